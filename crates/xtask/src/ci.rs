@@ -1,0 +1,175 @@
+//! `cargo xtask ci`: every check of the repository, cheapest first.
+
+use crate::cargo;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// One check: a cargo command and the environment it needs.
+struct Step {
+    name: &'static str,
+    cargo: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
+}
+
+/// Tests run in the dev profile, whose dependencies are optimised: together with the checks of
+/// clippy and doc, which share their metadata, the tensor framework is built twice, not four
+/// times.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        cargo: &["fmt", "--all", "--check"],
+        env: &[],
+    },
+    Step {
+        name: "map",
+        cargo: &["xtask", "map"],
+        env: &[],
+    },
+    Step {
+        name: "clippy",
+        cargo: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        env: &[],
+    },
+    Step {
+        name: "test",
+        cargo: &[
+            "test",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+        ],
+        env: &[],
+    },
+    Step {
+        name: "doctest",
+        cargo: &["test", "--workspace", "--doc"],
+        env: &[],
+    },
+    Step {
+        name: "doc",
+        cargo: &["doc", "--workspace", "--no-deps"],
+        env: &[("RUSTDOCFLAGS", "-D warnings")],
+    },
+];
+
+/// Runs all steps, or the one named `only`, in the folder `root`.
+///
+/// # Errors
+/// An unknown name lists the known ones; a failing step names the command that repeats it.
+pub fn run(root: &Path, only: Option<&str>) -> Result<()> {
+    let steps = select(STEPS, only)?;
+    let mut seconds = Vec::new();
+    for step in steps {
+        println!("\n== {}: {}", step.name, spell(step));
+        let start = Instant::now();
+        let passed = passes(step, root)?;
+        seconds.push((step.name, start.elapsed().as_secs_f64()));
+        if !passed {
+            print!("{}", summary(&seconds, Some(step.name)));
+            bail!(
+                "step `{0}` failed\nhint: repeat it with `{1}` or `cargo xtask ci --only {0}`",
+                step.name,
+                spell(step)
+            );
+        }
+    }
+    print!("{}", summary(&seconds, None));
+    Ok(())
+}
+
+fn select<'a>(steps: &'a [Step], only: Option<&str>) -> Result<Vec<&'a Step>> {
+    let chosen: Vec<&Step> = steps
+        .iter()
+        .filter(|step| only.is_none_or(|name| name == step.name))
+        .collect();
+    if chosen.is_empty() {
+        let known: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        bail!(
+            "expected a step of ci, got `{}`\nhint: the steps are {}",
+            only.unwrap_or_default(),
+            known.join(", ")
+        );
+    }
+    Ok(chosen)
+}
+
+fn passes(step: &Step, root: &Path) -> Result<bool> {
+    let status = Command::new(cargo())
+        .args(step.cargo)
+        .envs(step.env.iter().copied())
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("cannot start `{}`", spell(step)))?;
+    Ok(status.success())
+}
+
+/// The command as one would type it.
+fn spell(step: &Step) -> String {
+    let env = step
+        .env
+        .iter()
+        .map(|(key, value)| format!("{key}='{value}' "));
+    format!("{}cargo {}", env.collect::<String>(), step.cargo.join(" "))
+}
+
+/// A table of seconds per step; `failed` is the step that stopped the run.
+fn summary(seconds: &[(&str, f64)], failed: Option<&str>) -> String {
+    let mut text = String::from("\nstep      seconds\n");
+    for (name, spent) in seconds {
+        let mark = if Some(*name) == failed {
+            "FAILED"
+        } else {
+            "ok"
+        };
+        text += &format!("{name:<8}{spent:>9.1}  {mark}\n");
+    }
+    let total: f64 = seconds.iter().map(|(_, spent)| spent).sum();
+    text + &format!("{:<8}{total:>9.1}\n", "total")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_can_be_chosen() {
+        let chosen = select(STEPS, Some("doc")).unwrap();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(
+            spell(chosen[0]),
+            "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps"
+        );
+    }
+
+    #[test]
+    fn an_unknown_step_lists_the_known_ones() {
+        let text = select(STEPS, Some("lint")).err().unwrap().to_string();
+        assert!(text.contains("`lint`") && text.contains("clippy"), "{text}");
+    }
+
+    #[test]
+    fn the_help_names_every_step() {
+        for step in STEPS {
+            assert!(crate::HELP.contains(step.name), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn the_summary_marks_the_step_that_failed() {
+        let text = summary(&[("fmt", 1.0), ("clippy", 2.5)], Some("clippy"));
+        assert!(text.contains("fmt           1.0  ok"), "{text}");
+        assert!(text.contains("clippy        2.5  FAILED"), "{text}");
+        assert!(text.contains("total         3.5"), "{text}");
+    }
+}
