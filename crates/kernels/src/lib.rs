@@ -1,1 +1,33 @@
-//! sensorium-kernels
+//! The CPU's fast loops: slices in, slices out. Knows no tensors and no models.
+//!
+//! All matrices are row-major, contiguous `f32`. Every function checks the lengths of its slices
+//! and panics when they disagree: a broken shape is a mistake in our own code.
+//!
+//! **Same bits on every machine width.** Work is cut into chunks whose boundaries depend on the
+//! shape alone, sums run in a fixed order, and the AVX2 and the portable version of a loop are one
+//! source compiled twice with explicitly fused multiply-adds. So a result depends neither on the
+//! number of threads nor, except for matrix products, on the instruction set.
+
+// The only crate that may: vector instructions and disjoint writes to one matrix need it.
+#![allow(unsafe_code)]
+// Slices in, slices out: sizes and buffers are the whole vocabulary here.
+#![allow(clippy::too_many_arguments)]
+
+pub mod activation;
+pub mod attention;
+pub mod conv;
+pub mod cross_entropy;
+pub mod elementwise;
+pub mod embedding;
+pub mod gemm;
+pub mod linear;
+pub mod norm;
+pub mod optim;
+pub mod quant;
+pub mod rotary;
+
+mod math;
+mod parallel;
+mod simd;
+#[cfg(test)]
+mod testing;

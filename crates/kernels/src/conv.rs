@@ -1,0 +1,224 @@
+//! 2-D convolution: patches laid out as columns (im2col), then a matrix product per sample.
+
+use rayon::prelude::*;
+
+use crate::gemm::{Strided, gemm_strided};
+use crate::linear::add_rows;
+
+/// Sizes of a convolution with square kernels: `x [batch, c_in, h, w]`,
+/// weights `[c_out, c_in, kernel, kernel]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Samples.
+    pub batch: usize,
+    /// Input channels.
+    pub c_in: usize,
+    /// Input height.
+    pub h: usize,
+    /// Input width.
+    pub w: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step of the kernel, both ways.
+    pub stride: usize,
+    /// Zeros around the input, every side.
+    pub padding: usize,
+}
+
+impl ConvShape {
+    /// Output height and width. Panics if the kernel is empty, does not fit or does not move.
+    pub fn output(&self) -> (usize, usize) {
+        let side = |n: usize| {
+            let padded = n + 2 * self.padding;
+            assert!(self.stride > 0 && self.kernel > 0 && self.kernel <= padded, "conv2d: {self:?}");
+            (padded - self.kernel) / self.stride + 1
+        };
+        (side(self.h), side(self.w))
+    }
+
+    /// Pixels of an output channel.
+    fn pixels(&self) -> usize {
+        let (h, w) = self.output();
+        h * w
+    }
+
+    /// Numbers that one output pixel is made of.
+    fn patch(&self) -> usize {
+        self.c_in * self.kernel * self.kernel
+    }
+
+    fn input(&self) -> usize {
+        self.c_in * self.h * self.w
+    }
+
+    /// Samples of one task: fixed by the batch, and few enough tasks that their partial weight
+    /// gradients stay small.
+    fn group(&self) -> usize {
+        self.batch.div_ceil(16).max(1)
+    }
+
+    fn check(&self, x: &[f32], w: &[f32], y: &[f32]) {
+        assert_eq!(x.len(), self.batch * self.input(), "conv2d: x of {self:?}");
+        assert_eq!(w.len(), self.c_out * self.patch(), "conv2d: weights of {self:?}");
+        assert_eq!(y.len(), self.batch * self.c_out * self.pixels(), "conv2d: y of {self:?}");
+    }
+
+    /// Calls `f(column, range, input)` for every run of one output row that a kernel element
+    /// reads: `range` of the column matrix takes `input, input + stride, ...` of the sample.
+    #[inline(always)]
+    fn runs(&self, mut f: impl FnMut(std::ops::Range<usize>, usize)) {
+        let (out_h, out_w) = self.output();
+        let (s, p) = (self.stride, self.padding);
+        // Output indices whose input index `o·s + k - p` is inside `0..n`.
+        let inside = |k: usize, n: usize, out: usize| {
+            let from = p.saturating_sub(k).div_ceil(s);
+            let to = if n + p > k { ((n + p - k - 1) / s + 1).min(out) } else { 0 };
+            from..to.max(from)
+        };
+        for element in 0..self.patch() {
+            let (c, ky, kx) =
+                (element / (self.kernel * self.kernel), element / self.kernel % self.kernel, element % self.kernel);
+            let columns = inside(kx, self.w, out_w);
+            if columns.is_empty() {
+                continue;
+            }
+            for oy in inside(ky, self.h, out_h) {
+                let row = (element * out_h + oy) * out_w;
+                let input = (c * self.h + oy * s + ky - p) * self.w + columns.start * s + kx - p;
+                f(row + columns.start..row + columns.end, input);
+            }
+        }
+    }
+}
+
+/// The patches of a sample as columns, `[patch, pixels]`. Padding is left as it was in `columns`
+/// (zero: nothing else ever writes there).
+fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
+    if shape.stride == 1 {
+        return shape.runs(|run, input| columns[run.clone()].copy_from_slice(&x[input..input + run.len()]));
+    }
+    shape.runs(|run, input| {
+        for (column, x) in columns[run].iter_mut().zip(x[input..].iter().step_by(shape.stride)) {
+            *column = *x;
+        }
+    });
+}
+
+/// The transpose of [`im2col`]: adds columns back onto the pixels they came from.
+fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
+    x.fill(0.0);
+    shape.runs(|run, input| {
+        for (x, column) in x[input..].iter_mut().step_by(shape.stride).zip(&columns[run]) {
+            *x += column;
+        }
+    });
+}
+
+/// `y [batch, c_out, h', w']` of `x [batch, c_in, h, w]` with `w [c_out, c_in, kernel, kernel]`
+/// and `bias [c_out]`.
+pub fn conv2d(shape: ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    shape.check(x, w, y);
+    assert!(bias.is_none_or(|bias| bias.len() == shape.c_out), "conv2d: bias of {shape:?}");
+    let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
+    let (x_size, y_size) = (shape.input(), shape.c_out * pixels);
+    if x_size == 0 || y_size == 0 {
+        return y.chunks_exact_mut(pixels.max(1)).enumerate().for_each(|(i, y)| {
+            y.fill(bias.map_or(0.0, |bias| bias[i % shape.c_out]));
+        });
+    }
+    x.par_chunks(group * x_size).zip(y.par_chunks_mut(group * y_size)).with_max_len(1).for_each(|(x, y)| {
+        let mut columns = vec![0.0; patch * pixels];
+        for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
+            im2col(&shape, x, &mut columns);
+            if let Some(bias) = bias {
+                y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
+            }
+            let (w, columns) = (Strided::rows(w.as_ptr(), patch), Strided::rows(columns.as_ptr(), pixels));
+            // SAFETY: w [c_out, patch], columns [patch, pixels], y [c_out, pixels].
+            unsafe { gemm_strided(shape.c_out, pixels, patch, 1.0, w, columns, y.as_mut_ptr(), pixels, bias.is_some()) };
+        }
+    });
+}
+
+/// Gradients of [`conv2d`], each overwritten if asked for.
+pub fn conv2d_backward(
+    shape: ConvShape,
+    x: &[f32],
+    w: &[f32],
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    dw: Option<&mut [f32]>,
+    db: Option<&mut [f32]>,
+) {
+    shape.check(x, w, dy);
+    if let Some(dx) = dx {
+        input_gradient(&shape, w, dy, dx);
+    }
+    if let Some(dw) = dw {
+        weight_gradient(&shape, x, dy, dw);
+    }
+    if let Some(db) = db {
+        bias_gradient(&shape, dy, db);
+    }
+}
+
+fn input_gradient(shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert_eq!(dx.len(), shape.batch * shape.input(), "conv2d_backward: dx of {shape:?}");
+    let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
+    let (x_size, y_size) = (shape.input(), shape.c_out * pixels);
+    if x_size == 0 || y_size == 0 {
+        return dx.fill(0.0);
+    }
+    dx.par_chunks_mut(group * x_size).zip(dy.par_chunks(group * y_size)).with_max_len(1).for_each(|(dx, dy)| {
+        let mut columns = vec![0.0; patch * pixels];
+        for (dx, dy) in dx.chunks_exact_mut(x_size).zip(dy.chunks_exact(y_size)) {
+            let (w, dy) = (Strided::rows(w.as_ptr(), patch), Strided::rows(dy.as_ptr(), pixels));
+            // SAFETY: wᵀ [patch, c_out], dy [c_out, pixels], columns [patch, pixels].
+            unsafe { gemm_strided(patch, pixels, shape.c_out, 1.0, w.t(), dy, columns.as_mut_ptr(), pixels, false) };
+            col2im(shape, &columns, dx);
+        }
+    });
+}
+
+fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    assert_eq!(dw.len(), shape.c_out * shape.patch(), "conv2d_backward: dw of {shape:?}");
+    dw.fill(0.0);
+    let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
+    let (x_size, y_size) = (shape.input(), shape.c_out * pixels);
+    if x_size == 0 || y_size == 0 {
+        return;
+    }
+    let mut partial = vec![0.0; shape.batch.div_ceil(group) * dw.len()];
+    let tasks = (partial.par_chunks_mut(dw.len()), x.par_chunks(group * x_size), dy.par_chunks(group * y_size));
+    tasks.into_par_iter().with_max_len(1).for_each(|(dw, x, dy)| {
+        let mut columns = vec![0.0; patch * pixels];
+        for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
+            im2col(shape, x, &mut columns);
+            let (dy, columns) = (Strided::rows(dy.as_ptr(), pixels), Strided::rows(columns.as_ptr(), pixels));
+            // SAFETY: dy [c_out, pixels], columnsᵀ [pixels, patch], dw [c_out, patch].
+            unsafe { gemm_strided(shape.c_out, patch, pixels, 1.0, dy, columns.t(), dw.as_mut_ptr(), patch, true) };
+        }
+    });
+    add_rows(&partial, dw);
+}
+
+fn bias_gradient(shape: &ConvShape, dy: &[f32], db: &mut [f32]) {
+    assert_eq!(db.len(), shape.c_out, "conv2d_backward: db of {shape:?}");
+    let pixels = shape.pixels();
+    let channel = |(o, db): (usize, &mut f32)| {
+        *db = (0..shape.batch).map(|b| channel_sum(&dy[(b * shape.c_out + o) * pixels..][..pixels])).sum();
+    };
+    if dy.len() <= crate::parallel::SMALL {
+        db.iter_mut().enumerate().for_each(channel);
+    } else {
+        db.par_iter_mut().enumerate().for_each(channel);
+    }
+}
+
+crate::simd::vectorised! {
+    fn channel_sum(x: &[f32]) -> f32 {
+        crate::simd::sum_of(x, |x| x)
+    }
+}

@@ -1,0 +1,100 @@
+//! Rotary positions (Su et al. 2021, <https://arxiv.org/abs/2104.09864>), in the half-split form
+//! of Hugging Face's Llama: channel `i` turns with channel `i + K/2`.
+
+use std::ops::Range;
+
+use crate::parallel::rows_per_task;
+use crate::simd::vectorised;
+
+/// Cosines and sines, `[positions, K/2]` each, of `position·theta^(-2i/K)`.
+pub fn rotary_tables(theta: f32, k: usize, positions: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+    assert_eq!(k % 2, 0, "rotary_tables: width {k} is odd");
+    let frequencies: Vec<f32> =
+        (0..k / 2).map(|i| f64::from(theta).powf(-2.0 * i as f64 / k as f64) as f32).collect();
+    // The angle is rounded to f32 as the reference implementation does.
+    let angles = positions.flat_map(|p| frequencies.iter().map(move |&f| f64::from(p as f32 * f)));
+    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
+}
+
+/// Turns the heads of `x [B, T, H, K]` by their positions' angles:
+/// `y = [x1·cos - x2·sin, x2·cos + x1·sin]` with the halves `x1, x2` of K.
+///
+/// `cos, sin` are `[T, K/2]`, shared by the batch, or `[B, T, K/2]`.
+pub fn rotary(
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    k: usize,
+    x: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    y: &mut [f32],
+) {
+    turn(batch, tokens, heads, k, x, cos, sin, 1.0, y);
+}
+
+/// Gradient of [`rotary`]: the turn back.
+pub fn rotary_backward(
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    k: usize,
+    dy: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    dx: &mut [f32],
+) {
+    turn(batch, tokens, heads, k, dy, cos, sin, -1.0, dx);
+}
+
+fn turn(
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    k: usize,
+    x: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    sign: f32,
+    y: &mut [f32],
+) {
+    assert_eq!(k % 2, 0, "rotary: width {k} is odd");
+    let (n, half, row) = (batch * tokens * heads * k, k / 2, heads * k);
+    assert_eq!((x.len(), y.len()), (n, n), "rotary: x and y of {batch} x {tokens} x {heads} x {k}");
+    assert_eq!(cos.len(), sin.len(), "rotary: cos and sin");
+    let table = tokens * half;
+    assert!(cos.len() == table || cos.len() == batch * table, "rotary: tables of {tokens} x {half}");
+    if n == 0 {
+        return;
+    }
+    let task = rows_per_task(row);
+    let many = |first: usize, x: &[f32], y: &mut [f32]| {
+        for (i, (x, y)) in x.chunks_exact(row).zip(y.chunks_exact_mut(row)).enumerate() {
+            let at = (first + i) * half % cos.len();
+            turn_row(x, &cos[at..at + half], &sin[at..at + half], sign, y);
+        }
+    };
+    if n <= crate::parallel::SMALL {
+        many(0, x, y);
+    } else {
+        use rayon::prelude::*;
+        let chunks = x.par_chunks(task * row).zip(y.par_chunks_mut(task * row)).enumerate();
+        chunks.for_each(|(i, (x, y))| many(i * task, x, y));
+    }
+}
+
+vectorised! {
+    /// All heads of one token.
+    fn turn_row(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, y: &mut [f32]) {
+        let half = cos.len();
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            let (x1, x2) = x.split_at(half);
+            let (y1, y2) = y.split_at_mut(half);
+            for (i, (y1, y2)) in y1.iter_mut().zip(y2).enumerate() {
+                let (c, s) = (cos[i], sign * sin[i]);
+                *y1 = x1[i].mul_add(c, -(x2[i] * s));
+                *y2 = x2[i].mul_add(c, x1[i] * s);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One loop, two machines: the same source compiled portably and for AVX2+FMA.
+
+/// Width of the accumulators that sums are spread over: two AVX2 registers.
+pub(crate) const LANES: usize = 16;
+
+#[cfg(test)]
+thread_local! {
+    /// Tests set this to take the portable version on this thread.
+    pub(crate) static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this CPU has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_avx2() -> bool {
+    #[cfg(test)]
+    if PORTABLE.get() {
+        return false;
+    }
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+/// Defines a function whose body is compiled twice, portably and for AVX2+FMA, and chosen at run
+/// time. Bodies are plain loops over slices; multiply-adds are written `mul_add`, so both versions
+/// give the same bits.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                if crate::simd::has_avx2() {
+                    // SAFETY: the CPU has the features that the function was compiled for.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// Adds up the lanes, in a fixed tree.
+#[inline(always)]
+pub(crate) fn add_lanes(lanes: [f32; LANES]) -> f32 {
+    let mut lanes = lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Sum of `f(x)` over a slice, spread over [`LANES`] accumulators.
+#[inline(always)]
+pub(crate) fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (body, tail) = x.as_chunks::<LANES>();
+    for x in body {
+        for i in 0..LANES {
+            sums[i] += f(x[i]);
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(tail) {
+        *sum += f(x);
+    }
+    add_lanes(sums)
+}
+
+/// Two sums at once over three slices of one length: `f` gives a term of each.
+#[inline(always)]
+pub(crate) fn sums_of3(x: &[f32], y: &[f32], z: &[f32], f: impl Fn(f32, f32, f32) -> (f32, f32)) -> (f32, f32) {
+    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
+    let (x, x_tail) = x.as_chunks::<LANES>();
+    let (y, y_tail) = y.as_chunks::<LANES>();
+    let (z, z_tail) = z.as_chunks::<LANES>();
+    for ((x, y), z) in x.iter().zip(y).zip(z) {
+        for i in 0..LANES {
+            let (a, b) = f(x[i], y[i], z[i]);
+            first[i] += a;
+            second[i] += b;
+        }
+    }
+    for (i, ((&x, &y), &z)) in x_tail.iter().zip(y_tail).zip(z_tail).enumerate() {
+        let (a, b) = f(x, y, z);
+        first[i] += a;
+        second[i] += b;
+    }
+    (add_lanes(first), add_lanes(second))
+}
+
+/// Largest element; `-inf` for an empty slice. NaN is passed over.
+#[inline(always)]
+pub(crate) fn max_of(x: &[f32]) -> f32 {
+    let mut best = [f32::NEG_INFINITY; LANES];
+    let (body, tail) = x.as_chunks::<LANES>();
+    for x in body {
+        for i in 0..LANES {
+            best[i] = if x[i] > best[i] { x[i] } else { best[i] };
+        }
+    }
+    best.iter().chain(tail).fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best })
+}
