@@ -1,1 +1,20 @@
-//! sensorium-data
+//! Seeds and files become samples: drawn scenes with captions and questions, icons with labels,
+//! easy-VQA, and plain text. Knows no models and no tensors.
+//!
+//! Everything is a pure function of `(seed, index)`, so nothing is stored and any sample can be
+//! made again, on any number of threads.
+//!
+//! ```
+//! use sensorium_data::{question, scene::Split};
+//!
+//! let sample = question::sample(Split::Train, 7, 0, 1.0);
+//! assert!(sample.question.is_ascii() && !sample.answer.is_empty());
+//! ```
+
+pub mod caption;
+mod draw;
+pub mod look;
+pub mod pairs;
+// pub mod question;
+pub mod rng;
+pub mod scene;

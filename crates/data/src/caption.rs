@@ -1,0 +1,494 @@
+//! Captions of scenes from a weighted grammar, and the same captions made false.
+//!
+//! A caption is planned first (what to say) and worded second, so that a hard negative differs
+//! from its caption in two swapped words and in nothing else.
+
+use crate::look::{Color, Fill, Shape, Size, held_out};
+use crate::rng::Rng;
+use crate::scene::{Object, Paper, Relation, Scene};
+
+/// Which templates to word a caption with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phrasing {
+    /// The 85 % that training sees.
+    Seen,
+    /// The other 15 %, for measuring.
+    HeldOut,
+}
+
+/// Frames around a list of objects: `{o}` the list, `{is}` its verb.
+const LISTS: [&str; 47] = [
+    "{o}", "there {is} {o}", "a picture of {o}", "an image of {o}", "a drawing of {o}",
+    "a picture with {o}", "{o} in a picture", "this is {o}", "an image showing {o}",
+    "a drawing that shows {o}", "here {is} {o}", "we see {o}", "i see {o}", "you can see {o}",
+    "the picture shows {o}", "the image shows {o}", "the drawing shows {o}",
+    "the image contains {o}", "the picture contains {o}", "{o} can be seen", "{o} on the page",
+    "a simple drawing of {o}", "a simple picture with {o}", "a sketch of {o}",
+    "this picture has {o}", "this image has {o}", "a scene with {o}", "a scene that holds {o}",
+    "the scene has {o}", "in this picture there {is} {o}", "in the image there {is} {o}",
+    "in this drawing we see {o}", "shown here: {o}", "pictured: {o}", "someone drew {o}",
+    "an illustration of {o}", "an illustration with {o}", "a graphic of {o}", "a figure with {o}",
+    "look at {o}", "{o} {is} drawn here", "{o} {is} shown", "{o} {is} visible",
+    "all there is to see {is} {o}", "nothing but {o}", "a clean picture of {o}", "only {o}",
+];
+
+/// Frames around two objects `{a}` and `{b}` and their relation `{r}`.
+const PAIRS: [&str; 14] = [
+    "{a} {r} {b}", "{a} is {r} {b}", "there is {a} {r} {b}", "a picture of {a} {r} {b}",
+    "the image shows {a} {r} {b}", "{a}, which is {r} {b}", "we see {a} {r} {b}",
+    "{r} {b} there is {a}", "a drawing of {a} {r} {b}", "{a} drawn {r} {b}",
+    "{a} can be seen {r} {b}", "{r} {b} we see {a}", "{a} lies {r} {b}", "{a} sits {r} {b}",
+];
+
+/// Frames that count first: `{n}` the number of objects with its noun.
+const COUNTS: [&str; 14] = [
+    "{n}: {o}", "{n}, namely {o}", "a picture of {n}: {o}", "there are {n}, {o}",
+    "an image with {n}: {o}", "{n} in total: {o}", "a drawing of {n}: {o}", "we see {n}: {o}",
+    "{n} are shown: {o}", "the picture has {n}: {o}", "{n} here: {o}", "{o}, {n} in all",
+    "{o}, so {n} altogether", "{o} make {n}",
+];
+
+/// Numbers as words, 0 to 6.
+pub const NUMBERS: [&str; 7] = ["zero", "one", "two", "three", "four", "five", "six"];
+
+/// The objects of one colour and shape, and what is said of them.
+#[derive(Clone, Debug)]
+struct Mention {
+    count: usize,
+    color: Color,
+    shape: Shape,
+    noun: &'static str,
+    size: Option<(Size, &'static str)>,
+    fill: Option<Fill>,
+}
+
+/// What a caption says.
+#[derive(Clone, Debug)]
+struct Plan {
+    frame: &'static str,
+    mentions: Vec<Mention>,
+    relation: Option<(Relation, &'static str)>,
+    total: Option<usize>,
+    gray: bool,
+    tail: String,
+}
+
+/// A true sentence about the scene: lower case, ASCII, with the templates of training.
+pub fn caption(scene: &Scene, rng: &mut Rng) -> String {
+    caption_in(scene, Phrasing::Seen, rng)
+}
+
+/// [`caption`] with the templates of your choice.
+pub fn caption_in(scene: &Scene, phrasing: Phrasing, rng: &mut Rng) -> String {
+    Plan::new(scene, phrasing, rng).text()
+}
+
+/// The caption that [`caption`] makes from the same `rng`, with two attributes (or the two ends of
+/// a relation) swapped so that it is false. Nothing when no swap makes it false.
+pub fn swapped(scene: &Scene, rng: &mut Rng) -> Option<String> {
+    let plan = Plan::new(scene, Phrasing::Seen, rng);
+    plan.swapped(scene, rng)
+}
+
+/// The caption that [`caption`] makes from the same `rng`, and that caption made false: two
+/// attributes swapped or, where that is not possible, one replaced.
+pub fn caption_and_negative(scene: &Scene, rng: &mut Rng) -> (String, Option<String>) {
+    let plan = Plan::new(scene, Phrasing::Seen, rng);
+    let negative = plan.swapped(scene, rng).or_else(|| plan.replaced(scene, rng));
+    (plan.text(), negative)
+}
+
+/// Everything there is to know about the scene, one clause per object.
+pub fn describe(scene: &Scene, rng: &mut Rng) -> String {
+    let clauses: Vec<_> = scene
+        .objects
+        .iter()
+        .map(|object| {
+            let fill = match object.fill {
+                Fill::Solid if rng.chance(0.7) => String::new(),
+                fill => format!("{} ", fill.name()),
+            };
+            let what = format!(
+                "{} {fill}{} {}",
+                object.size.name(),
+                object.color.name(),
+                object.shape.name()
+            );
+            format!("{} {}", with_article(&what), place_phrase(object))
+        })
+        .collect();
+    let verb = if rng.chance(0.5) { "there is " } else { "the picture shows " };
+    let ground = match scene.background.paper {
+        Paper::Gradient | Paper::Tint => String::new(),
+        paper => format!(" the background is {}.", paper.name()),
+    };
+    format!("{verb}{}.{ground}", listed(&clauses))
+}
+
+impl Plan {
+    fn new(scene: &Scene, phrasing: Phrasing, rng: &mut Rng) -> Self {
+        let mut mentions = mentions(scene, rng);
+        let lone = mentions.iter().all(|m| m.count == 1);
+        let (mut relation, mut total) = (None, None);
+        let frame = if lone && mentions.len() >= 2 && rng.chance(0.45) {
+            mentions.truncate(2);
+            let find = |m: &Mention| scene.objects.iter().find(|o| is(o, m));
+            if let (Some(a), Some(b)) = (find(&mentions[0]), find(&mentions[1])) {
+                let holds = Relation::of(a, b);
+                relation = Some((holds, relation_words(holds, rng)));
+            }
+            frame(&PAIRS, phrasing, rng)
+        } else if scene.objects.len() > 1 && rng.chance(0.25) {
+            total = Some(scene.objects.len());
+            frame(&COUNTS, phrasing, rng)
+        } else {
+            frame(&LISTS, phrasing, rng)
+        };
+        let tail = tail(scene, &mentions, rng);
+        Self { frame, mentions, relation, total, gray: rng.chance(0.7), tail }
+    }
+
+    fn text(&self) -> String {
+        let names: Vec<_> = self.mentions.iter().map(|m| m.text()).collect();
+        let many = self.mentions.first().is_some_and(|m| m.count > 1);
+        let mut text = self.frame.replace("{is}", if many { "are" } else { "is" });
+        if let (Some((_, words)), [a, b]) = (self.relation, &names[..]) {
+            text = text.replace("{a}", a).replace("{b}", b).replace("{r}", words);
+        }
+        if let Some(total) = self.total {
+            text = text.replace("{n}", &format!("{} shapes", NUMBERS[total.min(6)]));
+        }
+        let text = text.replace("{o}", &listed(&names)) + &self.tail;
+        if self.gray { text } else { text.replace("gray", "grey") }
+    }
+
+    fn swapped(&self, scene: &Scene, rng: &mut Rng) -> Option<String> {
+        let mut plans = Vec::new();
+        for a in 0..self.mentions.len() {
+            for b in 0..a {
+                plans.extend(self.swaps(a, b, scene));
+            }
+        }
+        rng.choose(&plans).map(Self::text)
+    }
+
+    /// Every way to swap something between two mentions that makes the caption false.
+    fn swaps(&self, a: usize, b: usize, scene: &Scene) -> Vec<Self> {
+        let mut plans = Vec::new();
+        let exchange = |edit: fn(&mut Mention, &mut Mention)| {
+            let mut plan = self.clone();
+            let (low, high) = plan.mentions.split_at_mut(a);
+            edit(&mut low[b], &mut high[0]);
+            plan
+        };
+        let (one, two) = (&self.mentions[a], &self.mentions[b]);
+        if one.color != two.color && one.shape != two.shape {
+            plans.push(exchange(|a, b| std::mem::swap(&mut a.color, &mut b.color)));
+        }
+        if one.size.is_some() && two.size.is_some() && one.size.map(|s| s.0) != two.size.map(|s| s.0) {
+            plans.push(exchange(|a, b| std::mem::swap(&mut a.size, &mut b.size)));
+        }
+        if one.fill.is_some() && two.fill.is_some() && one.fill != two.fill {
+            plans.push(exchange(|a, b| std::mem::swap(&mut a.fill, &mut b.fill)));
+        }
+        if one.count != two.count {
+            plans.push(exchange(|a, b| std::mem::swap(&mut a.count, &mut b.count)));
+        }
+        if self.relation.is_some() {
+            plans.push(exchange(std::mem::swap));
+        }
+        plans.retain(|plan| plan.distinct() && plan.is_false(scene) && plan.may_be_said(scene));
+        plans
+    }
+
+    /// The caption with one colour or shape replaced by one that the scene does not hold.
+    fn replaced(&self, scene: &Scene, rng: &mut Rng) -> Option<String> {
+        (0..20).find_map(|_| {
+            let mut plan = self.clone();
+            let at = rng.below(plan.mentions.len());
+            let mention = plan.mentions.get_mut(at)?;
+            if rng.chance(0.6) {
+                mention.color = rng.pick(&Color::ALL);
+            } else {
+                mention.shape = rng.pick(&Shape::ALL);
+                mention.noun = mention.shape.name();
+            }
+            (plan.distinct() && plan.is_false(scene) && plan.may_be_said(scene)).then(|| plan.text())
+        })
+    }
+
+    /// Whether some claim does not hold. A claim about a relation counts only when both objects
+    /// exist, which the other claims decide.
+    fn is_false(&self, scene: &Scene) -> bool {
+        let wrong = |m: &Mention| scene.count(|o| is(o, m)) != m.count;
+        if self.mentions.iter().any(wrong) {
+            return true;
+        }
+        let find = |m: &Mention| scene.objects.iter().find(|o| is(o, m));
+        match (self.relation, &self.mentions[..]) {
+            (Some((relation, _)), [a, b]) => match (find(a), find(b)) {
+                (Some(a), Some(b)) => relation.distance(a, b) <= 0.0,
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether no two mentions name the same: "a red star and a red star" may pass for true.
+    fn distinct(&self) -> bool {
+        let name = |m: &Mention| (m.color, m.shape);
+        let same = |n: usize| self.mentions[..n].iter().any(|m| name(m) == name(&self.mentions[n]));
+        !(0..self.mentions.len()).any(same)
+    }
+
+    /// Negatives about training scenes never name a held-out pair: a model must not learn that
+    /// these words are always wrong.
+    fn may_be_said(&self, scene: &Scene) -> bool {
+        let measured = scene.count(|o| held_out(o.color, o.shape)) > 0;
+        measured || self.mentions.iter().all(|m| !held_out(m.color, m.shape))
+    }
+}
+
+impl Mention {
+    fn text(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.size.map(|s| s.1));
+        words.extend(self.fill.map(Fill::name));
+        words.push(self.color.name());
+        if self.count == 1 {
+            words.push(self.noun);
+            return with_article(&words.join(" "));
+        }
+        words.push(self.shape.plural());
+        format!("{} {}", NUMBERS[self.count.min(6)], words.join(" "))
+    }
+}
+
+/// Whether an object is one of those a mention speaks of.
+fn is(object: &Object, mention: &Mention) -> bool {
+    object.color == mention.color
+        && object.shape == mention.shape
+        && (mention.noun != "square" || object.is_square())
+        && mention.size.is_none_or(|(size, _)| object.size == size)
+        && mention.fill.is_none_or(|fill| object.fill == fill)
+}
+
+/// One mention per colour and shape, in random order, at most four; size and fill are said only
+/// where all objects of a mention share them, and seldom in crowds.
+fn mentions(scene: &Scene, rng: &mut Rng) -> Vec<Mention> {
+    let mut groups: Vec<Vec<&Object>> = Vec::new();
+    for object in &scene.objects {
+        match groups.iter_mut().find(|g| g[0].color == object.color && g[0].shape == object.shape) {
+            Some(group) => group.push(object),
+            None => groups.push(vec![object]),
+        }
+    }
+    rng.shuffle(&mut groups);
+    groups.truncate(4);
+    let detail = if groups.len() <= 2 { 0.4 } else { 0.15 };
+    let (say_size, say_fill) = (rng.chance(detail), rng.chance(detail));
+    let said = |group: &Vec<&Object>, rng: &mut Rng| mention(group, say_size, say_fill, rng);
+    groups.iter().map(|group| said(group, rng)).collect()
+}
+
+fn mention(group: &[&Object], say_size: bool, say_fill: bool, rng: &mut Rng) -> Mention {
+    let first = group[0];
+    let size = (say_size && group.iter().all(|o| o.size == first.size))
+        .then(|| (first.size, size_word(first.size, rng)));
+    let fill = (say_fill && group.iter().all(|o| o.fill == first.fill)).then_some(first.fill);
+    let noun = noun(first, group.len() == 1, rng);
+    Mention { count: group.len(), color: first.color, shape: first.shape, noun, size, fill }
+}
+
+/// A word for the object's shape, usually its name. Lone squares are called squares half of the
+/// time.
+pub(crate) fn noun(object: &Object, alone: bool, rng: &mut Rng) -> &'static str {
+    let other = match object.shape {
+        _ if !alone => return object.shape.name(),
+        Shape::Rectangle if object.is_square() && rng.chance(0.5) => return "square",
+        Shape::Circle => "disc",
+        Shape::Cross => "plus",
+        Shape::Diamond => "rhombus",
+        Shape::Moon => "crescent",
+        shape => shape.name(),
+    };
+    if rng.chance(0.08) { other } else { object.shape.name() }
+}
+
+fn size_word(size: Size, rng: &mut Rng) -> &'static str {
+    match size {
+        Size::Small => rng.pick(&["small", "small", "little", "tiny"]),
+        Size::Medium => rng.pick(&["medium", "medium", "medium-sized"]),
+        Size::Large => rng.pick(&["large", "large", "big", "big"]),
+    }
+}
+
+/// Words for a relation, such that "a {words} b" is a sentence.
+pub(crate) fn relation_words(relation: Relation, rng: &mut Rng) -> &'static str {
+    match relation {
+        Relation::Left => rng.pick(&["left of", "to the left of", "on the left of"]),
+        Relation::Right => rng.pick(&["right of", "to the right of", "on the right of"]),
+        Relation::Above => rng.pick(&["above", "above", "over", "higher than"]),
+        Relation::Below => rng.pick(&["below", "below", "under", "beneath"]),
+    }
+}
+
+/// Picks among the templates of a phrasing: every seventh, counted from the end, is held out.
+pub(crate) fn frame(all: &[&'static str], phrasing: Phrasing, rng: &mut Rng) -> &'static str {
+    let held = |n: usize| (all.len() - n).is_multiple_of(7);
+    // The plainest frame is the most frequent one.
+    if phrasing == Phrasing::Seen && rng.chance(0.15) {
+        return all.first().copied().unwrap_or("{o}");
+    }
+    let frames: Vec<_> = (0..all.len())
+        .filter(|&n| held(n) == (phrasing == Phrasing::HeldOut))
+        .map(|n| all[n])
+        .collect();
+    rng.choose(&frames).copied().unwrap_or("{o}")
+}
+
+/// An optional clause at the end: where a lone object is, or what is behind everything.
+fn tail(scene: &Scene, mentions: &[Mention], rng: &mut Rng) -> String {
+    let lone = scene.objects.len() == 1 && mentions.len() == 1;
+    if lone && rng.chance(0.3) {
+        return format!(" {}", place_phrase(&scene.objects[0]));
+    }
+    if mentions.len() > 3 || rng.chance(0.75) {
+        return String::new();
+    }
+    match scene.background.paper {
+        Paper::Gradient => " on a background that fades".into(),
+        Paper::Tint => " on a pale background".into(),
+        paper => {
+            let name = paper.name();
+            match rng.below(3) {
+                0 => format!(" on a {name} background"),
+                1 => format!(" against a {name} background"),
+                _ => format!(" on {name}"),
+            }
+        }
+    }
+}
+
+/// The ninth of the picture an object lies in, in words.
+pub fn place(object: &Object) -> &'static str {
+    const NAMES: [[&str; 3]; 3] = [
+        ["top left", "top", "top right"],
+        ["left", "middle", "right"],
+        ["bottom left", "bottom", "bottom right"],
+    ];
+    let third = |v: f32| ((v * 3.0) as usize).min(2);
+    NAMES[third(object.y)][third(object.x)]
+}
+
+fn place_phrase(object: &Object) -> String {
+    match place(object) {
+        "middle" => "in the middle".into(),
+        corner if corner.contains(' ') => format!("in the {corner}"),
+        "top" => "at the top".into(),
+        "bottom" => "at the bottom".into(),
+        side => format!("on the {side}"),
+    }
+}
+
+/// "a" or "an" before a noun phrase.
+pub(crate) fn with_article(phrase: &str) -> String {
+    let vowel = phrase.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {phrase}", if vowel { "an" } else { "a" })
+}
+
+/// "x", "x and y", "x, y and z".
+pub(crate) fn listed(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::Split;
+    use std::collections::HashSet;
+
+    #[test]
+    fn captions_are_plain_and_many() {
+        let mut seen = HashSet::new();
+        for index in 0..3_000 {
+            let scene = Scene::random(Split::Train, 1, index, 6);
+            let text = caption(&scene, &mut Rng::new(1, 9, index));
+            assert!(text.is_ascii() && text == text.to_lowercase(), "{text}");
+            assert!(!text.contains(['{', '}']) && !text.contains("  "), "{text}");
+            assert_eq!(text, caption(&scene, &mut Rng::new(1, 9, index)));
+            seen.insert(text);
+        }
+        assert!(seen.len() > 2_800, "{}", seen.len());
+    }
+
+    #[test]
+    fn swapped_captions_are_false() {
+        let mut swaps = 0;
+        for index in 0..4_000 {
+            let scene = Scene::random(Split::Train, 2, index, 6);
+            let plan = Plan::new(&scene, Phrasing::Seen, &mut Rng::new(2, 9, index));
+            assert!(!plan.is_false(&scene), "{} {scene:?}", plan.text());
+            let Some(negative) = swapped(&scene, &mut Rng::new(2, 9, index)) else { continue };
+            swaps += 1;
+            let text = caption(&scene, &mut Rng::new(2, 9, index));
+            assert_ne!(text, negative);
+            let words = |text: &str| {
+                let mut words: Vec<_> = text.split([' ', ',']).map(str::to_owned).collect();
+                words.retain(|w| w != "a" && w != "an" && w != "is" && w != "are");
+                words.sort();
+                words
+            };
+            if plan.mentions.iter().all(|m| m.count == 1) {
+                assert_eq!(words(&text), words(&negative), "same words, other order");
+            }
+            // Read back independently: some named pair is absent, or the caption told more.
+            let pairs_hold = named_pairs(&negative).iter().all(|&(c, s)| {
+                scene.count(|o| o.color.name() == c && o.shape.name() == s) > 0
+            });
+            let told_more = plan.relation.is_some()
+                || plan.mentions.iter().any(|m| m.size.is_some() || m.fill.is_some() || m.count > 1);
+            assert!(!pairs_hold || told_more, "{negative}: {scene:?}");
+        }
+        assert!(swaps > 2_000, "{swaps}");
+    }
+
+    /// Neighbouring words that are a colour and a shape.
+    fn named_pairs(text: &str) -> Vec<(&str, &str)> {
+        let words: Vec<_> = text.split([' ', ',', ':']).collect();
+        words
+            .windows(2)
+            .filter(|w| Color::ALL.iter().any(|c| c.name() == w[0]))
+            .filter(|w| Shape::ALL.iter().any(|s| s.name() == w[1]))
+            .map(|w| (w[0], w[1]))
+            .collect()
+    }
+
+    #[test]
+    fn training_never_says_held_out_pairs() {
+        for index in 0..4_000 {
+            let scene = Scene::random(Split::Train, 3, index, 6);
+            let (text, negative) = caption_and_negative(&scene, &mut Rng::new(3, 9, index));
+            for said in [Some(text), negative].into_iter().flatten() {
+                let held = named_pairs(&said).iter().any(|&(c, s)| {
+                    crate::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
+                });
+                assert!(!held, "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn held_out_templates_differ() {
+        let seen: HashSet<_> =
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::Seen, &mut Rng::new(0, 0, i))).collect();
+        let held: HashSet<_> =
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::HeldOut, &mut Rng::new(0, 0, i))).collect();
+        assert_eq!(seen.len() + held.len(), LISTS.len());
+        assert!(seen.is_disjoint(&held) && seen.len() >= 40, "{} {}", seen.len(), held.len());
+    }
+}

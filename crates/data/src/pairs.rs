@@ -1,0 +1,71 @@
+//! Pictures with captions, for contrastive training and for captioning.
+
+use sensorium_media::Picture;
+
+use crate::caption;
+use crate::rng::mix;
+use crate::scene::{MOST_OBJECTS, Scene, Split};
+
+/// A picture and what it shows.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The picture, square.
+    pub picture: Picture,
+    /// A true sentence about it.
+    pub caption: String,
+    /// The same sentence made false, where that is possible.
+    pub negative: Option<String>,
+    /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
+    /// negatives of a contrastive loss.
+    pub concept: u64,
+}
+
+/// Before this much of a run, scenes hold one or two objects; after it, up to six.
+pub const EASY: f32 = 0.4;
+
+/// How many objects scenes hold at most after `progress` (0 to 1) of a run.
+pub fn most_objects(progress: f32) -> usize {
+    if progress < EASY { 2 } else { MOST_OBJECTS }
+}
+
+/// Scene pair `index` of a split, drawn at `size` x `size` pixels.
+pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
+    let scene = Scene::random(split, seed, index, most_objects(progress));
+    let rng = &mut split.rng(2, seed, index);
+    let (caption, negative) = caption::caption_and_negative(&scene, rng);
+    Pair { picture: scene.render(size), caption, negative, concept: concept(&scene) }
+}
+
+/// The same number for scenes that hold the same colours and shapes equally often.
+pub fn concept(scene: &Scene) -> u64 {
+    let mut pairs: Vec<_> = scene.objects.iter().map(|o| (o.color, o.shape)).collect();
+    pairs.sort_unstable();
+    pairs.iter().fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_repeat_and_grow() {
+        let (a, b) = (scene_pair(Split::Train, 1, 5, 0.0, 32), scene_pair(Split::Train, 1, 5, 0.0, 32));
+        assert_eq!((a.picture.pixels, a.caption, a.concept), (b.picture.pixels, b.caption, b.concept));
+        let most = |progress| {
+            let scenes = (0..200).map(|i| Scene::random(Split::Train, 1, i, most_objects(progress)));
+            scenes.map(|s| s.objects.len()).max()
+        };
+        assert_eq!((most(0.1), most(0.9)), (Some(2), Some(6)));
+    }
+
+    #[test]
+    fn concept_ignores_order_and_place() {
+        let mut scene = (0..).map(|i| Scene::random(Split::Train, 1, i, 6)).find(|s| s.objects.len() > 2);
+        let before = scene.as_ref().map(concept);
+        if let Some(scene) = &mut scene {
+            scene.objects.reverse();
+            scene.objects[0].x = 0.1;
+        }
+        assert_eq!(scene.as_ref().map(concept), before);
+    }
+}
