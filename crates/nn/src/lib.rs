@@ -1,1 +1,39 @@
-//! sensorium-nn
+//! Layers, losses and parameters on burn: the only crate that names the tensor framework.
+//!
+//! burn's own CPU operations lose most of a training step to memory-bound loops, so every hot
+//! operation here is *fused*: one forward and one hand-written backward over raw slices (from
+//! `sensorium-kernels`), registered with burn's autodiff graph. Everything else is plain burn.
+//!
+//! Axes, in all crates: **B** batch, **T** tokens, **N** encoder positions, **Q** learned queries,
+//! **D** backbone width, **E** encoder width, **C** condition width, **H** heads, **K** width per
+//! head, **V** vocabulary; image axes `c, h, w`.
+
+pub mod fused;
+pub mod init;
+pub mod layers;
+pub mod loss;
+pub mod params;
+
+/// What model code imports: burn's tensors and modules, and our layers.
+pub mod prelude {
+    pub use burn;
+    pub use burn::module::{Module, Param};
+    pub use burn::tensor::{Device, Tensor, TensorData};
+
+    pub use crate::fused::{ConvShape, Gelu, Mask};
+    pub use crate::init::Init;
+    pub use crate::layers::{
+        Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, Mlp, RmsNorm,
+    };
+    pub use crate::{fused, loss, params};
+}
+
+/// The device that training graphs live on: the CPU with gradients recorded.
+pub fn training_device() -> burn::tensor::Device {
+    burn::tensor::Device::flex().autodiff()
+}
+
+/// The device that a running model lives on: the CPU, nothing recorded.
+pub fn running_device() -> burn::tensor::Device {
+    burn::tensor::Device::flex()
+}

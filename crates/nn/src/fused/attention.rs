@@ -1,0 +1,119 @@
+//! Scaled dot-product attention: causal, bidirectional, prefix and cross, with grouped queries.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use sensorium_kernels::attention as kernel;
+
+use super::backend::{Array, Call, Operation, apply3, shaped};
+
+/// Which keys a query sees.
+#[derive(Clone, Debug)]
+pub enum Mask {
+    /// All keys.
+    Full,
+    /// Key `j` if `j <= i + offset`; `offset` counts the keys that came before the first query.
+    Causal {
+        /// Keys before the first query.
+        offset: usize,
+    },
+    /// Causal, and both ways inside a span: positions with the same span number above 0 see each
+    /// other (a picture's tokens in a prefix language model).
+    Prefix {
+        /// Keys before the first query.
+        offset: usize,
+        /// Span number of every key, `[B, T]`; 0 is no span.
+        spans: Arc<[i32]>,
+    },
+}
+
+impl Mask {
+    fn view(&self) -> kernel::Mask<'_> {
+        match self {
+            Self::Full => kernel::Mask::Full,
+            Self::Causal { offset } => kernel::Mask::Causal { offset: *offset },
+            Self::Prefix { offset, spans } => kernel::Mask::Prefix { offset: *offset, spans },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Attention {
+    mask: Mask,
+    lengths: Option<Arc<[usize]>>,
+    scale: f32,
+}
+
+fn shape_of(q: &Array, k: &Array) -> kernel::AttentionShape {
+    let ([batch, queries, heads, width], [_, keys, kv_heads, _]) = (&q.shape()[..], &k.shape()[..])
+    else {
+        unreachable!("attention takes [B, T, H, K]")
+    };
+    kernel::AttentionShape {
+        batch: *batch,
+        queries: *queries,
+        keys: *keys,
+        heads: *heads,
+        kv_heads: *kv_heads,
+        width: *width,
+    }
+}
+
+impl Operation for Attention {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let [q, k, v] = inputs else { unreachable!("attention has 3 inputs") };
+        let shape = shape_of(q, k);
+        let rows = [shape.batch, shape.heads, shape.queries];
+        let mut o = vec![0.0; q.values().len()];
+        let mut lse = vec![0.0; rows.iter().product()];
+        kernel::attention(
+            shape,
+            q.values(),
+            k.values(),
+            v.values(),
+            self.scale,
+            self.mask.view(),
+            self.lengths.as_deref(),
+            &mut o,
+            &mut lse,
+        );
+        (Array::new(o, &q.shape()), vec![Array::new(lse, &rows)])
+    }
+
+    fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
+        let (q, k, v) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
+        let mut dq = vec![0.0; q.values().len()];
+        let mut dk = vec![0.0; k.values().len()];
+        let mut dv = vec![0.0; v.values().len()];
+        kernel::attention_backward(
+            shape_of(q, k),
+            q.values(),
+            k.values(),
+            v.values(),
+            self.scale,
+            self.mask.view(),
+            self.lengths.as_deref(),
+            call.output.values(),
+            call.saved[0].values(),
+            grad.values(),
+            &mut dq,
+            &mut dk,
+            &mut dv,
+        );
+        vec![shaped(Some(dq), q), shaped(Some(dk), k), shaped(Some(dv), v)]
+    }
+}
+
+/// `q [B, Tq, H, K], k v [B, Tk, Hkv, K] -> [B, Tq, H, K]`, scaled by `K^-0.5`.
+///
+/// `lengths [B]` is the number of keys that are not padding. A query that sees no key gives zeros.
+pub fn attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: Mask,
+    lengths: Option<Arc<[usize]>>,
+) -> Tensor<4> {
+    let scale = (q.dims()[3] as f32).powf(-0.5);
+    apply3(Attention { mask, lengths, scale }, q, k, v)
+}

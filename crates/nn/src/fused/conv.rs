@@ -1,0 +1,80 @@
+//! 2-D convolution, the stem of an image encoder.
+
+use burn::tensor::Tensor;
+use sensorium_kernels::conv as kernel;
+pub use sensorium_kernels::conv::ConvShape;
+
+use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
+
+#[derive(Debug)]
+struct Conv {
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv {
+    fn shape(&self, x: &Array, weight: &Array) -> ConvShape {
+        let ([batch, c_in, h, w], [c_out, _, kernel, _]) = (&x.shape()[..], &weight.shape()[..])
+        else {
+            unreachable!("conv2d takes [B, c, h, w] and [c_out, c_in, k, k]")
+        };
+        ConvShape {
+            batch: *batch,
+            c_in: *c_in,
+            h: *h,
+            w: *w,
+            c_out: *c_out,
+            kernel: *kernel,
+            stride: self.stride,
+            padding: self.padding,
+        }
+    }
+}
+
+impl Operation for Conv {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let [x, weight, bias @ ..] = inputs else { unreachable!("conv2d has 2 or 3 inputs") };
+        let shape = self.shape(x, weight);
+        let (h, w) = shape.output();
+        let mut y = vec![0.0; shape.batch * shape.c_out * h * w];
+        let bias = bias.first().map(Array::values);
+        kernel::conv2d(shape, x.values(), weight.values(), bias, &mut y);
+        (Array::new(y, &[shape.batch, shape.c_out, h, w]), Vec::new())
+    }
+
+    fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>> {
+        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
+        let mut dx = buffer(wanted[0], x);
+        let mut dw = buffer(wanted[1], weight);
+        let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
+        kernel::conv2d_backward(
+            self.shape(x, weight),
+            x.values(),
+            weight.values(),
+            grad.values(),
+            dx.as_deref_mut(),
+            dw.as_deref_mut(),
+            db.as_deref_mut(),
+        );
+        let mut gradients = vec![shaped(dx, x), shaped(dw, weight)];
+        if let Some(bias) = call.inputs.get(2) {
+            gradients.push(shaped(db, bias));
+        }
+        gradients
+    }
+}
+
+/// `[B, c_in, h, w] -> [B, c_out, h', w']` with `weight [c_out, c_in, k, k]`.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let op = Conv { stride, padding };
+    match bias {
+        Some(bias) => apply3(op, x, weight, bias),
+        None => apply2(op, x, weight),
+    }
+}

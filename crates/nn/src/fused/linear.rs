@@ -1,0 +1,59 @@
+//! `y = x Wᵀ + b`, weight stored `[out, in]` as in PyTorch.
+
+use burn::tensor::Tensor;
+use sensorium_kernels::linear as kernel;
+
+use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
+
+#[derive(Debug)]
+struct Linear;
+
+impl Operation for Linear {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let [x, weight, bias @ ..] = inputs else { unreachable!("linear has 2 or 3 inputs") };
+        let (rows, out) = (x.rows(), weight.shape()[0]);
+        let mut y = vec![0.0; rows * out];
+        let bias = bias.first().map(Array::values);
+        kernel::linear(rows, x.width(), out, x.values(), weight.values(), bias, &mut y);
+        let mut shape = x.shape();
+        shape.pop();
+        shape.push(out);
+        (Array::new(y, &shape), Vec::new())
+    }
+
+    fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>> {
+        let (x, weight) = (&call.inputs[0], &call.inputs[1]);
+        let (rows, out) = (x.rows(), weight.shape()[0]);
+        let mut dx = buffer(wanted[0], x);
+        let mut dw = buffer(wanted[1], weight);
+        let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
+        kernel::linear_backward(
+            rows,
+            x.width(),
+            out,
+            x.values(),
+            weight.values(),
+            grad.values(),
+            dx.as_deref_mut(),
+            dw.as_deref_mut(),
+            db.as_deref_mut(),
+        );
+        let mut gradients = vec![shaped(dx, x), shaped(dw, weight)];
+        if let Some(bias) = call.inputs.get(2) {
+            gradients.push(shaped(db, bias));
+        }
+        gradients
+    }
+}
+
+/// `[.., in] -> [.., out]`: `x Wᵀ + b` with `weight [out, in]` and `bias [out]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    match bias {
+        Some(bias) => apply3(Linear, x, weight, bias),
+        None => apply2(Linear, x, weight),
+    }
+}

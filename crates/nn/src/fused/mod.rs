@@ -1,0 +1,26 @@
+//! Fused operations: forward and hand-written backward on slices, inside burn's autodiff graph.
+//!
+//! An [`Operation`] is a small value (shapes, masks, token ids) with a forward and a backward.
+//! [`Fused`] is the backend extension that carries it through burn's dispatch: on the plain CPU it
+//! only runs forward; on the autodiff CPU it saves what the backward needs.
+
+mod activation;
+mod attention;
+mod backend;
+mod conv;
+mod cross_entropy;
+mod embedding;
+mod linear;
+mod norm;
+mod rotary;
+
+pub use activation::{gelu, swiglu};
+pub use attention::{Mask, attention};
+pub use backend::{Array, Call, Fused, Operation, SharedOperation};
+pub use conv::{ConvShape, conv2d};
+pub use cross_entropy::cross_entropy;
+pub use embedding::embedding;
+pub use linear::linear;
+pub use norm::{layer_norm, rms_norm};
+pub use rotary::{RotaryTable, rotary};
+pub use sensorium_kernels::activation::Gelu;

@@ -1,0 +1,50 @@
+//! Rotary position embedding (Su et al. 2021), in the half-split form of the published Llama code.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use sensorium_kernels::rotary as kernel;
+
+use super::backend::{Array, Call, Operation, apply1, shaped};
+
+/// Cosines and sines of consecutive positions, `[T, K/2]` each.
+#[derive(Clone, Debug)]
+pub struct RotaryTable {
+    cos: Arc<[f32]>,
+    sin: Arc<[f32]>,
+}
+
+impl RotaryTable {
+    /// Angles `position · theta^(-2i/K)` for head width `k`.
+    pub fn new(theta: f32, k: usize, positions: Range<usize>) -> Self {
+        let (cos, sin) = kernel::rotary_tables(theta, k, positions);
+        Self { cos: cos.into(), sin: sin.into() }
+    }
+}
+
+#[derive(Debug)]
+struct Rotary(RotaryTable);
+
+impl Operation for Rotary {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let x = &inputs[0];
+        let [b, t, h, k] = x.shape()[..] else { unreachable!("rotary takes [B, T, H, K]") };
+        let mut y = vec![0.0; x.values().len()];
+        kernel::rotary(b, t, h, k, x.values(), &self.0.cos, &self.0.sin, &mut y);
+        (Array::new(y, &x.shape()), Vec::new())
+    }
+
+    fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
+        let x = &call.inputs[0];
+        let [b, t, h, k] = x.shape()[..] else { unreachable!("rotary takes [B, T, H, K]") };
+        let mut dx = vec![0.0; x.values().len()];
+        kernel::rotary_backward(b, t, h, k, grad.values(), &self.0.cos, &self.0.sin, &mut dx);
+        vec![shaped(Some(dx), x)]
+    }
+}
+
+/// `[B, T, H, K] -> [B, T, H, K]`: each pair of channels turned by its position's angle.
+pub fn rotary(x: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
+    apply1(Rotary(table.clone()), x)
+}

@@ -1,0 +1,68 @@
+//! A pre-norm transformer block with LayerNorm and biases: ViT's and CLIP's.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Activation, Attention, LayerNorm, Mlp};
+use crate::fused::Mask;
+use crate::init::Init;
+
+/// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Before attention.
+    pub norm1: LayerNorm,
+    /// Self-attention.
+    pub attention: Attention,
+    /// Before the MLP.
+    pub norm2: LayerNorm,
+    /// The MLP.
+    pub mlp: Mlp,
+}
+
+/// Shape of a [`Block`].
+#[derive(Clone, Debug)]
+pub struct BlockConfig {
+    /// Width.
+    pub d: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Width inside the MLP.
+    pub hidden: usize,
+    /// Activation of the MLP.
+    pub activation: Activation,
+    /// Epsilon of both norms.
+    pub eps: f64,
+    /// Blocks in the stack, for the scale of the residual writes.
+    pub n_layers: usize,
+}
+
+impl Block {
+    /// CLIP's scheme: in `d^-0.5`, residual writes `d^-0.5 (2 n_layers)^-0.5`, fc1 `(2d)^-0.5`
+    /// (Radford et al. 2021, released code).
+    pub fn init(config: &BlockConfig, init: &mut Init) -> Self {
+        let d = config.d as f64;
+        let write = d.powf(-0.5) * (2.0 * config.n_layers as f64).powf(-0.5);
+        let (width, hidden) = (config.d, config.hidden);
+        Self {
+            norm1: LayerNorm::init(width, config.eps, init),
+            attention: Attention::init(width, config.heads, [d.powf(-0.5), write], init),
+            norm2: LayerNorm::init(width, config.eps, init),
+            mlp: Mlp::init(
+                [width, hidden, width],
+                config.activation,
+                [(2.0 * d).powf(-0.5), write],
+                init,
+            ),
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    pub fn forward(&self, x: Tensor<3>, mask: &Mask, lengths: Option<&Arc<[usize]>>) -> Tensor<3> {
+        let y = self.norm1.forward(x.clone());
+        let x = x + self.attention.forward(y.clone(), y, mask.clone(), lengths.cloned());
+        x.clone() + self.mlp.forward(self.norm2.forward(x))
+    }
+}

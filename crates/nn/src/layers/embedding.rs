@@ -1,0 +1,34 @@
+//! A table of vectors by token id.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::fused;
+use crate::init::Init;
+
+/// `V` rows of width `D`.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[V, D]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// Normal rows of `std`.
+    pub fn init(v: usize, d: usize, std: f64, init: &mut Init) -> Self {
+        Self { weight: init.normal([v, d], std) }
+    }
+
+    /// `ids`, row-major `[B, T]` -> `[B, T, D]`
+    pub fn forward(&self, ids: &[u32], [b, t]: [usize; 2]) -> Tensor<3> {
+        let ids = ids.iter().map(|&id| id as i32).collect();
+        let rows = fused::embedding(self.weight.val(), ids); // [B*T, D]
+        let d = rows.dims()[1];
+        rows.reshape([b, t, d])
+    }
+
+    /// The table as a tied language-model head: `[rows, D] -> [rows, V]`.
+    pub fn unembed(&self, x: Tensor<2>) -> Tensor<2> {
+        fused::linear(x, self.weight.val(), None)
+    }
+}

@@ -1,0 +1,63 @@
+//! Two linear maps with an activation between them.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::Linear;
+use crate::fused::{self, Gelu};
+use crate::init::Init;
+
+/// The activation of an [`Mlp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Exact GELU.
+    Gelu,
+    /// GELU in its tanh form.
+    GeluTanh,
+    /// `x·sigmoid(1.702x)`, which OpenAI's CLIP weights need.
+    QuickGelu,
+}
+
+impl Activation {
+    /// Elementwise.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        let kind = match self {
+            Self::Gelu => Gelu::Erf,
+            Self::GeluTanh => Gelu::Tanh,
+            Self::QuickGelu => Gelu::Quick,
+        };
+        fused::gelu(kind, x)
+    }
+}
+
+/// `fc2(act(fc1(x)))`.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `D -> hidden`.
+    pub fc1: Linear,
+    #[module(skip)]
+    activation: Activation,
+    /// `hidden -> out`.
+    pub fc2: Linear,
+}
+
+impl Mlp {
+    /// Weights of `std`, the second layer's scaled by `out_scale`.
+    pub fn init(
+        [d, hidden, out]: [usize; 3],
+        activation: Activation,
+        [std, out_std]: [f64; 2],
+        init: &mut Init,
+    ) -> Self {
+        Self {
+            fc1: Linear::init(d, hidden, true, std, init),
+            activation,
+            fc2: Linear::init(hidden, out, true, out_std, init),
+        }
+    }
+
+    /// `[.., D] -> [.., out]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
+    }
+}

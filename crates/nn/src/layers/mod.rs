@@ -1,0 +1,17 @@
+//! Layers: parameters and the fused operation that uses them. Field names are checkpoint names.
+
+mod attention;
+mod block;
+mod conv;
+mod embedding;
+mod linear;
+mod mlp;
+mod norm;
+
+pub use attention::Attention;
+pub use block::{Block, BlockConfig};
+pub use conv::{Conv2d, Conv2dConfig};
+pub use embedding::Embedding;
+pub use linear::Linear;
+pub use mlp::{Activation, Mlp};
+pub use norm::{LayerNorm, RmsNorm};

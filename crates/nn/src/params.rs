@@ -1,0 +1,207 @@
+//! A module's parameters by name: list, read, replace, freeze, and their gradients.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Shape, Tensor, TensorData};
+
+/// A parameter without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Field names joined by dots: `blocks.0.mlp.fc1.weight`.
+    pub name: String,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Whether a backward must give it a gradient.
+    pub trainable: bool,
+}
+
+impl Parameter {
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The row-major values of one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub data: Vec<f32>,
+}
+
+/// Every parameter in field order.
+pub fn list(module: &impl Module) -> Vec<Parameter> {
+    let mut parameters = Vec::new();
+    visit(module, |name, tensor| {
+        parameters.push(Parameter {
+            name: name.to_string(),
+            shape: tensor.shape(),
+            trainable: tensor.is_trainable(),
+        });
+    });
+    parameters
+}
+
+/// Number of values in all parameters.
+pub fn count(module: &impl Module) -> usize {
+    list(module).iter().map(Parameter::count).sum()
+}
+
+/// Every parameter's values by name.
+pub fn values(module: &impl Module) -> BTreeMap<String, Values> {
+    let mut all = BTreeMap::new();
+    visit(module, |name, tensor| {
+        all.insert(name.to_string(), Values { shape: tensor.shape(), data: tensor.values() });
+    });
+    all
+}
+
+/// A backward pass reached no gradient for parameters that should be trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingGradients(pub Vec<String>);
+
+impl std::fmt::Display for MissingGradients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "expected a gradient for every trainable parameter, got none for {}: {}\n\
+             hint: freeze the part, or use it in the loss",
+            self.0.len(),
+            self.0.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for MissingGradients {}
+
+/// The gradient of every trainable parameter by name; one that is missing is an error.
+pub fn gradients(
+    module: &impl Module,
+    mut gradients: Gradients,
+) -> Result<BTreeMap<String, Vec<f32>>, MissingGradients> {
+    let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
+    visit(module, |name, tensor| {
+        if !tensor.is_trainable() {
+            return;
+        }
+        match tensor.gradient(&mut gradients) {
+            Some(gradient) => {
+                found.insert(name.to_string(), gradient);
+            }
+            None => missing.push(name.to_string()),
+        }
+    });
+    if missing.is_empty() { Ok(found) } else { Err(MissingGradients(missing)) }
+}
+
+/// Replaces values: `change` sees each parameter's name, shape and values and may edit them.
+/// Parameters for which it returns `false` keep their tensor.
+pub fn update<M: Module>(
+    module: M,
+    change: impl FnMut(&str, &[usize], &mut Vec<f32>) -> bool,
+) -> M {
+    module.map(&mut Updater { path: Vec::new(), change })
+}
+
+/// Makes parameters whose name satisfies `trainable` trainable and all others frozen.
+pub fn set_trainable<M: Module>(module: M, trainable: impl Fn(&str) -> bool) -> M {
+    module.map(&mut Thaw { path: Vec::new(), trainable })
+}
+
+/// What a visitor may ask of a parameter, whatever its rank.
+trait AnyRank {
+    fn shape(&self) -> Vec<usize>;
+    fn is_trainable(&self) -> bool;
+    fn values(&self) -> Vec<f32>;
+    fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>>;
+}
+
+impl<const D: usize> AnyRank for Tensor<D> {
+    fn shape(&self) -> Vec<usize> {
+        self.dims().to_vec()
+    }
+    fn is_trainable(&self) -> bool {
+        self.is_require_grad()
+    }
+    fn values(&self) -> Vec<f32> {
+        read(self.clone())
+    }
+    fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>> {
+        self.grad_remove(gradients).map(read)
+    }
+}
+
+/// A tensor's values, row-major.
+pub fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().into_vec().expect("parameters and activations are f32")
+}
+
+fn visit(module: &impl Module, each: impl FnMut(&str, &dyn AnyRank)) {
+    module.visit(&mut Visitor { path: Vec::new(), each });
+}
+
+struct Visitor<F> {
+    path: Vec<String>,
+    each: F,
+}
+
+impl<F: FnMut(&str, &dyn AnyRank)> ModuleVisitor for Visitor<F> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        (self.each)(&self.path.join("."), &param.val());
+    }
+}
+
+struct Updater<F> {
+    path: Vec<String>,
+    change: F,
+}
+
+impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        param.map(|tensor| {
+            let (dims, device) = (tensor.dims(), tensor.device());
+            let trainable = tensor.is_require_grad();
+            let mut data = read(tensor.clone());
+            if !(self.change)(&name, &dims, &mut data) {
+                return tensor;
+            }
+            let tensor =
+                Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
+            tensor.set_require_grad(trainable)
+        })
+    }
+}
+
+struct Thaw<F> {
+    path: Vec<String>,
+    trainable: F,
+}
+
+impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trainable = (self.trainable)(&self.path.join("."));
+        param.set_require_grad(trainable)
+    }
+}
