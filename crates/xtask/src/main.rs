@@ -1,5 +1,7 @@
 //! The project's own chores: `cargo xtask ci`, `cargo xtask map`, `cargo xtask data`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod ci;
 mod data;
 mod map;
