@@ -21,7 +21,11 @@ pub(crate) fn render(scene: &Scene, size: u32) -> Picture {
         draw(&mut canvas, object);
     }
     // The canvas is opaque everywhere, so dropping alpha loses nothing.
-    let pixels = canvas.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
+    let pixels = canvas
+        .pixels()
+        .iter()
+        .flat_map(|p| [p.red(), p.green(), p.blue()])
+        .collect();
     Picture::new(size, size, pixels).expect("a pixmap holds exactly size x size pixels")
 }
 
@@ -55,25 +59,46 @@ fn paper(canvas: &mut Pixmap, background: &Background) {
     let (from, to) = (Point::from_xy(0.0, 0.0), Point::from_xy(0.0, side));
     let shader = LinearGradient::new(from, to, stops, SpreadMode::Pad, Transform::identity());
     if let (Some(shader), Some(all)) = (shader, Rect::from_xywh(0.0, 0.0, side, side)) {
-        canvas.fill_rect(all, &Paint { shader, ..Paint::default() }, Transform::identity(), None);
+        canvas.fill_rect(
+            all,
+            &Paint {
+                shader,
+                ..Paint::default()
+            },
+            Transform::identity(),
+            None,
+        );
     }
 }
 
 fn draw(canvas: &mut Pixmap, object: &Object) {
     let side = canvas.width() as f32;
     let path = path(object, side);
-    let flat = Paint { shader: Shader::SolidColor(ink(object.rgb)), ..Paint::default() };
+    let flat = Paint {
+        shader: Shader::SolidColor(ink(object.rgb)),
+        ..Paint::default()
+    };
     let inside = match object.fill {
         Fill::Solid => Some(flat.clone()),
         Fill::Outline => None,
         Fill::Striped => stripes(object, side),
     };
     if let Some(paint) = inside {
-        canvas.fill_path(&path, &paint, FillRule::Winding, Transform::identity(), None);
+        canvas.fill_path(
+            &path,
+            &paint,
+            FillRule::Winding,
+            Transform::identity(),
+            None,
+        );
     }
     let width = stroke_width(object.fill) * object.radius * side;
     if width > 0.0 {
-        let stroke = Stroke { width, line_join: LineJoin::Round, ..Stroke::default() };
+        let stroke = Stroke {
+            width,
+            line_join: LineJoin::Round,
+            ..Stroke::default()
+        };
         canvas.stroke_path(&path, &flat, &stroke, Transform::identity(), None);
     }
 }
@@ -101,7 +126,10 @@ fn stripes(object: &Object, side: f32) -> Option<Paint<'static>> {
     let from = Point::from_xy(object.x * side, object.y * side);
     let to = Point::from_xy(from.x + period, from.y + period);
     let shader = LinearGradient::new(from, to, stops, SpreadMode::Repeat, Transform::identity())?;
-    Some(Paint { shader, ..Paint::default() })
+    Some(Paint {
+        shader,
+        ..Paint::default()
+    })
 }
 
 /// The object's outline in a picture of this side. It is drawn in by half the border, so that a
@@ -140,14 +168,29 @@ fn unit(shape: Shape, aspect: f32) -> Option<Path> {
         Shape::Cross => {
             let (a, b) = (0.33, 1.0);
             polygon(&[
-                (-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a),
-                (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a),
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
             ])
         }
         Shape::Diamond => polygon(&[(0.0, -1.1), (0.72, 0.0), (0.0, 1.1), (-0.72, 0.0)]),
         Shape::Arrow => polygon(&[
-            (-1.05, -0.3), (0.1, -0.3), (0.1, -0.82), (1.1, 0.0),
-            (0.1, 0.82), (0.1, 0.3), (-1.05, 0.3),
+            (-1.05, -0.3),
+            (0.1, -0.3),
+            (0.1, -0.82),
+            (1.1, 0.0),
+            (0.1, 0.82),
+            (0.1, 0.3),
+            (-1.05, 0.3),
         ]),
         Shape::Moon => moon(),
     }
@@ -156,7 +199,11 @@ fn unit(shape: Shape, aspect: f32) -> Option<Path> {
 fn polygon(corners: &[(f32, f32)]) -> Option<Path> {
     let mut builder = PathBuilder::new();
     for (n, &(x, y)) in corners.iter().enumerate() {
-        if n == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
+        if n == 0 {
+            builder.move_to(x, y)
+        } else {
+            builder.line_to(x, y)
+        }
     }
     builder.close();
     builder.finish()
@@ -184,7 +231,9 @@ fn moon() -> Option<Path> {
     };
     let outer = arc(0.780_6_f32.atan2(0.625), 0.0, 1.0);
     let inner = arc(0.780_6_f32.atan2(0.175), 0.45, 0.8);
-    let corners: Vec<_> = outer.chain(inner.collect::<Vec<_>>().into_iter().rev()).collect();
+    let corners: Vec<_> = outer
+        .chain(inner.collect::<Vec<_>>().into_iter().rev())
+        .collect();
     polygon(&corners)
 }
 
@@ -216,7 +265,11 @@ mod tests {
             let drawn = [low[0], low[1], high[0], high[1]];
             let exact = [at.left, at.top, at.right, at.bottom].map(|v| v * side as f32);
             for (drawn, exact) in drawn.iter().zip(exact) {
-                assert!((drawn - exact).abs() <= 1.6, "{index}: {drawn} {exact} {:?}", scene.objects);
+                assert!(
+                    (drawn - exact).abs() <= 1.6,
+                    "{index}: {drawn} {exact} {:?}",
+                    scene.objects
+                );
             }
         }
     }

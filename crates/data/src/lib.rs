@@ -15,6 +15,6 @@ pub mod caption;
 mod draw;
 pub mod look;
 pub mod pairs;
-// pub mod question;
+pub mod question;
 pub mod rng;
 pub mod scene;

@@ -33,14 +33,21 @@ pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32)
     let scene = Scene::random(split, seed, index, most_objects(progress));
     let rng = &mut split.rng(2, seed, index);
     let (caption, negative) = caption::caption_and_negative(&scene, rng);
-    Pair { picture: scene.render(size), caption, negative, concept: concept(&scene) }
+    Pair {
+        picture: scene.render(size),
+        caption,
+        negative,
+        concept: concept(&scene),
+    }
 }
 
 /// The same number for scenes that hold the same colours and shapes equally often.
 pub fn concept(scene: &Scene) -> u64 {
     let mut pairs: Vec<_> = scene.objects.iter().map(|o| (o.color, o.shape)).collect();
     pairs.sort_unstable();
-    pairs.iter().fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
+    pairs
+        .iter()
+        .fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
 }
 
 #[cfg(test)]
@@ -49,10 +56,17 @@ mod tests {
 
     #[test]
     fn pairs_repeat_and_grow() {
-        let (a, b) = (scene_pair(Split::Train, 1, 5, 0.0, 32), scene_pair(Split::Train, 1, 5, 0.0, 32));
-        assert_eq!((a.picture.pixels, a.caption, a.concept), (b.picture.pixels, b.caption, b.concept));
+        let (a, b) = (
+            scene_pair(Split::Train, 1, 5, 0.0, 32),
+            scene_pair(Split::Train, 1, 5, 0.0, 32),
+        );
+        assert_eq!(
+            (a.picture.pixels, a.caption, a.concept),
+            (b.picture.pixels, b.caption, b.concept)
+        );
         let most = |progress| {
-            let scenes = (0..200).map(|i| Scene::random(Split::Train, 1, i, most_objects(progress)));
+            let scenes =
+                (0..200).map(|i| Scene::random(Split::Train, 1, i, most_objects(progress)));
             scenes.map(|s| s.objects.len()).max()
         };
         assert_eq!((most(0.1), most(0.9)), (Some(2), Some(6)));
@@ -60,7 +74,9 @@ mod tests {
 
     #[test]
     fn concept_ignores_order_and_place() {
-        let mut scene = (0..).map(|i| Scene::random(Split::Train, 1, i, 6)).find(|s| s.objects.len() > 2);
+        let mut scene = (0..)
+            .map(|i| Scene::random(Split::Train, 1, i, 6))
+            .find(|s| s.objects.len() > 2);
         let before = scene.as_ref().map(concept);
         if let Some(scene) = &mut scene {
             scene.objects.reverse();
