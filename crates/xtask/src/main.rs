@@ -53,10 +53,14 @@ fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// The repository: two folders above this crate.
+///
+/// Asked at run time, as cargo tells it: with a build folder shared by two checkouts, the path
+/// known at compile time may be the other's.
 fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(2).context("xtask is not in crates/")?;
-    Ok(root.to_path_buf())
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .context("expected CARGO_MANIFEST_DIR, got none\nhint: run it as cargo xtask")?;
+    let root = Path::new(&here).ancestors().nth(2);
+    Ok(root.context("xtask is not in crates/")?.to_path_buf())
 }
 
 /// The `cargo` that runs this program, so that both use the same toolchain.
