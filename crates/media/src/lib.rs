@@ -1,1 +1,22 @@
-//! sensorium-media
+//! Bytes to pixels and token ids, and back; knows no tensors. Every limit on
+//! what may be decoded lives here.
+//!
+//! ```text
+//! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
+//! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
+//! ```
+
+pub mod chat;
+mod error;
+mod header;
+pub mod picture;
+mod processor;
+mod resample;
+mod special;
+pub mod text;
+mod tokenizer_json;
+
+pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
+pub use error::{Error, Result};
+pub use picture::{Fit, ImageProcessor, Picture};
+pub use text::{Special, Tokenizer};

@@ -1,0 +1,150 @@
+//! What can go wrong between bytes and pixels or token ids.
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Every failure says what was expected, what was found and where, and ends
+/// with a hint. `origin` is the name the caller gave the input: a path, a URL,
+/// the name of a request's part.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such file.
+    #[error(
+        "expected a picture at {origin}, got no such file\nhint: check the path; relative paths start at the working directory"
+    )]
+    Missing {
+        /// Path as given.
+        origin: String,
+    },
+    /// The file exists but is not a regular file, or reading it failed.
+    #[error(
+        "expected a readable file at {origin}, got: {reason}\nhint: check that it is a regular file and its permissions"
+    )]
+    Unreadable {
+        /// Path as given.
+        origin: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Zero bytes, or a picture without a pixel.
+    #[error(
+        "expected a picture in {origin}, got {got}\nhint: the file may not have been written or uploaded completely"
+    )]
+    Empty {
+        /// Name of the input.
+        origin: String,
+        /// `0 bytes` or `0x5 pixels`.
+        got: String,
+    },
+    /// The input ends before the picture does.
+    #[error(
+        "expected a complete {kind} picture in {origin}, got one that ends early after {bytes} bytes\nhint: copy or download it again"
+    )]
+    Truncated {
+        /// Name of the input.
+        origin: String,
+        /// Format by content, for example `PNG`.
+        kind: &'static str,
+        /// Length of the input.
+        bytes: usize,
+    },
+    /// The content is something else, whatever the file's name says.
+    #[error(
+        "expected a PNG, JPEG, GIF, WebP or BMP picture in {origin}, got {found}\nhint: the content counts, not the extension; convert it to PNG or JPEG"
+    )]
+    NotAPicture {
+        /// Name of the input.
+        origin: String,
+        /// What the content looks like.
+        found: String,
+    },
+    /// A limit on file size, edges, pixels or decoded bytes is exceeded.
+    #[error(
+        "expected at most {limit} {what} in {origin}, got {got}\nhint: scale the picture down before giving it"
+    )]
+    TooLarge {
+        /// Name of the input.
+        origin: String,
+        /// The quantity: `bytes`, `pixels`, `pixels an edge`, `decoded bytes`.
+        what: &'static str,
+        /// Largest value allowed.
+        limit: u64,
+        /// What the input claims.
+        got: u64,
+    },
+    /// The format is right and the data is not.
+    #[error(
+        "expected a valid {kind} picture in {origin}, got damaged data: {reason}\nhint: open and save it again with an image editor"
+    )]
+    Damaged {
+        /// Name of the input.
+        origin: String,
+        /// Format by content.
+        kind: &'static str,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A buffer does not fit the size given for it.
+    #[error(
+        "expected {expected} bytes for {width}x{height} RGB pixels and both edges at least 1, got {got} bytes\nhint: pixels are row-major, three bytes each"
+    )]
+    Pixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// `width * height * 3`.
+        expected: u64,
+        /// Length of the buffer.
+        got: u64,
+    },
+    /// A tokenizer file is not one of ours, or is inconsistent.
+    #[error(
+        "expected {expected} in the tokenizer's {place}, got {got}\nhint: use the tokenizer.json written beside the model's weights"
+    )]
+    Tokenizer {
+        /// Where in the JSON document.
+        place: &'static str,
+        /// What a valid file holds there.
+        expected: String,
+        /// What this one holds.
+        got: String,
+    },
+    /// A tokenizer could not be trained.
+    #[error(
+        "expected {expected} to train a tokenizer, got {got}\nhint: 4096 entries and a few megabytes of text are a good start"
+    )]
+    Training {
+        /// What training needs.
+        expected: String,
+        /// What it was given.
+        got: String,
+    },
+    /// The markers of a prompt and its pictures do not agree.
+    #[error("prompt has {} but {} given\nhint: {}", count(*markers, "<image> marker"), images(*pictures), marker_hint(*markers, *pictures))]
+    Markers {
+        /// `<image>` markers in the text.
+        markers: usize,
+        /// Pictures given with it.
+        pictures: usize,
+    },
+}
+
+fn count(n: usize, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{plural}")
+}
+
+fn images(n: usize) -> String {
+    let verb = if n == 1 { "was" } else { "were" };
+    format!("{} {verb}", count(n, "image"))
+}
+
+fn marker_hint(markers: usize, pictures: usize) -> &'static str {
+    if markers > pictures {
+        "add an image with --image, or remove a marker"
+    } else {
+        "add a marker for each image, or remove them all to put the images first"
+    }
+}
