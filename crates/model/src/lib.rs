@@ -1,1 +1,14 @@
-//! sensorium-model
+//! Wiring: components put together into models. No layers of its own; its only weights are scalars.
+//!
+//! ```text
+//! clip    image encoder ─┐ one space
+//!         text tower    ─┘
+//! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
+//! ```
+
+pub mod checkpoint;
+pub mod clip;
+pub mod llava;
+pub mod prompt;
+pub mod splice;
+pub mod weights;

@@ -136,7 +136,7 @@ impl<const D: usize> AnyRank for Tensor<D> {
 
 /// A tensor's values, row-major.
 pub fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().into_vec().expect("parameters and activations are f32")
+    tensor.into_data().try_into_vec().expect("parameters and activations are f32")
 }
 
 fn visit(module: &impl Module, each: impl FnMut(&str, &dyn AnyRank)) {

@@ -1,1 +1,4 @@
-//! sensorium-encoder
+//! Media to [`Features`](sensorium_flow::Features): image and text encoders.
+
+pub mod image;
+pub mod text;

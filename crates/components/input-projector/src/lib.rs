@@ -1,1 +1,84 @@
-//! sensorium-input-projector
+//! [`Features`](sensorium_flow::Features) to [`Embeds`](sensorium_flow::Embeds): from an encoder's
+//! width and count of positions to a backbone's.
+
+mod linear;
+mod mlp;
+mod shuffle;
+
+use sensorium_flow::{Embeds, Features};
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub use linear::LinearProjector;
+pub use mlp::MlpProjector;
+pub use shuffle::pixel_shuffle;
+
+/// Which projector, and its shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProjectorConfig {
+    /// One linear map (LLaVA 1.0).
+    Linear {
+        /// Width E of the features.
+        features: usize,
+        /// Width D of the backbone.
+        width: usize,
+    },
+    /// Linear, GELU, linear (LLaVA 1.5), after a pixel shuffle that makes `shuffle²` positions one.
+    Mlp {
+        /// Width E of the features.
+        features: usize,
+        /// Side of the square of positions that become one token; 1 keeps all.
+        shuffle: usize,
+        /// Width between the two maps.
+        hidden: usize,
+        /// Width D of the backbone.
+        width: usize,
+    },
+}
+
+impl ProjectorConfig {
+    /// The embedded model's: 64 positions of 192 to 16 tokens of 256.
+    pub fn nano() -> Self {
+        Self::Mlp { features: 192, shuffle: 2, hidden: 384, width: 256 }
+    }
+
+    /// Tokens that `n` positions become.
+    pub fn tokens(&self, n: usize) -> usize {
+        match self {
+            Self::Linear { .. } => n,
+            Self::Mlp { shuffle, .. } => n / (shuffle * shuffle),
+        }
+    }
+}
+
+/// A projector of either kind.
+#[derive(Module, Debug)]
+pub enum Projector {
+    /// One linear map.
+    Linear(LinearProjector),
+    /// Pixel shuffle and two maps.
+    Mlp(MlpProjector),
+}
+
+impl Projector {
+    /// Seeded weights.
+    pub fn init(config: &ProjectorConfig, init: &mut Init) -> Self {
+        match *config {
+            ProjectorConfig::Linear { features, width } => {
+                Self::Linear(LinearProjector::init(features, width, init))
+            }
+            ProjectorConfig::Mlp { features, shuffle, hidden, width } => {
+                Self::Mlp(MlpProjector::init(features, shuffle, hidden, width, init))
+            }
+        }
+    }
+
+    /// `[B, N, E] -> [B, Q, D]`
+    pub fn project(&self, features: Features) -> Embeds {
+        match self {
+            Self::Linear(projector) => projector.project(features),
+            Self::Mlp(projector) => projector.project(features),
+        }
+    }
+}

@@ -151,7 +151,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = inputs.each_ref().map(|input| input.node());
     let arrays: Vec<Array> =
-        inputs.iter().map(|input| Array::of(input.primitive.clone())).collect();
+        inputs.iter().map(|input| Array::of(input.primitive().clone())).collect();
     let (output, saved) = op.forward(&arrays);
     match Recorded(op).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {

@@ -1,0 +1,284 @@
+//! The decoder of Llama: RMSNorm, rotary positions, grouped queries, SwiGLU.
+//!
+//! Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>; grouped queries: Ainslie et al. 2023;
+//! query-key norm: Dehghani et al. 2023 (as Qwen3 has it, over each head, before the rotation).
+//!
+//! ```text
+//! embeds [B, T, D] ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ logits [.., V]
+//! ```
+
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Hidden};
+use sensorium_nn::fused::RotaryTable;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::Cache;
+
+/// Shape of a [`Llama`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlamaConfig {
+    /// Entries of the token table.
+    pub vocabulary: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Width D.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; a divisor of `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width K of a head.
+    pub head_width: usize,
+    /// Width inside the SwiGLU.
+    pub mlp: usize,
+    /// Base of the rotary angles.
+    pub theta: f32,
+    /// Epsilon of every norm.
+    pub eps: f64,
+    /// RMSNorm over each head's queries and keys.
+    pub qk_norm: bool,
+    /// The head is the token table.
+    pub tied: bool,
+}
+
+impl LlamaConfig {
+    /// The embedded model's backbone: 8x256, 6.95 M parameters.
+    pub fn nano() -> Self {
+        Self {
+            vocabulary: 4096,
+            context: 512,
+            width: 256,
+            n_layers: 8,
+            n_heads: 8,
+            n_kv_heads: 4,
+            head_width: 32,
+            mlp: 704,
+            theta: 1e4,
+            eps: 1e-6,
+            qk_norm: true,
+            tied: true,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Llama {
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Option<Linear>,
+    #[module(skip)]
+    rotary: Rotary,
+}
+
+/// Angles for new positions, made when asked for.
+#[derive(Clone, Debug)]
+struct Rotary {
+    theta: f32,
+    head_width: usize,
+}
+
+/// Where the tokens of one call stand, and what each may see.
+struct Place {
+    table: RotaryTable,
+    mask: Mask,
+}
+
+impl Llama {
+    /// Weights of 0.02, residual writes scaled by `(2 n_layers)^-0.5` (GPT-2).
+    pub fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+        let (v, d) = (config.vocabulary, config.width);
+        Self {
+            embedding: Embedding::init(v, d, 0.02, init),
+            layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
+            norm: RmsNorm::init(d, config.eps, init),
+            head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
+            rotary: Rotary { theta: config.theta, head_width: config.head_width },
+        }
+    }
+
+    /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
+    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
+    }
+
+    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones.
+    ///
+    /// `spans [B*T]` (0 = none) marks positions that see each other both ways: a picture's tokens.
+    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        self.read(embeds, spans, None)
+    }
+
+    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these. Spans must
+    /// lie within one call.
+    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
+        self.read(embeds, spans, Some(cache))
+    }
+
+    /// `[rows, D] -> [rows, V]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => self.embedding.unembed(hidden),
+        }
+    }
+
+    fn read(
+        &self,
+        Embeds(x): Embeds,
+        spans: Option<Arc<[i32]>>,
+        mut cache: Option<&mut Cache>,
+    ) -> Hidden {
+        let t = x.dims()[1];
+        let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
+        let Rotary { theta, head_width } = self.rotary;
+        let place = Place {
+            table: RotaryTable::new(theta, head_width, offset..offset + t),
+            mask: match spans {
+                // Spans are numbered over all keys; earlier calls' keys carry none.
+                Some(spans) => {
+                    let spans = spans.chunks(t).flat_map(|row| {
+                        std::iter::repeat_n(0, offset).chain(row.iter().copied())
+                    });
+                    Mask::Prefix { offset, spans: spans.collect() }
+                }
+                None => Mask::Causal { offset },
+            },
+        };
+        let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
+            let cache = cache.as_deref_mut().map(|cache| (i, cache));
+            layer.forward(x, &place, cache)
+        });
+        if let Some(cache) = cache {
+            cache.advance(t);
+        }
+        Hidden(self.norm.forward(x))
+    }
+}
+
+/// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+#[derive(Module, Debug)]
+struct Layer {
+    norm1: RmsNorm,
+    attention: GroupedAttention,
+    norm2: RmsNorm,
+    mlp: SwiGlu,
+}
+
+impl Layer {
+    fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+        Self {
+            norm1: RmsNorm::init(config.width, config.eps, init),
+            attention: GroupedAttention::init(config, init),
+            norm2: RmsNorm::init(config.width, config.eps, init),
+            mlp: SwiGlu::init(config, init),
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        place: &Place,
+        cache: Option<(usize, &mut Cache)>,
+    ) -> Tensor<3> {
+        let x = x.clone() + self.attention.forward(self.norm1.forward(x), place, cache);
+        x.clone() + self.mlp.forward(self.norm2.forward(x))
+    }
+}
+
+fn residual_std(config: &LlamaConfig) -> f64 {
+    0.02 * (2.0 * config.n_layers as f64).powf(-0.5)
+}
+
+#[derive(Module, Debug)]
+struct GroupedAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
+    #[module(skip)]
+    heads: [usize; 2],
+}
+
+impl GroupedAttention {
+    fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+        let (d, k) = (config.width, config.head_width);
+        let (h, hkv) = (config.n_heads, config.n_kv_heads);
+        let head_norm =
+            |init: &mut Init| config.qk_norm.then(|| RmsNorm::init(k, config.eps, init));
+        Self {
+            q: Linear::init(d, h * k, false, 0.02, init),
+            k: Linear::init(d, hkv * k, false, 0.02, init),
+            v: Linear::init(d, hkv * k, false, 0.02, init),
+            o: Linear::init(h * k, d, false, residual_std(config), init),
+            q_norm: head_norm(init),
+            k_norm: head_norm(init),
+            heads: [h, hkv],
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        place: &Place,
+        cache: Option<(usize, &mut Cache)>,
+    ) -> Tensor<3> {
+        let [b, t, _] = x.dims();
+        let [h, hkv] = self.heads;
+        let split = |y: Tensor<3>, h: usize| {
+            let k = y.dims()[2] / h;
+            y.reshape([b, t, h, k])
+        };
+        let normed = |y: Tensor<4>, norm: &Option<RmsNorm>| match norm {
+            Some(norm) => norm.forward(y),
+            None => y,
+        };
+        let q = normed(split(self.q.forward(x.clone()), h), &self.q_norm);
+        let k = normed(split(self.k.forward(x.clone()), hkv), &self.k_norm);
+        let v = split(self.v.forward(x), hkv);
+
+        let q = fused::rotary(q, &place.table);
+        let k = fused::rotary(k, &place.table);
+        let (k, v) = match cache {
+            Some((layer, cache)) => cache.extend(layer, k, v),
+            None => (k, v),
+        };
+        let o = fused::attention(q, k, v, place.mask.clone(), None); // [B, T, H, K]
+        let width = o.dims()[2] * o.dims()[3];
+        self.o.forward(o.reshape([b, t, width]))
+    }
+}
+
+#[derive(Module, Debug)]
+struct SwiGlu {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl SwiGlu {
+    fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+        let (d, hidden) = (config.width, config.mlp);
+        Self {
+            gate: Linear::init(d, hidden, false, 0.02, init),
+            up: Linear::init(d, hidden, false, 0.02, init),
+            down: Linear::init(hidden, d, false, residual_std(config), init),
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let gate = self.gate.forward(x.clone());
+        self.down.forward(fused::swiglu(gate, self.up.forward(x)))
+    }
+}

@@ -1,0 +1,280 @@
+//! Vision Transformer: an image as a sentence of patches.
+//!
+//! Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>; the convolutional stem is that of
+//! Xiao et al. 2021, <https://arxiv.org/abs/2106.14881>, which makes short trainings possible.
+//!
+//! ```text
+//! image [B, c, h, w] ──stem──▶ [B, N, E] ──blocks──▶ [B, N, E] ──pool, proj──▶ [B, C]
+//! ```
+
+use sensorium_flow::Features;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::AttentionPool;
+
+/// One convolution of the stem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv {
+    /// Channels out.
+    pub channels: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+}
+
+/// How the positions become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// A class token in front of the patches, read after the last norm (CLIP).
+    Class,
+    /// A learned query attends to all patches (SigLIP).
+    Attention,
+}
+
+/// Shape of a [`Vit`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitConfig {
+    /// Side of the input picture in pixels.
+    pub image: usize,
+    /// The stem, GELU between its convolutions; one entry is CLIP's patch embedding.
+    pub stem: Vec<Conv>,
+    /// Whether the stem's convolutions have biases.
+    pub stem_bias: bool,
+    /// Width E.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// QuickGELU in place of exact GELU (OpenAI's weights).
+    pub activation: ActivationName,
+    /// LayerNorm before the first block (CLIP).
+    pub pre_norm: bool,
+    /// How the positions become one vector.
+    pub pooling: Pooling,
+    /// Width C of the shared space.
+    pub embed: usize,
+    /// Epsilon of every norm.
+    pub eps: f64,
+}
+
+/// The activation as configurations spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationName {
+    /// Exact GELU.
+    Gelu,
+    /// GELU in its tanh form.
+    GeluTanh,
+    /// `x·sigmoid(1.702x)`.
+    QuickGelu,
+}
+
+impl From<ActivationName> for Activation {
+    fn from(name: ActivationName) -> Self {
+        match name {
+            ActivationName::Gelu => Self::Gelu,
+            ActivationName::GeluTanh => Self::GeluTanh,
+            ActivationName::QuickGelu => Self::QuickGelu,
+        }
+    }
+}
+
+impl VitConfig {
+    /// The embedded model's encoder: 96 px, conv stem, 8x8 positions, 2.6 M parameters.
+    pub fn nano() -> Self {
+        let conv = |channels, kernel, stride, padding| Conv { channels, kernel, stride, padding };
+        Self {
+            image: 96,
+            stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
+            stem_bias: true,
+            width: 192,
+            n_layers: 5,
+            n_heads: 6,
+            mlp: 768,
+            activation: ActivationName::Gelu,
+            pre_norm: false,
+            pooling: Pooling::Attention,
+            embed: 128,
+            eps: 1e-6,
+        }
+    }
+
+    /// CLIP ViT-B/32 (Radford et al. 2021): 87,849,216 parameters.
+    pub fn clip_base_patch32() -> Self {
+        Self::clip(224, 32, 768, 12, 512)
+    }
+
+    /// CLIP ViT-B/16: 86,192,640 parameters.
+    pub fn clip_base_patch16() -> Self {
+        Self::clip(224, 16, 768, 12, 512)
+    }
+
+    /// CLIP ViT-L/14: 303,966,208 parameters.
+    pub fn clip_large_patch14() -> Self {
+        Self::clip(224, 14, 1024, 24, 768)
+    }
+
+    /// A CLIP tower: heads of 64, QuickGELU.
+    pub fn clip(image: usize, patch: usize, width: usize, n_layers: usize, embed: usize) -> Self {
+        Self {
+            image,
+            stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
+            stem_bias: false,
+            width,
+            n_layers,
+            n_heads: width / 64,
+            mlp: 4 * width,
+            activation: ActivationName::QuickGelu,
+            pre_norm: true,
+            pooling: Pooling::Class,
+            embed,
+            eps: 1e-5,
+        }
+    }
+
+    /// Side of the grid of positions: `image` through the strides of the stem.
+    pub fn grid(&self) -> usize {
+        self.stem.iter().fold(self.image, |side, conv| {
+            (side + 2 * conv.padding).saturating_sub(conv.kernel) / conv.stride + 1
+        })
+    }
+
+    /// Patches, without a class token.
+    pub fn patches(&self) -> usize {
+        self.grid() * self.grid()
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Vit {
+    stem: Stem,
+    class: Option<Param<Tensor<1>>>,
+    position: Param<Tensor<2>>,
+    pre_norm: Option<LayerNorm>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    pool: Option<AttentionPool>,
+    proj: Linear,
+}
+
+impl Vit {
+    /// Weights by CLIP's scheme.
+    pub fn init(config: &VitConfig, init: &mut Init) -> Self {
+        let e = config.width;
+        let std = (e as f64).powf(-0.5);
+        let block = BlockConfig {
+            d: e,
+            heads: config.n_heads,
+            hidden: config.mlp,
+            activation: config.activation.into(),
+            eps: config.eps,
+            n_layers: config.n_layers,
+        };
+        let classes = usize::from(config.pooling == Pooling::Class);
+        Self {
+            stem: Stem::init(config, init),
+            class: (classes == 1).then(|| init.normal([e], std)),
+            position: init.normal([config.patches() + classes, e], std),
+            pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
+            blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
+            norm: LayerNorm::init(e, config.eps, init),
+            pool: (classes == 0).then(|| AttentionPool::init(e, config.n_heads, init)),
+            proj: Linear::init(e, config.embed, false, std, init),
+        }
+    }
+
+    /// Pictures to the patches' features after the last norm: `[B, c, h, w] -> [B, N, E]`.
+    pub fn encode(&self, image: Tensor<4>) -> Features {
+        let x = self.norm.forward(self.hidden(image, 0));
+        Features(self.patches(x))
+    }
+
+    /// The patches' features `skip` blocks before the end, before the last norm: LLaVA reads CLIP
+    /// at `skip = 1` (its `hidden_states[-2]`).
+    pub fn encode_before(&self, image: Tensor<4>, skip: usize) -> Features {
+        let x = self.hidden(image, skip);
+        Features(self.patches(x))
+    }
+
+    /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
+    pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
+        let x = self.hidden(image, 0);
+        let [b, _, e] = x.dims();
+        let pooled = match &self.pool {
+            Some(pool) => pool.forward(self.norm.forward(x)),
+            None => self.norm.forward(x.narrow(1, 0, 1).reshape([b, e])),
+        };
+        self.proj.forward(pooled)
+    }
+
+    /// `[B, c, h, w] -> [B, N (+1), E]` after all blocks but the last `skip`.
+    fn hidden(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
+        let patches = self.stem.forward(image); // [B, N, E]
+        let [b, _, e] = patches.dims();
+        let x = match &self.class {
+            Some(class) => {
+                let class = class.val().reshape([1, 1, e]).repeat_dim(0, b);
+                Tensor::cat(vec![class, patches], 1)
+            }
+            None => patches,
+        };
+        let x = x + self.position.val().unsqueeze();
+        let x = self.pre_norm.iter().fold(x, |x, norm| norm.forward(x));
+        let blocks = self.blocks.iter().take(self.blocks.len().saturating_sub(skip));
+        blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
+    }
+
+    fn patches(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.class {
+            Some(_) => {
+                let n = x.dims()[1] - 1;
+                x.narrow(1, 1, n)
+            }
+            None => x,
+        }
+    }
+}
+
+/// Convolutions from pixels to positions.
+#[derive(Module, Debug)]
+struct Stem {
+    convs: Vec<Conv2d>,
+}
+
+impl Stem {
+    fn init(config: &VitConfig, init: &mut Init) -> Self {
+        let mut c_in = 3;
+        let mut convs = Vec::new();
+        for conv in &config.stem {
+            let Conv { channels: c_out, kernel, stride, padding } = *conv;
+            let bias = config.stem_bias;
+            convs.push(Conv2d::init(
+                Conv2dConfig { c_in, c_out, kernel, stride, padding, bias },
+                init,
+            ));
+            c_in = c_out;
+        }
+        Self { convs }
+    }
+
+    /// `[B, c, h, w] -> [B, N, E]`, row by row
+    fn forward(&self, image: Tensor<4>) -> Tensor<3> {
+        let x = self.convs.iter().enumerate().fold(image, |x, (i, conv)| {
+            let x = if i == 0 { x } else { Activation::Gelu.forward(x) };
+            conv.forward(x)
+        });
+        let [b, e, h, w] = x.dims();
+        x.reshape([b, e, h * w]).swap_dims(1, 2) // [B, N, E]
+    }
+}

@@ -1,0 +1,148 @@
+//! The text tower of CLIP: a causal transformer read at the end token.
+//!
+//! Radford et al. 2021, section 2.4, <https://arxiv.org/abs/2103.00020>
+//!
+//! ```text
+//! ids [B, T] ──embed──▶ [B, T, E] ──blocks, causal──▶ [B, T, E] ──end token, proj──▶ [B, C]
+//! ```
+
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Shape of a [`TextTower`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// Entries of the token table.
+    pub vocabulary: usize,
+    /// Longest text in tokens.
+    pub context: usize,
+    /// Width E.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// QuickGELU in place of exact GELU (OpenAI's weights).
+    pub activation: crate::image::ActivationName,
+    /// Width C of the shared space.
+    pub embed: usize,
+    /// Epsilon of every norm.
+    pub eps: f64,
+}
+
+impl TextConfig {
+    /// The embedded model's tower: 2.2 M parameters.
+    pub fn nano() -> Self {
+        Self {
+            vocabulary: 4096,
+            context: 64,
+            width: 192,
+            n_layers: 3,
+            n_heads: 6,
+            mlp: 768,
+            activation: crate::image::ActivationName::Gelu,
+            embed: 128,
+            eps: 1e-6,
+        }
+    }
+
+    /// The tower of CLIP ViT-B/32 and B/16: 63,428,096 parameters.
+    pub fn clip_base() -> Self {
+        Self::clip(512, 512)
+    }
+
+    /// The tower of CLIP ViT-L/14: 123,650,304 parameters.
+    pub fn clip_large() -> Self {
+        Self::clip(768, 768)
+    }
+
+    fn clip(width: usize, embed: usize) -> Self {
+        Self {
+            vocabulary: 49_408,
+            context: 77,
+            width,
+            n_layers: 12,
+            n_heads: width / 64,
+            mlp: 4 * width,
+            activation: crate::image::ActivationName::QuickGelu,
+            embed,
+            eps: 1e-5,
+        }
+    }
+}
+
+/// Token ids padded to one length, and where each text is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// Row-major `[B, T]`.
+    pub ids: Vec<u32>,
+    /// B and T.
+    pub shape: [usize; 2],
+    /// Position of the end token of each text, `[B]`.
+    pub ends: Vec<usize>,
+}
+
+impl Texts {
+    /// Pads `texts` (each ending with its end token) with `pad` to the longest of them.
+    pub fn pad(texts: &[Vec<u32>], pad: u32) -> Self {
+        let t = texts.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let mut ids = Vec::with_capacity(texts.len() * t);
+        for (i, text) in texts.iter().enumerate() {
+            ids.extend(text);
+            ids.resize((i + 1) * t, pad);
+        }
+        let ends = texts.iter().map(|text| text.len().saturating_sub(1)).collect();
+        Self { ids, shape: [texts.len(), t], ends }
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct TextTower {
+    embedding: Embedding,
+    position: Param<Tensor<2>>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    proj: Linear,
+}
+
+impl TextTower {
+    /// Weights by CLIP's scheme.
+    pub fn init(config: &TextConfig, init: &mut Init) -> Self {
+        let block = BlockConfig {
+            d: config.width,
+            heads: config.n_heads,
+            hidden: config.mlp,
+            activation: config.activation.into(),
+            eps: config.eps,
+            n_layers: config.n_layers,
+        };
+        let std = (config.width as f64).powf(-0.5);
+        Self {
+            embedding: Embedding::init(config.vocabulary, config.width, 0.02, init),
+            position: init.normal([config.context, config.width], 0.01),
+            blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
+            norm: LayerNorm::init(config.width, config.eps, init),
+            proj: Linear::init(config.width, config.embed, false, std, init),
+        }
+    }
+
+    /// Texts to the shared space, not yet of unit length: `[B, T] -> [B, C]`.
+    ///
+    /// The mask is causal, so what pads a text never reaches its end token.
+    pub fn embed(&self, texts: &Texts) -> Tensor<2> {
+        let [b, t] = texts.shape;
+        let x = self.embedding.forward(&texts.ids, [b, t]); // [B, T, E]
+        let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
+        let mask = Mask::Causal { offset: 0 };
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, None));
+
+        let e = x.dims()[2];
+        let ends = texts.ends.iter().enumerate().map(|(i, end)| (i * t + end) as i32).collect();
+        let at_end = fused::embedding(x.reshape([b * t, e]), ends); // [B, E]
+        self.proj.forward(self.norm.forward(at_end))
+    }
+}

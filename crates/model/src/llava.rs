@@ -1,0 +1,168 @@
+//! LLaVA: pictures as tokens in front of a language model.
+//!
+//! Liu et al. 2023, <https://arxiv.org/abs/2304.08485>; the MLP projector is that of LLaVA 1.5,
+//! <https://arxiv.org/abs/2310.03744>
+//!
+//! ```text
+//! image ──encode──▶ [B, N, E] ──project──▶ [B, Q, D] ─┐
+//! ids [B, T] ──embed──▶ [B, T, D] ────────────splice──┴──▶ backbone ──▶ logits [B, T, V]
+//! ```
+
+use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
+use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_flow::{Embeds, Features, Hidden};
+use sensorium_input_projector::{Projector, ProjectorConfig};
+use sensorium_media::chat::Prompt;
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::prompt::Batch;
+use crate::splice::splice;
+
+/// Shape of a [`Llava`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlavaConfig {
+    /// The image encoder.
+    pub image: VitConfig,
+    /// Blocks before the end at which the encoder is read, its last norm left out; `None` reads it
+    /// after the last norm. LLaVA 1.5 reads CLIP at 1.
+    pub skip: Option<usize>,
+    /// The projector.
+    pub projector: ProjectorConfig,
+    /// The language model.
+    pub backbone: LlamaConfig,
+    /// A picture's tokens see each other both ways (a prefix language model).
+    pub prefix: bool,
+}
+
+impl LlavaConfig {
+    /// The embedded model: 12.2 M parameters, a picture is 16 tokens.
+    pub fn nano() -> Self {
+        Self {
+            image: VitConfig::nano(),
+            skip: None,
+            projector: ProjectorConfig::nano(),
+            backbone: LlamaConfig::nano(),
+            prefix: true,
+        }
+    }
+
+    /// Tokens that one picture takes.
+    pub fn image_tokens(&self) -> usize {
+        self.projector.tokens(self.image.patches())
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Llava {
+    /// The image encoder.
+    pub image: Vit,
+    /// From its features to the backbone's tokens.
+    pub projector: Projector,
+    /// The language model.
+    pub backbone: Llama,
+    #[module(skip)]
+    skip: Option<usize>,
+    #[module(skip)]
+    prefix: bool,
+}
+
+impl Llava {
+    /// Seeded weights.
+    pub fn init(config: &LlavaConfig, init: &mut Init) -> Self {
+        Self {
+            image: Vit::init(&config.image, init),
+            projector: Projector::init(&config.projector, init),
+            backbone: Llama::init(&config.backbone, init),
+            skip: config.skip,
+            prefix: config.prefix,
+        }
+    }
+
+    /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
+    pub fn encode(&self, images: Tensor<4>) -> Features {
+        match self.skip {
+            Some(skip) => self.image.encode_before(images, skip),
+            None => self.image.encode(images),
+        }
+    }
+
+    /// The batch's prompts with its pictures' features spliced in, through the backbone:
+    /// `[B, T, D]`. `features [M, N, E]` are those of the batch's pictures in order.
+    pub fn forward(&self, batch: &Batch, features: Option<Features>) -> Hidden {
+        let embeds = self.read(&batch.ids, batch.shape, &batch.images, features);
+        self.backbone.forward(embeds, self.prefix.then(|| batch.spans.clone()))
+    }
+
+    /// `[B, T, D] -> [B, T, V]`
+    pub fn logits(&self, Hidden(hidden): Hidden) -> Tensor<3> {
+        let [b, t, d] = hidden.dims();
+        let logits = self.backbone.logits(hidden.reshape([b * t, d]));
+        let v = logits.dims()[1];
+        logits.reshape([b, t, v])
+    }
+
+    /// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass
+    /// through the head.
+    pub fn loss(&self, batch: &Batch, features: Option<Features>, z_loss: f32) -> Tensor<1> {
+        let Hidden(hidden) = self.forward(batch, features);
+        let [b, t, d] = hidden.dims();
+        let learned: Vec<usize> =
+            (0..b * t).filter(|&i| batch.labels[i] != crate::prompt::IGNORED).collect();
+        let rows = learned.iter().map(|&i| i as i32).collect();
+        let labels = learned.iter().map(|&i| batch.labels[i]).collect();
+        let hidden = fused::embedding(hidden.reshape([b * t, d]), rows); // [learned, D]
+        fused::cross_entropy(self.backbone.logits(hidden), labels, z_loss)
+    }
+
+    /// Answers `prompt` token by token until `end`, at most `max_tokens`.
+    pub fn generate(
+        &self,
+        prompt: &Prompt,
+        features: Option<Features>,
+        end: u32,
+        max_tokens: usize,
+        sampling: Sampling,
+        mut on_token: impl FnMut(u32),
+    ) -> Vec<u32> {
+        let mut cache = Cache::default();
+        let mut sampler = Sampler::new(sampling);
+        let shape = [1, prompt.ids.len()];
+        let embeds = self.read(&prompt.ids, shape, &prompt.images, features);
+        let spans = self.prefix.then(|| prompt.spans.clone().into());
+        let mut hidden = self.backbone.extend(embeds, spans, &mut cache);
+        let mut answer = Vec::new();
+        while answer.len() < max_tokens {
+            let token = sampler.pick(&self.last_logits(hidden));
+            if token == end {
+                break;
+            }
+            answer.push(token);
+            on_token(token);
+            hidden = self.backbone.extend(self.backbone.embed(&[token], [1, 1]), None, &mut cache);
+        }
+        answer
+    }
+
+    fn last_logits(&self, Hidden(hidden): Hidden) -> Vec<f32> {
+        let [_, t, d] = hidden.dims();
+        read(self.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
+    }
+
+    fn read(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        images: &[usize],
+        features: Option<Features>,
+    ) -> Embeds {
+        let text = self.backbone.embed(ids, shape);
+        match features {
+            Some(features) => splice(text, self.projector.project(features), images),
+            None => text,
+        }
+    }
+}
