@@ -106,20 +106,12 @@ impl TrainError {
     /// For `map_err`: names the operation and the path of a failed file operation.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 
     /// A value that the encoder of a text format refused.
     pub(crate) fn encode(what: &'static str, error: impl std::fmt::Display) -> Self {
         let hint = "integers must fit in 63 bits, and TOML has no null";
-        Self::Encode {
-            what,
-            message: error.to_string(),
-            hint,
-        }
+        Self::Encode { what, message: error.to_string(), hint }
     }
 }

@@ -26,13 +26,7 @@ pub struct GuardConfig {
 
 impl Default for GuardConfig {
     fn default() -> Self {
-        Self {
-            warmup: 20,
-            factor: 10.0,
-            decay: 0.98,
-            not_finite_limit: 3,
-            spike_limit: 8,
-        }
+        Self { warmup: 20, factor: 10.0, decay: 0.98, not_finite_limit: 3, spike_limit: 8 }
     }
 }
 
@@ -66,10 +60,7 @@ pub struct Guard {
 impl Guard {
     /// A guard that has seen nothing yet.
     pub fn new(config: GuardConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        Self { config, ..Self::default() }
     }
 
     /// Judges one step from its loss and its gradient norm before clipping.
@@ -109,12 +100,7 @@ impl Guard {
         self.not_finite_in_a_row += 1;
         let count = self.not_finite_in_a_row;
         if count >= self.config.not_finite_limit {
-            return Err(TrainError::NotFinite {
-                step,
-                count,
-                loss,
-                grad_norm,
-            });
+            return Err(TrainError::NotFinite { step, count, loss, grad_norm });
         }
         Ok(Verdict::NotFinite)
     }
@@ -183,10 +169,7 @@ mod tests {
         for seed in 0..10 {
             let mut guard = Guard::new(GuardConfig::default());
             for step in 0..1000 {
-                assert_eq!(
-                    guard.check(step, 1.0, norm(seed, step)).unwrap(),
-                    Verdict::Apply
-                );
+                assert_eq!(guard.check(step, 1.0, norm(seed, step)).unwrap(), Verdict::Apply);
             }
         }
     }
@@ -199,26 +182,17 @@ mod tests {
             let usual = norm(7, step);
             let (loss, grad_norm, expected) = match step % 100 {
                 50 => (f64::NAN, usual, Verdict::NotFinite),
-                70 => (
-                    1.0,
-                    [f64::INFINITY, f64::NAN][(step / 100 % 2) as usize],
-                    Verdict::NotFinite,
-                ),
+                70 => {
+                    (1.0, [f64::INFINITY, f64::NAN][(step / 100 % 2) as usize], Verdict::NotFinite)
+                }
                 90 => (1.0, usual * 30.0, Verdict::Spike),
                 _ => (1.0, usual, Verdict::Apply),
             };
             nan += u64::from(expected == Verdict::NotFinite);
             spike += u64::from(expected == Verdict::Spike);
-            assert_eq!(
-                guard.check(step, loss, grad_norm).unwrap(),
-                expected,
-                "step {step}"
-            );
+            assert_eq!(guard.check(step, loss, grad_norm).unwrap(), expected, "step {step}");
         }
-        assert_eq!(
-            (guard.not_finite_steps(), guard.spike_steps()),
-            (nan, spike)
-        );
+        assert_eq!((guard.not_finite_steps(), guard.spike_steps()), (nan, spike));
         assert_eq!((nan, spike), (200, 100));
     }
 
@@ -227,17 +201,11 @@ mod tests {
         let mut guard = Guard::new(GuardConfig::default());
         for step in 0..10 {
             let loss = if step % 3 == 2 { 1.0 } else { f64::NAN };
-            assert!(
-                guard.check(step, loss, 1.0).is_ok(),
-                "two in a row are borne"
-            );
+            assert!(guard.check(step, loss, 1.0).is_ok(), "two in a row are borne");
         }
         assert!(guard.check(10, f64::NAN, 1.0).is_ok());
         let error = guard.check(11, f64::NAN, 1.0).unwrap_err().to_string();
-        assert!(
-            error.contains("step 11") && error.contains("3 times"),
-            "{error}"
-        );
+        assert!(error.contains("step 11") && error.contains("3 times"), "{error}");
     }
 
     #[test]
@@ -261,10 +229,7 @@ mod tests {
         }
         let json = serde_json::to_string(&whole).unwrap();
         let mut resumed: Guard = serde_json::from_str(&json).unwrap();
-        assert_eq!(
-            toml::from_str::<Guard>(&toml::to_string(&whole).unwrap()).unwrap(),
-            whole
-        );
+        assert_eq!(toml::from_str::<Guard>(&toml::to_string(&whole).unwrap()).unwrap(), whole);
         for step in 500..1000 {
             let norm = norm(3, step) * if step % 37 == 0 { 9.0 } else { 1.0 };
             assert_eq!(

@@ -1,6 +1,7 @@
 //! Training: schedules, logs, guards and the recipes that use them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod config;
 pub mod error;
 pub mod guard;
 pub mod log;

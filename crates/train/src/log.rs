@@ -59,11 +59,7 @@ impl Metrics {
             ("samples_per_second", self.samples_per_second),
             ("gflops", self.gflops),
         ];
-        fields.into_iter().chain(
-            self.extra
-                .iter()
-                .map(|(name, value)| (name.as_str(), *value)),
-        )
+        fields.into_iter().chain(self.extra.iter().map(|(name, value)| (name.as_str(), *value)))
     }
 }
 
@@ -94,22 +90,13 @@ impl RunLog {
     pub fn create(dir: &Path, config: &str) -> Result<Self> {
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let metrics = open_locked(dir)?;
-        let length = metrics
-            .metadata()
-            .map_err(TrainError::io("read", &dir.join(METRICS)))?
-            .len();
+        let length = metrics.metadata().map_err(TrainError::io("read", &dir.join(METRICS)))?.len();
         if length > 0 {
-            return Err(TrainError::RunExists {
-                path: dir.to_owned(),
-            });
+            return Err(TrainError::RunExists { path: dir.to_owned() });
         }
         let path = dir.join(CONFIG);
         fs::write(&path, config).map_err(TrainError::io("write", &path))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            metrics,
-            events: Events::create(dir, now(), None)?,
-        })
+        Ok(Self { dir: dir.to_owned(), metrics, events: Events::create(dir, now(), None)? })
     }
 
     /// Goes on with the run in `dir` from step `next`, the first that will run again: lines of that
@@ -121,14 +108,7 @@ impl RunLog {
         let metrics = open_locked(dir)?;
         let resumed = cut(&dir.join(METRICS), &metrics, next)?;
         let events = Events::create(dir, now(), Some(next))?;
-        Ok((
-            Self {
-                dir: dir.to_owned(),
-                metrics,
-                events,
-            },
-            resumed,
-        ))
+        Ok((Self { dir: dir.to_owned(), metrics, events }, resumed))
     }
 
     /// The run directory.
@@ -146,18 +126,14 @@ impl RunLog {
             serde_json::to_string(metrics).map_err(|error| TrainError::encode("metrics", error))?;
         line.push('\n');
         let path = self.dir.join(METRICS);
-        self.metrics
-            .write_all(line.as_bytes())
-            .map_err(TrainError::io("append to", &path))?;
+        self.metrics.write_all(line.as_bytes()).map_err(TrainError::io("append to", &path))?;
         self.events.scalars(now(), metrics.step, metrics.scalars())
     }
 
     /// Brings all steps so far to the disk. Call it before a checkpoint is written, so that the log
     /// is never behind the checkpoint, even after a power cut.
     pub fn sync(&mut self) -> Result<()> {
-        self.metrics
-            .sync_data()
-            .map_err(TrainError::io("sync", &self.dir.join(METRICS)))
+        self.metrics.sync_data().map_err(TrainError::io("sync", &self.dir.join(METRICS)))
     }
 }
 
@@ -186,36 +162,19 @@ fn open_locked(dir: &Path) -> Result<File> {
         .map_err(TrainError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TrainError::RunInUse {
-            path: dir.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(TrainError::RunInUse { path: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(TrainError::io("lock", &path)(source)),
     }
 }
 
 /// A name that occurs twice would make the line unreadable.
 fn check_names(metrics: &Metrics) -> Result<()> {
-    let fields = [
-        "step",
-        "loss",
-        "rate",
-        "grad_norm",
-        "samples_per_second",
-        "gflops",
-        "seconds",
-    ];
-    match fields
-        .iter()
-        .find(|name| metrics.extra.contains_key(**name))
-    {
+    let fields = ["step", "loss", "rate", "grad_norm", "samples_per_second", "gflops", "seconds"];
+    match fields.iter().find(|name| metrics.extra.contains_key(**name)) {
         None => Ok(()),
         Some(name) => {
             let message = format!("the extra scalar `{name}` has the name of a field");
-            Err(TrainError::Encode {
-                what: "metrics",
-                message,
-                hint: "give it another name",
-            })
+            Err(TrainError::Encode { what: "metrics", message, hint: "give it another name" })
         }
     }
 }
@@ -231,14 +190,9 @@ fn cut(path: &Path, file: &File, next: u64) -> Result<Resumed> {
         }
         keep
     })?;
-    file.set_len(length)
-        .map_err(TrainError::io("shorten", path))?;
+    file.set_len(length).map_err(TrainError::io("shorten", path))?;
     file.sync_data().map_err(TrainError::io("sync", path))?;
-    Ok(Resumed {
-        kept,
-        cut: lines - kept,
-        missing: next.saturating_sub(kept),
-    })
+    Ok(Resumed { kept, cut: lines - kept, missing: next.saturating_sub(kept) })
 }
 
 /// Calls `visit` with each step and the offset of its line's end until it answers `false`. Returns
@@ -249,9 +203,7 @@ fn each_step(path: &Path, file: &File, mut visit: impl FnMut(Metrics, u64) -> bo
     let (mut visiting, mut last) = (true, None);
     loop {
         line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .map_err(TrainError::io("read", path))?;
+        let read = reader.read_until(b'\n', &mut line).map_err(TrainError::io("read", path))?;
         if read == 0 {
             return Ok(lines);
         }
@@ -291,17 +243,12 @@ fn parse(line: &[u8], last: Option<u64>) -> std::result::Result<Metrics, String>
 }
 
 fn at_end(reader: &mut impl BufRead, path: &Path) -> Result<bool> {
-    Ok(reader
-        .fill_buf()
-        .map_err(TrainError::io("read", path))?
-        .is_empty())
+    Ok(reader.fill_buf().map_err(TrainError::io("read", path))?.is_empty())
 }
 
 /// Seconds since 1970, the wall time of TensorBoard events.
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn null_is_nan<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
@@ -312,10 +259,7 @@ fn scalars<'de, D: Deserializer<'de>>(
     from: D,
 ) -> std::result::Result<BTreeMap<String, f64>, D::Error> {
     let map = BTreeMap::<String, Option<f64>>::deserialize(from)?;
-    Ok(map
-        .into_iter()
-        .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
-        .collect())
+    Ok(map.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 #[cfg(test)]
@@ -324,13 +268,7 @@ mod tests {
 
     fn step(step: u64) -> Metrics {
         let extra = BTreeMap::from([("accuracy".to_owned(), 0.5)]);
-        Metrics {
-            step,
-            loss: 1.0 / (step + 1) as f64,
-            rate: 1e-3,
-            extra,
-            ..Metrics::default()
-        }
+        Metrics { step, loss: 1.0 / (step + 1) as f64, rate: 1e-3, extra, ..Metrics::default() }
     }
 
     fn run(steps: u64) -> tempfile::TempDir {
@@ -344,29 +282,16 @@ mod tests {
     }
 
     fn steps(dir: &Path) -> Vec<u64> {
-        read(dir)
-            .unwrap()
-            .iter()
-            .map(|metrics| metrics.step)
-            .collect()
+        read(dir).unwrap().iter().map(|metrics| metrics.step).collect()
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         let dir = run(5);
-        assert_eq!(
-            read(dir.path()).unwrap(),
-            (0..5).map(step).collect::<Vec<_>>()
-        );
-        assert_eq!(
-            fs::read_to_string(dir.path().join(CONFIG)).unwrap(),
-            "seed = 1\n"
-        );
+        assert_eq!(read(dir.path()).unwrap(), (0..5).map(step).collect::<Vec<_>>());
+        assert_eq!(fs::read_to_string(dir.path().join(CONFIG)).unwrap(), "seed = 1\n");
         let first = fs::read_to_string(dir.path().join(METRICS)).unwrap();
-        assert!(
-            first.starts_with("{\"step\":0,\"loss\":1.0,\"rate\":0.001,"),
-            "{first}"
-        );
+        assert!(first.starts_with("{\"step\":0,\"loss\":1.0,\"rate\":0.001,"), "{first}");
     }
 
     #[test]
@@ -374,12 +299,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = RunLog::create(dir.path(), "").unwrap();
         let extra = BTreeMap::from([("score".to_owned(), f64::INFINITY)]);
-        log.write(&Metrics {
-            loss: f64::NAN,
-            extra,
-            ..step(0)
-        })
-        .unwrap();
+        log.write(&Metrics { loss: f64::NAN, extra, ..step(0) }).unwrap();
         let back = read(dir.path()).unwrap();
         assert!(back[0].loss.is_nan() && back[0].extra["score"].is_nan());
     }
@@ -390,10 +310,7 @@ mod tests {
         let (mut log, _) = RunLog::resume(dir.path(), 1).unwrap();
         let extra = BTreeMap::from([("loss".to_owned(), 1.0)]);
         assert!(
-            log.write(&Metrics { extra, ..step(1) })
-                .unwrap_err()
-                .to_string()
-                .contains("`loss`")
+            log.write(&Metrics { extra, ..step(1) }).unwrap_err().to_string().contains("`loss`")
         );
         assert_eq!(steps(dir.path()), [0]);
     }
@@ -402,14 +319,7 @@ mod tests {
     fn resume_cuts_the_steps_that_run_again() {
         let dir = run(10);
         let (mut log, resumed) = RunLog::resume(dir.path(), 6).unwrap();
-        assert_eq!(
-            resumed,
-            Resumed {
-                kept: 6,
-                cut: 4,
-                missing: 0
-            }
-        );
+        assert_eq!(resumed, Resumed { kept: 6, cut: 4, missing: 0 });
         for index in 6..12 {
             log.write(&step(index)).unwrap();
         }
@@ -426,11 +336,7 @@ mod tests {
             let torn = &whole[..length];
             fs::write(dir.path().join(METRICS), torn).unwrap();
             let full = torn.iter().filter(|byte| **byte == b'\n').count() as u64;
-            assert_eq!(
-                steps(dir.path()),
-                (0..full).collect::<Vec<_>>(),
-                "{length} bytes"
-            );
+            assert_eq!(steps(dir.path()), (0..full).collect::<Vec<_>>(), "{length} bytes");
             let (mut log, resumed) = RunLog::resume(dir.path(), 4).unwrap();
             assert_eq!((resumed.kept, resumed.missing), (full, 4 - full));
             log.write(&step(4)).unwrap();
@@ -446,11 +352,7 @@ mod tests {
         fs::write(dir.path().join(METRICS), bytes).unwrap();
         assert_eq!(
             RunLog::resume(dir.path(), 3).unwrap().1,
-            Resumed {
-                kept: 3,
-                cut: 1,
-                missing: 0
-            }
+            Resumed { kept: 3, cut: 1, missing: 0 }
         );
         assert_eq!(steps(dir.path()), [0, 1, 2]);
     }
@@ -464,10 +366,7 @@ mod tests {
             let bad = text.replace(from, to);
             fs::write(&path, &bad).unwrap();
             let error = RunLog::resume(dir.path(), 4).unwrap_err().to_string();
-            assert!(
-                error.contains("metrics.jsonl:2:") && error.contains("hint: "),
-                "{error}"
-            );
+            assert!(error.contains("metrics.jsonl:2:") && error.contains("hint: "), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
         }
     }
@@ -476,19 +375,10 @@ mod tests {
     fn a_second_trainer_and_a_second_start_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let log = RunLog::create(dir.path(), "").unwrap();
-        assert!(matches!(
-            RunLog::create(dir.path(), ""),
-            Err(TrainError::RunInUse { .. })
-        ));
-        assert!(matches!(
-            RunLog::resume(dir.path(), 0),
-            Err(TrainError::RunInUse { .. })
-        ));
+        assert!(matches!(RunLog::create(dir.path(), ""), Err(TrainError::RunInUse { .. })));
+        assert!(matches!(RunLog::resume(dir.path(), 0), Err(TrainError::RunInUse { .. })));
         drop(log);
         let full = run(1);
-        assert!(matches!(
-            RunLog::create(full.path(), ""),
-            Err(TrainError::RunExists { .. })
-        ));
+        assert!(matches!(RunLog::create(full.path(), ""), Err(TrainError::RunExists { .. })));
     }
 }

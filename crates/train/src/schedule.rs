@@ -66,12 +66,7 @@ pub fn rate(schedule: &Schedule, step: u64, steps: u64) -> f64 {
             let done = share(step - warmup, steps.saturating_sub(warmup));
             min + (rate - min) * 0.5 * (1.0 + (PI * done).cos())
         }
-        Schedule::Wsd {
-            rate,
-            min,
-            warmup,
-            decay,
-        } => {
+        Schedule::Wsd { rate, min, warmup, decay } => {
             let falling = (decay * steps as f64).ceil() as u64;
             let left = share(steps.saturating_sub(step), falling);
             // A warm-up that reaches into the decay must not climb above it.
@@ -87,11 +82,7 @@ fn warm(step: u64, warmup: u64) -> f64 {
 
 /// `part / whole` in `0..=1`; all of it when there is no whole.
 fn share(part: u64, whole: u64) -> f64 {
-    if part >= whole {
-        1.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if part >= whole { 1.0 } else { part as f64 / whole as f64 }
 }
 
 fn default_decay() -> f64 {
@@ -103,9 +94,7 @@ fn non_negative<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     if value.is_finite() && value >= 0.0 {
         return Ok(value);
     }
-    Err(D::Error::custom(format!(
-        "expected a learning rate of 0 or more, got {value}"
-    )))
+    Err(D::Error::custom(format!("expected a learning rate of 0 or more, got {value}")))
 }
 
 fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
@@ -113,9 +102,7 @@ fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
     }
-    Err(D::Error::custom(format!(
-        "expected a fraction between 0 and 1, got {value}"
-    )))
+    Err(D::Error::custom(format!("expected a fraction between 0 and 1, got {value}")))
 }
 
 #[cfg(test)]
@@ -128,31 +115,14 @@ mod tests {
 
     #[test]
     fn constant_warms_up_then_stays() {
-        let schedule = Schedule::Constant {
-            rate: 2.0,
-            warmup: 4,
-        };
+        let schedule = Schedule::Constant { rate: 2.0, warmup: 4 };
         assert_eq!(curve(&schedule, 6), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]);
-        assert_eq!(
-            rate(
-                &Schedule::Constant {
-                    rate: 2.0,
-                    warmup: 0
-                },
-                0,
-                6
-            ),
-            2.0
-        );
+        assert_eq!(rate(&Schedule::Constant { rate: 2.0, warmup: 0 }, 0, 6), 2.0);
     }
 
     #[test]
     fn cosine_goes_from_peak_to_minimum() {
-        let schedule = Schedule::Cosine {
-            rate: 1.0,
-            min: 0.1,
-            warmup: 10,
-        };
+        let schedule = Schedule::Cosine { rate: 1.0, min: 0.1, warmup: 10 };
         assert_eq!(rate(&schedule, 9, 110), 1.0);
         assert_eq!(rate(&schedule, 10, 110), 1.0);
         assert!((rate(&schedule, 60, 110) - 0.55).abs() < 1e-12, "half way");
@@ -164,23 +134,10 @@ mod tests {
 
     #[test]
     fn wsd_is_flat_then_falls_in_a_line() {
-        let schedule = Schedule::Wsd {
-            rate: 1.0,
-            min: 0.0,
-            warmup: 2,
-            decay: 0.4,
-        };
-        assert_eq!(
-            curve(&schedule, 10),
-            [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
-        );
+        let schedule = Schedule::Wsd { rate: 1.0, min: 0.0, warmup: 2, decay: 0.4 };
+        assert_eq!(curve(&schedule, 10), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]);
         assert_eq!(rate(&schedule, 10, 10), 0.0);
-        let never = Schedule::Wsd {
-            rate: 1.0,
-            min: 0.0,
-            warmup: 0,
-            decay: 0.0,
-        };
+        let never = Schedule::Wsd { rate: 1.0, min: 0.0, warmup: 0, decay: 0.0 };
         assert_eq!(curve(&never, 3), [1.0; 3]);
     }
 
@@ -190,25 +147,13 @@ mod tests {
         for warmup in corners {
             let schedules = [
                 Schedule::Constant { rate: 1.0, warmup },
-                Schedule::Cosine {
-                    rate: 1.0,
-                    min: 0.1,
-                    warmup,
-                },
-                Schedule::Wsd {
-                    rate: 1.0,
-                    min: 0.1,
-                    warmup,
-                    decay: 0.5,
-                },
+                Schedule::Cosine { rate: 1.0, min: 0.1, warmup },
+                Schedule::Wsd { rate: 1.0, min: 0.1, warmup, decay: 0.5 },
             ];
             for (schedule, step) in schedules.iter().flat_map(|s| corners.map(|step| (s, step))) {
                 for steps in corners {
                     let rate = rate(schedule, step, steps);
-                    assert!(
-                        (0.0..=1.0).contains(&rate),
-                        "{schedule:?} {step}/{steps}: {rate}"
-                    );
+                    assert!((0.0..=1.0).contains(&rate), "{schedule:?} {step}/{steps}: {rate}");
                 }
             }
         }
@@ -218,15 +163,7 @@ mod tests {
     fn is_spelled_by_kind_and_refuses_nonsense() {
         let parse = |text: &str| toml::from_str::<Schedule>(text);
         let wsd = parse("kind = 'wsd'\nrate = 1e-3\nwarmup = 5").unwrap();
-        assert_eq!(
-            wsd,
-            Schedule::Wsd {
-                rate: 1e-3,
-                min: 0.0,
-                warmup: 5,
-                decay: 0.2
-            }
-        );
+        assert_eq!(wsd, Schedule::Wsd { rate: 1e-3, min: 0.0, warmup: 5, decay: 0.2 });
         assert_eq!(parse(&toml::to_string(&wsd).unwrap()).unwrap(), wsd);
         for bad in [
             "kind = 'cosine'\nrate = -1.0",

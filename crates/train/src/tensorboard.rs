@@ -64,9 +64,7 @@ impl Events {
         event.push(2 << 3);
         varint(&mut event, step);
         bytes_field(&mut event, field, content);
-        self.file
-            .write_all(&frame(&event))
-            .map_err(TrainError::io("append to", &self.path))
+        self.file.write_all(&frame(&event)).map_err(TrainError::io("append to", &self.path))
     }
 }
 
@@ -75,10 +73,7 @@ impl Events {
 fn new_file(dir: &Path, wall_time: f64) -> Result<(PathBuf, File)> {
     let mut count = 0u64;
     loop {
-        let name = format!(
-            "events.out.tfevents.{:010}.{count:04}.sensorium",
-            wall_time as u64
-        );
+        let name = format!("events.out.tfevents.{:010}.{count:04}.sensorium", wall_time as u64);
         let path = dir.join(name);
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
@@ -104,9 +99,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 /// CRC-32C, turned and shifted because a CRC over data that holds its own CRC is weak.
 fn masked_crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -181,10 +174,7 @@ mod tests {
         while !bytes.is_empty() {
             let length = take(&mut bytes, 8);
             assert_eq!(take(&mut bytes, 4), slow_masked_crc(length).to_le_bytes());
-            let payload = take(
-                &mut bytes,
-                u64::from_le_bytes(length.try_into().unwrap()) as usize,
-            );
+            let payload = take(&mut bytes, u64::from_le_bytes(length.try_into().unwrap()) as usize);
             assert_eq!(take(&mut bytes, 4), slow_masked_crc(payload).to_le_bytes());
             events.push(payload.to_vec());
         }
@@ -196,15 +186,11 @@ mod tests {
         for byte in bytes {
             crc ^= u32::from(*byte);
             for _ in 0..8 {
-                crc = if crc & 1 == 1 {
-                    crc >> 1 ^ 0x82f6_3b78
-                } else {
-                    crc >> 1
-                };
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
             }
         }
         let crc = !crc;
-        (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)
+        crc.rotate_right(15).wrapping_add(0xa282_ead8)
     }
 
     /// Vectors of RFC 3720, appendix B.4.
@@ -229,19 +215,13 @@ mod tests {
     fn a_file_parses_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut events = Events::create(dir.path(), 1.7e9 + 0.5, Some(300)).unwrap();
-        events
-            .scalars(1.7e9 + 1.0, 300, [("loss", 0.25), ("accuracy", f64::NAN)])
-            .unwrap();
+        events.scalars(1.7e9 + 1.0, 300, [("loss", 0.25), ("accuracy", f64::NAN)]).unwrap();
         let events = frames(&std::fs::read(&events.path).unwrap());
         let text = |text: &str| Field::Bytes(text.as_bytes().to_vec());
 
         assert_eq!(
             decode(&events[0]),
-            [
-                (1, Field::Double(1.7e9 + 0.5)),
-                (2, Field::Varint(0)),
-                (3, text("brain.Event:2"))
-            ]
+            [(1, Field::Double(1.7e9 + 0.5)), (2, Field::Varint(0)), (3, text("brain.Event:2"))]
         );
         assert_eq!(
             decode(&events[1])[1..],
@@ -249,13 +229,8 @@ mod tests {
         );
 
         let last = decode(&events[2]);
-        assert_eq!(
-            last[..2],
-            [(1, Field::Double(1.7e9 + 1.0)), (2, Field::Varint(300))]
-        );
-        let (5, Field::Bytes(summary)) = &last[2] else {
-            panic!("{last:?}")
-        };
+        assert_eq!(last[..2], [(1, Field::Double(1.7e9 + 1.0)), (2, Field::Varint(300))]);
+        let (5, Field::Bytes(summary)) = &last[2] else { panic!("{last:?}") };
         let values: Vec<_> = decode(summary)
             .into_iter()
             .map(|(field, value)| match (field, value) {
@@ -272,9 +247,8 @@ mod tests {
     #[test]
     fn two_files_of_one_second_are_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        let names: Vec<_> = (0..3)
-            .map(|_| Events::create(dir.path(), 5.0, None).unwrap().path)
-            .collect();
+        let names: Vec<_> =
+            (0..3).map(|_| Events::create(dir.path(), 5.0, None).unwrap().path).collect();
         assert!(names.is_sorted() && names[0] != names[1]);
     }
 
