@@ -140,3 +140,94 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], 
     }
     chunked!(gate.len(), CHUNK; [gate * 1, up * 1, dy * 1], [dgate * 1, dup * 1] => swiglu_backward_loop);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, difference, random, wide};
+
+    /// `Φ(x)` by the Taylor series of erf: exact enough for |x| < 6.
+    fn phi(x: f64) -> f64 {
+        let z = x / 2.0_f64.sqrt();
+        let (mut term, mut sum) = (z, z);
+        for n in 1..200 {
+            term *= -z * z / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        0.5 + sum / std::f64::consts::PI.sqrt()
+    }
+
+    fn naive(kind: Gelu, x: f64) -> f64 {
+        match kind {
+            Gelu::Erf => x * phi(x),
+            Gelu::Tanh => {
+                let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+                0.5 * x * (1.0 + u.tanh())
+            }
+            Gelu::Quick => x / (1.0 + (-1.702 * x).exp()),
+        }
+    }
+
+    const KINDS: [Gelu; 3] = [Gelu::Erf, Gelu::Tanh, Gelu::Quick];
+
+    #[test]
+    fn gelu_and_its_slope_match_f64() {
+        let x: Vec<f32> = random(1, 4001).iter().map(|x| x * 4.0).collect();
+        for kind in KINDS {
+            let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            gelu(kind, &x, &mut y);
+            for (&x, &y) in x.iter().zip(&y) {
+                let want = naive(kind, f64::from(x));
+                assert!((f64::from(y) - want).abs() <= 2e-6 * want.abs() + 1e-10, "{kind:?}({x}) = {y}, want {want}");
+            }
+            gelu_backward(kind, &x, &vec![1.0; x.len()], &mut dx);
+            let want: Vec<f64> = wide(&x).iter().map(|&x| difference(&[x], 0, |x| naive(kind, x[0]))).collect();
+            assert_close(&dx, &want, 3e-6);
+        }
+    }
+
+    #[test]
+    fn gelu_of_extremes() {
+        let x = [f32::NEG_INFINITY, -1e30, -200.0, -0.0, 200.0, 1e30];
+        for kind in [Gelu::Erf, Gelu::Quick] {
+            let mut y = [1.0; 6];
+            gelu(kind, &x[1..], &mut y[1..]);
+            assert!(y[1..4].iter().all(|y| y.abs() < 1e-6), "{kind:?}: {y:?}");
+            assert_eq!(y[4..], x[4..]);
+        }
+    }
+
+    #[test]
+    fn swiglu_and_its_slopes_match_f64() {
+        let (gate, up, dy) = (random(1, 513), random(2, 513), random(3, 513));
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let (mut y, mut dgate, mut dup) = (vec![0.0; 513], vec![0.0; 513], vec![0.0; 513]);
+        swiglu(&gate, &up, &mut y);
+        swiglu_backward(&gate, &up, &dy, &mut dgate, &mut dup);
+        for i in 0..513 {
+            let (g, u, d) = (f64::from(gate[i]), f64::from(up[i]), f64::from(dy[i]));
+            assert_close(&y[i..=i], &[silu(g) * u], 1e-6);
+            assert_close(&dgate[i..=i], &[d * u * difference(&[g], 0, |x| silu(x[0]))], 1e-6);
+            assert_close(&dup[i..=i], &[d * silu(g)], 1e-6);
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        let (x, dy) = (random(1, 50_001), random(2, 50_001));
+        for kind in KINDS {
+            let run = |n: usize| {
+                let mut out = vec![0.0; 4 * n];
+                let (y, rest) = out.split_at_mut(n);
+                let (dx, rest) = rest.split_at_mut(n);
+                let (dgate, dup) = rest.split_at_mut(n);
+                gelu(kind, &x[..n], y);
+                gelu_backward(kind, &x[..n], &dy[..n], dx);
+                swiglu_backward(&x[..n], &dy[..n], &x[..n], dgate, dup);
+                out
+            };
+            assert_same_on_all_pools(|| run(50_001));
+            assert_same_portably(|| run(1003));
+        }
+    }
+}

@@ -180,13 +180,14 @@ pub fn attention(
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
         let view = View::new(&shape, b, mask, lengths);
         let mut scores = vec![0.0; TILE.min(shape.queries) * shape.keys];
-        let keys = Strided::rows(k[shape.k_at(b, kv_head)..].as_ptr(), shape.k_row());
-        let values = Strided::rows(v[shape.k_at(b, kv_head)..].as_ptr(), shape.k_row());
+        let at = shape.k_at(b, kv_head);
+        let keys = Strided::rows(k.as_ptr().wrapping_add(at), shape.k_row());
+        let values = Strided::rows(v.as_ptr().wrapping_add(at), shape.k_row());
         for head in shape.readers(kv_head) {
             for first in (0..shape.queries).step_by(TILE) {
                 let rows = TILE.min(shape.queries - first);
                 let at = shape.q_at(b, first, head);
-                let queries = Strided::rows(q[at..].as_ptr(), shape.q_row());
+                let queries = Strided::rows(q.as_ptr().wrapping_add(at), shape.q_row());
                 let end = view.tile_end(first..first + rows);
                 let scores = &mut scores[..rows * end];
                 // SAFETY: a task alone writes the heads that read its kv head.
@@ -273,7 +274,7 @@ pub fn attention_backward(
         let (mut scores, mut slopes) = (vec![0.0; tile], vec![0.0; tile]);
         let at = shape.k_at(b, kv_head);
         let (k_row, q_row, width) = (shape.k_row(), shape.q_row(), shape.width);
-        let (keys, values) = (Strided::rows(k[at..].as_ptr(), k_row), Strided::rows(v[at..].as_ptr(), k_row));
+        let (keys, values) = (Strided::rows(k.as_ptr().wrapping_add(at), k_row), Strided::rows(v.as_ptr().wrapping_add(at), k_row));
         for key in 0..shape.keys {
             // SAFETY: a task alone writes its kv head.
             unsafe {
@@ -287,8 +288,8 @@ pub fn attention_backward(
                 let q_at = shape.q_at(b, first, head);
                 let end = view.tile_end(first..first + rows);
                 let (p, ds) = (&mut scores[..rows * end], &mut slopes[..rows * end]);
-                let queries = Strided::rows(q[q_at..].as_ptr(), q_row);
-                let d_out = Strided::rows(d_o[q_at..].as_ptr(), q_row);
+                let queries = Strided::rows(q.as_ptr().wrapping_add(q_at), q_row);
+                let d_out = Strided::rows(d_o.as_ptr().wrapping_add(q_at), q_row);
                 // SAFETY: queries, d_out [rows, width], keysᵀ, valuesᵀ [width, end], tiles [rows, end].
                 unsafe {
                     gemm_strided(rows, end, width, scale, queries, keys.t(), p.as_mut_ptr(), end, false);
@@ -330,3 +331,6 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

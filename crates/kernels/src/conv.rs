@@ -222,3 +222,75 @@ crate::simd::vectorised! {
         crate::simd::sum_of(x, |x| x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, random, wide};
+
+    /// Calls `f(y, x, w)` with the positions of every product of the convolution.
+    fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+        let (out_h, out_w) = s.output();
+        let y_all = (0..s.batch * s.c_out * out_h * out_w)
+            .map(|y| (y, y / (s.c_out * out_h * out_w), y / (out_h * out_w) % s.c_out, y / out_w % out_h, y % out_w));
+        for (y, b, o, oy, ox) in y_all {
+            for i in 0..s.patch() {
+                let (c, ky, kx) = (i / (s.kernel * s.kernel), i / s.kernel % s.kernel, i % s.kernel);
+                let (iy, ix) = (oy * s.stride + ky, ox * s.stride + kx);
+                let inside = |i: usize, n: usize| i >= s.padding && i < n + s.padding;
+                if inside(iy, s.h) && inside(ix, s.w) {
+                    let x = ((b * s.c_in + c) * s.h + iy - s.padding) * s.w + ix - s.padding;
+                    f(y, x, o * s.patch() + i);
+                }
+            }
+        }
+    }
+
+    fn all(s: ConvShape, bias: bool) -> [Vec<f32>; 4] {
+        let (x, w, b) = (random(1, s.batch * s.input()), random(2, s.c_out * s.patch()), random(3, s.c_out));
+        let n = s.batch * s.c_out * s.pixels();
+        let (mut y, dy) = (vec![f32::NAN; n], random(4, n));
+        conv2d(s, &x, &w, bias.then_some(&b[..]), &mut y);
+        let nan = |n| vec![f32::NAN; n];
+        let (mut dx, mut dw, mut db) = (nan(x.len()), nan(w.len()), nan(b.len()));
+        conv2d_backward(s, &x, &w, &dy, Some(&mut dx), Some(&mut dw), Some(&mut db));
+        [y, dx, dw, db]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn values_and_gradients_match_f64(
+            batch in 0..20_usize, c_in in 1..4_usize, h in 1..9_usize, w in 1..9_usize, c_out in 1..5_usize,
+            kernel in 1..5_usize, stride in 1..4_usize, padding in 0..3_usize, bias: bool,
+        ) {
+            let s = ConvShape { batch, c_in, h, w, c_out, kernel, stride, padding };
+            prop_assume!(kernel <= h + 2 * padding && kernel <= w + 2 * padding);
+            let n = batch * c_out * s.pixels();
+            let (x, weights, dy) = (wide(&random(1, batch * s.input())), wide(&random(2, c_out * s.patch())), wide(&random(4, n)));
+            let channel = |y: usize| y / s.pixels() % c_out;
+            let b = if bias { wide(&random(3, c_out)) } else { vec![0.0; c_out] };
+            let mut y: Vec<f64> = (0..n).map(|y| b[channel(y)]).collect();
+            let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; weights.len()], vec![0.0; c_out]);
+            products(&s, |iy, ix, iw| {
+                y[iy] += x[ix] * weights[iw];
+                dx[ix] += dy[iy] * weights[iw];
+                dw[iw] += dy[iy] * x[ix];
+            });
+            dy.iter().enumerate().for_each(|(y, d)| db[channel(y)] += d);
+            let got = all(s, bias);
+            assert_close(&got[0], &y, 1e-5);
+            assert_close(&got[1], &dx, 1e-5);
+            assert_close(&got[2], &dw, 1e-5);
+            assert_close(&got[3], &db, 1e-5);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        let s = ConvShape { batch: 37, c_in: 3, h: 12, w: 10, c_out: 9, kernel: 3, stride: 2, padding: 1 };
+        assert_same_on_all_pools(|| all(s, true).concat());
+    }
+}

@@ -97,3 +97,64 @@ fn check(rows: usize, v: usize, logits: &[f32], targets: &[i32]) {
         assert!(inside || target == IGNORE, "cross_entropy: target {target} is not below {v} nor {IGNORE}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide};
+
+    fn naive(v: usize, logits: &[f64], targets: &[i32], z: f64) -> Vec<f64> {
+        let row = |(row, &target): (&[f64], &i32)| {
+            let lse = row.iter().map(|x| x.exp()).sum::<f64>().ln();
+            if target == IGNORE { 0.0 } else { lse - row[target as usize] + z * lse * lse }
+        };
+        logits.chunks(v).zip(targets).map(row).collect()
+    }
+
+    fn case(rows: usize, v: usize) -> (Vec<f32>, Vec<i32>, Vec<f32>) {
+        let logits = random(1, rows * v).iter().map(|x| x * 5.0).collect();
+        let target = |r: usize| if r % 4 == 2 { IGNORE } else { (r * 7 % v) as i32 };
+        (logits, (0..rows).map(target).collect(), random(2, rows))
+    }
+
+    /// Losses, then gradients.
+    fn all(rows: usize, v: usize, z: f32) -> Vec<f32> {
+        let (logits, targets, dloss) = case(rows, v);
+        let (mut losses, mut lse, mut d) = (vec![f32::NAN; rows], vec![0.0; rows], vec![f32::NAN; rows * v]);
+        cross_entropy(rows, v, &logits, &targets, z, &mut losses, &mut lse);
+        cross_entropy_backward(rows, v, &logits, &targets, &lse, &dloss, z, &mut d);
+        [losses, d].concat()
+    }
+
+    #[test]
+    fn values_and_gradients_match_f64() {
+        for (rows, v, z) in [(1, 1, 0.0), (5, 3, 0.0), (4, 37, 1e-2), (9, 16, 0.5)] {
+            let (logits, targets, dloss) = case(rows, v);
+            let got = all(rows, v, z);
+            let z = f64::from(z);
+            assert_close(&got[..rows], &naive(v, &wide(&logits), &targets, z), 1e-5);
+            let loss = |x: &[f64]| naive(v, x, &targets, z).iter().zip(wide(&dloss)).map(|(l, d)| l * d).sum();
+            assert_close(&got[rows..], &gradient(&wide(&logits), loss), 1e-5);
+        }
+    }
+
+    #[test]
+    fn huge_logits_stay_finite() {
+        let (mut losses, mut lse, mut d) = ([0.0], [0.0], [0.0; 2]);
+        cross_entropy(1, 2, &[1e30, -1e30], &[0], 0.0, &mut losses, &mut lse);
+        cross_entropy_backward(1, 2, &[1e30, -1e30], &[0], &lse, &[1.0], 0.0, &mut d);
+        assert_eq!((losses, d), ([0.0], [0.0, 0.0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "target 3 is not below 3")]
+    fn a_target_outside_is_refused() {
+        cross_entropy(1, 3, &[0.0; 3], &[3], 0.0, &mut [0.0], &mut [0.0]);
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        assert_same_on_all_pools(|| all(300, 111, 0.01));
+        assert_same_portably(|| all(3, 111, 0.01));
+    }
+}

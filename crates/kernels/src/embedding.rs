@@ -71,3 +71,44 @@ fn check(ids: &[i32], vocab: usize) {
         assert!(inside, "embedding: id {id} is not in a table of {vocab} rows");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, random};
+
+    #[test]
+    fn rows_are_copied_and_gradients_gathered() {
+        for (n, vocab, d) in [(0, 3, 2), (1, 1, 1), (9, 4, 3), (3000, 50, 17)] {
+            let ids: Vec<i32> = (0..n).map(|i| (i * i % vocab) as i32).collect();
+            let (table, dy) = (random(1, vocab * d), random(2, n * d));
+            let (mut y, mut dtable) = (vec![0.0; n * d], vec![f32::NAN; vocab * d]);
+            embedding(&ids, d, &table, &mut y);
+            embedding_backward(&ids, d, vocab, &dy, &mut dtable);
+            let mut want = vec![0.0; vocab * d];
+            for (i, &id) in ids.iter().enumerate() {
+                let id = id as usize;
+                assert_eq!(y[i * d..(i + 1) * d], table[id * d..(id + 1) * d]);
+                (0..d).for_each(|j| want[id * d + j] += f64::from(dy[i * d + j]));
+            }
+            assert_close(&dtable, &want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        let ids: Vec<i32> = (0..4000).map(|i| i * 31 % 97).collect();
+        let dy = random(2, 4000 * 64);
+        assert_same_on_all_pools(|| {
+            let mut dtable = vec![0.0; 97 * 64];
+            embedding_backward(&ids, 64, 97, &dy, &mut dtable);
+            dtable
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "id -1 is not in a table of 2 rows")]
+    fn an_id_outside_is_refused() {
+        embedding(&[-1], 1, &[0.0; 2], &mut [0.0]);
+    }
+}

@@ -92,3 +92,61 @@ unsafe fn multiply(
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, random};
+
+    fn naive(m: usize, n: usize, k: usize, a: &[f32], a_t: bool, b: &[f32], b_t: bool) -> Vec<f64> {
+        let at = |i: usize, j: usize| f64::from(if a_t { a[j * m + i] } else { a[i * k + j] });
+        let bt = |i: usize, j: usize| f64::from(if b_t { b[j * k + i] } else { b[i * n + j] });
+        (0..m * n).map(|ij| (0..k).map(|l| at(ij / n, l) * bt(l, ij % n)).sum()).collect()
+    }
+
+    fn compare(m: usize, n: usize, k: usize, a_t: bool, b_t: bool, accumulate: bool) {
+        let (a, b, mut c) = (random(1, m * k), random(2, k * n), random(3, m * n));
+        let mut want = naive(m, n, k, &a, a_t, &b, b_t);
+        if accumulate {
+            want.iter_mut().zip(&c).for_each(|(want, &c)| *want += f64::from(c));
+        } else {
+            // What was there must not be read.
+            c.fill(f32::NAN);
+        }
+        gemm(m, n, k, &a, a_t, &b, b_t, &mut c, accumulate);
+        assert_close(&c, &want, 1e-6 * (k as f64).sqrt().max(4.0) * 2.0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn small_shapes_match_f64(m in 0..40_usize, n in 0..70_usize, k in 0..50_usize, a_t: bool, b_t: bool, accumulate: bool) {
+            compare(m, n, k, a_t, b_t, accumulate);
+        }
+    }
+
+    #[test]
+    fn large_shapes_match_f64() {
+        for (m, n, k) in [(130, 70, 600), (1, 300, 1100), (300, 1, 257), (201, 33, 129), (97, 530, 64)] {
+            for flags in 0..8 {
+                compare(m, n, k, flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        for (m, n, k) in [(200, 300, 700), (1, 3000, 100), (64, 64, 5000), (500, 7, 90), (1000, 1, 300), (259, 133, 65)] {
+            for flags in 0..4 {
+                let (a, b) = (random(1, m * k), random(2, k * n));
+                assert_same_on_all_pools(|| {
+                    let mut c = vec![0.0; m * n];
+                    gemm(m, n, k, &a, flags & 1 > 0, &b, flags & 2 > 0, &mut c, false);
+                    c
+                });
+            }
+        }
+    }
+}

@@ -180,3 +180,66 @@ fn check(rows: usize, d: usize, matrices: Named, vectors: Named, statistics: Nam
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide};
+
+    const EPS: f64 = 1e-5;
+
+    /// Layer norm, or RMS norm without `beta`, in f64.
+    fn naive(d: usize, x: &[f64], gamma: &[f64], beta: Option<&[f64]>) -> Vec<f64> {
+        let row = |x: &[f64]| {
+            let mean = if beta.is_some() { x.iter().sum::<f64>() / d as f64 } else { 0.0 };
+            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+            let rstd = 1.0 / (variance + EPS).sqrt();
+            (0..d).map(|i| (x[i] - mean) * rstd * gamma[i] + beta.map_or(0.0, |b| b[i])).collect::<Vec<_>>()
+        };
+        x.chunks(d).flat_map(row).collect()
+    }
+
+    fn dot(x: &[f64], y: &[f64]) -> f64 {
+        x.iter().zip(y).map(|(x, y)| x * y).sum()
+    }
+
+    /// y, dx, dgamma, dbeta of layer norm, then y, dx, dgamma of RMS norm.
+    fn all(rows: usize, d: usize, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> [Vec<f32>; 7] {
+        let nan = |n| vec![f32::NAN; n];
+        let (mut y, mut dx, mut dgamma, mut dbeta) = (nan(rows * d), nan(rows * d), nan(d), nan(d));
+        let (mut mean, mut rstd) = (nan(rows), nan(rows));
+        layer_norm(rows, d, x, gamma, beta, EPS as f32, &mut y, &mut mean, &mut rstd);
+        layer_norm_backward(rows, d, x, gamma, &mean, &rstd, dy, &mut dx, &mut dgamma, &mut dbeta);
+        let (mut y2, mut dx2, mut dgamma2) = (nan(rows * d), nan(rows * d), nan(d));
+        rms_norm(rows, d, x, gamma, EPS as f32, &mut y2, &mut rstd);
+        rms_norm_backward(rows, d, x, gamma, &rstd, dy, &mut dx2, &mut dgamma2);
+        [y, dx, dgamma, dbeta, y2, dx2, dgamma2]
+    }
+
+    #[test]
+    fn values_and_gradients_match_f64() {
+        for (rows, d) in [(1, 1), (2, 3), (5, 17), (3, 40), (1, 64)] {
+            let (x, gamma, beta, dy) = (random(1, rows * d), random(2, d), random(3, d), random(4, rows * d));
+            let (xs, gs, bs, ds) = (wide(&x), wide(&gamma), wide(&beta), wide(&dy));
+            let [y, dx, dgamma, dbeta, y2, dx2, dgamma2] = all(rows, d, &x, &gamma, &beta, &dy);
+            let layer = |x: &[f64], g: &[f64], b: &[f64]| dot(&naive(d, x, g, Some(b)), &ds);
+            let rms = |x: &[f64], g: &[f64]| dot(&naive(d, x, g, None), &ds);
+            assert_close(&y, &naive(d, &xs, &gs, Some(&bs)), 1e-5);
+            assert_close(&dx, &gradient(&xs, |x| layer(x, &gs, &bs)), 2e-4);
+            assert_close(&dgamma, &gradient(&gs, |g| layer(&xs, g, &bs)), 1e-5);
+            assert_close(&dbeta, &gradient(&bs, |b| layer(&xs, &gs, b)), 1e-5);
+            assert_close(&y2, &naive(d, &xs, &gs, None), 1e-5);
+            assert_close(&dx2, &gradient(&xs, |x| rms(x, &gs)), 2e-4);
+            assert_close(&dgamma2, &gradient(&gs, |g| rms(&xs, g)), 1e-5);
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        let run = |rows: usize, d: usize| {
+            all(rows, d, &random(1, rows * d), &random(2, d), &random(3, d), &random(4, rows * d)).concat()
+        };
+        assert_same_on_all_pools(|| run(1001, 37));
+        assert_same_portably(|| run(7, 101));
+    }
+}

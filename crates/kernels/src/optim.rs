@@ -102,3 +102,59 @@ pub fn ema(shadow: &mut [f32], p: &[f32], decay: f32) {
     assert_eq!(shadow.len(), p.len(), "ema: shadow and p");
     chunked!(p.len(), CHUNK; [p * 1], [shadow * 1] => |p, shadow| ema_loop(decay, shadow, p));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random, wide};
+
+    /// Three steps; weights and moments one after another.
+    fn three_steps(n: usize) -> Vec<f32> {
+        let (mut p, mut m, mut v) = (random(1, n), vec![0.0; n], vec![0.0; n]);
+        for step in 1..=3 {
+            adamw(&mut p, &random(1 + step, n), &mut m, &mut v, 1e-2, 0.9, 0.999, 1e-8, 0.1, step, 0.5);
+        }
+        [p, m, v].concat()
+    }
+
+    #[test]
+    fn adamw_matches_f64() {
+        for n in [1, 7, 100] {
+            let (mut p, mut m, mut v) = (wide(&random(1, n)), vec![0.0; n], vec![0.0; n]);
+            for step in 1..=3 {
+                let g = wide(&random(1 + step, n));
+                for i in 0..n {
+                    let g = 0.5 * g[i];
+                    p[i] *= 1.0 - 1e-2 * 0.1;
+                    m[i] = 0.9 * m[i] + 0.1 * g;
+                    v[i] = 0.999 * v[i] + 0.001 * g * g;
+                    let (mh, vh): (f64, f64) = (m[i] / (1.0 - 0.9_f64.powi(step as i32)), v[i] / (1.0 - 0.999_f64.powi(step as i32)));
+                    p[i] -= 1e-2 * mh / (vh.sqrt() + 1e-8);
+                }
+            }
+            assert_close(&three_steps(n), &[p, m, v].concat(), 1e-5);
+        }
+    }
+
+    #[test]
+    fn sums_and_averages_match_f64() {
+        let x = random(1, 40_003);
+        let want: f64 = wide(&x).iter().map(|x| x * x).sum();
+        assert!((sum_squares(&x) / want - 1.0).abs() < 1e-12);
+        assert_eq!(sum_squares(&[]), 0.0);
+        let mut shadow = vec![1.0, -2.0];
+        ema(&mut shadow, &[3.0, 2.0], 0.75);
+        assert_close(&shadow, &[1.5, -1.0], 1e-6);
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        let x = random(1, 100_000);
+        assert_same_on_all_pools(|| {
+            let norm = sum_squares(&x).to_bits();
+            let halves = [f32::from_bits(norm as u32), f32::from_bits((norm >> 32) as u32)];
+            [three_steps(60_001), halves.to_vec()].concat()
+        });
+        assert_same_portably(|| three_steps(501));
+    }
+}

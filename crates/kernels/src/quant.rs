@@ -37,3 +37,34 @@ pub fn dequantize_q8_0(bytes: &[u8], y: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_known_block() {
+        let mut x = [0.0; Q8_0_BLOCK];
+        (x[0], x[1], x[2], x[3]) = (127.0, -127.0, 2.5, -2.5);
+        let bytes = quantize_q8_0(&x);
+        // 1.0 as f16, then 127, -127 and halves away from zero: 3, -3.
+        assert_eq!(bytes[..6], [0x00, 0x3c, 0x7f, 0x81, 0x03, 0xfd]);
+        assert_eq!(quantize_q8_0(&[0.0; Q8_0_BLOCK]), [0; Q8_0_BYTES]);
+    }
+
+    proptest! {
+        #[test]
+        fn back_and_forth_stays_within_half_a_step(x in proptest::collection::vec(-100.0_f32..100.0, Q8_0_BLOCK)) {
+            let mut y = [0.0; Q8_0_BLOCK];
+            dequantize_q8_0(&quantize_q8_0(&x), &mut y);
+            let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            // Half a step, and the scale's rounding to f16 on up to 127 steps.
+            let bound = largest / 127.0 * (0.5 + 127.0 / 2048.0) * 1.001;
+            for (x, y) in x.iter().zip(y) {
+                prop_assert!((x - y).abs() <= bound, "{x} became {y}, bound {bound}");
+            }
+        }
+    }
+}

@@ -98,3 +98,51 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random};
+
+    fn naive(tokens: usize, heads: usize, k: usize, x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f64> {
+        let half = k / 2;
+        (0..x.len())
+            .map(|at| {
+                let (i, token) = (at % k, at / k / heads);
+                let row = token % (cos.len() / half).max(tokens);
+                let (c, s) = (f64::from(cos[row * half + i % half]), f64::from(sin[row * half + i % half]));
+                let other = f64::from(if i < half { -x[at + half] } else { x[at - half] });
+                f64::from(x[at]) * c + other * s
+            })
+            .collect()
+    }
+
+    #[test]
+    fn turns_match_f64_and_turn_back() {
+        for (batch, tokens, heads, k) in [(1, 1, 1, 2), (2, 3, 2, 6), (3, 5, 1, 32), (4, 40, 3, 64)] {
+            for shared in [true, false] {
+                let positions = if shared { 5..5 + tokens } else { 0..batch * tokens };
+                let (cos, sin) = rotary_tables(1e4, k, positions);
+                let x = random(1, batch * tokens * heads * k);
+                let (mut y, mut back) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+                rotary(batch, tokens, heads, k, &x, &cos, &sin, &mut y);
+                assert_close(&y, &naive(tokens, heads, k, &x, &cos, &sin), 1e-6);
+                rotary_backward(batch, tokens, heads, k, &y, &cos, &sin, &mut back);
+                assert_close(&back, &crate::testing::wide(&x), 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        let run = |tokens: usize| {
+            let x = random(1, tokens * 4 * 22);
+            let (cos, sin) = rotary_tables(1e4, 22, 0..tokens);
+            let mut y = vec![0.0; x.len()];
+            rotary(1, tokens, 4, 22, &x, &cos, &sin, &mut y);
+            y
+        };
+        assert_same_on_all_pools(|| run(500));
+        assert_same_portably(|| run(5));
+    }
+}
