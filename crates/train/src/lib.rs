@@ -5,6 +5,8 @@ pub mod config;
 pub mod error;
 pub mod guard;
 pub mod log;
+pub mod plot;
+pub mod progress;
 pub mod schedule;
 pub mod tensorboard;
 
