@@ -1,23 +1,13 @@
 //! Dense layers: weights `[out, in]`, as PyTorch keeps them.
 
-use crate::gemm::gemm;
-use crate::parallel::{chunked, rows_per_block, rows_per_task};
+use crate::gemm::{Start, gemm, gemm_from};
+use crate::parallel::{chunked, rows_per_block};
 use crate::simd::vectorised;
 
 /// `y[rows, out] = x[rows, in] · wᵀ + bias[out]`.
 pub fn linear(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let Some(bias) = bias else {
-        return gemm(rows, out, in_, x, false, w, true, y, false);
-    };
-    assert_eq!(bias.len(), out, "linear: bias");
-    assert_eq!(y.len(), rows * out, "linear: y");
-    if out == 0 {
-        return;
-    }
-    chunked!(y.len(), rows_per_task(out); [], [y * out] => |y: &mut [f32]| {
-        y.chunks_exact_mut(out).for_each(|row| row.copy_from_slice(bias));
-    });
-    gemm(rows, out, in_, x, false, w, true, y, true);
+    let start = bias.map_or(Start::Zero, Start::Row);
+    gemm_from(rows, out, in_, x, false, w, true, y, start);
 }
 
 /// Gradients of [`linear`], each overwritten if asked for.

@@ -62,6 +62,16 @@ impl Shared {
         Self(values.as_mut_ptr())
     }
 
+    /// The matrix from a pointer.
+    pub(crate) fn from_pointer(at: *mut f32) -> Self {
+        Self(at)
+    }
+
+    /// The matrix from element `offset` on.
+    pub(crate) fn from(self, offset: usize) -> Self {
+        Self(self.0.wrapping_add(offset))
+    }
+
     /// Pointer to element `offset`.
     ///
     /// # Safety
