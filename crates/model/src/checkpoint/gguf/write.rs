@@ -1,0 +1,214 @@
+//! Writing GGUF version 3.
+
+use super::super::error::{Error, Result, short};
+use super::super::narrow::to_f16;
+use super::super::tensors::count;
+use super::value::{Array, Metadata, Value};
+use super::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Kind, MAGIC, MAX_ALIGNMENT, MAX_ARRAY, MAX_DIMS,
+    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, q8_0,
+};
+use std::collections::BTreeSet;
+
+/// One tensor to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Its name, used once.
+    pub name: &'a str,
+    /// Sizes, outermost first, at most four.
+    pub shape: &'a [usize],
+    /// Values, row-major.
+    pub data: &'a [f32],
+    /// How to store them; Q8_0 becomes F16 if the last size is not a multiple of 32.
+    pub kind: Kind,
+}
+
+impl Source<'_> {
+    /// The kind that its rows allow.
+    fn stored(&self) -> Kind {
+        if self.kind.bytes(self.shape).is_some() { self.kind } else { Kind::F16 }
+    }
+}
+
+/// The bytes of a file with this metadata and these tensors, in the order given.
+///
+/// Deterministic. Whatever the reader would refuse is an error here, as is a finite value that the tensor's
+/// kind cannot hold. `general.alignment` is honoured if it is set.
+pub fn write(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<Vec<u8>> {
+    check(metadata, tensors)?;
+    let alignment = alignment(metadata)?;
+    let mut out = Vec::new();
+    out.extend(MAGIC);
+    put_u32(&mut out, 3);
+    put_u64(&mut out, tensors.len());
+    put_u64(&mut out, metadata.iter().len());
+    for (key, value) in metadata.iter() {
+        put_string(&mut out, key);
+        put_u32(&mut out, value.code());
+        put_value(&mut out, value);
+    }
+    put_infos(&mut out, tensors, alignment);
+    out.resize(out.len().next_multiple_of(alignment), 0);
+    for tensor in tensors {
+        put_values(&mut out, tensor)?;
+        out.resize(out.len().next_multiple_of(alignment), 0);
+    }
+    Ok(out)
+}
+
+/// Limits of the format and of our own reader.
+fn check(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<()> {
+    if tensors.len() as u64 > MAX_TENSORS || metadata.iter().len() as u64 > MAX_METADATA {
+        let expected = format!("at most {MAX_TENSORS} tensors and {MAX_METADATA} metadata entries");
+        return Err(unwritable(
+            "GGUF".into(),
+            expected,
+            format!("{} and {}", tensors.len(), metadata.iter().len()),
+        ));
+    }
+    for (key, value) in metadata.iter() {
+        if key.len() as u64 > MAX_STRING || !writable(value) {
+            let expected = format!(
+                "strings of at most {MAX_STRING} bytes, arrays of at most {MAX_ARRAY} elements"
+            );
+            return Err(unwritable(format!("metadata {:?}", short(key)), expected, "more".into()));
+        }
+    }
+    let mut names = BTreeSet::new();
+    for tensor in tensors {
+        let what = || format!("tensor {:?}", short(tensor.name));
+        if !names.insert(tensor.name) || tensor.name.len() as u64 > MAX_STRING {
+            return Err(unwritable(what(), "a name used once".into(), "a second one".into()));
+        }
+        if tensor.shape.len() > MAX_DIMS as usize {
+            return Err(unwritable(
+                what(),
+                format!("at most {MAX_DIMS} dimensions"),
+                tensor.shape.len().to_string(),
+            ));
+        }
+        if count(tensor.shape) != Some(tensor.data.len()) {
+            let expected = format!("as many values as its shape {:?} has", tensor.shape);
+            return Err(unwritable(what(), expected, tensor.data.len().to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn writable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() as u64 <= MAX_STRING,
+        Value::Array(array) => writable_array(array, 0),
+        _ => true,
+    }
+}
+
+fn writable_array(array: &Array, depth: u32) -> bool {
+    depth <= MAX_NESTING
+        && array.len() as u64 <= MAX_ARRAY
+        && match array {
+            Array::String(items) => items.iter().all(|text| text.len() as u64 <= MAX_STRING),
+            Array::Array(items) => {
+                items.iter().all(|inner| writable_array(inner, depth.saturating_add(1)))
+            }
+            _ => true,
+        }
+}
+
+fn unwritable(what: String, expected: String, got: String) -> Error {
+    Error::Unwritable {
+        what,
+        expected,
+        got,
+        hint: "see the limits of the GGUF format in the documentation",
+    }
+}
+
+fn alignment(metadata: &Metadata) -> Result<usize> {
+    match metadata.get(ALIGNMENT_KEY) {
+        None => Ok(DEFAULT_ALIGNMENT as usize),
+        Some(&Value::U32(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => Ok(n as usize),
+        Some(_) => {
+            let expected = format!("a u32 power of two of at most {MAX_ALIGNMENT}");
+            Err(unwritable(format!("metadata {ALIGNMENT_KEY:?}"), expected, "another value".into()))
+        }
+    }
+}
+
+fn put_infos(out: &mut Vec<u8>, tensors: &[Source<'_>], alignment: usize) {
+    let mut offset = 0u64;
+    for tensor in tensors {
+        let kind = tensor.stored();
+        put_string(out, tensor.name);
+        put_u32(out, tensor.shape.len() as u32);
+        tensor.shape.iter().rev().for_each(|&size| put_u64(out, size));
+        put_u32(out, kind.code());
+        out.extend(offset.to_le_bytes());
+        let size = kind.bytes(tensor.shape).unwrap_or_default();
+        offset = offset.saturating_add(size).next_multiple_of(alignment as u64);
+    }
+}
+
+fn put_values(out: &mut Vec<u8>, tensor: &Source<'_>) -> Result<()> {
+    match tensor.stored() {
+        Kind::F32 => tensor.data.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Kind::F16 => {
+            for &value in tensor.data {
+                out.extend(to_f16(tensor.name, value)?.to_le_bytes());
+            }
+        }
+        Kind::Q8_0 => q8_0::pack(tensor.name, tensor.data, out)?,
+    }
+    Ok(())
+}
+
+fn put_u32(out: &mut Vec<u8>, n: u32) {
+    out.extend(n.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, n: usize) {
+    out.extend((n as u64).to_le_bytes());
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    put_u64(out, text.len());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::U8(x) => out.extend(x.to_le_bytes()),
+        Value::I8(x) => out.extend(x.to_le_bytes()),
+        Value::U16(x) => out.extend(x.to_le_bytes()),
+        Value::I16(x) => out.extend(x.to_le_bytes()),
+        Value::U32(x) => out.extend(x.to_le_bytes()),
+        Value::I32(x) => out.extend(x.to_le_bytes()),
+        Value::F32(x) => out.extend(x.to_le_bytes()),
+        Value::Bool(x) => out.push(u8::from(*x)),
+        Value::String(text) => put_string(out, text),
+        Value::Array(array) => put_array(out, array),
+        Value::U64(x) => out.extend(x.to_le_bytes()),
+        Value::I64(x) => out.extend(x.to_le_bytes()),
+        Value::F64(x) => out.extend(x.to_le_bytes()),
+    }
+}
+
+fn put_array(out: &mut Vec<u8>, array: &Array) {
+    put_u32(out, array.code());
+    put_u64(out, array.len());
+    match array {
+        Array::U8(items) => out.extend(items),
+        Array::I8(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::U16(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I16(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::U32(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I32(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::F32(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::Bool(items) => out.extend(items.iter().map(|&x| u8::from(x))),
+        Array::String(items) => items.iter().for_each(|text| put_string(out, text)),
+        Array::Array(items) => items.iter().for_each(|inner| put_array(out, inner)),
+        Array::U64(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::I64(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Array::F64(items) => items.iter().for_each(|x| out.extend(x.to_le_bytes())),
+    }
+}

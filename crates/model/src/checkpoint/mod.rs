@@ -1,0 +1,27 @@
+//! Checkpoints: named tensors on disk, written so that a crash never costs more than the newest one.
+//!
+//! ```text
+//! Tensors ──safetensors::write──▶ bytes ─┐
+//!         ──gguf::write─────────▶ bytes ─┼─▶ directory::save ──▶ run/step-00000120/{*, manifest.json}
+//! config, optimizer, cursors ───▶ bytes ─┘         │
+//!                                        directory::latest ◀── newest whose manifest verifies
+//! ```
+//!
+//! This module knows names, shapes and `f32` slices, and no tensor framework. Every reader is total:
+//! any bytes give `Ok` or a typed [`Error`] that says which field is wrong and where, with a heap of at
+//! most four times the file plus 1 MiB. No reader executes anything: pickles are refused by their magic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+mod cursor;
+pub mod directory;
+mod error;
+pub mod fault;
+pub mod file;
+pub mod gguf;
+pub mod manifest;
+mod narrow;
+pub mod safetensors;
+mod tensors;
+
+pub use error::{Error, Result};
+pub use tensors::{Tensor, Tensors, strict};
