@@ -13,8 +13,10 @@
 
 pub mod caption;
 mod draw;
+mod font;
 pub mod look;
 pub mod pairs;
+pub mod preview;
 pub mod question;
 pub mod rng;
 pub mod scene;

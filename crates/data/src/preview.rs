@@ -1,0 +1,130 @@
+//! Contact sheets: pictures in rows with their texts below, to look at what a model is shown.
+
+use sensorium_media::Picture;
+
+use crate::font;
+
+const GAP: u32 = 6;
+const LINE: u32 = font::HEIGHT + 3;
+const STEP: u32 = font::WIDTH + 1;
+
+/// The pictures in rows of `columns`, each with its text below, wrapped to its cell and as high as
+/// the longest text of the sheet needs. Black on white; no items make an empty cell.
+pub fn sheet(items: &[(Picture, String)], columns: usize) -> Picture {
+    let columns = columns.clamp(1, items.len().max(1)) as u32;
+    let rows = (items.len() as u32).div_ceil(columns).max(1);
+    let wide = items.iter().map(|item| item.0.width).max().unwrap_or(1);
+    let high = items.iter().map(|item| item.0.height).max().unwrap_or(1);
+    let texts: Vec<_> = items
+        .iter()
+        .map(|item| wrap(&item.1, (wide / STEP) as usize))
+        .collect();
+    let lines = texts.iter().map(Vec::len).max().unwrap_or(0) as u32;
+    let (cell_wide, cell_high) = (wide + GAP, high + GAP + lines * LINE);
+    let mut canvas = Canvas::new(columns * cell_wide + GAP, rows * cell_high + GAP);
+    for (n, ((picture, _), lines)) in items.iter().zip(&texts).enumerate() {
+        let left = GAP + n as u32 % columns * cell_wide;
+        let top = GAP + n as u32 / columns * cell_high;
+        canvas.paste(picture, left, top);
+        for (row, line) in lines.iter().enumerate() {
+            canvas.write(line, left, top + high + 3 + row as u32 * LINE);
+        }
+    }
+    canvas.finish()
+}
+
+/// Words in lines of at most `width` characters; longer words are cut.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        for part in word.chars().collect::<Vec<_>>().chunks(width) {
+            let used = lines.last().map_or(0, |line| line.chars().count());
+            if used > 0 && used + 1 + part.len() > width {
+                lines.push(String::new());
+            }
+            if let Some(line) = lines.last_mut() {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.extend(part);
+            }
+        }
+    }
+    lines
+}
+
+/// White paper to paste and write on; what falls outside is left out.
+struct Canvas {
+    width: u32,
+    height: u32,
+    pixels: Vec<u8>,
+}
+
+impl Canvas {
+    fn new(width: u32, height: u32) -> Self {
+        Self {
+            width,
+            height,
+            pixels: vec![255; width as usize * height as usize * 3],
+        }
+    }
+
+    fn set(&mut self, x: u32, y: u32, rgb: &[u8]) {
+        if x < self.width && y < self.height {
+            let at = (y as usize * self.width as usize + x as usize) * 3;
+            self.pixels[at..at + 3].copy_from_slice(rgb);
+        }
+    }
+
+    fn paste(&mut self, picture: &Picture, left: u32, top: u32) {
+        let width = picture.width.max(1);
+        for (n, rgb) in picture.pixels.chunks_exact(3).enumerate() {
+            self.set(left + n as u32 % width, top + n as u32 / width, rgb);
+        }
+    }
+
+    fn write(&mut self, line: &str, left: u32, top: u32) {
+        for (n, character) in line.chars().enumerate() {
+            for y in 0..font::HEIGHT {
+                for x in 0..font::WIDTH {
+                    if font::pixel(character, x, y) {
+                        self.set(left + n as u32 * STEP + x, top + y, &[20, 20, 20]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Picture {
+        Picture::new(self.width, self.height, self.pixels)
+            .expect("the canvas holds exactly width x height pixels")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_wrap() {
+        assert_eq!(wrap("a red circle", 5), ["a red", "circl", "e"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
+
+    #[test]
+    fn sheets_have_room_for_all() {
+        let picture = Picture::new(60, 40, vec![9; 60 * 40 * 3]).expect("sizes agree");
+        let items = vec![(picture, "two short words".to_owned()); 5];
+        let sheet = sheet(&items, 2);
+        assert_eq!(
+            (sheet.width, sheet.height),
+            (2 * 66 + 6, 3 * (46 + 2 * LINE) + 6)
+        );
+        assert_eq!(
+            sheet.pixels.chunks(3).filter(|p| *p == [9, 9, 9]).count(),
+            5 * 60 * 40
+        );
+        assert!(super::sheet(&[], 4).width > 0);
+    }
+}
