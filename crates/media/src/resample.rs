@@ -2,7 +2,9 @@
 //!
 //! CLIP and LLaVA were trained on Pillow's pictures. Its two passes, across
 //! and then down, store 8-bit pixels between them, and its weights are fixed
-//! point numbers: both are part of the result.
+//! point numbers: both are part of the result. (Pillow 13 goes down first
+//! where that saves work, and rounds differently there; the models of before
+//! did not see that.)
 
 /// Fraction bits of a weight: 8 bits of pixel and 2 of headroom stay free in an `i32`.
 const PRECISION_BITS: u32 = 32 - 8 - 2;

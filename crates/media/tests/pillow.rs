@@ -1,0 +1,63 @@
+//! Decoding, scaling and cropping equal Pillow's; `reference/pillow.py` makes
+//! the goldens.
+
+use std::path::{Path, PathBuf};
+
+use sensorium_media::{ImageProcessor, Picture};
+
+#[derive(serde::Deserialize)]
+struct Case {
+    source: String,
+    verb: String,
+    width: u32,
+    height: u32,
+    expected: String,
+    tolerance: u8,
+}
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/pillow")
+}
+
+fn done(case: &Case) -> Picture {
+    let source = Picture::read(&goldens().join(&case.source)).expect("goldens are valid");
+    match case.verb.as_str() {
+        "decode" => source,
+        "resize" => source.resize(case.width, case.height),
+        "clip" => ImageProcessor::clip(case.width).fit(&source),
+        verb => panic!("unknown verb {verb}"),
+    }
+}
+
+#[test]
+fn pictures_equal_pillows() {
+    let text = std::fs::read(goldens().join("cases.json")).expect("goldens/pillow is committed");
+    let cases: Vec<Case> = serde_json::from_slice(&text).expect("cases.json is valid");
+    assert!(cases.len() > 50, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let got = done(case);
+        let expected = Picture::read(&goldens().join(&case.expected)).expect("goldens are valid");
+        assert_eq!(
+            (got.width, got.height),
+            (expected.width, expected.height),
+            "{}",
+            case.expected
+        );
+        let differences = got.pixels.iter().zip(&expected.pixels);
+        let largest = differences.map(|(a, b)| a.abs_diff(*b)).max();
+        if largest > Some(case.tolerance) {
+            wrong.push(format!("{}: {largest:?}", case.expected));
+        }
+    }
+    assert!(wrong.is_empty(), "largest differences: {wrong:#?}");
+}
+
+#[test]
+fn cropping_while_scaling_equals_scaling_then_cropping() {
+    for name in ["noise.png", "edges.png", "tall.png"] {
+        let source = Picture::read(&goldens().join(name)).expect("goldens are valid");
+        let two_steps = source.shortest_edge(20).centre_crop(20, 20);
+        assert_eq!(ImageProcessor::clip(20).fit(&source), two_steps, "{name}");
+    }
+}
