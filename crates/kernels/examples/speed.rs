@@ -69,7 +69,9 @@ fn report(name: &str, amount: f64, unit: &str, f: impl FnMut()) {
 }
 
 fn values(n: usize) -> Vec<f32> {
-    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+    (0..n as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
 }
 
 /// Multiply-adds on registers alone, on every thread.
@@ -126,15 +128,21 @@ fn products() {
     ];
     for (name, m, n, k, a_t, b_t) in shapes {
         let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
-        report(&format!("gemm: {name} m {m} n {n} k {k}"), 2.0 * (m * n * k) as f64, "FLOP", || {
-            gemm(m, n, k, &a, a_t, &b, b_t, &mut c, false);
-        });
+        report(
+            &format!("gemm: {name} m {m} n {n} k {k}"),
+            2.0 * (m * n * k) as f64,
+            "FLOP",
+            || {
+                gemm(m, n, k, &a, a_t, &b, b_t, &mut c, false);
+            },
+        );
     }
 }
 
 fn dense() {
     for (rows, in_, out) in [(2048, 384, 1536), (16384, 192, 768)] {
-        let (x, w, bias, dy) = (values(rows * in_), values(in_ * out), values(out), values(rows * out));
+        let (x, w, bias, dy) =
+            (values(rows * in_), values(in_ * out), values(out), values(rows * out));
         let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
         let flop = 2.0 * (rows * in_ * out) as f64;
         report(&format!("linear: {rows} x {in_} -> {out}"), flop, "FLOP", || {
@@ -161,9 +169,14 @@ fn attentions() {
         let (mut o, mut lse) = (vec![0.0; nq], vec![0.0; batch * heads * t]);
         let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
         let flop = 4.0 * (nq * t) as f64;
-        report(&format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width}"), flop, "FLOP", || {
-            attention(shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
-        });
+        report(
+            &format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width}"),
+            flop,
+            "FLOP",
+            || {
+                attention(shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
+            },
+        );
         report("attention backward", 2.5 * flop, "FLOP", || {
             attention_backward(
                 shape, &q, &k, &v, 0.125, mask, None, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
@@ -181,7 +194,18 @@ fn loops() {
             layer_norm(rows, d, &x, &gamma, &gamma, 1e-5, &mut y, &mut mean, &mut rstd);
         });
         report("loops: layer_norm backward", 3.0 * bytes, "B", || {
-            layer_norm_backward(rows, d, &x, &gamma, &mean, &rstd, &y, &mut dx, &mut dgamma, &mut beta);
+            layer_norm_backward(
+                rows,
+                d,
+                &x,
+                &gamma,
+                &mean,
+                &rstd,
+                &y,
+                &mut dx,
+                &mut dgamma,
+                &mut beta,
+            );
         });
     }
     let n = 2048 * 1536;
@@ -216,16 +240,25 @@ fn loops() {
 }
 
 fn convolutions() {
-    for (c_in, c_out, side, stride) in [(3, 32, 96, 2), (32, 64, 48, 2), (64, 64, 24, 1), (64, 192, 24, 3)] {
-        let shape = ConvShape { batch: 64, c_in, h: side, w: side, c_out, kernel: 3, stride, padding: 1 };
+    for (c_in, c_out, side, stride) in
+        [(3, 32, 96, 2), (32, 64, 48, 2), (64, 64, 24, 1), (64, 192, 24, 3)]
+    {
+        let shape =
+            ConvShape { batch: 64, c_in, h: side, w: side, c_out, kernel: 3, stride, padding: 1 };
         let (h, w) = shape.output();
         let (n, m) = (64 * c_in * side * side, 64 * c_out * h * w);
         let (x, weights, dy) = (values(n), values(c_out * c_in * 9), values(m));
-        let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), weights.clone(), vec![0.0; c_out]);
+        let (mut y, mut dx, mut dw, mut db) =
+            (dy.clone(), x.clone(), weights.clone(), vec![0.0; c_out]);
         let flop = 18.0 * (m * c_in) as f64;
-        report(&format!("conv: {c_in} -> {c_out} at {side} px, stride {stride}"), flop, "FLOP", || {
-            conv2d(shape, &x, &weights, None, &mut y);
-        });
+        report(
+            &format!("conv: {c_in} -> {c_out} at {side} px, stride {stride}"),
+            flop,
+            "FLOP",
+            || {
+                conv2d(shape, &x, &weights, None, &mut y);
+            },
+        );
         report("conv backward", 2.0 * flop, "FLOP", || {
             let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
             conv2d_backward(shape, &x, &weights, &dy, grads.0, grads.1, grads.2);

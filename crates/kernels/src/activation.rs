@@ -135,7 +135,9 @@ vectorised! {
 
 /// Gradients of [`swiglu`].
 pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
-    for (name, n) in [("up", up.len()), ("dy", dy.len()), ("dgate", dgate.len()), ("dup", dup.len())] {
+    for (name, n) in
+        [("up", up.len()), ("dy", dy.len()), ("dgate", dgate.len()), ("dup", dup.len())]
+    {
         assert_eq!(gate.len(), n, "swiglu_backward: gate and {name}");
     }
     chunked!(gate.len(), CHUNK; [gate * 1, up * 1, dy * 1], [dgate * 1, dup * 1] => swiglu_backward_loop);
@@ -144,7 +146,9 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, difference, random, wide};
+    use crate::testing::{
+        assert_close, assert_same_on_all_pools, assert_same_portably, difference, random, wide,
+    };
 
     /// `Φ(x)` by the Taylor series of erf: exact enough for |x| < 6.
     fn phi(x: f64) -> f64 {
@@ -178,10 +182,14 @@ mod tests {
             gelu(kind, &x, &mut y);
             for (&x, &y) in x.iter().zip(&y) {
                 let want = naive(kind, f64::from(x));
-                assert!((f64::from(y) - want).abs() <= 2e-6 * want.abs() + 1e-10, "{kind:?}({x}) = {y}, want {want}");
+                assert!(
+                    (f64::from(y) - want).abs() <= 2e-6 * want.abs() + 1e-10,
+                    "{kind:?}({x}) = {y}, want {want}"
+                );
             }
             gelu_backward(kind, &x, &vec![1.0; x.len()], &mut dx);
-            let want: Vec<f64> = wide(&x).iter().map(|&x| difference(&[x], 0, |x| naive(kind, x[0]))).collect();
+            let want: Vec<f64> =
+                wide(&x).iter().map(|&x| difference(&[x], 0, |x| naive(kind, x[0]))).collect();
             assert_close(&dx, &want, 3e-6);
         }
     }

@@ -8,7 +8,7 @@
 use crate::gemm::{Strided, gemm_strided};
 use crate::math::exp;
 use crate::parallel::{Shared, for_each};
-use crate::simd::{max_of, sum_of, sums_of3, vectorised};
+use crate::simd::{map_and_sum, max_of, sum_of3, vectorised};
 
 /// Queries of one tile.
 const TILE: usize = 64;
@@ -64,7 +64,10 @@ impl AttentionShape {
         }
         if let Some(lengths) = lengths {
             assert_eq!(lengths.len(), batch, "attention: lengths of {self:?}");
-            assert!(lengths.iter().all(|&n| n <= keys), "attention: lengths {lengths:?} of {keys} keys");
+            assert!(
+                lengths.iter().all(|&n| n <= keys),
+                "attention: lengths {lengths:?} of {keys} keys"
+            );
         }
     }
 
@@ -192,18 +195,41 @@ pub fn attention(
                 let scores = &mut scores[..rows * end];
                 // SAFETY: a task alone writes the heads that read its kv head.
                 let lse = unsafe {
-                    std::slice::from_raw_parts_mut(lse.at((b * shape.heads + head) * shape.queries + first), rows)
+                    std::slice::from_raw_parts_mut(
+                        lse.at((b * shape.heads + head) * shape.queries + first),
+                        rows,
+                    )
                 };
                 // SAFETY: queries [rows, width], keysᵀ [width, end], scores [rows, end].
                 unsafe {
-                    gemm_strided(rows, end, shape.width, scale, queries, keys.t(), scores.as_mut_ptr(), end, false);
+                    gemm_strided(
+                        rows,
+                        end,
+                        shape.width,
+                        scale,
+                        queries,
+                        keys.t(),
+                        scores.as_mut_ptr(),
+                        end,
+                        false,
+                    );
                 }
                 softmax(view, first, end, scores, lse);
                 let scores = Strided::rows(scores.as_ptr(), end);
                 // SAFETY: scores [rows, end], values [end, width]; the rows of this head of `o` are
                 // written by this task alone.
                 unsafe {
-                    gemm_strided(rows, shape.width, end, 1.0, scores, values, o.at(at), shape.q_row(), false);
+                    gemm_strided(
+                        rows,
+                        shape.width,
+                        end,
+                        1.0,
+                        scores,
+                        values,
+                        o.at(at),
+                        shape.q_row(),
+                        false,
+                    );
                 }
             }
         }
@@ -230,10 +256,7 @@ vectorised! {
             row.fill(0.0);
             return max;
         }
-        for x in row.iter_mut() {
-            *x = exp(*x - max);
-        }
-        let sum = sum_of(row, |x| x);
+        let sum = map_and_sum(row, |x| exp(x - max));
         let inverse = 1.0 / sum;
         for x in row.iter_mut() {
             *x *= inverse;
@@ -265,7 +288,11 @@ pub fn attention_backward(
     }
     assert_eq!(dk.len(), k.len(), "attention_backward: dk of {shape:?}");
     assert_eq!(dv.len(), k.len(), "attention_backward: dv of {shape:?}");
-    assert_eq!(lse.len(), shape.batch * shape.heads * shape.queries, "attention_backward: lse of {shape:?}");
+    assert_eq!(
+        lse.len(),
+        shape.batch * shape.heads * shape.queries,
+        "attention_backward: lse of {shape:?}"
+    );
     let (dq, dk, dv) = (Shared::new(dq), Shared::new(dk), Shared::new(dv));
     for_each(shape.batch * shape.kv_heads, shape.work(), |task| {
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
@@ -274,7 +301,10 @@ pub fn attention_backward(
         let (mut scores, mut slopes) = (vec![0.0; tile], vec![0.0; tile]);
         let at = shape.k_at(b, kv_head);
         let (k_row, q_row, width) = (shape.k_row(), shape.q_row(), shape.width);
-        let (keys, values) = (Strided::rows(k.as_ptr().wrapping_add(at), k_row), Strided::rows(v.as_ptr().wrapping_add(at), k_row));
+        let (keys, values) = (
+            Strided::rows(k.as_ptr().wrapping_add(at), k_row),
+            Strided::rows(v.as_ptr().wrapping_add(at), k_row),
+        );
         for key in 0..shape.keys {
             // SAFETY: a task alone writes its kv head.
             unsafe {
@@ -292,8 +322,28 @@ pub fn attention_backward(
                 let d_out = Strided::rows(d_o.as_ptr().wrapping_add(q_at), q_row);
                 // SAFETY: queries, d_out [rows, width], keysᵀ, valuesᵀ [width, end], tiles [rows, end].
                 unsafe {
-                    gemm_strided(rows, end, width, scale, queries, keys.t(), p.as_mut_ptr(), end, false);
-                    gemm_strided(rows, end, width, 1.0, d_out, values.t(), ds.as_mut_ptr(), end, false);
+                    gemm_strided(
+                        rows,
+                        end,
+                        width,
+                        scale,
+                        queries,
+                        keys.t(),
+                        p.as_mut_ptr(),
+                        end,
+                        false,
+                    );
+                    gemm_strided(
+                        rows,
+                        end,
+                        width,
+                        1.0,
+                        d_out,
+                        values.t(),
+                        ds.as_mut_ptr(),
+                        end,
+                        false,
+                    );
                 }
                 for i in 0..rows.min(p.len()) {
                     let (p, ds) = (&mut p[i * end..(i + 1) * end], &mut ds[i * end..(i + 1) * end]);
@@ -324,10 +374,12 @@ vectorised! {
             dp.fill(0.0);
             return;
         }
-        let (mean, _) = sums_of3(o, d_o, o, |o, d_o, _| (o * d_o, 0.0));
-        for (p, dp) in p.iter_mut().zip(dp) {
+        let mean = sum_of3(o, d_o, o, |o, d_o, _| o * d_o);
+        for p in p.iter_mut() {
             *p = exp(*p - lse);
-            *dp = *p * (*dp - mean) * scale;
+        }
+        for (dp, &p) in dp.iter_mut().zip(p.iter()) {
+            *dp = p * (*dp - mean) * scale;
         }
     }
 }

@@ -32,7 +32,10 @@ impl ConvShape {
     pub fn output(&self) -> (usize, usize) {
         let side = |n: usize| {
             let padded = n + 2 * self.padding;
-            assert!(self.stride > 0 && self.kernel > 0 && self.kernel <= padded, "conv2d: {self:?}");
+            assert!(
+                self.stride > 0 && self.kernel > 0 && self.kernel <= padded,
+                "conv2d: {self:?}"
+            );
             (padded - self.kernel) / self.stride + 1
         };
         (side(self.h), side(self.w))
@@ -78,8 +81,11 @@ impl ConvShape {
             from..to.max(from)
         };
         for element in 0..self.patch() {
-            let (c, ky, kx) =
-                (element / (self.kernel * self.kernel), element / self.kernel % self.kernel, element % self.kernel);
+            let (c, ky, kx) = (
+                element / (self.kernel * self.kernel),
+                element / self.kernel % self.kernel,
+                element % self.kernel,
+            );
             let columns = inside(kx, self.w, out_w);
             if columns.is_empty() {
                 continue;
@@ -97,7 +103,8 @@ impl ConvShape {
 /// (zero: nothing else ever writes there).
 fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
     if shape.stride == 1 {
-        return shape.runs(|run, input| columns[run.clone()].copy_from_slice(&x[input..input + run.len()]));
+        return shape
+            .runs(|run, input| columns[run.clone()].copy_from_slice(&x[input..input + run.len()]));
     }
     shape.runs(|run, input| {
         for (column, x) in columns[run].iter_mut().zip(x[input..].iter().step_by(shape.stride)) {
@@ -128,18 +135,33 @@ pub fn conv2d(shape: ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &
             y.fill(bias.map_or(0.0, |bias| bias[i % shape.c_out]));
         });
     }
-    x.par_chunks(group * x_size).zip(y.par_chunks_mut(group * y_size)).with_max_len(1).for_each(|(x, y)| {
-        let mut columns = vec![0.0; patch * pixels];
-        for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
-            im2col(&shape, x, &mut columns);
-            if let Some(bias) = bias {
-                y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
+    x.par_chunks(group * x_size).zip(y.par_chunks_mut(group * y_size)).with_max_len(1).for_each(
+        |(x, y)| {
+            let mut columns = vec![0.0; patch * pixels];
+            for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
+                im2col(&shape, x, &mut columns);
+                if let Some(bias) = bias {
+                    y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
+                }
+                let (w, columns) =
+                    (Strided::rows(w.as_ptr(), patch), Strided::rows(columns.as_ptr(), pixels));
+                // SAFETY: w [c_out, patch], columns [patch, pixels], y [c_out, pixels].
+                unsafe {
+                    gemm_strided(
+                        shape.c_out,
+                        pixels,
+                        patch,
+                        1.0,
+                        w,
+                        columns,
+                        y.as_mut_ptr(),
+                        pixels,
+                        bias.is_some(),
+                    )
+                };
             }
-            let (w, columns) = (Strided::rows(w.as_ptr(), patch), Strided::rows(columns.as_ptr(), pixels));
-            // SAFETY: w [c_out, patch], columns [patch, pixels], y [c_out, pixels].
-            unsafe { gemm_strided(shape.c_out, pixels, patch, 1.0, w, columns, y.as_mut_ptr(), pixels, bias.is_some()) };
-        }
-    });
+        },
+    );
 }
 
 /// Gradients of [`conv2d`], each overwritten if asked for.
@@ -171,15 +193,30 @@ fn input_gradient(shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     if x_size == 0 || y_size == 0 {
         return dx.fill(0.0);
     }
-    dx.par_chunks_mut(group * x_size).zip(dy.par_chunks(group * y_size)).with_max_len(1).for_each(|(dx, dy)| {
-        let mut columns = vec![0.0; patch * pixels];
-        for (dx, dy) in dx.chunks_exact_mut(x_size).zip(dy.chunks_exact(y_size)) {
-            let (w, dy) = (Strided::rows(w.as_ptr(), patch), Strided::rows(dy.as_ptr(), pixels));
-            // SAFETY: wᵀ [patch, c_out], dy [c_out, pixels], columns [patch, pixels].
-            unsafe { gemm_strided(patch, pixels, shape.c_out, 1.0, w.t(), dy, columns.as_mut_ptr(), pixels, false) };
-            col2im(shape, &columns, dx);
-        }
-    });
+    dx.par_chunks_mut(group * x_size).zip(dy.par_chunks(group * y_size)).with_max_len(1).for_each(
+        |(dx, dy)| {
+            let mut columns = vec![0.0; patch * pixels];
+            for (dx, dy) in dx.chunks_exact_mut(x_size).zip(dy.chunks_exact(y_size)) {
+                let (w, dy) =
+                    (Strided::rows(w.as_ptr(), patch), Strided::rows(dy.as_ptr(), pixels));
+                // SAFETY: wᵀ [patch, c_out], dy [c_out, pixels], columns [patch, pixels].
+                unsafe {
+                    gemm_strided(
+                        patch,
+                        pixels,
+                        shape.c_out,
+                        1.0,
+                        w.t(),
+                        dy,
+                        columns.as_mut_ptr(),
+                        pixels,
+                        false,
+                    )
+                };
+                col2im(shape, &columns, dx);
+            }
+        },
+    );
 }
 
 fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
@@ -191,14 +228,31 @@ fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         return;
     }
     let mut partial = vec![0.0; shape.batch.div_ceil(group) * dw.len()];
-    let tasks = (partial.par_chunks_mut(dw.len()), x.par_chunks(group * x_size), dy.par_chunks(group * y_size));
+    let tasks = (
+        partial.par_chunks_mut(dw.len()),
+        x.par_chunks(group * x_size),
+        dy.par_chunks(group * y_size),
+    );
     tasks.into_par_iter().with_max_len(1).for_each(|(dw, x, dy)| {
         let mut columns = vec![0.0; patch * pixels];
         for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
             im2col(shape, x, &mut columns);
-            let (dy, columns) = (Strided::rows(dy.as_ptr(), pixels), Strided::rows(columns.as_ptr(), pixels));
+            let (dy, columns) =
+                (Strided::rows(dy.as_ptr(), pixels), Strided::rows(columns.as_ptr(), pixels));
             // SAFETY: dy [c_out, pixels], columnsᵀ [pixels, patch], dw [c_out, patch].
-            unsafe { gemm_strided(shape.c_out, patch, pixels, 1.0, dy, columns.t(), dw.as_mut_ptr(), patch, true) };
+            unsafe {
+                gemm_strided(
+                    shape.c_out,
+                    patch,
+                    pixels,
+                    1.0,
+                    dy,
+                    columns.t(),
+                    dw.as_mut_ptr(),
+                    patch,
+                    true,
+                )
+            };
         }
     });
     add_rows(&partial, dw);
@@ -208,7 +262,9 @@ fn bias_gradient(shape: &ConvShape, dy: &[f32], db: &mut [f32]) {
     assert_eq!(db.len(), shape.c_out, "conv2d_backward: db of {shape:?}");
     let pixels = shape.pixels();
     let channel = |(o, db): (usize, &mut f32)| {
-        *db = (0..shape.batch).map(|b| channel_sum(&dy[(b * shape.c_out + o) * pixels..][..pixels])).sum();
+        *db = (0..shape.batch)
+            .map(|b| channel_sum(&dy[(b * shape.c_out + o) * pixels..][..pixels]))
+            .sum();
     };
     if dy.len() <= crate::parallel::SMALL {
         db.iter_mut().enumerate().for_each(channel);
@@ -233,11 +289,19 @@ mod tests {
     /// Calls `f(y, x, w)` with the positions of every product of the convolution.
     fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
         let (out_h, out_w) = s.output();
-        let y_all = (0..s.batch * s.c_out * out_h * out_w)
-            .map(|y| (y, y / (s.c_out * out_h * out_w), y / (out_h * out_w) % s.c_out, y / out_w % out_h, y % out_w));
+        let y_all = (0..s.batch * s.c_out * out_h * out_w).map(|y| {
+            (
+                y,
+                y / (s.c_out * out_h * out_w),
+                y / (out_h * out_w) % s.c_out,
+                y / out_w % out_h,
+                y % out_w,
+            )
+        });
         for (y, b, o, oy, ox) in y_all {
             for i in 0..s.patch() {
-                let (c, ky, kx) = (i / (s.kernel * s.kernel), i / s.kernel % s.kernel, i % s.kernel);
+                let (c, ky, kx) =
+                    (i / (s.kernel * s.kernel), i / s.kernel % s.kernel, i % s.kernel);
                 let (iy, ix) = (oy * s.stride + ky, ox * s.stride + kx);
                 let inside = |i: usize, n: usize| i >= s.padding && i < n + s.padding;
                 if inside(iy, s.h) && inside(ix, s.w) {
@@ -249,7 +313,8 @@ mod tests {
     }
 
     fn all(s: ConvShape, bias: bool) -> [Vec<f32>; 4] {
-        let (x, w, b) = (random(1, s.batch * s.input()), random(2, s.c_out * s.patch()), random(3, s.c_out));
+        let (x, w, b) =
+            (random(1, s.batch * s.input()), random(2, s.c_out * s.patch()), random(3, s.c_out));
         let n = s.batch * s.c_out * s.pixels();
         let (mut y, dy) = (vec![f32::NAN; n], random(4, n));
         conv2d(s, &x, &w, bias.then_some(&b[..]), &mut y);
@@ -290,7 +355,16 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_bits() {
-        let s = ConvShape { batch: 37, c_in: 3, h: 12, w: 10, c_out: 9, kernel: 3, stride: 2, padding: 1 };
+        let s = ConvShape {
+            batch: 37,
+            c_in: 3,
+            h: 12,
+            w: 10,
+            c_out: 9,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        };
         assert_same_on_all_pools(|| all(s, true).concat());
     }
 }

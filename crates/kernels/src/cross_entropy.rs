@@ -94,14 +94,19 @@ fn check(rows: usize, v: usize, logits: &[f32], targets: &[i32]) {
     assert_eq!(targets.len(), rows, "cross_entropy: targets");
     for &target in targets {
         let inside = usize::try_from(target).is_ok_and(|target| target < v);
-        assert!(inside || target == IGNORE, "cross_entropy: target {target} is not below {v} nor {IGNORE}");
+        assert!(
+            inside || target == IGNORE,
+            "cross_entropy: target {target} is not below {v} nor {IGNORE}"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide};
+    use crate::testing::{
+        assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide,
+    };
 
     fn naive(v: usize, logits: &[f64], targets: &[i32], z: f64) -> Vec<f64> {
         let row = |(row, &target): (&[f64], &i32)| {
@@ -120,7 +125,8 @@ mod tests {
     /// Losses, then gradients.
     fn all(rows: usize, v: usize, z: f32) -> Vec<f32> {
         let (logits, targets, dloss) = case(rows, v);
-        let (mut losses, mut lse, mut d) = (vec![f32::NAN; rows], vec![0.0; rows], vec![f32::NAN; rows * v]);
+        let (mut losses, mut lse, mut d) =
+            (vec![f32::NAN; rows], vec![0.0; rows], vec![f32::NAN; rows * v]);
         cross_entropy(rows, v, &logits, &targets, z, &mut losses, &mut lse);
         cross_entropy_backward(rows, v, &logits, &targets, &lse, &dloss, z, &mut d);
         [losses, d].concat()
@@ -133,7 +139,9 @@ mod tests {
             let got = all(rows, v, z);
             let z = f64::from(z);
             assert_close(&got[..rows], &naive(v, &wide(&logits), &targets, z), 1e-5);
-            let loss = |x: &[f64]| naive(v, x, &targets, z).iter().zip(wide(&dloss)).map(|(l, d)| l * d).sum();
+            let loss = |x: &[f64]| {
+                naive(v, x, &targets, z).iter().zip(wide(&dloss)).map(|(l, d)| l * d).sum()
+            };
             assert_close(&got[rows..], &gradient(&wide(&logits), loss), 1e-5);
         }
     }

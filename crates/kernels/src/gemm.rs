@@ -19,10 +19,13 @@ const SMALL: usize = 64 * 64 * 64;
 const DEPTH: usize = 320;
 /// Rows of a task: a slice of its A stays in L2.
 const BLOCK: usize = 20 * ROWS;
-/// Elements of A up to which it is read where it lies instead of packed.
+/// Elements up to which a transposed A is read where it lies; one whose rows are contiguous
+/// always is.
 const DIRECT: usize = 16 * 1024;
 /// Tasks that a product is cut into, if it is large enough.
-const TASKS: usize = 16;
+const TASKS: usize = 8;
+/// Columns of a task, at least: every task packs its own rows of A.
+const WIDTH: usize = 192;
 
 /// `C[m,n] = op(A) op(B)`, or `C += ...` with `accumulate`.
 ///
@@ -71,13 +74,13 @@ pub(crate) fn gemm_from(
     if let Start::Row(row) = start {
         assert_eq!(row.len(), n, "gemm: a row of {n}");
     }
-    let a = Strided { at: a.as_ptr(), row: if a_t { 1 } else { k }, column: if a_t { m } else { 1 } };
-    let b = Strided { at: b.as_ptr(), row: if b_t { 1 } else { n }, column: if b_t { k } else { 1 } };
+    let a =
+        Strided { at: a.as_ptr(), row: if a_t { 1 } else { k }, column: if a_t { m } else { 1 } };
+    let b =
+        Strided { at: b.as_ptr(), row: if b_t { 1 } else { n }, column: if b_t { k } else { 1 } };
     let product = Product { m, n, k, scale: 1.0, a, b, c: Shared::new(c), c_row: n, start };
     // SAFETY: the lengths were checked against the strides above; `c` is borrowed alone.
-    unsafe {
-        if m * n * k <= SMALL { product.run() } else { product.run_on_all_threads() }
-    }
+    unsafe { if m * n * k <= SMALL { product.run() } else { product.run_on_all_threads() } }
 }
 
 /// A matrix anywhere in memory: element `(i, j)` is `at[i·row + j·column]`.
@@ -159,14 +162,19 @@ impl Product<'_> {
             if self.m <= BLOCK {
                 return self.block(None);
             }
-            pack::with_scratch(pack::Use::SharedB, self.k * self.n.next_multiple_of(COLUMNS), |packed| {
-                for panel in 0..self.n.div_ceil(COLUMNS) {
-                    self.pack_panel(panel, packed);
-                }
-                for first in (0..self.m).step_by(BLOCK) {
-                    self.part(first..(first + BLOCK).min(self.m), 0..self.n).block(Some((packed, 0)));
-                }
-            });
+            pack::with_scratch(
+                pack::Use::SharedB,
+                self.k * self.n.next_multiple_of(COLUMNS),
+                |packed| {
+                    for panel in 0..self.n.div_ceil(COLUMNS) {
+                        self.pack_panel(panel, packed);
+                    }
+                    for first in (0..self.m).step_by(BLOCK) {
+                        self.part(first..(first + BLOCK).min(self.m), 0..self.n)
+                            .block(Some((packed, 0)));
+                    }
+                },
+            );
         }
     }
 
@@ -175,7 +183,7 @@ impl Product<'_> {
     unsafe fn run_on_all_threads(self) {
         let blocks = self.m.div_ceil(BLOCK).max(1);
         // Few rows: cut the columns too.
-        let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(COLUMNS).max(4 * COLUMNS);
+        let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(COLUMNS).max(WIDTH);
         let columns = self.n.div_ceil(width);
         let task = |task: usize| {
             let (block, column) = (task / columns, task % columns);
@@ -189,16 +197,22 @@ impl Product<'_> {
             // SAFETY: as above.
             return for_each(columns, |i| unsafe { task(i).0.block(None) });
         }
-        pack::with_scratch(pack::Use::SharedB, self.k * self.n.next_multiple_of(COLUMNS), |packed| {
-            let shared = Shared::from_pointer(packed);
-            // SAFETY: panels are disjoint in `packed`.
-            for_each(self.n.div_ceil(COLUMNS), |panel| unsafe { self.pack_panel(panel, shared.at(0)) });
-            for_each(blocks * columns, |i| {
-                let (part, panel) = task(i);
-                // SAFETY: as above; `packed` is only read from here on.
-                unsafe { part.block(Some((shared.at(0), panel))) }
-            });
-        });
+        pack::with_scratch(
+            pack::Use::SharedB,
+            self.k * self.n.next_multiple_of(COLUMNS),
+            |packed| {
+                let shared = Shared::from_pointer(packed);
+                // SAFETY: panels are disjoint in `packed`.
+                for_each(self.n.div_ceil(COLUMNS), |panel| unsafe {
+                    self.pack_panel(panel, shared.at(0))
+                });
+                for_each(blocks * columns, |i| {
+                    let (part, panel) = task(i);
+                    // SAFETY: as above; `packed` is only read from here on.
+                    unsafe { part.block(Some((shared.at(0), panel))) }
+                });
+            },
+        );
     }
 
     /// The same product of some rows and columns of C.
@@ -227,7 +241,9 @@ impl Product<'_> {
             // SAFETY: row `i` of C, [n].
             unsafe {
                 match self.start {
-                    Start::Row(row) => self.c.at(i * self.c_row).copy_from_nonoverlapping(row.as_ptr(), self.n),
+                    Start::Row(row) => {
+                        self.c.at(i * self.c_row).copy_from_nonoverlapping(row.as_ptr(), self.n)
+                    }
                     Start::Zero if self.k == 0 => self.c.at(i * self.c_row).write_bytes(0, self.n),
                     _ => return,
                 }
@@ -243,7 +259,12 @@ impl Product<'_> {
         let columns = (self.n - panel * COLUMNS).min(COLUMNS);
         // SAFETY: promised by the caller.
         unsafe {
-            pack_b(self.k, columns, self.b.from(0, panel * COLUMNS), packed.add(panel * COLUMNS * self.k));
+            pack_b(
+                self.k,
+                columns,
+                self.b.from(0, panel * COLUMNS),
+                packed.add(panel * COLUMNS * self.k),
+            );
         }
     }
 
@@ -254,7 +275,7 @@ impl Product<'_> {
     /// As [`gemm_strided`].
     unsafe fn block(&self, packed: Option<(*mut f32, usize)>) {
         let depth = self.depth();
-        let direct = self.m * self.k <= DIRECT;
+        let direct = self.a.column == 1 || self.m * self.k <= DIRECT;
         let size_a = if direct { 0 } else { self.m.next_multiple_of(ROWS) * depth };
         pack::with_scratch(pack::Use::Own, size_a + depth * COLUMNS, |scratch| {
             for first in (0..self.k).step_by(depth) {
@@ -269,7 +290,9 @@ impl Product<'_> {
                     for panel in 0..self.n.div_ceil(COLUMNS) {
                         let columns = (self.n - panel * COLUMNS).min(COLUMNS);
                         let b = match packed {
-                            Some((packed, from)) => packed.add((from + panel) * COLUMNS * self.k + first * COLUMNS),
+                            Some((packed, from)) => {
+                                packed.add((from + panel) * COLUMNS * self.k + first * COLUMNS)
+                            }
                             None => {
                                 let b = scratch.add(size_a);
                                 pack_b(depth, columns, self.b.from(first, panel * COLUMNS), b);
@@ -305,7 +328,17 @@ impl Product<'_> {
             };
             // SAFETY: promised by the caller.
             unsafe {
-                tile(depth, self.scale, a, b, self.c.at(row * self.c_row + column), self.c_row, rows, columns, add);
+                tile(
+                    depth,
+                    self.scale,
+                    a,
+                    b,
+                    self.c.at(row * self.c_row + column),
+                    self.c_row,
+                    rows,
+                    columns,
+                    add,
+                );
             }
         }
     }
@@ -353,7 +386,9 @@ mod tests {
 
     #[test]
     fn large_shapes_match_f64() {
-        for (m, n, k) in [(130, 70, 600), (1, 300, 1100), (300, 1, 257), (201, 33, 129), (97, 530, 64)] {
+        for (m, n, k) in
+            [(130, 70, 600), (1, 300, 1100), (300, 1, 257), (201, 33, 129), (97, 530, 64)]
+        {
             for flags in 0..8 {
                 compare(m, n, k, flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
             }
@@ -386,7 +421,14 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_bits() {
-        for (m, n, k) in [(200, 300, 700), (1, 3000, 100), (64, 64, 5000), (500, 7, 90), (1000, 1, 300), (259, 133, 65)] {
+        for (m, n, k) in [
+            (200, 300, 700),
+            (1, 3000, 100),
+            (64, 64, 5000),
+            (500, 7, 90),
+            (1000, 1, 300),
+            (259, 133, 65),
+        ] {
             for flags in 0..4 {
                 let (a, b) = (random(1, m * k), random(2, k * n));
                 assert_same_on_all_pools(|| {

@@ -5,7 +5,15 @@ use crate::parallel::{chunked, rows_per_block};
 use crate::simd::vectorised;
 
 /// `y[rows, out] = x[rows, in] · wᵀ + bias[out]`.
-pub fn linear(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub fn linear(
+    rows: usize,
+    in_: usize,
+    out: usize,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let start = bias.map_or(Start::Zero, Start::Row);
     gemm_from(rows, out, in_, x, false, w, true, y, start);
 }
@@ -65,14 +73,21 @@ mod tests {
     use crate::testing::{assert_close, assert_same_on_all_pools, gradient, random, wide};
 
     fn naive(rows: usize, in_: usize, out: usize, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
-        let y = |r: usize, o: usize| bias[o] + (0..in_).map(|i| x[r * in_ + i] * w[o * in_ + i]).sum::<f64>();
+        let y = |r: usize, o: usize| {
+            bias[o] + (0..in_).map(|i| x[r * in_ + i] * w[o * in_ + i]).sum::<f64>()
+        };
         (0..rows * out).map(|ro| y(ro / out, ro % out)).collect()
     }
 
     #[test]
     fn values_and_gradients_match_f64() {
         for (rows, in_, out) in [(1, 1, 1), (3, 5, 7), (17, 9, 4), (2, 33, 1)] {
-            let (x, w, bias, dy) = (random(1, rows * in_), random(2, in_ * out), random(3, out), random(4, rows * out));
+            let (x, w, bias, dy) = (
+                random(1, rows * in_),
+                random(2, in_ * out),
+                random(3, out),
+                random(4, rows * out),
+            );
             let (xs, ws, bs, ds) = (wide(&x), wide(&w), wide(&bias), wide(&dy));
             let mut y = vec![f32::NAN; rows * out];
             linear(rows, in_, out, &x, &w, Some(&bias), &mut y);
@@ -80,8 +95,19 @@ mod tests {
             linear(rows, in_, out, &x, &w, None, &mut y);
             assert_close(&y, &naive(rows, in_, out, &xs, &ws, &vec![0.0; out]), 1e-5);
 
-            let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; out]);
-            linear_backward(rows, in_, out, &x, &w, &dy, Some(&mut dx), Some(&mut dw), Some(&mut db));
+            let (mut dx, mut dw, mut db) =
+                (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; out]);
+            linear_backward(
+                rows,
+                in_,
+                out,
+                &x,
+                &w,
+                &dy,
+                Some(&mut dx),
+                Some(&mut dw),
+                Some(&mut db),
+            );
             let loss = |x: &[f64], w: &[f64], b: &[f64]| {
                 naive(rows, in_, out, x, w, b).iter().zip(&ds).map(|(y, d)| y * d).sum::<f64>()
             };
@@ -105,11 +131,22 @@ mod tests {
     #[test]
     fn threads_do_not_change_bits() {
         let (rows, in_, out) = (517, 96, 130);
-        let (x, w, bias, dy) = (random(1, rows * in_), random(2, in_ * out), random(3, out), random(4, rows * out));
+        let (x, w, bias, dy) =
+            (random(1, rows * in_), random(2, in_ * out), random(3, out), random(4, rows * out));
         assert_same_on_all_pools(|| {
             let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
             linear(rows, in_, out, &x, &w, Some(&bias), &mut y);
-            linear_backward(rows, in_, out, &x, &w, &dy, Some(&mut dx), Some(&mut dw), Some(&mut db));
+            linear_backward(
+                rows,
+                in_,
+                out,
+                &x,
+                &w,
+                &dy,
+                Some(&mut dx),
+                Some(&mut dw),
+                Some(&mut db),
+            );
             [y, dx, dw, db].concat()
         });
     }

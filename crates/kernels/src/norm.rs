@@ -2,7 +2,7 @@
 
 use crate::linear::add_rows;
 use crate::parallel::{chunked, rows_per_block, rows_per_task};
-use crate::simd::{sum_of, sums_of3, vectorised};
+use crate::simd::{sum_of, sum_of3, vectorised};
 
 /// Layer norm of every row (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>):
 /// `y = (x - mean)·rstd·gamma + beta`, with the biased variance.
@@ -19,7 +19,13 @@ pub fn layer_norm(
     mean: &mut [f32],
     rstd: &mut [f32],
 ) {
-    check(rows, d, &[("x", x), ("y", y)], &[("gamma", gamma), ("beta", beta)], &[("mean", mean), ("rstd", rstd)]);
+    check(
+        rows,
+        d,
+        &[("x", x), ("y", y)],
+        &[("gamma", gamma), ("beta", beta)],
+        &[("mean", mean), ("rstd", rstd)],
+    );
     if d == 0 {
         return;
     }
@@ -58,7 +64,13 @@ pub fn layer_norm_backward(
     dbeta: &mut [f32],
 ) {
     let vectors: [(&str, &[f32]); 3] = [("gamma", gamma), ("dgamma", dgamma), ("dbeta", dbeta)];
-    check(rows, d, &[("x", x), ("dy", dy), ("dx", dx)], &vectors, &[("mean", mean), ("rstd", rstd)]);
+    check(
+        rows,
+        d,
+        &[("x", x), ("dy", dy), ("dx", dx)],
+        &vectors,
+        &[("mean", mean), ("rstd", rstd)],
+    );
     dgamma.fill(0.0);
     dbeta.fill(0.0);
     if d == 0 {
@@ -82,17 +94,16 @@ vectorised! {
         let d = gamma.len();
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
         for (((x, dy), dx), (&m, &r)) in rows.zip(mean.iter().zip(rstd)) {
-            let (sum, product) = sums_of3(x, dy, gamma, |x, dy, gamma| {
-                let g = dy * gamma;
-                (g, g * ((x - m) * r))
-            });
-            let (sum, product) = (sum / d as f32, product / d as f32);
-            let sums = dgamma.iter_mut().zip(dbeta.iter_mut());
-            let inputs = x.iter().zip(dy).zip(gamma);
-            for ((dx, ((&x, &dy), &gamma)), (dgamma, dbeta)) in dx.iter_mut().zip(inputs).zip(sums) {
-                let unit = (x - m) * r;
-                *dx = r * (dy.mul_add(gamma, -sum) - unit * product);
-                *dgamma += dy * unit;
+            // One short loop for each result: longer ones do not become vector code.
+            let sum = sum_of3(x, dy, gamma, |_, dy, gamma| dy * gamma) / d as f32;
+            let product = sum_of3(x, dy, gamma, |x, dy, gamma| dy * gamma * ((x - m) * r)) / d as f32;
+            for (dx, ((&x, &dy), &gamma)) in dx.iter_mut().zip(x.iter().zip(dy).zip(gamma)) {
+                *dx = r * (dy.mul_add(gamma, -sum) - (x - m) * r * product);
+            }
+            for (dgamma, (&x, &dy)) in dgamma.iter_mut().zip(x.iter().zip(dy)) {
+                *dgamma += dy * ((x - m) * r);
+            }
+            for (dbeta, &dy) in dbeta.iter_mut().zip(dy) {
                 *dbeta += dy;
             }
         }
@@ -103,7 +114,15 @@ vectorised! {
 /// `y = x·rstd·gamma` with `rstd = 1/√(mean(x²) + eps)`.
 ///
 /// `x, y [rows, d]`, `gamma [d]`; `rstd [rows]` is kept for the gradient.
-pub fn rms_norm(rows: usize, d: usize, x: &[f32], gamma: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32]) {
+pub fn rms_norm(
+    rows: usize,
+    d: usize,
+    x: &[f32],
+    gamma: &[f32],
+    eps: f32,
+    y: &mut [f32],
+    rstd: &mut [f32],
+) {
     check(rows, d, &[("x", x), ("y", y)], &[("gamma", gamma)], &[("rstd", rstd)]);
     if d == 0 {
         return;
@@ -157,13 +176,12 @@ vectorised! {
         let d = gamma.len();
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
         for (((x, dy), dx), &r) in rows.zip(rstd) {
-            let (product, _) = sums_of3(x, dy, gamma, |x, dy, gamma| (dy * gamma * (x * r), 0.0));
-            let product = product / d as f32;
-            let inputs = x.iter().zip(dy).zip(gamma);
-            for ((dx, ((&x, &dy), &gamma)), dgamma) in dx.iter_mut().zip(inputs).zip(dgamma.iter_mut()) {
-                let unit = x * r;
-                *dx = r * dy.mul_add(gamma, -(unit * product));
-                *dgamma += dy * unit;
+            let product = sum_of3(x, dy, gamma, |x, dy, gamma| dy * gamma * (x * r)) / d as f32;
+            for (dx, ((&x, &dy), &gamma)) in dx.iter_mut().zip(x.iter().zip(dy).zip(gamma)) {
+                *dx = r * dy.mul_add(gamma, -(x * r * product));
+            }
+            for (dgamma, (&x, &dy)) in dgamma.iter_mut().zip(x.iter().zip(dy)) {
+                *dgamma += dy * (x * r);
             }
         }
     }
@@ -184,7 +202,9 @@ fn check(rows: usize, d: usize, matrices: Named, vectors: Named, statistics: Nam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide};
+    use crate::testing::{
+        assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide,
+    };
 
     const EPS: f64 = 1e-5;
 
@@ -194,7 +214,9 @@ mod tests {
             let mean = if beta.is_some() { x.iter().sum::<f64>() / d as f64 } else { 0.0 };
             let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
             let rstd = 1.0 / (variance + EPS).sqrt();
-            (0..d).map(|i| (x[i] - mean) * rstd * gamma[i] + beta.map_or(0.0, |b| b[i])).collect::<Vec<_>>()
+            (0..d)
+                .map(|i| (x[i] - mean) * rstd * gamma[i] + beta.map_or(0.0, |b| b[i]))
+                .collect::<Vec<_>>()
         };
         x.chunks(d).flat_map(row).collect()
     }
@@ -204,7 +226,14 @@ mod tests {
     }
 
     /// y, dx, dgamma, dbeta of layer norm, then y, dx, dgamma of RMS norm.
-    fn all(rows: usize, d: usize, x: &[f32], gamma: &[f32], beta: &[f32], dy: &[f32]) -> [Vec<f32>; 7] {
+    fn all(
+        rows: usize,
+        d: usize,
+        x: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        dy: &[f32],
+    ) -> [Vec<f32>; 7] {
         let nan = |n| vec![f32::NAN; n];
         let (mut y, mut dx, mut dgamma, mut dbeta) = (nan(rows * d), nan(rows * d), nan(d), nan(d));
         let (mut mean, mut rstd) = (nan(rows), nan(rows));
@@ -219,7 +248,8 @@ mod tests {
     #[test]
     fn values_and_gradients_match_f64() {
         for (rows, d) in [(1, 1), (2, 3), (5, 17), (3, 40), (1, 64)] {
-            let (x, gamma, beta, dy) = (random(1, rows * d), random(2, d), random(3, d), random(4, rows * d));
+            let (x, gamma, beta, dy) =
+                (random(1, rows * d), random(2, d), random(3, d), random(4, rows * d));
             let (xs, gs, bs, ds) = (wide(&x), wide(&gamma), wide(&beta), wide(&dy));
             let [y, dx, dgamma, dbeta, y2, dx2, dgamma2] = all(rows, d, &x, &gamma, &beta, &dy);
             let layer = |x: &[f64], g: &[f64], b: &[f64]| dot(&naive(d, x, g, Some(b)), &ds);
@@ -237,7 +267,8 @@ mod tests {
     #[test]
     fn bits_are_the_same_everywhere() {
         let run = |rows: usize, d: usize| {
-            all(rows, d, &random(1, rows * d), &random(2, d), &random(3, d), &random(4, rows * d)).concat()
+            all(rows, d, &random(1, rows * d), &random(2, d), &random(3, d), &random(4, rows * d))
+                .concat()
         };
         assert_same_on_all_pools(|| run(1001, 37));
         assert_same_portably(|| run(7, 101));

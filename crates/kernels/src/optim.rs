@@ -106,13 +106,27 @@ pub fn ema(shadow: &mut [f32], p: &[f32], decay: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random, wide};
+    use crate::testing::{
+        assert_close, assert_same_on_all_pools, assert_same_portably, random, wide,
+    };
 
     /// Three steps; weights and moments one after another.
     fn three_steps(n: usize) -> Vec<f32> {
         let (mut p, mut m, mut v) = (random(1, n), vec![0.0; n], vec![0.0; n]);
         for step in 1..=3 {
-            adamw(&mut p, &random(1 + step, n), &mut m, &mut v, 1e-2, 0.9, 0.999, 1e-8, 0.1, step, 0.5);
+            adamw(
+                &mut p,
+                &random(1 + step, n),
+                &mut m,
+                &mut v,
+                1e-2,
+                0.9,
+                0.999,
+                1e-8,
+                0.1,
+                step,
+                0.5,
+            );
         }
         [p, m, v].concat()
     }
@@ -128,7 +142,10 @@ mod tests {
                     p[i] *= 1.0 - 1e-2 * 0.1;
                     m[i] = 0.9 * m[i] + 0.1 * g;
                     v[i] = 0.999 * v[i] + 0.001 * g * g;
-                    let (mh, vh): (f64, f64) = (m[i] / (1.0 - 0.9_f64.powi(step as i32)), v[i] / (1.0 - 0.999_f64.powi(step as i32)));
+                    let (mh, vh): (f64, f64) = (
+                        m[i] / (1.0 - 0.9_f64.powi(step as i32)),
+                        v[i] / (1.0 - 0.999_f64.powi(step as i32)),
+                    );
                     p[i] -= 1e-2 * mh / (vh.sqrt() + 1e-8);
                 }
             }

@@ -28,7 +28,11 @@ pub fn quantize_q8_0(x: &[f32]) -> Vec<u8> {
 /// Widens blocks made by [`quantize_q8_0`]: 34 bytes to 32 numbers.
 pub fn dequantize_q8_0(bytes: &[u8], y: &mut [f32]) {
     let (blocks, rest) = bytes.as_chunks::<Q8_0_BYTES>();
-    assert!(rest.is_empty(), "dequantize_q8_0: {} bytes are no blocks of {Q8_0_BYTES}", bytes.len());
+    assert!(
+        rest.is_empty(),
+        "dequantize_q8_0: {} bytes are no blocks of {Q8_0_BYTES}",
+        bytes.len()
+    );
     assert_eq!(y.len(), blocks.len() * Q8_0_BLOCK, "dequantize_q8_0: y");
     for (block, y) in blocks.iter().zip(y.chunks_exact_mut(Q8_0_BLOCK)) {
         let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();

@@ -63,7 +63,10 @@ fn turn(
     assert_eq!((x.len(), y.len()), (n, n), "rotary: x and y of {batch} x {tokens} x {heads} x {k}");
     assert_eq!(cos.len(), sin.len(), "rotary: cos and sin");
     let table = tokens * half;
-    assert!(cos.len() == table || cos.len() == batch * table, "rotary: tables of {tokens} x {half}");
+    assert!(
+        cos.len() == table || cos.len() == batch * table,
+        "rotary: tables of {tokens} x {half}"
+    );
     if n == 0 {
         return;
     }
@@ -104,13 +107,21 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random};
 
-    fn naive(tokens: usize, heads: usize, k: usize, x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f64> {
+    fn naive(
+        tokens: usize,
+        heads: usize,
+        k: usize,
+        x: &[f32],
+        cos: &[f32],
+        sin: &[f32],
+    ) -> Vec<f64> {
         let half = k / 2;
         (0..x.len())
             .map(|at| {
                 let (i, token) = (at % k, at / k / heads);
                 let row = token % (cos.len() / half).max(tokens);
-                let (c, s) = (f64::from(cos[row * half + i % half]), f64::from(sin[row * half + i % half]));
+                let (c, s) =
+                    (f64::from(cos[row * half + i % half]), f64::from(sin[row * half + i % half]));
                 let other = f64::from(if i < half { -x[at + half] } else { x[at - half] });
                 f64::from(x[at]) * c + other * s
             })
@@ -119,7 +130,8 @@ mod tests {
 
     #[test]
     fn turns_match_f64_and_turn_back() {
-        for (batch, tokens, heads, k) in [(1, 1, 1, 2), (2, 3, 2, 6), (3, 5, 1, 32), (4, 40, 3, 64)] {
+        for (batch, tokens, heads, k) in [(1, 1, 1, 2), (2, 3, 2, 6), (3, 5, 1, 32), (4, 40, 3, 64)]
+        {
             for shared in [true, false] {
                 let positions = if shared { 5..5 + tokens } else { 0..batch * tokens };
                 let (cos, sin) = rotary_tables(1e4, k, positions);

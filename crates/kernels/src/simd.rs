@@ -77,26 +77,42 @@ pub(crate) fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     add_lanes(sums)
 }
 
-/// Two sums at once over three slices of one length: `f` gives a term of each.
+/// Sum of `f(x, y, z)` over three slices of one length, spread over [`LANES`] accumulators.
 #[inline(always)]
-pub(crate) fn sums_of3(x: &[f32], y: &[f32], z: &[f32], f: impl Fn(f32, f32, f32) -> (f32, f32)) -> (f32, f32) {
-    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
+pub(crate) fn sum_of3(x: &[f32], y: &[f32], z: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
     let (x, x_tail) = x.as_chunks::<LANES>();
     let (y, y_tail) = y.as_chunks::<LANES>();
     let (z, z_tail) = z.as_chunks::<LANES>();
     for ((x, y), z) in x.iter().zip(y).zip(z) {
         for i in 0..LANES {
-            let (a, b) = f(x[i], y[i], z[i]);
-            first[i] += a;
-            second[i] += b;
+            sums[i] += f(x[i], y[i], z[i]);
         }
     }
     for (i, ((&x, &y), &z)) in x_tail.iter().zip(y_tail).zip(z_tail).enumerate() {
-        let (a, b) = f(x, y, z);
-        first[i] += a;
-        second[i] += b;
+        sums[i] += f(x, y, z);
     }
-    (add_lanes(first), add_lanes(second))
+    add_lanes(sums)
+}
+
+/// Applies `f` to every element in place; sums the results over [`LANES`] accumulators.
+#[inline(always)]
+pub(crate) fn map_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (body, tail) = x.as_chunks_mut::<LANES>();
+    for x in body {
+        for i in 0..LANES {
+            x[i] = f(x[i]);
+        }
+        for i in 0..LANES {
+            sums[i] += x[i];
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(tail) {
+        *x = f(*x);
+        *sum += *x;
+    }
+    add_lanes(sums)
 }
 
 /// Largest element; `-inf` for an empty slice. NaN is passed over.
@@ -109,5 +125,12 @@ pub(crate) fn max_of(x: &[f32]) -> f32 {
             best[i] = if x[i] > best[i] { x[i] } else { best[i] };
         }
     }
-    best.iter().chain(tail).fold(f32::NEG_INFINITY, |best, &x| if x > best { x } else { best })
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            best[i] = if best[i + width] > best[i] { best[i + width] } else { best[i] };
+        }
+        width /= 2;
+    }
+    tail.iter().fold(best[0], |best, &x| if x > best { x } else { best })
 }

@@ -4,7 +4,8 @@
 pub(crate) fn random(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64)
         .map(|i| {
-            let mut z = seed.wrapping_mul(0x9e37_79b9).wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut z =
+                seed.wrapping_mul(0x9e37_79b9).wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0

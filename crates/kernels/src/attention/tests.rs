@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide};
+use crate::testing::{
+    assert_close, assert_same_on_all_pools, assert_same_portably, gradient, random, wide,
+};
 
 fn visible(mask: Mask, shape: &AttentionShape, b: usize, i: usize, j: usize) -> bool {
     match mask {
@@ -17,7 +19,15 @@ fn visible(mask: Mask, shape: &AttentionShape, b: usize, i: usize, j: usize) -> 
     }
 }
 
-fn naive(s: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], scale: f64, mask: Mask, lengths: Option<&[usize]>) -> Vec<f64> {
+fn naive(
+    s: &AttentionShape,
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    scale: f64,
+    mask: Mask,
+    lengths: Option<&[usize]>,
+) -> Vec<f64> {
     let mut o = vec![0.0; q.len()];
     for (b, i, h) in (0..s.batch * s.queries * s.heads)
         .map(|n| (n / (s.queries * s.heads), n / s.heads % s.queries, n % s.heads))
@@ -25,8 +35,10 @@ fn naive(s: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], scale: f64, mask: 
         let q = &q[s.q_at(b, i, h)..][..s.width];
         let head = h / (s.heads / s.kv_heads);
         let at = |j: usize| s.k_at(b, head) + j * s.k_row();
-        let seen: Vec<usize> = (0..lengths.map_or(s.keys, |l| l[b])).filter(|&j| visible(mask, s, b, i, j)).collect();
-        let weight = |&j: &usize| (scale * q.iter().zip(&k[at(j)..]).map(|(q, k)| q * k).sum::<f64>()).exp();
+        let seen: Vec<usize> =
+            (0..lengths.map_or(s.keys, |l| l[b])).filter(|&j| visible(mask, s, b, i, j)).collect();
+        let weight =
+            |&j: &usize| (scale * q.iter().zip(&k[at(j)..]).map(|(q, k)| q * k).sum::<f64>()).exp();
         let total: f64 = seen.iter().map(weight).sum();
         for j in &seen {
             let p = weight(j) / total;
@@ -44,7 +56,9 @@ fn all(s: AttentionShape, mask: Mask, lengths: Option<&[usize]>) -> [Vec<f32>; 4
     let (mut o, mut lse) = (nan(nq), nan(s.batch * s.heads * s.queries));
     attention(s, &q, &k, &v, 0.7, mask, lengths, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (nan(nq), nan(nk), nan(nk));
-    attention_backward(s, &q, &k, &v, 0.7, mask, lengths, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv);
+    attention_backward(
+        s, &q, &k, &v, 0.7, mask, lengths, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
+    );
     [o, dq, dk, dv]
 }
 
@@ -93,14 +107,21 @@ proptest! {
 type Chooser = for<'a> fn(i32, usize, &'a [i32]) -> Mask<'a>;
 
 /// A mask chooser, random spans (runs of 0, 1, 2) and random lengths, some 0.
-fn masks(s: &AttentionShape, offset: usize, seed: u64) -> (impl for<'a> Fn(i32, &'a [i32]) -> Mask<'a>, Vec<i32>, Vec<usize>) {
+fn masks(
+    s: &AttentionShape,
+    offset: usize,
+    seed: u64,
+) -> (impl for<'a> Fn(i32, &'a [i32]) -> Mask<'a>, Vec<i32>, Vec<usize>) {
     let choose: Chooser = |kind, offset, spans| match kind {
         0 => Mask::Full,
         1 => Mask::Causal { offset },
         _ => Mask::Prefix { offset, spans },
     };
     let spans = random(seed, s.batch * s.keys).iter().map(|x| ((x + 1.0) * 1.5) as i32).collect();
-    let lengths = random(seed ^ 1, s.batch).iter().map(|x| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize).collect();
+    let lengths = random(seed ^ 1, s.batch)
+        .iter()
+        .map(|x| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize)
+        .collect();
     (move |kind, spans| choose(kind, offset, spans), spans, lengths)
 }
 
@@ -109,7 +130,12 @@ fn a_query_without_keys_gives_nothing() {
     let s = AttentionShape { batch: 2, queries: 3, keys: 4, heads: 2, kv_heads: 1, width: 5 };
     let [o, dq, dk, dv] = all(s, Mask::Full, Some(&[0, 4]));
     let (half_q, half_k) = (o.len() / 2, dk.len() / 2);
-    assert!([&o[..half_q], &dq[..half_q], &dk[..half_k], &dv[..half_k]].concat().iter().all(|&x| x == 0.0));
+    assert!(
+        [&o[..half_q], &dq[..half_q], &dk[..half_k], &dv[..half_k]]
+            .concat()
+            .iter()
+            .all(|&x| x == 0.0)
+    );
     assert!(o[half_q..].iter().all(|&x| x != 0.0));
 }
 

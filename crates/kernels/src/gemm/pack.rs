@@ -4,7 +4,6 @@ use std::cell::RefCell;
 
 use super::Strided;
 use super::tile::{COLUMNS, ROWS};
-use crate::simd::vectorised;
 
 /// Which buffer of the thread: the two are in use at once.
 #[derive(Clone, Copy)]
@@ -38,99 +37,123 @@ pub(super) fn with_scratch<R>(use_: Use, n: usize, f: impl FnOnce(*mut f32) -> R
     result
 }
 
-vectorised! {
-    /// One panel of B `[depth, columns]`: row after row, filled up with zeros to [`COLUMNS`].
-    fn pack_b_panel(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
-        // SAFETY: `pack_b`'s caller promised the sizes.
-        unsafe {
-            if b.column == 1 && columns == COLUMNS {
-                for k in 0..depth {
-                    packed.add(k * COLUMNS).copy_from_nonoverlapping(b.at.add(k * b.row), COLUMNS);
-                }
-                return;
-            }
-            let mut k = 0;
-            if b.row == 1 && columns == COLUMNS {
-                while k + 8 <= depth {
-                    for half in [0, 8] {
-                        transpose8(b.at.add(k + half * b.column), b.column, packed.add(k * COLUMNS + half), COLUMNS);
-                    }
-                    k += 8;
-                }
-            }
-            for k in k..depth {
-                for j in 0..COLUMNS {
-                    let value = if j < columns { *b.at.add(k * b.row + j * b.column) } else { 0.0 };
-                    *packed.add(k * COLUMNS + j) = value;
-                }
-            }
-        }
-    }
-}
-
-/// `to[j][i] = from[i][j]` for 8 x 8 numbers, rows `row` apart.
+/// One panel of B `[depth, columns]`: row after row, filled up with zeros to [`COLUMNS`].
 ///
-/// # Safety
-/// Both squares must be in bounds.
-#[inline(always)]
-unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-    /// Interleaves 1, 2 or 4 numbers at a time of two rows' halves: three rounds transpose.
-    #[inline(always)]
-    fn zip(x: [f32; 8], y: [f32; 8]) -> ([f32; 8], [f32; 8]) {
-        ([x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3]], [x[4], y[4], x[5], y[5], x[6], y[6], x[7], y[7]])
-    }
-    // SAFETY: promised by the caller.
-    let mut rows: [[f32; 8]; 8] = std::array::from_fn(|i| unsafe { from.add(i * from_row).cast::<[f32; 8]>().read_unaligned() });
-    // A perfect shuffle of rows i and i + 4, three times, moves bit after bit of the row number
-    // to the column number.
-    for _ in 0..3 {
-        let mut next = [[0.0; 8]; 8];
-        for i in 0..4 {
-            (next[2 * i], next[2 * i + 1]) = zip(rows[i], rows[i + 4]);
-        }
-        rows = next;
-    }
-    for (i, row) in rows.into_iter().enumerate() {
-        // SAFETY: promised by the caller.
-        unsafe { to.add(i * to_row).cast::<[f32; 8]>().write_unaligned(row) };
-    }
-}
-
 /// # Safety
 /// `b [depth, columns]` is readable, `columns <= COLUMNS`, `packed [depth, COLUMNS]` writable.
 pub(super) unsafe fn pack_b(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
-    pack_b_panel(depth, columns, b, packed);
+    // SAFETY: promised by the caller.
+    unsafe {
+        if columns < COLUMNS {
+            return pack_b_edge(depth, columns, b, packed);
+        }
+        if b.column == 1 {
+            for k in 0..depth {
+                packed.add(k * COLUMNS).copy_from_nonoverlapping(b.at.add(k * b.row), COLUMNS);
+            }
+            return;
+        }
+        let mut done = 0;
+        #[cfg(target_arch = "x86_64")]
+        if b.row == 1 && crate::simd::has_avx2() {
+            done = depth / 8 * 8;
+            for k in (0..done).step_by(8) {
+                for half in [0, 8] {
+                    transpose8(
+                        b.at.add(k + half * b.column),
+                        b.column,
+                        packed.add(k * COLUMNS + half),
+                    );
+                }
+            }
+        }
+        pack_b_edge(depth - done, columns, b.from(done, 0), packed.add(done * COLUMNS));
+    }
 }
 
-vectorised! {
-    fn pack_a_panels(m: usize, depth: usize, a: Strided, packed: *mut f32) {
-        for first in (0..m).step_by(ROWS) {
-            let rows = (m - first).min(ROWS);
-            let (a, packed) = (a.from(first, 0), packed.wrapping_add(first * depth));
-            // SAFETY: `pack_a`'s caller promised the sizes.
+/// [`pack_b`] of any number of columns, one number at a time.
+///
+/// # Safety
+/// As [`pack_b`].
+unsafe fn pack_b_edge(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
+    for k in 0..depth {
+        for j in 0..COLUMNS {
+            // SAFETY: promised by the caller.
             unsafe {
-                if rows == ROWS {
-                    for k in 0..depth {
-                        for i in 0..ROWS {
-                            *packed.add(k * ROWS + i) = *a.at.add(i * a.row + k * a.column);
-                        }
-                    }
-                } else {
-                    for k in 0..depth {
-                        for i in 0..ROWS {
-                            *packed.add(k * ROWS + i) = if i < rows { *a.at.add(i * a.row + k * a.column) } else { 0.0 };
-                        }
-                    }
-                }
+                let value = if j < columns { *b.at.add(k * b.row + j * b.column) } else { 0.0 };
+                *packed.add(k * COLUMNS + j) = value;
             }
         }
     }
 }
 
-/// All rows of A `[m, depth]` in panels of [`ROWS`], column after column, filled up with zeros.
+/// `to[j][i] = from[i][j]` for 8 x 8 numbers: rows `row` apart become rows [`COLUMNS`] apart.
+///
+/// # Safety
+/// Both squares must be in bounds; the CPU must have AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn transpose8(from: *const f32, row: usize, to: *mut f32) {
+    use std::arch::x86_64::{
+        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
+        _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        let r: [_; 8] = std::array::from_fn(|i| _mm256_loadu_ps(from.add(i * row)));
+        // Columns of rows i and i + 1, then of four rows, then of all eight.
+        let pairs: [_; 8] = std::array::from_fn(|i| {
+            let (x, y) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
+            if i % 2 == 0 { _mm256_unpacklo_ps(x, y) } else { _mm256_unpackhi_ps(x, y) }
+        });
+        let fours: [_; 8] = std::array::from_fn(|i| {
+            let (x, y) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+            if i % 2 == 0 {
+                _mm256_shuffle_ps::<0x44>(x, y)
+            } else {
+                _mm256_shuffle_ps::<0xee>(x, y)
+            }
+        });
+        for i in 0..4 {
+            let (x, y) = (fours[i], fours[i + 4]);
+            _mm256_storeu_ps(to.add(i * COLUMNS), _mm256_permute2f128_ps::<0x20>(x, y));
+            _mm256_storeu_ps(to.add((i + 4) * COLUMNS), _mm256_permute2f128_ps::<0x31>(x, y));
+        }
+    }
+}
+
+/// All rows of A `[m, depth]` in panels of [`ROWS`], column after column; rows past `m` in the
+/// last panel are left as they are.
 ///
 /// # Safety
 /// `a [m, depth]` is readable, `packed` holds `m`, rounded up to [`ROWS`], times `depth`.
 pub(super) unsafe fn pack_a(m: usize, depth: usize, a: Strided, packed: *mut f32) {
-    pack_a_panels(m, depth, a, packed);
+    let whole = if a.row == 1 { m / ROWS } else { 0 };
+    for k in 0..depth {
+        let (from, to) = (a.from(0, k).at, packed.wrapping_add(k * ROWS));
+        // The columns of a transposed A lie far apart: too far for the processor to guess.
+        prefetch(a.from(0, k + 8).at, m);
+        // SAFETY: promised by the caller.
+        unsafe {
+            for panel in 0..whole {
+                to.add(panel * ROWS * depth).copy_from_nonoverlapping(from.add(panel * ROWS), ROWS);
+            }
+            for i in whole * ROWS..m {
+                *to.add(i / ROWS * ROWS * depth + i % ROWS) = *from.add(i * a.row);
+            }
+        }
+    }
+}
+
+/// Asks for `n` numbers from an address on, which need not exist.
+#[inline]
+fn prefetch(at: *const f32, n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in (0..n).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program could see, and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(i).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, n);
 }

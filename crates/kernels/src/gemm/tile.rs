@@ -80,8 +80,8 @@ unsafe fn avx2<const R: usize>(
     add: bool,
 ) {
     use std::arch::x86_64::{
-        _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_storeu_ps,
+        _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
+        _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
     };
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     // SAFETY: promised by the caller.
@@ -101,7 +101,10 @@ unsafe fn avx2<const R: usize>(
             for (half, &sum) in sums.iter().enumerate() {
                 let c = c.add(i * c_row + half * 8);
                 let scaled = _mm256_mul_ps(sum, scale);
-                _mm256_storeu_ps(c, if add { _mm256_add_ps(_mm256_loadu_ps(c), scaled) } else { scaled });
+                _mm256_storeu_ps(
+                    c,
+                    if add { _mm256_add_ps(_mm256_loadu_ps(c), scaled) } else { scaled },
+                );
             }
         }
     }
