@@ -8,7 +8,6 @@
 //! here are row-major with the outermost dimension first, as everywhere in Sensorium; the file stores them
 //! the other way round (ggml's `ne[0]` is the fastest).
 
-mod q8_0;
 mod read;
 mod value;
 mod write;
@@ -16,6 +15,8 @@ mod write;
 pub use read::{Gguf, Info};
 pub use value::{Array, Metadata, Value};
 pub use write::{Source, write};
+
+use sensorium_kernels::quant::{Q8_0_BLOCK, Q8_0_BYTES};
 
 /// First bytes of a file.
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -66,7 +67,7 @@ impl Kind {
 
     /// Values of a block: the last dimension is a multiple of it.
     fn block(self) -> usize {
-        if self == Self::Q8_0 { q8_0::BLOCK } else { 1 }
+        if self == Self::Q8_0 { Q8_0_BLOCK } else { 1 }
     }
 
     /// Bytes of a block.
@@ -74,7 +75,7 @@ impl Kind {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
-            Self::Q8_0 => q8_0::BYTES as u64,
+            Self::Q8_0 => Q8_0_BYTES as u64,
         }
     }
 

@@ -6,9 +6,10 @@ use super::super::tensors::{Tensor, Tensors, no_tensor};
 use super::value::{Array, Metadata, TYPES, Value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, FORMAT, Kind, MAGIC, MAX_ALIGNMENT, MAX_ARRAY, MAX_DIMS,
-    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, q8_0, type_name,
+    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, type_name,
 };
 use half::f16;
+use sensorium_kernels::quant::dequantize_q8_0;
 use std::fmt::Arguments;
 
 const DAMAGED: &str = "the file is damaged; copy or download it again";
@@ -64,7 +65,10 @@ impl<'a> Info<'a> {
             }
             Kind::F16 => values
                 .extend(self.bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-            Kind::Q8_0 => q8_0::unpack(self.bytes, &mut values),
+            Kind::Q8_0 => {
+                values.resize(n, 0.0);
+                dequantize_q8_0(self.bytes, &mut values);
+            }
         }
         Tensor::new(self.shape.clone(), values)
     }

@@ -6,8 +6,9 @@ use super::super::tensors::count;
 use super::value::{Array, Metadata, Value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Kind, MAGIC, MAX_ALIGNMENT, MAX_ARRAY, MAX_DIMS,
-    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, q8_0,
+    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS,
 };
+use sensorium_kernels::quant::{Q8_0_BLOCK, quantize_q8_0};
 use std::collections::BTreeSet;
 
 /// One tensor to write.
@@ -157,7 +158,19 @@ fn put_values(out: &mut Vec<u8>, tensor: &Source<'_>) -> Result<()> {
                 out.extend(to_f16(tensor.name, value)?.to_le_bytes());
             }
         }
-        Kind::Q8_0 => q8_0::pack(tensor.name, tensor.data, out)?,
+        Kind::Q8_0 => {
+            check_scales(tensor)?;
+            out.extend(quantize_q8_0(tensor.data));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the scale of each block fits half precision.
+fn check_scales(tensor: &Source<'_>) -> Result<()> {
+    for block in tensor.data.chunks(Q8_0_BLOCK) {
+        let largest = block.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        to_f16(tensor.name, largest / 127.0)?;
     }
     Ok(())
 }
