@@ -5,7 +5,7 @@ use crate::parallel::{CHUNK, chunked};
 use crate::simd::vectorised;
 
 /// `1/√(2π)`.
-const INV_SQRT_2PI: f32 = 0.398_942_28;
+const INV_SQRT_2PI: f32 = 0.398_942_3;
 /// `√(2/π)`.
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 /// Cubic coefficient of the tanh form.

@@ -101,9 +101,7 @@ pub(crate) fn map_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     let (body, tail) = x.as_chunks_mut::<LANES>();
     for x in body {
-        for i in 0..LANES {
-            x[i] = f(x[i]);
-        }
+        *x = x.map(&f);
         for i in 0..LANES {
             sums[i] += x[i];
         }

@@ -75,8 +75,8 @@ proptest! {
         width in 1..20_usize, kind in 0..3, offset in 0..6_usize, padded: bool, seed: u64,
     ) {
         let s = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
-        let (mask, spans, lengths) = masks(&s, offset, seed);
-        let mask = mask(kind, &spans);
+        let (spans, lengths) = spans_and_lengths(&s, seed);
+        let mask = mask(kind, offset, &spans);
         let lengths = padded.then_some(&lengths[..]);
         let [q, k, v, _] = inputs(&s);
         let [o, dq, dk, dv] = all(s, mask, lengths);
@@ -90,8 +90,8 @@ proptest! {
         width in 1..4_usize, kind in 0..3, offset in 0..3_usize, padded: bool, seed: u64,
     ) {
         let s = AttentionShape { batch: 2, queries, keys, heads: kv_heads * group, kv_heads, width };
-        let (mask, spans, lengths) = masks(&s, offset, seed);
-        let mask = mask(kind, &spans);
+        let (spans, lengths) = spans_and_lengths(&s, seed);
+        let mask = mask(kind, offset, &spans);
         let lengths = padded.then_some(&lengths[..]);
         let [q, k, v, d_o] = inputs(&s);
         let [_, dq, dk, dv] = all(s, mask, lengths);
@@ -104,25 +104,20 @@ proptest! {
     }
 }
 
-type Chooser = for<'a> fn(i32, usize, &'a [i32]) -> Mask<'a>;
-
-/// A mask chooser, random spans (runs of 0, 1, 2) and random lengths, some 0.
-fn masks(
-    s: &AttentionShape,
-    offset: usize,
-    seed: u64,
-) -> (impl for<'a> Fn(i32, &'a [i32]) -> Mask<'a>, Vec<i32>, Vec<usize>) {
-    let choose: Chooser = |kind, offset, spans| match kind {
+fn mask(kind: i32, offset: usize, spans: &[i32]) -> Mask<'_> {
+    match kind {
         0 => Mask::Full,
         1 => Mask::Causal { offset },
         _ => Mask::Prefix { offset, spans },
-    };
-    let spans = random(seed, s.batch * s.keys).iter().map(|x| ((x + 1.0) * 1.5) as i32).collect();
-    let lengths = random(seed ^ 1, s.batch)
-        .iter()
-        .map(|x| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize)
-        .collect();
-    (move |kind, spans| choose(kind, offset, spans), spans, lengths)
+    }
+}
+
+/// Random spans (0, 1, 2) and random lengths, some 0.
+fn spans_and_lengths(s: &AttentionShape, seed: u64) -> (Vec<i32>, Vec<usize>) {
+    let spans = random(seed, s.batch * s.keys);
+    let lengths = random(seed ^ 1, s.batch);
+    let length = |x: &f32| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize;
+    (spans.iter().map(|x| ((x + 1.0) * 1.5) as i32).collect(), lengths.iter().map(length).collect())
 }
 
 #[test]
