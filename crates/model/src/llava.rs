@@ -82,6 +82,11 @@ impl Llava {
         }
     }
 
+    /// A model from its loaded parts.
+    pub fn new(config: &LlavaConfig, image: Vit, projector: Projector, backbone: Llama) -> Self {
+        Self { image, projector, backbone, skip: config.skip, prefix: config.prefix }
+    }
+
     /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, images: Tensor<4>) -> Features {
         match self.skip {

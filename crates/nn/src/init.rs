@@ -44,19 +44,27 @@ fn mix(mut z: u64) -> u64 {
 #[derive(Debug)]
 pub struct Init {
     device: Device,
-    rng: Rng,
+    rng: Option<Rng>,
 }
 
 impl Init {
     /// Parameters on `device`, drawn from `seed`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), rng: Rng::new(seed) }
+        Self { device: device.clone(), rng: Some(Rng::new(seed)) }
+    }
+
+    /// Zeros on `device`, for weights that are about to be loaded.
+    pub fn empty(device: &Device) -> Self {
+        Self { device: device.clone(), rng: None }
     }
 
     /// Normal with mean 0 and standard deviation `std`.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
         let count = shape.iter().product();
-        let values = (0..count).map(|_| (self.rng.normal() * std) as f32).collect();
+        let values = match &mut self.rng {
+            Some(rng) => (0..count).map(|_| (rng.normal() * std) as f32).collect(),
+            None => vec![0.0; count],
+        };
         self.param(values, shape)
     }
 

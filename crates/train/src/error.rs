@@ -10,6 +10,54 @@ pub type Result<T> = std::result::Result<T, TrainError>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// A part to train does not exist in the model.
+    #[error("expected the name of a part of the model, got {part:?}, which matches no parameter\nhint: `sensorium info` lists the parts")]
+    Part {
+        /// The name.
+        part: String,
+    },
+
+    /// A frozen tensor changed during a training.
+    #[error("expected frozen tensors to stay as they were, {} changed: {}\nhint: this is a mistake in the recipe; nothing was written", tensors.len(), tensors.join(", "))]
+    Moved {
+        /// Their names.
+        tensors: Vec<String>,
+    },
+
+    /// A resumed run has another configuration.
+    #[error("{}: a run is resumed with the configuration it began with, but these differ:\n  {}\nhint: resume without --set, or start a new run with --out", path.display(), changed.join("\n  "))]
+    Changed {
+        /// The saved configuration.
+        path: PathBuf,
+        /// `key: old -> new`.
+        changed: Vec<String>,
+    },
+
+    /// A checkpoint's `state.json` cannot be read.
+    #[error("{}: expected the state of a run, got: {message}\nhint: resume from an older checkpoint", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// Weights could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] sensorium_model::checkpoint::Error),
+
+    /// A medium or a tokenizer could not be read.
+    #[error(transparent)]
+    Media(#[from] sensorium_media::Error),
+
+    /// A data set could not be read.
+    #[error(transparent)]
+    Data(#[from] sensorium_data::Error),
+
+    /// A backward pass left a trainable parameter without a gradient.
+    #[error(transparent)]
+    Gradients(#[from] sensorium_nn::params::MissingGradients),
+
     /// The file system refused an operation.
     #[error("could not {doing} {}: {source}\nhint: check that the path exists, is writable and that the disk has room", path.display())]
     Io {

@@ -1,13 +1,20 @@
 //! Training: schedules, logs, guards and the recipes that use them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod batch;
 pub mod config;
 pub mod error;
+pub mod freeze;
 pub mod guard;
 pub mod log;
+pub mod optim;
 pub mod plot;
 pub mod progress;
+pub mod recipes;
+pub mod run;
 pub mod schedule;
+pub mod size;
 pub mod tensorboard;
+pub mod tokenizer;
 
 pub use error::{Result, TrainError};

@@ -1,0 +1,365 @@
+//! nano: the model that lives in the binary. Drawn shapes and questions about them.
+//!
+//! ```text
+//! models/nano/  tokenizer.json  image  text  clip  projector  backbone   (.gguf or .safetensors)
+//! ```
+//! Image encoder, projector and backbone answer; image encoder, text tower and the scalars of
+//! `clip` compare.
+
+use std::path::Path;
+use std::time::Instant;
+
+use sensorium_backbone::{Llama, Sampling};
+use sensorium_encoder::image::Vit;
+use sensorium_encoder::text::{TextTower, Texts};
+use sensorium_flow::Features;
+use sensorium_input_projector::Projector;
+use sensorium_media::{
+    ImageProcessor, Message, Picture, Prompt, Special, Tokenizer, render,
+};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
+
+use crate::checkpoint::gguf::{self, Gguf, Kind, Metadata, Source};
+use crate::checkpoint::{self, Tensors, safetensors};
+use crate::clip::{Clip, ClipConfig};
+use crate::llava::{Llava, LlavaConfig};
+use crate::weights;
+
+/// The components, in the order in which data meets them; each is one file.
+pub const COMPONENTS: [&str; 5] = ["image", "text", "clip", "projector", "backbone"];
+
+/// What can go wrong between files and an answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NanoError {
+    /// A weight file is damaged or foreign.
+    #[error("{component}: {source}")]
+    Component {
+        /// Which component.
+        component: String,
+        /// What is wrong.
+        source: checkpoint::Error,
+    },
+
+    /// The tokenizer is damaged or foreign, or the prompt does not fit its pictures.
+    #[error(transparent)]
+    Media(#[from] sensorium_media::Error),
+
+    /// A component's file is not there.
+    #[error("expected {component}.gguf or {component}.safetensors in {dir}, found neither\nhint: a model directory holds tokenizer.json and {}", COMPONENTS.join(", "))]
+    Missing {
+        /// Which component.
+        component: String,
+        /// Where it was sought.
+        dir: String,
+    },
+
+    /// The prompt is longer than the model can read.
+    #[error("expected a prompt of at most {limit} tokens, got {got} ({images} pictures take {image_tokens} tokens each)\nhint: shorten the question or pass fewer pictures")]
+    TooLong {
+        /// Tokens that fit beside one of the answer.
+        limit: usize,
+        /// Tokens of the prompt.
+        got: usize,
+        /// Pictures in it.
+        images: usize,
+        /// Tokens of a picture.
+        image_tokens: usize,
+    },
+}
+
+type Result<T> = std::result::Result<T, NanoError>;
+
+/// The bytes of a model directory by file name.
+#[derive(Clone, Debug, Default)]
+pub struct Files<'a>(pub Vec<(&'a str, std::borrow::Cow<'a, [u8]>)>);
+
+impl Files<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(file, _)| *file == name).map(|(_, bytes)| bytes.as_ref())
+    }
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Nano {
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// Pictures and texts in one space.
+    pub clip: Clip,
+    /// Answers about pictures.
+    pub llava: Llava,
+    /// Pictures to pixels of the right size.
+    pub processor: ImageProcessor,
+    clip_config: ClipConfig,
+    llava_config: LlavaConfig,
+    device: Device,
+}
+
+/// How an answer is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AskOptions {
+    /// Most tokens of the answer.
+    pub max_tokens: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+}
+
+impl Default for AskOptions {
+    fn default() -> Self {
+        Self { max_tokens: 64, sampling: Sampling::default() }
+    }
+}
+
+/// An answer and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// Tokens of the text.
+    pub tokens: usize,
+    /// Seconds in the image encoder.
+    pub encode: f64,
+    /// Seconds from features to the first token.
+    pub prefill: f64,
+    /// Seconds for all later tokens.
+    pub decode: f64,
+}
+
+impl Nano {
+    /// A model from its files.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or does not fit.
+    pub fn load(files: &Files<'_>) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(files.get("tokenizer.json").unwrap_or_default())?;
+        let device = running_device();
+        let vocabulary = tokenizer.vocabulary();
+        let mut clip_config = ClipConfig::nano();
+        clip_config.text.vocabulary = vocabulary;
+        let mut llava_config = LlavaConfig::nano();
+        llava_config.backbone.vocabulary = vocabulary;
+
+        let init = &mut Init::empty(&device);
+        let part = |name: &str| component(files, name);
+        let image = fit("image", Vit::init(&clip_config.image, init), &part("image")?)?;
+        let text = fit("text", TextTower::init(&clip_config.text, init), &part("text")?)?;
+        let scalars = part("clip")?;
+        let scalar = |name: &str| -> Result<Param<Tensor<1>>> {
+            let tensor = scalars.get(name).map_err(|source| wrong("clip", source))?;
+            Ok(Param::from_tensor(Tensor::from_floats(tensor.data(), &device)))
+        };
+        let clip =
+            Clip { image: image.clone(), text, scale: scalar("scale")?, bias: Some(scalar("bias")?) };
+        let projector = Projector::init(&llava_config.projector, init);
+        let projector = fit("projector", projector, &part("projector")?)?;
+        let backbone =
+            fit("backbone", Llama::init(&llava_config.backbone, init), &part("backbone")?)?;
+        let llava = Llava::new(&llava_config, image, projector, backbone);
+        let processor = ImageProcessor::nano();
+        Ok(Self { tokenizer, clip, llava, processor, clip_config, llava_config, device })
+    }
+
+    /// A model from a directory.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn open(dir: &Path) -> Result<Self> {
+        Self::load(&read_dir(dir)?)
+    }
+
+    /// Configurations of the two models.
+    pub fn configs(&self) -> (&ClipConfig, &LlavaConfig) {
+        (&self.clip_config, &self.llava_config)
+    }
+
+    /// Pictures to `[B, 3, size, size]`.
+    pub fn images(&self, pictures: &[Picture]) -> Tensor<4> {
+        let planes: Vec<f32> =
+            pictures.iter().flat_map(|picture| self.processor.process(picture)).collect();
+        let size = self.processor.size as usize;
+        let shape = [pictures.len(), 3, size, size];
+        Tensor::from_data(TensorData::new(planes, shape), &self.device)
+    }
+
+    /// One vector of unit length for each picture.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        in_chunks(pictures, |chunk| self.clip.embed_images(self.images(chunk)))
+    }
+
+    /// One vector of unit length for each text; longer ones are cut to the tower's context.
+    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Vec<Vec<f32>> {
+        let context = self.clip_config.text.context;
+        let encode = |text: &S| {
+            let mut ids = self.tokenizer.encode(text.as_ref());
+            ids.truncate(context - 1);
+            ids.push(self.tokenizer.special(Special::End));
+            ids
+        };
+        let pad = self.tokenizer.special(Special::Pad);
+        in_chunks(texts, |chunk| {
+            let ids: Vec<Vec<u32>> = chunk.iter().map(encode).collect();
+            self.clip.embed_texts(&Texts::pad(&ids, pad))
+        })
+    }
+
+    /// Probability of each label for each picture embedding: softmax over cosines times the learned
+    /// scale (CLIP's zero-shot classification).
+    pub fn classify(&self, picture: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
+        let scale = read(self.clip.scale.val().exp())[0];
+        let cosine = |label: &Vec<f32>| -> f32 {
+            picture.iter().zip(label).map(|(a, b)| a * b).sum::<f32>() * scale
+        };
+        let logits: Vec<f32> = labels.iter().map(cosine).collect();
+        let top = logits.iter().copied().fold(f32::MIN, f32::max);
+        let exps: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+        let sum: f32 = exps.iter().sum();
+        exps.iter().map(|exp| exp / sum).collect()
+    }
+
+    /// What the projector reads of each picture, `[B, N, E]`.
+    pub fn encode(&self, pictures: &[Picture]) -> Option<Features> {
+        (!pictures.is_empty()).then(|| self.llava.encode(self.images(pictures)))
+    }
+
+    /// The prompt of a conversation that the assistant is to continue.
+    ///
+    /// # Errors
+    /// It leaves no room for an answer.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Prompt> {
+        let image_tokens = self.llava_config.image_tokens();
+        let prompt = render(&self.tokenizer, messages, image_tokens, true);
+        let limit = self.llava_config.backbone.context - 1;
+        if prompt.ids.len() > limit {
+            let (got, images) = (prompt.ids.len(), prompt.images.len());
+            return Err(NanoError::TooLong { limit, got, images, image_tokens });
+        }
+        Ok(prompt)
+    }
+
+    /// Continues a conversation whose messages hold `pictures` in order. `on_text` gets the answer
+    /// so far after every token.
+    ///
+    /// # Errors
+    /// The conversation leaves no room for an answer.
+    pub fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: AskOptions,
+        mut on_text: impl FnMut(&str),
+    ) -> Result<Answer> {
+        let prompt = self.prompt(messages)?;
+        let room = self.llava_config.backbone.context - prompt.ids.len();
+        let start = Instant::now();
+        let features = self.encode(pictures);
+        let encode = start.elapsed().as_secs_f64();
+
+        let (start, mut first) = (Instant::now(), None);
+        let mut so_far = Vec::new();
+        let ids = self.llava.generate(
+            &prompt,
+            features,
+            self.tokenizer.special(Special::End),
+            options.max_tokens.min(room),
+            options.sampling,
+            |token| {
+                first.get_or_insert_with(|| start.elapsed().as_secs_f64());
+                so_far.push(token);
+                on_text(&self.tokenizer.decode(&so_far));
+            },
+        );
+        let total = start.elapsed().as_secs_f64();
+        let prefill = first.unwrap_or(total);
+        let text = self.tokenizer.decode(&ids).trim().to_string();
+        Ok(Answer { text, tokens: ids.len(), encode, prefill, decode: total - prefill })
+    }
+}
+
+/// The files of a model directory.
+///
+/// # Errors
+/// A component is missing or unreadable.
+pub fn read_dir(dir: &Path) -> Result<Files<'static>> {
+    let mut files = Files::default();
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| {
+            wrong("model directory", checkpoint::Error::Io { action: "read", path: path.into(), source })
+        })
+    };
+    files.0.push(("tokenizer.json", read(&dir.join("tokenizer.json"))?.into()));
+    for (gguf, safetensors) in FILE_NAMES {
+        let name = [gguf, safetensors].into_iter().find(|name| dir.join(name).is_file());
+        let Some(name) = name else {
+            let component = gguf.trim_end_matches(".gguf").to_string();
+            return Err(NanoError::Missing { component, dir: dir.display().to_string() });
+        };
+        files.0.push((name, read(&dir.join(name))?.into()));
+    }
+    Ok(files)
+}
+
+const FILE_NAMES: [(&str, &str); 5] = [
+    ("image.gguf", "image.safetensors"),
+    ("text.gguf", "text.safetensors"),
+    ("clip.gguf", "clip.safetensors"),
+    ("projector.gguf", "projector.safetensors"),
+    ("backbone.gguf", "backbone.safetensors"),
+];
+
+/// The tensors of component `name`.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn component(files: &Files<'_>, name: &str) -> Result<Tensors> {
+    if let Some(bytes) = files.get(&format!("{name}.gguf")) {
+        let parsed = Gguf::parse(bytes).and_then(|gguf| gguf.unpack());
+        return parsed.map_err(|source| wrong(name, source));
+    }
+    match files.get(&format!("{name}.safetensors")) {
+        Some(bytes) => safetensors::read(bytes).map_err(|source| wrong(name, source)),
+        None => Err(NanoError::Missing { component: name.into(), dir: "the model".into() }),
+    }
+}
+
+fn wrong(component: &str, source: checkpoint::Error) -> NanoError {
+    NanoError::Component { component: component.into(), source }
+}
+
+fn fit<M: Module>(name: &str, module: M, tensors: &Tensors) -> Result<M> {
+    weights::load(module, tensors).map_err(|source| wrong(name, source))
+}
+
+/// Runs `embed` over chunks of 64, which bounds memory whatever the number of items.
+fn in_chunks<T>(items: &[T], embed: impl Fn(&[T]) -> Tensor<2>) -> Vec<Vec<f32>> {
+    let mut rows = Vec::with_capacity(items.len());
+    for chunk in items.chunks(64) {
+        let embedded = embed(chunk);
+        let width = embedded.dims()[1];
+        rows.extend(read(embedded).chunks(width).map(<[f32]>::to_vec));
+    }
+    rows
+}
+
+/// A component as GGUF with its matrices in Q8_0: what is embedded in the binary.
+///
+/// # Errors
+/// A tensor that the format cannot hold.
+pub fn quantised(name: &str, tensors: &Tensors) -> checkpoint::Result<Vec<u8>> {
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", gguf::Value::String("sensorium".into()));
+    metadata.set("general.name", gguf::Value::String(format!("nano {name}")));
+    let sources: Vec<Source<'_>> = tensors
+        .tensors
+        .iter()
+        .map(|(name, tensor)| Source {
+            name,
+            shape: tensor.shape(),
+            data: tensor.data(),
+            kind: if tensor.shape().len() < 2 { Kind::F32 } else { Kind::Q8_0 },
+        })
+        .collect();
+    gguf::write(&metadata, &sources)
+}

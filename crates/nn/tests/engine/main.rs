@@ -1,0 +1,11 @@
+//! Is the engine right? Every fused operation against PyTorch's values, against the same thing
+//! written in plain burn operations, and against its own slope; and all of it on any number of
+//! threads.
+
+mod case;
+mod composed;
+mod differences;
+mod goldens;
+mod gradients;
+mod operations;
+mod threads;

@@ -1,0 +1,75 @@
+//! Freezing, with proof: what may move, what may not, and that it did not.
+
+use std::collections::BTreeMap;
+
+use sensorium_model::weights;
+use sensorium_nn::params;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError};
+
+/// Trained and frozen parameters of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Values that are trained.
+    pub trainable: usize,
+    /// All values.
+    pub total: usize,
+}
+
+impl std::fmt::Display for Trained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = 100.0 * self.trainable as f64 / self.total.max(1) as f64;
+        write!(f, "training {} of {} parameters ({share:.2} %)", self.trainable, self.total)
+    }
+}
+
+/// Makes the parts whose names start with one of `parts` trainable and freezes the rest.
+///
+/// # Errors
+/// [`TrainError::Part`] for a part that matches no parameter.
+pub fn thaw_only<M: Module>(model: M, parts: &[&str]) -> Result<(M, Trained)> {
+    let matches = |name: &str, part: &str| {
+        name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let model =
+        params::set_trainable(model, |name| parts.iter().any(|part| matches(name, part)));
+    let list = params::list(&model);
+    for part in parts {
+        if !list.iter().any(|p| matches(&p.name, part)) {
+            return Err(TrainError::Part { part: (*part).to_string() });
+        }
+    }
+    let count = |p: &params::Parameter| p.count();
+    let trained = Trained {
+        trainable: list.iter().filter(|p| p.trainable).map(count).sum(),
+        total: list.iter().map(count).sum(),
+    };
+    Ok((model, trained))
+}
+
+/// Hash of every frozen tensor.
+pub type Proof = BTreeMap<String, String>;
+
+/// The hashes of all frozen tensors of `model`.
+pub fn proof(model: &impl Module) -> Proof {
+    let frozen: Vec<String> =
+        params::list(model).into_iter().filter(|p| !p.trainable).map(|p| p.name).collect();
+    let hashes: BTreeMap<_, _> = weights::hashes(model).into_iter().collect();
+    hashes.into_iter().filter(|(name, _)| frozen.contains(name)).collect()
+}
+
+/// Checks that every frozen tensor is what it was.
+///
+/// # Errors
+/// [`TrainError::Moved`] names the tensors that changed.
+pub fn verify(model: &impl Module, before: &Proof) -> Result<()> {
+    let after = proof(model);
+    let moved: Vec<String> = before
+        .iter()
+        .filter(|(name, hash)| after.get(*name) != Some(hash))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if moved.is_empty() { Ok(()) } else { Err(TrainError::Moved { tensors: moved }) }
+}

@@ -1,0 +1,172 @@
+//! Optimisation by name: clipping, AdamW with groups, gradient accumulation, EMA.
+
+use std::collections::BTreeMap;
+
+use sensorium_model::checkpoint::{self, Tensors};
+use sensorium_kernels::optim as kernel;
+use sensorium_nn::params;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Gradients by parameter name.
+pub type Gradients = BTreeMap<String, Vec<f32>>;
+
+/// AdamW (Loshchilov and Hutter 2017), clipping and EMA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Weight of the past in the mean of gradients.
+    pub beta1: f32,
+    /// Weight of the past in the mean of squared gradients.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled decay of parameters with two axes or more.
+    pub weight_decay: f32,
+    /// Parameters whose name contains one of these are not decayed.
+    pub no_decay: Vec<String>,
+    /// Gradients are scaled down to this norm; 0 leaves them.
+    pub clip: f64,
+    /// Weight of the past in the running average of weights; 0 keeps none.
+    pub ema: f32,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        let no_decay = ["embedding", "position", "probe"].map(String::from).to_vec();
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05, no_decay, clip: 1.0, ema: 0.0 }
+    }
+}
+
+/// First and second moment of one parameter.
+#[derive(Clone, Debug, Default)]
+struct Moments {
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// The optimiser and all that it remembers.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    config: OptimConfig,
+    step: u64,
+    moments: BTreeMap<String, Moments>,
+    shadow: BTreeMap<String, Vec<f32>>,
+}
+
+impl AdamW {
+    /// An optimiser that has seen nothing yet.
+    pub fn new(config: OptimConfig) -> Self {
+        Self { config, step: 0, moments: BTreeMap::new(), shadow: BTreeMap::new() }
+    }
+
+    /// One update of every parameter that has a gradient. `norm` is [`norm`] of `gradients`, by
+    /// which they are clipped; `rate` may depend on the parameter's name (a part's own rate).
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        gradients: &Gradients,
+        norm: f64,
+        rate: impl Fn(&str) -> f64,
+    ) -> M {
+        self.step += 1;
+        let clip = self.config.clip;
+        let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
+        params::update(model, |name, shape, values| match gradients.get(name) {
+            Some(gradient) => {
+                self.update(name, shape, values, gradient, rate(name), scale);
+                true
+            }
+            None => false,
+        })
+    }
+
+    fn update(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &mut [f32],
+        gradient: &[f32],
+        rate: f64,
+        scale: f64,
+    ) {
+        let Moments { m, v } = self.moments.entry(name.to_string()).or_default();
+        m.resize(values.len(), 0.0);
+        v.resize(values.len(), 0.0);
+        let plain = shape.len() < 2 || self.config.no_decay.iter().any(|part| name.contains(part));
+        let decay = if plain { 0.0 } else { self.config.weight_decay };
+        let OptimConfig { beta1, beta2, eps, ema, .. } = self.config;
+        let (rate, scale) = (rate as f32, scale as f32);
+        kernel::adamw(values, gradient, m, v, rate, beta1, beta2, eps, decay, self.step, scale);
+        if ema > 0.0 {
+            // The average starts at the first weights it sees, and trusts later ones more at first.
+            let warm = (1.0 + self.step as f32) / (10.0 + self.step as f32);
+            let shadow = self.shadow.entry(name.to_string()).or_insert_with(|| values.to_vec());
+            kernel::ema(shadow, values, ema.min(warm));
+        }
+    }
+
+    /// The model with the running averages in place of the weights they follow.
+    pub fn averaged<M: Module>(&self, model: M) -> M {
+        params::update(model, |name, _, values| match self.shadow.get(name) {
+            Some(shadow) => {
+                values.copy_from_slice(shadow);
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// What a resumed run needs, as tensors `m.NAME`, `v.NAME`, `ema.NAME`.
+    ///
+    /// # Errors
+    /// Never in practice: every vector has its own length as shape.
+    pub fn state(&self) -> checkpoint::Result<Tensors> {
+        let mut state = Tensors::default();
+        let mut put = |name: String, values: &[f32]| -> checkpoint::Result<()> {
+            let tensor = checkpoint::Tensor::new(vec![values.len()], values.to_vec())?;
+            state.tensors.insert(name, tensor);
+            Ok(())
+        };
+        for (name, Moments { m, v }) in &self.moments {
+            put(format!("m.{name}"), m)?;
+            put(format!("v.{name}"), v)?;
+        }
+        for (name, shadow) in &self.shadow {
+            put(format!("ema.{name}"), shadow)?;
+        }
+        state.metadata.insert("step".into(), self.step.to_string());
+        Ok(state)
+    }
+
+    /// Takes up where [`state`](Self::state) left off.
+    pub fn restore(&mut self, state: Tensors) {
+        self.step = state.metadata.get("step").and_then(|s| s.parse().ok()).unwrap_or(0);
+        for (key, tensor) in state.tensors {
+            let (_, values) = tensor.into_parts();
+            match key.split_once('.') {
+                Some(("m", name)) => self.moments.entry(name.into()).or_default().m = values,
+                Some(("v", name)) => self.moments.entry(name.into()).or_default().v = values,
+                Some(("ema", name)) => {
+                    self.shadow.insert(name.into(), values);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Euclidean norm of all gradients together.
+pub fn norm(gradients: &Gradients) -> f64 {
+    gradients.values().map(|gradient| kernel::sum_squares(gradient)).sum::<f64>().sqrt()
+}
+
+/// `sum += weight * new`: the token-weighted mean over micro-batches, not a mean of means.
+pub fn accumulate(sum: &mut Gradients, new: Gradients, weight: f32) {
+    for (name, gradient) in new {
+        let sum = sum.entry(name).or_insert_with(|| vec![0.0; gradient.len()]);
+        for (sum, new) in sum.iter_mut().zip(gradient) {
+            *sum += weight * new;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! CLIP: pictures and their captions in one space.
+//!
+//! Radford et al. 2021, <https://arxiv.org/abs/2103.00020>; the default loss is SigLIP's, Zhai et
+//! al. 2023, <https://arxiv.org/abs/2303.15343>, which is better at small batches. Captions with
+//! two attributes swapped are extra negatives (Yuksekgonul et al. 2022,
+//! <https://arxiv.org/abs/2210.01936>).
+//!
+//! ```text
+//! sensorium train recipes/clip/nano.toml
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sensorium_data::icons::Icons;
+use sensorium_data::pairs::{self, Pair};
+use sensorium_data::rng::Rng;
+use sensorium_data::scene::Split;
+use sensorium_media::ImageProcessor;
+use sensorium_media::text::Tokenizer;
+use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE};
+use sensorium_model::weights;
+use sensorium_nn::params::{self, read};
+use sensorium_nn::prelude::*;
+use sensorium_nn::training_device;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{gather, images, texts};
+use crate::config;
+use crate::error::Result;
+use crate::freeze::thaw_only;
+use crate::optim::{AdamW, OptimConfig};
+use crate::recipes::Recipe;
+use crate::run::{Run, RunOptions, Step};
+use crate::schedule::{self, Schedule};
+use crate::size::Size;
+use crate::tokenizer;
+
+/// Which contrastive loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// SigLIP's: every pair is a yes/no question.
+    Sigmoid,
+    /// CLIP's: softmax over the batch, scale clamped to ln 100.
+    InfoNce,
+}
+
+/// A CLIP training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipRecipe {
+    /// `"clip"`.
+    pub recipe: Recipe,
+    /// Seed of weights and samples.
+    pub seed: u64,
+    /// Size of the model.
+    pub size: Size,
+    /// The tokenizer's file.
+    pub tokenizer: PathBuf,
+    /// The icons' directory; without it there are only scenes.
+    pub icons: Option<PathBuf>,
+    /// Share of icons among the pairs.
+    #[serde(default)]
+    pub icon_share: f32,
+    /// Steps.
+    pub steps: u64,
+    /// Pairs a step.
+    pub batch: usize,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// The loss.
+    pub loss: Loss,
+    /// Learning rate over the run.
+    pub schedule: Schedule,
+    /// The optimiser.
+    #[serde(default)]
+    pub optim: OptimConfig,
+}
+
+/// Trains the two encoders.
+///
+/// # Errors
+/// Whatever goes wrong, before or after the first step.
+pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
+    let device = training_device();
+    let tokenizer = tokenizer::load(&recipe.tokenizer)?;
+    let config = recipe.size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
+    let processor = ImageProcessor::nano();
+    let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
+
+    let model = Clip::init(&config, &mut Init::new(recipe.seed, &device));
+    let (model, trained) = thaw_only(model, parts(recipe.loss))?;
+    eprintln!("{trained}");
+    let mut optim = AdamW::new(recipe.optim.clone());
+    let plan = [recipe.steps, recipe.save_every];
+    let (mut run, mut model) =
+        Run::open("clip", options, &config::resolved(recipe)?, plan, model, &mut optim)?;
+
+    for step in run.steps() {
+        let batch = batch(recipe, icons.as_ref(), step);
+        let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
+        let images = model.embed_images(images(&pictures, &processor, &device)); // [B, C]
+        let (texts, tokens) = embed_texts(&model, recipe, &config, &tokenizer, &batch); // [M, C]
+        let accuracy = top1(images.clone(), texts.clone());
+
+        let loss = loss(&model, recipe.loss, images, texts, &batch);
+        let value = f64::from(read(loss.clone())[0]);
+        let gradients = params::gradients(&model, loss.backward())?;
+        let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
+        let (updated, norm) =
+            run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
+        model = clamp_scale(updated);
+
+        let flops = 3.0 * (config.image.flops() * batch.len() as f64 + tokens);
+        let extra = BTreeMap::from([("accuracy".to_string(), accuracy)]);
+        run.log(Step { step, loss: value, rate, samples: batch.len(), flops, extra }, norm)?;
+        run.checkpoint(step, &model, &optim)?;
+    }
+    let best = optim.averaged(model.clone());
+    let mut scalars = weights::tensors(&best)?;
+    scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
+    let components = [
+        ("image", weights::tensors(&best.image)?),
+        ("text", weights::tensors(&best.text)?),
+        ("clip", scalars),
+    ];
+    run.finish(&model, &components)
+}
+
+fn parts(loss: Loss) -> &'static [&'static str] {
+    match loss {
+        Loss::Sigmoid => &["image", "text", "scale", "bias"],
+        Loss::InfoNce => &["image", "text", "scale"],
+    }
+}
+
+fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
+    let progress = step as f32 / recipe.steps as f32;
+    let size = ImageProcessor::nano().size;
+    gather(recipe.batch, |i| {
+        let index = step * recipe.batch as u64 + i;
+        match icons {
+            Some(icons) if Rng::new(recipe.seed, 0xC11B, index).chance(recipe.icon_share) => {
+                icons.pair(Split::Train, recipe.seed, index, size)
+            }
+            _ => pairs::scene_pair(Split::Train, recipe.seed, index, progress, size),
+        }
+    })
+}
+
+/// Captions, then, for SigLIP, the false ones; and the operations that took.
+fn embed_texts(
+    model: &Clip,
+    recipe: &ClipRecipe,
+    config: &ClipConfig,
+    tokenizer: &Tokenizer,
+    batch: &[Pair],
+) -> (Tensor<2>, f64) {
+    let captions = batch.iter().map(|pair| pair.caption.as_str());
+    let false_ones = batch.iter().filter_map(|pair| pair.negative.as_deref());
+    let texts = match recipe.loss {
+        Loss::Sigmoid => {
+            texts(captions.chain(false_ones), tokenizer, config.text.context)
+        }
+        Loss::InfoNce => texts(captions, tokenizer, config.text.context),
+    };
+    let [m, t] = texts.shape;
+    (model.embed_texts(&texts), config.text.flops(t) * m as f64)
+}
+
+fn loss(
+    model: &Clip,
+    kind: Loss,
+    images: Tensor<2>,
+    texts: Tensor<2>,
+    batch: &[Pair],
+) -> Tensor<1> {
+    match (kind, &model.bias) {
+        (Loss::Sigmoid, Some(bias)) => {
+            let ignored = ignored(batch);
+            loss::sigmoid(images, texts, model.scale.val(), bias.val(), &ignored)
+        }
+        _ => loss::info_nce(images, texts, model.scale.val()),
+    }
+}
+
+/// Pairs that are neither a match nor a miss: captions of scenes with the same objects, and false
+/// captions of other pictures, which may by chance be true here.
+fn ignored(batch: &[Pair]) -> Vec<bool> {
+    let owners: Vec<usize> =
+        (0..batch.len()).filter(|&i| batch[i].negative.is_some()).collect();
+    let mut ignored = Vec::with_capacity(batch.len() * (batch.len() + owners.len()));
+    for (i, pair) in batch.iter().enumerate() {
+        ignored.extend(
+            batch.iter().enumerate().map(|(j, other)| i != j && pair.concept == other.concept),
+        );
+        ignored.extend(owners.iter().map(|&owner| owner != i));
+    }
+    ignored
+}
+
+/// Share of pictures whose own caption is the nearest of all true ones in the batch.
+fn top1(images: Tensor<2>, texts: Tensor<2>) -> f64 {
+    let ([n, _], [m, _]) = (images.dims(), texts.dims());
+    let cosines = read(images.detach().matmul(texts.detach().transpose())); // [N, M]
+    let row_best = |row: &[f32]| {
+        (0..n).fold(0, |best, j| if row[j] > row[best] { j } else { best })
+    };
+    let right = cosines.chunks(m).enumerate().filter(|(i, row)| row_best(row) == *i).count();
+    right as f64 / n as f64
+}
+
+/// The paper clamps the scale after every step, so that logits stay below 100.
+fn clamp_scale(model: Clip) -> Clip {
+    params::update(model, |name, _, values| {
+        let scale = name == "scale";
+        if scale {
+            values[0] = values[0].clamp(0.0, MAX_SCALE);
+        }
+        scale
+    })
+}

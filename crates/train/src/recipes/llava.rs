@@ -1,0 +1,252 @@
+//! LLaVA: a frozen image encoder, a projector, a language model.
+//!
+//! Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, and LLaVA 1.5,
+//! <https://arxiv.org/abs/2310.03744>. Stage 1, align: captions, only the projector learns. Stage 2,
+//! instruct: questions, projector and backbone learn. The encoder is frozen throughout.
+//!
+//! ```text
+//! sensorium train recipes/llava/nano.toml
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sensorium_data::easy_vqa::EasyVqa;
+use sensorium_data::pairs;
+use sensorium_data::question;
+use sensorium_data::rng::Rng;
+use sensorium_data::scene::Split;
+use sensorium_media::text::{Special, Tokenizer};
+use sensorium_media::{ImageProcessor, Message, Part, Picture, Prompt, Role, render};
+use sensorium_model::checkpoint::safetensors;
+use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::prompt::Batch;
+use sensorium_model::weights;
+use sensorium_nn::params::{self, read};
+use sensorium_nn::prelude::*;
+use sensorium_nn::training_device;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{gather, images};
+use crate::config;
+use crate::error::Result;
+use crate::freeze::thaw_only;
+use crate::optim::{AdamW, OptimConfig};
+use crate::recipes::Recipe;
+use crate::run::{Run, RunOptions, Step};
+use crate::schedule::{self, Schedule};
+use crate::size::Size;
+use crate::tokenizer;
+
+/// A LLaVA training: both stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlavaRecipe {
+    /// `"llava"`.
+    pub recipe: Recipe,
+    /// Seed of weights and samples.
+    pub seed: u64,
+    /// Size of the model.
+    pub size: Size,
+    /// The tokenizer's file.
+    pub tokenizer: PathBuf,
+    /// The image encoder that the CLIP recipe made.
+    pub image: PathBuf,
+    /// The language model that the text recipe made.
+    pub backbone: PathBuf,
+    /// easy-VQA's directory; without it the instruct stage asks about drawn scenes only.
+    pub easy_vqa: Option<PathBuf>,
+    /// Stage 1.
+    pub align: Stage,
+    /// Stage 2.
+    pub instruct: Stage,
+    /// Weight of the z-loss.
+    #[serde(default)]
+    pub z_loss: f32,
+    /// The optimiser.
+    #[serde(default)]
+    pub optim: OptimConfig,
+}
+
+/// One stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Steps.
+    pub steps: u64,
+    /// Samples a step.
+    pub batch: usize,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Learning rate over the stage.
+    pub schedule: Schedule,
+    /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
+    #[serde(default = "one")]
+    pub projector_rate: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Trains the projector, then projector and backbone, in `align/` and `instruct/` of the run.
+///
+/// # Errors
+/// Whatever goes wrong, before or after the first step.
+pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
+    let device = training_device();
+    let tokenizer = tokenizer::load(&recipe.tokenizer)?;
+    let config = recipe.size.llava(tokenizer.vocabulary());
+    let mut model = Llava::init(&config, &mut Init::new(recipe.seed, &device));
+    model.image = weights::load(model.image, &safetensors::load(&recipe.image)?)?;
+    model.backbone = weights::load(model.backbone, &safetensors::load(&recipe.backbone)?)?;
+    let corpus = Corpus::open(recipe)?;
+
+    let align = Training { recipe, stage: &recipe.align, config: &config, tokenizer: &tokenizer };
+    let caption = |index, _| corpus.caption(index);
+    let model = align.run("align", &["projector"], model, options, &caption)?;
+
+    let instruct = Training { stage: &recipe.instruct, ..align };
+    let question = |index, progress| corpus.sample(index, progress);
+    instruct.run("instruct", &["projector", "backbone"], model, options, &question)?;
+    Ok(())
+}
+
+/// One stage and what it reads.
+#[derive(Clone, Copy)]
+struct Training<'a> {
+    recipe: &'a LlavaRecipe,
+    stage: &'a Stage,
+    config: &'a LlavaConfig,
+    tokenizer: &'a Tokenizer,
+}
+
+impl Training<'_> {
+    fn run(
+        &self,
+        name: &str,
+        parts: &[&str],
+        model: Llava,
+        options: &RunOptions,
+        sample: &(impl Fn(u64, f32) -> Sample + Send + Sync),
+    ) -> Result<Llava> {
+        let device = training_device();
+        let stage = self.stage;
+        let (model, trained) = thaw_only(model, parts)?;
+        eprintln!("{name}: {trained}");
+        let options = RunOptions { dir: options.dir.join(name), ..options.clone() };
+        let mut optim = AdamW::new(self.recipe.optim.clone());
+        let plan = [stage.steps, stage.save_every];
+        let resolved = config::resolved(self.recipe)?;
+        let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
+
+        for step in run.steps() {
+            let progress = step as f32 / stage.steps as f32;
+            let first = step * stage.batch as u64;
+            let samples = gather(stage.batch, |i| sample(first + i, progress));
+            let prompts: Vec<Prompt> = samples.iter().map(|sample| self.prompt(sample)).collect();
+            let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
+            let pictures: Vec<&Picture> =
+                samples.iter().filter_map(|sample| sample.picture.as_ref()).collect();
+
+            let images = images(&pictures, &ImageProcessor::nano(), &device);
+            let features = model.encode(images); // [M, N, E]
+            let loss = model.loss(&batch, Some(features), self.recipe.z_loss);
+            let value = f64::from(read(loss.clone())[0]);
+            let gradients = params::gradients(&model, loss.backward())?;
+            let rate = schedule::rate(&stage.schedule, step, stage.steps);
+            let (updated, norm) =
+                run.update(model, &mut optim, &gradients, step, value, |name| {
+                    if name.starts_with("projector") { rate * stage.projector_rate } else { rate }
+                })?;
+            model = updated;
+
+            let flops = self.flops(&batch, pictures.len());
+            let extra = BTreeMap::from([("tokens".to_string(), batch.learned() as f64)]);
+            let samples = samples.len();
+            run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
+            run.checkpoint(step, &model, &optim)?;
+        }
+        let best = optim.averaged(model.clone());
+        let components = [
+            ("image", weights::tensors(&best.image)?),
+            ("projector", weights::tensors(&best.projector)?),
+            ("backbone", weights::tensors(&best.backbone)?),
+        ];
+        run.finish(&model, &components)?;
+        Ok(best)
+    }
+
+    fn prompt(&self, sample: &Sample) -> Prompt {
+        let image = sample.picture.iter().map(|_| Part::Image);
+        let parts = image.chain([Part::Text(sample.question.clone())]).collect();
+        let messages = [
+            Message { role: Role::User, parts },
+            Message::text(Role::Assistant, sample.answer.clone()),
+        ];
+        render(self.tokenizer, &messages, self.config.image_tokens(), false)
+    }
+
+    /// The encoder runs forward; of the backbone, three passes, two where it is frozen.
+    fn flops(&self, batch: &Batch, pictures: usize) -> f64 {
+        let [b, t] = batch.shape;
+        let passes = if std::ptr::eq(self.stage, &self.recipe.align) { 2.0 } else { 3.0 };
+        let backbone = self.config.backbone.flops(t, 0) * b as f64
+            + self.config.backbone.flops(0, batch.learned());
+        self.config.image.flops() * pictures as f64 + passes * backbone
+    }
+}
+
+/// A picture, what is asked, and what is answered.
+struct Sample {
+    picture: Option<Picture>,
+    question: String,
+    answer: String,
+}
+
+/// Where samples come from.
+struct Corpus {
+    seed: u64,
+    easy_vqa: Option<EasyVqa>,
+}
+
+/// What a picture is asked for when a caption is the answer.
+const DESCRIBE: [&str; 6] = [
+    "describe the picture.",
+    "what do you see?",
+    "describe this image.",
+    "what is in the picture?",
+    "write a caption.",
+    "caption this picture.",
+];
+
+impl Corpus {
+    fn open(recipe: &LlavaRecipe) -> Result<Self> {
+        let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
+        let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
+        Ok(Self { seed: recipe.seed, easy_vqa })
+    }
+
+    fn caption(&self, index: u64) -> Sample {
+        let size = ImageProcessor::nano().size;
+        let pair = pairs::scene_pair(Split::Train, self.seed ^ 0xCAFE, index, 1.0, size);
+        let mut rng = Rng::new(self.seed, 0xCAFE, index);
+        let question = rng.pick(&DESCRIBE).to_string();
+        Sample { picture: Some(pair.picture), question, answer: pair.caption }
+    }
+
+    /// Captions 12 %, easy-VQA 18 %, the rest questions about scenes.
+    fn sample(&self, index: u64, progress: f32) -> Sample {
+        let mut rng = Rng::new(self.seed, 0x1A5C, index);
+        let draw = rng.f32();
+        if draw < 0.12 {
+            return self.caption(index);
+        }
+        let sample = match &self.easy_vqa {
+            Some(easy_vqa) if draw < 0.30 => easy_vqa.sample(rng.below(easy_vqa.len())),
+            _ => question::sample(Split::Train, self.seed, index, progress.max(pairs::EASY)),
+        };
+        let picture = Some(sample.picture(ImageProcessor::nano().size));
+        Sample { picture, question: sample.question, answer: sample.answer }
+    }
+}

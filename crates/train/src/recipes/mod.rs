@@ -1,0 +1,54 @@
+//! One file a paper. A recipe owns its loop: every stage and every freeze in plain sight.
+
+pub mod clip;
+pub mod llava;
+pub mod text;
+pub mod tokenizer;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config;
+use crate::error::Result;
+use crate::run::RunOptions;
+
+/// Which recipe a file is for: its `recipe` key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// Learn a byte-pair vocabulary.
+    Tokenizer,
+    /// Pictures and texts in one space.
+    Clip,
+    /// A language model.
+    Text,
+    /// A language model that sees.
+    Llava,
+}
+
+#[derive(Deserialize)]
+struct Which {
+    recipe: Recipe,
+}
+
+/// The recipe that the file at `path` is for.
+///
+/// # Errors
+/// The file cannot be read, or names no recipe.
+pub fn which(path: &Path, sets: &[String]) -> Result<Recipe> {
+    Ok(config::load::<Which>(path, sets)?.recipe)
+}
+
+/// Reads `path` with overrides and trains.
+///
+/// # Errors
+/// Whatever goes wrong, before or after the first step.
+pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
+    match which(path, sets)? {
+        Recipe::Tokenizer => tokenizer::train(&config::load(path, sets)?, options),
+        Recipe::Clip => clip::train(&config::load(path, sets)?, options),
+        Recipe::Text => text::train(&config::load(path, sets)?, options),
+        Recipe::Llava => llava::train(&config::load(path, sets)?, options),
+    }
+}

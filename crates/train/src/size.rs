@@ -1,0 +1,87 @@
+//! The presets that recipes name: one word in a recipe, a whole configuration in a checkpoint.
+
+use sensorium_backbone::LlamaConfig;
+use sensorium_encoder::image::{Conv, VitConfig};
+use sensorium_encoder::text::TextConfig;
+use sensorium_input_projector::ProjectorConfig;
+use sensorium_model::clip::ClipConfig;
+use sensorium_model::llava::LlavaConfig;
+use serde::{Deserialize, Serialize};
+
+/// Size of the models that a recipe trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Size {
+    /// For trials and tests: minutes.
+    Tiny,
+    /// The embedded model.
+    Nano,
+}
+
+impl Size {
+    /// Image encoder and text tower.
+    pub fn clip(self, vocabulary: usize, bias: bool) -> ClipConfig {
+        let text = TextConfig { vocabulary, ..self.text() };
+        ClipConfig { image: self.image(), text, bias }
+    }
+
+    /// Image encoder, projector and language model.
+    pub fn llava(self, vocabulary: usize) -> LlavaConfig {
+        let projector = match self {
+            Self::Tiny => ProjectorConfig::Mlp { features: 64, shuffle: 2, hidden: 128, width: 96 },
+            Self::Nano => ProjectorConfig::nano(),
+        };
+        LlavaConfig {
+            image: self.image(),
+            projector,
+            backbone: self.llama(vocabulary),
+            ..LlavaConfig::nano()
+        }
+    }
+
+    /// The language model.
+    pub fn llama(self, vocabulary: usize) -> LlamaConfig {
+        let nano = LlamaConfig { vocabulary, ..LlamaConfig::nano() };
+        match self {
+            Self::Tiny => LlamaConfig {
+                width: 96,
+                n_layers: 2,
+                n_heads: 3,
+                n_kv_heads: 1,
+                mlp: 256,
+                ..nano
+            },
+            Self::Nano => nano,
+        }
+    }
+
+    fn image(self) -> VitConfig {
+        let conv = |channels, kernel, stride, padding| Conv { channels, kernel, stride, padding };
+        match self {
+            Self::Tiny => VitConfig {
+                stem: vec![conv(16, 3, 2, 1), conv(32, 3, 2, 1), conv(64, 3, 3, 0)],
+                width: 64,
+                n_layers: 2,
+                n_heads: 2,
+                mlp: 256,
+                embed: 64,
+                ..VitConfig::nano()
+            },
+            Self::Nano => VitConfig::nano(),
+        }
+    }
+
+    fn text(self) -> TextConfig {
+        match self {
+            Self::Tiny => TextConfig {
+                width: 64,
+                n_layers: 2,
+                n_heads: 2,
+                mlp: 256,
+                embed: 64,
+                ..TextConfig::nano()
+            },
+            Self::Nano => TextConfig::nano(),
+        }
+    }
+}
