@@ -72,6 +72,11 @@ pub fn read(bytes: &[u8]) -> Result<Tensors> {
         ));
     }
     let text = cursor.take(length, format_args!("header"))?;
+    if !text.starts_with(b"{") {
+        // The format says so: other readers tell the file by it.
+        let got = text.first().map_or("nothing".into(), |byte| format!("byte {byte:#04x}"));
+        return Err(cursor.error(format_args!("header"), "an opening brace".into(), got, DAMAGED));
+    }
     let header: Header = serde_json::from_slice(text).map_err(|error| {
         let got = short(&error.to_string());
         Error::Malformed {
