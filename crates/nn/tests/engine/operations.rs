@@ -149,9 +149,8 @@ struct Sizes(usize, usize, usize, usize);
 
 fn attentions() -> Vec<Pair> {
     let causal = |offset| Mask::Causal { offset };
-    let spans = |values: [i32; 18]| Arc::from(values);
-    let one = spans([0, 1, 1, 1, 0, 0, 2, 2, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]);
-    let lengths = Some(Arc::from([9, 4]));
+    let spans: Arc<[i32]> = Arc::from([0, 1, 1, 1, 0, 0, 2, 2, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]);
+    let lengths: Option<Arc<[usize]>> = Some(Arc::from([9, 4]));
     [
         ("full", Sizes(9, 9, 4, 4), Mask::Full, None),
         ("full, grouped", Sizes(9, 9, 4, 2), Mask::Full, None),
@@ -160,8 +159,8 @@ fn attentions() -> Vec<Pair> {
         ("causal, one kv head", Sizes(9, 9, 4, 1), causal(0), None),
         ("causal, padded", Sizes(9, 9, 4, 2), causal(0), lengths),
         ("causal, cached", Sizes(3, 9, 4, 2), causal(6), None),
-        ("prefix", Sizes(9, 9, 4, 2), Mask::Prefix { offset: 0, spans: one.clone() }, None),
-        ("prefix, cached", Sizes(4, 9, 4, 2), Mask::Prefix { offset: 5, spans: one }, None),
+        ("prefix", Sizes(9, 9, 4, 2), Mask::Prefix { offset: 0, spans: spans.clone() }, None),
+        ("prefix, cached", Sizes(4, 9, 4, 2), Mask::Prefix { offset: 5, spans }, None),
         ("cross", Sizes(5, 11, 4, 2), Mask::Full, None),
         // More queries than one of the kernel's tiles holds.
         ("causal, long", Sizes(70, 70, 2, 1), causal(0), None),
