@@ -149,9 +149,7 @@ pub fn swapped(scene: &Scene, rng: &mut Rng) -> Option<String> {
 /// attributes swapped or, where that is not possible, one replaced.
 pub fn caption_and_negative(scene: &Scene, rng: &mut Rng) -> (String, Option<String>) {
     let plan = Plan::new(scene, Phrasing::Seen, rng);
-    let negative = plan
-        .swapped(scene, rng)
-        .or_else(|| plan.replaced(scene, rng));
+    let negative = plan.swapped(scene, rng).or_else(|| plan.replaced(scene, rng));
     (plan.text(), negative)
 }
 
@@ -174,11 +172,7 @@ pub fn describe(scene: &Scene, rng: &mut Rng) -> String {
             format!("{} {}", with_article(&what), place_phrase(object))
         })
         .collect();
-    let verb = if rng.chance(0.5) {
-        "there is "
-    } else {
-        "the picture shows "
-    };
+    let verb = if rng.chance(0.5) { "there is " } else { "the picture shows " };
     let ground = match scene.background.paper {
         Paper::Gradient | Paper::Tint => String::new(),
         paper => format!(" the background is {}.", paper.name()),
@@ -206,14 +200,7 @@ impl Plan {
             frame(&LISTS, phrasing, rng)
         };
         let tail = tail(scene, &mentions, rng);
-        Self {
-            frame,
-            mentions,
-            relation,
-            total,
-            gray: rng.chance(0.7),
-            tail,
-        }
+        Self { frame, mentions, relation, total, gray: rng.chance(0.7), tail }
     }
 
     fn text(&self) -> String {
@@ -221,20 +208,13 @@ impl Plan {
         let many = self.mentions.first().is_some_and(|m| m.count > 1);
         let mut text = self.frame.replace("{is}", if many { "are" } else { "is" });
         if let (Some((_, words)), [a, b]) = (self.relation, &names[..]) {
-            text = text
-                .replace("{a}", a)
-                .replace("{b}", b)
-                .replace("{r}", words);
+            text = text.replace("{a}", a).replace("{b}", b).replace("{r}", words);
         }
         if let Some(total) = self.total {
             text = text.replace("{n}", &format!("{} shapes", NUMBERS[total.min(6)]));
         }
         let text = text.replace("{o}", &listed(&names)) + &self.tail;
-        if self.gray {
-            text
-        } else {
-            text.replace("gray", "grey")
-        }
+        if self.gray { text } else { text.replace("gray", "grey") }
     }
 
     fn swapped(&self, scene: &Scene, rng: &mut Rng) -> Option<String> {
@@ -316,11 +296,7 @@ impl Plan {
     /// Whether no two mentions name the same: "a red star and a red star" may pass for true.
     fn distinct(&self) -> bool {
         let name = |m: &Mention| (m.color, m.shape);
-        let same = |n: usize| {
-            self.mentions[..n]
-                .iter()
-                .any(|m| name(m) == name(&self.mentions[n]))
-        };
+        let same = |n: usize| self.mentions[..n].iter().any(|m| name(m) == name(&self.mentions[n]));
         !(0..self.mentions.len()).any(same)
     }
 
@@ -361,10 +337,7 @@ fn is(object: &Object, mention: &Mention) -> bool {
 fn mentions(scene: &Scene, rng: &mut Rng) -> Vec<Mention> {
     let mut groups: Vec<Vec<&Object>> = Vec::new();
     for object in &scene.objects {
-        match groups
-            .iter_mut()
-            .find(|g| g[0].color == object.color && g[0].shape == object.shape)
-        {
+        match groups.iter_mut().find(|g| g[0].color == object.color && g[0].shape == object.shape) {
             Some(group) => group.push(object),
             None => groups.push(vec![object]),
         }
@@ -383,14 +356,7 @@ fn mention(group: &[&Object], say_size: bool, say_fill: bool, rng: &mut Rng) -> 
         .then(|| (first.size, size_word(first.size, rng)));
     let fill = (say_fill && group.iter().all(|o| o.fill == first.fill)).then_some(first.fill);
     let noun = noun(first, group.len() == 1, rng);
-    Mention {
-        count: group.len(),
-        color: first.color,
-        shape: first.shape,
-        noun,
-        size,
-        fill,
-    }
+    Mention { count: group.len(), color: first.color, shape: first.shape, noun, size, fill }
 }
 
 /// A word for the object's shape, usually its name. Lone squares are called squares half of the
@@ -405,11 +371,7 @@ pub(crate) fn noun(object: &Object, alone: bool, rng: &mut Rng) -> &'static str 
         Shape::Moon => "crescent",
         shape => shape.name(),
     };
-    if rng.chance(0.08) {
-        other
-    } else {
-        object.shape.name()
-    }
+    if rng.chance(0.08) { other } else { object.shape.name() }
 }
 
 fn size_word(size: Size, rng: &mut Rng) -> &'static str {
@@ -586,9 +548,7 @@ mod tests {
             let (text, negative) = caption_and_negative(&scene, &mut Rng::new(3, 9, index));
             for said in [Some(text), negative].into_iter().flatten() {
                 let held = named_pairs(&said).iter().any(|&(c, s)| {
-                    crate::look::HELD_OUT
-                        .iter()
-                        .any(|h| h.0.name() == c && h.1.name() == s)
+                    crate::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
                 });
                 assert!(!held, "{said}");
             }
@@ -597,18 +557,11 @@ mod tests {
 
     #[test]
     fn held_out_templates_differ() {
-        let seen: HashSet<_> = (0..4_000)
-            .map(|i| frame(&LISTS, Phrasing::Seen, &mut Rng::new(0, 0, i)))
-            .collect();
-        let held: HashSet<_> = (0..4_000)
-            .map(|i| frame(&LISTS, Phrasing::HeldOut, &mut Rng::new(0, 0, i)))
-            .collect();
+        let seen: HashSet<_> =
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::Seen, &mut Rng::new(0, 0, i))).collect();
+        let held: HashSet<_> =
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::HeldOut, &mut Rng::new(0, 0, i))).collect();
         assert_eq!(seen.len() + held.len(), LISTS.len());
-        assert!(
-            seen.is_disjoint(&held) && seen.len() >= 40,
-            "{} {}",
-            seen.len(),
-            held.len()
-        );
+        assert!(seen.is_disjoint(&held) && seen.len() >= 40, "{} {}", seen.len(), held.len());
     }
 }

@@ -7,7 +7,7 @@ use tiny_skia::{
 };
 
 use crate::look::{Fill, Shape};
-use crate::scene::{Background, Box2, Object, Scene};
+use crate::scene::{Box2, Object, Scene};
 
 /// The furthest any shape reaches from its centre, in radii.
 pub(crate) const REACH: f32 = 1.1;
@@ -16,17 +16,19 @@ pub(crate) const REACH: f32 = 1.1;
 pub(crate) fn render(scene: &Scene, size: u32) -> Picture {
     let size = size.clamp(1, 4096);
     let mut canvas = Pixmap::new(size, size).expect("a size of 1 to 4096 is a valid pixmap");
-    paper(&mut canvas, &scene.background);
+    paper(&mut canvas, scene.background.top, scene.background.bottom);
     for object in &scene.objects {
         draw(&mut canvas, object);
     }
-    // The canvas is opaque everywhere, so dropping alpha loses nothing.
-    let pixels = canvas
-        .pixels()
-        .iter()
-        .flat_map(|p| [p.red(), p.green(), p.blue()])
-        .collect();
-    Picture::new(size, size, pixels).expect("a pixmap holds exactly size x size pixels")
+    picture(&canvas)
+}
+
+/// An opaque canvas as a picture.
+pub(crate) fn picture(canvas: &Pixmap) -> Picture {
+    // Opaque everywhere, so dropping alpha loses nothing.
+    let pixels = canvas.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
+    Picture::new(canvas.width(), canvas.height(), pixels)
+        .expect("a pixmap holds exactly width x height pixels")
 }
 
 /// The exact box of an object. Joins are round, so a stroke adds half its width on every side.
@@ -46,59 +48,36 @@ fn ink([r, g, b]: [u8; 3]) -> Ink {
     Ink::from_rgba8(r, g, b, 255)
 }
 
-fn paper(canvas: &mut Pixmap, background: &Background) {
-    canvas.fill(ink(background.top));
-    if background.top == background.bottom {
+/// Paints the whole canvas, from one colour at the top to another at the bottom.
+pub(crate) fn paper(canvas: &mut Pixmap, top: [u8; 3], bottom: [u8; 3]) {
+    canvas.fill(ink(top));
+    if top == bottom {
         return;
     }
     let side = canvas.width() as f32;
-    let stops = vec![
-        GradientStop::new(0.0, ink(background.top)),
-        GradientStop::new(1.0, ink(background.bottom)),
-    ];
+    let stops = vec![GradientStop::new(0.0, ink(top)), GradientStop::new(1.0, ink(bottom))];
     let (from, to) = (Point::from_xy(0.0, 0.0), Point::from_xy(0.0, side));
     let shader = LinearGradient::new(from, to, stops, SpreadMode::Pad, Transform::identity());
     if let (Some(shader), Some(all)) = (shader, Rect::from_xywh(0.0, 0.0, side, side)) {
-        canvas.fill_rect(
-            all,
-            &Paint {
-                shader,
-                ..Paint::default()
-            },
-            Transform::identity(),
-            None,
-        );
+        canvas.fill_rect(all, &Paint { shader, ..Paint::default() }, Transform::identity(), None);
     }
 }
 
 fn draw(canvas: &mut Pixmap, object: &Object) {
     let side = canvas.width() as f32;
     let path = path(object, side);
-    let flat = Paint {
-        shader: Shader::SolidColor(ink(object.rgb)),
-        ..Paint::default()
-    };
+    let flat = Paint { shader: Shader::SolidColor(ink(object.rgb)), ..Paint::default() };
     let inside = match object.fill {
         Fill::Solid => Some(flat.clone()),
         Fill::Outline => None,
         Fill::Striped => stripes(object, side),
     };
     if let Some(paint) = inside {
-        canvas.fill_path(
-            &path,
-            &paint,
-            FillRule::Winding,
-            Transform::identity(),
-            None,
-        );
+        canvas.fill_path(&path, &paint, FillRule::Winding, Transform::identity(), None);
     }
     let width = stroke_width(object.fill) * object.radius * side;
     if width > 0.0 {
-        let stroke = Stroke {
-            width,
-            line_join: LineJoin::Round,
-            ..Stroke::default()
-        };
+        let stroke = Stroke { width, line_join: LineJoin::Round, ..Stroke::default() };
         canvas.stroke_path(&path, &flat, &stroke, Transform::identity(), None);
     }
 }
@@ -126,10 +105,7 @@ fn stripes(object: &Object, side: f32) -> Option<Paint<'static>> {
     let from = Point::from_xy(object.x * side, object.y * side);
     let to = Point::from_xy(from.x + period, from.y + period);
     let shader = LinearGradient::new(from, to, stops, SpreadMode::Repeat, Transform::identity())?;
-    Some(Paint {
-        shader,
-        ..Paint::default()
-    })
+    Some(Paint { shader, ..Paint::default() })
 }
 
 /// The object's outline in a picture of this side. It is drawn in by half the border, so that a
@@ -199,11 +175,7 @@ fn unit(shape: Shape, aspect: f32) -> Option<Path> {
 fn polygon(corners: &[(f32, f32)]) -> Option<Path> {
     let mut builder = PathBuilder::new();
     for (n, &(x, y)) in corners.iter().enumerate() {
-        if n == 0 {
-            builder.move_to(x, y)
-        } else {
-            builder.line_to(x, y)
-        }
+        if n == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
     }
     builder.close();
     builder.finish()
@@ -231,9 +203,7 @@ fn moon() -> Option<Path> {
     };
     let outer = arc(0.780_6_f32.atan2(0.625), 0.0, 1.0);
     let inner = arc(0.780_6_f32.atan2(0.175), 0.45, 0.8);
-    let corners: Vec<_> = outer
-        .chain(inner.collect::<Vec<_>>().into_iter().rev())
-        .collect();
+    let corners: Vec<_> = outer.chain(inner.collect::<Vec<_>>().into_iter().rev()).collect();
     polygon(&corners)
 }
 
@@ -242,7 +212,7 @@ mod tests {
     use super::*;
     use crate::look::Look;
     use crate::rng::Rng;
-    use crate::scene::{Paper, Split};
+    use crate::scene::{Background, Paper, Split};
 
     /// Boxes of lone objects: every changed pixel lies inside, and each side is touched.
     #[test]

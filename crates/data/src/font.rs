@@ -12,10 +12,7 @@ pub(crate) fn pixel(character: char, x: u32, y: u32) -> bool {
         return false;
     }
     let code = character as usize;
-    let glyph = code
-        .checked_sub(32)
-        .and_then(|n| GLYPHS.get(n))
-        .unwrap_or(&BOX);
+    let glyph = code.checked_sub(32).and_then(|n| GLYPHS.get(n)).unwrap_or(&BOX);
     glyph[y as usize] >> (WIDTH - 1 - x) & 1 == 1
 }
 

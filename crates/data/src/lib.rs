@@ -13,10 +13,18 @@
 
 pub mod caption;
 mod draw;
+pub mod easy_vqa;
+mod error;
 mod font;
+pub mod icons;
 pub mod look;
 pub mod pairs;
 pub mod preview;
 pub mod question;
 pub mod rng;
 pub mod scene;
+pub mod text;
+
+pub use easy_vqa::EasyVqa;
+pub use error::{Error, Result};
+pub use icons::Icons;

@@ -136,11 +136,7 @@ impl Color {
 
     /// A tone of this colour: three in four lie near the first end, the rest anywhere.
     pub fn tone(self, rng: &mut Rng) -> [u8; 3] {
-        let at = if rng.chance(0.75) {
-            rng.between(0.0, 0.35)
-        } else {
-            rng.between(0.35, 1.0)
-        };
+        let at = if rng.chance(0.75) { rng.between(0.0, 0.35) } else { rng.between(0.35, 1.0) };
         let [from, to] = self.ends();
         blend(from, to, at)
     }
@@ -245,11 +241,7 @@ impl Look {
             shape: rng.pick(&Shape::ALL),
             color: rng.pick(&Color::ALL),
             size: rng.pick(&Size::ALL),
-            fill: if rng.chance(0.25) {
-                rng.pick(&Fill::ALL)
-            } else {
-                Fill::Solid
-            },
+            fill: if rng.chance(0.25) { rng.pick(&Fill::ALL) } else { Fill::Solid },
         }
     }
 

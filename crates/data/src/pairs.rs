@@ -3,6 +3,7 @@
 use sensorium_media::Picture;
 
 use crate::caption;
+use crate::icons::Icons;
 use crate::rng::mix;
 use crate::scene::{MOST_OBJECTS, Scene, Split};
 
@@ -33,11 +34,30 @@ pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32)
     let scene = Scene::random(split, seed, index, most_objects(progress));
     let rng = &mut split.rng(2, seed, index);
     let (caption, negative) = caption::caption_and_negative(&scene, rng);
-    Pair {
-        picture: scene.render(size),
-        caption,
-        negative,
-        concept: concept(&scene),
+    Pair { picture: scene.render(size), caption, negative, concept: concept(&scene) }
+}
+
+/// Where pairs come from.
+#[derive(Clone, Copy)]
+pub struct Mix<'a> {
+    /// Which part of the data.
+    pub split: Split,
+    /// Seed of the data, not of the model.
+    pub seed: u64,
+    /// Side of the pictures in pixels.
+    pub size: u32,
+    /// Icons and the share of pairs (0 to 1) that show one.
+    pub icons: Option<(&'a Icons, f32)>,
+}
+
+/// Pair `index` of a mix, after `progress` (0 to 1) of a run.
+pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
+    let Mix { split, seed, size, icons } = *mix;
+    match icons {
+        Some((icons, share)) if split.rng(6, seed, index).chance(share) => {
+            icons.pair(split, seed, index, size)
+        }
+        _ => scene_pair(split, seed, index, progress, size),
     }
 }
 
@@ -45,9 +65,7 @@ pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32)
 pub fn concept(scene: &Scene) -> u64 {
     let mut pairs: Vec<_> = scene.objects.iter().map(|o| (o.color, o.shape)).collect();
     pairs.sort_unstable();
-    pairs
-        .iter()
-        .fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
+    pairs.iter().fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
 }
 
 #[cfg(test)]
@@ -56,10 +74,8 @@ mod tests {
 
     #[test]
     fn pairs_repeat_and_grow() {
-        let (a, b) = (
-            scene_pair(Split::Train, 1, 5, 0.0, 32),
-            scene_pair(Split::Train, 1, 5, 0.0, 32),
-        );
+        let (a, b) =
+            (scene_pair(Split::Train, 1, 5, 0.0, 32), scene_pair(Split::Train, 1, 5, 0.0, 32));
         assert_eq!(
             (a.picture.pixels, a.caption, a.concept),
             (b.picture.pixels, b.caption, b.concept)
@@ -74,9 +90,8 @@ mod tests {
 
     #[test]
     fn concept_ignores_order_and_place() {
-        let mut scene = (0..)
-            .map(|i| Scene::random(Split::Train, 1, i, 6))
-            .find(|s| s.objects.len() > 2);
+        let mut scene =
+            (0..).map(|i| Scene::random(Split::Train, 1, i, 6)).find(|s| s.objects.len() > 2);
         let before = scene.as_ref().map(concept);
         if let Some(scene) = &mut scene {
             scene.objects.reverse();

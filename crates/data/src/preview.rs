@@ -15,10 +15,7 @@ pub fn sheet(items: &[(Picture, String)], columns: usize) -> Picture {
     let rows = (items.len() as u32).div_ceil(columns).max(1);
     let wide = items.iter().map(|item| item.0.width).max().unwrap_or(1);
     let high = items.iter().map(|item| item.0.height).max().unwrap_or(1);
-    let texts: Vec<_> = items
-        .iter()
-        .map(|item| wrap(&item.1, (wide / STEP) as usize))
-        .collect();
+    let texts: Vec<_> = items.iter().map(|item| wrap(&item.1, (wide / STEP) as usize)).collect();
     let lines = texts.iter().map(Vec::len).max().unwrap_or(0) as u32;
     let (cell_wide, cell_high) = (wide + GAP, high + GAP + lines * LINE);
     let mut canvas = Canvas::new(columns * cell_wide + GAP, rows * cell_high + GAP);
@@ -63,11 +60,7 @@ struct Canvas {
 
 impl Canvas {
     fn new(width: u32, height: u32) -> Self {
-        Self {
-            width,
-            height,
-            pixels: vec![255; width as usize * height as usize * 3],
-        }
+        Self { width, height, pixels: vec![255; width as usize * height as usize * 3] }
     }
 
     fn set(&mut self, x: u32, y: u32, rgb: &[u8]) {
@@ -117,14 +110,8 @@ mod tests {
         let picture = Picture::new(60, 40, vec![9; 60 * 40 * 3]).expect("sizes agree");
         let items = vec![(picture, "two short words".to_owned()); 5];
         let sheet = sheet(&items, 2);
-        assert_eq!(
-            (sheet.width, sheet.height),
-            (2 * 66 + 6, 3 * (46 + 2 * LINE) + 6)
-        );
-        assert_eq!(
-            sheet.pixels.chunks(3).filter(|p| *p == [9, 9, 9]).count(),
-            5 * 60 * 40
-        );
+        assert_eq!((sheet.width, sheet.height), (2 * 66 + 6, 3 * (46 + 2 * LINE) + 6));
+        assert_eq!(sheet.pixels.chunks(3).filter(|p| *p == [9, 9, 9]).count(), 5 * 60 * 40);
         assert!(super::sheet(&[], 4).width > 0);
     }
 }

@@ -178,11 +178,7 @@ pub fn sample_of(kind: Kind, phrasing: Phrasing, split: Split, seed: u64, index:
 }
 
 fn make(kind: Kind, split: Split, phrasing: Phrasing, most: usize, rng: &mut Rng) -> Sample {
-    let ask = about::Ask {
-        split,
-        phrasing,
-        most,
-    };
+    let ask = about::Ask { split, phrasing, most };
     // A crowd can fail to fit what it must show; another draw then takes its place.
     let asked = (0..50).find_map(|_| ask.about(kind, rng));
     let (kind, asked) = match asked {
@@ -191,19 +187,8 @@ fn make(kind: Kind, split: Split, phrasing: Phrasing, most: usize, rng: &mut Rng
     };
     let typos = split == Split::Train && rng.chance(0.03);
     let question = word(&asked, typos, rng);
-    let Asked {
-        scene,
-        answer,
-        choices,
-        ..
-    } = asked;
-    Sample {
-        view: View::Scene(Box::new(scene)),
-        question,
-        answer,
-        kind,
-        choices,
-    }
+    let Asked { scene, answer, choices, .. } = asked;
+    Sample { view: View::Scene(Box::new(scene)), question, answer, kind, choices }
 }
 
 /// The question in words: parts filled in, spelled the British or the American way.
@@ -253,16 +238,9 @@ mod tests {
     fn tally(samples: impl Iterator<Item = Sample>) -> HashMap<String, HashMap<String, f32>> {
         let mut tally: HashMap<String, HashMap<String, f32>> = HashMap::new();
         for sample in samples {
-            let question = sample
-                .question
-                .replace("colour", "color")
-                .replace("grey", "gray")
-                .replace('?', "");
-            *tally
-                .entry(question)
-                .or_default()
-                .entry(sample.answer)
-                .or_default() += 1.0;
+            let question =
+                sample.question.replace("colour", "color").replace("grey", "gray").replace('?', "");
+            *tally.entry(question).or_default().entry(sample.answer).or_default() += 1.0;
         }
         tally
     }
@@ -299,15 +277,9 @@ mod tests {
         let known = tally((0..20_000).map(|i| sample(Split::Val, 1, i, 1.0)));
         let best = |question: &str| {
             let answers = known.get(
-                &question
-                    .replace("colour", "color")
-                    .replace("grey", "gray")
-                    .replace('?', ""),
+                &question.replace("colour", "color").replace("grey", "gray").replace('?', ""),
             )?;
-            answers
-                .iter()
-                .max_by(|a, b| a.1.total_cmp(b.1))
-                .map(|a| a.0.clone())
+            answers.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|a| a.0.clone())
         };
         let (mut right, mut chance, mut seen) = (0.0, 0.0, 0.0);
         for sample in (20_000..26_000).map(|i| sample(Split::Val, 1, i, 1.0)) {
@@ -319,10 +291,7 @@ mod tests {
             right += f32::from(u8::from(guess == sample.answer));
         }
         let (right, chance) = (right / seen, chance / seen);
-        assert!(
-            (right - chance).abs() < 0.03,
-            "right {right}, chance {chance}"
-        );
+        assert!((right - chance).abs() < 0.03, "right {right}, chance {chance}");
     }
 
     #[test]
@@ -348,18 +317,11 @@ mod tests {
         for index in 0..20_000 {
             let sample = sample(Split::Train, 5, index, 1.0);
             let held = |s: &Scene| s.count(|o| o.look().is_held_out());
-            assert_eq!(
-                sample.scene().map(held),
-                Some(0),
-                "{index}: {}",
-                sample.question
-            );
+            assert_eq!(sample.scene().map(held), Some(0), "{index}: {}", sample.question);
         }
         let asked = (0..2_000).map(|i| sample(Split::HeldOut, 5, i, 1.0));
-        let kept = asked.filter(|s| {
-            s.scene()
-                .is_some_and(|s| s.count(|o| o.look().is_held_out()) > 0)
-        });
+        let kept =
+            asked.filter(|s| s.scene().is_some_and(|s| s.count(|o| o.look().is_held_out()) > 0));
         assert!(kept.count() > 1_000);
     }
 
@@ -368,18 +330,11 @@ mod tests {
         for index in 0..3_000 {
             let sample = sample_of(Kind::Color, Phrasing::Seen, Split::Val, 6, index);
             let scene = sample.scene().expect("drawn");
-            let Some(shape) = Shape::ALL
-                .iter()
-                .find(|s| sample.question.contains(s.name()))
-            else {
+            let Some(shape) = Shape::ALL.iter().find(|s| sample.question.contains(s.name())) else {
                 continue;
             };
             assert_eq!(scene.count(|o| o.shape == *shape), 1, "{}", sample.question);
-            let object = scene
-                .objects
-                .iter()
-                .find(|o| o.shape == *shape)
-                .expect("one");
+            let object = scene.objects.iter().find(|o| o.shape == *shape).expect("one");
             assert_eq!(object.color.name(), sample.answer);
         }
         for index in 0..3_000 {
@@ -402,25 +357,15 @@ mod tests {
             let count = scene.count(|o| {
                 color.is_none_or(|c| o.color == *c) && shape.is_none_or(|s| o.shape == *s)
             });
-            assert_eq!(
-                crate::caption::NUMBERS[count],
-                sample.answer,
-                "{text}: {scene:?}"
-            );
+            assert_eq!(crate::caption::NUMBERS[count], sample.answer, "{text}: {scene:?}");
         }
     }
 
     #[test]
     fn same_index_same_question() {
         for index in 0..300 {
-            let (a, b) = (
-                sample(Split::Train, 8, index, 0.1),
-                sample(Split::Train, 8, index, 0.1),
-            );
-            assert_eq!(
-                (&a.question, &a.answer, a.scene()),
-                (&b.question, &b.answer, b.scene())
-            );
+            let (a, b) = (sample(Split::Train, 8, index, 0.1), sample(Split::Train, 8, index, 0.1));
+            assert_eq!((&a.question, &a.answer, a.scene()), (&b.question, &b.answer, b.scene()));
         }
     }
 }

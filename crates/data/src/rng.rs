@@ -102,10 +102,7 @@ mod tests {
     #[test]
     fn edges() {
         let mut rng = Rng::new(0, 0, 0);
-        assert_eq!(
-            (rng.below(0), rng.below(1), rng.range(4, 4), rng.range(4, 1)),
-            (0, 0, 4, 4)
-        );
+        assert_eq!((rng.below(0), rng.below(1), rng.range(4, 4), rng.range(4, 1)), (0, 0, 4, 4));
         assert!(rng.choose::<u8>(&[]).is_none());
         let mut items: Vec<u32> = (0..50).collect();
         rng.shuffle(&mut items);

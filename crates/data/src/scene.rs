@@ -37,9 +37,7 @@ impl Split {
     /// A random look that `keep` accepts and that training may see, or nothing when 100 tries
     /// found none.
     pub(crate) fn look(rng: &mut Rng, keep: impl Fn(&Look) -> bool) -> Option<Look> {
-        (0..100)
-            .map(|_| Look::random(rng))
-            .find(|look| !look.is_held_out() && keep(look))
+        (0..100).map(|_| Look::random(rng)).find(|look| !look.is_held_out() && keep(look))
     }
 
     /// The look a sample is about: a held-out pair in [`Split::HeldOut`], otherwise never one.
@@ -86,12 +84,7 @@ pub struct Object {
 impl Object {
     /// Its named attributes.
     pub fn look(&self) -> Look {
-        Look {
-            shape: self.shape,
-            color: self.color,
-            size: self.size,
-            fill: self.fill,
-        }
+        Look { shape: self.shape, color: self.color, size: self.size, fill: self.fill }
     }
 
     /// Whether it may also be called a square.
@@ -203,14 +196,8 @@ impl Paper {
     ];
 
     /// The kinds that have one colour with a name.
-    pub const NAMED: [Self; 6] = [
-        Self::White,
-        Self::Cream,
-        Self::Pink,
-        Self::Mint,
-        Self::Sky,
-        Self::Lavender,
-    ];
+    pub const NAMED: [Self; 6] =
+        [Self::White, Self::Cream, Self::Pink, Self::Mint, Self::Sky, Self::Lavender];
 
     /// The name used in answers.
     pub fn name(self) -> &'static str {
@@ -260,11 +247,7 @@ impl Background {
 
     /// White three times in ten, otherwise any kind.
     pub fn random(rng: &mut Rng) -> Self {
-        let paper = if rng.chance(0.3) {
-            Paper::White
-        } else {
-            rng.pick(&Paper::ALL)
-        };
+        let paper = if rng.chance(0.3) { Paper::White } else { rng.pick(&Paper::ALL) };
         Self::new(paper, rng)
     }
 }
@@ -301,15 +284,9 @@ impl Scene {
     pub fn compose(looks: &[Look], rng: &mut Rng) -> Self {
         let looks = &looks[..looks.len().min(MOST_OBJECTS)];
         let background = Background::random(rng);
-        let mut objects: Vec<_> = looks
-            .iter()
-            .map(|look| object(look, looks.len(), rng))
-            .collect();
+        let mut objects: Vec<_> = looks.iter().map(|look| object(look, looks.len(), rng)).collect();
         place(&mut objects, rng);
-        Self {
-            background,
-            objects,
-        }
+        Self { background, objects }
     }
 
     /// Draws the scene, `size` x `size` pixels (1 to 4096), antialiased.
@@ -330,12 +307,7 @@ impl Scene {
 
 /// An object with this look, not yet placed.
 fn object(look: &Look, objects: usize, rng: &mut Rng) -> Object {
-    let Look {
-        shape,
-        color,
-        size,
-        fill,
-    } = *look;
+    let Look { shape, color, size, fill } = *look;
     let tilt = rng.between(-15.0, 15.0);
     let (rotation, aspect) = match shape {
         Shape::Arrow => (tilt / 2.0 + 90.0 * rng.below(4) as f32, 1.0),
@@ -344,24 +316,9 @@ fn object(look: &Look, objects: usize, rng: &mut Rng) -> Object {
         Shape::Diamond | Shape::Cross => (tilt / 2.0, 1.0),
         _ => (tilt, 1.0),
     };
-    let rotation = if rng.chance(0.4) {
-        (rotation / 90.0).round() * 90.0
-    } else {
-        rotation
-    };
+    let rotation = if rng.chance(0.4) { (rotation / 90.0).round() * 90.0 } else { rotation };
     let (radius, rgb) = (size.radius(objects, rng), color.tone(rng));
-    Object {
-        shape,
-        color,
-        size,
-        fill,
-        x: 0.5,
-        y: 0.5,
-        rotation,
-        radius,
-        aspect,
-        rgb,
-    }
+    Object { shape, color, size, fill, x: 0.5, y: 0.5, rotation, radius, aspect, rgb }
 }
 
 /// A rectangle's width over height: a third are squares, the others plainly are not.
@@ -387,11 +344,7 @@ fn place(objects: &mut [Object], rng: &mut Rng) {
         let long = ((cell % 3) as f32 + 0.5) / 3.0;
         let slack = 0.24 - object.reach();
         let short = 0.25 + (cell / 3) as f32 * 0.5 + rng.between(-slack, slack).clamp(-0.1, 0.1);
-        (object.x, object.y) = if upright {
-            (short, long)
-        } else {
-            (long, short)
-        };
+        (object.x, object.y) = if upright { (short, long) } else { (long, short) };
     }
 }
 
@@ -400,10 +353,7 @@ fn scatter(objects: &mut [Object], rng: &mut Rng) -> bool {
     for next in 0..objects.len() {
         let reach = objects[next].reach();
         let free = (0..12).any(|_| {
-            let (x, y) = (
-                rng.between(reach, 1.0 - reach),
-                rng.between(reach, 1.0 - reach),
-            );
+            let (x, y) = (rng.between(reach, 1.0 - reach), rng.between(reach, 1.0 - reach));
             let room = objects[..next]
                 .iter()
                 .all(|other| (x - other.x).hypot(y - other.y) >= 0.95 * (reach + other.reach()));
@@ -432,10 +382,7 @@ mod tests {
                 Scene::random(Split::Val, 3, index, 6)
             );
         }
-        assert_ne!(
-            Scene::random(Split::Val, 3, 0, 6),
-            Scene::random(Split::Train, 3, 0, 6)
-        );
+        assert_ne!(Scene::random(Split::Val, 3, 0, 6), Scene::random(Split::Train, 3, 0, 6));
     }
 
     #[test]
@@ -443,19 +390,11 @@ mod tests {
         for index in 0..50_000 {
             let scene = Scene::random(Split::Train, 1, index, 6);
             assert!((1..=6).contains(&scene.objects.len()));
-            assert_eq!(
-                scene.count(|o| held_out(o.color, o.shape)),
-                0,
-                "scene {index}"
-            );
+            assert_eq!(scene.count(|o| held_out(o.color, o.shape)), 0, "scene {index}");
         }
         for index in 0..2_000 {
             let scene = Scene::random(Split::HeldOut, 1, index, 6);
-            assert_eq!(
-                scene.count(|o| held_out(o.color, o.shape)),
-                1,
-                "scene {index}"
-            );
+            assert_eq!(scene.count(|o| held_out(o.color, o.shape)), 1, "scene {index}");
         }
     }
 
@@ -477,9 +416,8 @@ mod tests {
 
     #[test]
     fn relations_have_opposites() {
-        let scene = (0..)
-            .map(|i| Scene::random(Split::Train, 4, i, 6))
-            .find(|s| s.objects.len() > 1);
+        let scene =
+            (0..).map(|i| Scene::random(Split::Train, 4, i, 6)).find(|s| s.objects.len() > 1);
         let objects = scene.map(|s| s.objects).unwrap_or_default();
         let relation = Relation::of(&objects[0], &objects[1]);
         assert_eq!(Relation::of(&objects[1], &objects[0]), relation.opposite());

@@ -112,13 +112,7 @@ impl Ask {
         let parts = vec![("{x}", self.noun(&scene, look.shape, rng).to_owned())];
         let template = self.frame(templates::COLOR, rng);
         let answer = look.color.name().to_owned();
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer,
-            choices: 9,
-        })
+        Some(Asked { scene, template, parts, answer, choices: 9 })
     }
 
     /// "square" for half of the lone squares, so that people may say so.
@@ -136,13 +130,7 @@ impl Ask {
         let scene = Scene::compose(&[look], rng);
         let parts = vec![("{x}", word.to_owned())];
         let template = self.frame(templates::COLOR, rng);
-        Asked {
-            scene,
-            template,
-            parts,
-            answer: look.color.name().to_owned(),
-            choices: 10,
-        }
+        Asked { scene, template, parts, answer: look.color.name().to_owned(), choices: 10 }
     }
 
     fn shape(&self, rng: &mut Rng) -> Option<Asked> {
@@ -150,13 +138,7 @@ impl Ask {
         let scene = self.crowd(&[look], rng, |other| other.color != look.color)?;
         let parts = vec![("{x}", look.color.name().to_owned())];
         let template = self.frame(templates::SHAPE, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: look.shape.name().to_owned(),
-            choices: 8,
-        })
+        Some(Asked { scene, template, parts, answer: look.shape.name().to_owned(), choices: 8 })
     }
 
     /// A target whose colour, not shape, is drawn first: every colour asks for all its shapes.
@@ -176,13 +158,7 @@ impl Ask {
         let scene = Scene::compose(&[look], rng);
         let template = self.frame(templates::ONLY_SHAPE, rng);
         let answer = look.shape.name().to_owned();
-        Asked {
-            scene,
-            template,
-            parts: Vec::new(),
-            answer,
-            choices: 9,
-        }
+        Asked { scene, template, parts: Vec::new(), answer, choices: 9 }
     }
 
     fn count(&self, top: usize, rng: &mut Rng) -> Option<Asked> {
@@ -204,21 +180,12 @@ impl Ask {
         } else {
             self.crowd_of(&looks, rng, |other| !name.fits(other))?
         };
-        let noun = if any {
-            rng.pick(&["shapes", "objects", "things"]).to_owned()
-        } else {
-            name.plural()
-        };
+        let noun =
+            if any { rng.pick(&["shapes", "objects", "things"]).to_owned() } else { name.plural() };
         let template = self.frame(templates::COUNT, rng);
         let answer = NUMBERS[count].to_owned();
         let choices = if any { top } else { top + 1 };
-        Some(Asked {
-            scene,
-            template,
-            parts: vec![("{s}", noun)],
-            answer,
-            choices,
-        })
+        Some(Asked { scene, template, parts: vec![("{s}", noun)], answer, choices })
     }
 
     /// [`Self::crowd`] with at least one object, however few looks there are.
@@ -251,36 +218,17 @@ impl Ask {
             }
             (false, _) => self.crowd_of(&[], rng, |other| !name.fits(other))?,
         };
-        let all = if negated {
-            templates::NEGATION
-        } else {
-            templates::EXISTS
-        };
+        let all = if negated { templates::NEGATION } else { templates::EXISTS };
         let parts = noun("{x}", "{a x}", &name.words()).to_vec();
         let template = self.frame(all, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(there != negated),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(there != negated), choices: 2 })
     }
 
     /// Two looks that differ in colour and in shape; both swapped pairs may be drawn in training.
     fn two(&self, rng: &mut Rng) -> Option<[Look; 2]> {
         let one = self.split.target(rng);
         let fits = |o: &Look| {
-            let swapped = [
-                Look {
-                    color: o.color,
-                    ..one
-                },
-                Look {
-                    color: one.color,
-                    ..*o
-                },
-            ];
+            let swapped = [Look { color: o.color, ..one }, Look { color: one.color, ..*o }];
             o.color != one.color && o.shape != one.shape && !swapped.iter().any(Look::is_held_out)
         };
         let two = Split::look(rng, fits)?;
@@ -308,13 +256,7 @@ impl Ask {
         let mut parts = noun("{x}", "{a x}", &name(&one)).to_vec();
         parts.extend(noun("{y}", "{a y}", &name(&two)));
         let template = self.frame(templates::BOTH, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(yes),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
     }
 
     fn relation(&self, rng: &mut Rng) -> Option<Asked> {
@@ -332,30 +274,17 @@ impl Ask {
                 Some(holds.holds(one, two))
             },
         )?;
-        let parts = vec![
-            ("{x}", x),
-            ("{y}", y),
-            ("{r}", relation_words(relation, rng).to_owned()),
-        ];
+        let parts = vec![("{x}", x), ("{y}", y), ("{r}", relation_words(relation, rng).to_owned())];
         let template = self.frame(templates::RELATION, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(yes),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
     }
 
     /// Names for two looks that differ in colour and shape, each by colour and shape or by shape.
     fn named(&self, looks: &[Look; 2], rng: &mut Rng) -> [(Name, String); 2] {
         let short = rng.chance(0.3);
         looks.map(|look| {
-            let name = if short {
-                Name::Shape(look.shape)
-            } else {
-                Name::Both(look.color, look.shape)
-            };
+            let name =
+                if short { Name::Shape(look.shape) } else { Name::Both(look.color, look.shape) };
             (name, name.words())
         })
     }
@@ -368,19 +297,14 @@ impl Ask {
         keep: impl Fn(&Look) -> bool,
         accept: impl Fn(&Scene) -> Option<bool>,
     ) -> Option<Scene> {
-        (0..20).find_map(|_| {
-            self.crowd(looks, rng, &keep)
-                .filter(|scene| accept(scene) == Some(true))
-        })
+        (0..20)
+            .find_map(|_| self.crowd(looks, rng, &keep).filter(|scene| accept(scene) == Some(true)))
     }
 
     fn neighbour(&self, rng: &mut Rng) -> Option<Asked> {
         let [one, two] = self.two(rng)?;
         let relation = rng.pick(&Relation::ALL);
-        let (a, b) = (
-            Name::Both(one.color, one.shape),
-            Name::Both(two.color, two.shape),
-        );
+        let (a, b) = (Name::Both(one.color, one.shape), Name::Both(two.color, two.shape));
         let keep = |o: &Look| !a.fits(o) && !b.fits(o);
         let scene = self.arranged(&[one, two], rng, keep, |scene| {
             let [answer, anchor] = find(scene, [a, b])?;
@@ -388,19 +312,10 @@ impl Ask {
             let others = scene.count(|o| relation.distance(o, anchor) > 0.02);
             Some(relation.holds(answer, anchor) && others == 1)
         })?;
-        let parts = vec![
-            ("{y}", b.words()),
-            ("{r}", relation_words(relation, rng).to_owned()),
-        ];
+        let parts = vec![("{y}", b.words()), ("{r}", relation_words(relation, rng).to_owned())];
         let template = self.frame(templates::NEIGHBOUR, rng);
         let answer = with_article(&a.words());
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer,
-            choices: 63,
-        })
+        Some(Asked { scene, template, parts, answer, choices: 63 })
     }
 
     /// One object with a name that nothing else answers to.
@@ -417,13 +332,7 @@ impl Ask {
         let (scene, x) = self.lone(|look| look.size = size, rng)?;
         let template = self.frame(templates::SIZE, rng);
         let answer = size.name().to_owned();
-        Some(Asked {
-            scene,
-            template,
-            parts: vec![("{x}", x)],
-            answer,
-            choices: 3,
-        })
+        Some(Asked { scene, template, parts: vec![("{x}", x)], answer, choices: 3 })
     }
 
     fn fill(&self, rng: &mut Rng) -> Option<Asked> {
@@ -431,13 +340,7 @@ impl Ask {
         let (scene, x) = self.lone(|look| look.fill = fill, rng)?;
         let template = self.frame(templates::FILL, rng);
         let answer = fill.name().to_owned();
-        Some(Asked {
-            scene,
-            template,
-            parts: vec![("{x}", x)],
-            answer,
-            choices: 3,
-        })
+        Some(Asked { scene, template, parts: vec![("{x}", x)], answer, choices: 3 })
     }
 
     fn larger(&self, rng: &mut Rng) -> Option<Asked> {
@@ -455,31 +358,17 @@ impl Ask {
         } else {
             ("smaller", "small")
         };
-        let parts = vec![
-            ("{x}", x),
-            ("{y}", y),
-            ("{more}", more.to_owned()),
-            ("{much}", much.to_owned()),
-        ];
+        let parts =
+            vec![("{x}", x), ("{y}", y), ("{more}", more.to_owned()), ("{much}", much.to_owned())];
         let template = self.frame(templates::LARGER, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(yes),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
     }
 
     fn more(&self, rng: &mut Rng) -> Option<Asked> {
         let [one, two] = self.two(rng)?;
         let by_color = rng.chance(0.4);
         let name = |l: &Look| {
-            if by_color {
-                Name::Color(l.color)
-            } else {
-                Name::Shape(l.shape)
-            }
+            if by_color { Name::Color(l.color) } else { Name::Shape(l.shape) }
         };
         let (s, t) = (name(&one), name(&two));
         let top = self.most.min(4);
@@ -503,13 +392,7 @@ impl Ask {
         let scene = self.crowd_of(&looks, rng, |o| !s.fits(o) && !t.fits(o))?;
         let parts = vec![("{s}", s.plural()), ("{t}", t.plural())];
         let template = self.frame(templates::MORE, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(yes),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
     }
 
     fn whereabouts(&self, rng: &mut Rng) -> Option<Asked> {
@@ -536,13 +419,7 @@ impl Ask {
         })?;
         let parts = vec![("{x}", name.words())];
         let template = self.frame(templates::WHERE, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: wanted.to_owned(),
-            choices: 9,
-        })
+        Some(Asked { scene, template, parts, answer: wanted.to_owned(), choices: 9 })
     }
 
     fn choose(&self, rng: &mut Rng) -> Option<Asked> {
@@ -554,20 +431,10 @@ impl Ask {
         rng.shuffle(&mut colors);
         let scene = self.crowd(&[look], rng, |o| o.shape != look.shape)?;
         let [c, d] = colors.map(|color| color.name().to_owned());
-        let parts = vec![
-            ("{x}", look.shape.name().to_owned()),
-            ("{c}", c),
-            ("{d}", d),
-        ];
+        let parts = vec![("{x}", look.shape.name().to_owned()), ("{c}", c), ("{d}", d)];
         let template = self.frame(templates::CHOOSE, rng);
         let answer = look.color.name().to_owned();
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer,
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer, choices: 2 })
     }
 
     fn same(&self, rng: &mut Rng) -> Option<Asked> {
@@ -586,13 +453,7 @@ impl Ask {
         let scene = Scene::compose(&looks, rng);
         let parts = vec![("{k}", key.to_owned())];
         let template = self.frame(templates::SAME, rng);
-        Some(Asked {
-            scene,
-            template,
-            parts,
-            answer: yes_no(yes),
-            choices: 2,
-        })
+        Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
     }
 
     fn background(&self, rng: &mut Rng) -> Asked {
@@ -602,13 +463,7 @@ impl Ask {
         scene.background = Background::new(paper, rng);
         let template = self.frame(templates::BACKGROUND, rng);
         let answer = paper.name().to_owned();
-        Asked {
-            scene,
-            template,
-            parts: Vec::new(),
-            answer,
-            choices: 6,
-        }
+        Asked { scene, template, parts: Vec::new(), answer, choices: 6 }
     }
 }
 
