@@ -1,1 +1,97 @@
-//! sensorium-eval
+//! A model and a data set become figures, each beside what one gets without looking: chance, and
+//! the prior of the question alone. Knows no files but the data sets' and no training.
+//!
+//! ```text
+//! Nano + data + seed ──measure──▶ Report { figures: [value, interval, n, chance, prior] }
+//!                                    ├──▶ a table for people
+//!                                    ├──▶ JSON
+//!                                    └──▶ the model card
+//! ```
+
+pub mod answer;
+pub mod card;
+pub mod easy_vqa;
+pub mod error;
+pub mod figure;
+pub mod icons;
+pub mod label;
+pub mod report;
+pub mod retrieval;
+pub mod scenes;
+pub mod zero_shot;
+
+use std::path::Path;
+
+use sensorium_model::nano::Nano;
+use serde::{Deserialize, Serialize};
+
+pub use error::{EvalError, Result};
+pub use figure::Figure;
+pub use report::Report;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evaluation {
+    /// Questions of easy-VQA's official test split.
+    EasyVqa,
+    /// Naming colour and shape of one drawn object among all 90 pairs.
+    ZeroShot,
+    /// Naming icons of a style that training never sees.
+    Icons,
+    /// Finding the caption of a picture and the picture of a caption.
+    Retrieval,
+    /// Questions about drawn scenes by kind.
+    Scenes,
+}
+
+impl Evaluation {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 5] =
+        [Self::ZeroShot, Self::Icons, Self::Retrieval, Self::EasyVqa, Self::Scenes];
+
+    /// As typed on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EasyVqa => "easy-vqa",
+            Self::ZeroShot => "zero-shot",
+            Self::Icons => "icons",
+            Self::Retrieval => "retrieval",
+            Self::Scenes => "scenes",
+        }
+    }
+}
+
+/// How to measure.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// Items to measure on; `None` takes each evaluation's own number.
+    pub samples: Option<usize>,
+    /// Seed of what is drawn. Its samples belong to splits that training never draws from.
+    pub seed: u64,
+    /// Folder that holds `easy-vqa` and `icons`.
+    pub data: &'a Path,
+    /// Called with the number of items done and of all.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+impl Settings<'_> {
+    /// The number of items, at least 1.
+    pub(crate) fn samples_or(&self, default: usize) -> usize {
+        self.samples.unwrap_or(default).max(1)
+    }
+}
+
+/// Runs one evaluation.
+///
+/// # Errors
+/// A data set is missing or damaged, or a question does not fit the model's context.
+pub fn measure(which: Evaluation, nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
+    match which {
+        Evaluation::EasyVqa => easy_vqa::measure(nano, settings),
+        Evaluation::ZeroShot => Ok(zero_shot::measure(nano, settings)),
+        Evaluation::Icons => icons::measure(nano, settings),
+        Evaluation::Retrieval => Ok(retrieval::measure(nano, settings)),
+        Evaluation::Scenes => scenes::measure(nano, settings),
+    }
+}

@@ -1,1 +1,24 @@
-//! sensorium
+//! Sensorium as a library: its crates under one name.
+//!
+//! ```no_run
+//! use sensorium::media::{Message, Picture, Role, parse_markers};
+//! use sensorium::model::nano::{AskOptions, Nano};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let nano = Nano::open("models/nano".as_ref())?;
+//! let picture = Picture::read("scene.png".as_ref())?;
+//! let parts = parse_markers("what colour is the circle?", 1)?;
+//! let question = [Message { role: Role::User, parts }];
+//! let answer = nano.answer(&question, &[picture], AskOptions::default(), |_| ())?;
+//! println!("{}", answer.text);
+//! # Ok(())
+//! # }
+//! ```
+
+pub use sensorium_data as data;
+pub use sensorium_eval as eval;
+pub use sensorium_flow as flow;
+pub use sensorium_media as media;
+pub use sensorium_model as model;
+pub use sensorium_nn as nn;
+pub use sensorium_train as train;

@@ -1,1 +1,40 @@
-fn main() {}
+//! The `sensorium` command: reads its arguments, runs one command, prints one error.
+
+mod commands;
+mod nano;
+mod print;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if print::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version go to standard output, wrong usage with status 2 to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard error must not turn into a panic.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!(
+        "hint: `sensorium --help` lists the commands, `sensorium COMMAND --help` shows an example"
+    );
+    ExitCode::from(2)
+}

@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod llava;
+pub mod preview;
 pub mod text;
 pub mod tokenizer;
 

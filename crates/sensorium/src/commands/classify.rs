@@ -1,0 +1,96 @@
+//! `classify`: which of some labels fits a picture best.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use sensorium_eval::label;
+use sensorium_media::Picture;
+use serde::Serialize;
+
+use crate::commands::Global;
+use crate::{nano, print};
+
+/// Tell which label fits a picture best.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  sensorium classify scene.png --labels \"red circle,blue star,green square\""
+)]
+pub struct Classify {
+    /// A picture: PNG, JPEG, GIF, WebP or BMP.
+    file: PathBuf,
+    /// At least two labels, separated by commas.
+    #[arg(long, value_name = "A,B,...")]
+    labels: String,
+    /// Print JSON: labels with probabilities, best first.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    labels: Vec<Scored>,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    label: String,
+    probability: f32,
+}
+
+impl Classify {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let labels = split(&self.labels)?;
+        let picture = Picture::read(&self.file)?;
+        let (nano, _) = nano::open(&global.model)?;
+        let embedded = nano.embed_pictures(&[picture]).concat();
+        let probabilities = nano.classify(&embedded, &label::embed(&nano, &labels));
+        let mut scored: Vec<Scored> = labels
+            .into_iter()
+            .zip(probabilities)
+            .map(|(label, probability)| Scored { label, probability })
+            .collect();
+        scored.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        if self.json {
+            return print::json(&Output { labels: scored });
+        }
+        scored.iter().try_for_each(|item| {
+            print::line(format!("{:6.2} %  {}", 100.0 * item.probability, item.label))
+        })
+    }
+}
+
+fn split(list: &str) -> Result<Vec<String>> {
+    let labels: Vec<String> = list.split(',').map(|label| label.trim().to_owned()).collect();
+    if let Some(place) = labels.iter().position(String::is_empty) {
+        return Err(anyhow!(
+            "expected labels separated by commas, label {} of {list:?} is empty\nhint: --labels \"red circle,blue star\"",
+            place + 1
+        ));
+    }
+    if labels.len() < 2 {
+        return Err(anyhow!(
+            "expected at least two labels to choose from, got {list:?}\nhint: --labels \"red circle,blue star\""
+        ));
+    }
+    let twice = labels.iter().enumerate().find(|(i, label)| labels[..*i].contains(label));
+    match twice {
+        Some((_, label)) => Err(anyhow!(
+            "expected labels that differ, got {label:?} twice\nhint: remove one of them"
+        )),
+        None => Ok(labels),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_checked() {
+        assert_eq!(split("a, b ,c d").unwrap(), ["a", "b", "c d"]);
+        for wrong in ["", "a", "a,", ",", "a,,b", "a,b,a", " , "] {
+            assert!(split(wrong).unwrap_err().to_string().contains("\nhint: "), "{wrong:?}");
+        }
+    }
+}

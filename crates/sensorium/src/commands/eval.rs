@@ -1,0 +1,133 @@
+//! `eval`: figures beside chance and prior.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use sensorium_eval::card::{About, card};
+use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
+use sensorium_model::checkpoint::file::{Disk, write_atomic};
+use sensorium_model::nano::{Files, Nano};
+
+use crate::commands::{Global, info};
+use crate::progress::Progress;
+use crate::{nano, print};
+
+/// Measure a model; every figure stands beside chance, prior and its 95 % interval.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sensorium eval easy-vqa\n  sensorium eval retrieval --samples 200 --json\n  sensorium eval all --card models/nano/MODEL_CARD.md"
+)]
+pub struct Eval {
+    /// What to measure.
+    name: Name,
+    /// Items to measure on [default: each evaluation's own number].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    samples: Option<u32>,
+    /// Folder of the data sets that `cargo xtask data` fetches.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// Also write the model card.
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
+    /// Print JSON: the report, of `all` a list of reports.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The evaluations by name.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Name {
+    All,
+    ZeroShot,
+    Icons,
+    Retrieval,
+    EasyVqa,
+    Scenes,
+}
+
+impl Name {
+    fn evaluations(self) -> &'static [Evaluation] {
+        match self {
+            Self::All => &Evaluation::ALL,
+            Self::ZeroShot => &[Evaluation::ZeroShot],
+            Self::Icons => &[Evaluation::Icons],
+            Self::Retrieval => &[Evaluation::Retrieval],
+            Self::EasyVqa => &[Evaluation::EasyVqa],
+            Self::Scenes => &[Evaluation::Scenes],
+        }
+    }
+}
+
+impl Eval {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let files = nano::files(&global.model)?;
+        let nano = Nano::load(&files)?;
+        let mut reports = Vec::new();
+        for &which in self.name.evaluations() {
+            let report = self.one(which, &nano, global.seed())?;
+            if !self.json {
+                print::line(&report)?;
+            }
+            reports.push(report);
+        }
+        if let Some(path) = &self.card {
+            self.write_card(path, &files, &reports, global)?;
+        }
+        match (self.json, reports.as_slice()) {
+            (false, _) => Ok(()),
+            (true, [only]) if self.name != Name::All => print::json(only),
+            (true, all) => print::json(&all),
+        }
+    }
+
+    /// Among all evaluations, one without its data set is reported as not measured.
+    fn one(&self, which: Evaluation, nano: &Nano, seed: u64) -> Result<Report> {
+        let progress = Progress::new(which.name());
+        let samples = self.samples.map(|n| n as usize);
+        let show = |done, all| progress.set(done, all);
+        let settings = Settings { samples, seed, data: &self.data, progress: &show };
+        let measured = measure(which, nano, &settings);
+        progress.finish();
+        match measured {
+            Err(EvalError::Data(error)) if self.name == Name::All => {
+                Ok(Report::not_measured(which.name(), seed, &error.to_string()))
+            }
+            measured => Ok(measured?),
+        }
+    }
+
+    fn write_card(
+        &self,
+        path: &Path,
+        files: &Files<'_>,
+        reports: &[Report],
+        global: &Global,
+    ) -> Result<()> {
+        let name = self.name.to_possible_value();
+        let name = name.as_ref().map_or("all", |value| value.get_name());
+        let samples = self.samples.map_or(String::new(), |n| format!(" --samples {n}"));
+        let about = About {
+            command: format!("sensorium eval {name}{samples} --seed {}", global.seed()),
+            components: info::components(files)?
+                .into_iter()
+                .map(|component| (component.name, component.parameters, component.blake3))
+                .collect(),
+            data: info::TRAINED_ON
+                .iter()
+                .map(|(name, licence)| ((*name).to_owned(), (*licence).to_owned()))
+                .collect(),
+        };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| {
+                format!(
+                    "could not create {}\nhint: check that its parent is a writable directory",
+                    parent.display()
+                )
+            })?;
+        }
+        write_atomic(&Disk, path, card(&about, reports).as_bytes())?;
+        eprintln!("wrote {}", path.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! One file a command.
+
+mod ask;
+mod caption;
+mod chat;
+mod classify;
+mod data;
+mod embed;
+mod eval;
+mod export;
+mod info;
+mod plot;
+mod sampling;
+mod train;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Trains, runs and measures multimodal language models: pictures and text in, text out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sensorium",
+    version,
+    after_help = "Example:\n  sensorium ask \"what colour is the circle?\" --image scene.png"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// The model to use: a directory, or the one inside the binary.
+    #[arg(long, global = true, value_name = "DIR|embedded", default_value = crate::nano::EMBEDDED)]
+    pub model: String,
+    /// Seed of everything random [default: 0; of `train`, the recipe's].
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads to compute with; results do not depend on it [default: one a core].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ask(ask::Ask),
+    Caption(caption::Caption),
+    Classify(classify::Classify),
+    Embed(embed::Embed),
+    Chat(chat::Chat),
+    Train(train::Train),
+    Plot(plot::Plot),
+    Eval(eval::Eval),
+    Info(info::Info),
+    Data(data::Data),
+    Export(export::Export),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub fn run(&self) -> Result<()> {
+        let global = &self.global;
+        if let Some(threads) = global.threads {
+            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+        }
+        match &self.command {
+            Command::Ask(command) => command.run(global),
+            Command::Caption(command) => command.run(global),
+            Command::Classify(command) => command.run(global),
+            Command::Embed(command) => command.run(global),
+            Command::Chat(command) => command.run(global),
+            Command::Train(command) => command.run(global),
+            Command::Plot(command) => command.run(),
+            Command::Eval(command) => command.run(global),
+            Command::Info(command) => command.run(global),
+            Command::Data(command) => command.run(),
+            Command::Export(command) => command.run(),
+        }
+    }
+}
+
+impl Global {
+    /// The seed, 0 unless given.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+}

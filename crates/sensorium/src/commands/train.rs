@@ -1,0 +1,57 @@
+//! `train`: run a recipe.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+
+use crate::commands::Global;
+
+/// Train what a recipe says.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sensorium train recipes/clip/tiny.toml --set steps=50\n  sensorium train recipes/clip/tiny.toml --resume"
+)]
+pub struct Train {
+    /// The recipe, a TOML file.
+    #[arg(value_name = "RECIPE")]
+    recipe: PathBuf,
+    /// Override a key of the recipe. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on from the newest checkpoint that is whole.
+    #[arg(long)]
+    resume: bool,
+    /// Run directory [default: runs/ and the name of the recipe's folder].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Train {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let dir = self.out.clone().unwrap_or_else(|| default_dir(&self.recipe));
+        let mut sets = self.set.clone();
+        sets.extend(global.seed.map(|seed| format!("seed={seed}")));
+        let options = RunOptions { dir, resume: self.resume, stop_after: None };
+        Ok(recipes::train(&self.recipe, &sets, &options)?)
+    }
+}
+
+/// `recipes/clip/tiny.toml` runs in `runs/clip`.
+fn default_dir(recipe: &Path) -> PathBuf {
+    let folder = recipe.parent().and_then(Path::file_name);
+    Path::new("runs").join(folder.unwrap_or("run".as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_named_after_the_recipes_folder() {
+        assert_eq!(default_dir("recipes/clip/tiny.toml".as_ref()), Path::new("runs/clip"));
+        assert_eq!(default_dir("tiny.toml".as_ref()), Path::new("runs/run"));
+    }
+}

@@ -1,0 +1,41 @@
+//! Finding and loading the model that a command uses.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use sensorium_media::Picture;
+use sensorium_model::nano::{Files, Nano, read_dir};
+
+/// Means the model inside the binary.
+pub const EMBEDDED: &str = "embedded";
+
+/// The files of the chosen model.
+pub fn files(choice: &str) -> Result<Files<'static>> {
+    if choice == EMBEDDED {
+        return Err(anyhow!(
+            "expected a model, but this build has none inside it\nhint: pass --model DIR with a \
+             directory that `sensorium export` wrote"
+        ));
+    }
+    let dir = Path::new(choice);
+    if !dir.is_dir() {
+        return Err(anyhow!(
+            "expected a model directory at {choice}, found no directory there\nhint: pass the \
+             directory that holds tokenizer.json, or leave --model out to use the embedded model"
+        ));
+    }
+    Ok(read_dir(dir)?)
+}
+
+/// The chosen model, and the seconds that loading took.
+pub fn open(choice: &str) -> Result<(Nano, f64)> {
+    let start = Instant::now();
+    let nano = Nano::load(&files(choice)?)?;
+    Ok((nano, start.elapsed().as_secs_f64()))
+}
+
+/// Reads pictures from files.
+pub fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Picture>> {
+    Ok(paths.iter().map(|path| Picture::read(path.as_ref())).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,118 @@
+//! What a recipe trains on, to look at: the samples of its last steps, without training.
+
+use std::path::{Path, PathBuf};
+
+use sensorium_data::easy_vqa::EasyVqa;
+use sensorium_data::icons::Icons;
+use sensorium_data::rng::Rng;
+use sensorium_data::scene::Split;
+use sensorium_data::text::{self, Document};
+use sensorium_data::{pairs, question};
+use sensorium_media::{ImageProcessor, Part, Picture, Role};
+
+use crate::batch::gather;
+use crate::config;
+use crate::error::Result;
+use crate::recipes::clip::ClipRecipe;
+use crate::recipes::llava::LlavaRecipe;
+use crate::recipes::text::TextRecipe;
+use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::{Recipe, which};
+
+/// The first `count` samples that the recipe at `path` draws, with its hardest scenes. Recipes
+/// without pictures give white strips above their texts.
+///
+/// # Errors
+/// The recipe is not acceptable, or a data set that it names is missing or damaged.
+pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Picture, String)>> {
+    match which(path, sets)? {
+        Recipe::Tokenizer => {
+            let recipe: TokenizerRecipe = config::load(path, sets)?;
+            documents(recipe.icons, recipe.seed, count)
+        }
+        Recipe::Text => {
+            let recipe: TextRecipe = config::load(path, sets)?;
+            documents(recipe.icons, recipe.seed, count)
+        }
+        Recipe::Clip => captions(&config::load(path, sets)?, count),
+        Recipe::Llava => questions(&config::load(path, sets)?, count),
+    }
+}
+
+fn captions(recipe: &ClipRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
+    let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
+    let size = ImageProcessor::nano().size;
+    Ok(gather(count, |index| {
+        let pair = match &icons {
+            Some(icons) if Rng::new(recipe.seed, 0xC11B, index).chance(recipe.icon_share) => {
+                icons.pair(Split::Train, recipe.seed, index, size)
+            }
+            _ => pairs::scene_pair(Split::Train, recipe.seed, index, 1.0, size),
+        };
+        let negative = pair.negative.map(|text| format!(" - not: {text}"));
+        (pair.picture, pair.caption + &negative.unwrap_or_default())
+    }))
+}
+
+/// Questions of the instruct stage: every fifth of easy-VQA where the recipe has it.
+fn questions(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
+    let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
+    let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
+    let size = ImageProcessor::nano().size;
+    Ok(gather(count, |index| {
+        let sample = match &easy_vqa {
+            Some(easy_vqa) if index % 5 == 4 => {
+                easy_vqa.sample(Rng::new(recipe.seed, 0x1A5C, index).below(easy_vqa.len()))
+            }
+            _ => question::sample(Split::Train, recipe.seed, index, 1.0),
+        };
+        // easy-VQA's pictures have another size: all are shown as the model sees them.
+        let picture = ImageProcessor::nano().fit(&sample.picture(size));
+        (picture, format!("{} - {}", sample.question, sample.answer))
+    }))
+}
+
+fn documents(icons: Option<PathBuf>, seed: u64, count: usize) -> Result<Vec<(Picture, String)>> {
+    let icons = icons.as_deref().map(Icons::open).transpose()?;
+    Ok(gather(count, |index| {
+        let document = text::document(icons.as_ref(), Split::Train, seed, index);
+        (Picture::filled(160, 1, [255; 3]), words(document))
+    }))
+}
+
+fn words(document: Document) -> String {
+    let messages = match document {
+        Document::Plain(text) => return text,
+        Document::Chat(messages) => messages,
+    };
+    let mut turns = Vec::new();
+    for message in messages {
+        let speaker = if message.role == Role::User { ">" } else { "<" };
+        for part in message.parts {
+            if let Part::Text(text) = part {
+                turns.push(format!("{speaker} {text}"));
+            }
+        }
+    }
+    turns.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_with_and_without_pictures_are_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipe.toml");
+        let tokenizer = "recipe = \"tokenizer\"\nseed = 1\nvocabulary = 600\nsamples = 5\ntokenizer = \"t.json\"";
+        std::fs::write(&path, tokenizer).unwrap();
+        let shown = preview(&path, &[], 3).unwrap();
+        assert!(
+            shown.len() == 3
+                && shown.iter().all(|(picture, text)| picture.height == 1 && !text.is_empty())
+        );
+        std::fs::write(&path, "recipe = \"clip\"\nsteps = 1").unwrap();
+        assert!(preview(&path, &[], 3).unwrap_err().to_string().contains("hint: "));
+    }
+}
