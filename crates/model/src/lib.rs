@@ -9,6 +9,7 @@
 pub mod checkpoint;
 pub mod clip;
 pub mod llava;
+pub mod names;
 pub mod nano;
 pub mod prompt;
 pub mod splice;

@@ -1,0 +1,53 @@
+//! LLaVA 1.5 as transformers publishes it, in the three layouts that files have.
+
+use super::clip::VISION;
+use super::llama::{BODY, HEAD};
+use super::{Layout, Row};
+
+const PROJECTOR: &[Row] = &[("Mlp.mlp.fc1", "linear_1"), ("Mlp.mlp.fc2", "linear_2")];
+
+/// The tower's projection into CLIP's space has no part in LLaVA.
+const ABSENT: &[&str] = &["image.proj.weight"];
+
+/// What follows from the configuration, or is made for other ways to lay out a picture.
+const IGNORABLE: &[&str] =
+    &["embeddings.position_ids", "rotary_emb.inv_freq", "image_newline"];
+
+/// Files up to transformers 4.51, and nearly all on the hub.
+pub const LLAVA_LEGACY: Layout = Layout {
+    parts: &[
+        ("image", "vision_tower.vision_model", VISION),
+        ("projector", "multi_modal_projector", PROJECTOR),
+        ("backbone", "language_model.model", BODY),
+        ("backbone", "language_model", HEAD),
+    ],
+    scalars: &[],
+    absent: ABSENT,
+    ignorable: IGNORABLE,
+};
+
+/// Files since transformers 4.52, whose tower is still a model in a model.
+pub const LLAVA_TOWER: Layout = Layout {
+    parts: &[
+        ("image", "model.vision_tower.vision_model", VISION),
+        ("projector", "model.multi_modal_projector", PROJECTOR),
+        ("backbone", "model.language_model", BODY),
+        ("backbone", "", HEAD),
+    ],
+    scalars: &[],
+    absent: ABSENT,
+    ignorable: IGNORABLE,
+};
+
+/// The names of transformers 5: as [`LLAVA_TOWER`], the tower without its inner prefix.
+pub const LLAVA: Layout = Layout {
+    parts: &[
+        ("image", "model.vision_tower", VISION),
+        ("projector", "model.multi_modal_projector", PROJECTOR),
+        ("backbone", "model.language_model", BODY),
+        ("backbone", "", HEAD),
+    ],
+    scalars: &[],
+    absent: ABSENT,
+    ignorable: IGNORABLE,
+};
