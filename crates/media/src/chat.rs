@@ -43,10 +43,7 @@ pub struct Message {
 impl Message {
     /// A message of text only.
     pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message {
-            role,
-            parts: vec![Part::Text(text.into())],
-        }
+        Message { role, parts: vec![Part::Text(text.into())] }
     }
 }
 
@@ -89,9 +86,7 @@ pub fn render(
         for part in &message.parts {
             match part {
                 Part::Text(text) => {
-                    tok.encode(text)
-                        .into_iter()
-                        .for_each(|id| prompt.push(id, answer, 0));
+                    tok.encode(text).into_iter().for_each(|id| prompt.push(id, answer, 0));
                 }
                 Part::Image => push_image(&mut prompt, tok, image_tokens),
             }

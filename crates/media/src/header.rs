@@ -27,21 +27,7 @@ impl Kind {
             [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Some(Kind::Png),
             [0xFF, 0xD8, 0xFF, ..] => Some(Kind::Jpeg),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Kind::Gif),
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'E',
-                b'B',
-                b'P',
-                ..,
-            ] => Some(Kind::WebP),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Kind::WebP),
             // Two letters are weak evidence: the known sizes of the second header confirm them.
             [b'B', b'M', ..] => match u32_le(bytes, 14) {
                 Some(12 | 40 | 52 | 56 | 64 | 108 | 124) => Some(Kind::Bmp),
@@ -140,13 +126,36 @@ fn bmp(bytes: &[u8]) -> Result<(u32, u32), Fault> {
     Ok((w, (h as i32).unsigned_abs()))
 }
 
-/// Where the coded pixels of a JPEG end, if it says so. A decoder fills the
-/// rest of a cut picture with grey and reports success.
-pub(crate) fn jpeg_has_end(bytes: &[u8]) -> bool {
+/// Whether the file holds all that it announces, where a decoder would not
+/// notice in time.
+pub(crate) fn is_whole(kind: Kind, bytes: &[u8]) -> bool {
+    match kind {
+        Kind::Jpeg => jpeg_has_end(bytes),
+        Kind::WebP => webp_chunks_fit(bytes),
+        Kind::Png | Kind::Gif | Kind::Bmp => true,
+    }
+}
+
+/// A decoder fills the rest of a cut JPEG with grey and reports success.
+fn jpeg_has_end(bytes: &[u8]) -> bool {
     // Thumbnails in metadata bring their own end marker, so count from the last scan.
     let scan = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xDA]);
     let end = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xD9]);
     matches!((scan, end), (Some(scan), Some(end)) if scan < end)
+}
+
+/// A decoder allocates what a chunk announces before it reads it.
+fn webp_chunks_fit(bytes: &[u8]) -> bool {
+    let mut at = 12;
+    while let Some(length) = u32_le(bytes, at + 4) {
+        at = at.saturating_add(8 + length as usize);
+        if at > bytes.len() {
+            return false;
+        }
+        // Chunks start at even offsets.
+        at += length as usize % 2;
+    }
+    true
 }
 
 /// What a file that is no picture looks like, for error messages.
@@ -156,21 +165,7 @@ pub(crate) fn describe(bytes: &[u8]) -> String {
         [b'P', b'K', 3 | 5, ..] => "a ZIP archive",
         [0x1F, 0x8B, ..] => "a gzip archive",
         [0x7F, b'E', b'L', b'F', ..] => "a program",
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..,
-        ] => "a WAV sound",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => "a WAV sound",
         [b'f', b'L', b'a', b'C', ..] => "a FLAC sound",
         [b'O', b'g', b'g', b'S', ..] => "an Ogg sound or video",
         [b'I', b'D', b'3', ..] | [0xFF, 0xFB | 0xF3 | 0xF2, ..] => "an MP3 sound",

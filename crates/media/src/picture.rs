@@ -47,29 +47,16 @@ impl Picture {
         let expected = (u64::from(width) * u64::from(height)).saturating_mul(3);
         let got = pixels.len() as u64;
         if expected == 0 || expected != got {
-            return Err(Error::Pixels {
-                width,
-                height,
-                expected,
-                got,
-            });
+            return Err(Error::Pixels { width, height, expected, got });
         }
-        Ok(Picture {
-            width,
-            height,
-            pixels,
-        })
+        Ok(Picture { width, height, pixels })
     }
 
     /// A picture of one colour. An edge of 0 becomes 1.
     pub fn filled(width: u32, height: u32, colour: [u8; 3]) -> Picture {
         let (width, height) = (width.max(1), height.max(1));
         let pixels = colour.repeat(width as usize * height as usize);
-        Picture {
-            width,
-            height,
-            pixels,
-        }
+        Picture { width, height, pixels }
     }
 
     /// Decodes PNG, JPEG, GIF, WebP or BMP by content, upright (EXIF) and with
@@ -99,13 +86,8 @@ impl Picture {
     pub fn read(path: &Path) -> Result<Picture> {
         let source = path.display().to_string();
         let bytes = read_limited(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing {
-                origin: source.clone(),
-            },
-            _ => Error::Unreadable {
-                origin: source.clone(),
-                reason: error.to_string(),
-            },
+            std::io::ErrorKind::NotFound => Error::Missing { origin: source.clone() },
+            _ => Error::Unreadable { origin: source.clone(), reason: error.to_string() },
         })?;
         Picture::decode(&bytes, &source)
     }
@@ -114,12 +96,7 @@ impl Picture {
     pub fn to_png(&self) -> Vec<u8> {
         let mut png = Vec::new();
         image::codecs::png::PngEncoder::new(&mut png)
-            .write_image(
-                &self.pixels,
-                self.width,
-                self.height,
-                image::ExtendedColorType::Rgb8,
-            )
+            .write_image(&self.pixels, self.width, self.height, image::ExtendedColorType::Rgb8)
             .expect("pixels fit the size and memory takes every write");
         png
     }
@@ -133,24 +110,14 @@ impl Picture {
     /// A stretch of the scaled picture; equal to scaling all of it and cropping.
     pub(crate) fn resize_window(&self, x: Window, y: Window) -> Picture {
         let pixels = resample::bicubic(&self.pixels, self.width, self.height, x, y);
-        Picture {
-            width: x.len,
-            height: y.len,
-            pixels,
-        }
+        Picture { width: x.len, height: y.len, pixels }
     }
 
     /// Centres the picture on a square of its longer edge filled with `fill`
     /// (LLaVA). Allocates the square: 805 MB for the longest edge allowed.
     pub fn pad_square(&self, fill: [u8; 3]) -> Picture {
         let edge = self.width.max(self.height);
-        self.placed(
-            edge,
-            edge,
-            (edge - self.width) / 2,
-            (edge - self.height) / 2,
-            fill,
-        )
+        self.placed(edge, edge, (edge - self.width) / 2, (edge - self.height) / 2, fill)
     }
 
     /// The middle `width` x `height`; black where the picture is smaller
@@ -170,11 +137,7 @@ impl Picture {
         for row in rows.skip(top).take(height as usize) {
             pixels.extend_from_slice(&row[left * 3..(left + width as usize) * 3]);
         }
-        Picture {
-            width,
-            height,
-            pixels,
-        }
+        Picture { width, height, pixels }
     }
 
     /// Scales so that the shorter edge is `n` and the longer keeps the ratio,
@@ -206,10 +169,7 @@ impl Picture {
     ) -> Picture {
         let mut out = Picture::filled(width, height, fill);
         let row_bytes = self.width as usize * 3;
-        let rows = out
-            .pixels
-            .chunks_exact_mut(width as usize * 3)
-            .skip(top as usize);
+        let rows = out.pixels.chunks_exact_mut(width as usize * 3).skip(top as usize);
         for (to, from) in rows.zip(self.pixels.chunks_exact(row_bytes)) {
             let left = left as usize * 3;
             to[left..left + row_bytes].copy_from_slice(from);
@@ -223,11 +183,7 @@ impl Picture {
 pub(crate) fn crop_start(full: u32, kept: u32) -> u32 {
     let excess = full - kept;
     let half = excess / 2;
-    if excess % 2 == 1 && half % 2 == 1 {
-        half + 1
-    } else {
-        half
-    }
+    if excess % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
 }
 
 /// One byte more than the limit is read, so that [`check`] can refuse it.
@@ -237,9 +193,7 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -247,26 +201,19 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
 fn check(bytes: &[u8], source: &str) -> Result<Kind> {
     let origin = || source.to_owned();
     if bytes.is_empty() {
-        return Err(Error::Empty {
-            origin: origin(),
-            got: "0 bytes".into(),
-        });
+        return Err(Error::Empty { origin: origin(), got: "0 bytes".into() });
     }
     within(bytes.len() as u64, MAX_FILE_BYTES, "bytes", source)?;
-    let kind = Kind::sniff(bytes).ok_or_else(|| Error::NotAPicture {
-        origin: origin(),
-        found: header::describe(bytes),
-    })?;
+    let kind = Kind::sniff(bytes)
+        .ok_or_else(|| Error::NotAPicture { origin: origin(), found: header::describe(bytes) })?;
     let size = kind.dimensions(bytes).map_err(|fault| match fault {
         Fault::Truncated => truncated(kind, bytes.len(), source),
-        Fault::Damaged(reason) => Error::Damaged {
-            origin: origin(),
-            kind: kind.name(),
-            reason: reason.into(),
-        },
+        Fault::Damaged(reason) => {
+            Error::Damaged { origin: origin(), kind: kind.name(), reason: reason.into() }
+        }
     })?;
     check_size(size, source)?;
-    if kind == Kind::Jpeg && !header::jpeg_has_end(bytes) {
+    if !header::is_whole(kind, bytes) {
         return Err(truncated(kind, bytes.len(), source));
     }
     Ok(kind)
@@ -275,43 +222,21 @@ fn check(bytes: &[u8], source: &str) -> Result<Kind> {
 fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
     if width == 0 || height == 0 {
         let got = format!("{width}x{height} pixels");
-        return Err(Error::Empty {
-            origin: source.into(),
-            got,
-        });
+        return Err(Error::Empty { origin: source.into(), got });
     }
-    within(
-        u64::from(width.max(height)),
-        u64::from(MAX_EDGE),
-        "pixels an edge",
-        source,
-    )?;
-    within(
-        u64::from(width) * u64::from(height),
-        MAX_PIXELS,
-        "pixels",
-        source,
-    )
+    within(u64::from(width.max(height)), u64::from(MAX_EDGE), "pixels an edge", source)?;
+    within(u64::from(width) * u64::from(height), MAX_PIXELS, "pixels", source)
 }
 
 fn within(got: u64, limit: u64, what: &'static str, source: &str) -> Result<()> {
     if got > limit {
-        return Err(Error::TooLarge {
-            origin: source.into(),
-            what,
-            limit,
-            got,
-        });
+        return Err(Error::TooLarge { origin: source.into(), what, limit, got });
     }
     Ok(())
 }
 
 fn truncated(kind: Kind, bytes: usize, source: &str) -> Error {
-    Error::Truncated {
-        origin: source.into(),
-        kind: kind.name(),
-        bytes,
-    }
+    Error::Truncated { origin: source.into(), kind: kind.name(), bytes }
 }
 
 /// Only the chunks of a PNG that pixels and orientation need. Compressed text
@@ -326,10 +251,7 @@ fn essential_chunks(bytes: &[u8]) -> Cow<'_, [u8]> {
     while let Some(length) = header::u32_be(bytes, at) {
         let end = at.saturating_add(12 + length as usize).min(bytes.len());
         let name = bytes.get(at + 4..at + 8).unwrap_or_default();
-        if !matches!(
-            name,
-            b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" | b"IEND" | b"eXIf"
-        ) {
+        if !matches!(name, b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" | b"IEND" | b"eXIf") {
             kept.extend_from_slice(&bytes[start..at]);
             start = end;
             whole = false;
@@ -358,14 +280,8 @@ fn decode_limited(
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     // The decoder may have found another size than the header reader did.
-    let checked = check_size(decoder.dimensions(), source).and_then(|()| {
-        within(
-            decoder.total_bytes(),
-            MAX_DECODED_BYTES,
-            "decoded bytes",
-            source,
-        )
-    });
+    let checked = check_size(decoder.dimensions(), source)
+        .and_then(|()| within(decoder.total_bytes(), MAX_DECODED_BYTES, "decoded bytes", source));
     if let Err(error) = checked {
         return Ok(Err(error));
     }
@@ -380,11 +296,7 @@ fn explain(error: ImageError, kind: Kind, bytes: usize, source: &str) -> Error {
     if ends_early(&error) {
         return truncated(kind, bytes, source);
     }
-    Error::Damaged {
-        origin: source.into(),
-        kind: kind.name(),
-        reason: error.to_string(),
-    }
+    Error::Damaged { origin: source.into(), kind: kind.name(), reason: error.to_string() }
 }
 
 /// Decoders wrap the end of input differently; it is the innermost cause.

@@ -47,22 +47,12 @@ impl ImageProcessor {
 
     /// SigLIP's preprocessing: squashed, values in -1..=1.
     pub fn siglip(size: u32) -> ImageProcessor {
-        ImageProcessor {
-            size,
-            fit: Fit::Squash,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-        }
+        ImageProcessor { size, fit: Fit::Squash, mean: [0.5; 3], std: [0.5; 3] }
     }
 
     /// The nano models': 96 px on white, values in -1..=1.
     pub fn nano() -> ImageProcessor {
-        ImageProcessor {
-            size: 96,
-            fit: Fit::Pad,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-        }
+        ImageProcessor { size: 96, fit: Fit::Pad, mean: [0.5; 3], std: [0.5; 3] }
     }
 
     /// `size * size` pixels, before normalisation.
@@ -94,11 +84,7 @@ impl ImageProcessor {
 /// Only the middle is ever made: a 1x16384 picture scaled whole would need gigabytes.
 fn crop(picture: &Picture, size: u32) -> Picture {
     let (width, height) = picture.shortest_edge_size(size);
-    let middle = |full| Window {
-        full,
-        start: crop_start(full, size),
-        len: size,
-    };
+    let middle = |full| Window { full, start: crop_start(full, size), len: size };
     picture.resize_window(middle(width), middle(height))
 }
 
@@ -111,21 +97,13 @@ fn pad(picture: &Picture, size: u32) -> Picture {
     };
     let (width, height) = (scaled(picture.width), scaled(picture.height));
     let small = picture.resize(width, height);
-    small.placed(
-        size,
-        size,
-        (size - width) / 2,
-        (size - height) / 2,
-        [255; 3],
-    )
+    small.placed(size, size, (size - width) / 2, (size - height) / 2, [255; 3])
 }
 
 fn edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let size = u32::deserialize(deserializer)?;
     if !(1..=4096).contains(&size) {
-        return Err(D::Error::custom(format!(
-            "expected a size of 1 to 4096 pixels, got {size}"
-        )));
+        return Err(D::Error::custom(format!("expected a size of 1 to 4096 pixels, got {size}")));
     }
     Ok(size)
 }
@@ -133,9 +111,7 @@ fn edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 fn deviation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f32; 3], D::Error> {
     let std = <[f32; 3]>::deserialize(deserializer)?;
     if std.iter().any(|value| !(value.is_finite() && *value > 0.0)) {
-        return Err(D::Error::custom(format!(
-            "expected std above 0, got {std:?}"
-        )));
+        return Err(D::Error::custom(format!("expected std above 0, got {std:?}")));
     }
     Ok(std)
 }

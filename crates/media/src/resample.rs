@@ -23,11 +23,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn whole(full: u32) -> Window {
-        Window {
-            full,
-            start: 0,
-            len: full,
-        }
+        Window { full, start: 0, len: full }
     }
 }
 
@@ -59,19 +55,12 @@ impl Taps {
     /// Source pixels that any output pixel uses.
     fn reach(&self) -> std::ops::Range<usize> {
         let first = self.firsts.iter().copied().min().unwrap_or(0);
-        let ends = self
-            .firsts
-            .iter()
-            .zip(&self.weights)
-            .map(|(at, w)| at + w.len());
+        let ends = self.firsts.iter().zip(&self.weights).map(|(at, w)| at + w.len());
         first..ends.max().unwrap_or(0)
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.firsts
-            .iter()
-            .copied()
-            .zip(self.weights.iter().map(Vec::as_slice))
+        self.firsts.iter().copied().zip(self.weights.iter().map(Vec::as_slice))
     }
 }
 
@@ -84,9 +73,8 @@ fn taps_of(out: u32, source: u32, scale: f64) -> (usize, Vec<i32>) {
     let end = ((center + support + 0.5) as usize).min(source as usize);
     // Multiplied by the inverse as Pillow does: dividing would round differently.
     let inverse = 1.0 / stretch;
-    let raw: Vec<f64> = (first..end)
-        .map(|at| cubic((at as f64 - center + 0.5) * inverse))
-        .collect();
+    let raw: Vec<f64> =
+        (first..end).map(|at| cubic((at as f64 - center + 0.5) * inverse)).collect();
     let sum: f64 = raw.iter().sum();
     let unit = f64::from(1_u32 << PRECISION_BITS);
     let fixed = raw.iter().map(|weight| {

@@ -91,19 +91,11 @@ impl Tokenizer {
             })?;
         let byte_of: HashMap<char, u8> = byte_chars().zip(0..=255).collect();
         let spell = |token: &String| -> Vec<u8> {
-            token
-                .chars()
-                .filter_map(|c| byte_of.get(&c).copied())
-                .collect()
+            token.chars().filter_map(|c| byte_of.get(&c).copied()).collect()
         };
         let bytes = table.tokens.iter().map(spell).collect();
         let hash = blake3::hash(&table.write()).to_hex().to_string();
-        Ok(Tokenizer {
-            bpe,
-            table,
-            bytes,
-            hash,
-        })
+        Ok(Tokenizer { bpe, table, bytes, hash })
     }
 
     /// Ids of text. The text is data: a special token's name in it is encoded
@@ -158,10 +150,7 @@ fn words(text: &str) -> Vec<String> {
         .and_then(|()| ByteLevel::new(false, false, true).pre_tokenize(&mut pieces))
         .expect("splitting valid text cannot fail");
     let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
-    splits
-        .into_iter()
-        .map(|(word, ..)| word.to_owned())
-        .collect()
+    splits.into_iter().map(|(word, ..)| word.to_owned()).collect()
 }
 
 /// Trains the merges and reads the table back out.
@@ -181,16 +170,10 @@ fn learn(
     let mut bpe = BPE::default();
     trainer.train(&mut bpe)?;
 
-    let by_id: BTreeMap<u32, String> = bpe
-        .get_vocab()
-        .into_iter()
-        .map(|(token, id)| (id, token))
-        .collect();
+    let by_id: BTreeMap<u32, String> =
+        bpe.get_vocab().into_iter().map(|(token, id)| (id, token)).collect();
     // The merges in order of rank are only in the serialised form.
     let mut model = serde_json::to_value(&bpe)?;
     let merges = serde_json::from_value(model["merges"].take())?;
-    Ok(Table {
-        tokens: by_id.into_values().collect(),
-        merges,
-    })
+    Ok(Table { tokens: by_id.into_values().collect(), merges })
 }

@@ -101,20 +101,13 @@ impl Table {
             return Err(wrong("file", expected, format!("{} bytes", bytes.len())));
         }
         let document: Document = serde_json::from_slice(bytes).map_err(|error| {
-            wrong(
-                "file",
-                "the JSON of a byte-level BPE tokenizer",
-                error.to_string(),
-            )
+            wrong("file", "the JSON of a byte-level BPE tokenizer", error.to_string())
         })?;
         check_steps(&document)?;
         check_model(&document.model)?;
         let tokens = in_order(document.model.vocab)?;
         check_specials(&document.added_tokens, tokens.len())?;
-        let table = Table {
-            tokens,
-            merges: document.model.merges,
-        };
+        let table = Table { tokens, merges: document.model.merges };
         table.check_tokens()?;
         table.check_merges()?;
         Ok(table)
@@ -151,26 +144,14 @@ impl Table {
 
     fn check_tokens(&self) -> Result<()> {
         let alphabet: HashMap<char, u8> = byte_chars().zip(0..=255).collect();
-        let single: usize = self
-            .tokens
-            .iter()
-            .filter(|token| token.chars().count() == 1)
-            .count();
+        let single: usize = self.tokens.iter().filter(|token| token.chars().count() == 1).count();
         if single != 256 {
-            return Err(wrong(
-                "vocab",
-                "one token for each of 256 bytes",
-                format!("{single}"),
-            ));
+            return Err(wrong("vocab", "one token for each of 256 bytes", format!("{single}")));
         }
         let foreign =
             |token: &&String| token.is_empty() || token.chars().any(|c| !alphabet.contains_key(&c));
         match self.tokens.iter().find(foreign) {
-            Some(token) => Err(wrong(
-                "vocab",
-                "tokens in the byte-level alphabet",
-                quote(token),
-            )),
+            Some(token) => Err(wrong("vocab", "tokens in the byte-level alphabet", quote(token))),
             None => Ok(()),
         }
     }
@@ -199,11 +180,7 @@ fn in_order(vocab: HashMap<String, u32>) -> Result<Vec<String>> {
             Some(slot @ None) if id < MAX_ID => *slot = Some(token),
             _ => {
                 let expected = format!("each id from 0 to {} once", entries.saturating_sub(1));
-                return Err(wrong(
-                    "vocab",
-                    expected,
-                    format!("id {id} for {}", quote(&token)),
-                ));
+                return Err(wrong("vocab", expected, format!("id {id} for {}", quote(&token))));
             }
         }
     }
@@ -213,11 +190,7 @@ fn in_order(vocab: HashMap<String, u32>) -> Result<Vec<String>> {
 fn check_steps(document: &Document) -> Result<()> {
     let steps = [
         ("normalizer", &document.normalizer, Some(normalizer())),
-        (
-            "pre_tokenizer",
-            &document.pre_tokenizer,
-            Some(pre_tokenizer()),
-        ),
+        ("pre_tokenizer", &document.pre_tokenizer, Some(pre_tokenizer())),
         ("post_processor", &document.post_processor, None),
         ("decoder", &document.decoder, Some(byte_level())),
     ];
@@ -249,11 +222,7 @@ fn check_specials(got: &[Added], first: usize) -> Result<()> {
         let expected = format!("{} special tokens", expected.len());
         return Err(wrong("added_tokens", expected, got.len().to_string()));
     }
-    match got
-        .iter()
-        .zip(&expected)
-        .find(|(got, expected)| got != expected)
-    {
+    match got.iter().zip(&expected).find(|(got, expected)| got != expected) {
         Some((got, expected)) => Err(wrong(
             "added_tokens",
             format!("{} with id {}", expected.content, expected.id),
@@ -278,10 +247,7 @@ fn added_tokens(first: usize) -> Vec<Added> {
 }
 
 fn normalizer() -> Step {
-    Step {
-        r#type: "Lowercase".into(),
-        ..Step::default()
-    }
+    Step { r#type: "Lowercase".into(), ..Step::default() }
 }
 
 fn byte_level() -> Step {
@@ -295,11 +261,7 @@ fn byte_level() -> Step {
 }
 
 fn pre_tokenizer() -> Step {
-    let digits = Step {
-        r#type: "Digits".into(),
-        individual_digits: Some(true),
-        ..Step::default()
-    };
+    let digits = Step { r#type: "Digits".into(), individual_digits: Some(true), ..Step::default() };
     Step {
         r#type: "Sequence".into(),
         pretokenizers: Some(vec![digits, byte_level()]),
@@ -321,11 +283,7 @@ pub(crate) fn byte_chars() -> impl Iterator<Item = char> {
 }
 
 fn wrong(place: &'static str, expected: impl Into<String>, got: String) -> Error {
-    Error::Tokenizer {
-        place,
-        expected: expected.into(),
-        got,
-    }
+    Error::Tokenizer { place, expected: expected.into(), got }
 }
 
 /// Foreign text in an error: short and without control characters.

@@ -38,12 +38,7 @@ fn pictures_equal_pillows() {
     for case in &cases {
         let got = done(case);
         let expected = Picture::read(&goldens().join(&case.expected)).expect("goldens are valid");
-        assert_eq!(
-            (got.width, got.height),
-            (expected.width, expected.height),
-            "{}",
-            case.expected
-        );
+        assert_eq!((got.width, got.height), (expected.width, expected.height), "{}", case.expected);
         let differences = got.pixels.iter().zip(&expected.pixels);
         let largest = differences.map(|(a, b)| a.abs_diff(*b)).max();
         if largest > Some(case.tolerance) {

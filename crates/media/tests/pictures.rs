@@ -1,0 +1,212 @@
+//! What decodes, what does not, and what the errors say.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat};
+use sensorium_media::{Error, Fit, ImageProcessor, Picture};
+
+fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    image.write_to(&mut Cursor::new(&mut bytes), format).expect("encodes");
+    bytes
+}
+
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut ihdr = b"IHDR".to_vec();
+    ihdr.extend(width.to_be_bytes());
+    ihdr.extend(height.to_be_bytes());
+    ihdr.extend([8, 2, 0, 0, 0]);
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend(&ihdr);
+    png.extend(crc32(&ihdr).to_be_bytes());
+    png.extend(b"\0\0\0\0IEND\xae\x42\x60\x82");
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
+    })
+}
+
+fn colour_types(width: u32, height: u32) -> Vec<DynamicImage> {
+    let rgba = DynamicImage::ImageRgba16(image::ImageBuffer::from_fn(width, height, |x, y| {
+        image::Rgba([(x * 900) as u16, (y * 700) as u16, 40_000, 50_000])
+    }));
+    vec![
+        rgba.to_luma8().into(),
+        rgba.to_luma_alpha8().into(),
+        rgba.to_rgb8().into(),
+        rgba.to_rgba8().into(),
+        rgba.to_luma16().into(),
+        rgba.to_luma_alpha16().into(),
+        rgba.to_rgb16().into(),
+        rgba,
+    ]
+}
+
+#[test]
+fn thin_and_tiny_pictures_work_in_every_colour_type() {
+    let edges = [1, 2, 3, 4];
+    let mut sizes: Vec<(u32, u32)> = edges.iter().flat_map(|w| edges.map(|h| (*w, h))).collect();
+    sizes.extend([(1, 16_384), (16_384, 1), (3, 16_384)]);
+    for (width, height) in sizes {
+        for image in colour_types(width, height) {
+            let png = encoded(&image, ImageFormat::Png);
+            let picture = Picture::decode(&png, "thin").expect("a legal picture");
+            assert_eq!((picture.width, picture.height), (width, height));
+        }
+        let picture = Picture::filled(width, height, [10, 20, 30]);
+        for processor in
+            [ImageProcessor::clip(8), ImageProcessor::siglip(8), ImageProcessor::nano()]
+        {
+            let planes = processor.process(&picture);
+            assert_eq!(planes.len(), 3 * (processor.size * processor.size) as usize);
+            assert!(planes.iter().all(|value| value.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn transparency_is_on_white_and_sixteen_bits_become_eight() {
+    let half = image::RgbaImage::from_pixel(2, 1, image::Rgba([200, 0, 0, 128]));
+    let picture = Picture::decode(&encoded(&half.into(), ImageFormat::Png), "a").expect("legal");
+    assert_eq!(picture.pixels, [227, 127, 127].repeat(2));
+    let deep = image::ImageBuffer::from_pixel(1, 1, image::Rgb([65_535_u16, 257, 0]));
+    let deep = DynamicImage::ImageRgb16(deep);
+    let picture = Picture::decode(&encoded(&deep, ImageFormat::Png), "b").expect("legal");
+    assert_eq!(picture.pixels, [255, 1, 0]);
+}
+
+#[test]
+fn sizes_are_refused_by_the_header() {
+    let refusal = |w, h| Picture::decode(&png_header(w, h), "big").expect_err("refused");
+    assert!(matches!(
+        refusal(100_000, 100_000),
+        Error::TooLarge { limit: 16_384, got: 100_000, .. }
+    ));
+    assert!(matches!(refusal(16_000, 16_000), Error::TooLarge { limit: 64_000_000, .. }));
+    assert!(matches!(refusal(u32::MAX, u32::MAX), Error::TooLarge { .. }));
+    assert!(matches!(refusal(0, 1), Error::Empty { .. }));
+    assert!(matches!(refusal(1, 0), Error::Empty { .. }));
+    let file = vec![0_u8; (64 << 20) + 1];
+    let error = Picture::decode(&file, "long").expect_err("refused");
+    assert!(matches!(error, Error::TooLarge { what: "bytes", .. }), "{error}");
+}
+
+#[test]
+fn other_content_is_named() {
+    let foreign: [(&[u8], &str); 12] = [
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"PK\x03\x04rest", "ZIP"),
+        (b"<?xml version='1.0'?><svg xmlns='a'/>", "SVG"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "WAV"),
+        (b"\0\0\0\x18ftypmp42", "MP4"),
+        (b"II*\0....", "TIFF"),
+        (b"{\"a\": 1}", "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"BM but not a bitmap", "text"),
+        (b"\0\0\0", "3 zero bytes"),
+        (b"\x01\xfe\x02\xff", "unknown binary"),
+    ];
+    for (bytes, name) in foreign {
+        let error = Picture::decode(bytes, "upload").expect_err("no picture");
+        let text = error.to_string();
+        assert!(matches!(error, Error::NotAPicture { .. }), "{text}");
+        assert!(text.contains(name), "{name}: {text}");
+        assert!(text.contains("upload") && text.contains("\nhint: "), "{text}");
+    }
+    assert!(matches!(Picture::decode(b"", "none"), Err(Error::Empty { .. })));
+}
+
+#[test]
+fn cut_files_are_truncated_at_every_length() {
+    let image = DynamicImage::ImageRgb8(image::RgbImage::from_fn(33, 21, |x, y| {
+        image::Rgb([(x * y * 7) as u8, (x * 11) as u8, (y * 13) as u8])
+    }));
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::WebP] {
+        let whole = encoded(&image, format);
+        assert!(Picture::decode(&whole, "whole").is_ok());
+        for parts in 1..64 {
+            let cut = &whole[..whole.len() * parts / 64];
+            let error = Picture::decode(cut, "cut").expect_err("incomplete");
+            assert!(
+                matches!(
+                    error,
+                    Error::Truncated { .. } | Error::Damaged { .. } | Error::NotAPicture { .. }
+                ),
+                "{format:?} {parts}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_are_read_by_content() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("really_a_png.jpg");
+    let picture = Picture::filled(5, 4, [1, 2, 3]);
+    std::fs::write(&path, picture.to_png()).expect("writes");
+    assert_eq!(Picture::read(&path).expect("content counts"), picture);
+    let missing = folder.path().join("missing.png");
+    assert!(matches!(Picture::read(&missing), Err(Error::Missing { .. })));
+    assert!(matches!(Picture::read(folder.path()), Err(Error::Unreadable { .. })));
+}
+
+#[test]
+fn compressed_metadata_and_trailing_data_are_left_alone() {
+    let png = Picture::filled(3, 3, [9, 8, 7]).to_png();
+    // Chunks of a kind that is never unpacked, one of them broken, before the pixels.
+    let mut with_text = png[..33].to_vec();
+    for name in [b"zTXt", b"iCCP", b"tEXt"] {
+        with_text.extend([0, 0, 0, 4]);
+        with_text.extend(name);
+        with_text.extend(b"junkCRC?");
+    }
+    with_text.extend(&png[33..]);
+    with_text.extend(b"PK\x03\x04 a polyglot");
+    assert_eq!(
+        Picture::decode(&with_text, "text").expect("pixels are intact").pixels,
+        [9, 8, 7].repeat(9)
+    );
+}
+
+#[test]
+fn buffers_must_fit_their_size() {
+    assert!(Picture::new(2, 2, vec![0; 12]).is_ok());
+    for (width, height, length) in [(2, 2, 11), (0, 2, 0), (2, 0, 0), (u32::MAX, u32::MAX, 3)] {
+        let error = Picture::new(width, height, vec![0; length]).expect_err("does not fit");
+        assert!(matches!(error, Error::Pixels { .. }));
+    }
+}
+
+#[test]
+fn padding_and_cropping_keep_the_middle() {
+    let picture = Picture::new(1, 2, vec![1, 2, 3, 4, 5, 6]).expect("fits");
+    let square = picture.pad_square([255; 3]);
+    assert_eq!((square.width, square.height), (2, 2));
+    assert_eq!(square.pixels, [1, 2, 3, 255, 255, 255, 4, 5, 6, 255, 255, 255]);
+    let wider = picture.centre_crop(3, 1);
+    assert_eq!(wider.pixels, [0, 0, 0, 1, 2, 3, 0, 0, 0]);
+    assert_eq!(picture.resize(0, 0).pixels.len(), 3);
+    assert_eq!(Picture::filled(0, 0, [5; 3]).pixels, [5; 3]);
+}
+
+#[test]
+fn processors_normalise_and_travel() {
+    let white = Picture::filled(10, 40, [255; 3]);
+    let nano = ImageProcessor::nano();
+    assert!(nano.process(&white).iter().all(|value| *value == 1.0));
+    let red = ImageProcessor::clip(8).process(&Picture::filled(9, 9, [255, 0, 0]));
+    assert!((red[0] - (1.0 - 0.481_454_66) / 0.268_629_54).abs() < 1e-6);
+    assert!((red[64] + 0.457_827_5 / 0.261_302_6).abs() < 1e-6);
+    let text = serde_json::to_string(&nano).expect("serialises");
+    assert_eq!(serde_json::from_str::<ImageProcessor>(&text).expect("parses"), nano);
+    for bad in
+        [text.replace("96", "0"), text.replace("0.5", "0.0"), text.replace("\"fit\"", "\"fti\"")]
+    {
+        assert!(serde_json::from_str::<ImageProcessor>(&bad).is_err(), "{bad}");
+    }
+    assert_eq!(nano.fit, Fit::Pad);
+}
