@@ -13,7 +13,7 @@ use super::error::{Error, Result, short};
 use super::narrow::{to_bf16, to_f16};
 use super::tensors::{Tensor, Tensors, count};
 use half::{bf16, f16};
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -135,6 +135,7 @@ struct Header {
 #[serde(deny_unknown_fields)]
 struct Entry {
     dtype: FoundDtype,
+    #[serde(deserialize_with = "short_shape")]
     shape: Vec<usize>,
     data_offsets: (u64, u64),
 }
@@ -155,6 +156,37 @@ impl From<String> for FoundDtype {
             "BF16" => Self::Known(Dtype::BF16),
             _ => Self::Other(name.into()),
         }
+    }
+}
+
+/// A shape that stops growing at [`MAX_DIMS`]: 8 bytes a dimension for the 2 of "0," is too much.
+fn short_shape<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<usize>, D::Error> {
+    deserializer.deserialize_seq(ShapeVisitor)
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Vec<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of sizes")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(
+        self,
+        mut sizes: S,
+    ) -> std::result::Result<Vec<usize>, S::Error> {
+        let mut shape = Vec::new();
+        while let Some(size) = sizes.next_element()? {
+            if shape.len() == MAX_DIMS {
+                return Err(S::Error::custom(format!("more than {MAX_DIMS} dimensions")));
+            }
+            shape.push(size);
+        }
+        Ok(shape)
     }
 }
 
@@ -282,14 +314,6 @@ fn check_entry(name: &str, entry: &Entry, cursor: &Cursor<'_>) -> Result<()> {
             );
         }
     };
-    if entry.shape.len() > MAX_DIMS {
-        return wrong(
-            "shape",
-            format!("at most {MAX_DIMS} dimensions"),
-            entry.shape.len().to_string(),
-            DAMAGED,
-        );
-    }
     let (begin, end) = entry.data_offsets;
     let size = count(&entry.shape).and_then(|n| (n as u64).checked_mul(dtype.size()));
     if size.is_none() || size != end.checked_sub(begin) {
