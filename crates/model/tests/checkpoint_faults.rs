@@ -1,5 +1,7 @@
 //! Faults under the file layer: whatever fails, and whenever the power goes, a good checkpoint is there.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use sensorium_model::checkpoint::Error;
 use sensorium_model::checkpoint::directory::{latest, retain, save_dir, step_dir, verify};
 use sensorium_model::checkpoint::fault::{Fault, Faulty, Repeat, Unsynced};
@@ -10,6 +12,12 @@ const FAULTS: [Fault; 3] = [Fault::Enospc, Fault::Eio, Fault::ShortWrite];
 const REPEATS: [Repeat; 2] = [Repeat::Once, Repeat::Forever];
 const ENTRIES: [Unsynced; 2] = [Unsynced::Lost, Unsynced::Kept];
 const CONTENTS: [Unsynced; 3] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn];
+
+/// The file that must be named, and what is done to the newest checkpoint.
+type Spoiler<'a> = (&'static str, &'a dyn Fn(&Faulty));
+
+/// Checkpoints, corrupt ones among them, how many to keep, which stay.
+type Scenario = (&'static [u64], &'static [u64], usize, &'static [u64]);
 
 /// The run directory of every test in memory.
 fn run() -> &'static Path {
@@ -236,7 +244,7 @@ fn every_flipped_bit_in_the_newest_checkpoint_is_found_and_the_older_one_used() 
 fn truncation_growth_deletion_and_swap_are_found() {
     let newest = step_dir(run(), 2);
     let (a, b) = (newest.join("weights.safetensors"), newest.join("optimizer.safetensors"));
-    let spoilers: [(&str, &dyn Fn(&Faulty)); 6] = [
+    let spoilers: [Spoiler<'_>; 6] = [
         ("weights.safetensors", &|fs| fs.corrupt(&a, |bytes| bytes.truncate(1499)).unwrap()),
         ("weights.safetensors", &|fs| fs.corrupt(&a, |bytes| bytes.push(0)).unwrap()),
         ("weights.safetensors", &|fs| fs.remove_file(&a).unwrap()),
@@ -286,8 +294,7 @@ fn retention_keeps_two_good_ones_and_deletes_nothing_before_the_new_one_reads() 
     let names = |steps: &[u64]| -> Vec<String> {
         steps.iter().map(|step| format!("step-{step:09}")).collect()
     };
-    // Checkpoints, corrupt ones among them, how many to keep, which stay.
-    let scenarios: [(&[u64], &[u64], usize, &[u64]); 9] = [
+    let scenarios: [Scenario; 9] = [
         (&[1], &[], 2, &[1]),
         (&[1, 2], &[], 0, &[1, 2]),
         (&[1, 2, 3], &[], 0, &[2, 3]),

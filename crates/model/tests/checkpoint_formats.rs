@@ -1,5 +1,7 @@
 //! Weights written by us are read by us and by others, bit for bit.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype as TheirDtype, TensorView};
 use sensorium_model::checkpoint::gguf::{self, Array, Gguf, Kind, Metadata, Source, Value};

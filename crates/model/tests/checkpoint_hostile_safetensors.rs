@@ -2,6 +2,8 @@
 //!
 //! What we read, the reference crate reads too. One test only, because the allocator counts the whole process.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use safetensors::tensor::{Dtype as TheirDtype, TensorView};
 use sensorium_model::checkpoint::safetensors::{Dtype, read, write};
 use sensorium_model::checkpoint::{Tensor, Tensors};
@@ -10,6 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[global_allocator]
 static MEMORY: CountingAllocator = CountingAllocator::new();
+
+/// A name and the cases behind it.
+type Part = (&'static str, fn(&mut Tally));
 
 /// What came of the cases so far.
 #[derive(Default)]
@@ -348,7 +353,7 @@ fn small_entries(tally: &mut Tally) {
 #[test]
 fn any_bytes_are_a_file_or_a_typed_error_in_bounded_memory() {
     let mut tally = Tally::default();
-    let parts: [(&str, fn(&mut Tally)); 7] = [
+    let parts: [Part; 7] = [
         ("truncations and bytes", truncations_and_bytes),
         ("fields", fields),
         ("mutants", mutants),
