@@ -48,3 +48,134 @@ pub fn sigmoid(
     let losses = log_sigmoid(logits * constant(signs)) * constant(weights); // [N, M]
     losses.sum().neg() / n as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::init::Rng;
+    use crate::params::read;
+    use crate::training_device;
+
+    fn leaf(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
+        let data = TensorData::new(values.to_vec(), Shape::from(shape));
+        Tensor::from_data(data, device).require_grad()
+    }
+
+    fn draw(seed: u64, count: usize) -> Vec<f32> {
+        let mut rng = Rng::new(seed);
+        (0..count).map(|_| rng.normal() as f32).collect()
+    }
+
+    fn scalar(value: f32) -> Tensor<1> {
+        Tensor::from_floats([value], &training_device())
+    }
+
+    /// Equal features leave nothing to choose by: ln N.
+    #[test]
+    fn info_nce_of_equal_features_is_ln_n() {
+        let device = training_device();
+        for n in [1, 2, 7, 64] {
+            let row = [0.6, 0.8, 0.0].repeat(n);
+            let (images, texts) = (leaf(&row, [n, 3], &device), leaf(&row, [n, 3], &device));
+            let loss = f64::from(read(info_nce(images, texts, scalar(2.659_260)))[0]);
+            assert!((loss - (n as f64).ln()).abs() < 1e-6, "N = {n}: {loss}");
+        }
+    }
+
+    /// Perfect pairs at the largest scale: the mean of `-log softmax` at `100` against zeros.
+    #[test]
+    fn info_nce_of_perfect_pairs_is_nearly_zero() {
+        let device = training_device();
+        let one_hot = [1.0, 0.0, 0.0, 1.0];
+        let (images, texts) = (leaf(&one_hot, [2, 2], &device), leaf(&one_hot, [2, 2], &device));
+        assert!(read(info_nce(images, texts, scalar(100f32.ln())))[0] < 1e-6);
+    }
+
+    #[test]
+    fn info_nce_treats_pictures_and_texts_alike() {
+        let device = training_device();
+        let (a, b) = (draw(1, 12), draw(2, 12));
+        let loss = |x: &[f32], y: &[f32]| {
+            let (x, y) = (leaf(x, [4, 3], &device), leaf(y, [4, 3], &device));
+            read(info_nce(x, y, scalar(1.0)))[0]
+        };
+        assert!((loss(&a, &b) - loss(&b, &a)).abs() < 1e-6);
+    }
+
+    /// Cosines of zero at the initial `t = ln 10`, `b = -10`: `10.0000454 + (N-1)·4.53989e-5`.
+    #[test]
+    fn sigmoid_at_the_start_has_its_known_value() {
+        let device = training_device();
+        for n in [1, 2, 8, 100] {
+            let (images, texts) =
+                (leaf(&vec![1.0; n], [n, 1], &device), leaf(&vec![0.0; n], [n, 1], &device));
+            let ignored = vec![false; n * n];
+            let loss = sigmoid(images, texts, scalar(10f32.ln()), scalar(-10.0), &ignored);
+            let want = 10.000_045_4 + (n - 1) as f64 * 4.539_89e-5;
+            let got = f64::from(read(loss)[0]);
+            assert!((got - want).abs() < 2e-6 * want, "N = {n}: got {got}, want {want}");
+        }
+    }
+
+    /// Every pair stands alone, so losses of parts of the pictures add up to the whole, each part
+    /// with its own texts in front and all others as extra negatives.
+    #[test]
+    fn sigmoid_over_chunks_sums_to_the_whole() {
+        let device = training_device();
+        let (images, texts) = (draw(3, 6 * 4), draw(4, 6 * 4));
+        let loss = |images: &[f32], texts: &[f32]| {
+            let (n, m) = (images.len() / 4, texts.len() / 4);
+            let images = leaf(images, [n, 4], &device);
+            let all = leaf(texts, [m, 4], &device);
+            let ignored = vec![false; n * m];
+            let loss = sigmoid(images.clone(), all, scalar(0.5), scalar(-1.0), &ignored);
+            let slopes = (loss.clone() * n as f32).backward();
+            let slopes = read(images.grad(&slopes).expect("pictures learn"));
+            (f64::from(read(loss)[0]) * n as f64, slopes)
+        };
+        let (whole, want) = loss(&images, &texts);
+        let (first, mut got) = loss(&images[..8], &texts);
+        let turned = [&texts[8..], &texts[..8]].concat();
+        let (second, rest) = loss(&images[8..], &turned);
+        got.extend(rest);
+        assert!((first + second - whole).abs() < 1e-5 * whole, "{first} + {second} != {whole}");
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-5, "got {got}, want {want}");
+        }
+    }
+
+    #[test]
+    fn an_ignored_pair_neither_costs_nor_pulls() {
+        let device = training_device();
+        let texts = draw(5, 6);
+        let (left, right) = (leaf(&draw(6, 3), [1, 3], &device), leaf(&texts, [2, 3], &device));
+        let ignored = [false, true];
+        let two = sigmoid(left.clone(), right.clone(), scalar(1.0), scalar(0.0), &ignored);
+        let one = leaf(&texts[..3], [1, 3], &device);
+        let one = sigmoid(left, one, scalar(1.0), scalar(0.0), &[false]);
+        assert!((read(two.clone())[0] - read(one)[0]).abs() < 1e-6);
+        let slopes = read(right.grad(&two.backward()).expect("texts learn"));
+        assert_eq!(slopes[3..], [0.0; 3]);
+        assert!(slopes[..3].iter().any(|&g| g != 0.0));
+    }
+
+    #[test]
+    fn next_token_counts_only_labels_and_is_zero_without_any() {
+        let device = training_device();
+        let logits = leaf(&draw(7, 3 * 5), [3, 5], &device);
+        let of = |labels: [i32; 3]| {
+            let logits = logits.clone().reshape([1, 3, 5]);
+            f64::from(read(next_token(logits, labels.into(), 0.0))[0])
+        };
+        let parts = [[4, -100, -100], [-100, 0, -100], [-100, -100, 2]].map(of);
+        let whole = of([4, 0, 2]);
+        assert!((parts.iter().sum::<f64>() / 3.0 - whole).abs() < 1e-6);
+        assert_eq!(of([-100; 3]), 0.0);
+
+        let none = next_token(logits.clone().reshape([1, 3, 5]), vec![-100; 3], 1e-4);
+        let slopes = read(logits.grad(&none.backward()).expect("a gradient of zeros"));
+        assert!(slopes.iter().all(|&g| g == 0.0));
+    }
+}

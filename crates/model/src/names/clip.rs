@@ -35,8 +35,11 @@ const TEXT: &[Row] = &[
 ];
 
 /// What stands outside the towers.
-const TOP: &[Row] =
-    &[("image.proj", "visual_projection"), ("text.proj", "text_projection"), ("scale", "logit_scale")];
+const TOP: &[Row] = &[
+    ("image.proj", "visual_projection"),
+    ("text.proj", "text_projection"),
+    ("scale", "logit_scale"),
+];
 
 /// Older files carry the numbers 0, 1, 2, ... of the positions.
 pub(super) const IGNORABLE: &[&str] = &["embeddings.position_ids"];

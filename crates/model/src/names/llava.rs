@@ -10,8 +10,7 @@ const PROJECTOR: &[Row] = &[("Mlp.mlp.fc1", "linear_1"), ("Mlp.mlp.fc2", "linear
 const ABSENT: &[&str] = &["image.proj.weight"];
 
 /// What follows from the configuration, or is made for other ways to lay out a picture.
-const IGNORABLE: &[&str] =
-    &["embeddings.position_ids", "rotary_emb.inv_freq", "image_newline"];
+const IGNORABLE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq", "image_newline"];
 
 /// Files up to transformers 4.51, and nearly all on the hub.
 pub const LLAVA_LEGACY: Layout = Layout {

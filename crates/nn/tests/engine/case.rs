@@ -50,15 +50,11 @@ pub fn run(operation: &Operation, operands: &[Operand], upstream: &[f32]) -> Out
         .map(|(_, values)| tensor(values, [values.len()], &device).require_grad())
         .collect();
     let output = operation(&leaves);
-    let upstream: Vec<f32> =
-        upstream.iter().copied().cycle().take(output.dims()[0]).collect();
+    let upstream: Vec<f32> = upstream.iter().copied().cycle().take(output.dims()[0]).collect();
     let weighted = output.clone() * tensor(&upstream, [upstream.len()], &device);
     let gradients = weighted.sum().backward();
     let gradient = |(leaf, (name, _)): (&Tensor<1>, &Operand)| {
         read(leaf.grad(&gradients).unwrap_or_else(|| panic!("no gradient for {name}")))
     };
-    Outcome {
-        output: read(output),
-        gradients: leaves.iter().zip(operands).map(gradient).collect(),
-    }
+    Outcome { output: read(output), gradients: leaves.iter().zip(operands).map(gradient).collect() }
 }

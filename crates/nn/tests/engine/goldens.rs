@@ -63,21 +63,26 @@ fn norms() {
     let ops = Ops::open();
     let shape: [usize; 3] = ops.shape("layer_norm", "x");
     let eps = ops.number("layer_norm", "eps") as f32;
-    ops.check("layer_norm", &["x", "weight", "bias"], Box::new(move |o| {
-        flat(fused::layer_norm(o[0].clone().reshape(shape), o[1].clone(), o[2].clone(), eps))
-    }));
+    ops.check(
+        "layer_norm",
+        &["x", "weight", "bias"],
+        Box::new(move |o| {
+            flat(fused::layer_norm(o[0].clone().reshape(shape), o[1].clone(), o[2].clone(), eps))
+        }),
+    );
     let shape: [usize; 3] = ops.shape("rms_norm", "x");
     let eps = ops.number("rms_norm", "eps") as f32;
-    ops.check("rms_norm", &["x", "weight"], Box::new(move |o| {
-        flat(fused::rms_norm(o[0].clone().reshape(shape), o[1].clone(), eps))
-    }));
+    ops.check(
+        "rms_norm",
+        &["x", "weight"],
+        Box::new(move |o| flat(fused::rms_norm(o[0].clone().reshape(shape), o[1].clone(), eps))),
+    );
 }
 
 #[test]
 fn activations() {
     let ops = Ops::open();
-    let kinds =
-        [("gelu_erf", Gelu::Erf), ("gelu_tanh", Gelu::Tanh), ("quick_gelu", Gelu::Quick)];
+    let kinds = [("gelu_erf", Gelu::Erf), ("gelu_tanh", Gelu::Tanh), ("quick_gelu", Gelu::Quick)];
     for (case, kind) in kinds {
         ops.check(case, &["x"], Box::new(move |o| fused::gelu(kind, o[0].clone())));
     }
@@ -91,11 +96,15 @@ fn rotaries() {
         let shape: [usize; 4] = ops.shape(case, "x"); // [B, H, T, K]
         let first = ops.number(case, "first_position") as usize;
         let theta = ops.number(case, "theta") as f32;
-        ops.check(case, &["x"], Box::new(move |o| {
-            let table = RotaryTable::new(theta, shape[3], first..first + shape[2]);
-            let x = o[0].clone().reshape(shape).swap_dims(1, 2);
-            flat(fused::rotary(x, &table).swap_dims(1, 2))
-        }));
+        ops.check(
+            case,
+            &["x"],
+            Box::new(move |o| {
+                let table = RotaryTable::new(theta, shape[3], first..first + shape[2]);
+                let x = o[0].clone().reshape(shape).swap_dims(1, 2);
+                flat(fused::rotary(x, &table).swap_dims(1, 2))
+            }),
+        );
     }
 }
 
@@ -114,10 +123,14 @@ fn attentions() {
     ];
     for (case, mask) in cases {
         let shapes: [[usize; 4]; 3] = ["q", "k", "v"].map(|name| ops.shape(case, name));
-        ops.check(case, &["q", "k", "v"], Box::new(move |o| {
-            let [q, k, v] = [0, 1, 2].map(|i| turned(&o[i], shapes[i]));
-            flat(fused::attention(q, k, v, mask.clone(), None).swap_dims(1, 2))
-        }));
+        ops.check(
+            case,
+            &["q", "k", "v"],
+            Box::new(move |o| {
+                let [q, k, v] = [0, 1, 2].map(|i| turned(&o[i], shapes[i]));
+                flat(fused::attention(q, k, v, mask.clone(), None).swap_dims(1, 2))
+            }),
+        );
     }
 }
 
@@ -130,13 +143,18 @@ fn turned(x: &Tensor<1>, shape: [usize; 4]) -> Tensor<4> {
 fn cross_entropies() {
     let ops = Ops::open();
     let z = ops.number("cross_entropy_z", "z") as f32;
-    for (case, z) in [("cross_entropy", 0.0), ("cross_entropy_ignore", 0.0), ("cross_entropy_z", z)] {
+    for (case, z) in [("cross_entropy", 0.0), ("cross_entropy_ignore", 0.0), ("cross_entropy_z", z)]
+    {
         let shape: [usize; 2] = ops.shape(case, "logits");
         let targets: Vec<i32> =
             ops.values(case, "targets").iter().map(|&target| target as i32).collect();
-        ops.check(case, &["logits"], Box::new(move |o| {
-            fused::cross_entropy(o[0].clone().reshape(shape), targets.clone(), z)
-        }));
+        ops.check(
+            case,
+            &["logits"],
+            Box::new(move |o| {
+                fused::cross_entropy(o[0].clone().reshape(shape), targets.clone(), z)
+            }),
+        );
     }
 }
 
@@ -144,16 +162,21 @@ fn cross_entropies() {
 fn convolutions() {
     let ops = Ops::open();
     for case in ["conv2d_stride1", "conv2d_stride2", "conv2d_stride3"] {
-        let (x, weight): ([usize; 4], [usize; 4]) = (ops.shape(case, "x"), ops.shape(case, "weight"));
+        let (x, weight): ([usize; 4], [usize; 4]) =
+            (ops.shape(case, "x"), ops.shape(case, "weight"));
         let (stride, padding) = (ops.number(case, "stride"), ops.number(case, "padding"));
-        ops.check(case, &["x", "weight", "bias"], Box::new(move |o| {
-            flat(fused::conv2d(
-                o[0].clone().reshape(x),
-                o[1].clone().reshape(weight),
-                Some(o[2].clone()),
-                stride as usize,
-                padding as usize,
-            ))
-        }));
+        ops.check(
+            case,
+            &["x", "weight", "bias"],
+            Box::new(move |o| {
+                flat(fused::conv2d(
+                    o[0].clone().reshape(x),
+                    o[1].clone().reshape(weight),
+                    Some(o[2].clone()),
+                    stride as usize,
+                    padding as usize,
+                ))
+            }),
+        );
     }
 }

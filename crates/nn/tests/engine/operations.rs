@@ -169,12 +169,7 @@ fn attentions() -> Vec<Pair> {
     .into()
 }
 
-fn attention(
-    name: &str,
-    sizes: Sizes,
-    mask: Mask,
-    lengths: Option<Arc<[usize]>>,
-) -> Pair {
+fn attention(name: &str, sizes: Sizes, mask: Mask, lengths: Option<Arc<[usize]>>) -> Pair {
     let Sizes(tq, tk, h, hkv) = sizes;
     let split = move |o: &[Tensor<1>]| {
         (
@@ -258,16 +253,14 @@ fn embedding() -> Pair {
         operands: vec![("table", draw(17, 9 * 7))],
         fused: Box::new(|o| flat(fused::embedding(o[0].clone().reshape([9, 7]), IDS.into()))),
         composed: Box::new(|o| {
-            let ids: Tensor<1, Int> =
-                Tensor::from_data(TensorData::from(IDS), &o[0].device());
+            let ids: Tensor<1, Int> = Tensor::from_data(TensorData::from(IDS), &o[0].device());
             flat(o[0].clone().reshape([9, 7]).select(0, ids))
         }),
     }
 }
 
 fn convolution((side, stride, padding, bias): (usize, usize, usize, bool)) -> Pair {
-    let mut operands =
-        vec![("x", draw(18, 2 * 3 * side * side)), ("weight", draw(19, 5 * 3 * 9))];
+    let mut operands = vec![("x", draw(18, 2 * 3 * side * side)), ("weight", draw(19, 5 * 3 * 9))];
     operands.extend(bias.then(|| ("bias", draw(20, 5))));
     let split = move |o: &[Tensor<1>]| {
         let x = o[0].clone().reshape([2, 3, side, side]);
