@@ -64,6 +64,15 @@ impl LlamaConfig {
             tied: true,
         }
     }
+
+    /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
+    /// language-model head.
+    pub fn flops(&self, t: usize, heads: usize) -> f64 {
+        let (d, q) = (self.width, self.n_heads * self.head_width);
+        let kv = self.n_kv_heads * self.head_width;
+        let layer = t * (2 * d * q + 2 * d * kv + 3 * d * self.mlp) + t * t * q;
+        2.0 * (self.n_layers * layer + heads * d * self.vocabulary) as f64
+    }
 }
 
 /// See the [module](self).

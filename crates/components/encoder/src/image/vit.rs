@@ -149,6 +149,19 @@ impl VitConfig {
         })
     }
 
+    /// Floating-point operations of one picture's forward pass, two for each multiply-add.
+    pub fn flops(&self) -> f64 {
+        let (mut c_in, mut side, mut stem) = (3, self.image, 0);
+        for conv in &self.stem {
+            side = (side + 2 * conv.padding).saturating_sub(conv.kernel) / conv.stride + 1;
+            stem += side * side * conv.channels * c_in * conv.kernel * conv.kernel;
+            c_in = conv.channels;
+        }
+        let (n, e) = (self.patches(), self.width);
+        let block = n * (4 * e * e + 2 * e * self.mlp) + 2 * n * n * e;
+        2.0 * (stem + self.n_layers * block) as f64
+    }
+
     /// Patches, without a class token.
     pub fn patches(&self) -> usize {
         self.grid() * self.grid()

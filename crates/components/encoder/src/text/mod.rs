@@ -59,6 +59,12 @@ impl TextConfig {
         Self::clip(768, 768)
     }
 
+    /// Floating-point operations of the forward pass of a text of `t` tokens.
+    pub fn flops(&self, t: usize) -> f64 {
+        let e = self.width;
+        2.0 * (self.n_layers * (t * (4 * e * e + 2 * e * self.mlp) + t * t * e)) as f64
+    }
+
     fn clip(width: usize, embed: usize) -> Self {
         Self {
             vocabulary: 49_408,
