@@ -23,7 +23,8 @@ pub mod prelude {
     pub use crate::fused::{ConvShape, Gelu, Mask};
     pub use crate::init::Init;
     pub use crate::layers::{
-        Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, Mlp, RmsNorm,
+        Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,
+        Linear, Mlp, RmsNorm,
     };
     pub use crate::{fused, loss, params};
 }

@@ -181,8 +181,7 @@ impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F
             if !(self.change)(&name, &dims, &mut data) {
                 return tensor;
             }
-            let tensor =
-                Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
+            let tensor = Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
             tensor.set_require_grad(trainable)
         })
     }

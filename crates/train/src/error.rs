@@ -11,7 +11,9 @@ pub type Result<T> = std::result::Result<T, TrainError>;
 #[non_exhaustive]
 pub enum TrainError {
     /// A part to train does not exist in the model.
-    #[error("expected the name of a part of the model, got {part:?}, which matches no parameter\nhint: `sensorium info` lists the parts")]
+    #[error(
+        "expected the name of a part of the model, got {part:?}, which matches no parameter\nhint: `sensorium info` lists the parts"
+    )]
     Part {
         /// The name.
         part: String,

@@ -33,8 +33,7 @@ pub fn thaw_only<M: Module>(model: M, parts: &[&str]) -> Result<(M, Trained)> {
     let matches = |name: &str, part: &str| {
         name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    let model =
-        params::set_trainable(model, |name| parts.iter().any(|part| matches(name, part)));
+    let model = params::set_trainable(model, |name| parts.iter().any(|part| matches(name, part)));
     let list = params::list(&model);
     for part in parts {
         if !list.iter().any(|p| matches(&p.name, part)) {

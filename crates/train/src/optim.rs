@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_kernels::optim as kernel;
+use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_nn::params;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,15 @@ pub struct OptimConfig {
 impl Default for OptimConfig {
     fn default() -> Self {
         let no_decay = ["embedding", "position", "probe"].map(String::from).to_vec();
-        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05, no_decay, clip: 1.0, ema: 0.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.05,
+            no_decay,
+            clip: 1.0,
+            ema: 0.0,
+        }
     }
 }
 

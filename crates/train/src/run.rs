@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use sensorium_model::checkpoint::Tensors;
 use sensorium_model::checkpoint::directory::{self, save_dir, step_dir};
 use sensorium_model::checkpoint::file::Disk;
-use sensorium_model::checkpoint::Tensors;
 use sensorium_model::checkpoint::safetensors::{self, Dtype};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
@@ -60,6 +60,7 @@ pub struct Run {
     seconds: f64,
     clock: Instant,
     frozen: Proof,
+    trainable: usize,
     stop_after: Option<u64>,
 }
 
@@ -95,12 +96,17 @@ impl Run {
         optim: &mut AdamW,
     ) -> Result<(Self, M)> {
         let dir = options.dir.clone();
-        let found = match options.resume {
+        let found = match options.resume && dir.is_dir() {
             true => directory::latest(&Disk, &dir)?,
             false => None,
         };
         let mut guard = Guard::new(crate::guard::GuardConfig::default());
         let (mut start, mut seconds) = (0, 0.0);
+        let trainable = params::list(&model)
+            .iter()
+            .filter(|p| p.trainable)
+            .map(params::Parameter::count)
+            .sum();
         let mut frozen = crate::freeze::proof(&model);
         let mut model = model;
         let log = match found {
@@ -123,13 +129,29 @@ impl Run {
                 );
                 log
             }
+            // Killed before its first checkpoint: from the start, in the same log.
+            None if options.resume && dir.join("config.toml").is_file() => {
+                same_config(&dir, resolved)?;
+                RunLog::resume(&dir, 0)?.0
+            }
             None => RunLog::create(&dir, resolved)?,
         };
         let progress = Progress::new(name, start, steps);
         let clock = Instant::now();
         let stop_after = options.stop_after;
         let run = Self {
-            dir, log, guard, progress, start, steps, save_every, seconds, clock, frozen, stop_after,
+            dir,
+            log,
+            guard,
+            progress,
+            start,
+            steps,
+            save_every,
+            seconds,
+            clock,
+            frozen,
+            trainable,
+            stop_after,
         };
         Ok((run, model))
     }
@@ -169,6 +191,7 @@ impl Run {
         self.seconds += took;
         let mut extra = step.extra;
         extra.insert("skipped".into(), self.skipped() as f64);
+        extra.insert("trainable".into(), self.trainable as f64);
         let metrics = Metrics {
             step: step.step,
             loss: step.loss,
@@ -231,15 +254,16 @@ impl Run {
         }
         let mut files = Vec::new();
         for (name, tensors) in components {
-            files.push((
-                format!("{name}.safetensors"),
-                safetensors::write(tensors, Dtype::F32)?,
-            ));
+            files.push((format!("{name}.safetensors"), safetensors::write(tensors, Dtype::F32)?));
         }
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
         save_dir(&Disk, &self.dir.join("final"), &files)?;
-        eprintln!("frozen tensors unchanged: {}; wrote {}", self.frozen.len(), self.dir.join("final").display());
+        eprintln!(
+            "frozen tensors unchanged: {}; wrote {}",
+            self.frozen.len(),
+            self.dir.join("final").display()
+        );
         Ok(())
     }
 }
@@ -247,7 +271,14 @@ impl Run {
 fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");
     let old = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    let changed = config::differences(&old, resolved)?;
+    // The length of a run may change: a warm-up-stable-decay schedule is meant to be stopped or
+    // prolonged anywhere before its decay.
+    let length = |change: &String| {
+        let key = change.split(':').next().unwrap_or_default();
+        key.ends_with("steps") || key.ends_with("save_every")
+    };
+    let mut changed = config::differences(&old, resolved)?;
+    changed.retain(|change| !length(change));
     if changed.is_empty() { Ok(()) } else { Err(TrainError::Changed { path, changed }) }
 }
 

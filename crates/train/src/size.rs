@@ -43,14 +43,9 @@ impl Size {
     pub fn llama(self, vocabulary: usize) -> LlamaConfig {
         let nano = LlamaConfig { vocabulary, ..LlamaConfig::nano() };
         match self {
-            Self::Tiny => LlamaConfig {
-                width: 96,
-                n_layers: 2,
-                n_heads: 3,
-                n_kv_heads: 1,
-                mlp: 256,
-                ..nano
-            },
+            Self::Tiny => {
+                LlamaConfig { width: 96, n_layers: 2, n_heads: 3, n_kv_heads: 1, mlp: 256, ..nano }
+            }
             Self::Nano => nano,
         }
     }

@@ -82,11 +82,8 @@ pub trait Fused: Backend {
     /// One input.
     fn fused1(op: SharedOperation, a: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Two inputs.
-    fn fused2(
-        op: SharedOperation,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    fn fused2(op: SharedOperation, a: FloatTensor<Self>, b: FloatTensor<Self>)
+    -> FloatTensor<Self>;
     /// Three inputs.
     fn fused3(
         op: SharedOperation,

@@ -34,8 +34,7 @@ impl Operation for LayerNorm {
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, gamma, beta) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
         let (rows, d) = (x.rows(), x.width());
-        let (mut dx, mut dgamma, mut dbeta) =
-            (vec![0.0; rows * d], vec![0.0; d], vec![0.0; d]);
+        let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; rows * d], vec![0.0; d], vec![0.0; d]);
         kernel::layer_norm_backward(
             rows,
             d,

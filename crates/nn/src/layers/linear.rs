@@ -18,10 +18,7 @@ pub struct Linear {
 impl Linear {
     /// Normal weights of `std`, zero bias.
     pub fn init(in_: usize, out: usize, bias: bool, std: f64, init: &mut Init) -> Self {
-        Self {
-            weight: init.normal([out, in_], std),
-            bias: bias.then(|| init.constant([out], 0.0)),
-        }
+        Self { weight: init.normal([out, in_], std), bias: bias.then(|| init.constant([out], 0.0)) }
     }
 
     /// `[.., in] -> [.., out]`

@@ -90,6 +90,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
 
     let model = Clip::init(&config, &mut Init::new(recipe.seed, &device));
+    let model = start_bias(model, recipe.batch);
     let (model, trained) = thaw_only(model, parts(recipe.loss))?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
@@ -108,8 +109,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
-        let (updated, norm) =
-            run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
+        let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = clamp_scale(updated);
 
         let flops = 3.0 * (config.image.flops() * batch.len() as f64 + tokens);
@@ -160,9 +160,7 @@ fn embed_texts(
     let captions = batch.iter().map(|pair| pair.caption.as_str());
     let false_ones = batch.iter().filter_map(|pair| pair.negative.as_deref());
     let texts = match recipe.loss {
-        Loss::Sigmoid => {
-            texts(captions.chain(false_ones), tokenizer, config.text.context)
-        }
+        Loss::Sigmoid => texts(captions.chain(false_ones), tokenizer, config.text.context),
         Loss::InfoNce => texts(captions, tokenizer, config.text.context),
     };
     let [m, t] = texts.shape;
@@ -188,8 +186,7 @@ fn loss(
 /// Pairs that are neither a match nor a miss: captions of scenes with the same objects, and false
 /// captions of other pictures, which may by chance be true here.
 fn ignored(batch: &[Pair]) -> Vec<bool> {
-    let owners: Vec<usize> =
-        (0..batch.len()).filter(|&i| batch[i].negative.is_some()).collect();
+    let owners: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].negative.is_some()).collect();
     let mut ignored = Vec::with_capacity(batch.len() * (batch.len() + owners.len()));
     for (i, pair) in batch.iter().enumerate() {
         ignored.extend(
@@ -204,11 +201,23 @@ fn ignored(batch: &[Pair]) -> Vec<bool> {
 fn top1(images: Tensor<2>, texts: Tensor<2>) -> f64 {
     let ([n, _], [m, _]) = (images.dims(), texts.dims());
     let cosines = read(images.detach().matmul(texts.detach().transpose())); // [N, M]
-    let row_best = |row: &[f32]| {
-        (0..n).fold(0, |best, j| if row[j] > row[best] { j } else { best })
-    };
+    let row_best =
+        |row: &[f32]| (0..n).fold(0, |best, j| if row[j] > row[best] { j } else { best });
     let right = cosines.chunks(m).enumerate().filter(|(i, row)| row_best(row) == *i).count();
     right as f64 / n as f64
+}
+
+/// SigLIP starts its bias at -10, which is about `-ln` of its batch of 32 768: the logit of a match
+/// among that many. The bias moves slowly, so a start for another batch makes the encoders first
+/// collapse to one point to make up for it; at small batches it has to start at their own `-ln`.
+fn start_bias(model: Clip, batch: usize) -> Clip {
+    params::update(model, |name, _, values| {
+        let bias = name == "bias";
+        if bias {
+            values[0] = -(batch as f32).ln();
+        }
+        bias
+    })
 }
 
 /// The paper clamps the scale after every step, so that logits stay below 100.

@@ -31,7 +31,7 @@ use crate::batch::{gather, images};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
-use crate::optim::{AdamW, OptimConfig};
+use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::recipes::Recipe;
 use crate::run::{Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -76,6 +76,10 @@ pub struct Stage {
     pub steps: u64,
     /// Samples a step.
     pub batch: usize,
+    /// Micro-batches a step is made of, each of `batch / accumulate` samples: less memory, the same
+    /// gradient.
+    #[serde(default = "whole")]
+    pub accumulate: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Learning rate over the stage.
@@ -87,6 +91,10 @@ pub struct Stage {
 
 fn one() -> f64 {
     1.0
+}
+
+fn whole() -> usize {
+    1
 }
 
 /// Trains the projector, then projector and backbone, in `align/` and `instruct/` of the run.
@@ -144,16 +152,24 @@ impl Training<'_> {
             let progress = step as f32 / stage.steps as f32;
             let first = step * stage.batch as u64;
             let samples = gather(stage.batch, |i| sample(first + i, progress));
-            let prompts: Vec<Prompt> = samples.iter().map(|sample| self.prompt(sample)).collect();
-            let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
-            let pictures: Vec<&Picture> =
-                samples.iter().filter_map(|sample| sample.picture.as_ref()).collect();
+            let micro: Vec<Micro<'_>> = samples
+                .chunks(stage.batch.div_ceil(stage.accumulate.max(1)))
+                .map(|samples| self.micro(samples))
+                .collect();
+            let learned: usize = micro.iter().map(|micro| micro.batch.learned()).sum();
 
-            let images = images(&pictures, &ImageProcessor::nano(), &device);
-            let features = model.encode(images); // [M, N, E]
-            let loss = model.loss(&batch, Some(features), self.recipe.z_loss);
-            let value = f64::from(read(loss.clone())[0]);
-            let gradients = params::gradients(&model, loss.backward())?;
+            let (mut gradients, mut value, mut flops) = (Gradients::new(), 0.0, 0.0);
+            for Micro { batch, pictures } in &micro {
+                let images = images(pictures, &ImageProcessor::nano(), &device);
+                let features = model.encode(images); // [M, N, E]
+                let loss = model.loss(batch, Some(features), self.recipe.z_loss);
+                // A mean over all answers' tokens, whichever micro-batch they are in.
+                let weight = batch.learned() as f64 / learned.max(1) as f64;
+                value += weight * f64::from(read(loss.clone())[0]);
+                let new = params::gradients(&model, loss.backward())?;
+                optim::accumulate(&mut gradients, new, weight as f32);
+                flops += self.flops(batch, pictures.len());
+            }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let (updated, norm) =
                 run.update(model, &mut optim, &gradients, step, value, |name| {
@@ -161,8 +177,7 @@ impl Training<'_> {
                 })?;
             model = updated;
 
-            let flops = self.flops(&batch, pictures.len());
-            let extra = BTreeMap::from([("tokens".to_string(), batch.learned() as f64)]);
+            let extra = BTreeMap::from([("tokens".to_string(), learned as f64)]);
             let samples = samples.len();
             run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
             run.checkpoint(step, &model, &optim)?;
@@ -177,9 +192,14 @@ impl Training<'_> {
         Ok(best)
     }
 
+    fn micro<'s>(&self, samples: &'s [Sample]) -> Micro<'s> {
+        let prompts: Vec<Prompt> = samples.iter().map(|sample| self.prompt(sample)).collect();
+        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
+        Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
+    }
+
     fn prompt(&self, sample: &Sample) -> Prompt {
-        let image = sample.picture.iter().map(|_| Part::Image);
-        let parts = image.chain([Part::Text(sample.question.clone())]).collect();
+        let parts = vec![Part::Image, Part::Text(sample.question.clone())];
         let messages = [
             Message { role: Role::User, parts },
             Message::text(Role::Assistant, sample.answer.clone()),
@@ -197,9 +217,15 @@ impl Training<'_> {
     }
 }
 
+/// Part of a step.
+struct Micro<'a> {
+    batch: Batch,
+    pictures: Vec<&'a Picture>,
+}
+
 /// A picture, what is asked, and what is answered.
 struct Sample {
-    picture: Option<Picture>,
+    picture: Picture,
     question: String,
     answer: String,
 }
@@ -232,7 +258,7 @@ impl Corpus {
         let pair = pairs::scene_pair(Split::Train, self.seed ^ 0xCAFE, index, 1.0, size);
         let mut rng = Rng::new(self.seed, 0xCAFE, index);
         let question = rng.pick(&DESCRIBE).to_string();
-        Sample { picture: Some(pair.picture), question, answer: pair.caption }
+        Sample { picture: pair.picture, question, answer: pair.caption }
     }
 
     /// Captions 12 %, easy-VQA 18 %, the rest questions about scenes.
@@ -246,7 +272,7 @@ impl Corpus {
             Some(easy_vqa) if draw < 0.30 => easy_vqa.sample(rng.below(easy_vqa.len())),
             _ => question::sample(Split::Train, self.seed, index, progress.max(pairs::EASY)),
         };
-        let picture = Some(sample.picture(ImageProcessor::nano().size));
+        let picture = sample.picture(ImageProcessor::nano().size);
         Sample { picture, question: sample.question, answer: sample.answer }
     }
 }

@@ -82,9 +82,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         Run::open("text", options, &config::resolved(recipe)?, plan, model, &mut optim)?;
 
     for step in run.steps() {
-        let rows = gather(recipe.batch, |row| {
-            pack(recipe, icons.as_ref(), &tokenizer, step, row)
-        });
+        let rows = gather(recipe.batch, |row| pack(recipe, icons.as_ref(), &tokenizer, step, row));
         let (b, t) = (recipe.batch, recipe.tokens);
         let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
         let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
@@ -96,8 +94,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
-        let (updated, norm) =
-            run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
+        let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = updated;
 
         let flops = 3.0 * config.flops(t, t) * b as f64;

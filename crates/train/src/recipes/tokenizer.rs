@@ -64,8 +64,7 @@ fn corpus(recipe: &TokenizerRecipe) -> Result<Vec<String>> {
         let sample = question::sample(Split::Train, seed, i, 1.0);
         format!("{} {}", sample.question, sample.answer)
     });
-    let documents =
-        gather(n, |i| plain(text::document(icons.as_ref(), Split::Train, seed, i)));
+    let documents = gather(n, |i| plain(text::document(icons.as_ref(), Split::Train, seed, i)));
     Ok([captions, questions, documents].concat())
 }
 

@@ -1,0 +1,123 @@
+//! The recipes end to end at their tiny size: they learn, they freeze what they say they freeze,
+//! and they refuse what they cannot do exactly.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sensorium_model::checkpoint::{Tensor, safetensors};
+use sensorium_train::log::{self, Metrics};
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+use tempfile::TempDir;
+
+struct Trial {
+    dir: TempDir,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let trial = Self { dir: TempDir::new().unwrap() };
+        trial.train("tokenizer", "tokenizer", &["samples=400", "vocabulary=700"], false).unwrap();
+        trial
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
+        let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_string()).collect();
+        sets.push(format!("tokenizer={:?}", self.path("tokenizer.json")));
+        if recipe == "llava" {
+            sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
+            sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
+        }
+        let options = RunOptions { dir: self.path(out), resume, stop_after: None };
+        recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
+    }
+
+    fn component(&self, file: &str) -> BTreeMap<String, Tensor> {
+        safetensors::load(&self.path(file)).unwrap().tensors
+    }
+
+    fn losses(&self, run: &str) -> Vec<f64> {
+        log::read(&self.path(run)).unwrap().iter().map(|m: &Metrics| m.loss).collect()
+    }
+}
+
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+#[test]
+fn stages_learn_and_move_only_their_parts() {
+    let trial = Trial::new();
+    trial.train("clip", "clip", &["steps=6", "batch=8"], false).unwrap();
+    trial.train("text", "text", &["steps=40", "batch=8", "tokens=48"], false).unwrap();
+    let text = trial.losses("text");
+    assert!(mean(&text[35..]) < 0.8 * text[0], "text learns: {text:?}");
+
+    let sets = [
+        "align.steps=4",
+        "align.batch=4",
+        "instruct.steps=30",
+        "instruct.batch=8",
+        "instruct.save_every=10",
+    ];
+    trial.train("llava", "llava", &sets, false).unwrap();
+    let instruct = trial.losses("llava/instruct");
+    assert!(mean(&instruct[25..]) < 0.8 * instruct[0], "llava learns: {instruct:?}");
+
+    // Stage 1 moves the projector only, stage 2 projector and backbone, the encoder never moves.
+    let image = trial.component("clip/final/image.safetensors");
+    let backbone = trial.component("text/final/backbone.safetensors");
+    assert_eq!(image, trial.component("llava/align/final/image.safetensors"));
+    assert_eq!(image, trial.component("llava/instruct/final/image.safetensors"));
+    assert_eq!(backbone, trial.component("llava/align/final/backbone.safetensors"));
+    let tuned = trial.component("llava/instruct/final/backbone.safetensors");
+    assert!(backbone.keys().eq(tuned.keys()));
+    assert!(backbone.iter().all(|(name, tensor)| tuned[name] != *tensor), "all of it is trained");
+    let aligned = trial.component("llava/align/final/projector.safetensors");
+    assert_ne!(aligned, trial.component("llava/instruct/final/projector.safetensors"));
+}
+
+#[test]
+fn clip_learns_with_either_loss() {
+    let trial = Trial::new();
+    for loss in ["sigmoid", "info_nce"] {
+        let loss_is = format!("loss={loss}");
+        let sets = ["steps=60", "batch=16", "save_every=60", &loss_is];
+        trial.train("clip", loss, &sets, false).unwrap();
+        let losses = trial.losses(loss);
+        let (early, late) = (mean(&losses[5..15]), mean(&losses[50..]));
+        assert!(late < early, "{loss}: {early} then {late}");
+    }
+}
+
+#[test]
+fn a_run_is_resumed_as_it_began_or_not_at_all() {
+    let trial = Trial::new();
+    let sets = ["steps=2", "batch=2", "tokens=16", "save_every=1"];
+    trial.train("text", "text", &sets, false).unwrap();
+
+    let again = trial.train("text", "text", &sets, false).unwrap_err();
+    assert!(again.contains("hint:"), "{again}");
+    let other = ["steps=2", "batch=3", "tokens=16", "save_every=1"];
+    let changed = trial.train("text", "text", &other, true).unwrap_err();
+    assert!(changed.contains("batch") && changed.contains("hint:"), "{changed}");
+    // The length may change: the run goes on.
+    let longer = ["steps=3", "batch=2", "tokens=16", "save_every=1"];
+    trial.train("text", "text", &longer, true).unwrap();
+    assert_eq!(trial.losses("text").len(), 3);
+}
+
+#[test]
+fn a_bad_recipe_names_its_key() {
+    let trial = Trial::new();
+    let unknown = trial.train("text", "text", &["stepz=2"], false).unwrap_err();
+    assert!(unknown.contains("stepz") && unknown.contains("hint:"), "{unknown}");
+    let missing = trial.train("llava", "llava", &[], false).unwrap_err();
+    assert!(missing.contains("image.safetensors") && missing.contains("hint:"), "{missing}");
+}
