@@ -115,7 +115,9 @@ mod tests {
             let loss = sigmoid(images, texts, scalar(10f32.ln()), scalar(-10.0), &ignored);
             let want = 10.000_045_4 + (n - 1) as f64 * 4.539_89e-5;
             let got = f64::from(read(loss)[0]);
-            assert!((got - want).abs() < 2e-6 * want, "N = {n}: got {got}, want {want}");
+            // The framework takes ln(1 + x), not ln1p(x): up to 3e-7 for each of the other pairs.
+            let allowed = 2e-5 + (n - 1) as f64 * 3e-7;
+            assert!((got - want).abs() < allowed, "N = {n}: got {got}, want {want}");
         }
     }
 

@@ -12,9 +12,9 @@ use sensorium_testkit::{Golden, Tensors, assert_gradients};
 /// A stack of layers in f32.
 pub const STACK: f32 = 1e-5;
 /// Of the largest value of a gradient.
-pub const GRADIENT: f32 = 1e-3;
+pub const GRADIENT: f32 = 1e-4;
 /// Of each loss of a curve.
-pub const CURVE: f64 = 1e-3;
+pub const CURVE: f64 = 1e-4;
 
 /// The golden's weights, read by our own reader of safetensors.
 pub fn weights(golden: &Golden) -> checkpoint::Tensors {
