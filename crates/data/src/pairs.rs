@@ -89,6 +89,13 @@ mod tests {
     }
 
     #[test]
+    fn without_icons_every_pair_is_a_scene() {
+        let mix = Mix { split: Split::Val, seed: 3, size: 24, icons: None };
+        let (a, b) = (pair(&mix, 8, 1.0), scene_pair(Split::Val, 3, 8, 1.0, 24));
+        assert_eq!((a.caption, a.picture), (b.caption, b.picture));
+    }
+
+    #[test]
     fn concept_ignores_order_and_place() {
         let mut scene =
             (0..).map(|i| Scene::random(Split::Train, 1, i, 6)).find(|s| s.objects.len() > 2);

@@ -6,7 +6,7 @@ use sensorium_media::chat::{Message, Role};
 use crate::caption::{self, NUMBERS, with_article};
 use crate::icons::Icons;
 use crate::look::{Color, Look, Shape};
-use crate::question;
+use crate::question::{self, Kind};
 use crate::rng::Rng;
 use crate::scene::{MOST_OBJECTS, Scene, Split};
 
@@ -52,7 +52,10 @@ fn description(split: Split, rng: &mut Rng) -> String {
 
 /// A described scene and one to four questions about what was said.
 fn dialogue(split: Split, rng: &mut Rng) -> Document {
-    let sample = question::sample(split, rng.bits(), 0, 1.0);
+    // Descriptions tell ninths of the picture, which do not decide every relation.
+    let told = |kind| !matches!(kind, Kind::Relation | Kind::Neighbour);
+    let drawn = (0..20).map(|_| question::sample(split, rng.bits(), 0, 1.0));
+    let Some(sample) = drawn.into_iter().find(|s| told(s.kind)) else { return drill(rng) };
     let Some(scene) = sample.scene() else { return Document::Plain(sample.question) };
     let told = caption::describe(scene, rng);
     let first = format!("{told} {}", sample.question);

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::caption::with_article;
+use crate::look::{HELD_OUT, Shape};
 use crate::rng::{Rng, mix};
 use crate::{Error, Result};
 
@@ -115,8 +116,8 @@ const COMPONENTS: u8 = 2;
 /// emojibase's group of flags.
 const FLAGS: u8 = 9;
 
-/// The concepts of emojibase's `data.json`: no flags, no skin tones, no keys and families, and of
-/// people in three genders only the neutral one.
+/// The concepts of emojibase's `data.json`: no flags, no skin tones, no keys and families, of people
+/// in three genders only the neutral one, and nothing that shows a held-out pair.
 pub(super) fn read(path: &Path) -> Result<Vec<Concept>> {
     let (what, path_buf) = ("emojibase's names", || path.to_owned());
     let text = std::fs::read(path).map_err(|source| Error::Unreadable {
@@ -133,7 +134,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<Concept>> {
         let pictured = r.group.is_some_and(|g| g != COMPONENTS && g != FLAGS);
         pictured && r.gender.is_none() && !r.label.contains([':', '\u{201c}'])
     });
-    Ok(kept.map(concept).collect())
+    let gendered = ["man ", "woman ", "men ", "women "];
+    let kept = kept.map(concept).filter(|concept| {
+        !gendered.iter().any(|word| concept.label.starts_with(word)) && !names_held_out(concept)
+    });
+    Ok(kept.collect())
+}
+
+/// Whether the label is of a colour and shape that training must not show together, as in "blue
+/// heart".
+fn names_held_out(concept: &Concept) -> bool {
+    let has = |word: &str| concept.label.split(' ').any(|w| w == word);
+    let square = |shape| shape == Shape::Rectangle && has("square");
+    HELD_OUT.iter().any(|&(color, shape)| has(color.name()) && (has(shape.name()) || square(shape)))
 }
 
 fn concept(record: Record) -> Concept {
@@ -172,6 +185,15 @@ mod tests {
         assert_eq!(named("bus"), "a bus");
         assert_eq!(plain("Pi\u{f1}ata \u{2122}"), "pinata");
         assert_eq!(code("1F336-FE0F"), "1f336");
+    }
+
+    #[test]
+    fn held_out_pairs_are_no_icons() {
+        let held = |label: &str| {
+            names_held_out(&Concept { code: String::new(), label: label.into(), tags: Vec::new() })
+        };
+        assert!(held("blue heart") && held("orange square") && held("purple circle"));
+        assert!(!held("red heart") && !held("blue circle") && !held("small orange diamond"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Asked, Kind, templates};
 use crate::caption::{NUMBERS, Phrasing, frame, place, relation_words, with_article};
-use crate::look::{Color, Fill, Look, Shape, Size};
+use crate::look::{Color, Fill, Look, Shape, Size, held_out};
 use crate::rng::Rng;
 use crate::scene::{Background, Object, Paper, Relation, Scene, Split};
 
@@ -138,7 +138,8 @@ impl Ask {
         let scene = self.crowd(&[look], rng, |other| other.color != look.color)?;
         let parts = vec![("{x}", look.color.name().to_owned())];
         let template = self.frame(templates::SHAPE, rng);
-        Some(Asked { scene, template, parts, answer: look.shape.name().to_owned(), choices: 8 })
+        let choices = Shape::ALL.iter().filter(|&&shape| !held_out(look.color, shape)).count();
+        Some(Asked { scene, template, parts, answer: look.shape.name().to_owned(), choices })
     }
 
     /// A target whose colour, not shape, is drawn first: every colour asks for all its shapes.
