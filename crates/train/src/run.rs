@@ -34,8 +34,6 @@ pub struct RunOptions {
     pub dir: PathBuf,
     /// Go on from the newest checkpoint that verifies.
     pub resume: bool,
-    /// Stop after this step as if killed, for tests of resuming.
-    pub stop_after: Option<u64>,
 }
 
 /// What a checkpoint holds beside weights and moments.
@@ -61,7 +59,6 @@ pub struct Run {
     clock: Instant,
     frozen: Proof,
     trainable: usize,
-    stop_after: Option<u64>,
 }
 
 /// The numbers of one step that only the recipe knows.
@@ -138,7 +135,6 @@ impl Run {
         };
         let progress = Progress::new(name, start, steps);
         let clock = Instant::now();
-        let stop_after = options.stop_after;
         let run = Self {
             dir,
             log,
@@ -151,14 +147,13 @@ impl Run {
             clock,
             frozen,
             trainable,
-            stop_after,
         };
         Ok((run, model))
     }
 
     /// The steps still to do.
     pub fn steps(&self) -> std::ops::Range<u64> {
-        self.start..self.stop_after.map_or(self.steps, |stop| stop.min(self.steps))
+        self.start..self.steps
     }
 
     /// Applies `gradients` unless the guard sees a bad step; returns the norm before clipping.
@@ -241,17 +236,13 @@ impl Run {
     }
 
     /// Ends the run: proves that what was frozen did not move, and writes `final/` with one file
-    /// for each named component. A run that was stopped early writes nothing.
+    /// for each named component.
     ///
     /// # Errors
     /// A frozen tensor moved, or the files cannot be written.
     pub fn finish<M: Module>(self, model: &M, components: &[(&str, Tensors)]) -> Result<()> {
         crate::freeze::verify(model, &self.frozen)?;
-        let complete = self.steps().end == self.steps;
         self.progress.finish();
-        if !complete {
-            return Ok(());
-        }
         let mut files = Vec::new();
         for (name, tensors) in components {
             files.push((format!("{name}.safetensors"), safetensors::write(tensors, Dtype::F32)?));

@@ -34,7 +34,7 @@ impl Trial {
             sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
             sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
-        let options = RunOptions { dir: self.path(out), resume, stop_after: None };
+        let options = RunOptions { dir: self.path(out), resume };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 
