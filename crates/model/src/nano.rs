@@ -14,9 +14,7 @@ use sensorium_encoder::image::Vit;
 use sensorium_encoder::text::{TextTower, Texts};
 use sensorium_flow::Features;
 use sensorium_input_projector::Projector;
-use sensorium_media::{
-    ImageProcessor, Message, Picture, Prompt, Special, Tokenizer, render,
-};
+use sensorium_media::{ImageProcessor, Message, Picture, Prompt, Special, Tokenizer, render};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
@@ -57,7 +55,9 @@ pub enum NanoError {
     },
 
     /// The prompt is longer than the model can read.
-    #[error("expected a prompt of at most {limit} tokens, got {got} ({images} pictures take {image_tokens} tokens each)\nhint: shorten the question or pass fewer pictures")]
+    #[error(
+        "expected a prompt of at most {limit} tokens, got {got} ({images} pictures take {image_tokens} tokens each)\nhint: shorten the question or pass fewer pictures"
+    )]
     TooLong {
         /// Tokens that fit beside one of the answer.
         limit: usize,
@@ -151,8 +151,12 @@ impl Nano {
             let tensor = scalars.get(name).map_err(|source| wrong("clip", source))?;
             Ok(Param::from_tensor(Tensor::from_floats(tensor.data(), &device)))
         };
-        let clip =
-            Clip { image: image.clone(), text, scale: scalar("scale")?, bias: Some(scalar("bias")?) };
+        let clip = Clip {
+            image: image.clone(),
+            text,
+            scale: scalar("scale")?,
+            bias: Some(scalar("bias")?),
+        };
         let projector = Projector::init(&llava_config.projector, init);
         let projector = fit("projector", projector, &part("projector")?)?;
         let backbone =
@@ -286,7 +290,10 @@ pub fn read_dir(dir: &Path) -> Result<Files<'static>> {
     let mut files = Files::default();
     let read = |path: &Path| {
         std::fs::read(path).map_err(|source| {
-            wrong("model directory", checkpoint::Error::Io { action: "read", path: path.into(), source })
+            wrong(
+                "model directory",
+                checkpoint::Error::Io { action: "read", path: path.into(), source },
+            )
         })
     };
     files.0.push(("tokenizer.json", read(&dir.join("tokenizer.json"))?.into()));

@@ -35,8 +35,7 @@ mod tests {
     fn every_feature_lands_at_its_marker() {
         let device = running_device();
         let text: Tensor<3> = Tensor::zeros([2, 4, 1], &device);
-        let media =
-            Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([2, 2, 1]);
+        let media = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([2, 2, 1]);
         let Embeds(out) = splice(Embeds(text), Embeds(media), &[1, 6]);
         assert_eq!(read(out), [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
     }

@@ -21,8 +21,7 @@ pub fn tensors(module: &impl Module) -> checkpoint::Result<Tensors> {
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
-    let expected: Vec<_> =
-        params::list(&module).into_iter().map(|p| (p.name, p.shape)).collect();
+    let expected: Vec<_> = params::list(&module).into_iter().map(|p| (p.name, p.shape)).collect();
     strict(&expected, tensors)?;
     Ok(params::update(module, |name, _, data| match tensors.tensors.get(name) {
         Some(tensor) => {

@@ -31,10 +31,15 @@ impl Trial {
     }
 
     fn command(&self, recipe: &str, out: &str, threads: &str, sets: &[&str]) -> Command {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("../../recipes/{recipe}/tiny.toml"));
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sensorium"));
-        command.arg("train").arg(file).arg("--out").arg(self.path(out)).args(["--threads", threads]);
+        command
+            .arg("train")
+            .arg(file)
+            .arg("--out")
+            .arg(self.path(out))
+            .args(["--threads", threads]);
         for set in sets {
             command.args(["--set", set]);
         }
@@ -82,8 +87,14 @@ fn killed_equals_undisturbed(recipe: &str) {
     let trial = Trial::new(&format!("resume-{recipe}"));
     assert!(trial.train(recipe, "whole", "2").status().unwrap().success());
 
-    kill_after_checkpoint(trial.train(recipe, "killed", "1").spawn().unwrap(), &trial.path("killed"));
-    assert!(!trial.path("killed").join("final").exists(), "the kill came too late to test anything");
+    kill_after_checkpoint(
+        trial.train(recipe, "killed", "1").spawn().unwrap(),
+        &trial.path("killed"),
+    );
+    assert!(
+        !trial.path("killed").join("final").exists(),
+        "the kill came too late to test anything"
+    );
     let resumed = trial.train(recipe, "killed", "3").arg("--resume").status();
     assert!(resumed.unwrap().success());
 

@@ -37,10 +37,7 @@ pub struct Usage {
 
 impl CountingAllocator {
     /// All counters at zero.
-    #[allow(
-        clippy::new_without_default,
-        reason = "a static needs a const constructor"
-    )]
+    #[allow(clippy::new_without_default, reason = "a static needs a const constructor")]
     pub const fn new() -> Self {
         Self {
             allocations: AtomicUsize::new(0),

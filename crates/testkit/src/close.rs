@@ -61,19 +61,10 @@ pub(crate) fn departure(
     // A not-a-number compares as infinitely far.
     let distance = |i: usize| {
         let difference = (got[i] - want[i]).abs();
-        if difference.is_nan() {
-            f32::INFINITY
-        } else {
-            difference
-        }
+        if difference.is_nan() { f32::INFINITY } else { difference }
     };
-    let outside: Vec<usize> = (0..want.len())
-        .filter(|&i| distance(i) > allowed(want[i]))
-        .collect();
-    let at = outside
-        .iter()
-        .copied()
-        .max_by(|&a, &b| distance(a).total_cmp(&distance(b)))?;
+    let outside: Vec<usize> = (0..want.len()).filter(|&i| distance(i) > allowed(want[i])).collect();
+    let at = outside.iter().copied().max_by(|&a, &b| distance(a).total_cmp(&distance(b)))?;
     Some(Departure {
         name: name.to_owned(),
         shape: shape.to_vec(),
@@ -97,11 +88,7 @@ pub(crate) fn mixed(tolerance: f32) -> impl Fn(f32) -> f32 {
 /// On a difference: names the tensor, the largest difference and its place.
 #[track_caller]
 pub fn assert_close(name: &str, got: &[f32], want: &[f32], tolerance: f32) {
-    assert_eq!(
-        got.len(),
-        want.len(),
-        "{name}: number of values (left: got, right: want)"
-    );
+    assert_eq!(got.len(), want.len(), "{name}: number of values (left: got, right: want)");
     if let Some(departure) = departure(name, &[want.len()], got, want, mixed(tolerance)) {
         panic!("{departure}");
     }
@@ -120,11 +107,7 @@ pub fn assert_tensor(
     tolerance: f32,
 ) {
     assert_eq!(shape, want.0, "{name}: shape (left: got, right: want)");
-    assert_eq!(
-        got.len(),
-        want.1.len(),
-        "{name}: number of values (left: got, right: want)"
-    );
+    assert_eq!(got.len(), want.1.len(), "{name}: number of values (left: got, right: want)");
     if let Some(departure) = departure(name, shape, got, &want.1, mixed(tolerance)) {
         panic!("{departure}");
     }
@@ -137,11 +120,8 @@ pub fn assert_tensor(
 /// On a name that is missing or left over, another shape, or a difference; all are listed.
 #[track_caller]
 pub fn assert_gradients(got: &Tensors, want: &Tensors, tolerance: f32) {
-    let floor = SMALLEST_SHARE
-        * want
-            .values()
-            .map(|(_, values)| largest(values))
-            .fold(0.0, f32::max);
+    let floor =
+        SMALLEST_SHARE * want.values().map(|(_, values)| largest(values)).fold(0.0, f32::max);
     let mut faults: Vec<String> = got
         .keys()
         .filter(|name| !want.contains_key(*name))
@@ -155,11 +135,7 @@ pub fn assert_gradients(got: &Tensors, want: &Tensors, tolerance: f32) {
                 faults.push(format!("{name}: got shape {other:?}, want {shape:?}"));
             }
             Some((_, own)) if own.len() != values.len() => {
-                faults.push(format!(
-                    "{name}: got {} values, want {}",
-                    own.len(),
-                    values.len()
-                ));
+                faults.push(format!("{name}: got {} values, want {}", own.len(), values.len()));
             }
             Some((_, own)) => {
                 let found = departure(name, shape, own, values, |_| allowed);
@@ -167,12 +143,7 @@ pub fn assert_gradients(got: &Tensors, want: &Tensors, tolerance: f32) {
             }
         }
     }
-    assert!(
-        faults.is_empty(),
-        "{} gradients are wrong:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} gradients are wrong:\n{}", faults.len(), faults.join("\n"));
 }
 
 fn largest(values: &[f32]) -> f32 {
@@ -185,11 +156,7 @@ fn largest(values: &[f32]) -> f32 {
 /// On another length or the first step that departs; both curves are printed.
 #[track_caller]
 pub fn assert_losses(got: &[f64], want: &[f64], relative: f64) {
-    assert_eq!(
-        got.len(),
-        want.len(),
-        "steps of the loss curve (left: got, right: want)"
-    );
+    assert_eq!(got.len(), want.len(), "steps of the loss curve (left: got, right: want)");
     let wrong = got.iter().zip(want).position(|(got, want)| {
         let difference = (got - want).abs();
         difference.is_nan() || difference > relative * want.abs()

@@ -36,9 +36,7 @@ impl Golden {
     /// # Errors
     /// [`Error::Missing`] if `goldens/<name>/config.json` is not there.
     pub fn read(name: &str) -> Result<Self, Error> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../goldens")
-            .join(name);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name);
         let golden = Self { folder };
         golden.bytes("config.json")?;
         Ok(golden)
@@ -77,8 +75,7 @@ impl Golden {
     /// The loss curve of this name, such as `stage1` of `llava`.
     #[track_caller]
     pub fn curve(&self, name: &str) -> Vec<f64> {
-        self.try_curve(name)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.try_curve(name).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The model's config, in the spelling of published checkpoints.
@@ -90,8 +87,7 @@ impl Golden {
     /// Any other JSON file of this golden, such as `loss.json` of `siglip`.
     #[track_caller]
     pub fn json(&self, file: &str) -> Value {
-        self.try_json(file)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.try_json(file).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The names of [`Golden::outputs`] in the order in which the model computes them.
@@ -107,8 +103,7 @@ impl Golden {
 
     #[track_caller]
     fn must_have(&self, file: &str) -> Tensors {
-        self.try_tensors(file)
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.try_tensors(file).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn try_tensors(&self, file: &str) -> Result<Tensors, Error> {
@@ -172,22 +167,10 @@ impl Golden {
 /// Little-endian bytes as f32, or nothing for a type that no golden holds.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     match dtype {
-        Dtype::F32 => Some(
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-        ),
-        Dtype::I64 => Some(
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| i64::from_le_bytes(*b) as f32)
-                .collect(),
-        ),
+        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        Dtype::I64 => {
+            Some(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect())
+        }
         _ => None,
     }
 }
@@ -213,16 +196,9 @@ mod tests {
         for name in MODELS {
             let golden = Golden::open(name);
             let shapes = |tensors: Tensors| -> Vec<(String, Vec<usize>)> {
-                tensors
-                    .into_iter()
-                    .map(|(name, (shape, _))| (name, shape))
-                    .collect()
+                tensors.into_iter().map(|(name, (shape, _))| (name, shape)).collect()
             };
-            assert_eq!(
-                shapes(golden.weights()),
-                shapes(golden.gradients()),
-                "{name}"
-            );
+            assert_eq!(shapes(golden.weights()), shapes(golden.gradients()), "{name}");
             assert_eq!(golden.losses().len(), 10, "{name}");
             assert!(golden.config().is_object(), "{name}");
             assert!(golden.inputs().len() >= 2, "{name}");
@@ -232,10 +208,7 @@ mod tests {
             order.sort();
             assert!(order.iter().eq(golden.outputs().keys()), "{name}");
             let first = golden.outputs()["loss"].1[0];
-            assert!(
-                (f64::from(first) - golden.losses()[0]).abs() < 1e-6,
-                "{name}"
-            );
+            assert!((f64::from(first) - golden.losses()[0]).abs() < 1e-6, "{name}");
         }
     }
 
@@ -245,15 +218,8 @@ mod tests {
             let golden = Golden::open(name);
             for tensors in [golden.inputs(), golden.outputs(), golden.gradients()] {
                 for (tensor, (shape, values)) in tensors {
-                    assert_eq!(
-                        shape.iter().product::<usize>(),
-                        values.len(),
-                        "{name} {tensor}"
-                    );
-                    assert!(
-                        values.iter().all(|value| value.is_finite()),
-                        "{name} {tensor}"
-                    );
+                    assert_eq!(shape.iter().product::<usize>(), values.len(), "{name} {tensor}");
+                    assert!(values.iter().all(|value| value.is_finite()), "{name} {tensor}");
                 }
             }
         }

@@ -34,10 +34,9 @@ impl Report {
     /// If the golden has no output of this name: it lists those it has.
     #[track_caller]
     pub fn check(&mut self, name: &str, shape: &[usize], got: &[f32]) {
-        let (Some(turn), Some(want)) = (
-            self.order.iter().position(|other| other == name),
-            self.want.get(name),
-        ) else {
+        let (Some(turn), Some(want)) =
+            (self.order.iter().position(|other| other == name), self.want.get(name))
+        else {
             panic!("expected one of {:?}, got {name}", self.order);
         };
         self.checked += 1;
@@ -57,10 +56,7 @@ impl Report {
     /// If an intermediate departed, or if none was checked.
     #[track_caller]
     pub fn finish(self) {
-        assert!(
-            self.checked > 0,
-            "expected intermediates to compare, got none"
-        );
+        assert!(self.checked > 0, "expected intermediates to compare, got none");
         let faults: Vec<String> = self.faults.into_values().collect();
         assert!(
             faults.is_empty(),

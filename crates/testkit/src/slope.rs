@@ -42,10 +42,7 @@ mod tests {
         let upstream = take(golden.inputs(), "quick_gelu.upstream");
         let f = |x: &[f32]| {
             let value = |x: f64| x / (1.0 + (-1.702 * x).exp());
-            x.iter()
-                .zip(&upstream)
-                .map(|(&x, &u)| value(x.into()) * f64::from(u))
-                .sum()
+            x.iter().zip(&upstream).map(|(&x, &u)| value(x.into()) * f64::from(u)).sum()
         };
         let want = take(golden.gradients(), "quick_gelu.x");
         assert_close("quick_gelu.x", &finite_difference(f, &x, 1e-3), &want, 1e-4);

@@ -99,11 +99,8 @@ impl Run {
         };
         let mut guard = Guard::new(crate::guard::GuardConfig::default());
         let (mut start, mut seconds) = (0, 0.0);
-        let trainable = params::list(&model)
-            .iter()
-            .filter(|p| p.trainable)
-            .map(params::Parameter::count)
-            .sum();
+        let trainable =
+            params::list(&model).iter().filter(|p| p.trainable).map(params::Parameter::count).sum();
         let mut frozen = crate::freeze::proof(&model);
         let mut model = model;
         let log = match found {

@@ -16,47 +16,19 @@ struct Step {
 /// Everything runs in the release profile, the one that `cargo run --release` uses: the kernels are
 /// fast enough to train in tests, and the tensor framework is built once and checked once.
 const STEPS: &[Step] = &[
-    Step {
-        name: "fmt",
-        cargo: &["fmt", "--all", "--check"],
-        env: &[],
-    },
-    Step {
-        name: "map",
-        cargo: &["xtask", "map"],
-        env: &[],
-    },
+    Step { name: "fmt", cargo: &["fmt", "--all", "--check"], env: &[] },
+    Step { name: "map", cargo: &["xtask", "map"], env: &[] },
     Step {
         name: "clippy",
-        cargo: &[
-            "clippy",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        cargo: &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
         env: &[],
     },
     Step {
         name: "test",
-        cargo: &[
-            "test",
-            "--release",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--examples",
-        ],
+        cargo: &["test", "--release", "--workspace", "--lib", "--bins", "--tests", "--examples"],
         env: &[],
     },
-    Step {
-        name: "doctest",
-        cargo: &["test", "--release", "--workspace", "--doc"],
-        env: &[],
-    },
+    Step { name: "doctest", cargo: &["test", "--release", "--workspace", "--doc"], env: &[] },
     Step {
         name: "doc",
         cargo: &["doc", "--release", "--workspace", "--no-deps"],
@@ -90,10 +62,8 @@ pub fn run(root: &Path, only: Option<&str>) -> Result<()> {
 }
 
 fn select<'a>(steps: &'a [Step], only: Option<&str>) -> Result<Vec<&'a Step>> {
-    let chosen: Vec<&Step> = steps
-        .iter()
-        .filter(|step| only.is_none_or(|name| name == step.name))
-        .collect();
+    let chosen: Vec<&Step> =
+        steps.iter().filter(|step| only.is_none_or(|name| name == step.name)).collect();
     if chosen.is_empty() {
         let known: Vec<&str> = steps.iter().map(|step| step.name).collect();
         bail!(
@@ -117,10 +87,7 @@ fn passes(step: &Step, root: &Path) -> Result<bool> {
 
 /// The command as one would type it.
 fn spell(step: &Step) -> String {
-    let env = step
-        .env
-        .iter()
-        .map(|(key, value)| format!("{key}='{value}' "));
+    let env = step.env.iter().map(|(key, value)| format!("{key}='{value}' "));
     format!("{}cargo {}", env.collect::<String>(), step.cargo.join(" "))
 }
 
@@ -128,11 +95,7 @@ fn spell(step: &Step) -> String {
 fn summary(seconds: &[(&str, f64)], failed: Option<&str>) -> String {
     let mut text = String::from("\nstep      seconds\n");
     for (name, spent) in seconds {
-        let mark = if Some(*name) == failed {
-            "FAILED"
-        } else {
-            "ok"
-        };
+        let mark = if Some(*name) == failed { "FAILED" } else { "ok" };
         text += &format!("{name:<8}{spent:>9.1}  {mark}\n");
     }
     let total: f64 = seconds.iter().map(|(_, spent)| spent).sum();

@@ -45,10 +45,9 @@ fn run(arguments: &[String]) -> Result<()> {
         ["ci", "--only", step] => ci::run(&root()?, Some(step)),
         ["map"] => map::run(&root()?),
         ["data", sets @ ..] if !sets.is_empty() => data::run(&root()?, sets),
-        _ => bail!(
-            "expected a command of xtask, got `{}`\nhint: cargo xtask help",
-            words.join(" ")
-        ),
+        _ => {
+            bail!("expected a command of xtask, got `{}`\nhint: cargo xtask help", words.join(" "))
+        }
     }
 }
 
@@ -76,10 +75,7 @@ mod tests {
     fn an_unknown_command_is_named_with_a_hint() {
         let error = run(&["fly".to_owned(), "away".to_owned()]).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("`fly away`") && text.contains("hint:"),
-            "{text}"
-        );
+        assert!(text.contains("`fly away`") && text.contains("hint:"), "{text}");
     }
 
     #[test]

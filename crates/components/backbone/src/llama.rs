@@ -152,9 +152,9 @@ impl Llama {
             mask: match spans {
                 // Spans are numbered over all keys; earlier calls' keys carry none.
                 Some(spans) => {
-                    let spans = spans.chunks(t).flat_map(|row| {
-                        std::iter::repeat_n(0, offset).chain(row.iter().copied())
-                    });
+                    let spans = spans
+                        .chunks(t)
+                        .flat_map(|row| std::iter::repeat_n(0, offset).chain(row.iter().copied()));
                     Mask::Prefix { offset, spans: spans.collect() }
                 }
                 None => Mask::Causal { offset },

@@ -60,9 +60,8 @@ impl Sampler {
             order.truncate(self.sampling.top_k);
         }
         let top = order.first().map_or(0.0, |&id| logits[id as usize]);
-        let weight = |id: u32| {
-            f64::from((logits[id as usize] - top) / self.sampling.temperature).exp()
-        };
+        let weight =
+            |id: u32| f64::from((logits[id as usize] - top) / self.sampling.temperature).exp();
         let mut weighted: Vec<(u32, f64)> = order.iter().map(|&id| (id, weight(id))).collect();
         let limit = f64::from(self.sampling.top_p) * weighted.iter().map(|&(_, p)| p).sum::<f64>();
         let mut reached = 0.0;

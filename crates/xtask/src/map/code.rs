@@ -85,10 +85,7 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
 
 /// `r"…"`, `r#"…"#` and so on; `r#name` is a name and ends where it starts.
 fn raw_string_end(bytes: &[u8], start: usize) -> usize {
-    let hashes = bytes[start + 1..]
-        .iter()
-        .take_while(|byte| **byte == b'#')
-        .count();
+    let hashes = bytes[start + 1..].iter().take_while(|byte| **byte == b'#').count();
     let quote = start + 1 + hashes;
     if bytes.get(quote) != Some(&b'"') {
         return start;
@@ -103,9 +100,7 @@ fn character_end(bytes: &[u8], start: usize) -> usize {
     let escaped = bytes.get(start + 1) == Some(&b'\\');
     // An escape is at most `\u{10FFFF}`, any other character at most 4 bytes.
     let (skip, longest) = if escaped { (3, 12) } else { (2, 6) };
-    let window = bytes
-        .get(start + skip..bytes.len().min(start + longest))
-        .unwrap_or_default();
+    let window = bytes.get(start + skip..bytes.len().min(start + longest)).unwrap_or_default();
     let close = window.iter().position(|byte| *byte == b'\'');
     match close {
         // `<'a, 'b>`: the next quote of a lifetime comes after a character of more than one byte.
@@ -132,21 +127,14 @@ fn item_end(code: &[u8], start: usize) -> usize {
 
 fn find(bytes: &[u8], from: usize, needle: &[u8]) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    let found = rest
-        .windows(needle.len())
-        .position(|window| window == needle);
+    let found = rest.windows(needle.len()).position(|window| window == needle);
     found.map_or(bytes.len(), |more| from + more)
 }
 
 /// Whether a word could start here: also after `b` or `c`, as in `br"…"`.
 fn starts_word(bytes: &[u8], at: usize) -> bool {
-    let word = |back: usize| {
-        at.checked_sub(back)
-            .is_some_and(|at| is_word_byte(bytes[at]))
-    };
-    let prefix = at
-        .checked_sub(1)
-        .is_some_and(|at| matches!(bytes[at], b'b' | b'c'));
+    let word = |back: usize| at.checked_sub(back).is_some_and(|at| is_word_byte(bytes[at]));
+    let prefix = at.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'b' | b'c'));
     !word(1) || (prefix && !word(2))
 }
 
@@ -156,10 +144,7 @@ fn is_word_byte(byte: u8) -> bool {
 
 fn blank(bytes: &mut [u8], range: Range<usize>) {
     let end = range.end.min(bytes.len());
-    for byte in bytes[range.start.min(end)..end]
-        .iter_mut()
-        .filter(|byte| **byte != b'\n')
-    {
+    for byte in bytes[range.start.min(end)..end].iter_mut().filter(|byte| **byte != b'\n') {
         *byte = b' ';
     }
 }
@@ -192,18 +177,7 @@ mod tests {
 
     #[test]
     fn unfinished_text_is_no_panic() {
-        for text in [
-            "\"",
-            "'",
-            "r#\"",
-            "/*",
-            "'\\",
-            "\"\\",
-            "r",
-            "b'",
-            "é'",
-            "#[cfg(test)] {",
-        ] {
+        for text in ["\"", "'", "r#\"", "/*", "'\\", "\"\\", "r", "b'", "é'", "#[cfg(test)] {"] {
             let _ = without_tests(&without_prose(text));
         }
     }

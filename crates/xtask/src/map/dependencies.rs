@@ -35,20 +35,10 @@ const MODEL: &[&str] = &[
     "sensorium-backbone",
 ];
 
-const EVAL: &[&str] = &[
-    "sensorium-model",
-    "sensorium-data",
-    "sensorium-media",
-    "sensorium-nn",
-];
+const EVAL: &[&str] = &["sensorium-model", "sensorium-data", "sensorium-media", "sensorium-nn"];
 
-const TRAIN: &[&str] = &[
-    "sensorium-model",
-    "sensorium-data",
-    "sensorium-media",
-    "sensorium-nn",
-    "sensorium-flow",
-];
+const TRAIN: &[&str] =
+    &["sensorium-model", "sensorium-data", "sensorium-media", "sensorium-nn", "sensorium-flow"];
 
 const COMMAND: &[&str] = &[
     "sensorium-nn",
@@ -98,10 +88,7 @@ const NETWORK_OWNERS: &[&str] = &["sensorium-serve", "sensorium-hub"];
 
 /// Every dependency that the map does not allow.
 pub fn check(packages: &[Package]) -> Vec<Violation> {
-    packages
-        .iter()
-        .flat_map(|package| check_package(package, packages))
-        .collect()
+    packages.iter().flat_map(|package| check_package(package, packages)).collect()
 }
 
 fn check_package(package: &Package, packages: &[Package]) -> Vec<Violation> {
@@ -180,10 +167,7 @@ mod tests {
             folder: format!("crates/{name}"),
             dependencies,
         };
-        let dependency = Dependency {
-            name: to.to_owned(),
-            dev,
-        };
+        let dependency = Dependency { name: to.to_owned(), dev };
         let mut packages = vec![package(from, vec![dependency])];
         if to.starts_with("sensorium") {
             packages.push(package(to, vec![]));
@@ -197,14 +181,8 @@ mod tests {
             panic!("one violation")
         };
         assert_eq!(broken.place, "crates/sensorium-backbone/Cargo.toml");
-        assert!(
-            broken.expected.contains("sensorium-flow, sensorium-nn"),
-            "{broken}"
-        );
-        assert_eq!(
-            found("sensorium-backbone", "sensorium-encoder", true).len(),
-            1
-        );
+        assert!(broken.expected.contains("sensorium-flow, sensorium-nn"), "{broken}");
+        assert_eq!(found("sensorium-backbone", "sensorium-encoder", true).len(), 1);
         assert_eq!(found("sensorium-backbone", "sensorium-flow", false), []);
     }
 
@@ -225,10 +203,7 @@ mod tests {
 
     #[test]
     fn the_testkit_is_for_tests() {
-        assert_eq!(
-            found("sensorium-model", "sensorium-testkit", false).len(),
-            1
-        );
+        assert_eq!(found("sensorium-model", "sensorium-testkit", false).len(), 1);
         assert_eq!(found("sensorium-model", "sensorium-testkit", true), []);
         assert_eq!(found("xtask", "sensorium-testkit", false), []);
     }

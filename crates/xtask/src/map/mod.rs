@@ -31,11 +31,7 @@ pub fn run(root: &Path) -> Result<()> {
     broken.extend(twins::check(&twins::read(root)?));
     broken.extend(check_pages(root, &tree::required(root, &packages)?)?);
     if broken.is_empty() {
-        println!(
-            "the map holds: {} crates, {} files of Rust",
-            packages.len(),
-            sources.len()
-        );
+        println!("the map holds: {} crates, {} files of Rust", packages.len(), sources.len());
         return Ok(());
     }
     for violation in &broken {

@@ -89,12 +89,8 @@ const RULES: &[Rule] = &[
 
 /// Every place where a name stands that may not stand there.
 pub fn check(sources: &[Source]) -> Vec<Violation> {
-    let pairs = RULES
-        .iter()
-        .flat_map(|rule| sources.iter().map(move |source| (rule, source)));
-    pairs
-        .flat_map(|(rule, source)| check_source(rule, source))
-        .collect()
+    let pairs = RULES.iter().flat_map(|rule| sources.iter().map(move |source| (rule, source)));
+    pairs.flat_map(|(rule, source)| check_source(rule, source)).collect()
 }
 
 fn check_source(rule: &Rule, source: &Source) -> Vec<Violation> {
@@ -102,11 +98,7 @@ fn check_source(rule: &Rule, source: &Source) -> Vec<Violation> {
     if !looks || is_in(&source.path, rule.except) {
         return Vec::new();
     }
-    let code = if rule.tests_free {
-        &source.product
-    } else {
-        &source.code
-    };
+    let code = if rule.tests_free { &source.product } else { &source.code };
     let violation = |name: &str, line| Violation {
         place: format!("{}:{line}", source.path),
         expected: rule.expected.to_owned(),
@@ -115,18 +107,12 @@ fn check_source(rule: &Rule, source: &Source) -> Vec<Violation> {
     };
     rule.names
         .iter()
-        .flat_map(|name| {
-            lines_with(code, name)
-                .into_iter()
-                .map(|line| violation(name, line))
-        })
+        .flat_map(|name| lines_with(code, name).into_iter().map(|line| violation(name, line)))
         .collect()
 }
 
 fn is_in(path: &str, places: &[&str]) -> bool {
-    places
-        .iter()
-        .any(|place| path == *place || (place.ends_with('/') && path.starts_with(place)))
+    places.iter().any(|place| path == *place || (place.ends_with('/') && path.starts_with(place)))
 }
 
 /// Reads every file of Rust in the packages' folders.
@@ -155,11 +141,7 @@ fn list(root: &Path, folder: &str, paths: &mut Vec<String>) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {folder}"))?;
         let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
-        if entry
-            .file_type()
-            .with_context(|| format!("cannot stat {path}"))?
-            .is_dir()
-        {
+        if entry.file_type().with_context(|| format!("cannot stat {path}"))?.is_dir() {
             list(root, &path, paths)?;
         } else if path.ends_with(".rs") {
             paths.push(path);
@@ -172,16 +154,8 @@ fn parse(path: String, text: &str) -> Source {
     let code = without_prose(text);
     let is_test =
         path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs");
-    let product = if is_test {
-        String::new()
-    } else {
-        without_tests(&code)
-    };
-    Source {
-        path,
-        code,
-        product,
-    }
+    let product = if is_test { String::new() } else { without_tests(&code) };
+    Source { path, code, product }
 }
 
 #[cfg(test)]
@@ -190,10 +164,7 @@ mod tests {
 
     fn found(path: &str, text: &str) -> Vec<String> {
         let places = check(&[parse(path.to_owned(), text)]);
-        places
-            .into_iter()
-            .map(|violation| violation.to_string())
-            .collect()
+        places.into_iter().map(|violation| violation.to_string()).collect()
     }
 
     #[test]
@@ -235,10 +206,7 @@ mod tests {
     fn files_are_written_in_one_layer() {
         let text = "std::fs::write(path, bytes)?;";
         assert_eq!(found("crates/model/src/clip.rs", text).len(), 1);
-        assert_eq!(
-            found("crates/train/src/run.rs", "File::create(path)").len(),
-            1
-        );
+        assert_eq!(found("crates/train/src/run.rs", "File::create(path)").len(), 1);
         assert!(found("crates/model/src/checkpoint/file.rs", text).is_empty());
         assert!(found("crates/train/src/log.rs", text).is_empty());
         assert!(found("crates/data/src/lib.rs", text).is_empty());

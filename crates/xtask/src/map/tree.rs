@@ -24,25 +24,19 @@ pub fn check(
     required: &[String],
     exists: impl Fn(&str) -> bool,
 ) -> Vec<Violation> {
-    let gone = drawn
-        .iter()
-        .filter(|entry| !exists(&entry.path))
-        .map(|entry| Violation {
-            place: format!("{MAP}:{}", entry.line),
-            expected: "a file or folder that exists".to_owned(),
-            got: format!("`{}`", entry.path),
-            hint: "the map shows what is there: remove the line, or add the file",
-        });
+    let gone = drawn.iter().filter(|entry| !exists(&entry.path)).map(|entry| Violation {
+        place: format!("{MAP}:{}", entry.line),
+        expected: "a file or folder that exists".to_owned(),
+        got: format!("`{}`", entry.path),
+        hint: "the map shows what is there: remove the line, or add the file",
+    });
     let drawn_path = |path: &str| drawn.iter().any(|entry| entry.path == path);
-    let undrawn = required
-        .iter()
-        .filter(|path| !drawn_path(path))
-        .map(|path| Violation {
-            place: MAP.to_owned(),
-            expected: format!("a line for `{path}` in the tree"),
-            got: "none".to_owned(),
-            hint: "draw it with one sentence on what lives there",
-        });
+    let undrawn = required.iter().filter(|path| !drawn_path(path)).map(|path| Violation {
+        place: MAP.to_owned(),
+        expected: format!("a line for `{path}` in the tree"),
+        got: "none".to_owned(),
+        hint: "draw it with one sentence on what lives there",
+    });
     gone.chain(undrawn).collect()
 }
 
@@ -70,10 +64,7 @@ pub fn parse(page: &str) -> Vec<Entry> {
         };
         parents.truncate(depth - 1);
         parents.push(name.trim_end_matches('/'));
-        entries.push(Entry {
-            line: index + 1,
-            path: parents.join("/"),
-        });
+        entries.push(Entry { line: index + 1, path: parents.join("/") });
     }
     entries
 }
@@ -97,10 +88,11 @@ fn named_paths(text: &str) -> Vec<Entry> {
             continue;
         }
         let spans = line.split('`').skip(1).step_by(2);
-        entries.extend(spans.filter(|span| is_path(span)).map(|span| Entry {
-            line: index + 1,
-            path: span.trim_end_matches('/').to_owned(),
-        }));
+        entries.extend(
+            spans
+                .filter(|span| is_path(span))
+                .map(|span| Entry { line: index + 1, path: span.trim_end_matches('/').to_owned() }),
+        );
     }
     entries
 }
@@ -128,10 +120,7 @@ fn is_path(span: &str) -> bool {
 pub fn required(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let ignore = fs::read_to_string(root.join(".gitignore")).context("cannot read .gitignore")?;
     let ignored = |name: &str| ignore.lines().any(|line| line.trim_matches('/') == name);
-    let mut names: Vec<String> = packages
-        .iter()
-        .map(|package| package.folder.clone())
-        .collect();
+    let mut names: Vec<String> = packages.iter().map(|package| package.folder.clone()).collect();
     for entry in fs::read_dir(root).context("cannot list the repository")? {
         let name = entry.context("cannot list the repository")?.file_name();
         let name = name.to_string_lossy().into_owned();

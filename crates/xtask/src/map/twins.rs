@@ -26,33 +26,19 @@ pub fn check(names: &Names) -> Vec<Violation> {
     let mut broken = Vec::new();
     for name in &names.recipes {
         if !names.tiny.contains(name) {
-            broken.push(missing(
-                &format!("recipes/{name}"),
-                &format!("recipes/{name}/tiny.toml"),
-            ));
+            broken.push(missing(&format!("recipes/{name}"), &format!("recipes/{name}/tiny.toml")));
         }
         if !names.recipe_sources.contains(name) {
             let source = format!("crates/train/src/recipes/{name}.rs");
             broken.push(missing(&format!("recipes/{name}"), &source));
         }
     }
-    for name in names
-        .recipe_sources
-        .iter()
-        .filter(|name| !names.recipes.contains(name))
-    {
+    for name in names.recipe_sources.iter().filter(|name| !names.recipes.contains(name)) {
         let source = format!("crates/train/src/recipes/{name}.rs");
         broken.push(missing(&source, &format!("recipes/{name}/tiny.toml")));
     }
-    for name in names
-        .goldens
-        .iter()
-        .filter(|name| !has_reference(name, &names.references))
-    {
-        broken.push(missing(
-            &format!("goldens/{name}"),
-            &format!("reference/{name}.py"),
-        ));
+    for name in names.goldens.iter().filter(|name| !has_reference(name, &names.references)) {
+        broken.push(missing(&format!("goldens/{name}"), &format!("reference/{name}.py")));
     }
     broken
 }
@@ -95,19 +81,11 @@ pub fn read(root: &Path) -> Result<Names> {
 }
 
 fn folders(parent: &Path) -> Result<Vec<String>> {
-    list(parent, |name, is_folder| {
-        (is_folder && !name.starts_with(['.', '_'])).then_some(name)
-    })
+    list(parent, |name, is_folder| (is_folder && !name.starts_with(['.', '_'])).then_some(name))
 }
 
 fn stems(parent: &Path, ending: &str) -> Result<Vec<String>> {
-    list(parent, |name, is_folder| {
-        if is_folder {
-            None
-        } else {
-            name.strip_suffix(ending)
-        }
-    })
+    list(parent, |name, is_folder| if is_folder { None } else { name.strip_suffix(ending) })
 }
 
 fn list(parent: &Path, keep: impl Fn(&str, bool) -> Option<&str>) -> Result<Vec<String>> {
@@ -136,33 +114,21 @@ mod tests {
     }
 
     fn places(names: &Names) -> Vec<String> {
-        check(names)
-            .into_iter()
-            .map(|violation| violation.expected)
-            .collect()
+        check(names).into_iter().map(|violation| violation.expected).collect()
     }
 
     #[test]
     fn a_recipe_needs_its_config_and_its_source() {
-        let names = Names {
-            recipes: words("clip"),
-            ..Names::default()
-        };
+        let names = Names { recipes: words("clip"), ..Names::default() };
         assert_eq!(
             places(&names),
-            [
-                "its twin `recipes/clip/tiny.toml`",
-                "its twin `crates/train/src/recipes/clip.rs`"
-            ]
+            ["its twin `recipes/clip/tiny.toml`", "its twin `crates/train/src/recipes/clip.rs`"]
         );
     }
 
     #[test]
     fn a_recipe_in_code_needs_its_folder() {
-        let names = Names {
-            recipe_sources: words("llava"),
-            ..Names::default()
-        };
+        let names = Names { recipe_sources: words("llava"), ..Names::default() };
         assert_eq!(places(&names), ["its twin `recipes/llava/tiny.toml`"]);
     }
 

@@ -14,12 +14,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            expected,
-            got,
-            hint,
-        } = self;
+        let Self { place, expected, got, hint } = self;
         write!(f, "{place}: expected {expected}, got {got}\n  hint: {hint}")
     }
 }

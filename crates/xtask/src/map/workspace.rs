@@ -46,10 +46,7 @@ pub fn read(root: &Path) -> Result<Vec<Package>> {
 fn parse(metadata: &Value) -> Option<Vec<Package>> {
     let root = Path::new(metadata["workspace_root"].as_str()?);
     let packages = metadata["packages"].as_array()?;
-    packages
-        .iter()
-        .map(|package| parse_package(package, root))
-        .collect()
+    packages.iter().map(|package| parse_package(package, root)).collect()
 }
 
 fn parse_package(package: &Value, root: &Path) -> Option<Package> {
@@ -59,10 +56,7 @@ fn parse_package(package: &Value, root: &Path) -> Option<Package> {
     Some(Package {
         name: package["name"].as_str()?.to_owned(),
         folder: folder.to_str()?.replace('\\', "/"),
-        dependencies: dependencies
-            .iter()
-            .map(parse_dependency)
-            .collect::<Option<_>>()?,
+        dependencies: dependencies.iter().map(parse_dependency).collect::<Option<_>>()?,
     })
 }
 
@@ -92,11 +86,8 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(packages[0].folder, "crates/nn");
-        let seen: Vec<_> = packages[0]
-            .dependencies
-            .iter()
-            .map(|found| (found.name.as_str(), found.dev))
-            .collect();
+        let seen: Vec<_> =
+            packages[0].dependencies.iter().map(|found| (found.name.as_str(), found.dev)).collect();
         assert_eq!(seen, [("burn", false), ("proptest", true)]);
     }
 
