@@ -9,6 +9,7 @@ pub mod guard;
 pub mod log;
 pub mod optim;
 pub mod plot;
+pub mod preview;
 pub mod progress;
 pub mod recipes;
 pub mod run;

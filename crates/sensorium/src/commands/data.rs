@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use sensorium_data::preview::sheet;
-use sensorium_train::recipes::preview;
+use sensorium_train::preview;
 
 use crate::print;
 

@@ -2,7 +2,6 @@
 
 pub mod clip;
 pub mod llava;
-pub mod preview;
 pub mod text;
 pub mod tokenizer;
 

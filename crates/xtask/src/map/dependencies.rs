@@ -16,8 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sensorium-backbone", COMPONENT),
     ("sensorium-model", MODEL),
     ("sensorium-data", &["sensorium-media"]),
-    ("sensorium-train", TRAIN),
-    ("sensorium-eval", EVAL),
+    ("sensorium-train", LEFT_OF_TRAIN),
+    ("sensorium-eval", LEFT_OF_TRAIN),
     ("sensorium-testkit", &["sensorium-nn", "sensorium-model"]),
     ("sensorium", COMMAND),
     ("xtask", &[TESTKIT]),
@@ -35,10 +35,18 @@ const MODEL: &[&str] = &[
     "sensorium-backbone",
 ];
 
-const EVAL: &[&str] = &["sensorium-model", "sensorium-data", "sensorium-media", "sensorium-nn"];
-
-const TRAIN: &[&str] =
-    &["sensorium-model", "sensorium-data", "sensorium-media", "sensorium-nn", "sensorium-flow"];
+/// Training and evaluation see everything to their left, except each other.
+const LEFT_OF_TRAIN: &[&str] = &[
+    "sensorium-kernels",
+    "sensorium-nn",
+    "sensorium-media",
+    "sensorium-flow",
+    "sensorium-encoder",
+    "sensorium-input-projector",
+    "sensorium-backbone",
+    "sensorium-model",
+    "sensorium-data",
+];
 
 const COMMAND: &[&str] = &[
     "sensorium-nn",
