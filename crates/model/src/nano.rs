@@ -38,7 +38,7 @@ pub enum NanoError {
         /// Which component.
         component: String,
         /// What is wrong.
-        source: checkpoint::Error,
+        source: Box<checkpoint::Error>,
     },
 
     /// The tokenizer is damaged or foreign, or the prompt does not fit its pictures.
@@ -332,7 +332,7 @@ pub fn component(files: &Files<'_>, name: &str) -> Result<Tensors> {
 }
 
 fn wrong(component: &str, source: checkpoint::Error) -> NanoError {
-    NanoError::Component { component: component.into(), source }
+    NanoError::Component { component: component.into(), source: Box::new(source) }
 }
 
 fn fit<M: Module>(name: &str, module: M, tensors: &Tensors) -> Result<M> {

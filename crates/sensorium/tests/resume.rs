@@ -1,5 +1,6 @@
 //! A run that is killed and resumed ends bit for bit where an undisturbed one ends, whatever the
 //! number of threads.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

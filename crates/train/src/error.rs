@@ -46,7 +46,7 @@ pub enum TrainError {
 
     /// Weights could not be read or written.
     #[error(transparent)]
-    Checkpoint(#[from] sensorium_model::checkpoint::Error),
+    Checkpoint(Box<sensorium_model::checkpoint::Error>),
 
     /// A medium or a tokenizer could not be read.
     #[error(transparent)]
@@ -150,6 +150,12 @@ pub enum TrainError {
         /// What to change.
         hint: &'static str,
     },
+}
+
+impl From<sensorium_model::checkpoint::Error> for TrainError {
+    fn from(error: sensorium_model::checkpoint::Error) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
 }
 
 impl TrainError {

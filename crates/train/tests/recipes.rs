@@ -1,5 +1,6 @@
 //! The recipes end to end at their tiny size: they learn, they freeze what they say they freeze,
 //! and they refuse what they cannot do exactly.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
