@@ -49,10 +49,10 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Report {
         data: format!("gallery of {n} validation scenes of 1 to 6 objects"),
         seed: settings.seed,
         figures,
-        notes: vec![format!(
-            "{} captions occur more than once in the gallery: no model can get all of these",
-            gallery.repeated
-        )],
+        notes: vec![
+            "ties count against the model".to_owned(),
+            format!("captions that the gallery holds more than once: {}", gallery.repeated),
+        ],
     }
 }
 

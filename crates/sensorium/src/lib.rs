@@ -15,6 +15,9 @@
 //! # }
 //! ```
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
+
 pub use sensorium_data as data;
 pub use sensorium_eval as eval;
 pub use sensorium_flow as flow;

@@ -32,6 +32,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The model to use: a directory, or the one inside the binary.
     #[arg(long, global = true, value_name = "DIR|embedded", default_value = crate::nano::EMBEDDED)]

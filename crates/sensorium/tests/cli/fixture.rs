@@ -1,0 +1,109 @@
+//! Runs of the command, and files for it: a model of random weights, a picture, broken pictures.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use sensorium::data::pairs;
+use sensorium::data::scene::{Scene, Split};
+use sensorium::media::Tokenizer;
+use sensorium::model::checkpoint::Tensors;
+use sensorium::model::checkpoint::safetensors::{self, Dtype};
+use sensorium::model::clip::{Clip, ClipConfig};
+use sensorium::model::llava::{Llava, LlavaConfig};
+use sensorium::model::weights;
+use sensorium::nn::prelude::Init;
+use sensorium::nn::running_device;
+
+/// An empty directory of this name, below the build's.
+pub fn dir(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
+    if path.exists() {
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// A file with these contents, as an argument.
+pub fn file(dir: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A drawn scene as PNG.
+pub fn png() -> Vec<u8> {
+    Scene::random(Split::Val, 1, 0, 3).render(64).to_png()
+}
+
+/// A model directory of random weights, made once.
+pub fn model() -> &'static str {
+    static MODEL: OnceLock<String> = OnceLock::new();
+    MODEL.get_or_init(write_model)
+}
+
+fn write_model() -> String {
+    let path = dir("model");
+    let captions = (0..500).map(|i| pairs::scene_pair(Split::Train, 1, i, 1.0, 1).caption);
+    let tokenizer = Tokenizer::train(captions, 600).unwrap();
+    file(&path, "tokenizer.json", &tokenizer.to_bytes());
+    let mut clip_config = ClipConfig::nano();
+    clip_config.text.vocabulary = tokenizer.vocabulary();
+    let mut llava_config = LlavaConfig::nano();
+    llava_config.backbone.vocabulary = tokenizer.vocabulary();
+    let init = &mut Init::new(1, &running_device());
+    let (clip, llava) = (Clip::init(&clip_config, init), Llava::init(&llava_config, init));
+    let mut scalars = weights::tensors(&clip).unwrap();
+    scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
+    let write = |name: &str, tensors: Tensors| {
+        let bytes = safetensors::write(&tensors, Dtype::F32).unwrap();
+        file(&path, &format!("{name}.safetensors"), &bytes);
+    };
+    write("image", weights::tensors(&clip.image).unwrap());
+    write("text", weights::tensors(&clip.text).unwrap());
+    write("clip", scalars);
+    write("projector", weights::tensors(&llava.projector).unwrap());
+    write("backbone", weights::tensors(&llava.backbone).unwrap());
+    path.to_str().unwrap().to_owned()
+}
+
+/// Runs the command with these arguments and this standard input.
+pub fn run_with(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sensorium"))
+        .args(args)
+        .env("COLUMNS", "100")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails early does not read its input: that is no failure here.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// Standard output of a run that must succeed.
+pub fn succeeds(args: &[&str]) -> String {
+    let output = run_with(args, "");
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{args:?}: {out}{err}");
+    out
+}
+
+/// Standard error of a run that must fail with this status, one error, and a hint.
+pub fn fails(status: i32, args: &[&str]) -> String {
+    let output = run_with(args, "");
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(status), "{args:?}: {out}{err}");
+    assert_eq!(out, "", "{args:?}");
+    assert!(err.starts_with("error: ") && err.matches("error: ").count() == 1, "{args:?}: {err}");
+    assert!(err.contains("\nhint: ") && !err.contains("panicked"), "{args:?}: {err}");
+    err
+}
+
+pub fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}

@@ -1,0 +1,42 @@
+//! Help is a promise: it changes only on purpose.
+
+use crate::fixture::succeeds;
+
+#[test]
+fn help_of_the_command() {
+    assert_eq!(succeeds(&["--help"]), include_str!("help/sensorium.txt"));
+}
+
+#[test]
+fn help_of_ask() {
+    assert_eq!(succeeds(&["ask", "--help"]), include_str!("help/ask.txt"));
+}
+
+#[test]
+fn help_of_eval() {
+    assert_eq!(succeeds(&["eval", "--help"]), include_str!("help/eval.txt"));
+}
+
+#[test]
+fn every_help_has_an_example() {
+    let commands: [&[&str]; 11] = [
+        &["ask"],
+        &["caption"],
+        &["classify"],
+        &["embed"],
+        &["chat"],
+        &["train"],
+        &["plot"],
+        &["eval"],
+        &["info"],
+        &["data", "preview"],
+        &["export"],
+    ];
+    for command in commands {
+        let help = succeeds(&[command, &["--help"]].concat());
+        assert!(help.contains("Example") && help.contains("--model"), "{help}");
+        for option in ["--seed", "--threads"] {
+            assert!(help.contains(option), "{command:?}: {help}");
+        }
+    }
+}

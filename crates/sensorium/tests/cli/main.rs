@@ -1,0 +1,7 @@
+//! The command as its users meet it: what it prints, how it fails, what it never does.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_inputs;
+mod fixture;
+mod help;
+mod outputs;

@@ -1,0 +1,143 @@
+//! What succeeds prints what it promises.
+
+use serde_json::Value;
+
+use crate::fixture::{dir, file, model, png, run_with, succeeds, texts};
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(args)).unwrap()
+}
+
+#[test]
+fn answers() {
+    let picture = file(&dir("answers"), "scene.png", &png());
+    let ask = |threads| {
+        let args = ["ask", "what is it?", "--image", &picture, "--model", model(), "--json"];
+        let more = ["--max-tokens", "3", "--temperature", "1", "--seed", "7", "--threads", threads];
+        json(&[args.as_slice(), &more].concat())
+    };
+    let (one, two) = (ask("1"), ask("2"));
+    assert_eq!((&one["answer"], &one["tokens"]), (&two["answer"], &two["tokens"]));
+    assert!(one["answer"].is_string() && one["tokens"].as_u64().unwrap() <= 3);
+    for part in ["load", "encode", "prefill", "decode"] {
+        assert!(one["seconds"][part].as_f64().unwrap() >= 0.0, "{part}");
+    }
+    let args = ["caption", &picture, &picture, "--model", model(), "--json", "--max-tokens", "1"];
+    let captions = json(&args)["captions"].clone();
+    assert_eq!(captions.as_array().unwrap().len(), 2);
+    assert_eq!((&captions[0]["file"], &captions[0]), (&picture.into(), &captions[1]));
+}
+
+#[test]
+fn embeddings_have_unit_length() {
+    let picture = file(&dir("embed"), "scene.png", &png());
+    let text = "a red circle";
+    let found = json(&["embed", "--image", &picture, "--text", text, "--model", model(), "--json"]);
+    assert_eq!(found["dim"], 128);
+    let items = found["items"].as_array().unwrap();
+    let kinds: Vec<_> = items.iter().map(|item| (&item["kind"], &item["source"])).collect();
+    assert_eq!(kinds, [(&"image".into(), &picture.into()), (&"text".into(), &text.into())]);
+    for item in items {
+        let row = item["embedding"].as_array().unwrap();
+        let length: f64 = row.iter().map(|x| x.as_f64().unwrap().powi(2)).sum();
+        assert!(row.len() == 128 && (length - 1.0).abs() < 1e-4, "{length}");
+    }
+}
+
+#[test]
+fn labels_come_best_first() {
+    let picture = file(&dir("classify"), "scene.png", &png());
+    let found = json(&[
+        "classify",
+        &picture,
+        "--labels",
+        "cat, dog,a red circle",
+        "--model",
+        model(),
+        "--json",
+    ]);
+    let scores: Vec<f64> = found["labels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["probability"].as_f64().unwrap())
+        .collect();
+    assert!(scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn evaluations_print_tables_json_and_cards() {
+    let dir = dir("eval");
+    let card = dir.join("card/MODEL_CARD.md");
+    let common = ["eval", "retrieval", "--samples", "3", "--model", model()];
+    let table = succeeds(&common);
+    assert!(table.contains("chance %") && table.contains("recall@10"), "{table}");
+    let more = ["--json", "--card", card.to_str().unwrap()];
+    let report = json(&[common.as_slice(), &more].concat());
+    let figure = &report["figures"][0];
+    for key in ["task", "metric", "value", "low", "high", "right", "n", "chance", "prior"] {
+        assert!(figure.get(key).is_some(), "{key}: {figure}");
+    }
+    assert_eq!((&figure["n"], &report["seed"]), (&3.into(), &0.into()));
+    let card = std::fs::read_to_string(card).unwrap();
+    assert!(card.starts_with("---\nlicense:") && card.contains("recall@1"), "{card}");
+}
+
+#[test]
+fn exports_load_again() {
+    let to = dir("export");
+    let to = to.to_str().unwrap();
+    let tokenizer = format!("{}/tokenizer.json", model());
+    let manifest = json(&["export", model(), "--to", to, "--tokenizer", &tokenizer, "--json"]);
+    assert_eq!(manifest["precision"], "q8_0");
+    let files = manifest["files"].as_array().unwrap();
+    assert_eq!(files.len(), 6);
+    let info = json(&["info", "--model", to, "--json"]);
+    assert_eq!(info["parameters"], manifest["parameters"]);
+    let components = info["components"].as_array().unwrap();
+    for (component, file) in components.iter().zip(&files[1..]) {
+        assert_eq!((&component["file"], &component["blake3"]), (&file["name"], &file["blake3"]));
+        assert!(!component["tensors"].as_array().unwrap().is_empty());
+    }
+    assert!(succeeds(&["info", "--model", to]).contains("easy-VQA"));
+}
+
+#[test]
+fn conversations_go_through_pipes() {
+    let picture = file(&dir("chat"), "scene.png", &png());
+    let lines =
+        format!("/image {picture}\nwhat is it?\n/nothing\nnosuch.png hm\nand now?\n/quit\nx\n");
+    let output = run_with(&["chat", "--model", model(), "--max-tokens", "2"], &lines);
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}{err}");
+    // Two answers; two lines that were wrong are said to be so and end nothing.
+    assert_eq!(out.lines().count(), 2, "{out}");
+    assert_eq!(err.matches("error: ").count(), 2, "{err}");
+    assert!(err.contains("64 x 64 pixels"), "{err}");
+}
+
+#[test]
+fn full_conversations_say_so() {
+    let long = "circle ".repeat(200);
+    let lines = format!("hello\n{long}{long}{long}\n/new\nhello\n");
+    let output = run_with(&["chat", "--model", model(), "--max-tokens", "1"], &lines);
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && out.lines().count() == 2, "{out}{err}");
+    assert!(err.contains("hint: /new starts another one"), "{err}");
+}
+
+#[test]
+fn samples_are_shown_and_the_vocabulary_learned() {
+    let dir = dir("preview");
+    let tokenizer = dir.join("t.json");
+    let text = format!(
+        "recipe = \"tokenizer\"\nseed = 1\nvocabulary = 600\nsamples = 20\ntokenizer = {tokenizer:?}\n"
+    );
+    let recipe = file(&dir, "recipe.toml", text.as_bytes());
+    let sheet = dir.join("sheet.png");
+    succeeds(&["data", "preview", &recipe, "--out", sheet.to_str().unwrap(), "--count", "5"]);
+    assert!(sensorium::media::Picture::read(&sheet).unwrap().width > 100);
+    succeeds(&["train", &recipe, "--out", dir.join("run").to_str().unwrap()]);
+    assert!(tokenizer.is_file());
+}
