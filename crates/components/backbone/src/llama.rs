@@ -75,7 +75,7 @@ impl LlamaConfig {
     }
 }
 
-/// See the [module](self).
+/// A decoder: token table, layers, norm, head.
 #[derive(Module, Debug)]
 pub struct Llama {
     embedding: Embedding,

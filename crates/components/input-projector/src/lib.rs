@@ -1,4 +1,4 @@
-//! [`Features`](sensorium_flow::Features) to [`Embeds`](sensorium_flow::Embeds): from an encoder's
+//! [`Features`] to [`Embeds`]: from an encoder's
 //! width and count of positions to a backbone's.
 
 mod linear;

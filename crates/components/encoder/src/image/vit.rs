@@ -168,7 +168,7 @@ impl VitConfig {
     }
 }
 
-/// See the [module](self).
+/// An image encoder: stem, blocks, norm, pooling, projection.
 #[derive(Module, Debug)]
 pub struct Vit {
     stem: Stem,
