@@ -15,7 +15,6 @@
 //! # }
 //! ```
 
-#[cfg(feature = "embedded")]
 pub mod embedded;
 
 pub use sensorium_data as data;

@@ -13,7 +13,7 @@ pub const EMBEDDED: &str = "embedded";
 /// The files of the chosen model.
 pub fn files(choice: &str) -> Result<Files<'static>> {
     if choice == EMBEDDED {
-        return embedded();
+        return Ok(sensorium::embedded::files());
     }
     let dir = Path::new(choice);
     if !dir.is_dir() {
@@ -23,19 +23,6 @@ pub fn files(choice: &str) -> Result<Files<'static>> {
         ));
     }
     Ok(read_dir(dir)?)
-}
-
-#[cfg(feature = "embedded")]
-fn embedded() -> Result<Files<'static>> {
-    Ok(sensorium::embedded::files())
-}
-
-#[cfg(not(feature = "embedded"))]
-fn embedded() -> Result<Files<'static>> {
-    Err(anyhow!(
-        "expected a model, but this build has none inside it\nhint: pass --model DIR with a \
-         directory that `sensorium export` wrote, or build with --features embedded"
-    ))
 }
 
 /// The chosen model, and the seconds that loading took.
