@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use sensorium_model::checkpoint::Tensors;
 use sensorium_model::checkpoint::directory::{self, save_dir, step_dir};
-use sensorium_model::checkpoint::file::Disk;
+use sensorium_model::checkpoint::file::{Disk, FileSystem};
 use sensorium_model::checkpoint::safetensors::{self, Dtype};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
@@ -246,12 +246,14 @@ impl Run {
         }
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        save_dir(&Disk, &self.dir.join("final"), &files)?;
-        eprintln!(
-            "frozen tensors unchanged: {}; wrote {}",
-            self.frozen.len(),
-            self.dir.join("final").display()
-        );
+        let dir = self.dir.join("final");
+        if self.start < self.steps && dir.is_dir() {
+            // A run that was prolonged: what it once ended with stays, under its step.
+            let older = self.dir.join(format!("final-{:09}", self.start));
+            Disk.rename(&dir, &older).map_err(TrainError::io("rename", &dir))?;
+        }
+        save_dir(&Disk, &dir, &files)?;
+        eprintln!("frozen tensors unchanged: {}; wrote {}", self.frozen.len(), dir.display());
         Ok(())
     }
 }

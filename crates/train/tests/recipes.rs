@@ -112,6 +112,10 @@ fn a_run_is_resumed_as_it_began_or_not_at_all() {
     let longer = ["steps=3", "batch=2", "tokens=16", "save_every=1"];
     trial.train("text", "text", &longer, true).unwrap();
     assert_eq!(trial.losses("text").len(), 3);
+    assert!(
+        trial.path("text/final-000000002/backbone.safetensors").is_file(),
+        "the older end stays"
+    );
 }
 
 #[test]
