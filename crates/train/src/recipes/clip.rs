@@ -211,22 +211,18 @@ fn top1(images: Tensor<2>, texts: Tensor<2>) -> f64 {
 /// among that many. The bias moves slowly, so a start for another batch makes the encoders first
 /// collapse to one point to make up for it; at small batches it has to start at their own `-ln`.
 fn start_bias(model: Clip, batch: usize) -> Clip {
-    params::update(model, |name, _, values| {
-        let bias = name == "bias";
-        if bias {
-            values[0] = -(batch as f32).ln();
-        }
-        bias
-    })
+    let start = |_: &str, _: &[usize], values: &mut Vec<f32>| {
+        values[0] = -(batch as f32).ln();
+        true
+    };
+    Clip { bias: params::update(model.bias, start), ..model }
 }
 
 /// The paper clamps the scale after every step, so that logits stay below 100.
 fn clamp_scale(model: Clip) -> Clip {
-    params::update(model, |name, _, values| {
-        let scale = name == "scale";
-        if scale {
-            values[0] = values[0].clamp(0.0, MAX_SCALE);
-        }
-        scale
-    })
+    let clamp = |_: &str, _: &[usize], values: &mut Vec<f32>| {
+        values[0] = values[0].clamp(0.0, MAX_SCALE);
+        true
+    };
+    Clip { scale: params::update(model.scale, clamp), ..model }
 }
