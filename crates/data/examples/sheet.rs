@@ -28,7 +28,7 @@ type Item = (sensorium_media::Picture, String);
 
 fn captioned(index: u64) -> Item {
     let pair = pairs::scene_pair(Split::Train, 0, index, 1.0, 128);
-    let not = pair.negative.map(|text| format!(" - not: {text}"));
+    let not = pair.negatives.first().map(|text| format!(" - not: {text}"));
     (pair.picture, pair.caption + &not.unwrap_or_default())
 }
 

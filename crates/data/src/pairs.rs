@@ -14,8 +14,8 @@ pub struct Pair {
     pub picture: Picture,
     /// A true sentence about it.
     pub caption: String,
-    /// The same sentence made false, where that is possible.
-    pub negative: Option<String>,
+    /// The same sentence made false, where that is possible: first by swapping two attributes.
+    pub negatives: Vec<String>,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
     /// negatives of a contrastive loss.
     pub concept: u64,
@@ -33,8 +33,8 @@ pub fn most_objects(progress: f32) -> usize {
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
     let scene = Scene::random(split, seed, index, most_objects(progress));
     let rng = &mut split.rng(2, seed, index);
-    let (caption, negative) = caption::caption_and_negative(&scene, rng);
-    Pair { picture: scene.render(size), caption, negative, concept: concept(&scene) }
+    let (caption, negatives) = caption::caption_and_negatives(&scene, rng);
+    Pair { picture: scene.render(size), caption, negatives, concept: concept(&scene) }
 }
 
 /// Where pairs come from.

@@ -85,7 +85,7 @@ impl Gallery {
         let false_ones: Vec<(usize, &Pair, &str)> = pairs
             .iter()
             .enumerate()
-            .filter_map(|(i, pair)| Some((start + i, pair, pair.negative.as_deref()?)))
+            .filter_map(|(i, pair)| Some((start + i, pair, pair.negatives.first()?.as_str())))
             .collect();
         let texts: Vec<_> = false_ones.iter().map(|(_, _, text)| *text).collect();
         let embedded = nano.embed_texts(&texts);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn validation_scenes_give_both_sorts_of_false_captions() {
         let pairs: Vec<_> = (0..200).map(|i| pairs::scene_pair(Split::Val, 1, i, 1.0, 8)).collect();
-        let swapped = |pair: &Pair| Some(same_words(&pair.caption, pair.negative.as_deref()?));
+        let swapped = |pair: &Pair| Some(same_words(&pair.caption, pair.negatives.first()?));
         let count = |which| pairs.iter().filter(|pair| swapped(pair) == Some(which)).count();
         assert!(count(true) > 50 && count(false) > 20, "{} {}", count(true), count(false));
     }

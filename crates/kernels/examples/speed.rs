@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use sensorium_kernels::Precision;
 use sensorium_kernels::activation::{Gelu, gelu, gelu_backward, swiglu, swiglu_backward};
 use sensorium_kernels::attention::{AttentionShape, Mask, attention, attention_backward};
 use sensorium_kernels::conv::{ConvShape, conv2d, conv2d_backward};
@@ -128,14 +129,12 @@ fn products() {
     ];
     for (name, m, n, k, a_t, b_t) in shapes {
         let (a, b, mut c) = (values(m * k), values(k * n), vec![0.0; m * n]);
-        report(
-            &format!("gemm: {name} m {m} n {n} k {k}"),
-            2.0 * (m * n * k) as f64,
-            "FLOP",
-            || {
-                gemm(m, n, k, &a, a_t, &b, b_t, &mut c, false);
-            },
-        );
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title = format!("gemm: {name} m {m} n {n} k {k} {precision:?}");
+            report(&title, 2.0 * (m * n * k) as f64, "FLOP", || {
+                gemm(precision, m, n, k, &a, a_t, &b, b_t, &mut c, false);
+            });
+        }
     }
 }
 
@@ -145,13 +144,16 @@ fn dense() {
             (values(rows * in_), values(in_ * out), values(out), values(rows * out));
         let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
         let flop = 2.0 * (rows * in_ * out) as f64;
-        report(&format!("linear: {rows} x {in_} -> {out}"), flop, "FLOP", || {
-            linear(rows, in_, out, &x, &w, Some(&bias), &mut y);
-        });
-        report(&format!("linear backward: {rows} x {in_} -> {out}"), 2.0 * flop, "FLOP", || {
-            let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            linear_backward(rows, in_, out, &x, &w, &dy, grads.0, grads.1, grads.2);
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title = format!("{rows} x {in_} -> {out} {precision:?}");
+            report(&format!("linear: {title}"), flop, "FLOP", || {
+                linear(precision, rows, in_, out, &x, &w, Some(&bias), &mut y);
+            });
+            report(&format!("linear backward: {title}"), 2.0 * flop, "FLOP", || {
+                let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
+                linear_backward(precision, rows, in_, out, &x, &w, &dy, grads.0, grads.1, grads.2);
+            });
+        }
     }
 }
 
@@ -251,17 +253,15 @@ fn convolutions() {
         let (mut y, mut dx, mut dw, mut db) =
             (dy.clone(), x.clone(), weights.clone(), vec![0.0; c_out]);
         let flop = 18.0 * (m * c_in) as f64;
-        report(
-            &format!("conv: {c_in} -> {c_out} at {side} px, stride {stride}"),
-            flop,
-            "FLOP",
-            || {
-                conv2d(shape, &x, &weights, None, &mut y);
-            },
-        );
-        report("conv backward", 2.0 * flop, "FLOP", || {
-            let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            conv2d_backward(shape, &x, &weights, &dy, grads.0, grads.1, grads.2);
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title = format!("conv: {c_in} -> {c_out} at {side} px / {stride} {precision:?}");
+            report(&title, flop, "FLOP", || {
+                conv2d(precision, shape, &x, &weights, None, &mut y);
+            });
+            report("conv backward", 2.0 * flop, "FLOP", || {
+                let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
+                conv2d_backward(precision, shape, &x, &weights, &dy, grads.0, grads.1, grads.2);
+            });
+        }
     }
 }

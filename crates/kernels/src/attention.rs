@@ -5,6 +5,7 @@
 //! kept logarithms of their sums (Dao et al. 2022, <https://arxiv.org/abs/2205.14135>). Keys that
 //! no query of a tile sees are never multiplied.
 
+use crate::Precision::F32;
 use crate::gemm::{Strided, gemm_strided};
 use crate::math::exp;
 use crate::parallel::{Shared, for_each};
@@ -203,6 +204,7 @@ pub fn attention(
                 // SAFETY: queries [rows, width], keysᵀ [width, end], scores [rows, end].
                 unsafe {
                     gemm_strided(
+                        F32,
                         rows,
                         end,
                         shape.width,
@@ -220,6 +222,7 @@ pub fn attention(
                 // written by this task alone.
                 unsafe {
                     gemm_strided(
+                        F32,
                         rows,
                         shape.width,
                         end,
@@ -323,6 +326,7 @@ pub fn attention_backward(
                 // SAFETY: queries, d_out [rows, width], keysᵀ, valuesᵀ [width, end], tiles [rows, end].
                 unsafe {
                     gemm_strided(
+                        F32,
                         rows,
                         end,
                         width,
@@ -334,6 +338,7 @@ pub fn attention_backward(
                         false,
                     );
                     gemm_strided(
+                        F32,
                         rows,
                         end,
                         width,
@@ -356,9 +361,20 @@ pub fn attention_backward(
                 // SAFETY: tiles [rows, end], keys [end, width]; the rows of this task's heads are
                 // written by it alone.
                 unsafe {
-                    gemm_strided(rows, width, end, 1.0, ds, keys, dq.at(q_at), q_row, false);
-                    gemm_strided(end, width, rows, 1.0, ds.t(), queries, dk.at(at), k_row, true);
-                    gemm_strided(end, width, rows, 1.0, p.t(), d_out, dv.at(at), k_row, true);
+                    gemm_strided(F32, rows, width, end, 1.0, ds, keys, dq.at(q_at), q_row, false);
+                    gemm_strided(
+                        F32,
+                        end,
+                        width,
+                        rows,
+                        1.0,
+                        ds.t(),
+                        queries,
+                        dk.at(at),
+                        k_row,
+                        true,
+                    );
+                    gemm_strided(F32, end, width, rows, 1.0, p.t(), d_out, dv.at(at), k_row, true);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::Precision;
 use crate::gemm::{Strided, gemm_strided};
 use crate::linear::add_rows;
 
@@ -125,7 +126,14 @@ fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
 
 /// `y [batch, c_out, h', w']` of `x [batch, c_in, h, w]` with `w [c_out, c_in, kernel, kernel]`
 /// and `bias [c_out]`.
-pub fn conv2d(shape: ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub fn conv2d(
+    precision: Precision,
+    shape: ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     shape.check(x, w, y);
     assert!(bias.is_none_or(|bias| bias.len() == shape.c_out), "conv2d: bias of {shape:?}");
     let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
@@ -148,6 +156,7 @@ pub fn conv2d(shape: ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &
                 // SAFETY: w [c_out, patch], columns [patch, pixels], y [c_out, pixels].
                 unsafe {
                     gemm_strided(
+                        precision,
                         shape.c_out,
                         pixels,
                         patch,
@@ -166,6 +175,7 @@ pub fn conv2d(shape: ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &
 
 /// Gradients of [`conv2d`], each overwritten if asked for.
 pub fn conv2d_backward(
+    precision: Precision,
     shape: ConvShape,
     x: &[f32],
     w: &[f32],
@@ -176,17 +186,17 @@ pub fn conv2d_backward(
 ) {
     shape.check(x, w, dy);
     if let Some(dx) = dx {
-        input_gradient(&shape, w, dy, dx);
+        input_gradient(precision, &shape, w, dy, dx);
     }
     if let Some(dw) = dw {
-        weight_gradient(&shape, x, dy, dw);
+        weight_gradient(precision, &shape, x, dy, dw);
     }
     if let Some(db) = db {
         bias_gradient(&shape, dy, db);
     }
 }
 
-fn input_gradient(shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn input_gradient(precision: Precision, shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     assert_eq!(dx.len(), shape.batch * shape.input(), "conv2d_backward: dx of {shape:?}");
     let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
     let (x_size, y_size) = (shape.input(), shape.c_out * pixels);
@@ -202,6 +212,7 @@ fn input_gradient(shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
                 // SAFETY: wᵀ [patch, c_out], dy [c_out, pixels], columns [patch, pixels].
                 unsafe {
                     gemm_strided(
+                        precision,
                         patch,
                         pixels,
                         shape.c_out,
@@ -219,7 +230,7 @@ fn input_gradient(shape: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
     );
 }
 
-fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     assert_eq!(dw.len(), shape.c_out * shape.patch(), "conv2d_backward: dw of {shape:?}");
     dw.fill(0.0);
     let (patch, pixels, group) = (shape.patch(), shape.pixels(), shape.group());
@@ -242,6 +253,7 @@ fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
             // SAFETY: dy [c_out, pixels], columnsᵀ [pixels, patch], dw [c_out, patch].
             unsafe {
                 gemm_strided(
+                    precision,
                     shape.c_out,
                     patch,
                     pixels,
@@ -317,10 +329,19 @@ mod tests {
             (random(1, s.batch * s.input()), random(2, s.c_out * s.patch()), random(3, s.c_out));
         let n = s.batch * s.c_out * s.pixels();
         let (mut y, dy) = (vec![f32::NAN; n], random(4, n));
-        conv2d(s, &x, &w, bias.then_some(&b[..]), &mut y);
+        conv2d(Precision::F32, s, &x, &w, bias.then_some(&b[..]), &mut y);
         let nan = |n| vec![f32::NAN; n];
         let (mut dx, mut dw, mut db) = (nan(x.len()), nan(w.len()), nan(b.len()));
-        conv2d_backward(s, &x, &w, &dy, Some(&mut dx), Some(&mut dw), Some(&mut db));
+        conv2d_backward(
+            Precision::F32,
+            s,
+            &x,
+            &w,
+            &dy,
+            Some(&mut dx),
+            Some(&mut dw),
+            Some(&mut db),
+        );
         [y, dx, dw, db]
     }
 

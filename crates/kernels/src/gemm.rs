@@ -1,36 +1,87 @@
 //! Matrix products, after Goto and van de Geijn 2008 (<https://doi.org/10.1145/1356052.1356053>):
-//! B in panels of 16 columns, A in panels of 6 rows, a 6 x 16 tile of C in registers.
+//! B in panels of columns, A in panels of rows, a tile of C in registers.
 //!
 //! Every element of C is summed over slices of `k` whose bounds depend on `k` alone, and inside a
 //! slice one multiply-add at a time. So its bits depend neither on the threads nor on the other
 //! rows and columns: a product of one row equals that row of a product of many.
 
-mod pack;
-mod tile;
+mod bf16;
+mod scratch;
+mod single;
 
-use pack::{pack_a, pack_b};
-use tile::{COLUMNS, ROWS, tile};
+use bf16::Bf16;
+use scratch::{Use, with_scratch};
+use single::Single;
 
+use crate::Precision;
 use crate::parallel::Shared;
 
 /// Multiply-adds below which a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
-/// Longest slice of `k`: a panel of B stays in L1.
-const DEPTH: usize = 320;
-/// Rows of a task: a slice of its A stays in L2.
-const BLOCK: usize = 20 * ROWS;
-/// Elements up to which a transposed A is read where it lies; one whose rows are contiguous
-/// always is.
-const DIRECT: usize = 16 * 1024;
+/// Rows of a task, a multiple of every tile's: a slice of its A stays in L2.
+const BLOCK: usize = 120;
 /// Tasks that a product is cut into, if it is large enough.
 const TASKS: usize = 8;
 /// Columns of a task, at least: every task packs its own rows of A.
 const WIDTH: usize = 192;
 
-/// `C[m,n] = op(A) op(B)`, or `C += ...` with `accumulate`.
+/// Numbers in which a product is done: how they are packed and multiplied. Sizes of packed
+/// matrices are in words of 32 bits, one or two numbers each.
+trait Format {
+    /// Rows of a tile of C; divides [`BLOCK`].
+    const ROWS: usize;
+    /// Columns of a tile of C.
+    const COLUMNS: usize;
+    /// Longest slice of `k`: a panel of B stays in L1.
+    const DEPTH: usize;
+    /// Numbers in a word.
+    const PACKED: usize;
+
+    /// Words that a slice of `m` rows of A needs to be packed, 0 if it is read where it lies.
+    fn room(m: usize, depth: usize, a: Strided) -> usize;
+
+    /// Packs rows of A.
+    ///
+    /// # Safety
+    /// `a [m, depth]` is readable, `packed` has the [`Format::room`].
+    unsafe fn pack_a(m: usize, depth: usize, a: Strided, packed: *mut f32) -> Rows;
+
+    /// Packs one panel of B, filled up with zeros.
+    ///
+    /// # Safety
+    /// `b [depth, columns]` is readable, `columns <= COLUMNS`, `packed` has room for `COLUMNS`.
+    unsafe fn pack_b(depth: usize, columns: usize, b: Strided, packed: *mut f32);
+
+    /// The innermost loop for so many rows and all columns.
+    fn kernel(rows: usize) -> Kernel;
+}
+
+/// `C[rows, COLUMNS] = scale·A·B`, or `C += ...` with the last argument, for one tile: `words` of
+/// depth, A, B's panel, C and the distance of its rows.
+///
+/// Unsafe: all of it must be in bounds.
+type Kernel = unsafe fn(usize, f32, Strided, *const f32, *mut f32, usize, bool);
+
+/// Rows of A as a kernel reads them: panels of a tile's rows, `panel` words apart.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: Strided,
+    panel: usize,
+}
+
+impl Rows {
+    /// Panel number `at`.
+    fn panel(self, at: usize) -> Strided {
+        Strided { at: self.first.at.wrapping_add(at * self.panel), ..self.first }
+    }
+}
+
+/// `C[m,n] = op(A) op(B)`, or `C += ...` with `accumulate`; products of numbers in `precision`, their
+/// sums in f32.
 ///
 /// `a` is `[m,k]`, or stored `[k,m]` if `a_t`; `b` is `[k,n]`, or stored `[n,k]` if `b_t`.
 pub fn gemm(
+    precision: Precision,
     m: usize,
     n: usize,
     k: usize,
@@ -42,7 +93,7 @@ pub fn gemm(
     accumulate: bool,
 ) {
     let start = if accumulate { Start::Add } else { Start::Zero };
-    gemm_from(m, n, k, a, a_t, b, b_t, c, start);
+    gemm_from(precision, m, n, k, a, a_t, b, b_t, c, start);
 }
 
 /// What a product is added to.
@@ -58,6 +109,7 @@ pub(crate) enum Start<'a> {
 
 /// [`gemm`] with a choice of what the product is added to.
 pub(crate) fn gemm_from(
+    precision: Precision,
     m: usize,
     n: usize,
     k: usize,
@@ -80,7 +132,12 @@ pub(crate) fn gemm_from(
         Strided { at: b.as_ptr(), row: if b_t { 1 } else { n }, column: if b_t { k } else { 1 } };
     let product = Product { m, n, k, scale: 1.0, a, b, c: Shared::new(c), c_row: n, start };
     // SAFETY: the lengths were checked against the strides above; `c` is borrowed alone.
-    unsafe { if m * n * k <= SMALL { product.run() } else { product.run_on_all_threads() } }
+    unsafe {
+        match precision {
+            Precision::F32 => product.run_anywhere::<Single>(),
+            Precision::Bf16 => product.run_anywhere::<Bf16>(),
+        }
+    }
 }
 
 /// A matrix anywhere in memory: element `(i, j)` is `at[i·row + j·column]`.
@@ -118,6 +175,7 @@ impl Strided {
 /// # Safety
 /// `a [m,k]` and `b [k,n]` must be readable and `c [m,n]` writable by this thread alone.
 pub(crate) unsafe fn gemm_strided(
+    precision: Precision,
     m: usize,
     n: usize,
     k: usize,
@@ -130,7 +188,13 @@ pub(crate) unsafe fn gemm_strided(
 ) {
     let start = if accumulate { Start::Add } else { Start::Zero };
     // SAFETY: promised by the caller.
-    unsafe { Product { m, n, k, scale, a, b, c: Shared::from_pointer(c), c_row, start }.run() }
+    unsafe {
+        let product = Product { m, n, k, scale, a, b, c: Shared::from_pointer(c), c_row, start };
+        match precision {
+            Precision::F32 => product.run::<Single>(),
+            Precision::Bf16 => product.run::<Bf16>(),
+        }
+    }
 }
 
 /// One product to be done.
@@ -148,30 +212,45 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Length of a slice of `k`: slices of one length, up to rounding, at most [`DEPTH`].
-    fn depth(&self) -> usize {
-        self.k.div_ceil(self.k.div_ceil(DEPTH).max(1)).max(1)
+    /// Length of a slice of `k`: whole words, slices of one length up to rounding, at most
+    /// [`Format::DEPTH`].
+    fn depth<F: Format>(&self) -> usize {
+        let slices = self.k.div_ceil(F::DEPTH).max(1);
+        self.k.div_ceil(slices).next_multiple_of(F::PACKED).max(F::PACKED)
+    }
+
+    /// # Safety
+    /// As [`gemm_strided`], with all threads for the one.
+    unsafe fn run_anywhere<F: Format>(self) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            if self.m * self.n * self.k <= SMALL {
+                self.run::<F>();
+            } else {
+                self.run_on_all_threads::<F>();
+            }
+        }
     }
 
     /// # Safety
     /// As [`gemm_strided`].
-    unsafe fn run(self) {
+    unsafe fn run<F: Format>(self) {
         // SAFETY: promised by the caller.
         unsafe {
             self.prepare();
             if self.m <= BLOCK {
-                return self.block(None);
+                return self.block::<F>(None);
             }
-            pack::with_scratch(
-                pack::Use::SharedB,
-                self.k * self.n.next_multiple_of(COLUMNS),
+            with_scratch(
+                Use::SharedB,
+                self.n.div_ceil(F::COLUMNS) * self.panel_words::<F>(),
                 |packed| {
-                    for panel in 0..self.n.div_ceil(COLUMNS) {
-                        self.pack_panel(panel, packed);
+                    for panel in 0..self.n.div_ceil(F::COLUMNS) {
+                        self.pack_panel::<F>(panel, packed);
                     }
                     for first in (0..self.m).step_by(BLOCK) {
                         self.part(first..(first + BLOCK).min(self.m), 0..self.n)
-                            .block(Some((packed, 0)));
+                            .block::<F>(Some((packed, 0)));
                     }
                 },
             );
@@ -180,10 +259,10 @@ impl Product<'_> {
 
     /// # Safety
     /// As [`gemm_strided`], with all threads for the one.
-    unsafe fn run_on_all_threads(self) {
+    unsafe fn run_on_all_threads<F: Format>(self) {
         let blocks = self.m.div_ceil(BLOCK).max(1);
         // Few rows: cut the columns too.
-        let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(COLUMNS).max(WIDTH);
+        let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(F::COLUMNS).max(WIDTH);
         let columns = self.n.div_ceil(width);
         let task = |task: usize| {
             let (block, column) = (task / columns, task % columns);
@@ -191,28 +270,23 @@ impl Product<'_> {
             let part = self.part(rows, column * width..((column + 1) * width).min(self.n));
             // SAFETY: parts are disjoint in C; the rest is promised by the caller.
             unsafe { part.prepare() };
-            (part, column * width / COLUMNS)
+            (part, column * width / F::COLUMNS)
         };
         if blocks == 1 {
             // SAFETY: as above.
-            return for_each(columns, |i| unsafe { task(i).0.block(None) });
+            return for_each(columns, |i| unsafe { task(i).0.block::<F>(None) });
         }
-        pack::with_scratch(
-            pack::Use::SharedB,
-            self.k * self.n.next_multiple_of(COLUMNS),
-            |packed| {
-                let shared = Shared::from_pointer(packed);
-                // SAFETY: panels are disjoint in `packed`.
-                for_each(self.n.div_ceil(COLUMNS), |panel| unsafe {
-                    self.pack_panel(panel, shared.at(0))
-                });
-                for_each(blocks * columns, |i| {
-                    let (part, panel) = task(i);
-                    // SAFETY: as above; `packed` is only read from here on.
-                    unsafe { part.block(Some((shared.at(0), panel))) }
-                });
-            },
-        );
+        let panels = self.n.div_ceil(F::COLUMNS);
+        with_scratch(Use::SharedB, panels * self.panel_words::<F>(), |packed| {
+            let shared = Shared::from_pointer(packed);
+            // SAFETY: panels are disjoint in `packed`.
+            for_each(panels, |panel| unsafe { self.pack_panel::<F>(panel, shared.at(0)) });
+            for_each(blocks * columns, |i| {
+                let (part, panel) = task(i);
+                // SAFETY: as above; `packed` is only read from here on.
+                unsafe { part.block::<F>(Some((shared.at(0), panel))) }
+            });
+        });
     }
 
     /// The same product of some rows and columns of C.
@@ -251,21 +325,20 @@ impl Product<'_> {
         }
     }
 
+    /// Words of one packed panel of B, all slices of `k`.
+    fn panel_words<F: Format>(&self) -> usize {
+        self.k.div_ceil(F::PACKED) * F::COLUMNS
+    }
+
     /// Packs one panel of B, all slices of `k`, behind the panels before it.
     ///
     /// # Safety
     /// `packed` has room for all panels.
-    unsafe fn pack_panel(&self, panel: usize, packed: *mut f32) {
-        let columns = (self.n - panel * COLUMNS).min(COLUMNS);
+    unsafe fn pack_panel<F: Format>(&self, panel: usize, packed: *mut f32) {
+        let columns = (self.n - panel * F::COLUMNS).min(F::COLUMNS);
+        let b = self.b.from(0, panel * F::COLUMNS);
         // SAFETY: promised by the caller.
-        unsafe {
-            pack_b(
-                self.k,
-                columns,
-                self.b.from(0, panel * COLUMNS),
-                packed.add(panel * COLUMNS * self.k),
-            );
-        }
+        unsafe { F::pack_b(self.k, columns, b, packed.add(panel * self.panel_words::<F>())) };
     }
 
     /// At most [`BLOCK`] rows on this thread. `packed` holds B's panels, ours from the given one
@@ -273,33 +346,35 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As [`gemm_strided`].
-    unsafe fn block(&self, packed: Option<(*mut f32, usize)>) {
-        let depth = self.depth();
-        let direct = self.a.column == 1 || self.m * self.k <= DIRECT;
-        let size_a = if direct { 0 } else { self.m.next_multiple_of(ROWS) * depth };
-        pack::with_scratch(pack::Use::Own, size_a + depth * COLUMNS, |scratch| {
+    unsafe fn block<F: Format>(&self, packed: Option<(*mut f32, usize)>) {
+        let depth = self.depth::<F>();
+        let room = F::room(self.m, depth, self.a);
+        with_scratch(Use::Own, room + depth / F::PACKED * F::COLUMNS, |scratch| {
             for first in (0..self.k).step_by(depth) {
                 let depth = depth.min(self.k - first);
                 let add = first > 0 || !matches!(self.start, Start::Zero);
                 // SAFETY: the scratch holds the packed rows of A and then one panel of B.
                 unsafe {
-                    let a = if direct { None } else { Some(scratch.cast_const()) };
-                    if !direct {
-                        pack_a(self.m, depth, self.a.from(0, first), scratch);
-                    }
-                    for panel in 0..self.n.div_ceil(COLUMNS) {
-                        let columns = (self.n - panel * COLUMNS).min(COLUMNS);
+                    let a = F::pack_a(self.m, depth, self.a.from(0, first), scratch);
+                    for panel in 0..self.n.div_ceil(F::COLUMNS) {
+                        let columns = (self.n - panel * F::COLUMNS).min(F::COLUMNS);
                         let b = match packed {
-                            Some((packed, from)) => {
-                                packed.add((from + panel) * COLUMNS * self.k + first * COLUMNS)
-                            }
+                            Some((packed, from)) => packed.add(
+                                (from + panel) * self.panel_words::<F>()
+                                    + first / F::PACKED * F::COLUMNS,
+                            ),
                             None => {
-                                let b = scratch.add(size_a);
-                                pack_b(depth, columns, self.b.from(first, panel * COLUMNS), b);
+                                let b = scratch.add(room);
+                                F::pack_b(
+                                    depth,
+                                    columns,
+                                    self.b.from(first, panel * F::COLUMNS),
+                                    b,
+                                );
                                 b
                             }
                         };
-                        self.panel(first, depth, a, b, panel * COLUMNS, columns, add);
+                        self.panel::<F>(depth, a, b, panel * F::COLUMNS, columns, add);
                     }
                 }
             }
@@ -310,39 +385,41 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As [`gemm_strided`]; `a` and `b` hold what [`Product::block`] packed.
-    unsafe fn panel(
+    unsafe fn panel<F: Format>(
         &self,
-        first: usize,
         depth: usize,
-        a: Option<*const f32>,
+        a: Rows,
         b: *const f32,
         column: usize,
         columns: usize,
         add: bool,
     ) {
-        for row in (0..self.m).step_by(ROWS) {
-            let rows = (self.m - row).min(ROWS);
-            let a = match a {
-                Some(a) => Strided { at: a.wrapping_add(row * depth), row: 1, column: ROWS },
-                None => self.a.from(row, first),
-            };
+        let words = depth.div_ceil(F::PACKED);
+        for row in (0..self.m).step_by(F::ROWS) {
+            let rows = (self.m - row).min(F::ROWS);
+            let (run, a) = (F::kernel(rows), a.panel(row / F::ROWS));
             // SAFETY: promised by the caller.
             unsafe {
-                tile(
-                    depth,
-                    self.scale,
-                    a,
-                    b,
-                    self.c.at(row * self.c_row + column),
-                    self.c_row,
-                    rows,
-                    columns,
-                    add,
-                );
+                let c = self.c.at(row * self.c_row + column);
+                if columns == F::COLUMNS {
+                    run(words, self.scale, a, b, c, self.c_row, add);
+                } else {
+                    let mut edge = [0.0; EDGE];
+                    run(words, self.scale, a, b, edge.as_mut_ptr(), F::COLUMNS, false);
+                    for i in 0..rows {
+                        for j in 0..columns {
+                            let (c, sum) = (c.add(i * self.c_row + j), edge[i * F::COLUMNS + j]);
+                            *c = if add { *c + sum } else { sum };
+                        }
+                    }
+                }
             }
         }
     }
 }
+
+/// Numbers in the largest tile.
+const EDGE: usize = Bf16::ROWS * Bf16::COLUMNS;
 
 /// Runs `task(0..n)` on all threads, one at a time each.
 fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
@@ -351,92 +428,4 @@ fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::{assert_close, assert_same_on_all_pools, random};
-
-    fn naive(m: usize, n: usize, k: usize, a: &[f32], a_t: bool, b: &[f32], b_t: bool) -> Vec<f64> {
-        let at = |i: usize, j: usize| f64::from(if a_t { a[j * m + i] } else { a[i * k + j] });
-        let bt = |i: usize, j: usize| f64::from(if b_t { b[j * k + i] } else { b[i * n + j] });
-        (0..m * n).map(|ij| (0..k).map(|l| at(ij / n, l) * bt(l, ij % n)).sum()).collect()
-    }
-
-    fn compare(m: usize, n: usize, k: usize, a_t: bool, b_t: bool, accumulate: bool) {
-        let (a, b, mut c) = (random(1, m * k), random(2, k * n), random(3, m * n));
-        let mut want = naive(m, n, k, &a, a_t, &b, b_t);
-        if accumulate {
-            want.iter_mut().zip(&c).for_each(|(want, &c)| *want += f64::from(c));
-        } else {
-            // What was there must not be read.
-            c.fill(f32::NAN);
-        }
-        gemm(m, n, k, &a, a_t, &b, b_t, &mut c, accumulate);
-        assert_close(&c, &want, 1e-6 * (k as f64).sqrt().max(4.0) * 2.0);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
-        #[test]
-        fn small_shapes_match_f64(m in 0..40_usize, n in 0..70_usize, k in 0..50_usize, a_t: bool, b_t: bool, accumulate: bool) {
-            compare(m, n, k, a_t, b_t, accumulate);
-        }
-    }
-
-    #[test]
-    fn large_shapes_match_f64() {
-        for (m, n, k) in
-            [(130, 70, 600), (1, 300, 1100), (300, 1, 257), (201, 33, 129), (97, 530, 64)]
-        {
-            for flags in 0..8 {
-                compare(m, n, k, flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_alone_has_the_bits_it_has_among_others() {
-        let (m, n, k) = (250, 100, 700);
-        let (a, b) = (random(1, m * k), random(2, k * n));
-        let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
-        gemm(m, n, k, &a, false, &b, true, &mut all, false);
-        for row in [0, 5, 123, 249] {
-            gemm(1, n, k, &a[row * k..(row + 1) * k], false, &b, true, &mut one, false);
-            assert_eq!(one, all[row * n..(row + 1) * n]);
-        }
-    }
-
-    #[test]
-    fn portable_tiles_have_the_same_bits() {
-        for (m, n, k) in [(5, 17, 9), (13, 33, 40), (6, 16, 350)] {
-            let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, m * n));
-            crate::testing::assert_same_portably(|| {
-                let mut c = c.clone();
-                gemm(m, n, k, &a, false, &b, true, &mut c, true);
-                c
-            });
-        }
-    }
-
-    #[test]
-    fn threads_do_not_change_bits() {
-        for (m, n, k) in [
-            (200, 300, 700),
-            (1, 3000, 100),
-            (64, 64, 5000),
-            (500, 7, 90),
-            (1000, 1, 300),
-            (259, 133, 65),
-        ] {
-            for flags in 0..4 {
-                let (a, b) = (random(1, m * k), random(2, k * n));
-                assert_same_on_all_pools(|| {
-                    let mut c = vec![0.0; m * n];
-                    gemm(m, n, k, &a, flags & 1 > 0, &b, flags & 2 > 0, &mut c, false);
-                    c
-                });
-            }
-        }
-    }
-}
+mod tests;

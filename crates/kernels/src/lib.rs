@@ -28,6 +28,9 @@ pub mod rotary;
 
 mod math;
 mod parallel;
+mod precision;
 mod simd;
 #[cfg(test)]
 mod testing;
+
+pub use precision::Precision;

@@ -1,11 +1,13 @@
 //! Dense layers: weights `[out, in]`, as PyTorch keeps them.
 
+use crate::Precision;
 use crate::gemm::{Start, gemm, gemm_from};
 use crate::parallel::{chunked, rows_per_block};
 use crate::simd::vectorised;
 
 /// `y[rows, out] = x[rows, in] · wᵀ + bias[out]`.
 pub fn linear(
+    precision: Precision,
     rows: usize,
     in_: usize,
     out: usize,
@@ -15,11 +17,12 @@ pub fn linear(
     y: &mut [f32],
 ) {
     let start = bias.map_or(Start::Zero, Start::Row);
-    gemm_from(rows, out, in_, x, false, w, true, y, start);
+    gemm_from(precision, rows, out, in_, x, false, w, true, y, start);
 }
 
 /// Gradients of [`linear`], each overwritten if asked for.
 pub fn linear_backward(
+    precision: Precision,
     rows: usize,
     in_: usize,
     out: usize,
@@ -31,10 +34,10 @@ pub fn linear_backward(
     db: Option<&mut [f32]>,
 ) {
     if let Some(dx) = dx {
-        gemm(rows, in_, out, dy, false, w, false, dx, false);
+        gemm(precision, rows, in_, out, dy, false, w, false, dx, false);
     }
     if let Some(dw) = dw {
-        gemm(out, in_, rows, dy, true, x, false, dw, false);
+        gemm(precision, out, in_, rows, dy, true, x, false, dw, false);
     }
     if let Some(db) = db {
         column_sums(rows, out, dy, db);
@@ -90,14 +93,15 @@ mod tests {
             );
             let (xs, ws, bs, ds) = (wide(&x), wide(&w), wide(&bias), wide(&dy));
             let mut y = vec![f32::NAN; rows * out];
-            linear(rows, in_, out, &x, &w, Some(&bias), &mut y);
+            linear(Precision::F32, rows, in_, out, &x, &w, Some(&bias), &mut y);
             assert_close(&y, &naive(rows, in_, out, &xs, &ws, &bs), 1e-5);
-            linear(rows, in_, out, &x, &w, None, &mut y);
+            linear(Precision::F32, rows, in_, out, &x, &w, None, &mut y);
             assert_close(&y, &naive(rows, in_, out, &xs, &ws, &vec![0.0; out]), 1e-5);
 
             let (mut dx, mut dw, mut db) =
                 (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; out]);
             linear_backward(
+                Precision::F32,
                 rows,
                 in_,
                 out,
@@ -119,12 +123,12 @@ mod tests {
 
     #[test]
     fn nothing_comes_of_nothing() {
-        linear(0, 3, 2, &[], &[0.0; 6], Some(&[1.0; 2]), &mut []);
+        linear(Precision::F32, 0, 3, 2, &[], &[0.0; 6], Some(&[1.0; 2]), &mut []);
         let mut y = [0.0; 4];
-        linear(2, 0, 2, &[], &[], Some(&[1.0, 2.0]), &mut y);
+        linear(Precision::F32, 2, 0, 2, &[], &[], Some(&[1.0, 2.0]), &mut y);
         assert_eq!(y, [1.0, 2.0, 1.0, 2.0]);
         let mut db = [5.0; 2];
-        linear_backward(0, 3, 2, &[], &[0.0; 6], &[], None, None, Some(&mut db));
+        linear_backward(Precision::F32, 0, 3, 2, &[], &[0.0; 6], &[], None, None, Some(&mut db));
         assert_eq!(db, [0.0; 2]);
     }
 
@@ -135,8 +139,9 @@ mod tests {
             (random(1, rows * in_), random(2, in_ * out), random(3, out), random(4, rows * out));
         assert_same_on_all_pools(|| {
             let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), bias.clone());
-            linear(rows, in_, out, &x, &w, Some(&bias), &mut y);
+            linear(Precision::F32, rows, in_, out, &x, &w, Some(&bias), &mut y);
             linear_backward(
+                Precision::F32,
                 rows,
                 in_,
                 out,

@@ -3,6 +3,8 @@
 use burn::module::Param;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
+use crate::fused::Precision;
+
 /// A counter-based random stream: the n-th draw is a function of `(seed, n)` alone.
 #[derive(Clone, Debug)]
 pub struct Rng {
@@ -45,17 +47,28 @@ fn mix(mut z: u64) -> u64 {
 pub struct Init {
     device: Device,
     rng: Option<Rng>,
+    precision: Precision,
 }
 
 impl Init {
     /// Parameters on `device`, drawn from `seed`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), rng: Some(Rng::new(seed)) }
+        Self { device: device.clone(), rng: Some(Rng::new(seed)), precision: Precision::F32 }
     }
 
     /// Zeros on `device`, for weights that are about to be loaded.
     pub fn empty(device: &Device) -> Self {
-        Self { device: device.clone(), rng: None }
+        Self { device: device.clone(), rng: None, precision: Precision::F32 }
+    }
+
+    /// Layers from here on multiply numbers in `precision`; parameters stay f32.
+    pub fn with(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// In which numbers a layer multiplies.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Normal with mean 0 and standard deviation `std`.

@@ -20,7 +20,7 @@ pub mod prelude {
     pub use burn::module::{Module, Param};
     pub use burn::tensor::{Device, Tensor, TensorData};
 
-    pub use crate::fused::{ConvShape, Gelu, Mask};
+    pub use crate::fused::{ConvShape, Gelu, Mask, Precision};
     pub use crate::init::Init;
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,

@@ -1,9 +1,9 @@
 //! One training step of a 11.4 M-parameter GPT, timed: ours beside `bench/peers/torch_step.py`.
 //!
 //! ```text
-//! cargo run --release -p sensorium-train --example step -- [STEPS] [THREADS]
+//! cargo run --release -p sensorium-train --example step -- [STEPS] [THREADS] [bf16]
 //! ```
-//! 6 pre-norm blocks of width 384, 6 heads, 32 x 64 tokens, vocabulary 1000, f32; forward,
+//! 6 pre-norm blocks of width 384, 6 heads, 32 x 64 tokens, vocabulary 1000; forward,
 //! backward and AdamW.
 
 use std::time::Instant;
@@ -59,14 +59,17 @@ impl Gpt {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
-    let steps = args.next().unwrap_or(10);
-    let threads = args.next().unwrap_or(2);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = args.iter().filter_map(|arg| arg.parse::<usize>().ok());
+    let steps = numbers.next().unwrap_or(10);
+    let threads = numbers.next().unwrap_or(2);
+    let bf16 = args.iter().any(|arg| arg == "bf16");
+    let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.expect("the pool is made once");
 
     let device = training_device();
-    let mut model = Gpt::init(&mut Init::new(1, &device));
+    let mut model = Gpt::init(&mut Init::new(1, &device).with(precision));
     assert_eq!(params::count(&model), PARAMETERS);
     let mut optim = AdamW::new(OptimConfig { clip: 0.0, ..OptimConfig::default() });
     let ids: Vec<u32> = (0..BATCH * TOKENS).map(|i| (i * 7919 % VOCABULARY) as u32).collect();

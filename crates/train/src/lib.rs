@@ -9,6 +9,7 @@ pub mod guard;
 pub mod log;
 pub mod optim;
 pub mod plot;
+mod precision;
 pub mod preview;
 pub mod progress;
 pub mod recipes;

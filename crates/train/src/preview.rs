@@ -13,7 +13,7 @@ use sensorium_media::{ImageProcessor, Part, Picture, Role};
 use crate::batch::gather;
 use crate::config;
 use crate::error::Result;
-use crate::recipes::clip::ClipRecipe;
+use crate::recipes::clip::{self, ClipRecipe};
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
@@ -41,16 +41,12 @@ pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Pictur
 
 fn captions(recipe: &ClipRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
-    let size = ImageProcessor::nano().size;
+    let mix = clip::mix(recipe, icons.as_ref());
     Ok(gather(count, |index| {
-        let pair = match &icons {
-            Some(icons) if Rng::new(recipe.seed, 0xC11B, index).chance(recipe.icon_share) => {
-                icons.pair(Split::Train, recipe.seed, index, size)
-            }
-            _ => pairs::scene_pair(Split::Train, recipe.seed, index, 1.0, size),
-        };
-        let negative = pair.negative.map(|text| format!(" - not: {text}"));
-        (pair.picture, pair.caption + &negative.unwrap_or_default())
+        let pair = pairs::pair(&mix, index, 1.0);
+        let negatives: String =
+            pair.negatives.iter().map(|text| format!(" - not: {text}")).collect();
+        (pair.picture, pair.caption + &negatives)
     }))
 }
 

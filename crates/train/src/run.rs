@@ -262,13 +262,13 @@ fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");
     let old = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
     // The length of a run may change: a warm-up-stable-decay schedule is meant to be stopped or
-    // prolonged anywhere before its decay.
-    let length = |change: &String| {
+    // prolonged anywhere before its decay. So may the precision: the next machine may lack it.
+    let free = |change: &String| {
         let key = change.split(':').next().unwrap_or_default();
-        key.ends_with("steps") || key.ends_with("save_every")
+        ["steps", "save_every", "precision"].iter().any(|free| key.ends_with(free))
     };
     let mut changed = config::differences(&old, resolved)?;
-    changed.retain(|change| !length(change));
+    changed.retain(|change| !free(change));
     if changed.is_empty() { Ok(()) } else { Err(TrainError::Changed { path, changed }) }
 }
 

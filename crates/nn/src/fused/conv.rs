@@ -1,6 +1,7 @@
 //! 2-D convolution, the stem of an image encoder.
 
 use burn::tensor::Tensor;
+use sensorium_kernels::Precision;
 use sensorium_kernels::conv as kernel;
 pub use sensorium_kernels::conv::ConvShape;
 
@@ -8,6 +9,7 @@ use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
 
 #[derive(Debug)]
 struct Conv {
+    precision: Precision,
     stride: usize,
     padding: usize,
 }
@@ -38,7 +40,7 @@ impl Operation for Conv {
         let (h, w) = shape.output();
         let mut y = vec![0.0; shape.batch * shape.c_out * h * w];
         let bias = bias.first().map(Array::values);
-        kernel::conv2d(shape, x.values(), weight.values(), bias, &mut y);
+        kernel::conv2d(self.precision, shape, x.values(), weight.values(), bias, &mut y);
         (Array::new(y, &[shape.batch, shape.c_out, h, w]), Vec::new())
     }
 
@@ -48,6 +50,7 @@ impl Operation for Conv {
         let mut dw = buffer(wanted[1], weight);
         let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
         kernel::conv2d_backward(
+            self.precision,
             self.shape(x, weight),
             x.values(),
             weight.values(),
@@ -64,15 +67,17 @@ impl Operation for Conv {
     }
 }
 
-/// `[B, c_in, h, w] -> [B, c_out, h', w']` with `weight [c_out, c_in, k, k]`.
+/// `[B, c_in, h, w] -> [B, c_out, h', w']` with `weight [c_out, c_in, k, k]`; products of numbers in
+/// `precision`.
 pub fn conv2d(
+    precision: Precision,
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
-    let op = Conv { stride, padding };
+    let op = Conv { precision, stride, padding };
     match bias {
         Some(bias) => apply3(op, x, weight, bias),
         None => apply2(op, x, weight),

@@ -1,12 +1,15 @@
 //! `y = x Wᵀ + b`, weight stored `[out, in]` as in PyTorch.
 
 use burn::tensor::Tensor;
+use sensorium_kernels::Precision;
 use sensorium_kernels::linear as kernel;
 
 use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
 
 #[derive(Debug)]
-struct Linear;
+struct Linear {
+    precision: Precision,
+}
 
 impl Operation for Linear {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
@@ -14,7 +17,8 @@ impl Operation for Linear {
         let (rows, out) = (x.rows(), weight.shape()[0]);
         let mut y = vec![0.0; rows * out];
         let bias = bias.first().map(Array::values);
-        kernel::linear(rows, x.width(), out, x.values(), weight.values(), bias, &mut y);
+        let (x_values, weights) = (x.values(), weight.values());
+        kernel::linear(self.precision, rows, x.width(), out, x_values, weights, bias, &mut y);
         let mut shape = x.shape();
         shape.pop();
         shape.push(out);
@@ -28,6 +32,7 @@ impl Operation for Linear {
         let mut dw = buffer(wanted[1], weight);
         let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
         kernel::linear_backward(
+            self.precision,
             rows,
             x.width(),
             out,
@@ -46,14 +51,17 @@ impl Operation for Linear {
     }
 }
 
-/// `[.., in] -> [.., out]`: `x Wᵀ + b` with `weight [out, in]` and `bias [out]`.
+/// `[.., in] -> [.., out]`: `x Wᵀ + b` with `weight [out, in]` and `bias [out]`; forward and
+/// backward products of numbers in `precision`.
 pub fn linear<const D: usize>(
+    precision: Precision,
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
+    let op = Linear { precision };
     match bias {
-        Some(bias) => apply3(Linear, x, weight, bias),
-        None => apply2(Linear, x, weight),
+        Some(bias) => apply3(op, x, weight, bias),
+        None => apply2(op, x, weight),
     }
 }

@@ -23,4 +23,5 @@ pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryTable, rotary};
+pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::fused;
+use crate::fused::{self, Precision};
 use crate::init::Init;
 
 /// `[B, c_in, h, w] -> [B, c_out, h', w']`, `h' = (h + 2·padding - kernel) / stride + 1`.
@@ -17,6 +17,8 @@ pub struct Conv2d {
     stride: usize,
     #[module(skip)]
     padding: usize,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// Channels, kernel and steps of a [`Conv2d`].
@@ -46,12 +48,13 @@ impl Conv2d {
             bias: bias.then(|| init.constant([c_out], 0.0)),
             stride,
             padding,
+            precision: init.precision(),
         }
     }
 
     /// `[B, c_in, h, w] -> [B, c_out, h', w']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        fused::conv2d(x, self.weight.val(), bias, self.stride, self.padding)
+        fused::conv2d(self.precision, x, self.weight.val(), bias, self.stride, self.padding)
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::fused;
+use crate::fused::{self, Precision};
 use crate::init::Init;
 
 /// `V` rows of width `D`.
@@ -11,12 +11,14 @@ use crate::init::Init;
 pub struct Embedding {
     /// `[V, D]`.
     pub weight: Param<Tensor<2>>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Embedding {
     /// Normal rows of `std`.
     pub fn init(v: usize, d: usize, std: f64, init: &mut Init) -> Self {
-        Self { weight: init.normal([v, d], std) }
+        Self { weight: init.normal([v, d], std), precision: init.precision() }
     }
 
     /// `ids`, row-major `[B, T]` -> `[B, T, D]`
@@ -29,6 +31,6 @@ impl Embedding {
 
     /// The table as a tied language-model head: `[rows, D] -> [rows, V]`.
     pub fn unembed(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.val(), None)
+        fused::linear(self.precision, x, self.weight.val(), None)
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use sensorium_nn::fused::{self, Gelu, Mask, RotaryTable};
+use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable};
 use sensorium_testkit::{Golden, Tensors, assert_close};
 
 use crate::case::{Operand, Operation, flat, run};
@@ -170,6 +170,7 @@ fn convolutions() {
             &["x", "weight", "bias"],
             Box::new(move |o| {
                 flat(fused::conv2d(
+                    Precision::F32,
                     o[0].clone().reshape(x),
                     o[1].clone().reshape(weight),
                     Some(o[2].clone()),

@@ -6,7 +6,7 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor, TensorData};
-use sensorium_nn::fused::{self, Gelu, Mask, RotaryTable};
+use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable};
 
 use crate::case::{Operand, Operation, draw, flat, tensor};
 
@@ -37,7 +37,7 @@ fn linear(bias: bool) -> Pair {
         operands,
         fused: Box::new(|o| {
             let x = o[0].clone().reshape([2, 5, 7]);
-            flat(fused::linear(x, o[1].clone().reshape([11, 7]), o.get(2).cloned()))
+            flat(fused::linear(Precision::F32, x, o[1].clone().reshape([11, 7]), o.get(2).cloned()))
         }),
         composed: Box::new(|o| {
             let weight = o[1].clone().reshape([11, 7]).transpose();
@@ -271,7 +271,7 @@ fn convolution((side, stride, padding, bias): (usize, usize, usize, bool)) -> Pa
         operands,
         fused: Box::new(move |o| {
             let (x, weight, bias) = split(o);
-            flat(fused::conv2d(x, weight, bias, stride, padding))
+            flat(fused::conv2d(Precision::F32, x, weight, bias, stride, padding))
         }),
         composed: Box::new(move |o| {
             let (x, weight, bias) = split(o);

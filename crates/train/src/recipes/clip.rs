@@ -13,8 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sensorium_data::icons::Icons;
-use sensorium_data::pairs::{self, Pair};
-use sensorium_data::rng::Rng;
+use sensorium_data::pairs::{self, Mix, Pair};
 use sensorium_data::scene::Split;
 use sensorium_media::ImageProcessor;
 use sensorium_media::text::Tokenizer;
@@ -56,6 +55,9 @@ pub struct ClipRecipe {
     pub seed: u64,
     /// Size of the model.
     pub size: Size,
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    #[serde(default, with = "crate::precision")]
+    pub precision: Precision,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The icons' directory; without it there are only scenes.
@@ -89,7 +91,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let processor = ImageProcessor::nano();
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
 
-    let model = Clip::init(&config, &mut Init::new(recipe.seed, &device));
+    let model = Clip::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
     let model = start_bias(model, recipe.batch);
     let (model, trained) = thaw_only(model, parts(recipe.loss))?;
     eprintln!("{trained}");
@@ -135,18 +137,17 @@ fn parts(loss: Loss) -> &'static [&'static str] {
     }
 }
 
+/// What a recipe learns from.
+pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> {
+    let size = ImageProcessor::nano().size;
+    let icons = icons.map(|icons| (icons, recipe.icon_share));
+    Mix { split: Split::Train, seed: recipe.seed, size, icons }
+}
+
 fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
     let progress = step as f32 / recipe.steps as f32;
-    let size = ImageProcessor::nano().size;
-    gather(recipe.batch, |i| {
-        let index = step * recipe.batch as u64 + i;
-        match icons {
-            Some(icons) if Rng::new(recipe.seed, 0xC11B, index).chance(recipe.icon_share) => {
-                icons.pair(Split::Train, recipe.seed, index, size)
-            }
-            _ => pairs::scene_pair(Split::Train, recipe.seed, index, progress, size),
-        }
-    })
+    let mix = mix(recipe, icons);
+    gather(recipe.batch, |i| pairs::pair(&mix, step * recipe.batch as u64 + i, progress))
 }
 
 /// Captions, then, for SigLIP, the false ones; and the operations that took.
@@ -158,7 +159,7 @@ fn embed_texts(
     batch: &[Pair],
 ) -> (Tensor<2>, f64) {
     let captions = batch.iter().map(|pair| pair.caption.as_str());
-    let false_ones = batch.iter().filter_map(|pair| pair.negative.as_deref());
+    let false_ones = batch.iter().flat_map(|pair| pair.negatives.iter().map(String::as_str));
     let texts = match recipe.loss {
         Loss::Sigmoid => texts(captions.chain(false_ones), tokenizer, config.text.context),
         Loss::InfoNce => texts(captions, tokenizer, config.text.context),
@@ -186,7 +187,8 @@ fn loss(
 /// Pairs that are neither a match nor a miss: captions of scenes with the same objects, and false
 /// captions of other pictures, which may by chance be true here.
 fn ignored(batch: &[Pair]) -> Vec<bool> {
-    let owners: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].negative.is_some()).collect();
+    let owned = |i: usize| std::iter::repeat_n(i, batch[i].negatives.len());
+    let owners: Vec<usize> = (0..batch.len()).flat_map(owned).collect();
     let mut ignored = Vec::with_capacity(batch.len() * (batch.len() + owners.len()));
     for (i, pair) in batch.iter().enumerate() {
         ignored.extend(

@@ -48,6 +48,9 @@ pub struct LlavaRecipe {
     pub seed: u64,
     /// Size of the model.
     pub size: Size,
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    #[serde(default, with = "crate::precision")]
+    pub precision: Precision,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The image encoder that the CLIP recipe made.
@@ -105,7 +108,8 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let device = training_device();
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let config = recipe.size.llava(tokenizer.vocabulary());
-    let mut model = Llava::init(&config, &mut Init::new(recipe.seed, &device));
+    let mut model =
+        Llava::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
     model.image = weights::load(model.image, &safetensors::load(&recipe.image)?)?;
     model.backbone = weights::load(model.backbone, &safetensors::load(&recipe.backbone)?)?;
     let corpus = Corpus::open(recipe)?;

@@ -42,6 +42,9 @@ pub struct TextRecipe {
     pub seed: u64,
     /// Size of the model.
     pub size: Size,
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    #[serde(default, with = "crate::precision")]
+    pub precision: Precision,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The icons' directory, for their words; without it there are only scenes.
@@ -73,7 +76,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
     let config = recipe.size.llama(tokenizer.vocabulary());
-    let model = Llama::init(&config, &mut Init::new(recipe.seed, &device));
+    let model = Llama::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
     let (model, trained) = thaw_only(model, &["embedding", "layers", "norm"])?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());

@@ -1,0 +1,318 @@
+//! Products of numbers rounded to bfloat16, summed in f32: a 12 x 32 tile.
+//!
+//! A word holds two numbers that follow each other along `k`; AVX512-BF16 multiplies and adds both
+//! in one instruction, twice the rate of f32.
+
+use half::bf16;
+
+use super::{BLOCK, Format, Kernel, Rows, Strided};
+
+/// Rows of a tile. 12 x 32 needs 24 accumulators, 2 registers for B and 1 for A of AVX-512's 32.
+const ROWS: usize = 12;
+/// Columns of a tile.
+const COLUMNS: usize = 32;
+
+/// bfloat16 numbers.
+pub(super) struct Bf16;
+
+impl Format for Bf16 {
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = COLUMNS;
+    const DEPTH: usize = 384;
+    const PACKED: usize = 2;
+
+    fn room(m: usize, depth: usize, _a: Strided) -> usize {
+        m.next_multiple_of(ROWS) * depth.div_ceil(2)
+    }
+
+    unsafe fn pack_a(m: usize, depth: usize, a: Strided, packed: *mut f32) -> Rows {
+        let words = depth.div_ceil(2);
+        // SAFETY: promised by the caller.
+        unsafe {
+            if a.column == 1 {
+                for i in 0..m {
+                    pack_run(depth, a.from(i, 0).at, packed.add(i * words));
+                }
+                let first = Strided { at: packed.cast_const(), row: words, column: 1 };
+                return Rows { first, panel: ROWS * words };
+            }
+            for panel in 0..m.div_ceil(ROWS) {
+                let rows = (m - panel * ROWS).min(ROWS);
+                let to = packed.add(panel * ROWS * words);
+                pack_pairs::<ROWS>(depth, rows, a.from(panel * ROWS, 0).t(), to);
+            }
+        }
+        let first = Strided { at: packed.cast_const(), row: 1, column: ROWS };
+        Rows { first, panel: ROWS * words }
+    }
+
+    unsafe fn pack_b(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let mut done = 0;
+            #[cfg(target_arch = "x86_64")]
+            if b.row == 1 && columns == COLUMNS && crate::simd::has_avx512_bf16() {
+                done = depth / 16 * 16;
+                for k in (0..done).step_by(16) {
+                    for first in (0..COLUMNS).step_by(8) {
+                        let from = b.at.add(k + first * b.column);
+                        transpose(from, b.column, packed.add(k / 2 * COLUMNS + first));
+                    }
+                }
+            }
+            let rest = packed.add(done / 2 * COLUMNS);
+            pack_pairs::<COLUMNS>(depth - done, columns, b.from(done, 0), rest);
+        }
+    }
+
+    fn kernel(rows: usize) -> Kernel {
+        #[cfg(target_arch = "x86_64")]
+        if crate::simd::has_avx512_bf16() {
+            return match rows {
+                1 => avx512::<1>,
+                2 => avx512::<2>,
+                3 => avx512::<3>,
+                4 => avx512::<4>,
+                5 => avx512::<5>,
+                6 => avx512::<6>,
+                7 => avx512::<7>,
+                8 => avx512::<8>,
+                9 => avx512::<9>,
+                10 => avx512::<10>,
+                11 => avx512::<11>,
+                _ => avx512::<ROWS>,
+            };
+        }
+        match rows {
+            1 => portable::<1>,
+            2 => portable::<2>,
+            3 => portable::<3>,
+            4 => portable::<4>,
+            5 => portable::<5>,
+            6 => portable::<6>,
+            7 => portable::<7>,
+            8 => portable::<8>,
+            9 => portable::<9>,
+            10 => portable::<10>,
+            11 => portable::<11>,
+            _ => portable::<ROWS>,
+        }
+    }
+}
+
+const _: () = assert!(BLOCK.is_multiple_of(ROWS));
+
+/// Two numbers in a word, the first in its low half.
+fn word(low: f32, high: f32) -> f32 {
+    let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+    f32::from_bits(bits(low) | bits(high) << 16)
+}
+
+/// The two numbers of a word.
+fn numbers(word: f32) -> [f32; 2] {
+    [f32::from_bits(word.to_bits() << 16), f32::from_bits(word.to_bits() & 0xffff_0000)]
+}
+
+/// Packs `n` numbers that lie side by side; an odd last one gets a zero.
+///
+/// # Safety
+/// `from [n]` is readable, `to [n / 2, rounded up]` writable.
+unsafe fn pack_run(n: usize, from: *const f32, to: *mut f32) {
+    let mut done = 0;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if crate::simd::has_avx512_bf16() {
+            done = n / 32 * 32;
+            pack_run_avx512(done, from, to);
+        }
+        for k in (done..n).step_by(2) {
+            let high = if k + 1 < n { *from.add(k + 1) } else { 0.0 };
+            *to.add(k / 2) = word(*from.add(k), high);
+        }
+    }
+}
+
+/// [`pack_run`] of a multiple of 32 numbers.
+///
+/// # Safety
+/// As [`pack_run`], on a CPU with AVX512-BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_run_avx512(n: usize, from: *const f32, to: *mut f32) {
+    use std::arch::x86_64::{__m512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_ps};
+    for k in (0..n).step_by(32) {
+        // SAFETY: promised by the caller; any bits are a vector of f32.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(from.add(k)), _mm512_loadu_ps(from.add(k + 16)));
+            let words: __m512 = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+            _mm512_storeu_ps(to.add(k / 2), words);
+        }
+    }
+}
+
+/// Packs rows of `W` columns, two rows of `from` into each; columns from `columns` on are zeros, as
+/// is the row after an odd last one.
+///
+/// # Safety
+/// `from [depth, columns]` is readable, `columns <= W`, `to [depth / 2, rounded up, W]` writable.
+unsafe fn pack_pairs<const W: usize>(depth: usize, columns: usize, from: Strided, to: *mut f32) {
+    let mut done = 0;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if from.column == 1 && crate::simd::has_avx512_bf16() {
+            done = depth / 2 * 2;
+            for first in (0..W).step_by(16) {
+                let (filled, width) = (columns.saturating_sub(first).min(16), (W - first).min(16));
+                let from = from.from(0, first);
+                pack_pairs_avx512::<W>(done, filled, width, from, to.add(first));
+            }
+        }
+        for k in (done..depth).step_by(2) {
+            for j in 0..W {
+                let at =
+                    |k: usize| if j < columns && k < depth { *from.from(k, j).at } else { 0.0 };
+                *to.add(k / 2 * W + j) = word(at(k), at(k + 1));
+            }
+        }
+    }
+}
+
+/// [`pack_pairs`] of an even number of rows, at most 16 columns of them: `filled` are read, `width`
+/// written.
+///
+/// # Safety
+/// As [`pack_pairs`], on a CPU with AVX512-BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_pairs_avx512<const W: usize>(
+    depth: usize,
+    filled: usize,
+    width: usize,
+    from: Strided,
+    to: *mut f32,
+) {
+    use std::arch::x86_64::{
+        __m256i, __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+        _mm512_cvtneps_pbh, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
+        _mm512_slli_epi32,
+    };
+    let mask = |n: usize| ((1_u32 << n) - 1) as u16;
+    let (filled, width) = (mask(filled), mask(width));
+    for k in (0..depth).step_by(2) {
+        // SAFETY: promised by the caller; masked-out numbers are not touched, and a prefetch
+        // cannot fault.
+        unsafe {
+            let row = |k: usize| {
+                let numbers: __m512 = _mm512_maskz_loadu_ps(filled, from.at.add(k * from.row));
+                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(numbers));
+                _mm512_cvtepu16_epi32(rounded)
+            };
+            // Rows lie far apart: too far for the processor to guess.
+            _mm_prefetch::<_MM_HINT_T0>(from.at.wrapping_add((k + 8) * from.row).cast());
+            _mm_prefetch::<_MM_HINT_T0>(from.at.wrapping_add((k + 9) * from.row).cast());
+            let words = _mm512_or_si512(row(k), _mm512_slli_epi32::<16>(row(k + 1)));
+            _mm512_mask_storeu_ps(to.add(k / 2 * W), width, _mm512_castsi512_ps(words));
+        }
+    }
+}
+
+/// Packs 16 numbers of each of 8 columns that are contiguous along `k`: 8 rows of 8 words.
+///
+/// # Safety
+/// `from` has 8 runs of 16 numbers, `run` apart; `to` has 8 rows, [`COLUMNS`] apart. The CPU must
+/// have AVX512-BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn transpose(from: *const f32, run: usize, to: *mut f32) {
+    use std::arch::x86_64::{__m256, _mm256_storeu_ps, _mm512_cvtneps_pbh, _mm512_loadu_ps};
+    // SAFETY: promised by the caller; any bits are a vector of f32.
+    unsafe {
+        let columns: [__m256; 8] = std::array::from_fn(|j| {
+            std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.add(j * run))))
+        });
+        for (k, row) in crate::simd::transpose8(columns).into_iter().enumerate() {
+            _mm256_storeu_ps(to.add(k * COLUMNS), row);
+        }
+    }
+}
+
+/// # Safety
+/// As [`Kernel`], on a CPU with AVX512-BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn avx512<const R: usize>(
+    words: usize,
+    scale: f32,
+    a: Strided,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+) {
+    use std::arch::x86_64::{
+        __m512bh, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    // SAFETY: promised by the caller; any bits are a vector of bfloat16.
+    unsafe {
+        for k in 0..words {
+            let b = b.add(k * COLUMNS);
+            let load = |at| -> __m512bh { std::mem::transmute(_mm512_loadu_ps(at)) };
+            let (b0, b1) = (load(b), load(b.add(16)));
+            let a_k = a.at.add(k * a.column);
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a_ik = _mm512_set1_ps(*a_k.add(i * a.row));
+                let a_ik: __m512bh = std::mem::transmute(a_ik);
+                sums[0] = _mm512_dpbf16_ps(sums[0], a_ik, b0);
+                sums[1] = _mm512_dpbf16_ps(sums[1], a_ik, b1);
+            }
+        }
+        let scale = _mm512_set1_ps(scale);
+        for (i, sums) in sums.iter().enumerate() {
+            for (half, &sum) in sums.iter().enumerate() {
+                let c = c.add(i * c_row + half * 16);
+                let scaled = _mm512_mul_ps(sum, scale);
+                _mm512_storeu_ps(
+                    c,
+                    if add { _mm512_add_ps(_mm512_loadu_ps(c), scaled) } else { scaled },
+                );
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Kernel`].
+unsafe fn portable<const R: usize>(
+    words: usize,
+    scale: f32,
+    a: Strided,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+) {
+    let mut sums = [[0.0_f32; COLUMNS]; R];
+    // SAFETY: promised by the caller.
+    unsafe {
+        for k in 0..words {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a_ik = numbers(*a.at.add(i * a.row + k * a.column));
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let b_kj = numbers(*b.add(k * COLUMNS + j));
+                    *sum = a_ik[1].mul_add(b_kj[1], *sum);
+                    *sum = a_ik[0].mul_add(b_kj[0], *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                let c = c.add(i * c_row + j);
+                *c = if add { *c + sum * scale } else { sum * scale };
+            }
+        }
+    }
+}
