@@ -14,6 +14,7 @@ use sensorium_kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
 use sensorium_kernels::elementwise::add;
 use sensorium_kernels::gemm::gemm;
 use sensorium_kernels::linear::{linear, linear_backward};
+use sensorium_kernels::packed::{Format, Packed};
 use sensorium_kernels::norm::{layer_norm, layer_norm_backward};
 use sensorium_kernels::optim::{adamw, sum_squares};
 
@@ -28,6 +29,9 @@ fn main() {
     }
     if wanted("linear") {
         dense();
+    }
+    if wanted("packed") {
+        packed();
     }
     if wanted("attention") {
         attentions();
@@ -152,6 +156,19 @@ fn dense() {
             report(&format!("linear backward: {title}"), 2.0 * flop, "FLOP", || {
                 let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
                 linear_backward(precision, rows, in_, out, &x, &w, &dy, grads.0, grads.1, grads.2);
+            });
+        }
+    }
+}
+
+fn packed() {
+    for (rows, in_, out) in [(800, 768, 3072), (800, 3072, 768), (50, 768, 3072), (1, 768, 3072)] {
+        let (x, w, mut y) = (values(rows * in_), values(in_ * out), vec![0.0; rows * out]);
+        for format in [Format::F32, Format::Bf16, Format::Int8] {
+            let packed = Packed::new(format, out, in_, &w);
+            let title = format!("packed: {rows} x {in_} -> {out} {format:?}");
+            report(&title, 2.0 * (rows * in_ * out) as f64, "FLOP", || {
+                packed.linear(rows, &x, None, &mut y);
             });
         }
     }

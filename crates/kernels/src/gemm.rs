@@ -6,10 +6,12 @@
 //! rows and columns: a product of one row equals that row of a product of many.
 
 mod bf16;
+mod prepared;
 mod scratch;
 mod single;
 
 use bf16::Bf16;
+pub(crate) use prepared::Prepared;
 use scratch::{Use, with_scratch};
 use single::Single;
 
@@ -260,6 +262,26 @@ impl Product<'_> {
     /// # Safety
     /// As [`gemm_strided`], with all threads for the one.
     unsafe fn run_on_all_threads<F: Format>(self) {
+        if self.m <= BLOCK {
+            // SAFETY: promised by the caller.
+            return unsafe { self.run_tasks::<F>(None) };
+        }
+        let panels = self.n.div_ceil(F::COLUMNS);
+        with_scratch(Use::SharedB, panels * self.panel_words::<F>(), |packed| {
+            let shared = Shared::from_pointer(packed);
+            // SAFETY: panels are disjoint in `packed`, and only read after this.
+            unsafe {
+                for_each(panels, |panel| self.pack_panel::<F>(panel, shared.at(0)));
+                self.run_tasks::<F>(Some(shared));
+            }
+        });
+    }
+
+    /// All tasks on all threads; `packed` holds all of B's panels.
+    ///
+    /// # Safety
+    /// As [`gemm_strided`], with all threads for the one.
+    unsafe fn run_tasks<F: Format>(self, packed: Option<Shared>) {
         let blocks = self.m.div_ceil(BLOCK).max(1);
         // Few rows: cut the columns too.
         let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(F::COLUMNS).max(WIDTH);
@@ -272,20 +294,10 @@ impl Product<'_> {
             unsafe { part.prepare() };
             (part, column * width / F::COLUMNS)
         };
-        if blocks == 1 {
-            // SAFETY: as above.
-            return for_each(columns, |i| unsafe { task(i).0.block::<F>(None) });
-        }
-        let panels = self.n.div_ceil(F::COLUMNS);
-        with_scratch(Use::SharedB, panels * self.panel_words::<F>(), |packed| {
-            let shared = Shared::from_pointer(packed);
-            // SAFETY: panels are disjoint in `packed`.
-            for_each(panels, |panel| unsafe { self.pack_panel::<F>(panel, shared.at(0)) });
-            for_each(blocks * columns, |i| {
-                let (part, panel) = task(i);
-                // SAFETY: as above; `packed` is only read from here on.
-                unsafe { part.block::<F>(Some((shared.at(0), panel))) }
-            });
+        for_each(blocks * columns, |i| {
+            let (part, panel) = task(i);
+            // SAFETY: as above; `packed` is only read.
+            unsafe { part.block::<F>(packed.map(|packed| (packed.at(0), panel))) }
         });
     }
 

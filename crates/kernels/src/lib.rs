@@ -23,6 +23,7 @@ pub mod gemm;
 pub mod linear;
 pub mod norm;
 pub mod optim;
+pub mod packed;
 pub mod quant;
 pub mod rotary;
 

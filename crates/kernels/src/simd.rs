@@ -34,6 +34,20 @@ pub(crate) fn has_avx512_bf16() -> bool {
         && is_x86_feature_detected!("avx512vl")
 }
 
+/// Whether this CPU multiplies quadruples of bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_avx512_vnni() -> bool {
+    #[cfg(test)]
+    if PORTABLE.get() {
+        return false;
+    }
+    is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+}
+
 /// The transpose of 8 x 8 numbers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]

@@ -1,0 +1,93 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random};
+
+const ALL: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+
+fn naive(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<f64> {
+    let dot = |r: usize, o: usize| -> f64 {
+        (0..in_).map(|i| f64::from(x[r * in_ + i]) * f64::from(w[o * in_ + i])).sum()
+    };
+    (0..rows * out).map(|at| dot(at / out, at % out) + f64::from(bias[at % out])).collect()
+}
+
+fn packed(format: Format, rows: usize, in_: usize, out: usize) -> Vec<f32> {
+    let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
+    let mut y = vec![f32::NAN; rows * out];
+    Packed::new(format, out, in_, &w).linear(rows, &x, Some(&bias), &mut y);
+    y
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(700))]
+    #[test]
+    fn products_match_f64(rows in 0..30_usize, in_ in 0..90_usize, out in 0..80_usize) {
+        let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
+        let want = naive(rows, in_, out, &x, &w, &bias);
+        for format in ALL {
+            // Half a step of rounding on each side, of numbers up to 1, added up as random errors: five
+            // times their standard deviation.
+            let step = match format {
+                Format::F32 => 1e-6,
+                Format::Bf16 => 1.0 / 256.0,
+                Format::Int8 => 2.0 / 127.0,
+            };
+            assert_close(&packed(format, rows, in_, out), &want, step * (in_ as f64).sqrt().max(4.0));
+        }
+    }
+}
+
+#[test]
+fn int8_is_exact_on_integers() {
+    let (rows, in_, out) = (13, 70, 45);
+    let whole = |seed, n| -> Vec<f32> {
+        let mut x: Vec<f32> = random(seed, n).iter().map(|x| (x * 127.0).round()).collect();
+        x.iter_mut().step_by(in_).for_each(|x| *x = 127.0);
+        x
+    };
+    let (x, w) = (whole(1, rows * in_), whole(2, out * in_));
+    let mut y = vec![0.0; rows * out];
+    Packed::new(Format::Int8, out, in_, &w).linear(rows, &x, None, &mut y);
+    assert_close(&y, &naive(rows, in_, out, &x, &w, &vec![0.0; out]), 1e-6);
+}
+
+#[test]
+fn zeros_and_huge_rows_stay_finite() {
+    let w = random(1, 4 * 8);
+    for format in ALL {
+        let mut y = vec![f32::NAN; 8];
+        let x = [[0.0; 8], [1e30; 8]].concat();
+        Packed::new(format, 4, 8, &w).linear(2, &x, None, &mut y);
+        assert!(y.iter().all(|y| y.is_finite()) && y[..4] == [0.0; 4], "{format:?}: {y:?}");
+    }
+}
+
+#[test]
+fn portable_int8_has_the_same_bits() {
+    for (rows, in_, out) in [(1, 5, 3), (13, 66, 40), (12, 64, 32)] {
+        assert_same_portably(|| packed(Format::Int8, rows, in_, out));
+    }
+}
+
+#[test]
+fn threads_and_other_rows_do_not_change_bits() {
+    for format in ALL {
+        for (rows, in_, out) in [(1, 300, 1000), (50, 192, 768), (300, 100, 70)] {
+            assert_same_on_all_pools(|| packed(format, rows, in_, out));
+        }
+        let (all, one) = (packed(format, 130, 96, 50), packed(format, 1, 96, 50));
+        assert_eq!(all[..50], one[..], "{format:?}");
+    }
+}
+
+#[test]
+fn dense_packing_equals_a_product() {
+    let (rows, in_, out) = (130, 500, 65);
+    let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
+    for (format, precision) in [(Format::F32, Precision::F32), (Format::Bf16, Precision::Bf16)] {
+        let mut y = vec![0.0; rows * out];
+        crate::linear::linear(precision, rows, in_, out, &x, &w, Some(&bias), &mut y);
+        assert_eq!(packed(format, rows, in_, out), y);
+    }
+}
