@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use sensorium_eval::card::{About, card};
 use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
@@ -71,6 +71,11 @@ impl Name {
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
         if self.name == Name::Perplexity {
+            if self.samples.is_some() || self.card.is_some() {
+                bail!(
+                    "expected perplexity without --samples and --card, got one of them\nhint: it reads the whole of --text and prints one figure"
+                );
+            }
             return perplexity::run(&global.model, self.text.as_deref(), self.context, self.json);
         }
         let files = nano::files(&global.model)?;

@@ -15,7 +15,7 @@ use crate::print;
 /// Continue a text with a language model from a GGUF file.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"The capital of France is\"\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --chat --prompt \"Name three colours.\" --temperature 0.7\n\nReads Llama and Qwen3 models in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K. The text is printed as\nit is made; Ctrl-C ends it and loses nothing."
+    after_help = "Examples:\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"The capital of France is\"\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --chat --prompt \"Name three colours.\"\n\nReads Llama and Qwen3 models in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K. The text is printed as it is made; Ctrl-C ends it."
 )]
 pub struct Run {
     /// The model: a GGUF file with its tokenizer.

@@ -41,9 +41,4 @@ impl Mapped {
     pub fn gguf(&self) -> Result<Gguf<'_>> {
         Gguf::parse(&self.map).map_err(|error| error.in_file(&self.path))
     }
-
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
