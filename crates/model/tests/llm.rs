@@ -359,6 +359,36 @@ fn weights_are_read_strictly_and_sizes_that_lie_take_no_memory() {
 }
 
 #[test]
+fn headers_of_any_bytes_load_or_are_typed_errors() {
+    let config = LlamaConfig { n_layers: 1, ..config(false) };
+    let bytes = file("llama", &config, &random(&config), &[Kind::Q4_0]);
+    let header = bytes.len()
+        - Gguf::parse(&bytes).unwrap().tensors().iter().map(|t| t.bytes().len()).sum::<usize>();
+    let (mut loaded, mut refused) = (0, 0);
+    for at in (24..header).step_by(3) {
+        for new in [0, bytes[at] ^ 1, bytes[at] ^ 0x80] {
+            let mut bytes = bytes.clone();
+            bytes[at] = new;
+            let llm = Gguf::parse(&bytes).map_err(LlmError::from).and_then(|file| Llm::load(&file));
+            match llm {
+                Ok(llm) => {
+                    loaded += 1;
+                    // What loads also reads: "(" may be no token any more, the others still are.
+                    let prompt = llm.prompt("he(llo\n");
+                    let done = llm.extend(&prompt, options(1), |_| ControlFlow::Continue(()));
+                    assert!(done.is_ok() || matches!(done, Err(LlmError::TooLong { .. })));
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().contains("hint:"), "{error}");
+                }
+            }
+        }
+    }
+    assert!(loaded > 100 && refused > 100, "{loaded} {refused}");
+}
+
+#[test]
 fn a_published_model_round_trips_through_our_names() {
     let config = config(true);
     let published = random(&config);

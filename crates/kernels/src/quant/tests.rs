@@ -136,10 +136,9 @@ fn a_known_block_of_q6_k() {
     // Number i has code i % 64, but sixteenths 8 to 15 have scale -2 in place of 1.
     let code = |i: usize| (i % 64) as u8;
     let mut block = vec![0; 210];
-    for i in 0..128 {
-        let (half, j) = (i / 64, i % 64);
-        let lower = 128 * half + j;
-        block[i] = code(lower) & 15 | (code(lower + 64) & 15) << 4;
+    for (i, byte) in block[..128].iter_mut().enumerate() {
+        let lower = 128 * (i / 64) + i % 64;
+        *byte = code(lower) & 15 | (code(lower + 64) & 15) << 4;
     }
     for i in 0..64 {
         let first = 128 * (i / 32) + i % 32;
