@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
@@ -166,6 +167,9 @@ enum Pre {
 const LETTERS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
 const MARKS: &str = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+static QWEN2: LazyLock<Split> = LazyLock::new(|| split(r"\p{N}"));
+static LLAMA_BPE: LazyLock<Split> = LazyLock::new(|| split(r"\p{N}{1,3}"));
+
 impl Pre {
     /// By GGUF's names.
     const NAMES: [(&'static str, Self); 5] = [
@@ -196,8 +200,8 @@ impl Pre {
         let split = match self {
             Self::Gpt2 => Ok(()),
             Self::Smollm => Digits::new(true).pre_tokenize(&mut pieces),
-            Self::Qwen2 => split(r"\p{N}").pre_tokenize(&mut pieces),
-            Self::LlamaBpe => split(r"\p{N}{1,3}").pre_tokenize(&mut pieces),
+            Self::Qwen2 => QWEN2.pre_tokenize(&mut pieces),
+            Self::LlamaBpe => LLAMA_BPE.pre_tokenize(&mut pieces),
         };
         let expression = matches!(self, Self::Gpt2 | Self::Smollm);
         split
@@ -281,7 +285,6 @@ fn merges(lines: &[String], vocabulary: &Vocab) -> Result<Vec<(String, String)>>
 /// The bytes that a token in the byte-level alphabet stands for; one that is not in it stands for
 /// itself.
 fn spelt(token: &str) -> Vec<u8> {
-    use std::sync::LazyLock;
     static BYTES: LazyLock<HashMap<char, u8>> =
         LazyLock::new(|| byte_chars().zip(0..=255).collect());
     let bytes: Option<Vec<u8>> = token.chars().map(|c| BYTES.get(&c).copied()).collect();
