@@ -15,6 +15,7 @@ pub mod error;
 pub mod figure;
 pub mod icons;
 pub mod label;
+pub mod perplexity;
 pub mod report;
 pub mod retrieval;
 pub mod scenes;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{EvalError, Result};
 pub use figure::Figure;
+pub use perplexity::Perplexity;
 pub use report::Report;
 
 /// What can be measured.

@@ -111,6 +111,18 @@ pub enum Error {
         /// What this one holds.
         got: String,
     },
+    /// The vocabulary that a model's file carries is inconsistent, or of a kind not known here.
+    #[error(
+        "{field}: expected {expected}, got {got}\nhint: convert the model to GGUF again, or take a file of a model whose tokenizer is among those"
+    )]
+    Vocabulary {
+        /// The metadata's key.
+        field: &'static str,
+        /// What a file that can be read holds there.
+        expected: String,
+        /// What this one holds.
+        got: String,
+    },
     /// A tokenizer could not be trained.
     #[error(
         "expected {expected} to train a tokenizer, got {got}\nhint: 4096 entries and a few megabytes of text are a good start"

@@ -6,6 +6,7 @@
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! ```
 
+mod byte_bpe;
 pub mod chat;
 mod error;
 mod header;
@@ -16,6 +17,7 @@ mod special;
 pub mod text;
 mod tokenizer_json;
 
+pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
 pub use error::{Error, Result};
 pub use picture::{Fit, ImageProcessor, Picture};

@@ -287,7 +287,7 @@ fn wrong(place: &'static str, expected: impl Into<String>, got: String) -> Error
 }
 
 /// Foreign text in an error: short and without control characters.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let head: String = text.chars().take(60).collect();
     format!("{head:?}")
 }

@@ -4,11 +4,13 @@
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
+//! llm     a published language model in one GGUF file: tokenizer, backbone, next token
 //! ```
 
 pub mod checkpoint;
 pub mod clip;
 pub mod llava;
+pub mod llm;
 pub mod names;
 pub mod nano;
 pub mod prompt;

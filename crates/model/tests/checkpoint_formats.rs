@@ -186,6 +186,39 @@ fn gguf_tensors_read_back_in_our_order_of_dimensions_at_every_alignment() {
 }
 
 #[test]
+fn gguf_blocks_of_every_kind_read_back_and_files_may_be_mapped() {
+    let x = values(2 * 512);
+    let names = Kind::ALL.map(|kind| format!("{kind:?}"));
+    let sources: Vec<Source<'_>> = Kind::ALL
+        .iter()
+        .zip(&names)
+        .map(|(&kind, name)| Source { name, shape: &[2, 512], data: &x, kind })
+        .collect();
+    let bytes = gguf::write(&Metadata::new(), &sources).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.gguf");
+    std::fs::write(&path, &bytes).unwrap();
+    let mapped = gguf::Mapped::open(&path).unwrap();
+    let file = mapped.gguf().unwrap();
+    for (kind, name) in Kind::ALL.iter().zip(&names) {
+        let info = file.get(name).unwrap();
+        assert_eq!((info.kind(), info.shape()), (*kind, &[2, 512][..]));
+        assert_eq!(info.bytes(), kind.quantize(&x));
+        for (x, y) in x.iter().zip(info.tensor().unwrap().data()) {
+            // Values reach 64; the coarsest kind has 15 steps for the 4 to 64 of a block.
+            assert!((x - y).abs() <= 8.1, "{name}: {x} {y}");
+        }
+    }
+    std::fs::write(&path, b"").unwrap();
+    let text = gguf::Mapped::open(&path).unwrap().gguf().unwrap_err().to_string();
+    assert!(text.contains("all.gguf: GGUF at byte 0: magic"), "{text}");
+    for path in [dir.path().to_path_buf(), dir.path().join("absent")] {
+        let text = gguf::Mapped::open(&path).unwrap_err().to_string();
+        assert!(text.contains("hint:") && text.contains(path.to_str().unwrap()), "{text}");
+    }
+}
+
+#[test]
 fn gguf_stores_the_fastest_dimension_first() {
     let source = Source { name: "t", shape: &[2, 3], data: &[0.0; 6], kind: Kind::F32 };
     let bytes = gguf::write(&Metadata::new(), &[source]).unwrap();
@@ -224,11 +257,21 @@ fn what_gguf_cannot_hold_is_not_written() {
         gguf::write(&metadata, &[source("t", &[1], &[1e9], Kind::F16)]).unwrap_err().to_string();
     assert!(
         text.starts_with(
-            "cannot write tensor \"t\": expected values of at most 65504, got 1000000000"
+            "cannot write tensor \"t\": expected values in the range of F16, got 1000000000"
         ),
         "{text}"
     );
-    assert!(gguf::write(&metadata, &[source("t", &[32], &[1e7; 32], Kind::Q8_0)]).is_err());
+    for kind in Kind::ALL {
+        for bad in [f32::NAN, f32::INFINITY, 3e38] {
+            let mut data = [1.0; 512];
+            data[300] = bad;
+            let source = Source { name: "t", shape: &[512], data: &data, kind };
+            let result = gguf::write(&metadata, &[source]);
+            // Of these kinds two have the range of a single.
+            let fits = bad == 3e38 && matches!(kind, Kind::F32 | Kind::BF16);
+            assert_eq!(result.is_ok(), fits, "{kind:?} {bad}");
+        }
+    }
     let mut odd = Metadata::new();
     odd.set("general.alignment", Value::U32(24));
     assert!(gguf::write(&odd, &[]).is_err());
@@ -239,11 +282,12 @@ fn gguf_errors_say_what_was_expected_and_what_was_found() {
     let source = Source { name: "blk.0.w", shape: &[32], data: &[0.0; 32], kind: Kind::Q8_0 };
     let mut bytes = gguf::write(&Metadata::new(), &[source]).unwrap();
     let at = 24 + 8 + 7 + 4 + 8;
-    bytes[at] = 12;
+    bytes[at] = 10;
     let text = Gguf::parse(&bytes).unwrap_err().to_string();
     assert_eq!(
         text,
-        "GGUF at byte 55: tensor \"blk.0.w\".type: expected F32, F16 or Q8_0, got Q4_K (12)\n\
+        "GGUF at byte 55: tensor \"blk.0.w\".type: expected one of F32, F16, BF16, Q8_0, Q4_0, \
+         Q4_1, Q4_K, Q6_K, got Q2_K (10)\n\
          hint: convert or quantise the model to one of these types"
     );
     for (version, word) in [(1u32, "converter"), (3u32.swap_bytes(), "big-endian")] {

@@ -18,6 +18,15 @@ pub fn piece(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
+/// What of the text so far was not written yet. A character whose last bytes are still to come
+/// decodes as U+FFFD: it waits.
+pub fn fresh<'a>(so_far: &'a str, written: &mut usize) -> &'a str {
+    let whole = so_far.trim_end_matches('\u{FFFD}');
+    let fresh = whole.get(*written..).unwrap_or_default();
+    *written = (*written).max(whole.len());
+    fresh
+}
+
 /// Prints a result as JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
@@ -36,4 +45,17 @@ pub fn is_closed(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_hold_back_unfinished_characters() {
+        let mut written = 0;
+        assert_eq!(fresh(" a", &mut written), " a");
+        assert_eq!(fresh(" a\u{FFFD}", &mut written), "");
+        assert_eq!(fresh(" a\u{e9}b", &mut written), "\u{e9}b");
+    }
 }

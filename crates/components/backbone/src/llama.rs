@@ -65,6 +65,37 @@ impl LlamaConfig {
         }
     }
 
+    /// Name and shape of every parameter of such a [`Llama`], without making one: a file can be
+    /// compared with them before memory is taken for its claims.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (d, q, kv) =
+            (self.width, self.n_heads * self.head_width, self.n_kv_heads * self.head_width);
+        let mut all = vec![("embedding".to_owned(), vec![self.vocabulary, d])];
+        for i in 0..self.n_layers {
+            let mut put = |name: &str, shape: &[usize]| {
+                all.push((format!("layers.{i}.{name}"), shape.to_vec()));
+            };
+            put("norm1", &[d]);
+            put("attention.q", &[q, d]);
+            put("attention.k", &[kv, d]);
+            put("attention.v", &[kv, d]);
+            put("attention.o", &[d, q]);
+            if self.qk_norm {
+                put("attention.q_norm", &[self.head_width]);
+                put("attention.k_norm", &[self.head_width]);
+            }
+            put("norm2", &[d]);
+            put("mlp.gate", &[self.mlp, d]);
+            put("mlp.up", &[self.mlp, d]);
+            put("mlp.down", &[d, self.mlp]);
+        }
+        all.push(("norm".to_owned(), vec![d]));
+        if !self.tied {
+            all.push(("head".to_owned(), vec![self.vocabulary, d]));
+        }
+        all.into_iter().map(|(part, shape)| (format!("{part}.weight"), shape)).collect()
+    }
+
     /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
     /// language-model head.
     pub fn flops(&self, t: usize, heads: usize) -> f64 {
@@ -289,5 +320,22 @@ impl SwiGlu {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let gate = self.gate.forward(x.clone());
         self.down.forward(fused::swiglu(gate, self.up.forward(x)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_nn::running_device;
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        for (qk_norm, tied) in [(true, true), (false, false)] {
+            let config = LlamaConfig { qk_norm, tied, n_layers: 2, ..LlamaConfig::nano() };
+            let llama = Llama::init(&config, &mut Init::empty(&running_device()));
+            let made: Vec<_> =
+                params::list(&llama).into_iter().map(|p| (p.name, p.shape)).collect();
+            assert_eq!(config.parameters(), made);
+        }
     }
 }

@@ -118,7 +118,7 @@ impl Error {
     }
 
     /// Names the file in which `self` was found.
-    pub(super) fn in_file(self, path: &Path) -> Self {
+    pub(crate) fn in_file(self, path: &Path) -> Self {
         Self::InFile { path: path.to_path_buf(), source: Box::new(self) }
     }
 }

@@ -24,4 +24,4 @@ pub mod safetensors;
 mod tensors;
 
 pub use error::{Error, Result};
-pub use tensors::{Tensor, Tensors, strict};
+pub use tensors::{Tensor, Tensors, strict, strict_shapes};

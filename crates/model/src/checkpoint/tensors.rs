@@ -59,7 +59,7 @@ impl Tensors {
 
 /// The error for a name that is not among `names`.
 pub(super) fn no_tensor<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Error {
-    let closest = closest(name, names)
+    let closest = closest(name, names.map(String::as_str))
         .map_or(String::new(), |near| format!(", the closest is {:?}", short(near)));
     Error::NoTensor { name: short(name), closest }
 }
@@ -76,15 +76,23 @@ const LISTED: usize = 20;
 ///
 /// The error lists what is missing (with the closest left-over name), left over, and of another shape.
 pub fn strict(expected: &[(String, Vec<usize>)], found: &Tensors) -> Result<()> {
+    let found = found.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
+    strict_shapes(expected, &found.collect())
+}
+
+/// As [`strict`], for tensors whose values were not read.
+pub fn strict_shapes(
+    expected: &[(String, Vec<usize>)],
+    found: &BTreeMap<&str, &[usize]>,
+) -> Result<()> {
     let wanted: BTreeMap<&str, &[usize]> =
         expected.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
-    let missing: Vec<&str> =
-        wanted.keys().filter(|n| !found.tensors.contains_key(**n)).copied().collect();
-    let unexpected: Vec<&String> =
-        found.tensors.keys().filter(|n| !wanted.contains_key(n.as_str())).collect();
+    let missing: Vec<&str> = wanted.keys().filter(|n| !found.contains_key(**n)).copied().collect();
+    let unexpected: Vec<&str> =
+        found.keys().filter(|n| !wanted.contains_key(**n)).copied().collect();
     let reshaped: Vec<(&str, &[usize], &[usize])> = wanted
         .iter()
-        .filter_map(|(&name, &want)| Some((name, want, found.tensors.get(name)?.shape())))
+        .filter_map(|(&name, &want)| Some((name, want, *found.get(name)?)))
         .filter(|(_, want, got)| want != got)
         .collect();
     if missing.is_empty() && unexpected.is_empty() && reshaped.is_empty() {
@@ -106,7 +114,7 @@ pub fn strict(expected: &[(String, Vec<usize>)], found: &Tensors) -> Result<()> 
         format!("{} {shape:?}{near}", short(name))
     });
     list(&mut text, "unexpected", &unexpected, |name| {
-        let shape = found.tensors.get(*name).map_or(&[][..], Tensor::shape);
+        let shape = found.get(*name).copied().unwrap_or_default();
         format!("{} {shape:?}", short(name))
     });
     list(&mut text, "shape", &reshaped, |(name, want, got)| {
@@ -127,7 +135,7 @@ fn list<T>(text: &mut String, kind: &str, items: &[T], line: impl Fn(&T) -> Stri
 }
 
 /// The name nearest to `name` by edit distance, if at most half of it differs.
-fn closest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Bounds on work, for files with very many or very long names.
     const CANDIDATES: usize = 2_000;
     const LONGEST: usize = 200;

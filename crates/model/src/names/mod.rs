@@ -8,6 +8,7 @@
 //! that its reader can find in the file.
 
 mod clip;
+mod gguf;
 mod llama;
 mod llava;
 
@@ -17,6 +18,7 @@ use crate::checkpoint::{self, Tensors, strict};
 use crate::weights;
 
 pub use clip::{CLIP, CLIP_VISION};
+pub use gguf::GGUF;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
-        for layout in [CLIP, CLIP_VISION, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER] {
+        for layout in [CLIP, CLIP_VISION, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
                 for (row, _) in *rows {
@@ -185,6 +187,8 @@ mod tests {
             (CLIP, "scale", "logit_scale"),
             (LLAMA, "layers.2.attention.k_norm.weight", "model.layers.2.self_attn.k_norm.weight"),
             (LLAMA, "head.weight", "lm_head.weight"),
+            (GGUF, "layers.2.attention.o.weight", "blk.2.attn_output.weight"),
+            (GGUF, "head.weight", "output.weight"),
             (LLAVA_LEGACY, "projector.Mlp.mlp.fc2.bias", "multi_modal_projector.linear_2.bias"),
             (LLAVA_LEGACY, "backbone.norm.weight", "language_model.model.norm.weight"),
             (LLAVA_LEGACY, "backbone.head.weight", "language_model.lm_head.weight"),

@@ -145,12 +145,9 @@ fn is_full(error: &NanoError) -> bool {
     matches!(error, NanoError::TooLong { .. })
 }
 
-/// What of the text so far was not written yet. A character whose last bytes are still to come
-/// decodes as U+FFFD: it waits.
+/// What of the answer so far was not written yet; an answer starts without a space.
 fn fresh<'a>(so_far: &'a str, written: &mut usize) -> &'a str {
-    let whole = so_far.trim_end_matches('\u{FFFD}');
-    let fresh = whole.get(*written..).unwrap_or_default();
-    *written = (*written).max(whole.len());
+    let fresh = print::fresh(so_far, written);
     if *written == fresh.len() { fresh.trim_start() } else { fresh }
 }
 
@@ -177,10 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn streams_hold_back_unfinished_characters() {
+    fn answers_start_without_a_space() {
         let mut written = 0;
         assert_eq!(fresh(" a", &mut written), "a");
-        assert_eq!(fresh(" a\u{FFFD}", &mut written), "");
-        assert_eq!(fresh(" a\u{e9}b", &mut written), "\u{e9}b");
+        assert_eq!(fresh(" a b", &mut written), " b");
     }
 }

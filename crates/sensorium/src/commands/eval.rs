@@ -2,21 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use sensorium_eval::card::{About, card};
 use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
 use sensorium_model::checkpoint::file::{Disk, write_atomic};
 use sensorium_model::nano::{Files, Nano};
 
-use crate::commands::{Global, info};
+use crate::commands::{Global, info, perplexity};
 use crate::progress::Progress;
 use crate::{nano, print};
 
 /// Measure a model; every figure stands beside chance, prior and its 95 % interval.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium eval easy-vqa\n  sensorium eval retrieval --samples 200 --json\n  sensorium eval all --card models/nano/MODEL_CARD.md"
+    after_help = "Examples:\n  sensorium eval easy-vqa\n  sensorium eval retrieval --samples 200 --json\n  sensorium eval all --card models/nano/MODEL_CARD.md\n  sensorium eval perplexity --model FILE.gguf --text FILE"
 )]
 pub struct Eval {
     /// What to measure.
@@ -27,6 +27,12 @@ pub struct Eval {
     /// Folder of the data sets that `cargo xtask data` fetches.
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
+    /// The text of `perplexity`.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Tokens of a window of `perplexity`, whose second half is scored.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    context: usize,
     /// Also write the model card.
     #[arg(long, value_name = "FILE")]
     card: Option<PathBuf>,
@@ -44,6 +50,7 @@ enum Name {
     Retrieval,
     EasyVqa,
     Scenes,
+    Perplexity,
 }
 
 impl Name {
@@ -55,12 +62,22 @@ impl Name {
             Self::Retrieval => &[Evaluation::Retrieval],
             Self::EasyVqa => &[Evaluation::EasyVqa],
             Self::Scenes => &[Evaluation::Scenes],
+            // Of another kind of model, so without a report: see `perplexity`.
+            Self::Perplexity => &[],
         }
     }
 }
 
 impl Eval {
     pub fn run(&self, global: &Global) -> Result<()> {
+        if self.name == Name::Perplexity {
+            if self.samples.is_some() || self.card.is_some() {
+                bail!(
+                    "expected perplexity without --samples and --card, got one of them\nhint: it reads the whole of --text and prints one figure"
+                );
+            }
+            return perplexity::run(&global.model, self.text.as_deref(), self.context, self.json);
+        }
         let files = nano::files(&global.model)?;
         let nano = Nano::load(&files)?;
         let mut reports = Vec::new();

@@ -9,7 +9,9 @@ mod embed;
 mod eval;
 mod export;
 mod info;
+mod perplexity;
 mod plot;
+mod run;
 mod sampling;
 mod train;
 
@@ -52,6 +54,7 @@ enum Command {
     Classify(classify::Classify),
     Embed(embed::Embed),
     Chat(chat::Chat),
+    Run(run::Run),
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
@@ -73,6 +76,7 @@ impl Cli {
             Command::Classify(command) => command.run(global),
             Command::Embed(command) => command.run(global),
             Command::Chat(command) => command.run(global),
+            Command::Run(command) => command.run(global),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),

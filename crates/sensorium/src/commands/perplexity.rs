@@ -1,0 +1,40 @@
+//! `eval perplexity`: a language model and a text.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use sensorium_eval::Perplexity;
+use sensorium_eval::perplexity::measure;
+use sensorium_model::llm::Llm;
+
+use crate::nano::EMBEDDED;
+use crate::print;
+use crate::progress::Progress;
+
+/// Measures `text` with the model in the file `model` and prints the result.
+pub fn run(model: &str, text: Option<&Path>, context: usize, json: bool) -> Result<()> {
+    let example = "sensorium eval perplexity --model FILE.gguf --text FILE";
+    if model == EMBEDDED {
+        return Err(anyhow!(
+            "expected --model FILE.gguf, got the embedded model, which answers about pictures\nhint: {example}"
+        ));
+    }
+    let text = text.ok_or_else(|| anyhow!("expected --text FILE, got none\nhint: {example}"))?;
+    let llm = Llm::open(Path::new(model))?;
+    let words = std::fs::read_to_string(text).with_context(|| {
+        format!("could not read {} as UTF-8 text\nhint: check the path", text.display())
+    })?;
+    let progress = Progress::new("perplexity");
+    let measured = measure(&llm, &words, context, &|done, all| progress.set(done, all));
+    progress.finish();
+    let found = measured?;
+    if json { print::json(&found) } else { print::line(sentence(&found)) }
+}
+
+fn sentence(found: &Perplexity) -> String {
+    let Perplexity { perplexity, standard_error, context, windows, scored, chance, .. } = found;
+    format!(
+        "perplexity {perplexity:.4} +/- {standard_error:.4} (chance {chance}): {scored} tokens, the second halves of \
+         {windows} windows of {context}"
+    )
+}
