@@ -21,6 +21,10 @@ pub struct Pair {
     pub concept: u64,
 }
 
+/// Before this much of a run, pairs show one large solid object. Shapes must first be plain to see:
+/// among small ones a model learns colours and then nothing for a long time.
+pub const FIRST: f32 = 0.15;
+
 /// Before this much of a run, scenes hold one or two objects; after it, up to six.
 pub const EASY: f32 = 0.4;
 
@@ -31,7 +35,11 @@ pub fn most_objects(progress: f32) -> usize {
 
 /// Scene pair `index` of a split, drawn at `size` x `size` pixels.
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
-    let scene = Scene::random(split, seed, index, most_objects(progress));
+    let scene = if progress < FIRST {
+        Scene::large(split, seed, index)
+    } else {
+        Scene::random(split, seed, index, most_objects(progress))
+    };
     let rng = &mut split.rng(2, seed, index);
     let (caption, negatives) = caption::caption_and_negatives(&scene, rng);
     Pair { picture: scene.render(size), caption, negatives, concept: concept(&scene) }
@@ -71,6 +79,7 @@ pub fn concept(scene: &Scene) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::look::Fill;
 
     #[test]
     fn pairs_repeat_and_grow() {
@@ -86,6 +95,9 @@ mod tests {
             scenes.map(|s| s.objects.len()).max()
         };
         assert_eq!((most(0.1), most(0.9)), (Some(2), Some(6)));
+        let first = Scene::large(Split::Train, 1, 5);
+        assert_eq!(concept(&first), scene_pair(Split::Train, 1, 5, 0.0, 32).concept);
+        assert_eq!((first.objects.len(), first.objects[0].fill), (1, Fill::Solid));
     }
 
     #[test]

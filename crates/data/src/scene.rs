@@ -269,6 +269,13 @@ impl Scene {
         Self::with_count(split, count, rng)
     }
 
+    /// Scene `index` of a split with one object, large and solid.
+    pub fn large(split: Split, seed: u64, index: u64) -> Self {
+        let rng = &mut split.rng(7, seed, index);
+        let look = Look { size: Size::Large, fill: Fill::Solid, ..split.target(rng) };
+        Self::compose(&[look], rng)
+    }
+
     /// A random scene of `count` objects.
     pub(crate) fn with_count(split: Split, count: usize, rng: &mut Rng) -> Self {
         let mut looks = vec![split.target(rng)];
