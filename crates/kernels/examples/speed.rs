@@ -14,9 +14,9 @@ use sensorium_kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
 use sensorium_kernels::elementwise::add;
 use sensorium_kernels::gemm::gemm;
 use sensorium_kernels::linear::{linear, linear_backward};
-use sensorium_kernels::packed::{Format, Packed};
 use sensorium_kernels::norm::{layer_norm, layer_norm_backward};
 use sensorium_kernels::optim::{adamw, sum_squares};
+use sensorium_kernels::packed::{Blocked, Format, Packed};
 
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
@@ -162,9 +162,17 @@ fn dense() {
 }
 
 fn packed() {
-    for (rows, in_, out) in [(800, 768, 3072), (800, 3072, 768), (50, 768, 3072), (1, 768, 3072)] {
+    for (rows, in_, out) in [
+        (800, 768, 3072),
+        (800, 3072, 768),
+        (50, 768, 3072),
+        (1, 768, 3072),
+        (512, 576, 1536),
+        (1, 576, 49152),
+    ] {
         let (x, w, mut y) = (values(rows * in_), values(in_ * out), vec![0.0; rows * out]);
-        for format in [Format::F32, Format::Bf16, Format::Int8] {
+        let blocks = [Blocked::Q8_0, Blocked::Q4_0, Blocked::Q4_1].map(Format::Blocks);
+        for format in [Format::F32, Format::Bf16, Format::Int8].into_iter().chain(blocks) {
             let packed = Packed::new(format, out, in_, &w);
             let title = format!("packed: {rows} x {in_} -> {out} {format:?}");
             report(&title, 2.0 * (rows * in_ * out) as f64, "FLOP", || {

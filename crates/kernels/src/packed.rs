@@ -1,9 +1,11 @@
 //! Weights of a dense layer, laid out once for many products: the running life of a model.
 
+mod blocks;
 mod int8;
 
 use crate::Precision;
 use crate::gemm::{Prepared, Start};
+use crate::quant::Kind;
 
 /// How packed weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +17,44 @@ pub enum Format {
     /// 8-bit integers with one scale an output; activations are rounded to such with one scale a
     /// row.
     Int8,
+    /// GGUF's blocks of 32; activations are rounded to 8-bit integers, block by block.
+    Blocks(Blocked),
+}
+
+/// The block formats that are multiplied as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)] // The names are the format's.
+pub enum Blocked {
+    /// 8-bit integers.
+    Q8_0,
+    /// 4-bit integers.
+    Q4_0,
+    /// 4-bit integers and a least value.
+    Q4_1,
+}
+
+impl Blocked {
+    /// The same as a kind of tensor.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Q8_0 => Kind::Q8_0,
+            Self::Q4_0 => Kind::Q4_0,
+            Self::Q4_1 => Kind::Q4_1,
+        }
+    }
+}
+
+impl TryFrom<Kind> for Blocked {
+    type Error = Kind;
+
+    fn try_from(kind: Kind) -> Result<Self, Kind> {
+        match kind {
+            Kind::Q8_0 => Ok(Self::Q8_0),
+            Kind::Q4_0 => Ok(Self::Q4_0),
+            Kind::Q4_1 => Ok(Self::Q4_1),
+            other => Err(other),
+        }
+    }
 }
 
 /// `[out, in]` weights, packed.
@@ -29,6 +69,7 @@ pub struct Packed {
 enum Weights {
     Dense(Prepared),
     Int8(int8::Int8),
+    Blocks(blocks::Blocks),
 }
 
 impl Packed {
@@ -40,8 +81,18 @@ impl Packed {
             Format::F32 => dense(Precision::F32),
             Format::Bf16 => dense(Precision::Bf16),
             Format::Int8 => Weights::Int8(int8::Int8::new(out, in_, w)),
+            // Rows that are no whole blocks have no such format.
+            Format::Blocks(_) if !in_.is_multiple_of(blocks::BLOCK) => dense(Precision::F32),
+            Format::Blocks(kind) => {
+                Weights::Blocks(blocks::Blocks::new(kind, out, in_, &kind.kind().quantize(w)))
+            }
         };
         Self { out, in_, weights }
+    }
+
+    /// Packs `[out, in]` weights from the bytes of their blocks, without rounding them again.
+    pub fn from_blocks(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
+        Self { out, in_, weights: Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes)) }
     }
 
     /// Outputs.
@@ -59,6 +110,7 @@ impl Packed {
         match &self.weights {
             Weights::Dense(dense) => dense.bytes(),
             Weights::Int8(int8) => int8.bytes(),
+            Weights::Blocks(blocks) => blocks.bytes(),
         }
     }
 
@@ -72,6 +124,7 @@ impl Packed {
                 dense.multiply(rows, x, bias.map_or(Start::Zero, Start::Row), y);
             }
             Weights::Int8(int8) => int8.linear(rows, x, bias, y),
+            Weights::Blocks(blocks) => blocks.linear(rows, x, bias, y),
         }
     }
 }

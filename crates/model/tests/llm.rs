@@ -18,6 +18,9 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+/// Unpacked, so that every bit can be compared.
+const EXACT: Option<pack::Format> = Some(pack::Format::F32);
+
 /// Rows of 256, so that every block type fits. Two query heads share a key.
 fn config(qk_norm: bool) -> LlamaConfig {
     LlamaConfig {
@@ -166,7 +169,7 @@ fn the_same_weights_give_the_same_logits_bit_for_bit() {
         let config = config(qk_norm);
         let published = random(&config);
         let bytes = file(arch, &config, &published, &[Kind::F32]);
-        let llm = Llm::load(&Gguf::parse(&bytes).unwrap()).unwrap();
+        let llm = Llm::load(&Gguf::parse(&bytes).unwrap(), EXACT).unwrap();
         assert_eq!(llm.config, config);
         assert_eq!(llm.logits(&ids(30)), reference(&config, &published, &ids(30)), "{arch}");
     }
@@ -178,7 +181,7 @@ fn blocks_of_every_kind_give_the_logits_of_their_values() {
     let published = random(&config);
     let bytes = file("llama", &config, &published, &Kind::ALL);
     let gguf = Gguf::parse(&bytes).unwrap();
-    let got = Llm::load(&gguf).unwrap().logits(&ids(30));
+    let got = Llm::load(&gguf, EXACT).unwrap().logits(&ids(30));
     // The values that the blocks hold, under their published names.
     let mut held = Tensors::default();
     for (name, tensor) in gguf.unpack().unwrap().tensors {
@@ -199,7 +202,7 @@ fn blocks_of_every_kind_give_the_logits_of_their_values() {
 fn tiny() -> Llm {
     let config = config(false);
     let bytes = file("llama", &config, &random(&config), &[Kind::Q8_0]);
-    Llm::load(&Gguf::parse(&bytes).unwrap()).unwrap()
+    Llm::load(&Gguf::parse(&bytes).unwrap(), EXACT).unwrap()
 }
 
 fn options(max_tokens: usize) -> AskOptions {
@@ -272,7 +275,7 @@ fn openings_ends_and_chats_are_the_files() {
         let mut metadata = metadata("llama", &config);
         change(&mut metadata);
         let bytes = write_with(&metadata, "llama", &config, &published, &[Kind::Q4_0]);
-        Llm::load(&Gguf::parse(&bytes).unwrap())
+        Llm::load(&Gguf::parse(&bytes).unwrap(), EXACT)
     };
     let n = config.vocabulary as u32;
     let plain = load(&|_| ()).unwrap();
@@ -295,7 +298,7 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
         let mut metadata = metadata("llama", &config);
         metadata.set(key, value);
         let bytes = write_with(&metadata, "llama", &config, &published, &[Kind::Q4_0]);
-        let error = Llm::load(&Gguf::parse(&bytes).unwrap()).unwrap_err().to_string();
+        let error = Llm::load(&Gguf::parse(&bytes).unwrap(), EXACT).unwrap_err().to_string();
         assert!(error.contains(key) && error.contains("hint:"), "{key}: {error}");
     };
     let text = |text: &str| Value::String(text.into());
@@ -332,7 +335,7 @@ fn weights_are_read_strictly_and_sizes_that_lie_take_no_memory() {
             .collect();
         sources.extend(more);
         let bytes = write(metadata, &sources).unwrap();
-        Llm::load(&Gguf::parse(&bytes).unwrap()).map(|_| ())
+        Llm::load(&Gguf::parse(&bytes).unwrap(), EXACT).map(|_| ())
     };
     load(&sound, "", &[]).unwrap();
     let extra =
@@ -369,7 +372,9 @@ fn headers_of_any_bytes_load_or_are_typed_errors() {
         for new in [0, bytes[at] ^ 1, bytes[at] ^ 0x80] {
             let mut bytes = bytes.clone();
             bytes[at] = new;
-            let llm = Gguf::parse(&bytes).map_err(LlmError::from).and_then(|file| Llm::load(&file));
+            let llm = Gguf::parse(&bytes)
+                .map_err(LlmError::from)
+                .and_then(|file| Llm::load(&file, EXACT));
             match llm {
                 Ok(llm) => {
                     loaded += 1;

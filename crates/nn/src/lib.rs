@@ -12,6 +12,7 @@ pub mod fused;
 pub mod init;
 pub mod layers;
 pub mod loss;
+pub mod pack;
 pub mod params;
 
 /// What model code imports: burn's tensors and modules, and our layers.
@@ -26,6 +27,7 @@ pub mod prelude {
         Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,
         Linear, Mlp, RmsNorm,
     };
+    pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};
 }
 

@@ -67,7 +67,11 @@ fn main() {
     let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.expect("the pool is made once");
+    // On one of its threads: work handed in from outside costs a wake-up each time.
+    rayon::scope(|_| measure(steps, threads, precision));
+}
 
+fn measure(steps: usize, threads: usize, precision: Precision) {
     let device = training_device();
     let mut model = Gpt::init(&mut Init::new(1, &device).with(precision));
     assert_eq!(params::count(&model), PARAMETERS);

@@ -202,6 +202,16 @@ impl Llama {
     }
 }
 
+impl Pack for Llama {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        self.layers.pack(&pack::join(path, "layers"), packer);
+        match &mut self.head {
+            Some(head) => head.pack(&pack::join(path, "head"), packer),
+            None => self.embedding.pack(&pack::join(path, "embedding"), packer),
+        }
+    }
+}
+
 /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
 #[derive(Module, Debug)]
 struct Layer {
@@ -232,6 +242,8 @@ impl Layer {
         x.clone() + self.mlp.forward(self.norm2.forward(x))
     }
 }
+
+sensorium_nn::pack!(Layer: attention, mlp);
 
 fn residual_std(config: &LlamaConfig) -> f64 {
     0.02 * (2.0 * config.n_layers as f64).powf(-0.5)
@@ -299,6 +311,8 @@ impl GroupedAttention {
     }
 }
 
+sensorium_nn::pack!(GroupedAttention: q, k, v, o);
+
 #[derive(Module, Debug)]
 struct SwiGlu {
     gate: Linear,
@@ -322,6 +336,8 @@ impl SwiGlu {
         self.down.forward(fused::swiglu(gate, self.up.forward(x)))
     }
 }
+
+sensorium_nn::pack!(SwiGlu: gate, up, down);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random};
 
-const ALL: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+const ALL: [Format; 6] = [
+    Format::F32,
+    Format::Bf16,
+    Format::Int8,
+    Format::Blocks(Blocked::Q8_0),
+    Format::Blocks(Blocked::Q4_0),
+    Format::Blocks(Blocked::Q4_1),
+];
 
 fn naive(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<f64> {
     let dot = |r: usize, o: usize| -> f64 {
@@ -22,7 +29,10 @@ fn packed(format: Format, rows: usize, in_: usize, out: usize) -> Vec<f32> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(700))]
     #[test]
-    fn products_match_f64(rows in 0..30_usize, in_ in 0..90_usize, out in 0..80_usize) {
+    fn products_match_f64(rows in 0..30_usize, mut in_ in 0..90_usize, blocks: bool, out in 0..80_usize) {
+        if blocks {
+            in_ = in_.next_multiple_of(32);
+        }
         let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
         let want = naive(rows, in_, out, &x, &w, &bias);
         for format in ALL {
@@ -31,7 +41,9 @@ proptest! {
             let step = match format {
                 Format::F32 => 1e-6,
                 Format::Bf16 => 1.0 / 256.0,
-                Format::Int8 => 2.0 / 127.0,
+                Format::Int8 | Format::Blocks(Blocked::Q8_0) => 2.0 / 127.0,
+                // Steps of an eighth of the largest magnitude, of a fifteenth of the range.
+                Format::Blocks(_) => 2.0 / 8.0,
             };
             assert_close(&packed(format, rows, in_, out), &want, step * (in_ as f64).sqrt().max(4.0));
         }
@@ -64,9 +76,28 @@ fn zeros_and_huge_rows_stay_finite() {
 }
 
 #[test]
-fn portable_int8_has_the_same_bits() {
-    for (rows, in_, out) in [(1, 5, 3), (13, 66, 40), (12, 64, 32)] {
-        assert_same_portably(|| packed(Format::Int8, rows, in_, out));
+fn portable_integers_have_the_same_bits() {
+    for (rows, in_, out) in [(1, 5, 3), (13, 66, 40), (12, 64, 32), (7, 96, 70)] {
+        for format in &ALL[2..] {
+            assert_same_portably(|| packed(*format, rows, in_, out));
+        }
+    }
+}
+
+/// The blocks that a matrix is packed to are those that the format stores, so the only difference to
+/// the unpacked matrix is the rounding of activations: none where they are integers.
+#[test]
+fn blocks_multiply_as_what_they_unpack_to() {
+    let (rows, in_, out) = (7, 96, 70);
+    let mut x: Vec<f32> = random(1, rows * in_).iter().map(|x| (x * 127.0).round()).collect();
+    x.iter_mut().step_by(32).for_each(|x| *x = 127.0);
+    for kind in [Blocked::Q8_0, Blocked::Q4_0, Blocked::Q4_1] {
+        let bytes = kind.kind().quantize(&random(2, out * in_));
+        let mut w = vec![0.0; out * in_];
+        kind.kind().dequantize(&bytes, &mut w);
+        let mut y = vec![0.0; rows * out];
+        Packed::from_blocks(kind, out, in_, &bytes).linear(rows, &x, None, &mut y);
+        assert_close(&y, &naive(rows, in_, out, &x, &w, &vec![0.0; out]), 1e-4);
     }
 }
 

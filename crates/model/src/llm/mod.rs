@@ -19,6 +19,7 @@ use sensorium_flow::Hidden;
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::ByteBpe;
 use sensorium_nn::params::read;
+use sensorium_nn::prelude::pack;
 
 use crate::checkpoint;
 use crate::checkpoint::gguf::{Gguf, Mapped};
@@ -108,13 +109,14 @@ pub struct Continuation {
 }
 
 impl Llm {
-    /// A model from a file, its weights unpacked to f32.
+    /// A model from a file, its matrices in `format`, or, without one, multiplied as they are
+    /// stored where there is a kernel for that.
     ///
     /// # Errors
     /// The file is missing, damaged or not of a supported model.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Self> {
         let mapped = Mapped::open(path)?;
-        Self::load(&mapped.gguf()?).map_err(|error| match error {
+        Self::load(&mapped.gguf()?, format).map_err(|error| match error {
             LlmError::File(source) => LlmError::File(source.in_file(path)),
             other => other,
         })
@@ -124,11 +126,11 @@ impl Llm {
     ///
     /// # Errors
     /// It is not of a supported model.
-    pub fn load(gguf: &Gguf<'_>) -> Result<Self> {
+    pub fn load(gguf: &Gguf<'_>, format: Option<pack::Format>) -> Result<Self> {
         let (config, family) = config::read(gguf)?;
         let tokenizer = tokenizer::read(&gguf.metadata)?;
         let marks = tokenizer::marks(&gguf.metadata, &tokenizer)?;
-        let llama = weights::load(gguf, &config, family)?;
+        let llama = weights::load(gguf, &config, family, format)?;
         let chat_template = gguf.metadata.string("tokenizer.chat_template").ok().map(str::to_owned);
         let (opening, ends) = (marks.opening, marks.ends);
         Ok(Self { tokenizer, config, opening, ends, chat_template, llama })

@@ -1,53 +1,87 @@
-//! The backbone's parameters from a file, one tensor at a time.
+//! The backbone's parameters from a file: matrices packed, the rest as f32.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
 use super::config::Family;
-use crate::checkpoint::gguf::Gguf;
+use crate::checkpoint::gguf::{Gguf, Info};
 use crate::checkpoint::{Result, strict_shapes};
 use crate::names::GGUF;
 
-/// A backbone with every parameter unpacked from the file.
+/// A backbone laid out for running: its matrices in `format`, or, without one, multiplied as they
+/// are stored where there is a kernel for that.
 ///
 /// # Errors
 /// Lists, by the file's names, every tensor that is missing, left over or of another shape; names a
 /// tensor that holds NaN or infinity.
-pub fn load(gguf: &Gguf<'_>, config: &LlamaConfig, family: &Family) -> Result<Llama> {
+pub fn load(
+    gguf: &Gguf<'_>,
+    config: &LlamaConfig,
+    family: &Family,
+    format: Option<pack::Format>,
+) -> Result<Llama> {
     let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
     let found = gguf.tensors().iter().map(|info| (info.name(), info.shape()));
     // Only then is memory taken: as much as the file's own tensors unpack to.
     strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())?;
+    gguf.tensors().iter().try_for_each(Info::check)?;
 
-    let llama = Llama::init(config, &mut Init::empty(&running_device()));
+    let mut llama = Llama::init(config, &mut Init::empty(&running_device()));
+    let mut read = Ok(());
+    llama.pack("", &mut |layer, weight| {
+        let head = family.interleaved && is_rotated(layer);
+        let head = head.then_some(config.head_width);
+        let packed = gguf.get(&GGUF.to_hf(&format!("{layer}.weight")));
+        let packed = packed.map(|info| packed_matrix(info, head, format));
+        Arc::new(packed.unwrap_or_else(|error| {
+            read = Err(error);
+            let [out, in_] = weight.val().dims();
+            Packed::new(pack::Format::F32, out, in_, &vec![0.0; out * in_])
+        }))
+    });
+    read?;
     let mut read = Ok(());
     let llama = params::update(llama, |name, _, data| {
-        let unpacked = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));
-        match unpacked {
-            Ok(()) if family.interleaved && is_rotated(name) => {
-                *data = halves(data, config);
-            }
-            Ok(()) => {}
-            Err(error) => read = Err(error),
+        // What is packed has left no parameter behind.
+        if data.is_empty() || read.is_err() {
+            return false;
         }
+        read = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));
         read.is_ok()
     });
     read.map(|()| llama)
 }
 
-fn is_rotated(name: &str) -> bool {
-    name.ends_with(".attention.q.weight") || name.ends_with(".attention.k.weight")
+/// One matrix, with the rows of each head of so many rows in the order of our rotation.
+fn packed_matrix(info: &Info<'_>, head: Option<usize>, format: Option<pack::Format>) -> Packed {
+    let (out, in_) = (info.shape()[0], info.shape()[1]);
+    let bytes = match head {
+        Some(head) => Cow::Owned(halves(info.bytes(), info.bytes().len() / out, head)),
+        None => Cow::Borrowed(info.bytes()),
+    };
+    if let (None, Ok(kind)) = (format, info.kind().try_into()) {
+        return Packed::from_blocks(kind, out, in_, &bytes);
+    }
+    let mut values = vec![0.0; out * in_];
+    info.kind().dequantize(&bytes, &mut values);
+    Packed::new(format.unwrap_or(pack::Format::F32), out, in_, &values)
+}
+
+fn is_rotated(layer: &str) -> bool {
+    layer.ends_with(".attention.q") || layer.ends_with(".attention.k")
 }
 
 /// Rows of each head from pairs to halves: row `2i + s` becomes row `s·K/2 + i`. Converters to GGUF
 /// store them as pairs because ggml's rotation for Llama turns neighbours.
-fn halves(rows: &[f32], config: &LlamaConfig) -> Vec<f32> {
-    let (d, k) = (config.width, config.head_width);
+fn halves(rows: &[u8], row: usize, head: usize) -> Vec<u8> {
     let mut turned = Vec::with_capacity(rows.len());
-    for head in rows.chunks_exact(k * d) {
-        for row in (0..k).step_by(2).chain((1..k).step_by(2)) {
-            turned.extend_from_slice(&head[row * d..][..d]);
+    for rows in rows.chunks_exact(head * row) {
+        for at in (0..head).step_by(2).chain((1..head).step_by(2)) {
+            turned.extend_from_slice(&rows[at * row..][..row]);
         }
     }
     turned

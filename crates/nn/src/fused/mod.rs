@@ -12,6 +12,7 @@ mod cross_entropy;
 mod embedding;
 mod linear;
 mod norm;
+mod packed;
 mod rotary;
 
 pub use activation::{gelu, swiglu};
@@ -22,6 +23,7 @@ pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
+pub use packed::packed_linear;
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;

@@ -56,3 +56,5 @@ impl Attention {
         self.o.forward(o.reshape([b, tq, d]))
     }
 }
+
+crate::pack!(Attention: q, k, v, o);

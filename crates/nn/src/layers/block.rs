@@ -66,3 +66,5 @@ impl Block {
         x.clone() + self.mlp.forward(self.norm2.forward(x))
     }
 }
+
+crate::pack!(Block: attention, mlp);

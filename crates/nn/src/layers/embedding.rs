@@ -1,10 +1,13 @@
 //! A table of vectors by token id.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
+use crate::pack::{Pack, Packed, Packer};
 
 /// `V` rows of width `D`.
 #[derive(Module, Debug)]
@@ -13,12 +16,15 @@ pub struct Embedding {
     pub weight: Param<Tensor<2>>,
     #[module(skip)]
     precision: Precision,
+    /// The head, packed.
+    #[module(skip)]
+    head: Option<Arc<Packed>>,
 }
 
 impl Embedding {
     /// Normal rows of `std`.
     pub fn init(v: usize, d: usize, std: f64, init: &mut Init) -> Self {
-        Self { weight: init.normal([v, d], std), precision: init.precision() }
+        Self { weight: init.normal([v, d], std), precision: init.precision(), head: None }
     }
 
     /// `ids`, row-major `[B, T]` -> `[B, T, D]`
@@ -31,6 +37,16 @@ impl Embedding {
 
     /// The table as a tied language-model head: `[rows, D] -> [rows, V]`.
     pub fn unembed(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(self.precision, x, self.weight.val(), None)
+        match &self.head {
+            Some(head) => fused::packed_linear(x, head, None),
+            None => fused::linear(self.precision, x, self.weight.val(), None),
+        }
+    }
+}
+
+impl Pack for Embedding {
+    /// The head; the table stays as it is.
+    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+        self.head = Some(packer(path, &self.weight));
     }
 }

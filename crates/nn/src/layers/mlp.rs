@@ -61,3 +61,5 @@ impl Mlp {
         self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
     }
 }
+
+crate::pack!(Mlp: fc1, fc2);

@@ -9,6 +9,7 @@ use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
 use sensorium_model::checkpoint::file::{Disk, write_atomic};
 use sensorium_model::nano::{Files, Nano};
 
+use crate::commands::precision::Precision;
 use crate::commands::{Global, info, perplexity};
 use crate::progress::Progress;
 use crate::{nano, print};
@@ -27,6 +28,9 @@ pub struct Eval {
     /// Folder of the data sets that `cargo xtask data` fetches.
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
+    /// How `perplexity` keeps and multiplies the model's matrices.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// The text of `perplexity`.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -76,7 +80,13 @@ impl Eval {
                     "expected perplexity without --samples and --card, got one of them\nhint: it reads the whole of --text and prints one figure"
                 );
             }
-            return perplexity::run(&global.model, self.text.as_deref(), self.context, self.json);
+            return perplexity::run(
+                &global.model,
+                self.precision,
+                self.text.as_deref(),
+                self.context,
+                self.json,
+            );
         }
         let files = nano::files(&global.model)?;
         let nano = Nano::load(&files)?;

@@ -11,6 +11,7 @@ mod export;
 mod info;
 mod perplexity;
 mod plot;
+mod precision;
 mod run;
 mod sampling;
 mod train;
@@ -63,13 +64,21 @@ enum Command {
     Export(export::Export),
 }
 
+/// Stack of a thread, as large as a main thread's.
+const STACK: usize = 8 << 20;
+
 impl Cli {
     /// Runs the command that was asked for.
     pub fn run(&self) -> Result<()> {
+        let threads = self.global.threads.map_or(0, usize::from); // 0: one a core
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
+        pool.build_global()?;
+        // On one of its own threads: work handed in from outside costs a wake-up each time.
+        rayon::scope(|_| self.dispatch())
+    }
+
+    fn dispatch(&self) -> Result<()> {
         let global = &self.global;
-        if let Some(threads) = global.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-        }
         match &self.command {
             Command::Ask(command) => command.run(global),
             Command::Caption(command) => command.run(global),

@@ -7,12 +7,19 @@ use sensorium_eval::Perplexity;
 use sensorium_eval::perplexity::measure;
 use sensorium_model::llm::Llm;
 
+use crate::commands::precision::Precision;
 use crate::nano::EMBEDDED;
 use crate::print;
 use crate::progress::Progress;
 
 /// Measures `text` with the model in the file `model` and prints the result.
-pub fn run(model: &str, text: Option<&Path>, context: usize, json: bool) -> Result<()> {
+pub fn run(
+    model: &str,
+    precision: Precision,
+    text: Option<&Path>,
+    context: usize,
+    json: bool,
+) -> Result<()> {
     let example = "sensorium eval perplexity --model FILE.gguf --text FILE";
     if model == EMBEDDED {
         return Err(anyhow!(
@@ -20,7 +27,7 @@ pub fn run(model: &str, text: Option<&Path>, context: usize, json: bool) -> Resu
         ));
     }
     let text = text.ok_or_else(|| anyhow!("expected --text FILE, got none\nhint: {example}"))?;
-    let llm = Llm::open(Path::new(model))?;
+    let llm = Llm::open(Path::new(model), precision.format())?;
     let words = std::fs::read_to_string(text).with_context(|| {
         format!("could not read {} as UTF-8 text\nhint: check the path", text.display())
     })?;

@@ -9,6 +9,7 @@ use sensorium_model::llm::{Continuation, Llm};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::precision::Precision;
 use crate::commands::sampling::Sampling;
 use crate::print;
 
@@ -27,6 +28,9 @@ pub struct Run {
     /// Take the prompt for a user's message and answer it (models trained on ChatML).
     #[arg(long)]
     chat: bool,
+    /// How matrices are kept and multiplied.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     #[command(flatten)]
     sampling: Sampling,
     /// Print JSON: text, token ids, tokens per second.
@@ -59,7 +63,7 @@ impl Speed {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let llm = Llm::open(&self.file)?;
+        let llm = Llm::open(&self.file, self.precision.format())?;
         let prompt = if self.chat { llm.chat(&self.prompt)? } else { llm.prompt(&self.prompt) };
         let options = self.sampling.options(global);
         if self.json {

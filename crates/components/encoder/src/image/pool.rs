@@ -29,3 +29,5 @@ impl AttentionPool {
         self.attention.forward(probe, x, Mask::Full, None).reshape([b, e])
     }
 }
+
+sensorium_nn::pack!(AttentionPool: attention);

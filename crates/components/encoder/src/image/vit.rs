@@ -259,6 +259,8 @@ impl Vit {
     }
 }
 
+sensorium_nn::pack!(Vit: blocks, pool, proj);
+
 /// Convolutions from pixels to positions.
 #[derive(Module, Debug)]
 struct Stem {

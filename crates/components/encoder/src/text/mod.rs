@@ -152,3 +152,5 @@ impl TextTower {
         self.proj.forward(self.norm.forward(at_end))
     }
 }
+
+sensorium_nn::pack!(TextTower: blocks, proj);

@@ -1,0 +1,358 @@
+//! Weights in GGUF's blocks of 32 (Q8_0, Q4_0, Q4_1), multiplied as they are: activations are
+//! rounded to 8-bit integers block by block, as ggml does, and the integers are multiplied.
+//!
+//! A panel is 32 outputs. Of each block of 32 inputs it holds their scales, their least values
+//! (Q4_1) and their integers, four inputs to a word; a word of 4-bit integers holds four inputs in
+//! its low halves and the four that lie 16 further in its high ones, as the format itself does.
+
+use half::f16;
+use rayon::prelude::*;
+
+use super::Blocked;
+use crate::parallel::{Shared, for_each, rows_per_task};
+use crate::simd::{max_of, vectorised};
+
+/// Inputs of a block.
+pub(super) const BLOCK: usize = 32;
+/// Words of a block of activations.
+const WORDS: usize = BLOCK / PACKED;
+/// Numbers in a word.
+const PACKED: usize = 4;
+/// Outputs of a panel.
+const COLUMNS: usize = 32;
+/// Rows of a tile: 12 sums of integers, 12 of floats, and 8 registers for the rest.
+const ROWS: usize = 6;
+/// Rows of a task: their activations stay in L2.
+const TASK: usize = 16 * ROWS;
+
+/// `[out, in]` weights.
+#[derive(Clone, Debug)]
+pub(super) struct Blocks {
+    in_: usize,
+    out: usize,
+    kind: Layout,
+    /// Panel after panel, block after block: [`COLUMNS`] words for each of 4 or 8 word rows.
+    words: Vec<[u8; PACKED]>,
+    /// Panel after panel, block after block: one f16 an output.
+    scales: Vec<[u16; COLUMNS]>,
+    /// The same for the least values; empty where there are none.
+    least: Vec<[u16; COLUMNS]>,
+}
+
+/// What the kernels need to know of a format.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Two integers in a byte.
+    nibbles: bool,
+    /// What stored integers are raised by.
+    zero: i32,
+}
+
+impl Layout {
+    /// Rows of words in a block.
+    fn words(self) -> usize {
+        if self.nibbles { WORDS / 2 } else { WORDS }
+    }
+}
+
+/// Activations: rows of blocks.
+struct Rows {
+    words: Vec<[i8; PACKED]>,
+    /// Scale of each block.
+    scales: Vec<f32>,
+    /// Sum of each block's integers.
+    sums: Vec<i32>,
+}
+
+impl Blocks {
+    /// Lays out a matrix `[out, in]` from the bytes of its rows.
+    pub(super) fn new(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
+        let layout = match kind {
+            Blocked::Q8_0 => Layout { nibbles: false, zero: 128 },
+            Blocked::Q4_0 => Layout { nibbles: true, zero: 8 },
+            Blocked::Q4_1 => Layout { nibbles: true, zero: 0 },
+        };
+        let size = kind.kind().block_bytes();
+        let (blocks, panels) = (in_ / BLOCK, out.div_ceil(COLUMNS));
+        assert_eq!(bytes.len(), out * blocks * size, "packed: {kind:?} of {out} x {in_}");
+        let depth = layout.words();
+        let mut words = vec![[0; PACKED]; panels * blocks * depth * COLUMNS];
+        let mut scales = vec![[0; COLUMNS]; panels * blocks];
+        let mut least = vec![[0; COLUMNS]; if kind == Blocked::Q4_1 { scales.len() } else { 0 }];
+        for (n, block) in bytes.chunks_exact(size).enumerate() {
+            let (o, b) = (n / blocks, n % blocks);
+            let (at, column) = (o / COLUMNS * blocks + b, o % COLUMNS);
+            let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
+            scales[at][column] = half(0);
+            if let Some(least) = least.get_mut(at) {
+                least[column] = half(2);
+            }
+            let (integers, _) = block[size - depth * PACKED..].as_chunks::<PACKED>();
+            for (j, &word) in integers.iter().enumerate() {
+                // Bytes of Q8_0 are signed; raised by 128 they are not.
+                let word = if layout.nibbles { word } else { word.map(|q| q ^ 0x80) };
+                words[(at * depth + j) * COLUMNS + column] = word;
+            }
+        }
+        Self { in_, out, kind: layout, words, scales, least }
+    }
+
+    /// Bytes of the packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.len() * PACKED + (self.scales.len() + self.least.len()) * COLUMNS * 2
+    }
+
+    /// `y [rows, out] = x [rows, in] · wᵀ + bias`.
+    pub(super) fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let x = Rows::new(rows, self.in_, x);
+        let panels = self.out.div_ceil(COLUMNS);
+        let tasks = rows.div_ceil(TASK);
+        // Enough tasks for every thread, of whole panels.
+        let width = panels.div_ceil(8_usize.div_ceil(tasks.max(1))).max(1);
+        let chunks = panels.div_ceil(width);
+        let y = Shared::new(y);
+        for_each(tasks * chunks, rows * self.out * self.in_ / 64, |task| {
+            let (task, chunk) = (task / chunks, task % chunks);
+            let last = ((task + 1) * TASK).min(rows);
+            for panel in chunk * width..((chunk + 1) * width).min(panels) {
+                let first = panel * COLUMNS;
+                let columns = COLUMNS.min(self.out - first);
+                for row in (task * TASK..last).step_by(ROWS) {
+                    let mut sums = [[0.0; COLUMNS]; ROWS];
+                    let n = ROWS.min(last - row);
+                    self.tile(panel, &x, row, &mut sums[..n]);
+                    for (i, sums) in sums[..n].iter().enumerate() {
+                        // SAFETY: tasks write disjoint rows and columns of y [rows, out].
+                        let y = unsafe {
+                            let at = y.at((row + i) * self.out + first);
+                            std::slice::from_raw_parts_mut(at, columns)
+                        };
+                        y.copy_from_slice(&sums[..columns]);
+                        if let Some(bias) = bias {
+                            y.iter_mut().zip(&bias[first..]).for_each(|(y, bias)| *y += bias);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// `sums[i] = x[row + i] · wᵀ` for the outputs of a panel.
+    fn tile(&self, panel: usize, x: &Rows, row: usize, sums: &mut [[f32; COLUMNS]]) {
+        let (blocks, depth) = (self.in_ / BLOCK, self.kind.words());
+        let least = panel * blocks..((panel + 1) * blocks).min(self.least.len());
+        let part = Panel {
+            words: &self.words[panel * blocks * depth * COLUMNS..][..blocks * depth * COLUMNS],
+            scales: &self.scales[panel * blocks..][..blocks],
+            least: self.least.get(least).unwrap_or_default(),
+            zero: self.kind.zero,
+        };
+        let rows = row * blocks..(row + sums.len()) * blocks;
+        let x = Activations {
+            words: &x.words[rows.start * WORDS..rows.end * WORDS],
+            scales: &x.scales[rows.clone()],
+            sums: &x.sums[rows],
+        };
+        match (self.kind.nibbles, part.least.is_empty()) {
+            (false, _) => products::<false, false>(&part, &x, sums),
+            (true, true) => products::<true, false>(&part, &x, sums),
+            (true, false) => products::<true, true>(&part, &x, sums),
+        }
+    }
+}
+
+/// One panel of weights.
+struct Panel<'a> {
+    words: &'a [[u8; PACKED]],
+    scales: &'a [[u16; COLUMNS]],
+    least: &'a [[u16; COLUMNS]],
+    zero: i32,
+}
+
+/// The activations of a tile's rows.
+struct Activations<'a> {
+    words: &'a [[i8; PACKED]],
+    scales: &'a [f32],
+    sums: &'a [i32],
+}
+
+fn products<const NIBBLES: bool, const LEAST: bool>(
+    w: &Panel,
+    x: &Activations,
+    sums: &mut [[f32; COLUMNS]],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if crate::simd::has_avx512_vnni() {
+        // SAFETY: the slices hold whole blocks for every row; the CPU has the instructions.
+        return unsafe {
+            match sums.len() {
+                1 => avx512::<1, NIBBLES, LEAST>(w, x, sums),
+                2 => avx512::<2, NIBBLES, LEAST>(w, x, sums),
+                3 => avx512::<3, NIBBLES, LEAST>(w, x, sums),
+                4 => avx512::<4, NIBBLES, LEAST>(w, x, sums),
+                5 => avx512::<5, NIBBLES, LEAST>(w, x, sums),
+                _ => avx512::<ROWS, NIBBLES, LEAST>(w, x, sums),
+            }
+        };
+    }
+    for (i, sums) in sums.iter_mut().enumerate() {
+        portable_row(NIBBLES, w, x, i, sums);
+    }
+}
+
+vectorised! {
+    /// One row, block by block, in the order of the fast version.
+    fn portable_row(nibbles: bool, w: &Panel, x: &Activations, row: usize, sums: &mut [f32; COLUMNS]) {
+        let blocks = w.scales.len();
+        let depth = if nibbles { WORDS / 2 } else { WORDS };
+        for b in 0..blocks {
+            let at = row * blocks + b;
+            let words = &x.words[at * WORDS..(at + 1) * WORDS];
+            let mut integers = [-w.zero * x.sums[at]; COLUMNS];
+            for j in 0..depth {
+                let weights = &w.words[(b * depth + j) * COLUMNS..][..COLUMNS];
+                for (sum, weights) in integers.iter_mut().zip(weights) {
+                    for k in 0..PACKED {
+                        let q = i32::from(weights[k]);
+                        if nibbles {
+                            *sum += (q & 15) * i32::from(words[j][k]);
+                            *sum += (q >> 4) * i32::from(words[j + WORDS / 2][k]);
+                        } else {
+                            *sum += q * i32::from(words[j][k]);
+                        }
+                    }
+                }
+            }
+            let scale = x.scales[at];
+            for ((sum, &integer), &d) in sums.iter_mut().zip(&integers).zip(&w.scales[b]) {
+                *sum = (integer as f32).mul_add(f16::from_bits(d).to_f32() * scale, *sum);
+            }
+            if let Some(least) = w.least.get(b) {
+                let total = x.sums[at] as f32 * scale;
+                for (sum, &m) in sums.iter_mut().zip(least) {
+                    *sum = f16::from_bits(m).to_f32().mul_add(total, *sum);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `x` holds `R` rows of as many blocks as `w`; the CPU has AVX512-VNNI.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
+    w: &Panel,
+    x: &Activations,
+    sums: &mut [[f32; COLUMNS]],
+) {
+    use std::arch::x86_64::{
+        __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+        _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_srli_epi16, _mm512_storeu_ps,
+    };
+    let blocks = w.scales.len();
+    let depth = if NIBBLES { WORDS / 2 } else { WORDS };
+    let mut floats = [[_mm512_setzero_ps(); 2]; R];
+    // SAFETY: promised by the caller: every index below is inside whole blocks.
+    unsafe {
+        let words = x.words.as_ptr().cast::<i32>();
+        let halves = |at: &[u16; COLUMNS]| -> [__m512; 2] {
+            [0, 16].map(|i| _mm512_cvtph_ps(_mm256_loadu_si256(at.as_ptr().add(i).cast())))
+        };
+        for b in 0..blocks {
+            let mut integers: [[__m512i; 2]; R] = std::array::from_fn(|i| {
+                let zero = -w.zero * x.sums.get_unchecked(i * blocks + b);
+                [_mm512_set1_epi32(zero); 2]
+            });
+            for j in 0..depth {
+                let at = w.words.as_ptr().add((b * depth + j) * COLUMNS).cast::<i32>();
+                let (w0, w1) =
+                    (_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(16).cast()));
+                let low = _mm512_set1_epi8(15);
+                let lower = |w| if NIBBLES { _mm512_and_si512(w, low) } else { w };
+                let upper = |w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low);
+                let (l0, l1, u0, u1) = (lower(w0), lower(w1), upper(w0), upper(w1));
+                for (i, integers) in integers.iter_mut().enumerate() {
+                    let at = words.add((i * blocks + b) * WORDS + j);
+                    let x = _mm512_set1_epi32(at.read_unaligned());
+                    integers[0] = _mm512_dpbusd_epi32(integers[0], l0, x);
+                    integers[1] = _mm512_dpbusd_epi32(integers[1], l1, x);
+                    if NIBBLES {
+                        let x = _mm512_set1_epi32(at.add(WORDS / 2).read_unaligned());
+                        integers[0] = _mm512_dpbusd_epi32(integers[0], u0, x);
+                        integers[1] = _mm512_dpbusd_epi32(integers[1], u1, x);
+                    }
+                }
+            }
+            let scales = halves(w.scales.get_unchecked(b));
+            for (i, (floats, integers)) in floats.iter_mut().zip(integers).enumerate() {
+                let scale = _mm512_set1_ps(*x.scales.get_unchecked(i * blocks + b));
+                for half in 0..2 {
+                    let factor = _mm512_mul_ps(scales[half], scale);
+                    let integer = _mm512_cvtepi32_ps(integers[half]);
+                    floats[half] = _mm512_fmadd_ps(integer, factor, floats[half]);
+                }
+            }
+            if LEAST {
+                let least = halves(w.least.get_unchecked(b));
+                for (i, floats) in floats.iter_mut().enumerate() {
+                    let at = i * blocks + b;
+                    let total = *x.sums.get_unchecked(at) as f32 * x.scales.get_unchecked(at);
+                    for half in 0..2 {
+                        let total = _mm512_set1_ps(total);
+                        floats[half] = _mm512_fmadd_ps(least[half], total, floats[half]);
+                    }
+                }
+            }
+        }
+        for (floats, sums) in floats.iter().zip(sums) {
+            _mm512_storeu_ps(sums.as_mut_ptr(), floats[0]);
+            _mm512_storeu_ps(sums.as_mut_ptr().add(16), floats[1]);
+        }
+    }
+}
+
+impl Rows {
+    /// Rounds `x [rows, in]`, each block of 32 by itself.
+    fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
+        let blocks = rows * in_ / BLOCK;
+        let mut words = vec![[0; PACKED]; blocks * WORDS];
+        let (mut scales, mut sums) = (vec![0.0; blocks], vec![0; blocks]);
+        let task = rows_per_task(BLOCK);
+        let parts = (
+            x.par_chunks(task * BLOCK),
+            words.par_chunks_mut(task * WORDS),
+            scales.par_chunks_mut(task),
+            sums.par_chunks_mut(task),
+        );
+        parts.into_par_iter().for_each(|(x, words, scales, sums)| {
+            round_blocks(x, words.as_flattened_mut(), scales, sums);
+        });
+        Self { words, scales, sums }
+    }
+}
+
+vectorised! {
+    fn round_blocks(x: &[f32], integers: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        let (x, _) = x.as_chunks::<BLOCK>();
+        let (integers, _) = integers.as_chunks_mut::<BLOCK>();
+        for (((x, integers), scale), sum) in x.iter().zip(integers).zip(scales).zip(sums) {
+            let mut sizes = *x;
+            for x in &mut sizes {
+                *x = x.abs();
+            }
+            let d = max_of(&sizes) / 127.0;
+            let inverse = 1.0 / d;
+            let usable = d > 0.0 && d.is_finite() && inverse.is_finite();
+            *scale = if usable { d } else { 0.0 };
+            let inverse = if usable { inverse } else { 0.0 };
+            *sum = 0;
+            for (integer, &x) in integers.iter_mut().zip(x) {
+                let q = (x * inverse).round_ties_even() as i32;
+                *integer = q as i8;
+                *sum += q;
+            }
+        }
+    }
+}
