@@ -274,7 +274,7 @@ impl Corpus {
         }
         let sample = match &self.easy_vqa {
             Some(easy_vqa) if draw < 0.30 => easy_vqa.sample(rng.below(easy_vqa.len())),
-            _ => question::sample(Split::Train, self.seed, index, progress.max(pairs::EASY)),
+            _ => question::sample(Split::Train, self.seed, index, progress),
         };
         let picture = sample.picture(ImageProcessor::nano().size);
         Sample { picture, question: sample.question, answer: sample.answer }
