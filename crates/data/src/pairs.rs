@@ -35,14 +35,22 @@ pub fn most_objects(progress: f32) -> usize {
 
 /// Scene pair `index` of a split, drawn at `size` x `size` pixels.
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
-    let scene = if progress < FIRST {
+    told(&scene(split, seed, index, progress), split, seed, index, size)
+}
+
+fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
+    if progress < FIRST {
         Scene::large(split, seed, index)
     } else {
         Scene::random(split, seed, index, most_objects(progress))
-    };
+    }
+}
+
+/// A scene with what is said of it.
+fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     let rng = &mut split.rng(2, seed, index);
-    let (caption, negatives) = caption::caption_and_negatives(&scene, rng);
-    Pair { picture: scene.render(size), caption, negatives, concept: concept(&scene) }
+    let (caption, negatives) = caption::caption_and_negatives(scene, rng);
+    Pair { picture: scene.render(size), caption, negatives, concept: concept(scene) }
 }
 
 /// Where pairs come from.
@@ -58,14 +66,25 @@ pub struct Mix<'a> {
     pub icons: Option<(&'a Icons, f32)>,
 }
 
-/// Pair `index` of a mix, after `progress` (0 to 1) of a run.
+/// Share of scenes that come twice, the second time with two colours swapped.
+const TWINS: f32 = 0.5;
+
+/// Pair `index` of a mix, after `progress` (0 to 1) of a run. Odd ones may show the scene before them
+/// with two colours swapped, so that each picture's caption is false of the other: which colour
+/// belongs to which shape is all that tells the two apart.
 pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
     let Mix { split, seed, size, icons } = *mix;
     match icons {
         Some((icons, share)) if split.rng(6, seed, index).chance(share) => {
             icons.pair(split, seed, index, size)
         }
-        _ => scene_pair(split, seed, index, progress, size),
+        _ => {
+            let other = index - index % 2;
+            let twins = index != other && split.rng(8, seed, other).chance(TWINS);
+            let twin = twins.then(|| scene(split, seed, other, progress).twin()).flatten();
+            let scene = twin.unwrap_or_else(|| scene(split, seed, index, progress));
+            told(&scene, split, seed, index, size)
+        }
     }
 }
 
@@ -105,6 +124,34 @@ mod tests {
         let mix = Mix { split: Split::Val, seed: 3, size: 24, icons: None };
         let (a, b) = (pair(&mix, 8, 1.0), scene_pair(Split::Val, 3, 8, 1.0, 24));
         assert_eq!((a.caption, a.picture), (b.caption, b.picture));
+    }
+
+    #[test]
+    fn twins_hold_the_same_words_and_other_pairs() {
+        let mut twins = 0;
+        for index in (0..400).step_by(2) {
+            let scene = Scene::random(Split::Train, 1, index, 6);
+            let Some(twin) = scene.twin() else { continue };
+            twins += 1;
+            let words = |scene: &Scene| {
+                let mut colors: Vec<_> = scene.objects.iter().map(|o| o.color).collect();
+                let mut shapes: Vec<_> = scene.objects.iter().map(|o| o.shape).collect();
+                colors.sort_unstable();
+                shapes.sort_unstable();
+                (colors, shapes)
+            };
+            assert_eq!(words(&scene), words(&twin));
+            assert_ne!(concept(&scene), concept(&twin));
+            assert!(!twin.objects.iter().any(|o| o.look().is_held_out()));
+        }
+        assert!(twins > 120, "{twins}");
+        let mix = Mix { split: Split::Train, seed: 1, size: 24, icons: None };
+        let shared = (0..200).filter(|i| {
+            let (a, b) = (pair(&mix, 2 * i, 1.0), pair(&mix, 2 * i + 1, 1.0));
+            let differing = a.picture.pixels.iter().zip(&b.picture.pixels).filter(|(a, b)| a != b);
+            differing.count() < a.picture.pixels.len() / 4
+        });
+        assert!((30..140).contains(&shared.count()));
     }
 
     #[test]

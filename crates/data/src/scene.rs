@@ -6,6 +6,7 @@ use sensorium_media::Picture;
 
 use crate::draw;
 use crate::look::{Color, Fill, HELD_OUT, Look, Shape, Size, blend};
+use crate::pairs::concept;
 use crate::rng::Rng;
 
 /// The most objects a scene holds.
@@ -294,6 +295,22 @@ impl Scene {
         let mut objects: Vec<_> = looks.iter().map(|look| object(look, looks.len(), rng)).collect();
         place(&mut objects, rng);
         Self { background, objects }
+    }
+
+    /// The scene with the colours of two objects of different shapes swapped, if that makes another
+    /// scene that training may show.
+    pub fn twin(&self) -> Option<Self> {
+        let n = self.objects.len();
+        let pairs = (0..n).flat_map(|a| (0..a).map(move |b| (a, b)));
+        pairs.into_iter().find_map(|(a, b)| {
+            let mut twin = self.clone();
+            let (one, two) = (&self.objects[a], &self.objects[b]);
+            (twin.objects[a].color, twin.objects[a].rgb) = (two.color, two.rgb);
+            (twin.objects[b].color, twin.objects[b].rgb) = (one.color, one.rgb);
+            let differ = one.color != two.color && one.shape != two.shape;
+            let held_out = twin.objects.iter().any(|object| object.look().is_held_out());
+            (differ && !held_out && concept(self) != concept(&twin)).then_some(twin)
+        })
     }
 
     /// Draws the scene, `size` x `size` pixels (1 to 4096), antialiased.

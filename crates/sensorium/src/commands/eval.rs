@@ -28,7 +28,7 @@ pub struct Eval {
     /// Folder of the data sets that `cargo xtask data` fetches.
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
-    /// How `perplexity` keeps and multiplies the model's matrices.
+    /// How `perplexity` keeps and multiplies matrices; auto: as the file stores them.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
     /// The text of `perplexity`.

@@ -6,21 +6,21 @@ use sensorium_nn::pack::{Blocked, Format};
 /// How a model's matrices are kept and multiplied.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Precision {
-    /// As the file stores them, where there is a kernel for that; otherwise f32.
+    // As the file stores them, where there is a kernel for that; otherwise f32.
     #[default]
     Auto,
     F32,
-    /// bfloat16, activations too.
+    // bfloat16, activations too.
     Bf16,
-    /// 8-bit integers, one scale an output; activations one a row.
+    // 8-bit integers, one scale an output; activations one a row.
     Int8,
-    /// GGUF's 8-bit blocks of 32.
+    // GGUF's 8-bit blocks of 32.
     #[value(name = "q8_0")]
     Q8_0,
-    /// GGUF's 4-bit blocks of 32.
+    // GGUF's 4-bit blocks of 32.
     #[value(name = "q4_0")]
     Q4_0,
-    /// GGUF's 4-bit blocks of 32 with a least value.
+    // GGUF's 4-bit blocks of 32 with a least value.
     #[value(name = "q4_1")]
     Q4_1,
 }

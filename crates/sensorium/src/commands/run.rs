@@ -28,7 +28,7 @@ pub struct Run {
     /// Take the prompt for a user's message and answer it (models trained on ChatML).
     #[arg(long)]
     chat: bool,
-    /// How matrices are kept and multiplied.
+    /// How matrices are kept and multiplied; auto: as the file stores them.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
     #[command(flatten)]
