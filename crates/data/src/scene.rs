@@ -272,7 +272,7 @@ impl Scene {
 
     /// Scene `index` of a split with one object, large and solid.
     pub fn large(split: Split, seed: u64, index: u64) -> Self {
-        let rng = &mut split.rng(7, seed, index);
+        let rng = &mut split.rng(9, seed, index);
         let look = Look { size: Size::Large, fill: Fill::Solid, ..split.target(rng) };
         Self::compose(&[look], rng)
     }
