@@ -430,6 +430,28 @@ impl Product<'_> {
     }
 }
 
+/// A portable tile's way out of its sums: `C = scale·sums`, or `C += ...` with `add`.
+///
+/// # Safety
+/// `c` has as many rows and columns as `sums`, its rows `c_row` apart.
+unsafe fn write<const N: usize>(
+    sums: &[[f32; N]],
+    scale: f32,
+    c: *mut f32,
+    c_row: usize,
+    add: bool,
+) {
+    for (i, sums) in sums.iter().enumerate() {
+        for (j, &sum) in sums.iter().enumerate() {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let c = c.add(i * c_row + j);
+                *c = if add { *c + sum * scale } else { sum * scale };
+            }
+        }
+    }
+}
+
 /// Numbers in the largest tile.
 const EDGE: usize = Bf16::ROWS * Bf16::COLUMNS;
 

@@ -129,5 +129,17 @@ impl Packed {
     }
 }
 
+/// The scale of integers to ±127 for numbers up to `largest`, and its inverse; both 0 for zeros
+/// and for what is no number.
+#[inline(always)]
+fn scale(largest: f32) -> (f32, f32) {
+    let scale = largest / 127.0;
+    if scale > 0.0 && scale.is_finite() && (1.0 / scale).is_finite() {
+        (scale, 1.0 / scale)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
 #[cfg(test)]
 mod tests;

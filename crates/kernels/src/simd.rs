@@ -20,6 +20,15 @@ pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
+/// Whether this CPU has the parts of AVX-512 that every kernel of ours needs.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+}
+
 /// Whether this CPU multiplies pairs of bfloat16.
 #[cfg(target_arch = "x86_64")]
 #[inline]
@@ -28,10 +37,7 @@ pub(crate) fn has_avx512_bf16() -> bool {
     if PORTABLE.get() {
         return false;
     }
-    is_x86_feature_detected!("avx512bf16")
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
+    is_x86_feature_detected!("avx512bf16") && has_avx512()
 }
 
 /// Whether this CPU multiplies quadruples of bytes.
@@ -42,10 +48,7 @@ pub(crate) fn has_avx512_vnni() -> bool {
     if PORTABLE.get() {
         return false;
     }
-    is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
+    is_x86_feature_detected!("avx512vnni") && has_avx512()
 }
 
 /// The transpose of 8 x 8 numbers.

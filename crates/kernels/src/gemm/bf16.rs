@@ -308,11 +308,6 @@ unsafe fn portable<const R: usize>(
                 }
             }
         }
-        for (i, sums) in sums.iter().enumerate() {
-            for (j, &sum) in sums.iter().enumerate() {
-                let c = c.add(i * c_row + j);
-                *c = if add { *c + sum * scale } else { sum * scale };
-            }
-        }
+        super::write(&sums, scale, c, c_row, add);
     }
 }

@@ -342,11 +342,8 @@ vectorised! {
             for x in &mut sizes {
                 *x = x.abs();
             }
-            let d = max_of(&sizes) / 127.0;
-            let inverse = 1.0 / d;
-            let usable = d > 0.0 && d.is_finite() && inverse.is_finite();
-            *scale = if usable { d } else { 0.0 };
-            let inverse = if usable { inverse } else { 0.0 };
+            let (d, inverse) = super::scale(max_of(&sizes));
+            *scale = d;
             *sum = 0;
             for (integer, &x) in integers.iter_mut().zip(x) {
                 let q = (x * inverse).round_ties_even() as i32;

@@ -8,6 +8,7 @@
 
 use rayon::prelude::*;
 
+use super::scale;
 use crate::parallel::{Shared, for_each, rows_per_task};
 use crate::simd::{max_of, vectorised};
 
@@ -239,17 +240,6 @@ impl Rows {
             }
         });
         Self { words, scales, zeros }
-    }
-}
-
-/// The scale of integers to ±127 for numbers up to `largest`, and its inverse; both 0 for zeros
-/// and for what is no number.
-fn scale(largest: f32) -> (f32, f32) {
-    let scale = largest / 127.0;
-    if scale > 0.0 && scale.is_finite() && (1.0 / scale).is_finite() {
-        (scale, 1.0 / scale)
-    } else {
-        (0.0, 0.0)
     }
 }
 
