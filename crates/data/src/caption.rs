@@ -154,10 +154,12 @@ pub fn caption_and_negatives(scene: &Scene, rng: &mut Rng) -> (String, Vec<Strin
     (plan.text(), first.into_iter().chain(second).collect())
 }
 
-/// Everything there is to know about the scene, one clause per object.
+/// Everything there is to know about the scene, one clause per object, row by row as one reads.
 pub fn describe(scene: &Scene, rng: &mut Rng) -> String {
-    let clauses: Vec<_> = scene
-        .objects
+    let mut objects: Vec<&Object> = scene.objects.iter().collect();
+    // Thirds, not exact heights: which of two objects in a row comes first must be plain to see.
+    objects.sort_by(|a, b| third(a.y).cmp(&third(b.y)).then(a.x.total_cmp(&b.x)));
+    let clauses: Vec<_> = objects
         .iter()
         .map(|object| {
             let fill = match object.fill {
@@ -173,12 +175,21 @@ pub fn describe(scene: &Scene, rng: &mut Rng) -> String {
             format!("{} {}", with_article(&what), place_phrase(object))
         })
         .collect();
-    let verb = if rng.chance(0.5) { "there is " } else { "the picture shows " };
+    let lead = match rng.below(3) {
+        0 => "there is ".to_owned(),
+        1 => "the picture shows ".to_owned(),
+        _ => format!("{}: ", counted(scene.objects.len())),
+    };
     let ground = match scene.background.paper {
         Paper::Gradient | Paper::Tint => String::new(),
         paper => format!(" the background is {}.", paper.name()),
     };
-    format!("{verb}{}.{ground}", listed(&clauses))
+    format!("{lead}{}.{ground}", listed(&clauses))
+}
+
+/// "one shape", "three shapes".
+fn counted(n: usize) -> String {
+    format!("{} shape{}", NUMBERS[n.min(6)], if n == 1 { "" } else { "s" })
 }
 
 impl Plan {
@@ -438,8 +449,11 @@ pub fn place(object: &Object) -> &'static str {
         ["left", "middle", "right"],
         ["bottom left", "bottom", "bottom right"],
     ];
-    let third = |v: f32| ((v * 3.0) as usize).min(2);
     NAMES[third(object.y)][third(object.x)]
+}
+
+fn third(v: f32) -> usize {
+    ((v * 3.0) as usize).min(2)
 }
 
 fn place_phrase(object: &Object) -> String {

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use sensorium_media::Picture;
 
+use crate::conversation::{Conversation, Turn};
 use crate::look::{Color, HELD_OUT, Shape};
 use crate::question::{Kind, Sample, View};
+use crate::rng::Rng;
 use crate::scene::Split;
 use crate::{Error, Result};
 
@@ -84,6 +86,17 @@ impl EasyVqa {
     /// The number of pictures.
     pub fn pictures(&self) -> usize {
         self.pictures.len()
+    }
+
+    /// Up to `most` questions about picture `index` (counted round and round), in random order.
+    pub fn conversation(&self, index: usize, most: usize, rng: &mut Rng) -> Conversation {
+        let picture = index % self.pictures.len();
+        let about = self.questions.iter().filter(|question| question.picture == picture);
+        let mut turns: Vec<Turn> =
+            about.map(|record| [record.question.clone(), record.answer.clone()]).collect();
+        rng.shuffle(&mut turns);
+        turns.truncate(most);
+        Conversation { view: View::Picture(self.pictures[picture].clone()), turns }
     }
 
     /// Question `index`, counted round and round.
@@ -189,6 +202,9 @@ mod tests {
         let sample = train.sample(1);
         assert_eq!((&*sample.question, &*sample.answer), ("what is the blue shape?", "rectangle"));
         assert_eq!((sample.choices, sample.picture(96).pixels[0]), (3, 80));
+        let talk = train.conversation(3, 1, &mut Rng::new(1, 0, 0));
+        assert_eq!(talk.turns.len(), 1, "of the two about the blue rectangle");
+        assert!(talk.turns[0][0].contains("blue") || talk.turns[0][0].contains("circle"));
         let held = EasyVqa::open(dir.path(), Split::HeldOut).expect("opens");
         assert_eq!((held.len(), held.pictures()), (2, 1));
     }

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod caption;
+pub mod conversation;
 mod draw;
 pub mod easy_vqa;
 mod error;

@@ -14,6 +14,8 @@ pub struct Pair {
     pub picture: Picture,
     /// A true sentence about it.
     pub caption: String,
+    /// All that is known about it, in words: of a scene, what is where.
+    pub detail: String,
     /// The same sentence made false, where that is possible: first by swapping two attributes.
     pub negatives: Vec<String>,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
@@ -50,7 +52,8 @@ fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
 fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     let rng = &mut split.rng(2, seed, index);
     let (caption, negatives) = caption::caption_and_negatives(scene, rng);
-    Pair { picture: scene.render(size), caption, negatives, concept: concept(scene) }
+    let detail = caption::describe(scene, rng);
+    Pair { picture: scene.render(size), caption, detail, negatives, concept: concept(scene) }
 }
 
 /// Where pairs come from.

@@ -6,7 +6,10 @@
 //! <https://arxiv.org/abs/1612.00837>).
 
 mod about;
+mod follow_up;
 mod templates;
+
+pub use follow_up::follow_up;
 
 use sensorium_media::Picture;
 
@@ -135,13 +138,20 @@ pub struct Sample {
     pub choices: usize,
 }
 
-impl Sample {
-    /// The picture: a scene is drawn at `size` x `size` pixels, a file's picture is as it is.
+impl View {
+    /// A scene is drawn at `size` x `size` pixels, a file's picture is as it is.
     pub fn picture(&self, size: u32) -> Picture {
-        match &self.view {
-            View::Scene(scene) => scene.render(size),
-            View::Picture(picture) => picture.clone(),
+        match self {
+            Self::Scene(scene) => scene.render(size),
+            Self::Picture(picture) => picture.clone(),
         }
+    }
+}
+
+impl Sample {
+    /// The picture of its view.
+    pub fn picture(&self, size: u32) -> Picture {
+        self.view.picture(size)
     }
 
     /// The scene, when the picture is drawn by us.
@@ -185,16 +195,16 @@ fn make(kind: Kind, split: Split, phrasing: Phrasing, most: usize, rng: &mut Rng
         Some(asked) => (kind, asked),
         None => (Kind::OnlyColor, ask.only_color(rng)),
     };
-    let typos = split == Split::Train && rng.chance(0.03);
-    let question = word(&asked, typos, rng);
+    let text = worded(asked.template, &asked.parts, rng);
+    let question = if split == Split::Train && rng.chance(0.03) { typo(&text, rng) } else { text };
     let Asked { scene, answer, choices, .. } = asked;
     Sample { view: View::Scene(Box::new(scene)), question, answer, kind, choices }
 }
 
 /// The question in words: parts filled in, spelled the British or the American way.
-fn word(asked: &Asked, typos: bool, rng: &mut Rng) -> String {
-    let mut text = asked.template.to_owned();
-    for (name, part) in &asked.parts {
+fn worded(template: &str, parts: &[(&'static str, String)], rng: &mut Rng) -> String {
+    let mut text = template.to_owned();
+    for (name, part) in parts {
         text = text.replace(name, part);
     }
     if rng.chance(0.5) {
@@ -206,7 +216,7 @@ fn word(asked: &Asked, typos: bool, rng: &mut Rng) -> String {
     if rng.chance(0.1) {
         text = text.trim_end_matches('?').to_owned();
     }
-    if typos { typo(&text, rng) } else { text }
+    text
 }
 
 /// One letter left out or doubled, or two exchanged, in a word of five letters or more.

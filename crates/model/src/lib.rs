@@ -3,10 +3,12 @@
 //! ```text
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
+//! captioner   what an image encoder's positions must tell while it is trained
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! llm     a published language model in one GGUF file: tokenizer, backbone, next token
 //! ```
 
+pub mod captioner;
 pub mod checkpoint;
 pub mod clip;
 pub mod llava;

@@ -110,17 +110,9 @@ impl Llava {
         logits.reshape([b, t, v])
     }
 
-    /// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass
-    /// through the head.
+    /// Loss of the answers' tokens, mean over the batch.
     pub fn loss(&self, batch: &Batch, features: Option<Features>, z_loss: f32) -> Tensor<1> {
-        let Hidden(hidden) = self.forward(batch, features);
-        let [b, t, d] = hidden.dims();
-        let learned: Vec<usize> =
-            (0..b * t).filter(|&i| batch.labels[i] != crate::prompt::IGNORED).collect();
-        let rows = learned.iter().map(|&i| i as i32).collect();
-        let labels = learned.iter().map(|&i| batch.labels[i]).collect();
-        let hidden = fused::embedding(hidden.reshape([b * t, d]), rows); // [learned, D]
-        fused::cross_entropy(self.backbone.logits(hidden), labels, z_loss)
+        answers_loss(&self.backbone, self.forward(batch, features), batch, z_loss)
     }
 
     /// Answers `prompt` token by token until `end`, at most `max_tokens`.
@@ -170,4 +162,21 @@ impl Llava {
             None => text,
         }
     }
+}
+
+/// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass through
+/// the head.
+pub(crate) fn answers_loss(
+    backbone: &Llama,
+    Hidden(hidden): Hidden,
+    batch: &Batch,
+    z_loss: f32,
+) -> Tensor<1> {
+    let [b, t, d] = hidden.dims();
+    let learned: Vec<usize> =
+        (0..b * t).filter(|&i| batch.labels[i] != crate::prompt::IGNORED).collect();
+    let rows = learned.iter().map(|&i| i as i32).collect();
+    let labels = learned.iter().map(|&i| batch.labels[i]).collect();
+    let hidden = fused::embedding(hidden.reshape([b * t, d]), rows); // [learned, D]
+    fused::cross_entropy(backbone.logits(hidden), labels, z_loss)
 }

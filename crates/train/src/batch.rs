@@ -1,9 +1,10 @@
 //! Samples to tensors, in parallel and in order.
 
 use rayon::prelude::*;
+use sensorium_data::conversation::Turn;
 use sensorium_encoder::text::Texts;
 use sensorium_media::text::{Special, Tokenizer};
-use sensorium_media::{ImageProcessor, Picture};
+use sensorium_media::{ImageProcessor, Message, Part, Picture, Prompt, Role, render};
 use sensorium_nn::prelude::*;
 
 /// `make(0), make(1), ...` on all threads, in order.
@@ -35,4 +36,16 @@ pub fn texts<'a>(
     };
     let ids: Vec<Vec<u32>> = texts.into_iter().map(encode).collect();
     Texts::pad(&ids, tokenizer.special(Special::Pad))
+}
+
+/// A conversation about a picture that stands, as `image_tokens` tokens, before the first question.
+pub fn conversation(turns: &[Turn], tokenizer: &Tokenizer, image_tokens: usize) -> Prompt {
+    let mut messages = Vec::with_capacity(2 * turns.len());
+    for (i, [question, answer]) in turns.iter().enumerate() {
+        let picture = (i == 0).then_some(Part::Image);
+        let parts = picture.into_iter().chain([Part::Text(question.clone())]).collect();
+        messages.push(Message { role: Role::User, parts });
+        messages.push(Message::text(Role::Assistant, answer.clone()));
+    }
+    render(tokenizer, &messages, image_tokens, false)
 }

@@ -2,19 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::icons::Icons;
-use sensorium_data::rng::Rng;
+use sensorium_data::pairs;
 use sensorium_data::scene::Split;
 use sensorium_data::text::{self, Document};
-use sensorium_data::{pairs, question};
 use sensorium_media::{ImageProcessor, Part, Picture, Role};
 
 use crate::batch::gather;
 use crate::config;
 use crate::error::Result;
 use crate::recipes::clip::{self, ClipRecipe};
-use crate::recipes::llava::LlavaRecipe;
+use crate::recipes::llava::{Corpus, LlavaRecipe, Sample};
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
 use crate::recipes::{Recipe, which};
@@ -35,7 +33,7 @@ pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Pictur
             documents(recipe.icons, recipe.seed, count)
         }
         Recipe::Clip => captions(&config::load(path, sets)?, count),
-        Recipe::Llava => questions(&config::load(path, sets)?, count),
+        Recipe::Llava => conversations(&config::load(path, sets)?, count),
     }
 }
 
@@ -50,21 +48,14 @@ fn captions(recipe: &ClipRecipe, count: usize) -> Result<Vec<(Picture, String)>>
     }))
 }
 
-/// Questions of the instruct stage: every fifth of easy-VQA where the recipe has it.
-fn questions(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
-    let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
-    let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
-    let size = ImageProcessor::nano().size;
+/// Conversations of the instruct stage.
+fn conversations(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
+    let corpus = Corpus::open(recipe)?;
     Ok(gather(count, |index| {
-        let sample = match &easy_vqa {
-            Some(easy_vqa) if index % 5 == 4 => {
-                easy_vqa.sample(Rng::new(recipe.seed, 0x1A5C, index).below(easy_vqa.len()))
-            }
-            _ => question::sample(Split::Train, recipe.seed, index, 1.0),
-        };
+        let Sample { picture, turns } = corpus.sample(index, 1.0);
+        let said: Vec<_> = turns.iter().map(|[q, a]| format!("{q} - {a}")).collect();
         // easy-VQA's pictures have another size: all are shown as the model sees them.
-        let picture = ImageProcessor::nano().fit(&sample.picture(size));
-        (picture, format!("{} - {}", sample.question, sample.answer))
+        (ImageProcessor::nano().fit(&picture), said.join(" / "))
     }))
 }
 

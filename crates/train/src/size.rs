@@ -4,6 +4,7 @@ use sensorium_backbone::LlamaConfig;
 use sensorium_encoder::image::{Conv, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_input_projector::ProjectorConfig;
+use sensorium_model::captioner::CaptionerConfig;
 use sensorium_model::clip::ClipConfig;
 use sensorium_model::llava::LlavaConfig;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,38 @@ impl Size {
             projector,
             backbone: self.llama(vocabulary),
             ..LlavaConfig::nano()
+        }
+    }
+
+    /// Projector and decoder of the captions that teach an image encoder.
+    pub fn captioner(self, vocabulary: usize) -> CaptionerConfig {
+        let llama = self.llama(vocabulary);
+        match self {
+            Self::Tiny => CaptionerConfig {
+                projector: ProjectorConfig::Mlp {
+                    features: 64,
+                    shuffle: 2,
+                    hidden: 128,
+                    width: 96,
+                },
+                decoder: llama,
+            },
+            Self::Nano => CaptionerConfig {
+                projector: ProjectorConfig::Mlp {
+                    features: 192,
+                    shuffle: 2,
+                    hidden: 384,
+                    width: 192,
+                },
+                decoder: LlamaConfig {
+                    width: 192,
+                    n_layers: 3,
+                    n_heads: 6,
+                    n_kv_heads: 3,
+                    mlp: 512,
+                    ..llama
+                },
+            },
         }
     }
 

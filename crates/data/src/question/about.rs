@@ -15,7 +15,7 @@ pub(super) struct Ask {
 
 /// What a question names: a colour, a shape, or both.
 #[derive(Clone, Copy)]
-enum Name {
+pub(super) enum Name {
     Color(Color),
     Shape(Shape),
     Both(Color, Shape),
@@ -23,7 +23,7 @@ enum Name {
 
 impl Name {
     /// A name for this look; both words half of the time.
-    fn of(look: &Look, rng: &mut Rng) -> Self {
+    pub(super) fn of(look: &Look, rng: &mut Rng) -> Self {
         match rng.below(4) {
             0 => Self::Color(look.color),
             1 => Self::Shape(look.shape),
@@ -31,7 +31,7 @@ impl Name {
         }
     }
 
-    fn fits(self, look: &Look) -> bool {
+    pub(super) fn fits(self, look: &Look) -> bool {
         match self {
             Self::Color(color) => look.color == color,
             Self::Shape(shape) => look.shape == shape,
@@ -39,7 +39,7 @@ impl Name {
         }
     }
 
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         match self {
             Self::Color(color) => format!("{} shape", color.name()),
             Self::Shape(shape) => shape.name().to_owned(),
@@ -47,7 +47,7 @@ impl Name {
         }
     }
 
-    fn plural(self) -> String {
+    pub(super) fn plural(self) -> String {
         match self {
             Self::Color(color) => format!("{} shapes", color.name()),
             Self::Shape(shape) => shape.plural().to_owned(),
@@ -56,12 +56,16 @@ impl Name {
     }
 }
 
-fn yes_no(yes: bool) -> String {
+pub(super) fn yes_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
 /// The parts `{x}` and `{a x}`.
-fn noun(x: &'static str, with: &'static str, words: &str) -> [(&'static str, String); 2] {
+pub(super) fn noun(
+    x: &'static str,
+    with: &'static str,
+    words: &str,
+) -> [(&'static str, String); 2] {
     [(with, with_article(words)), (x, words.to_owned())]
 }
 
@@ -469,13 +473,13 @@ impl Ask {
 }
 
 /// The objects that two names mean.
-fn find(scene: &Scene, names: [Name; 2]) -> Option<[&Object; 2]> {
+pub(super) fn find(scene: &Scene, names: [Name; 2]) -> Option<[&Object; 2]> {
     let object = |name: Name| scene.objects.iter().find(|o| name.fits(&o.look()));
     Some([object(names[0])?, object(names[1])?])
 }
 
 /// Whether a centre lies well inside its ninth of the picture.
-fn plainly_placed(object: &Object) -> bool {
+pub(super) fn plainly_placed(object: &Object) -> bool {
     let clear = |v: f32| (v - 1.0 / 3.0).abs() > 0.03 && (v - 2.0 / 3.0).abs() > 0.03;
     clear(object.x) && clear(object.y)
 }

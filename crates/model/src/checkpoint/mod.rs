@@ -25,3 +25,19 @@ mod tensors;
 
 pub use error::{Error, Result};
 pub use tensors::{Tensor, Tensors, strict, strict_shapes};
+
+/// The tensors of one file: GGUF where the name ends so, else safetensors.
+///
+/// # Errors
+/// It cannot be read, or is damaged or foreign.
+pub fn load(path: &std::path::Path) -> Result<Tensors> {
+    if path.extension().is_none_or(|extension| extension != "gguf") {
+        return safetensors::load(path);
+    }
+    let bytes = std::fs::read(path).map_err(|source| Error::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    })?;
+    gguf::Gguf::parse(&bytes)?.unpack()
+}

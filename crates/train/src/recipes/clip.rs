@@ -3,28 +3,33 @@
 //! Radford et al. 2021, <https://arxiv.org/abs/2103.00020>; the default loss is SigLIP's, Zhai et
 //! al. 2023, <https://arxiv.org/abs/2303.15343>, which is better at small batches. Captions with
 //! two attributes swapped are extra negatives (Yuksekgonul et al. 2022,
-//! <https://arxiv.org/abs/2210.01936>).
+//! <https://arxiv.org/abs/2210.01936>). With `caption_weight`, a small decoder beside them must tell
+//! what is where from the encoder's positions (SigLIP 2, Tschannen et al. 2025,
+//! <https://arxiv.org/abs/2502.14786>).
 //!
 //! ```text
 //! sensorium train recipes/clip/nano.toml
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sensorium_data::icons::Icons;
 use sensorium_data::pairs::{self, Mix, Pair};
 use sensorium_data::scene::Split;
 use sensorium_media::ImageProcessor;
-use sensorium_media::text::Tokenizer;
-use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE};
+use sensorium_media::text::{Special, Tokenizer};
+use sensorium_model::captioner::{Captioner, CaptionerConfig};
+use sensorium_model::checkpoint::{self, Tensors};
+use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
+use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{gather, images, texts};
+use crate::batch::{conversation, gather, images, texts};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -65,6 +70,12 @@ pub struct ClipRecipe {
     /// Share of icons among the pairs.
     #[serde(default)]
     pub icon_share: f32,
+    /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
+    /// `.safetensors`; without it training starts from seeded weights.
+    pub start: Option<PathBuf>,
+    /// Weight of the captioning loss beside the contrastive one; 0 trains without a captioner.
+    #[serde(default)]
+    pub caption_weight: f32,
     /// Steps.
     pub steps: u64,
     /// Pairs a step.
@@ -80,6 +91,13 @@ pub struct ClipRecipe {
     pub optim: OptimConfig,
 }
 
+/// What is trained: the two encoders and, beside them, what makes the image encoder tell.
+#[derive(Module, Debug)]
+struct Pupil {
+    clip: Clip,
+    captioner: Option<Captioner>,
+}
+
 /// Trains the two encoders.
 ///
 /// # Errors
@@ -88,12 +106,18 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let device = training_device();
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let config = recipe.size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
+    let told = recipe.size.captioner(tokenizer.vocabulary());
     let processor = ImageProcessor::nano();
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
 
-    let model = Clip::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
-    let model = start_bias(model, recipe.batch);
-    let (model, trained) = thaw_only(model, parts(recipe.loss))?;
+    let init = &mut Init::new(recipe.seed, &device).with(recipe.precision);
+    let clip = start_bias(Clip::init(&config, init), recipe.batch);
+    let clip = match &recipe.start {
+        Some(dir) => weights::load(clip, &start(dir)?)?,
+        None => clip,
+    };
+    let captioner = (recipe.caption_weight > 0.0).then(|| Captioner::init(&told, init));
+    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts(recipe))?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
     let plan = [recipe.steps, recipe.save_every];
@@ -103,23 +127,36 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     for step in run.steps() {
         let batch = batch(recipe, icons.as_ref(), step);
         let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
-        let images = model.embed_images(images(&pictures, &processor, &device)); // [B, C]
-        let (texts, tokens) = embed_texts(&model, recipe, &config, &tokenizer, &batch); // [M, C]
-        let accuracy = top1(images.clone(), texts.clone());
+        let images = images(&pictures, &processor, &device);
+        let (features, images) = model.clip.image.encode_and_embed(images); // [B, N, E], [B, C]
+        let images = unit(images);
+        let (texts, tokens) = embed_texts(&model.clip, recipe, &config, &tokenizer, &batch); // [M, C]
+        let mut extra =
+            BTreeMap::from([("accuracy".to_string(), top1(images.clone(), texts.clone()))]);
+        let mut flops = config.image.flops() * batch.len() as f64 + tokens;
 
-        let loss = loss(&model, recipe.loss, images, texts, &batch);
+        let mut loss = loss(&model.clip, recipe.loss, images, texts, &batch);
+        if let Some(captioner) = &model.captioner {
+            let captions = captions(&batch, &tokenizer, &told, config.image.patches());
+            let caption = captioner.loss(&captions, features);
+            extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
+            extra.insert("caption".into(), f64::from(read(caption.clone())[0]));
+            loss = loss + caption.mul_scalar(recipe.caption_weight);
+            let [b, t] = captions.shape;
+            flops +=
+                told.decoder.flops(t, 0) * b as f64 + told.decoder.flops(0, captions.learned());
+        }
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
-        model = clamp_scale(updated);
+        model = Pupil { clip: clamp_scale(updated.clip), ..updated };
 
-        let flops = 3.0 * (config.image.flops() * batch.len() as f64 + tokens);
-        let extra = BTreeMap::from([("accuracy".to_string(), accuracy)]);
-        run.log(Step { step, loss: value, rate, samples: batch.len(), flops, extra }, norm)?;
+        let (samples, flops) = (batch.len(), 3.0 * flops);
+        run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
-    let best = optim.averaged(model.clone());
+    let best = optim.averaged(model.clone()).clip;
     let mut scalars = weights::tensors(&best)?;
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
     let components = [
@@ -130,11 +167,41 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     run.finish(&model, &components)
 }
 
-fn parts(loss: Loss) -> &'static [&'static str] {
-    match loss {
-        Loss::Sigmoid => &["image", "text", "scale", "bias"],
-        Loss::InfoNce => &["image", "text", "scale"],
+fn parts(recipe: &ClipRecipe) -> Vec<&'static str> {
+    let mut parts = vec!["clip.image", "clip.text", "clip.scale"];
+    parts.extend((recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
+    parts.extend((recipe.caption_weight > 0.0).then_some("captioner"));
+    parts
+}
+
+/// The weights of a trained [`Clip`], one file for each part.
+fn start(dir: &Path) -> Result<Tensors> {
+    let mut all = Tensors::default();
+    for (part, prefix) in [("image", "image."), ("text", "text."), ("clip", "")] {
+        let quantised = dir.join(part).with_extension("gguf");
+        let path = match quantised.is_file() {
+            true => quantised,
+            false => dir.join(part).with_extension("safetensors"),
+        };
+        let tensors = checkpoint::load(&path)?.tensors;
+        all.tensors.extend(tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
     }
+    Ok(all)
+}
+
+/// What the captioner is to write of each picture.
+fn captions(
+    batch: &[Pair],
+    tokenizer: &Tokenizer,
+    config: &CaptionerConfig,
+    patches: usize,
+) -> Batch {
+    let tokens = config.projector.tokens(patches);
+    let prompts: Vec<_> = batch
+        .iter()
+        .map(|pair| conversation(&[[String::new(), pair.detail.clone()]], tokenizer, tokens))
+        .collect();
+    Batch::new(&prompts, tokenizer.special(Special::Pad))
 }
 
 /// What a recipe learns from.

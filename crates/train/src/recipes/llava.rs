@@ -1,8 +1,8 @@
 //! LLaVA: a frozen image encoder, a projector, a language model.
 //!
 //! Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, and LLaVA 1.5,
-//! <https://arxiv.org/abs/2310.03744>. Stage 1, align: captions, only the projector learns. Stage 2,
-//! instruct: questions, projector and backbone learn. The encoder is frozen throughout.
+//! <https://arxiv.org/abs/2310.03744>. Stage 1, align: descriptions, only the projector learns. Stage
+//! 2, instruct: conversations, projector and backbone learn. The encoder is frozen throughout.
 //!
 //! ```text
 //! sensorium train recipes/llava/nano.toml
@@ -11,14 +11,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use sensorium_data::conversation::{self, Conversation, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
-use sensorium_data::pairs;
-use sensorium_data::question;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
 use sensorium_media::text::{Special, Tokenizer};
-use sensorium_media::{ImageProcessor, Message, Part, Picture, Prompt, Role, render};
-use sensorium_model::checkpoint::safetensors;
+use sensorium_media::{ImageProcessor, Picture};
+use sensorium_model::checkpoint;
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
@@ -27,7 +26,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{gather, images};
+use crate::batch::{conversation, gather, images};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -110,17 +109,17 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let config = recipe.size.llava(tokenizer.vocabulary());
     let mut model =
         Llava::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
-    model.image = weights::load(model.image, &safetensors::load(&recipe.image)?)?;
-    model.backbone = weights::load(model.backbone, &safetensors::load(&recipe.backbone)?)?;
+    model.image = weights::load(model.image, &checkpoint::load(&recipe.image)?)?;
+    model.backbone = weights::load(model.backbone, &checkpoint::load(&recipe.backbone)?)?;
     let corpus = Corpus::open(recipe)?;
 
     let align = Training { recipe, stage: &recipe.align, config: &config, tokenizer: &tokenizer };
-    let caption = |index, _| corpus.caption(index);
-    let model = align.run("align", &["projector"], model, options, &caption)?;
+    let detail = |index, progress| corpus.detail(index, progress);
+    let model = align.run("align", &["projector"], model, options, &detail)?;
 
     let instruct = Training { stage: &recipe.instruct, ..align };
-    let question = |index, progress| corpus.sample(index, progress);
-    instruct.run("instruct", &["projector", "backbone"], model, options, &question)?;
+    let talk = |index, progress| corpus.sample(index, progress);
+    instruct.run("instruct", &["projector", "backbone"], model, options, &talk)?;
     Ok(())
 }
 
@@ -197,18 +196,13 @@ impl Training<'_> {
     }
 
     fn micro<'s>(&self, samples: &'s [Sample]) -> Micro<'s> {
-        let prompts: Vec<Prompt> = samples.iter().map(|sample| self.prompt(sample)).collect();
+        let tokens = self.config.image_tokens();
+        let prompts: Vec<_> = samples
+            .iter()
+            .map(|sample| conversation(&sample.turns, self.tokenizer, tokens))
+            .collect();
         let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
         Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
-    }
-
-    fn prompt(&self, sample: &Sample) -> Prompt {
-        let parts = vec![Part::Image, Part::Text(sample.question.clone())];
-        let messages = [
-            Message { role: Role::User, parts },
-            Message::text(Role::Assistant, sample.answer.clone()),
-        ];
-        render(self.tokenizer, &messages, self.config.image_tokens(), false)
     }
 
     /// The encoder runs forward; of the backbone, three passes, two where it is frozen.
@@ -227,56 +221,48 @@ struct Micro<'a> {
     pictures: Vec<&'a Picture>,
 }
 
-/// A picture, what is asked, and what is answered.
-struct Sample {
-    picture: Picture,
-    question: String,
-    answer: String,
+/// A picture and what is said about it.
+pub(crate) struct Sample {
+    pub picture: Picture,
+    pub turns: Vec<Turn>,
 }
 
 /// Where samples come from.
-struct Corpus {
+pub(crate) struct Corpus {
     seed: u64,
     easy_vqa: Option<EasyVqa>,
 }
 
-/// What a picture is asked for when a caption is the answer.
-const DESCRIBE: [&str; 6] = [
-    "describe the picture.",
-    "what do you see?",
-    "describe this image.",
-    "what is in the picture?",
-    "write a caption.",
-    "caption this picture.",
-];
+/// Questions about one picture of easy-VQA.
+const EASY_VQA_TURNS: usize = 8;
 
 impl Corpus {
-    fn open(recipe: &LlavaRecipe) -> Result<Self> {
+    pub(crate) fn open(recipe: &LlavaRecipe) -> Result<Self> {
         let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
         let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
         Ok(Self { seed: recipe.seed, easy_vqa })
     }
 
-    fn caption(&self, index: u64) -> Sample {
-        let size = ImageProcessor::nano().size;
-        let pair = pairs::scene_pair(Split::Train, self.seed ^ 0xCAFE, index, 1.0, size);
-        let mut rng = Rng::new(self.seed, 0xCAFE, index);
-        let question = rng.pick(&DESCRIBE).to_string();
-        Sample { picture: pair.picture, question, answer: pair.caption }
+    fn detail(&self, index: u64, progress: f32) -> Sample {
+        Sample::of(conversation::detail(Split::Train, self.seed ^ 0xCAFE, index, progress))
     }
 
-    /// Captions 12 %, easy-VQA 18 %, the rest questions about scenes.
-    fn sample(&self, index: u64, progress: f32) -> Sample {
+    /// Conversations about easy-VQA's pictures 18 %, the rest about scenes.
+    pub(crate) fn sample(&self, index: u64, progress: f32) -> Sample {
         let mut rng = Rng::new(self.seed, 0x1A5C, index);
-        let draw = rng.f32();
-        if draw < 0.12 {
-            return self.caption(index);
-        }
-        let sample = match &self.easy_vqa {
-            Some(easy_vqa) if draw < 0.30 => easy_vqa.sample(rng.below(easy_vqa.len())),
-            _ => question::sample(Split::Train, self.seed, index, progress),
-        };
-        let picture = sample.picture(ImageProcessor::nano().size);
-        Sample { picture, question: sample.question, answer: sample.answer }
+        let easy = rng.chance(0.18);
+        Sample::of(match &self.easy_vqa {
+            Some(easy_vqa) if easy => {
+                let picture = rng.below(easy_vqa.pictures());
+                easy_vqa.conversation(picture, EASY_VQA_TURNS, &mut rng)
+            }
+            _ => conversation::about_scene(Split::Train, self.seed, index, progress),
+        })
+    }
+}
+
+impl Sample {
+    fn of(Conversation { view, turns }: Conversation) -> Self {
+        Self { picture: view.picture(ImageProcessor::nano().size), turns }
     }
 }

@@ -222,11 +222,21 @@ impl Vit {
 
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
-        let x = self.hidden(image, 0);
+        self.pooled(self.norm.forward(self.hidden(image, 0)))
+    }
+
+    /// What [`encode`](Self::encode) and [`embed`](Self::embed) give, in one pass.
+    pub fn encode_and_embed(&self, image: Tensor<4>) -> (Features, Tensor<2>) {
+        let x = self.norm.forward(self.hidden(image, 0));
+        (Features(self.patches(x.clone())), self.pooled(x))
+    }
+
+    /// Positions after the last norm to the shared space: `[B, N (+1), E] -> [B, C]`.
+    fn pooled(&self, x: Tensor<3>) -> Tensor<2> {
         let [b, _, e] = x.dims();
         let pooled = match &self.pool {
-            Some(pool) => pool.forward(self.norm.forward(x)),
-            None => self.norm.forward(x.narrow(1, 0, 1).reshape([b, e])),
+            Some(pool) => pool.forward(x),
+            None => x.narrow(1, 0, 1).reshape([b, e]),
         };
         self.proj.forward(pooled)
     }

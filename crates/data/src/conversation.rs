@@ -1,0 +1,124 @@
+//! Conversations about one picture: several questions in a row, so that a picture is drawn and
+//! encoded once for all of them (LLaVA 1.5, Liu et al. 2023, section 3.3, packs a picture's
+//! questions into one conversation for the same reason).
+
+use crate::caption;
+use crate::pairs::most_objects;
+use crate::question::{self, Kind, View};
+use crate::rng::Rng;
+use crate::scene::{Scene, Split};
+
+/// A question and its answer.
+pub type Turn = [String; 2];
+
+/// A picture and what is said about it.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// What is seen.
+    pub view: View,
+    /// Questions with their answers, in order, at least one.
+    pub turns: Vec<Turn>,
+}
+
+/// Requests for a sentence. The first is what the `caption` command asks.
+const CAPTION: [&str; 6] = [
+    "describe the picture.",
+    "what do you see?",
+    "describe this image.",
+    "what is in the picture?",
+    "write a caption.",
+    "caption this picture.",
+];
+
+/// Requests for everything there is.
+const DETAIL: [&str; 5] = [
+    "describe the picture in detail.",
+    "list everything.",
+    "what is where?",
+    "describe everything you see.",
+    "describe all objects and where they are.",
+];
+
+/// Questions end when this many words have been said: conversations of one length fill a batch.
+const WORDS: usize = 75;
+
+/// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
+/// question is balanced as those of [`question::sample`] are; later ones are asked about what is
+/// there. Half of the conversations end with everything told, one in ten begins so.
+pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conversation {
+    let rng = &mut split.rng(10, seed, index);
+    let most = most_objects(progress);
+    let sample = question::sample(split, seed, index, progress);
+    let (scene, first) = match sample.view {
+        View::Scene(scene) if !rng.chance(0.2) => (*scene, [sample.question, sample.answer]),
+        _ => {
+            let scene = Scene::random(split, rng.bits(), index, most);
+            let first = match rng.chance(0.4) {
+                true => in_detail(&scene, rng),
+                false => [rng.pick(&CAPTION).to_owned(), caption::caption(&scene, rng)],
+            };
+            (scene, first)
+        }
+    };
+    let mut turns = vec![first];
+    for _ in 0..40 {
+        if words(&turns) >= WORDS {
+            break;
+        }
+        let kind = rng.pick(&Kind::DRAWN);
+        let Some((question, answer)) = question::follow_up(kind, &scene, rng) else { continue };
+        if turns.iter().all(|turn| turn[0] != question) {
+            turns.push([question, answer]);
+        }
+    }
+    if rng.chance(0.5) {
+        turns.push(in_detail(&scene, rng));
+    }
+    Conversation { view: View::Scene(Box::new(scene)), turns }
+}
+
+/// A request for everything there is in scene `index`, and the answer.
+pub fn detail(split: Split, seed: u64, index: u64, progress: f32) -> Conversation {
+    let scene = Scene::random(split, seed, index, most_objects(progress));
+    let turns = vec![in_detail(&scene, &mut split.rng(11, seed, index))];
+    Conversation { view: View::Scene(Box::new(scene)), turns }
+}
+
+fn in_detail(scene: &Scene, rng: &mut Rng) -> Turn {
+    [rng.pick(&DETAIL).to_owned(), caption::describe(scene, rng)]
+}
+
+fn words(turns: &[Turn]) -> usize {
+    turns.iter().flatten().map(|text| text.split(' ').count()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conversations_repeat_and_are_about_equally_long() {
+        let mut lengths = Vec::new();
+        for index in 0..500 {
+            let talk = about_scene(Split::Train, 1, index, 1.0);
+            let again = about_scene(Split::Train, 1, index, 1.0);
+            assert_eq!(talk.turns, again.turns);
+            assert!(talk.turns.iter().flatten().all(|text| !text.is_empty()));
+            lengths.push(words(&talk.turns));
+        }
+        lengths.sort_unstable();
+        assert!(lengths[50] >= 60 && lengths[450] <= 180, "{} {}", lengths[50], lengths[450]);
+    }
+
+    #[test]
+    fn details_name_every_object() {
+        for index in 0..200 {
+            let Conversation { view, turns } = detail(Split::Train, 2, index, 1.0);
+            let View::Scene(scene) = view else { panic!("drawn") };
+            for object in &scene.objects {
+                let name = format!("{} {}", object.color.name(), object.shape.name());
+                assert!(turns[0][1].contains(&name), "{}: {name}", turns[0][1]);
+            }
+        }
+    }
+}
