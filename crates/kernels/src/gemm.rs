@@ -16,7 +16,7 @@ use scratch::{Use, with_scratch};
 use single::Single;
 
 use crate::Precision;
-use crate::parallel::Shared;
+use crate::parallel::{Shared, for_each};
 
 /// Multiply-adds below which a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
@@ -271,7 +271,7 @@ impl Product<'_> {
             let shared = Shared::from_pointer(packed);
             // SAFETY: panels are disjoint in `packed`, and only read after this.
             unsafe {
-                for_each(panels, |panel| self.pack_panel::<F>(panel, shared.at(0)));
+                for_each(panels, usize::MAX, |panel| self.pack_panel::<F>(panel, shared.at(0)));
                 self.run_tasks::<F>(Some(shared));
             }
         });
@@ -294,7 +294,7 @@ impl Product<'_> {
             unsafe { part.prepare() };
             (part, column * width / F::COLUMNS)
         };
-        for_each(blocks * columns, |i| {
+        for_each(blocks * columns, usize::MAX, |i| {
             let (part, panel) = task(i);
             // SAFETY: as above; `packed` is only read.
             unsafe { part.block::<F>(packed.map(|packed| (packed.at(0), panel))) }
@@ -454,12 +454,6 @@ unsafe fn write<const N: usize>(
 
 /// Numbers in the largest tile.
 const EDGE: usize = Bf16::ROWS * Bf16::COLUMNS;
-
-/// Runs `task(0..n)` on all threads, one at a time each.
-fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
-    use rayon::prelude::*;
-    (0..n).into_par_iter().with_max_len(1).for_each(task);
-}
 
 #[cfg(test)]
 mod tests;
