@@ -24,6 +24,9 @@ fn main() {
     if wanted("peak") {
         peak();
     }
+    if wanted("fork") {
+        forks();
+    }
     if wanted("gemm") {
         products();
     }
@@ -114,6 +117,20 @@ fn probe(steps: usize) -> f32 {
 #[cfg(not(target_arch = "x86_64"))]
 fn probe(_: usize) -> f32 {
     0.0
+}
+
+/// Loops too short for two threads to help much: what handing out the work costs.
+fn forks() {
+    for n in [16 * 1024, 32 * 1024, 128 * 1024] {
+        let (x, y, mut out) = (values(n), values(n), vec![0.0; n]);
+        let start = Instant::now();
+        const LOOPS: usize = 20_000;
+        for _ in 0..LOOPS {
+            add(&x, &y, &mut out);
+        }
+        let each = start.elapsed().as_secs_f64() / LOOPS as f64;
+        println!("fork: add {n} numbers {:>9.2} us on average", each * 1e6);
+    }
 }
 
 fn products() {

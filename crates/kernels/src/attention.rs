@@ -6,6 +6,7 @@
 //! no query of a tile sees are never multiplied.
 
 use crate::Precision::F32;
+use crate::buffer;
 use crate::gemm::{Strided, gemm_strided};
 use crate::math::exp;
 use crate::parallel::{Shared, for_each};
@@ -183,7 +184,7 @@ pub fn attention(
     for_each(shape.batch * shape.kv_heads, shape.work(), |task| {
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
         let view = View::new(&shape, b, mask, lengths);
-        let mut scores = vec![0.0; TILE.min(shape.queries) * shape.keys];
+        let mut scores = buffer(TILE.min(shape.queries) * shape.keys);
         let at = shape.k_at(b, kv_head);
         let keys = Strided::rows(k.as_ptr().wrapping_add(at), shape.k_row());
         let values = Strided::rows(v.as_ptr().wrapping_add(at), shape.k_row());
@@ -301,7 +302,7 @@ pub fn attention_backward(
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
         let view = View::new(&shape, b, mask, lengths);
         let tile = TILE.min(shape.queries) * shape.keys;
-        let (mut scores, mut slopes) = (vec![0.0; tile], vec![0.0; tile]);
+        let (mut scores, mut slopes) = (buffer(tile), buffer(tile));
         let at = shape.k_at(b, kv_head);
         let (k_row, q_row, width) = (shape.k_row(), shape.q_row(), shape.width);
         let (keys, values) = (

@@ -1,10 +1,9 @@
 //! 2-D convolution: patches laid out as columns (im2col), then a matrix product per sample.
 
-use rayon::prelude::*;
-
 use crate::Precision;
 use crate::gemm::{Strided, gemm_strided};
 use crate::linear::add_rows;
+use crate::parallel::{Pieces, chunked, for_each};
 
 /// Sizes of a convolution with square kernels: `x [batch, c_in, h, w]`,
 /// weights `[c_out, c_in, kernel, kernel]`.
@@ -143,8 +142,7 @@ pub fn conv2d(
             y.fill(bias.map_or(0.0, |bias| bias[i % shape.c_out]));
         });
     }
-    x.par_chunks(group * x_size).zip(y.par_chunks_mut(group * y_size)).with_max_len(1).for_each(
-        |(x, y)| {
+    chunked!(usize::MAX, group; [x * x_size], [y * y_size] => |x: &[f32], y: &mut [f32]| {
             let mut columns = vec![0.0; patch * pixels];
             for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
                 im2col(&shape, x, &mut columns);
@@ -169,8 +167,7 @@ pub fn conv2d(
                     )
                 };
             }
-        },
-    );
+    });
 }
 
 /// Gradients of [`conv2d`], each overwritten if asked for.
@@ -203,8 +200,7 @@ fn input_gradient(precision: Precision, shape: &ConvShape, w: &[f32], dy: &[f32]
     if x_size == 0 || y_size == 0 {
         return dx.fill(0.0);
     }
-    dx.par_chunks_mut(group * x_size).zip(dy.par_chunks(group * y_size)).with_max_len(1).for_each(
-        |(dx, dy)| {
+    chunked!(usize::MAX, group; [dy * y_size], [dx * x_size] => |dy: &[f32], dx: &mut [f32]| {
             let mut columns = vec![0.0; patch * pixels];
             for (dx, dy) in dx.chunks_exact_mut(x_size).zip(dy.chunks_exact(y_size)) {
                 let (w, dy) =
@@ -226,8 +222,7 @@ fn input_gradient(precision: Precision, shape: &ConvShape, w: &[f32], dy: &[f32]
                 };
                 col2im(shape, &columns, dx);
             }
-        },
-    );
+    });
 }
 
 fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
@@ -239,12 +234,8 @@ fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32
         return;
     }
     let mut partial = vec![0.0; shape.batch.div_ceil(group) * dw.len()];
-    let tasks = (
-        partial.par_chunks_mut(dw.len()),
-        x.par_chunks(group * x_size),
-        dy.par_chunks(group * y_size),
-    );
-    tasks.into_par_iter().with_max_len(1).for_each(|(dw, x, dy)| {
+    let (parts, size) = (&mut partial[..], dw.len());
+    chunked!(usize::MAX, 1; [x * (group * x_size), dy * (group * y_size)], [parts * size] => |x: &[f32], dy: &[f32], dw: &mut [f32]| {
         let mut columns = vec![0.0; patch * pixels];
         for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
             im2col(shape, x, &mut columns);
@@ -273,16 +264,12 @@ fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32
 fn bias_gradient(shape: &ConvShape, dy: &[f32], db: &mut [f32]) {
     assert_eq!(db.len(), shape.c_out, "conv2d_backward: db of {shape:?}");
     let pixels = shape.pixels();
-    let channel = |(o, db): (usize, &mut f32)| {
-        *db = (0..shape.batch)
-            .map(|b| channel_sum(&dy[(b * shape.c_out + o) * pixels..][..pixels]))
-            .sum();
-    };
-    if dy.len() <= crate::parallel::SMALL {
-        db.iter_mut().enumerate().for_each(channel);
-    } else {
-        db.par_iter_mut().enumerate().for_each(channel);
-    }
+    let sums = Pieces::new(db, 1);
+    for_each(shape.c_out, dy.len(), |o| {
+        let channel = |b: usize| channel_sum(&dy[(b * shape.c_out + o) * pixels..][..pixels]);
+        // SAFETY: every task has its own number, and so its own piece.
+        unsafe { sums.get_mut(o) }.fill((0..shape.batch).map(channel).sum());
+    });
 }
 
 crate::simd::vectorised! {

@@ -1,6 +1,6 @@
 //! Rows of a table by number.
 
-use crate::parallel::{SMALL, chunked, rows_per_task};
+use crate::parallel::{Pieces, chunked, for_each, rows_per_task};
 
 /// `y[i] = table[ids[i]]`: `table [vocab, d]`, `y [ids, d]`.
 pub fn embedding(ids: &[i32], d: usize, table: &[f32], y: &mut [f32]) {
@@ -39,12 +39,11 @@ pub fn embedding_backward(ids: &[i32], d: usize, vocab: usize, dy: &[f32], dtabl
             }
         }
     };
-    if work <= SMALL {
-        fill(0, dtable);
-    } else {
-        use rayon::prelude::*;
-        dtable.par_chunks_mut(task * d).enumerate().for_each(|(i, dtable)| fill(i * task, dtable));
-    }
+    let pieces = Pieces::new(dtable, task * d);
+    for_each(pieces.count(), work, |i| {
+        // SAFETY: every task has its own number, and so its own piece.
+        fill(i * task, unsafe { pieces.get_mut(i) });
+    });
 }
 
 /// Positions sorted by id (counting sort, stable): those of `id` are `order[starts[id]..starts[id + 1]]`.

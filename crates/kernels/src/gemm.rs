@@ -14,9 +14,11 @@ use bf16::Bf16;
 pub(crate) use prepared::Prepared;
 use scratch::{Use, with_scratch};
 use single::Single;
+#[cfg(target_arch = "x86_64")]
+use single::Wide;
 
 use crate::Precision;
-use crate::parallel::Shared;
+use crate::parallel::{Shared, for_each};
 
 /// Multiply-adds below which a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
@@ -58,11 +60,11 @@ trait Format {
     fn kernel(rows: usize) -> Kernel;
 }
 
-/// `C[rows, COLUMNS] = scale·A·B`, or `C += ...` with the last argument, for one tile: `words` of
-/// depth, A, B's panel, C and the distance of its rows.
+/// `C[rows, COLUMNS] = scale·A·B`, plus the last argument, for one tile: `words` of depth, A, B's
+/// panel, C and the distance of its rows, and what is added.
 ///
-/// Unsafe: all of it must be in bounds.
-type Kernel = unsafe fn(usize, f32, Strided, *const f32, *mut f32, usize, bool);
+/// Unsafe: all of it must be in bounds; what is added has contiguous rows.
+type Kernel = unsafe fn(usize, f32, Strided, *const f32, *mut f32, usize, Option<Strided>);
 
 /// Rows of A as a kernel reads them: panels of a tile's rows, `panel` words apart.
 #[derive(Clone, Copy)]
@@ -136,6 +138,8 @@ pub(crate) fn gemm_from(
     // SAFETY: the lengths were checked against the strides above; `c` is borrowed alone.
     unsafe {
         match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if Wide::fits(n) => product.run_anywhere::<Wide>(),
             Precision::F32 => product.run_anywhere::<Single>(),
             Precision::Bf16 => product.run_anywhere::<Bf16>(),
         }
@@ -193,6 +197,8 @@ pub(crate) unsafe fn gemm_strided(
     unsafe {
         let product = Product { m, n, k, scale, a, b, c: Shared::from_pointer(c), c_row, start };
         match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if Wide::fits(n) => product.run::<Wide>(),
             Precision::F32 => product.run::<Single>(),
             Precision::Bf16 => product.run::<Bf16>(),
         }
@@ -271,7 +277,7 @@ impl Product<'_> {
             let shared = Shared::from_pointer(packed);
             // SAFETY: panels are disjoint in `packed`, and only read after this.
             unsafe {
-                for_each(panels, |panel| self.pack_panel::<F>(panel, shared.at(0)));
+                for_each(panels, usize::MAX, |panel| self.pack_panel::<F>(panel, shared.at(0)));
                 self.run_tasks::<F>(Some(shared));
             }
         });
@@ -282,19 +288,25 @@ impl Product<'_> {
     /// # Safety
     /// As [`gemm_strided`], with all threads for the one.
     unsafe fn run_tasks<F: Format>(self, packed: Option<Shared>) {
-        let blocks = self.m.div_ceil(BLOCK).max(1);
+        let tiles = self.m.div_ceil(F::ROWS);
+        // As many for every thread.
+        let blocks = match self.m.div_ceil(BLOCK).max(1) {
+            few @ 1..=2 => few,
+            many => many.next_multiple_of(4),
+        };
         // Few rows: cut the columns too.
         let width = self.n.div_ceil(TASKS.div_ceil(blocks)).next_multiple_of(F::COLUMNS).max(WIDTH);
         let columns = self.n.div_ceil(width);
         let task = |task: usize| {
             let (block, column) = (task / columns, task % columns);
-            let rows = block * BLOCK..((block + 1) * BLOCK).min(self.m);
+            let edge = |block: usize| (tiles * block / blocks * F::ROWS).min(self.m);
+            let rows = edge(block)..edge(block + 1);
             let part = self.part(rows, column * width..((column + 1) * width).min(self.n));
             // SAFETY: parts are disjoint in C; the rest is promised by the caller.
             unsafe { part.prepare() };
             (part, column * width / F::COLUMNS)
         };
-        for_each(blocks * columns, |i| {
+        for_each(blocks * columns, usize::MAX, |i| {
             let (part, panel) = task(i);
             // SAFETY: as above; `packed` is only read.
             unsafe { part.block::<F>(packed.map(|packed| (packed.at(0), panel))) }
@@ -318,20 +330,22 @@ impl Product<'_> {
         }
     }
 
-    /// Writes what the product is added to, where the first slice of `k` does not do it.
+    /// Writes what the product is added to where there are no products.
     ///
     /// # Safety
     /// As [`gemm_strided`].
     unsafe fn prepare(&self) {
+        if self.k > 0 {
+            return;
+        }
         for i in 0..self.m {
+            let c = self.c.from(i * self.c_row);
             // SAFETY: row `i` of C, [n].
             unsafe {
                 match self.start {
-                    Start::Row(row) => {
-                        self.c.at(i * self.c_row).copy_from_nonoverlapping(row.as_ptr(), self.n)
-                    }
-                    Start::Zero if self.k == 0 => self.c.at(i * self.c_row).write_bytes(0, self.n),
-                    _ => return,
+                    Start::Row(row) => c.at(0).copy_from_nonoverlapping(row.as_ptr(), self.n),
+                    Start::Zero => c.at(0).write_bytes(0, self.n),
+                    Start::Add => {}
                 }
             }
         }
@@ -364,7 +378,7 @@ impl Product<'_> {
         with_scratch(Use::Own, room + depth / F::PACKED * F::COLUMNS, |scratch| {
             for first in (0..self.k).step_by(depth) {
                 let depth = depth.min(self.k - first);
-                let add = first > 0 || !matches!(self.start, Start::Zero);
+                let start = if first > 0 { Start::Add } else { self.start };
                 // SAFETY: the scratch holds the packed rows of A and then one panel of B.
                 unsafe {
                     let a = F::pack_a(self.m, depth, self.a.from(0, first), scratch);
@@ -386,7 +400,7 @@ impl Product<'_> {
                                 b
                             }
                         };
-                        self.panel::<F>(depth, a, b, panel * F::COLUMNS, columns, add);
+                        self.panel::<F>(depth, a, b, panel * F::COLUMNS, columns, start);
                     }
                 }
             }
@@ -404,7 +418,7 @@ impl Product<'_> {
         b: *const f32,
         column: usize,
         columns: usize,
-        add: bool,
+        start: Start,
     ) {
         let words = depth.div_ceil(F::PACKED);
         for row in (0..self.m).step_by(F::ROWS) {
@@ -413,15 +427,21 @@ impl Product<'_> {
             // SAFETY: promised by the caller.
             unsafe {
                 let c = self.c.at(row * self.c_row + column);
+                let plus = match start {
+                    Start::Zero => None,
+                    Start::Add => Some(Strided::rows(c, self.c_row)),
+                    Start::Row(row) => Some(Strided::rows(row.as_ptr().add(column), 0)),
+                };
                 if columns == F::COLUMNS {
-                    run(words, self.scale, a, b, c, self.c_row, add);
+                    run(words, self.scale, a, b, c, self.c_row, plus);
                 } else {
                     let mut edge = [0.0; EDGE];
-                    run(words, self.scale, a, b, edge.as_mut_ptr(), F::COLUMNS, false);
+                    run(words, self.scale, a, b, edge.as_mut_ptr(), F::COLUMNS, None);
                     for i in 0..rows {
                         for j in 0..columns {
-                            let (c, sum) = (c.add(i * self.c_row + j), edge[i * F::COLUMNS + j]);
-                            *c = if add { *c + sum } else { sum };
+                            let sum = edge[i * F::COLUMNS + j];
+                            let plus = plus.map(|plus| *plus.from(i, j).at);
+                            *c.add(i * self.c_row + j) = plus.map_or(sum, |plus| plus + sum);
                         }
                     }
                 }
@@ -430,23 +450,23 @@ impl Product<'_> {
     }
 }
 
-/// A portable tile's way out of its sums: `C = scale·sums`, or `C += ...` with `add`.
+/// A portable tile's way out of its sums: `C = scale·sums`, plus what is added.
 ///
 /// # Safety
-/// `c` has as many rows and columns as `sums`, its rows `c_row` apart.
+/// `c` has as many rows and columns as `sums`, its rows `c_row` apart; so has `plus`.
 unsafe fn write<const N: usize>(
     sums: &[[f32; N]],
     scale: f32,
     c: *mut f32,
     c_row: usize,
-    add: bool,
+    plus: Option<Strided>,
 ) {
     for (i, sums) in sums.iter().enumerate() {
         for (j, &sum) in sums.iter().enumerate() {
             // SAFETY: promised by the caller.
             unsafe {
-                let c = c.add(i * c_row + j);
-                *c = if add { *c + sum * scale } else { sum * scale };
+                let plus = plus.map(|plus| *plus.from(i, j).at);
+                *c.add(i * c_row + j) = plus.map_or(sum * scale, |plus| plus + sum * scale);
             }
         }
     }
@@ -455,10 +475,17 @@ unsafe fn write<const N: usize>(
 /// Numbers in the largest tile.
 const EDGE: usize = Bf16::ROWS * Bf16::COLUMNS;
 
-/// Runs `task(0..n)` on all threads, one at a time each.
-fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
-    use rayon::prelude::*;
-    (0..n).into_par_iter().with_max_len(1).for_each(task);
+/// Asks for `n` numbers from an address on, which need not exist.
+#[inline]
+fn prefetch(at: *const f32, n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for i in (0..n).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program could see, and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(i).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, n);
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! and panics when they disagree: a broken shape is a mistake in our own code.
 //!
 //! **Same bits on every machine width.** Work is cut into chunks whose boundaries depend on the
-//! shape alone, sums run in a fixed order, and the AVX2 and the portable version of a loop are one
-//! source compiled twice with explicitly fused multiply-adds. So a result depends neither on the
+//! shape alone, sums run in a fixed order, and the versions of a loop for AVX-512, AVX2 and
+//! neither are one source compiled three times with explicitly fused multiply-adds. So a result depends neither on the
 //! number of threads nor, except for matrix products, on the instruction set.
 
 // The only crate that may: vector instructions and disjoint writes to one matrix need it.
@@ -27,6 +27,7 @@ pub mod packed;
 pub mod quant;
 pub mod rotary;
 
+mod buffer;
 mod math;
 mod parallel;
 mod precision;
@@ -34,4 +35,5 @@ mod simd;
 #[cfg(test)]
 mod testing;
 
+pub use buffer::buffer;
 pub use precision::Precision;

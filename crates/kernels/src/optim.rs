@@ -1,8 +1,6 @@
 //! Optimiser steps over flat arrays.
 
-use rayon::prelude::*;
-
-use crate::parallel::{CHUNK, SMALL, chunked};
+use crate::parallel::{CHUNK, chunked};
 use crate::simd::vectorised;
 
 /// What an AdamW step multiplies by; computed once for all elements.
@@ -66,11 +64,11 @@ vectorised! {
 
 /// Sum of squares, for the gradient norm: f64, in a fixed order.
 pub fn sum_squares(x: &[f32]) -> f64 {
-    if x.len() <= SMALL {
-        return x.chunks(CHUNK).map(squares).sum();
-    }
-    let parts: Vec<f64> = x.par_chunks(CHUNK).map(squares).collect();
-    parts.iter().sum()
+    let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
+    let parts = &mut sums[..];
+    // At most CHUNK numbers are one piece.
+    chunked!(x.len(), 1; [x * CHUNK], [parts * 1] => |x, parts: &mut [f64]| parts.fill(squares(x)));
+    sums.iter().sum()
 }
 
 vectorised! {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::parallel::rows_per_task;
+use crate::parallel::{Pieces, for_each, rows_per_task};
 use crate::simd::vectorised;
 
 /// Cosines and sines, `[positions, K/2]` each, of `position·theta^(-2i/K)`.
@@ -77,13 +77,11 @@ fn turn(
             turn_row(x, &cos[at..at + half], &sin[at..at + half], sign, y);
         }
     };
-    if n <= crate::parallel::SMALL {
-        many(0, x, y);
-    } else {
-        use rayon::prelude::*;
-        let chunks = x.par_chunks(task * row).zip(y.par_chunks_mut(task * row)).enumerate();
-        chunks.for_each(|(i, (x, y))| many(i * task, x, y));
-    }
+    let (x, y) = (x.chunks(task * row), Pieces::new(y, task * row));
+    for_each(y.count(), n, |i| {
+        // SAFETY: every task has its own number, and so its own piece.
+        many(i * task, x.clone().nth(i).unwrap_or_default(), unsafe { y.get_mut(i) });
+    });
 }
 
 vectorised! {

@@ -1,12 +1,21 @@
-//! One loop, two machines: the same source compiled portably and for AVX2+FMA.
+//! One loop, three machines: the same source compiled portably, for AVX2+FMA and for AVX-512.
 
 /// Width of the accumulators that sums are spread over: two AVX2 registers.
 pub(crate) const LANES: usize = 16;
 
+/// What a CPU may have.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
 #[cfg(test)]
 thread_local! {
-    /// Tests set this to take the portable version on this thread.
-    pub(crate) static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Tests set this to take slower versions on this thread.
+    pub(crate) static LEVEL: std::cell::Cell<Level> = const { std::cell::Cell::new(Level::Avx512) };
 }
 
 /// Whether this CPU has AVX2 and FMA.
@@ -14,7 +23,7 @@ thread_local! {
 #[inline]
 pub(crate) fn has_avx2() -> bool {
     #[cfg(test)]
-    if PORTABLE.get() {
+    if LEVEL.get() < Level::Avx2 {
         return false;
     }
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
@@ -23,7 +32,11 @@ pub(crate) fn has_avx2() -> bool {
 /// Whether this CPU has the parts of AVX-512 that every kernel of ours needs.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn has_avx512() -> bool {
+pub(crate) fn has_avx512() -> bool {
+    #[cfg(test)]
+    if LEVEL.get() < Level::Avx512 {
+        return false;
+    }
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
@@ -33,10 +46,6 @@ fn has_avx512() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx512_bf16() -> bool {
-    #[cfg(test)]
-    if PORTABLE.get() {
-        return false;
-    }
     is_x86_feature_detected!("avx512bf16") && has_avx512()
 }
 
@@ -44,10 +53,6 @@ pub(crate) fn has_avx512_bf16() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx512_vnni() -> bool {
-    #[cfg(test)]
-    if PORTABLE.get() {
-        return false;
-    }
     is_x86_feature_detected!("avx512vnni") && has_avx512()
 }
 
@@ -78,8 +83,8 @@ pub(crate) fn transpose8(r: [std::arch::x86_64::__m256; 8]) -> [std::arch::x86_6
     })
 }
 
-/// Defines a function whose body is compiled twice, portably and for AVX2+FMA, and chosen at run
-/// time. Bodies are plain loops over slices; multiply-adds are written `mul_add`, so both versions
+/// Defines a function whose body is compiled portably, for AVX2+FMA and for AVX-512, and chosen at
+/// run time. Bodies are plain loops over slices; multiply-adds are written `mul_add`, so all versions
 /// give the same bits.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
@@ -94,8 +99,17 @@ macro_rules! vectorised {
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                if crate::simd::has_avx512() {
+                    // SAFETY: the CPU has the features that the function was compiled for; one
+                    // with AVX-512 has AVX2 and FMA.
+                    return unsafe { avx512($($arg),*) };
+                }
                 if crate::simd::has_avx2() {
-                    // SAFETY: the CPU has the features that the function was compiled for.
+                    // SAFETY: as above.
                     return unsafe { avx2($($arg),*) };
                 }
             }

@@ -1,5 +1,7 @@
 //! What the tests of this crate share: seeded numbers, comparisons, thread pools.
 
+use crate::simd::{LEVEL, Level};
+
 /// Numbers in [-1, 1) from a seed (splitmix64 of the index).
 pub(crate) fn random(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64)
@@ -41,16 +43,23 @@ pub(crate) fn assert_same_on_all_pools(f: impl Fn() -> Vec<f32> + Sync + Send) {
     }
 }
 
-/// Fails unless the portable and the AVX2 version of `f` give the same bits (call with sizes small
-/// enough to stay on this thread).
+/// Fails unless the portable, the AVX2 and the AVX-512 version of `f` give the same bits (call with
+/// sizes small enough to stay on this thread).
 #[track_caller]
 pub(crate) fn assert_same_portably(f: impl Fn() -> Vec<f32>) {
-    let fast = f();
-    crate::simd::PORTABLE.set(true);
-    let portable = f();
-    crate::simd::PORTABLE.set(false);
-    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert!(bits(&fast) == bits(&portable), "portable and AVX2 differ");
+    let bits = |x: Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let fast = bits(f());
+    for level in [Level::Avx2, Level::Portable] {
+        assert!(bits(at_most(level, &f)) == fast, "{level:?} gives other bits");
+    }
+}
+
+/// `f` as a CPU computes it that has nothing above a level.
+pub(crate) fn at_most<R>(level: Level, f: impl Fn() -> R) -> R {
+    LEVEL.set(level);
+    let result = f();
+    LEVEL.set(Level::Avx512);
+    result
 }
 
 /// Central difference of `f` at `x[i]`, in f64.

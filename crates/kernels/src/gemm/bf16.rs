@@ -36,11 +36,7 @@ impl Format for Bf16 {
                 let first = Strided { at: packed.cast_const(), row: words, column: 1 };
                 return Rows { first, panel: ROWS * words };
             }
-            for panel in 0..m.div_ceil(ROWS) {
-                let rows = (m - panel * ROWS).min(ROWS);
-                let to = packed.add(panel * ROWS * words);
-                pack_pairs::<ROWS>(depth, rows, a.from(panel * ROWS, 0).t(), to);
-            }
+            pack_pairs::<ROWS>(depth, m, a.t(), packed, ROWS * words);
         }
         let first = Strided { at: packed.cast_const(), row: 1, column: ROWS };
         Rows { first, panel: ROWS * words }
@@ -61,7 +57,7 @@ impl Format for Bf16 {
                 }
             }
             let rest = packed.add(done / 2 * COLUMNS);
-            pack_pairs::<COLUMNS>(depth - done, columns, b.from(done, 0), rest);
+            pack_pairs::<COLUMNS>(depth - done, columns, b.from(done, 0), rest, 0);
         }
     }
 
@@ -151,36 +147,37 @@ unsafe fn pack_run_avx512(n: usize, from: *const f32, to: *mut f32) {
     }
 }
 
-/// Packs rows of `W` columns, two rows of `from` into each; columns from `columns` on are zeros, as
-/// is the row after an odd last one.
+/// Packs rows of `from` into panels of `W` columns, two rows in each of a panel's; columns after the
+/// last one are zeros, as is the row after an odd last one. Panels are `panel` words apart.
 ///
 /// # Safety
-/// `from [depth, columns]` is readable, `columns <= W`, `to [depth / 2, rounded up, W]` writable.
-unsafe fn pack_pairs<const W: usize>(depth: usize, columns: usize, from: Strided, to: *mut f32) {
+/// `from [depth, columns]` is readable, the panels `[depth / 2, rounded up, W]` are writable.
+unsafe fn pack_pairs<const W: usize>(
+    depth: usize,
+    columns: usize,
+    from: Strided,
+    to: *mut f32,
+    panel: usize,
+) {
     let mut done = 0;
     // SAFETY: promised by the caller.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if from.column == 1 && crate::simd::has_avx512_bf16() {
             done = depth / 2 * 2;
-            for first in (0..W).step_by(16) {
-                let (filled, width) = (columns.saturating_sub(first).min(16), (W - first).min(16));
-                let from = from.from(0, first);
-                pack_pairs_avx512::<W>(done, filled, width, from, to.add(first));
-            }
+            pack_pairs_avx512::<W>(done, columns, from, to, panel);
         }
         for k in (done..depth).step_by(2) {
-            for j in 0..W {
+            for j in 0..columns.next_multiple_of(W) {
                 let at =
                     |k: usize| if j < columns && k < depth { *from.from(k, j).at } else { 0.0 };
-                *to.add(k / 2 * W + j) = word(at(k), at(k + 1));
+                *to.add(j / W * panel + k / 2 * W + j % W) = word(at(k), at(k + 1));
             }
         }
     }
 }
 
-/// [`pack_pairs`] of an even number of rows, at most 16 columns of them: `filled` are read, `width`
-/// written.
+/// [`pack_pairs`] of an even number of rows that are contiguous.
 ///
 /// # Safety
 /// As [`pack_pairs`], on a CPU with AVX512-BF16.
@@ -188,32 +185,44 @@ unsafe fn pack_pairs<const W: usize>(depth: usize, columns: usize, from: Strided
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn pack_pairs_avx512<const W: usize>(
     depth: usize,
-    filled: usize,
-    width: usize,
+    columns: usize,
     from: Strided,
     to: *mut f32,
+    panel: usize,
 ) {
     use std::arch::x86_64::{
-        __m256i, __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-        _mm512_cvtneps_pbh, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
-        _mm512_slli_epi32,
+        __m512i, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_set_epi16,
     };
-    let mask = |n: usize| ((1_u32 << n) - 1) as u16;
-    let (filled, width) = (mask(filled), mask(width));
+    /// Of 16 lanes, those below `n`.
+    fn below(n: usize) -> u16 {
+        ((1_u32 << n.min(16)) - 1) as u16
+    }
+    // Number i of the first row beside number i of the second.
+    let beside = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0,
+    );
     for k in (0..depth).step_by(2) {
-        // SAFETY: promised by the caller; masked-out numbers are not touched, and a prefetch
-        // cannot fault.
-        unsafe {
-            let row = |k: usize| {
-                let numbers: __m512 = _mm512_maskz_loadu_ps(filled, from.at.add(k * from.row));
-                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(numbers));
-                _mm512_cvtepu16_epi32(rounded)
-            };
-            // Rows lie far apart: too far for the processor to guess.
-            _mm_prefetch::<_MM_HINT_T0>(from.at.wrapping_add((k + 8) * from.row).cast());
-            _mm_prefetch::<_MM_HINT_T0>(from.at.wrapping_add((k + 9) * from.row).cast());
-            let words = _mm512_or_si512(row(k), _mm512_slli_epi32::<16>(row(k + 1)));
-            _mm512_mask_storeu_ps(to.add(k / 2 * W), width, _mm512_castsi512_ps(words));
+        let (first, second) = (from.from(k, 0).at, from.from(k + 1, 0).at);
+        // Rows lie far apart: too far for the processor to guess.
+        super::prefetch(from.from(k + 8, 0).at, columns);
+        super::prefetch(from.from(k + 9, 0).at, columns);
+        for column in (0..columns).step_by(W) {
+            for part in (0..W).step_by(16) {
+                let at = column + part;
+                let read = below(columns.saturating_sub(at).min(W - part));
+                // SAFETY: promised by the caller; masked-out numbers are not touched, and any
+                // bits are a vector of integers.
+                unsafe {
+                    let low = _mm512_maskz_loadu_ps(read, first.wrapping_add(at));
+                    let high = _mm512_maskz_loadu_ps(read, second.wrapping_add(at));
+                    let both: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+                    let words = _mm512_castsi512_ps(_mm512_permutexvar_epi16(beside, both));
+                    let to = to.wrapping_add(column / W * panel + k / 2 * W + part);
+                    _mm512_mask_storeu_ps(to, below(W - part), words);
+                }
+            }
         }
     }
 }
@@ -249,7 +258,7 @@ unsafe fn avx512<const R: usize>(
     b: *const f32,
     c: *mut f32,
     c_row: usize,
-    add: bool,
+    plus: Option<Strided>,
 ) {
     use std::arch::x86_64::{
         __m512bh, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
@@ -273,12 +282,12 @@ unsafe fn avx512<const R: usize>(
         let scale = _mm512_set1_ps(scale);
         for (i, sums) in sums.iter().enumerate() {
             for (half, &sum) in sums.iter().enumerate() {
-                let c = c.add(i * c_row + half * 16);
-                let scaled = _mm512_mul_ps(sum, scale);
-                _mm512_storeu_ps(
-                    c,
-                    if add { _mm512_add_ps(_mm512_loadu_ps(c), scaled) } else { scaled },
-                );
+                let mut sum = _mm512_mul_ps(sum, scale);
+                if let Some(plus) = plus {
+                    let plus = plus.at.add(i * plus.row + half * 16);
+                    sum = _mm512_add_ps(_mm512_loadu_ps(plus), sum);
+                }
+                _mm512_storeu_ps(c.add(i * c_row + half * 16), sum);
             }
         }
     }
@@ -293,7 +302,7 @@ unsafe fn portable<const R: usize>(
     b: *const f32,
     c: *mut f32,
     c_row: usize,
-    add: bool,
+    plus: Option<Strided>,
 ) {
     let mut sums = [[0.0_f32; COLUMNS]; R];
     // SAFETY: promised by the caller.
@@ -308,6 +317,6 @@ unsafe fn portable<const R: usize>(
                 }
             }
         }
-        super::write(&sums, scale, c, c_row, add);
+        super::write(&sums, scale, c, c_row, plus);
     }
 }

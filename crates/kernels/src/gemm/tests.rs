@@ -76,13 +76,41 @@ fn a_row_alone_has_the_bits_it_has_among_others() {
 
 #[test]
 fn portable_tiles_have_the_same_bits() {
-    for (m, n, k) in [(5, 17, 9), (13, 33, 40), (6, 16, 350)] {
+    for (m, n, k) in [(5, 17, 9), (13, 33, 40), (6, 16, 350), (37, 70, 500), (25, 32, 800)] {
         let (a, b, c) = (random(1, m * k), random(2, k * n), random(3, m * n));
-        crate::testing::assert_same_portably(|| {
-            let mut c = c.clone();
-            gemm(Precision::F32, m, n, k, &a, false, &b, true, &mut c, true);
-            c
-        });
+        for flags in 0..8 {
+            crate::testing::assert_same_portably(|| {
+                let mut c = c.clone();
+                let (a_t, b_t) = (flags & 1 > 0, flags & 2 > 0);
+                // On this thread: the others have the fastest version.
+                let a = Strided {
+                    at: a.as_ptr(),
+                    row: if a_t { 1 } else { k },
+                    column: if a_t { m } else { 1 },
+                };
+                let b = Strided {
+                    at: b.as_ptr(),
+                    row: if b_t { 1 } else { n },
+                    column: if b_t { k } else { 1 },
+                };
+                // SAFETY: of the lengths above.
+                unsafe {
+                    gemm_strided(
+                        Precision::F32,
+                        m,
+                        n,
+                        k,
+                        0.7,
+                        a,
+                        b,
+                        c.as_mut_ptr(),
+                        n,
+                        flags & 4 > 0,
+                    );
+                }
+                c
+            });
+        }
     }
 }
 
@@ -99,9 +127,7 @@ fn portable_bf16_is_as_close_as_rounding() {
                 c
             };
             let fast = product();
-            crate::simd::PORTABLE.set(true);
-            let portable = product();
-            crate::simd::PORTABLE.set(false);
+            let portable = crate::testing::at_most(crate::simd::Level::Portable, &product);
             assert_close(&fast, &crate::testing::wide(&portable), 1e-5);
         }
     }

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use sensorium_kernels::activation as kernel;
+use sensorium_kernels::buffer;
 
 use super::Gelu;
 use super::backend::{Array, Call, Operation, apply1, apply2, shaped};
@@ -12,14 +13,14 @@ struct GeluOperation(Gelu);
 impl Operation for GeluOperation {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let x = &inputs[0];
-        let mut y = vec![0.0; x.values().len()];
+        let mut y = buffer(x.values().len());
         kernel::gelu(self.0, x.values(), &mut y);
         (Array::new(y, &x.shape()), Vec::new())
     }
 
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let x = &call.inputs[0];
-        let mut dx = vec![0.0; x.values().len()];
+        let mut dx = buffer(x.values().len());
         kernel::gelu_backward(self.0, x.values(), grad.values(), &mut dx);
         vec![shaped(Some(dx), x)]
     }
@@ -36,7 +37,7 @@ struct SwiGlu;
 impl Operation for SwiGlu {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [gate, up] = inputs else { unreachable!("swiglu has 2 inputs") };
-        let mut y = vec![0.0; up.values().len()];
+        let mut y = buffer(up.values().len());
         kernel::swiglu(gate.values(), up.values(), &mut y);
         (Array::new(y, &up.shape()), Vec::new())
     }
@@ -44,7 +45,7 @@ impl Operation for SwiGlu {
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (gate, up) = (&call.inputs[0], &call.inputs[1]);
         let n = up.values().len();
-        let (mut dgate, mut dup) = (vec![0.0; n], vec![0.0; n]);
+        let (mut dgate, mut dup) = (buffer(n), buffer(n));
         kernel::swiglu_backward(gate.values(), up.values(), grad.values(), &mut dgate, &mut dup);
         vec![shaped(Some(dgate), gate), shaped(Some(dup), up)]
     }

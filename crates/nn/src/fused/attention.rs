@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use sensorium_kernels::attention as kernel;
+use sensorium_kernels::buffer;
 
 use super::backend::{Array, Call, Operation, apply3, shaped};
 
@@ -64,8 +65,8 @@ impl Operation for Attention {
         let [q, k, v] = inputs else { unreachable!("attention has 3 inputs") };
         let shape = shape_of(q, k);
         let rows = [shape.batch, shape.heads, shape.queries];
-        let mut o = vec![0.0; q.values().len()];
-        let mut lse = vec![0.0; rows.iter().product()];
+        let mut o = buffer(q.values().len());
+        let mut lse = buffer(rows.iter().product());
         kernel::attention(
             shape,
             q.values(),
@@ -77,14 +78,15 @@ impl Operation for Attention {
             &mut o,
             &mut lse,
         );
-        (Array::new(o, &q.shape()), vec![Array::new(lse, &rows)])
+        let o = Array::new(o, &q.shape());
+        (o.clone(), vec![o, Array::new(lse, &rows)])
     }
 
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (q, k, v) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
-        let mut dq = vec![0.0; q.values().len()];
-        let mut dk = vec![0.0; k.values().len()];
-        let mut dv = vec![0.0; v.values().len()];
+        let mut dq = buffer(q.values().len());
+        let mut dk = buffer(k.values().len());
+        let mut dv = buffer(v.values().len());
         kernel::attention_backward(
             shape_of(q, k),
             q.values(),
@@ -93,8 +95,8 @@ impl Operation for Attention {
             self.scale,
             self.mask.view(),
             self.lengths.as_deref(),
-            call.output.values(),
             call.saved[0].values(),
+            call.saved[1].values(),
             grad.values(),
             &mut dq,
             &mut dk,

@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
+use sensorium_kernels::buffer;
 
 /// A contiguous f32 array with its shape: what an [`Operation`] reads and writes.
 #[derive(Clone, Debug)]
@@ -67,8 +68,6 @@ pub trait Operation: Debug + Send + Sync + 'static {
 pub struct Call {
     /// Inputs in order.
     pub inputs: Vec<Array>,
-    /// The output.
-    pub output: Array,
     /// What [`Operation::forward`] returned beside its output.
     pub saved: Vec<Array>,
 }
@@ -152,7 +151,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
     let (output, saved) = op.forward(&arrays);
     match Recorded(op).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
-            let call = Call { inputs: arrays, output: output.clone(), saved };
+            let call = Call { inputs: arrays, saved };
             prep.finish(call, output.0)
         }
         OpsKind::UnTracked(prep) => prep.finish(output.0),
@@ -205,9 +204,9 @@ pub(super) fn apply3<const A: usize, const B: usize, const C: usize, const R: us
     Tensor::from_dispatch(Dispatch::fused3(Arc::new(op), a, b, c))
 }
 
-/// A zeroed gradient buffer for an input that wants one.
-pub(super) fn buffer(wanted: bool, like: &Array) -> Option<Vec<f32>> {
-    wanted.then(|| vec![0.0; like.values().len()])
+/// A gradient to be overwritten, for an input that wants one.
+pub(super) fn gradient(wanted: bool, like: &Array) -> Option<Vec<f32>> {
+    wanted.then(|| buffer(like.values().len()))
 }
 
 /// Puts a filled buffer back into the shape of the input it belongs to.

@@ -1,11 +1,11 @@
 //! 2-D convolution, the stem of an image encoder.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::Precision;
+use sensorium_kernels::{Precision, buffer};
 use sensorium_kernels::conv as kernel;
 pub use sensorium_kernels::conv::ConvShape;
 
-use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
+use super::backend::{Array, Call, Operation, apply2, apply3, gradient, shaped};
 
 #[derive(Debug)]
 struct Conv {
@@ -38,7 +38,7 @@ impl Operation for Conv {
         let [x, weight, bias @ ..] = inputs else { unreachable!("conv2d has 2 or 3 inputs") };
         let shape = self.shape(x, weight);
         let (h, w) = shape.output();
-        let mut y = vec![0.0; shape.batch * shape.c_out * h * w];
+        let mut y = buffer(shape.batch * shape.c_out * h * w);
         let bias = bias.first().map(Array::values);
         kernel::conv2d(self.precision, shape, x.values(), weight.values(), bias, &mut y);
         (Array::new(y, &[shape.batch, shape.c_out, h, w]), Vec::new())
@@ -46,9 +46,9 @@ impl Operation for Conv {
 
     fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, weight) = (&call.inputs[0], &call.inputs[1]);
-        let mut dx = buffer(wanted[0], x);
-        let mut dw = buffer(wanted[1], weight);
-        let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
+        let mut dx = gradient(wanted[0], x);
+        let mut dw = gradient(wanted[1], weight);
+        let mut db = call.inputs.get(2).and_then(|bias| gradient(wanted[2], bias));
         kernel::conv2d_backward(
             self.precision,
             self.shape(x, weight),

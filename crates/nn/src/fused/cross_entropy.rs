@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use sensorium_kernels::cross_entropy as kernel;
+use sensorium_kernels::buffer;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 
@@ -35,7 +36,7 @@ impl Operation for CrossEntropy {
         let logits = &call.inputs[0];
         let (rows, v) = (logits.rows(), logits.width());
         let dloss = vec![grad.values()[0] / self.counted; rows];
-        let mut dlogits = vec![0.0; rows * v];
+        let mut dlogits = buffer(rows * v);
         kernel::cross_entropy_backward(
             rows,
             v,

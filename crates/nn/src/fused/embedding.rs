@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use sensorium_kernels::embedding as kernel;
+use sensorium_kernels::buffer;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 
@@ -14,14 +15,14 @@ impl Operation for Embedding {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let table = &inputs[0];
         let d = table.width();
-        let mut y = vec![0.0; self.ids.len() * d];
+        let mut y = buffer(self.ids.len() * d);
         kernel::embedding(&self.ids, d, table.values(), &mut y);
         (Array::new(y, &[self.ids.len(), d]), Vec::new())
     }
 
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let table = &call.inputs[0];
-        let mut dtable = vec![0.0; table.values().len()];
+        let mut dtable = buffer(table.values().len());
         kernel::embedding_backward(
             &self.ids,
             table.width(),

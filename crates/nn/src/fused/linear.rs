@@ -1,10 +1,10 @@
 //! `y = x Wᵀ + b`, weight stored `[out, in]` as in PyTorch.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::Precision;
+use sensorium_kernels::{Precision, buffer};
 use sensorium_kernels::linear as kernel;
 
-use super::backend::{Array, Call, Operation, apply2, apply3, buffer, shaped};
+use super::backend::{Array, Call, Operation, apply2, apply3, gradient, shaped};
 
 #[derive(Debug)]
 struct Linear {
@@ -15,7 +15,7 @@ impl Operation for Linear {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [x, weight, bias @ ..] = inputs else { unreachable!("linear has 2 or 3 inputs") };
         let (rows, out) = (x.rows(), weight.shape()[0]);
-        let mut y = vec![0.0; rows * out];
+        let mut y = buffer(rows * out);
         let bias = bias.first().map(Array::values);
         let (x_values, weights) = (x.values(), weight.values());
         kernel::linear(self.precision, rows, x.width(), out, x_values, weights, bias, &mut y);
@@ -28,9 +28,9 @@ impl Operation for Linear {
     fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, weight) = (&call.inputs[0], &call.inputs[1]);
         let (rows, out) = (x.rows(), weight.shape()[0]);
-        let mut dx = buffer(wanted[0], x);
-        let mut dw = buffer(wanted[1], weight);
-        let mut db = call.inputs.get(2).and_then(|bias| buffer(wanted[2], bias));
+        let mut dx = gradient(wanted[0], x);
+        let mut dw = gradient(wanted[1], weight);
+        let mut db = call.inputs.get(2).and_then(|bias| gradient(wanted[2], bias));
         kernel::linear_backward(
             self.precision,
             rows,

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use sensorium_kernels::norm as kernel;
+use sensorium_kernels::buffer;
 
 use super::backend::{Array, Call, Operation, apply2, apply3, shaped};
 
@@ -14,7 +15,7 @@ impl Operation for LayerNorm {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [x, gamma, beta] = inputs else { unreachable!("layer_norm has 3 inputs") };
         let (rows, d) = (x.rows(), x.width());
-        let mut y = vec![0.0; rows * d];
+        let mut y = buffer(rows * d);
         let (mut mean, mut rstd) = (vec![0.0; rows], vec![0.0; rows]);
         kernel::layer_norm(
             rows,
@@ -34,7 +35,7 @@ impl Operation for LayerNorm {
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, gamma, beta) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
         let (rows, d) = (x.rows(), x.width());
-        let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; rows * d], vec![0.0; d], vec![0.0; d]);
+        let (mut dx, mut dgamma, mut dbeta) = (buffer(rows * d), vec![0.0; d], vec![0.0; d]);
         kernel::layer_norm_backward(
             rows,
             d,
@@ -70,7 +71,7 @@ impl Operation for RmsNorm {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [x, gamma] = inputs else { unreachable!("rms_norm has 2 inputs") };
         let (rows, d) = (x.rows(), x.width());
-        let (mut y, mut rstd) = (vec![0.0; rows * d], vec![0.0; rows]);
+        let (mut y, mut rstd) = (buffer(rows * d), vec![0.0; rows]);
         kernel::rms_norm(rows, d, x.values(), gamma.values(), self.eps, &mut y, &mut rstd);
         (Array::new(y, &x.shape()), vec![Array::new(rstd, &[rows])])
     }
@@ -78,7 +79,7 @@ impl Operation for RmsNorm {
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, gamma) = (&call.inputs[0], &call.inputs[1]);
         let (rows, d) = (x.rows(), x.width());
-        let (mut dx, mut dgamma) = (vec![0.0; rows * d], vec![0.0; d]);
+        let (mut dx, mut dgamma) = (buffer(rows * d), vec![0.0; d]);
         kernel::rms_norm_backward(
             rows,
             d,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use sensorium_kernels::rotary as kernel;
+use sensorium_kernels::buffer;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 
@@ -30,7 +31,7 @@ impl Operation for Rotary {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let x = &inputs[0];
         let [b, t, h, k] = x.shape()[..] else { unreachable!("rotary takes [B, T, H, K]") };
-        let mut y = vec![0.0; x.values().len()];
+        let mut y = buffer(x.values().len());
         kernel::rotary(b, t, h, k, x.values(), &self.0.cos, &self.0.sin, &mut y);
         (Array::new(y, &x.shape()), Vec::new())
     }
@@ -38,7 +39,7 @@ impl Operation for Rotary {
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let x = &call.inputs[0];
         let [b, t, h, k] = x.shape()[..] else { unreachable!("rotary takes [B, T, H, K]") };
-        let mut dx = vec![0.0; x.values().len()];
+        let mut dx = buffer(x.values().len());
         kernel::rotary_backward(b, t, h, k, grad.values(), &self.0.cos, &self.0.sin, &mut dx);
         vec![shaped(Some(dx), x)]
     }
