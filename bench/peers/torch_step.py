@@ -1,6 +1,6 @@
-"""PyTorch's side of P7: one training step in f32, the median of ten.
+"""PyTorch's side of P7 and P8: training steps of a GPT in f32, or in bf16 with f32 weights.
 
-    python bench/peers/torch_step.py [--steps 10] [--threads 2] [--compile]
+    torch_step.py [--bf16] [--threads 2] [--compile]       (a step a line, see protocol.py)
 
 The model is a GPT: token embedding, learned positions, six pre-norm blocks (LayerNorm, causal
 attention, LayerNorm, exact-GELU MLP of four widths), a final LayerNorm, an untied head. Every
@@ -22,17 +22,15 @@ A step is forward, cross-entropy over 32 x 64 tokens, backward, fused AdamW.
 """
 
 import argparse
-import os
-import statistics
-import time
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
 
+import protocol
+
 LAYERS, WIDTH, HEADS, BATCH, TOKENS, VOCABULARY = 6, 384, 6, 32, 64, 1000
 PARAMETERS = 11_441_128
-WARM_UP = 3
 
 
 class Block(nn.Module):
@@ -72,7 +70,7 @@ class Gpt(nn.Module):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
@@ -87,25 +85,18 @@ def main():
                                   weight_decay=0.05, fused=True)
     ids = torch.randint(VOCABULARY, (BATCH, TOKENS + 1))
     inputs, targets = ids[:, :-1], ids[:, 1:].reshape(-1)
+    losses = []
 
-    times, processor, losses = [], [], []
-    for _ in range(WARM_UP + arguments.steps):
-        start, spent = time.perf_counter(), time.process_time()
+    def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(forward(inputs).flatten(0, 1), targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+            loss = cross_entropy(forward(inputs).flatten(0, 1), targets)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        times.append(1e3 * (time.perf_counter() - start))
-        processor.append(1e3 * (time.process_time() - spent))
-    times, processor = times[WARM_UP:], processor[WARM_UP:]
-    print(f"torch {torch.__version__}, {arguments.threads} threads, f32, {count} parameters, "
-          f"load {os.getloadavg()[0]:.1f}")
-    print(f"loss {losses[0]:.4f} -> {losses[-1]:.4f}")
-    print(f"step: median {statistics.median(times):.0f} ms, "
-          f"min {min(times):.0f}, max {max(times):.0f}, {len(times)} steps")
-    # On a busy machine this says more than the clock; all threads, waiting in a spin included.
-    print(f"processor time: median {statistics.median(processor):.0f} ms a step")
+
+    name = f"torch {torch.__version__}{', compiled' if arguments.compile else ''}"
+    protocol.serve(name, step, facts=lambda: {"losses": losses})
 
 
 if __name__ == "__main__":

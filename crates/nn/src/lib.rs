@@ -14,6 +14,7 @@ pub mod layers;
 pub mod loss;
 pub mod pack;
 pub mod params;
+pub mod profile;
 
 /// What model code imports: burn's tensors and modules, and our layers.
 pub mod prelude {

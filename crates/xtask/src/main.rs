@@ -1,7 +1,8 @@
-//! The project's own chores: `cargo xtask ci`, `cargo xtask map`, `cargo xtask data`.
+//! The project's own chores: `cargo xtask ci`, `cargo xtask map`, `cargo xtask data`, `cargo xtask bench`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bench;
 mod ci;
 mod data;
 mod map;
@@ -20,6 +21,10 @@ usage: cargo xtask <command>
   map                check the crates and ARCHITECTURE.md against the map's invariants
   data <SET>...      fetch, verify and unpack data sets and published models into data/
                      sets: easy-vqa, icons, smollm2
+  bench [--pairs N] [WORD]...
+                     measure Sensorium and its peers in turn, append to bench/RESULTS.md
+                     words: P1 to P8 (all by default), vit, prefill, decode, step, growth
+  profile <WORD>...  where the time of Sensorium's side of such work goes, by operation
   help               print this text
 ";
 
@@ -45,6 +50,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ["ci", "--only", step] => ci::run(&root()?, Some(step)),
         ["map"] => map::run(&root()?),
         ["data", sets @ ..] if !sets.is_empty() => data::run(&root()?, sets),
+        ["bench", words @ ..] => bench::run(&root()?, words),
+        ["profile", words @ ..] if !words.is_empty() => bench::profile(&root()?, words),
         _ => {
             bail!("expected a command of xtask, got `{}`\nhint: cargo xtask help", words.join(" "))
         }

@@ -104,6 +104,18 @@ impl Operation for Attention {
         );
         vec![shaped(Some(dq), q), shaped(Some(dk), k), shaped(Some(dv), v)]
     }
+
+    /// Of the pairs that a causal mask shows; padding and spans are not looked at.
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        let shape = shape_of(&inputs[0], &inputs[1]);
+        let pairs: usize = match self.mask {
+            Mask::Causal { offset } => {
+                (0..shape.queries).map(|query| shape.keys.min(query + offset + 1)).sum()
+            }
+            Mask::Full | Mask::Prefix { .. } => shape.queries * shape.keys,
+        };
+        4.0 * (shape.batch * shape.heads * shape.width * pairs) as f64
+    }
 }
 
 /// `q [B, Tq, H, K], k v [B, Tk, Hkv, K] -> [B, Tq, H, K]`, scaled by `K^-0.5`.

@@ -12,6 +12,8 @@ use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use sensorium_kernels::buffer;
 
+use crate::profile;
+
 /// A contiguous f32 array with its shape: what an [`Operation`] reads and writes.
 #[derive(Clone, Debug)]
 pub struct Array(FlexTensor);
@@ -29,7 +31,7 @@ impl Array {
             "fused operations take f32 tensors, got {:?}",
             tensor.dtype()
         );
-        Self(tensor.to_contiguous())
+        Self(profile::time("strided inputs made contiguous", || tensor.to_contiguous()))
     }
 
     /// The values, row-major.
@@ -61,6 +63,17 @@ pub trait Operation: Debug + Send + Sync + 'static {
 
     /// Gradients of the inputs; `wanted[i]` says whether input `i` needs one.
     fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>>;
+
+    /// Floating-point operations of the forward's products, for profiles; a backward has twice as
+    /// many. 0 for loops that memory bounds.
+    fn flop(&self, _inputs: &[Array]) -> f64 {
+        0.0
+    }
+
+    /// Its name in profiles.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or_default()
+    }
 }
 
 /// A recorded call: what went in and what the forward saved.
@@ -94,7 +107,35 @@ pub trait Fused: Backend {
 
 fn run(op: &SharedOperation, inputs: Vec<FlexTensor>) -> FlexTensor {
     let inputs: Vec<Array> = inputs.into_iter().map(Array::of).collect();
-    op.forward(&inputs).0.0
+    forward(op, &inputs).0.0
+}
+
+fn forward(op: &SharedOperation, inputs: &[Array]) -> (Array, Vec<Array>) {
+    profile::count(
+        || op.forward(inputs),
+        |(output, _)| (described(op, "", inputs, output), op.flop(inputs)),
+    )
+}
+
+fn backward(
+    op: &SharedOperation,
+    call: &Call,
+    grad: &Array,
+    wanted: &[bool],
+) -> Vec<Option<Array>> {
+    profile::count(
+        || op.backward(call, grad, wanted),
+        |_| {
+            let name = described(op, " backward", &call.inputs, &call.output);
+            (name, 2.0 * op.flop(&call.inputs))
+        },
+    )
+}
+
+/// An operation with the shapes of its first input and its output.
+fn described(op: &SharedOperation, way: &str, inputs: &[Array], output: &Array) -> String {
+    let input = inputs.first().map(Array::shape).unwrap_or_default();
+    format!("{}{way} {input:?} -> {:?}", op.name(), output.shape())
 }
 
 impl Fused for Flex {
@@ -132,7 +173,7 @@ impl<const N: usize> Backward<Flex, N> for Recorded {
     ) {
         let grad = Array::of(grads.consume::<Flex>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let gradients = self.0.backward(&ops.state, &grad, &wanted);
+        let gradients = backward(&self.0, &ops.state, &grad, &wanted);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient.0);
@@ -148,7 +189,7 @@ fn record<C: CheckpointStrategy, const N: usize>(
     let nodes = inputs.each_ref().map(|input| input.node());
     let arrays: Vec<Array> =
         inputs.iter().map(|input| Array::of(input.primitive().clone())).collect();
-    let (output, saved) = op.forward(&arrays);
+    let (output, saved) = forward(&op, &arrays);
     match Recorded(op).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let call = Call { inputs: arrays, saved };

@@ -65,6 +65,12 @@ impl Operation for Conv {
         }
         gradients
     }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        let shape = self.shape(&inputs[0], &inputs[1]);
+        let (h, w) = shape.output();
+        2.0 * (shape.batch * h * w * inputs[1].values().len()) as f64
+    }
 }
 
 /// `[B, c_in, h, w] -> [B, c_out, h', w']` with `weight [c_out, c_in, k, k]`; products of numbers in

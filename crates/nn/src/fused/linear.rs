@@ -49,6 +49,10 @@ impl Operation for Linear {
         }
         gradients
     }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        2.0 * (inputs[0].rows() * inputs[1].values().len()) as f64
+    }
 }
 
 /// `[.., in] -> [.., out]`: `x Wᵀ + b` with `weight [out, in]` and `bias [out]`; forward and

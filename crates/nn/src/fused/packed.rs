@@ -27,6 +27,10 @@ impl Operation for PackedLinear {
     fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
         panic!("packed weights run, they do not train")
     }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        2.0 * (inputs[0].values().len() * self.weight.out()) as f64
+    }
 }
 
 /// `[.., in] -> [.., out]`: `x Wᵀ + b` with packed `W [out, in]` and `bias [out]`.

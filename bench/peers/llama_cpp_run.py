@@ -1,0 +1,90 @@
+"""llama.cpp's side of P5 and P6: a prompt read at once, or tokens made one by one, a time a line.
+
+    llama_cpp_run.py FILE.gguf prefill|decode TOKENS [--threads 2] [--flash]
+
+Decoding starts after a prompt of 16 tokens and takes the best token each time, whatever it is.
+"""
+
+import argparse
+import ctypes
+
+import llama_cpp as c
+import numpy
+
+import protocol
+
+PROMPT = 16
+
+
+def quiet():
+    """llama.cpp prints its whole loading to standard error."""
+    callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+    nothing = callback(lambda *_: None)
+    c.llama_log_set(nothing, None)
+    return nothing
+
+
+class Model:
+    def __init__(self, arguments):
+        self.model = c.llama_model_load_from_file(arguments.file.encode(),
+                                                  c.llama_model_default_params())
+        assert self.model, f"cannot load {arguments.file}"
+        self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
+        params = c.llama_context_default_params()
+        params.n_ctx = PROMPT + arguments.tokens
+        params.n_batch = params.n_ctx
+        params.n_threads = params.n_threads_batch = arguments.threads
+        params.flash_attn_type = 1 if arguments.flash else 0
+        params.no_perf = True
+        self.context = c.llama_init_from_model(self.model, params)
+        assert self.context, "cannot make a context"
+
+    def clear(self):
+        c.llama_memory_clear(c.llama_get_memory(self.context), True)
+
+    def read(self, tokens):
+        """The best token after `tokens`."""
+        array = (c.llama_token * len(tokens))(*tokens)
+        status = c.llama_decode(self.context, c.llama_batch_get_one(array, len(tokens)))
+        assert status == 0, f"llama_decode returned {status}"
+        logits = c.llama_get_logits_ith(self.context, -1)
+        return int(numpy.ctypeslib.as_array(logits, (self.vocabulary,)).argmax())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file")
+    parser.add_argument("task", choices=["prefill", "decode"])
+    parser.add_argument("tokens", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--flash", action="store_true")
+    arguments = parser.parse_args()
+
+    callback = quiet()
+    c.llama_backend_init()
+    model = Model(arguments)
+    # Spread over the vocabulary, as bench's own side does.
+    tokens = [i * 7919 % 49152 for i in range(max(arguments.tokens, PROMPT))]
+    state = {"next": 0}
+
+    def prefill():
+        model.read(tokens[: arguments.tokens])
+
+    def prompt():
+        model.clear()
+        state["next"] = model.read(tokens[:PROMPT])
+
+    def decode():
+        for _ in range(arguments.tokens):
+            state["next"] = model.read([state["next"]])
+
+    name = f"llama.cpp (llama-cpp-python {c.__version__}{', flash' if arguments.flash else ''})"
+    if arguments.task == "prefill":
+        protocol.serve(name, prefill, prepare=model.clear)
+    else:
+        protocol.serve(name, decode, prepare=prompt)
+    del callback
+
+
+if __name__ == "__main__":
+    main()

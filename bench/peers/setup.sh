@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Makes runs/peers, the Python environment of the peers that `cargo xtask bench` measures against.
+#
+#     bench/peers/setup.sh
+#
+# Needs Python 3.10 or newer and a C++ compiler: llama.cpp is compiled for this very processor,
+# about ten minutes on two cores. torch from the ordinary index brings its CUDA libraries along,
+# about 6 GB on disk; nothing here uses them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python3 -m venv runs/peers
+# OpenMP, as llama.cpp builds by default; no build for other processors, no HTTP, no tools.
+export CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_OPENMP=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
+runs/peers/bin/pip install --no-binary llama-cpp-python -r bench/peers/requirements.txt
+
+# The model of P5 and P6 in three formats, and the exported encoders of P1, P2 and P4.
+cargo xtask data smollm2
+runs/peers/bin/python bench/peers/quantise.py data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+runs/peers/bin/python bench/peers/onnx_vit.py </dev/null

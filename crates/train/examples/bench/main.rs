@@ -1,0 +1,107 @@
+//! Sensorium's side of `cargo xtask bench`: one piece of work, timed once for every line of input.
+//!
+//! ```text
+//! cargo build --release --workspace --example bench
+//! yes | head | target/release/examples/bench step bf16
+//!                                            vit int8 16
+//!                                            prefill FILE.gguf 512
+//!                                            decode FILE.gguf 128
+//! target/release/examples/bench profile vit int8 16
+//! ```
+//! It warms up, prints `{"ready": ...}`, then one `{"ms": ...}` a line, as the peers in
+//! `bench/peers` do. `--threads N` goes first; two otherwise. `profile` prints where the time of
+//! ten repetitions goes instead.
+
+mod llm;
+mod step;
+mod vit;
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use sensorium_nn::prelude::*;
+use sensorium_nn::profile;
+use serde_json::{Map, Value, json};
+
+const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
+       bench [--threads N] [profile] vit f32|bf16|int8 BATCH
+       bench [--threads N] [profile] prefill|decode FILE.gguf TOKENS";
+const WARM_UPS: usize = 2;
+const PROFILED: usize = 10;
+
+/// Work that is done again and again.
+struct Task {
+    /// What is known of it after the warm-ups.
+    facts: Map<String, Value>,
+    /// Does it once; milliseconds of what is to be compared.
+    run: Box<dyn FnMut() -> f64>,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (threads, words) = match words.as_slice() {
+        ["--threads", n, rest @ ..] => (n.parse().unwrap_or_else(|_| usage()), rest),
+        rest => (2, rest),
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.expect("the pool is made once");
+    // On one of its threads, as the command does: work handed in from outside costs a wake-up.
+    rayon::scope(|_| match words {
+        ["profile", task @ ..] => print_profile(self::task(task)),
+        task => serve(self::task(task)),
+    });
+}
+
+fn task(words: &[&str]) -> Task {
+    let number = |text: &str| text.parse().unwrap_or_else(|_| usage());
+    match *words {
+        ["step", "f32"] => step::task(Precision::F32),
+        ["step", "bf16"] => step::task(Precision::Bf16),
+        ["vit", "f32", batch] => vit::task(pack::Format::F32, number(batch)),
+        ["vit", "bf16", batch] => vit::task(pack::Format::Bf16, number(batch)),
+        ["vit", "int8", batch] => vit::task(pack::Format::Int8, number(batch)),
+        ["prefill", file, tokens] => llm::prefill(file, number(tokens)),
+        ["decode", file, tokens] => llm::decode(file, number(tokens)),
+        _ => usage(),
+    }
+}
+
+fn usage() -> ! {
+    eprintln!("{USAGE}");
+    std::process::exit(2)
+}
+
+fn serve(mut task: Task) {
+    for _ in 0..WARM_UPS {
+        (task.run)();
+    }
+    let mut ready = json!({"ready": concat!("Sensorium ", env!("CARGO_PKG_VERSION"))});
+    if let Some(ready) = ready.as_object_mut() {
+        ready.append(&mut task.facts);
+    }
+    say(&ready);
+    for _ in std::io::stdin().lock().lines() {
+        say(&json!({"ms": (task.run)()}));
+    }
+}
+
+fn say(value: &Value) {
+    println!("{value}");
+    std::io::stdout().flush().expect("standard output is open");
+}
+
+fn print_profile(mut task: Task) {
+    for _ in 0..WARM_UPS {
+        (task.run)();
+    }
+    profile::start();
+    let (_, ms) = timed(|| (0..PROFILED).map(|_| (task.run)()).sum::<f64>());
+    print!("{}", profile::table(&profile::stop(), ms / 1e3, PROFILED));
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let done = work();
+    (done, start.elapsed().as_secs_f64() * 1e3)
+}

@@ -1,0 +1,183 @@
+//! The work that is compared: what each side runs, and what it costs at least.
+
+use super::machine::Limit;
+
+/// Threads of both sides.
+pub const THREADS: usize = 2;
+const MODEL: &str = "data/smollm2/SmolLM2-135M-Instruct";
+const QUANTISED: [&str; 3] = ["Q8_0", "Q4_0", "Q4_1"];
+
+/// One piece of work that both sides do.
+#[derive(Debug)]
+pub struct Work {
+    /// Its row in the table; each word of it selects the row.
+    pub name: String,
+    /// Arguments of our example `bench`.
+    pub ours: String,
+    /// A script in `bench/peers` and its arguments.
+    pub peer: String,
+    /// Model file that both sides read, below the repository.
+    pub file: Option<String>,
+    /// What is counted, and how many of them one repetition does.
+    pub unit: &'static str,
+    pub amount: f64,
+    /// What bounds the work, and how much of it one repetition needs.
+    pub limit: Limit,
+    pub cost: Cost,
+}
+
+/// Operations (a multiply-add is two) or bytes of one repetition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cost {
+    Operations(f64),
+    /// The whole model file, so many times.
+    Readings(f64),
+}
+
+/// Every piece of work, in the order of the table.
+pub fn all() -> Vec<Work> {
+    let mut works = vec![
+        vit("P1 vit int8 batch 16", "int8", 16),
+        vit("P2 vit int8 batch 1", "int8", 1),
+        vit("P3 vit bf16 batch 16", "bf16", 16),
+        vit("P4 vit f32 batch 16", "f32", 16),
+    ];
+    works.extend(QUANTISED.map(|format| prefill(&format!("P5 prefill {format} 512"), format, 512)));
+    works.extend(QUANTISED.map(|format| decode(&format!("P6 decode {format} 128"), format, 128)));
+    works.extend([step("P7 step f32", "f32"), step("P8 step bf16", "bf16")]);
+    for tokens in [128, 256, 512, 1024, 2048, 4096] {
+        works.push(prefill(&format!("growth growth-prefill Q8_0 {tokens}"), "Q8_0", tokens));
+    }
+    for batch in [1, 2, 4, 8, 16, 32, 64] {
+        works.push(vit(&format!("growth growth-vit int8 batch {batch}"), "int8", batch));
+    }
+    works
+}
+
+/// The works of which one of `words` is a word; P1 to P8 without any.
+pub fn select(words: &[&str]) -> Vec<Work> {
+    let chosen = |work: &Work| match words {
+        [] => work.name.starts_with('P'),
+        words => work.name.split(' ').any(|word| words.contains(&word)),
+    };
+    all().into_iter().filter(chosen).collect()
+}
+
+fn vit(name: &str, precision: &str, batch: usize) -> Work {
+    let script = if precision == "bf16" { "torch_vit.py" } else { "onnx_vit.py" };
+    Work {
+        name: name.to_owned(),
+        ours: format!("vit {precision} {batch}"),
+        peer: format!("{script} --precision {precision} --batch {batch} --threads {THREADS}"),
+        file: None,
+        unit: "pictures",
+        amount: batch as f64,
+        limit: limit(precision),
+        cost: Cost::Operations(batch as f64 * vit_operations()),
+    }
+}
+
+fn prefill(name: &str, format: &str, tokens: usize) -> Work {
+    let file = format!("{MODEL}.{format}.gguf");
+    Work {
+        name: name.to_owned(),
+        ours: format!("prefill {file} {tokens}"),
+        peer: format!("llama_cpp_run.py {file} prefill {tokens} --threads {THREADS}"),
+        file: Some(file),
+        unit: "tokens",
+        amount: tokens as f64,
+        limit: Limit::Int8,
+        cost: Cost::Operations(prefill_operations(tokens)),
+    }
+}
+
+fn decode(name: &str, format: &str, tokens: usize) -> Work {
+    let file = format!("{MODEL}.{format}.gguf");
+    Work {
+        name: name.to_owned(),
+        ours: format!("decode {file} {tokens}"),
+        peer: format!("llama_cpp_run.py {file} decode {tokens} --threads {THREADS}"),
+        file: Some(file),
+        unit: "tokens",
+        amount: tokens as f64,
+        limit: Limit::Read,
+        // The keys and values of at most 144 tokens are little beside it.
+        cost: Cost::Readings(tokens as f64),
+    }
+}
+
+fn step(name: &str, precision: &str) -> Work {
+    let flag = if precision == "bf16" { "--bf16 " } else { "" };
+    Work {
+        name: name.to_owned(),
+        ours: format!("step {precision}"),
+        peer: format!("torch_step.py {flag}--threads {THREADS}"),
+        file: None,
+        unit: "steps",
+        amount: 1.0,
+        limit: limit(precision),
+        cost: Cost::Operations(step_operations()),
+    }
+}
+
+fn limit(precision: &str) -> Limit {
+    match precision {
+        "int8" => Limit::Int8,
+        "bf16" => Limit::Bf16,
+        _ => Limit::F32,
+    }
+}
+
+/// ViT-B/32, one picture: 49 patches of 32 x 32 x 3, 50 positions of width 768, 12 layers, a
+/// projection of the class token to 512.
+fn vit_operations() -> f64 {
+    let (n, d) = (50.0, 768.0);
+    let layer = n * 12.0 * d * d + 2.0 * n * n * d;
+    2.0 * (49.0 * 32.0 * 32.0 * 3.0 * d + 12.0 * layer + d * 512.0)
+}
+
+/// SmolLM2-135M: 30 layers of width 576, 192 wide keys and values, MLPs of 1536; 49152 logits of
+/// the last token; attention to the tokens before.
+fn prefill_operations(tokens: usize) -> f64 {
+    let (t, d) = (tokens as f64, 576.0);
+    let layer = 2.0 * d * d + 2.0 * d * 192.0 + 3.0 * d * 1536.0;
+    let attention = 2.0 * d * t * (t + 1.0) / 2.0;
+    2.0 * (30.0 * (t * layer + attention) + d * 49152.0)
+}
+
+/// 6 layers of width 384, 32 x 64 tokens, 1000 logits each; the backward has twice the products.
+fn step_operations() -> f64 {
+    let (batch, t, d) = (32.0, 64.0, 384.0);
+    let layer = batch * (t * 12.0 * d * d + 2.0 * d * t * (t + 1.0) / 2.0);
+    3.0 * 2.0 * (6.0 * layer + batch * t * d * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(words: &[&str]) -> Vec<String> {
+        select(words).into_iter().map(|work| work.name).collect()
+    }
+
+    #[test]
+    fn words_select_rows() {
+        assert_eq!(names(&["P1", "P8"]), ["P1 vit int8 batch 16", "P8 step bf16"]);
+        assert_eq!(names(&["decode"]).len(), 3);
+        assert_eq!(names(&["growth"]).len(), 13);
+        assert_eq!(names(&["growth-vit"]).len(), 7);
+        assert!(names(&["P9"]).is_empty());
+        assert_eq!(names(&[]).len(), 12);
+        assert!(names(&[]).iter().all(|name| name.starts_with('P')));
+    }
+
+    #[test]
+    fn operations_are_those_counted_by_hand() {
+        // 50 positions: 8.49 G in the layers' products, 0.23 G in the patches, 0.09 G in attention.
+        assert!((vit_operations() / 1e9 - 8.82).abs() < 0.01, "{}", vit_operations());
+        // 11.0 M weights in products, 2048 tokens, forward and backward; 1.8 G in attention.
+        assert!((step_operations() / 1e9 - 137.0).abs() < 0.1, "{}", step_operations());
+        // 106.2 M weights, 512 tokens; 9.1 G in attention.
+        assert!((prefill_operations(512) / 1e9 - 117.8).abs() < 0.1, "{}", prefill_operations(512));
+    }
+}
