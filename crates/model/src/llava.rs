@@ -42,7 +42,8 @@ impl LlavaConfig {
     pub fn nano() -> Self {
         Self {
             image: VitConfig::nano(),
-            skip: None,
+            // As LLaVA reads CLIP: the last block is the shared space's own.
+            skip: Some(1),
             projector: ProjectorConfig::nano(),
             backbone: LlamaConfig::nano(),
             prefix: true,

@@ -11,7 +11,7 @@
 //! sensorium train recipes/clip/nano.toml
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sensorium_data::icons::Icons;
@@ -34,6 +34,7 @@ use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
 use crate::optim::{AdamW, OptimConfig};
+use crate::phrases::{Embedded, PhraseHead};
 use crate::recipes::Recipe;
 use crate::run::{Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -73,6 +74,12 @@ pub struct ClipRecipe {
     /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
     /// `.safetensors`; without it training starts from seeded weights.
     pub start: Option<PathBuf>,
+    /// Parts to train, by the beginnings of their names; without it, all.
+    pub train: Option<Vec<String>>,
+    /// Weight of the loss over phrases of two attributes, which are asked of every picture and every
+    /// caption; 0 leaves them out.
+    #[serde(default)]
+    pub phrase_weight: f32,
     /// Weight of the captioning loss beside the contrastive one; 0 trains without a captioner.
     #[serde(default)]
     pub caption_weight: f32,
@@ -96,6 +103,7 @@ pub struct ClipRecipe {
 struct Pupil {
     clip: Clip,
     captioner: Option<Captioner>,
+    phrases: Option<PhraseHead>,
 }
 
 /// Trains the two encoders.
@@ -113,11 +121,17 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let init = &mut Init::new(recipe.seed, &device).with(recipe.precision);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
     let clip = match &recipe.start {
-        Some(dir) => weights::load(clip, &start(dir)?)?,
+        Some(dir) => {
+            let known = start(dir, &clip)?;
+            weights::load(clip, &known)?
+        }
         None => clip,
     };
     let captioner = (recipe.caption_weight > 0.0).then(|| Captioner::init(&told, init));
-    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts(recipe))?;
+    let phrases = (recipe.phrase_weight > 0.0).then(|| PhraseHead::init(config.image.embed, init));
+    let parts = recipe.train.clone().unwrap_or_else(|| parts(recipe));
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (model, trained) = thaw_only(Pupil { clip, captioner, phrases }, &parts)?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
     let plan = [recipe.steps, recipe.save_every];
@@ -131,15 +145,24 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let (features, images) = model.clip.image.encode_and_embed(images); // [B, N, E], [B, C]
         let images = unit(images);
         let (texts, tokens) = embed_texts(&model.clip, recipe, &config, &tokenizer, &batch); // [M, C]
-        let mut extra =
-            BTreeMap::from([("accuracy".to_string(), top1(images.clone(), texts.clone()))]);
+        let [accuracy, true_above_false] = accuracies(images.clone(), texts.clone(), &batch);
+        let mut extra = BTreeMap::from([
+            ("accuracy".to_string(), accuracy),
+            ("true_above_false".to_string(), true_above_false),
+        ]);
         let mut flops = config.image.flops() * batch.len() as f64 + tokens;
 
-        let mut loss = loss(&model.clip, recipe.loss, images, texts, &batch);
+        let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
+        extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
+        if let Some(head) = &model.phrases {
+            let embedded = Embedded { images, features: features.clone(), texts };
+            let phrases = head.loss(&model.clip, embedded, &batch, &tokenizer, step);
+            extra.insert("phrases".into(), f64::from(read(phrases.clone())[0]));
+            loss = loss + phrases.mul_scalar(recipe.phrase_weight);
+        }
         if let Some(captioner) = &model.captioner {
             let captions = captions(&batch, &tokenizer, &told, config.image.patches());
             let caption = captioner.loss(&captions, features);
-            extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
             extra.insert("caption".into(), f64::from(read(caption.clone())[0]));
             loss = loss + caption.mul_scalar(recipe.caption_weight);
             let [b, t] = captions.shape;
@@ -167,24 +190,30 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     run.finish(&model, &components)
 }
 
-fn parts(recipe: &ClipRecipe) -> Vec<&'static str> {
+fn parts(recipe: &ClipRecipe) -> Vec<String> {
     let mut parts = vec!["clip.image", "clip.text", "clip.scale"];
     parts.extend((recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
     parts.extend((recipe.caption_weight > 0.0).then_some("captioner"));
-    parts
+    parts.extend((recipe.phrase_weight > 0.0).then_some("phrases"));
+    parts.into_iter().map(str::to_owned).collect()
 }
 
-/// The weights of a trained [`Clip`], one file for each part.
-fn start(dir: &Path) -> Result<Tensors> {
-    let mut all = Tensors::default();
+/// The weights of a trained [`Clip`], one file for each part. What the files do not hold, because
+/// the model has grown since, keeps the weights of `seeded`.
+fn start(dir: &Path, seeded: &Clip) -> Result<Tensors> {
+    let mut all = weights::tensors(seeded)?;
+    let mut missing: BTreeSet<String> = all.tensors.keys().cloned().collect();
     for (part, prefix) in [("image", "image."), ("text", "text."), ("clip", "")] {
-        let quantised = dir.join(part).with_extension("gguf");
-        let path = match quantised.is_file() {
-            true => quantised,
-            false => dir.join(part).with_extension("safetensors"),
-        };
-        let tensors = checkpoint::load(&path)?.tensors;
-        all.tensors.extend(tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+        let files = ["gguf", "safetensors"].map(|kind| dir.join(part).with_extension(kind));
+        let Some(path) = files.iter().find(|path| path.is_file()) else { continue };
+        for (name, tensor) in checkpoint::load(path)?.tensors {
+            let name = format!("{prefix}{name}");
+            missing.remove(&name);
+            all.tensors.insert(name, tensor);
+        }
+    }
+    if !missing.is_empty() {
+        eprintln!("{} tensors are not in {}: seeded", missing.len(), dir.display());
     }
     Ok(all)
 }
@@ -266,14 +295,20 @@ fn ignored(batch: &[Pair]) -> Vec<bool> {
     ignored
 }
 
-/// Share of pictures whose own caption is the nearest of all true ones in the batch.
-fn top1(images: Tensor<2>, texts: Tensor<2>) -> f64 {
+/// Share of pictures whose own caption is the nearest of all true ones in the batch, and share of
+/// false captions that are further from their picture than its own (0 without any).
+fn accuracies(images: Tensor<2>, texts: Tensor<2>, batch: &[Pair]) -> [f64; 2] {
     let ([n, _], [m, _]) = (images.dims(), texts.dims());
     let cosines = read(images.detach().matmul(texts.detach().transpose())); // [N, M]
     let row_best =
         |row: &[f32]| (0..n).fold(0, |best, j| if row[j] > row[best] { j } else { best });
-    let right = cosines.chunks(m).enumerate().filter(|(i, row)| row_best(row) == *i).count();
-    right as f64 / n as f64
+    let nearest = cosines.chunks(m).enumerate().filter(|(i, row)| row_best(row) == *i).count();
+    let owners = batch.iter().enumerate().flat_map(|(i, p)| p.negatives.iter().map(move |_| i));
+    let further: Vec<bool> =
+        owners.zip(n..m).map(|(i, j)| cosines[i * m + i] > cosines[i * m + j]).collect();
+    let share = |right: usize, of: usize| right as f64 / of.max(1) as f64;
+    let told = further.iter().filter(|further| **further).count();
+    [share(nearest, n), share(told, further.len().max(1))]
 }
 
 /// SigLIP starts its bias at -10, which is about `-ln` of its batch of 32 768: the logit of a match
