@@ -5,6 +5,10 @@
 //! kept logarithms of their sums (Dao et al. 2022, <https://arxiv.org/abs/2205.14135>). Keys that
 //! no query of a tile sees are never multiplied.
 
+mod running;
+
+pub use running::attend;
+
 use crate::Precision::F32;
 use crate::buffer;
 use crate::gemm::{Strided, gemm_strided};

@@ -21,9 +21,11 @@ pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
 pub mod linear;
+pub mod memory;
 pub mod norm;
 pub mod optim;
 pub mod packed;
+pub mod patches;
 pub mod quant;
 pub mod rotary;
 

@@ -1,10 +1,15 @@
 //! Weights of a dense layer, laid out once for many products: the running life of a model.
 
 mod blocks;
+mod fill;
 mod int8;
+mod round;
+mod tasks;
 
 use crate::Precision;
-use crate::gemm::{Prepared, Start};
+use crate::activation::Gelu;
+use crate::buffer;
+use crate::gemm::Prepared;
 use crate::quant::Kind;
 
 /// How packed weights are kept.
@@ -72,6 +77,29 @@ enum Weights {
     Blocks(blocks::Blocks),
 }
 
+/// `x·wᵀ + bias`, and what becomes of it: one of several products of the same activations.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// `w [out, in]`.
+    pub weights: &'a Packed,
+    /// `[out]`.
+    pub bias: Option<&'a [f32]>,
+    /// Applied to each number.
+    pub then: Then<'a>,
+}
+
+/// What becomes of the numbers of a product while they are in the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Then<'a> {
+    /// They stay.
+    #[default]
+    Nothing,
+    /// `gelu(y)`.
+    Gelu(Gelu),
+    /// `silu(y)·(x·upᵀ)` with other weights of the same shape: SwiGLU.
+    Gate(&'a Packed),
+}
+
 impl Packed {
     /// Packs `w [out, in]`.
     pub fn new(format: Format, out: usize, in_: usize, w: &[f32]) -> Self {
@@ -105,6 +133,15 @@ impl Packed {
         self.in_
     }
 
+    /// Whether these weights can be the gate of those in one product.
+    pub fn pairs_with(&self, up: &Self) -> bool {
+        let alike = match (&self.weights, &up.weights) {
+            (Weights::Dense(gate), Weights::Dense(up)) => gate.is_rounded() == up.is_rounded(),
+            (gate, up) => std::mem::discriminant(gate) == std::mem::discriminant(up),
+        };
+        alike && (self.out, self.in_) == (up.out, up.in_)
+    }
+
     /// Bytes that the weights take.
     pub fn bytes(&self) -> usize {
         match &self.weights {
@@ -114,19 +151,27 @@ impl Packed {
         }
     }
 
-    /// `y[rows, out] = x[rows, in] · wᵀ + bias[out]`.
-    pub fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        assert_eq!(x.len(), rows * self.in_, "packed: x is {rows} x {}", self.in_);
-        assert_eq!(y.len(), rows * self.out, "packed: y is {rows} x {}", self.out);
-        assert!(bias.is_none_or(|bias| bias.len() == self.out), "packed: bias of {}", self.out);
-        match &self.weights {
-            Weights::Dense(dense) => {
-                dense.multiply(rows, x, bias.map_or(Start::Zero, Start::Row), y);
-            }
-            Weights::Int8(int8) => int8.linear(rows, x, bias, y),
-            Weights::Blocks(blocks) => blocks.linear(rows, x, bias, y),
-        }
+    /// `x[rows, in] · wᵀ + bias[out]`, `[rows, out]`.
+    pub fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        products(&[Product { weights: self, bias, then: Then::Nothing }], rows, x)
     }
+
+    /// Adds `x[rows, in] · wᵀ + bias[out]` to `y[rows, out]`.
+    pub fn add_linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        assert_eq!(y.len(), rows * self.out, "packed: y is {rows} x {}", self.out);
+        let product = Product { weights: self, bias, then: Then::Nothing };
+        // SAFETY: y is [rows, out], and ours.
+        unsafe { tasks::run(&[product], rows, x, y.as_mut_ptr(), true) };
+    }
+}
+
+/// Several products of `x[rows, in]`, one after the other: `[rows, out]` each.
+pub fn products(products: &[Product], rows: usize, x: &[f32]) -> Vec<f32> {
+    let out: usize = products.iter().map(|product| product.weights.out).sum();
+    let mut y = buffer(rows * out);
+    // SAFETY: there is room for [rows, out] of each product.
+    unsafe { tasks::run(products, rows, x, y.as_mut_ptr(), false) };
+    y
 }
 
 /// The scale of integers to ±127 for numbers up to `largest`, and its inverse; both 0 for zeros

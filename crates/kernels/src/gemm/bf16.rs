@@ -113,7 +113,7 @@ fn numbers(word: f32) -> [f32; 2] {
 ///
 /// # Safety
 /// `from [n]` is readable, `to [n / 2, rounded up]` writable.
-unsafe fn pack_run(n: usize, from: *const f32, to: *mut f32) {
+pub(super) unsafe fn pack_run(n: usize, from: *const f32, to: *mut f32) {
     let mut done = 0;
     // SAFETY: promised by the caller.
     unsafe {

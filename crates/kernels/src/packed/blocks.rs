@@ -6,11 +6,14 @@
 //! its low halves and the four that lie 16 further in its high ones, as the format itself does.
 
 use half::f16;
-use rayon::prelude::*;
 
 use super::Blocked;
-use crate::parallel::{Shared, for_each, rows_per_task};
-use crate::simd::{max_of, vectorised};
+use super::fill::Fill;
+use super::round::{largest, round};
+use super::tasks::{COLUMNS, Tile};
+use crate::memory::large;
+use crate::parallel::{for_each, rows_per_task};
+use crate::simd::vectorised;
 
 /// Inputs of a block.
 pub(super) const BLOCK: usize = 32;
@@ -18,18 +21,13 @@ pub(super) const BLOCK: usize = 32;
 const WORDS: usize = BLOCK / PACKED;
 /// Numbers in a word.
 const PACKED: usize = 4;
-/// Outputs of a panel.
-const COLUMNS: usize = 32;
-/// Rows of a tile: 12 sums of integers, 12 of floats, and 8 registers for the rest.
+/// Rows that are multiplied at once: 12 sums of integers, 12 of floats, and 8 registers for the rest.
 const ROWS: usize = 6;
-/// Rows of a task: their activations stay in L2.
-const TASK: usize = 16 * ROWS;
 
 /// `[out, in]` weights.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     in_: usize,
-    out: usize,
     kind: Layout,
     /// Panel after panel, block after block: [`COLUMNS`] words for each of 4 or 8 word rows.
     words: Vec<[u8; PACKED]>,
@@ -56,7 +54,7 @@ impl Layout {
 }
 
 /// Activations: rows of blocks.
-struct Rows {
+pub(super) struct Rows {
     words: Vec<[i8; PACKED]>,
     /// Scale of each block.
     scales: Vec<f32>,
@@ -76,7 +74,7 @@ impl Blocks {
         let (blocks, panels) = (in_ / BLOCK, out.div_ceil(COLUMNS));
         assert_eq!(bytes.len(), out * blocks * size, "packed: {kind:?} of {out} x {in_}");
         let depth = layout.words();
-        let mut words = vec![[0; PACKED]; panels * blocks * depth * COLUMNS];
+        let mut words = large([0; PACKED], panels * blocks * depth * COLUMNS);
         let mut scales = vec![[0; COLUMNS]; panels * blocks];
         let mut least = vec![[0; COLUMNS]; if kind == Blocked::Q4_1 { scales.len() } else { 0 }];
         for (n, block) in bytes.chunks_exact(size).enumerate() {
@@ -94,7 +92,7 @@ impl Blocks {
                 words[(at * depth + j) * COLUMNS + column] = word;
             }
         }
-        Self { in_, out, kind: layout, words, scales, least }
+        Self { in_, kind: layout, words, scales, least }
     }
 
     /// Bytes of the packed weights.
@@ -102,43 +100,14 @@ impl Blocks {
         self.words.len() * PACKED + (self.scales.len() + self.least.len()) * COLUMNS * 2
     }
 
-    /// `y [rows, out] = x [rows, in] · wᵀ + bias`.
-    pub(super) fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        let x = Rows::new(rows, self.in_, x);
-        let panels = self.out.div_ceil(COLUMNS);
-        let tasks = rows.div_ceil(TASK);
-        // Enough tasks for every thread, of whole panels.
-        let width = panels.div_ceil(8_usize.div_ceil(tasks.max(1))).max(1);
-        let chunks = panels.div_ceil(width);
-        let y = Shared::new(y);
-        for_each(tasks * chunks, rows * self.out * self.in_ / 64, |task| {
-            let (task, chunk) = (task / chunks, task % chunks);
-            let last = ((task + 1) * TASK).min(rows);
-            for panel in chunk * width..((chunk + 1) * width).min(panels) {
-                let first = panel * COLUMNS;
-                let columns = COLUMNS.min(self.out - first);
-                for row in (task * TASK..last).step_by(ROWS) {
-                    let mut sums = [[0.0; COLUMNS]; ROWS];
-                    let n = ROWS.min(last - row);
-                    self.tile(panel, &x, row, &mut sums[..n]);
-                    for (i, sums) in sums[..n].iter().enumerate() {
-                        // SAFETY: tasks write disjoint rows and columns of y [rows, out].
-                        let y = unsafe {
-                            let at = y.at((row + i) * self.out + first);
-                            std::slice::from_raw_parts_mut(at, columns)
-                        };
-                        y.copy_from_slice(&sums[..columns]);
-                        if let Some(bias) = bias {
-                            y.iter_mut().zip(&bias[first..]).for_each(|(y, bias)| *y += bias);
-                        }
-                    }
-                }
-            }
-        });
+    /// Sums of a panel for the rows from `row` on.
+    pub(super) fn tile(&self, panel: usize, x: &Rows, row: usize, sums: &mut Tile) {
+        for (n, sums) in sums.chunks_mut(ROWS).enumerate() {
+            self.part(panel, x, row + n * ROWS, sums);
+        }
     }
 
-    /// `sums[i] = x[row + i] · wᵀ` for the outputs of a panel.
-    fn tile(&self, panel: usize, x: &Rows, row: usize, sums: &mut [[f32; COLUMNS]]) {
+    fn part(&self, panel: usize, x: &Rows, row: usize, sums: &mut Tile) {
         let (blocks, depth) = (self.in_ / BLOCK, self.kind.words());
         let least = panel * blocks..((panel + 1) * blocks).min(self.least.len());
         let part = Panel {
@@ -179,7 +148,7 @@ struct Activations<'a> {
 fn products<const NIBBLES: bool, const LEAST: bool>(
     w: &Panel,
     x: &Activations,
-    sums: &mut [[f32; COLUMNS]],
+    sums: &mut Tile,
 ) {
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512_vnni() {
@@ -244,7 +213,7 @@ vectorised! {
 unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
     w: &Panel,
     x: &Activations,
-    sums: &mut [[f32; COLUMNS]],
+    sums: &mut Tile,
 ) {
     use std::arch::x86_64::{
         __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
@@ -315,41 +284,23 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
 
 impl Rows {
     /// Rounds `x [rows, in]`, each block of 32 by itself.
-    fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
-        let blocks = rows * in_ / BLOCK;
-        let mut words = vec![[0; PACKED]; blocks * WORDS];
-        let (mut scales, mut sums) = (vec![0.0; blocks], vec![0; blocks]);
+    pub(super) fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
+        let (x, _) = x[..rows * in_].as_chunks::<BLOCK>();
+        let (words, scales, sums) =
+            (Fill::new(x.len() * WORDS), Fill::new(x.len()), Fill::new(x.len()));
         let task = rows_per_task(BLOCK);
-        let parts = (
-            x.par_chunks(task * BLOCK),
-            words.par_chunks_mut(task * WORDS),
-            scales.par_chunks_mut(task),
-            sums.par_chunks_mut(task),
-        );
-        parts.into_par_iter().for_each(|(x, words, scales, sums)| {
-            round_blocks(x, words.as_flattened_mut(), scales, sums);
+        for_each(x.len().div_ceil(task), x.len() * BLOCK, |n| {
+            for at in n * task..((n + 1) * task).min(x.len()) {
+                let (scale, inverse) = super::scale(largest(&x[at]));
+                // SAFETY: a block is written by one task, all of it.
+                unsafe {
+                    let words = words.part(at * WORDS, WORDS);
+                    scales.set(at, scale);
+                    sums.set(at, round(&x[at], inverse, words.as_flattened_mut()));
+                }
+            }
         });
-        Self { words, scales, sums }
-    }
-}
-
-vectorised! {
-    fn round_blocks(x: &[f32], integers: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-        let (x, _) = x.as_chunks::<BLOCK>();
-        let (integers, _) = integers.as_chunks_mut::<BLOCK>();
-        for (((x, integers), scale), sum) in x.iter().zip(integers).zip(scales).zip(sums) {
-            let mut sizes = *x;
-            for x in &mut sizes {
-                *x = x.abs();
-            }
-            let (d, inverse) = super::scale(max_of(&sizes));
-            *scale = d;
-            *sum = 0;
-            for (integer, &x) in integers.iter_mut().zip(x) {
-                let q = (x * inverse).round_ties_even() as i32;
-                *integer = q as i8;
-                *sum += q;
-            }
-        }
+        // SAFETY: every block was written.
+        unsafe { Self { words: words.done(), scales: scales.done(), sums: sums.done() } }
     }
 }

@@ -21,9 +21,7 @@ fn naive(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: &[f32]
 
 fn packed(format: Format, rows: usize, in_: usize, out: usize) -> Vec<f32> {
     let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
-    let mut y = vec![f32::NAN; rows * out];
-    Packed::new(format, out, in_, &w).linear(rows, &x, Some(&bias), &mut y);
-    y
+    Packed::new(format, out, in_, &w).linear(rows, &x, Some(&bias))
 }
 
 proptest! {
@@ -59,8 +57,7 @@ fn int8_is_exact_on_integers() {
         x
     };
     let (x, w) = (whole(1, rows * in_), whole(2, out * in_));
-    let mut y = vec![0.0; rows * out];
-    Packed::new(Format::Int8, out, in_, &w).linear(rows, &x, None, &mut y);
+    let y = Packed::new(Format::Int8, out, in_, &w).linear(rows, &x, None);
     assert_close(&y, &naive(rows, in_, out, &x, &w, &vec![0.0; out]), 1e-6);
 }
 
@@ -68,9 +65,8 @@ fn int8_is_exact_on_integers() {
 fn zeros_and_huge_rows_stay_finite() {
     let w = random(1, 4 * 8);
     for format in ALL {
-        let mut y = vec![f32::NAN; 8];
         let x = [[0.0; 8], [1e30; 8]].concat();
-        Packed::new(format, 4, 8, &w).linear(2, &x, None, &mut y);
+        let y = Packed::new(format, 4, 8, &w).linear(2, &x, None);
         assert!(y.iter().all(|y| y.is_finite()) && y[..4] == [0.0; 4], "{format:?}: {y:?}");
     }
 }
@@ -95,8 +91,7 @@ fn blocks_multiply_as_what_they_unpack_to() {
         let bytes = kind.kind().quantize(&random(2, out * in_));
         let mut w = vec![0.0; out * in_];
         kind.kind().dequantize(&bytes, &mut w);
-        let mut y = vec![0.0; rows * out];
-        Packed::from_blocks(kind, out, in_, &bytes).linear(rows, &x, None, &mut y);
+        let y = Packed::from_blocks(kind, out, in_, &bytes).linear(rows, &x, None);
         assert_close(&y, &naive(rows, in_, out, &x, &w, &vec![0.0; out]), 1e-4);
     }
 }
@@ -120,5 +115,49 @@ fn dense_packing_equals_a_product() {
         let mut y = vec![0.0; rows * out];
         crate::linear::linear(precision, rows, in_, out, &x, &w, Some(&bias), &mut y);
         assert_eq!(packed(format, rows, in_, out), y);
+    }
+}
+
+/// Several products at once, what follows them, and sums: bit for bit what the steps give one by one.
+#[test]
+fn fused_steps_have_the_bits_of_single_ones() {
+    use crate::activation::{gelu, swiglu};
+    for format in ALL {
+        for (rows, in_, out) in [(1, 64, 70), (5, 32, 33), (50, 96, 200), (130, 64, 31)] {
+            let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
+            let (gate, up) =
+                (Packed::new(format, out, in_, &w), Packed::new(format, out, in_, &random(4, w.len())));
+            let other = Packed::new(Format::Int8, 7, in_, &w[..7 * in_]);
+            let (g, u) = (gate.linear(rows, &x, Some(&bias)), up.linear(rows, &x, None));
+            let mut want = g.clone();
+            want.extend(other.linear(rows, &x, None));
+            for kind in [Gelu::Erf, Gelu::Tanh, Gelu::Quick] {
+                let mut y = vec![0.0; g.len()];
+                gelu(kind, &g, &mut y);
+                want.extend(y);
+            }
+            let mut y = vec![0.0; g.len()];
+            swiglu(&g, &u, &mut y);
+            want.extend(y);
+            let product = |weights, bias, then| Product { weights, bias, then };
+            let gelu = |kind| product(&gate, Some(&bias[..]), Then::Gelu(kind));
+            let got = products(
+                &[
+                    product(&gate, Some(&bias), Then::Nothing),
+                    product(&other, None, Then::Nothing),
+                    gelu(Gelu::Erf),
+                    gelu(Gelu::Tanh),
+                    gelu(Gelu::Quick),
+                    product(&gate, Some(&bias), Then::Gate(&up)),
+                ],
+                rows,
+                &x,
+            );
+            assert_eq!(got, want, "{format:?} {rows} x {in_} x {out}");
+            let mut sum = random(5, g.len());
+            let want: Vec<f32> = sum.iter().zip(&g).map(|(x, y)| x + y).collect();
+            gate.add_linear(rows, &x, Some(&bias), &mut sum);
+            assert_eq!(sum, want, "{format:?} {rows} x {in_} x {out}");
+        }
     }
 }

@@ -29,6 +29,16 @@ pub enum Mask {
 }
 
 impl Mask {
+    /// What the sample `b` sees of `keys`.
+    pub(super) fn view_of(&self, b: usize, keys: usize) -> kernel::Mask<'_> {
+        match self.view() {
+            kernel::Mask::Prefix { offset, spans } => {
+                kernel::Mask::Prefix { offset, spans: &spans[b * keys..(b + 1) * keys] }
+            }
+            other => other,
+        }
+    }
+
     fn view(&self) -> kernel::Mask<'_> {
         match self {
             Self::Full => kernel::Mask::Full,
@@ -45,7 +55,7 @@ struct Attention {
     scale: f32,
 }
 
-fn shape_of(q: &Array, k: &Array) -> kernel::AttentionShape {
+pub(super) fn shape_of(q: &Array, k: &Array) -> kernel::AttentionShape {
     let ([batch, queries, heads, width], [_, keys, kv_heads, _]) = (&q.shape()[..], &k.shape()[..])
     else {
         unreachable!("attention takes [B, T, H, K]")

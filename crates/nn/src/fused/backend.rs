@@ -40,6 +40,12 @@ impl Array {
         &self.0.storage::<f32>()[start..start + self.0.layout().num_elements()]
     }
 
+    /// The values, to be changed; copied first if others hold them.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let (start, n) = (self.0.layout().start_offset(), self.0.layout().num_elements());
+        &mut self.0.storage_mut::<f32>()[start..start + n]
+    }
+
     /// The extent of each axis.
     pub fn shape(&self) -> Vec<usize> {
         self.0.layout().shape().to_vec()
@@ -60,6 +66,11 @@ impl Array {
 pub trait Operation: Debug + Send + Sync + 'static {
     /// The output and whatever the backward wants back.
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>);
+
+    /// The output alone; may be written over an input that nobody else holds.
+    fn run(&self, inputs: Vec<Array>) -> Array {
+        self.forward(&inputs).0
+    }
 
     /// Gradients of the inputs; `wanted[i]` says whether input `i` needs one.
     fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>>;
@@ -107,13 +118,22 @@ pub trait Fused: Backend {
 
 fn run(op: &SharedOperation, inputs: Vec<FlexTensor>) -> FlexTensor {
     let inputs: Vec<Array> = inputs.into_iter().map(Array::of).collect();
-    forward(op, &inputs).0.0
+    // The operation may write over its inputs: what is to be told of them is taken before.
+    let about = profile::is_on().then(|| (shape_of_first(&inputs), op.flop(&inputs)));
+    let output = profile::count(
+        || op.run(inputs),
+        |output| {
+            let (input, flop) = about.unwrap_or_default();
+            (described(op, "", &input, output), flop)
+        },
+    );
+    output.0
 }
 
 fn forward(op: &SharedOperation, inputs: &[Array]) -> (Array, Vec<Array>) {
     profile::count(
         || op.forward(inputs),
-        |(output, _)| (described(op, "", inputs, output), op.flop(inputs)),
+        |(output, _)| (described(op, "", &shape_of_first(inputs), output), op.flop(inputs)),
     )
 }
 
@@ -126,15 +146,18 @@ fn backward(
     profile::count(
         || op.backward(call, grad, wanted),
         |_| {
-            let name = described(op, " backward", &call.inputs, &call.output);
+            let name = described(op, " backward", &shape_of_first(&call.inputs), grad);
             (name, 2.0 * op.flop(&call.inputs))
         },
     )
 }
 
+fn shape_of_first(inputs: &[Array]) -> Vec<usize> {
+    inputs.first().map(Array::shape).unwrap_or_default()
+}
+
 /// An operation with the shapes of its first input and its output.
-fn described(op: &SharedOperation, way: &str, inputs: &[Array], output: &Array) -> String {
-    let input = inputs.first().map(Array::shape).unwrap_or_default();
+fn described(op: &SharedOperation, way: &str, input: &[usize], output: &Array) -> String {
     format!("{}{way} {input:?} -> {:?}", op.name(), output.shape())
 }
 

@@ -1,0 +1,261 @@
+//! Attention of a model that runs: nothing is kept for a gradient.
+//!
+//! All query heads of a key head go together, so keys and values are laid out once for them; a
+//! single token's keys are read as they lie, once.
+
+use super::{AttentionShape, Mask, View, softmax, softmax_row};
+use crate::Precision::F32;
+use crate::buffer;
+use crate::gemm::{Strided, gemm_strided};
+use crate::parallel::{Shared, for_each};
+use crate::simd::{LANES, add_lanes, vectorised};
+
+/// Queries of one tile.
+const TILE: usize = 64;
+/// Rows of scores below which laying out the keys costs more than it saves.
+const FEW: usize = 8;
+/// Channels whose sums stay in registers.
+const CHANNELS: usize = 32;
+
+/// `[B, Tq, H, K]`: `softmax(scale·q·kᵀ)·v` over the keys that each query sees. A query that sees
+/// none gives 0.
+pub fn attend(
+    shape: AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    scale: f32,
+    mask: Mask,
+) -> Vec<f32> {
+    shape.check(q, k, v, mask, None);
+    let mut o = buffer(q.len());
+    let tiles = shape.queries.div_ceil(TILE);
+    let all = Shared::new(&mut o);
+    let work = shape.work() * shape.width / 4;
+    for_each(shape.batch * shape.kv_heads * tiles, work, |task| {
+        // The last tiles see the most keys: they go first.
+        let (tile, task) = (tiles - 1 - task % tiles, task / tiles);
+        let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
+        let group = Group {
+            shape,
+            view: View::new(&shape, b, mask, None),
+            keys: &k[shape.k_at(b, kv_head)..],
+            values: &v[shape.k_at(b, kv_head)..],
+            scale,
+            first: tile * TILE,
+            rows: TILE.min(shape.queries - tile * TILE),
+        };
+        let at = shape.q_at(b, group.first, shape.readers(kv_head).start);
+        // SAFETY: a task alone writes the heads that read its key head, for its queries; all of them.
+        unsafe { group.run(&q[at..], all.from(at)) };
+    });
+    o
+}
+
+/// The query heads of one key head, for one tile of queries.
+struct Group<'a> {
+    shape: AttentionShape,
+    view: View<'a>,
+    keys: &'a [f32],
+    values: &'a [f32],
+    scale: f32,
+    first: usize,
+    rows: usize,
+}
+
+impl Group<'_> {
+    /// Query heads.
+    fn heads(&self) -> usize {
+        self.shape.heads / self.shape.kv_heads
+    }
+
+    /// # Safety
+    /// The rows of these heads of `o` are writable by this thread alone.
+    unsafe fn run(&self, q: &[f32], o: Shared) {
+        if self.rows * self.heads() <= FEW {
+            for i in 0..self.rows {
+                let at = i * self.shape.q_row();
+                let n = self.heads() * self.shape.width;
+                // SAFETY: promised by the caller; f32 of any bits may be overwritten.
+                let o = unsafe { std::slice::from_raw_parts_mut(o.at(at), n) };
+                self.one(i, &q[at..at + n], o);
+            }
+            return;
+        }
+        // SAFETY: promised by the caller.
+        unsafe { self.tile(q, o) };
+    }
+
+    /// One query's heads, key by key.
+    fn one(&self, i: usize, q: &[f32], o: &mut [f32]) {
+        let (width, row) = (self.shape.width, self.shape.k_row());
+        let end = self.view.end(self.first + i);
+        o.fill(0.0);
+        if end == 0 || width == 0 {
+            return;
+        }
+        let mut scores = buffer(self.heads() * end);
+        dots(q, width, self.keys, row, self.scale, &mut scores);
+        for (scores, o) in scores.chunks_exact_mut(end).zip(o.chunks_exact_mut(width)) {
+            self.view.hide(self.first + i, scores);
+            softmax_row(scores);
+            mix(scores, self.values, row, o);
+        }
+    }
+
+    /// A tile as two matrix products, rows of all heads one after the other.
+    ///
+    /// # Safety
+    /// As [`Group::run`].
+    unsafe fn tile(&self, q: &[f32], o: Shared) {
+        let (width, q_row, n) = (self.shape.width, self.shape.q_row(), self.rows);
+        let end = self.view.tile_end(self.first..self.first + n);
+        let (mut scores, mut lse) = (buffer(self.heads() * n * end), buffer(n));
+        let mut rows = buffer(self.heads() * n * width);
+        for (at, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
+            row.copy_from_slice(&q[at % n * q_row + at / n * width..][..width]);
+        }
+        let k_row = self.shape.k_row();
+        let keys = Strided::rows(self.keys.as_ptr(), k_row);
+        let values = Strided::rows(self.values.as_ptr(), k_row);
+        let (m, x) = (self.heads() * n, Strided::rows(rows.as_ptr(), width));
+        // SAFETY: rows [m, width], keysᵀ [width, end], scores [m, end].
+        unsafe {
+            let to = scores.as_mut_ptr();
+            gemm_strided(F32, m, end, width, self.scale, x, keys.t(), to, end, false);
+        }
+        for head in scores.chunks_mut((n * end).max(1)) {
+            softmax(self.view, self.first, end, head, &mut lse);
+        }
+        let p = Strided::rows(scores.as_ptr(), end);
+        // SAFETY: scores [m, end], values [end, width], rows [m, width].
+        unsafe {
+            gemm_strided(F32, m, width, end, 1.0, p, values, rows.as_mut_ptr(), width, false);
+        }
+        for (at, row) in rows.chunks_exact(width.max(1)).enumerate() {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let o = o.at(at % n * q_row + at / n * width);
+                o.copy_from_nonoverlapping(row.as_ptr(), width);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `scores[h][j] = scale·q[h]·keys[j]`: heads of `width` channels, keys `row` apart.
+    fn dots(q: &[f32], width: usize, keys: &[f32], row: usize, scale: f32, scores: &mut [f32]) {
+        let end = scores.len() * width / q.len();
+        for (h, q) in q.chunks_exact(width).enumerate() {
+            let scores = &mut scores[h * end..(h + 1) * end];
+            for (score, key) in scores.iter_mut().zip(keys.chunks(row)) {
+                let mut sums = [0.0; LANES];
+                let (q, q_tail) = q.as_chunks::<LANES>();
+                let (key, key_tail) = key[..width].as_chunks::<LANES>();
+                for (q, key) in q.iter().zip(key) {
+                    for i in 0..LANES {
+                        sums[i] = q[i].mul_add(key[i], sums[i]);
+                    }
+                }
+                for (sum, (q, key)) in sums.iter_mut().zip(q_tail.iter().zip(key_tail)) {
+                    *sum = q.mul_add(*key, *sum);
+                }
+                *score = scale * add_lanes(sums);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `o += Σ p[j]·values[j]`, values `row` apart.
+    fn mix(p: &[f32], values: &[f32], row: usize, o: &mut [f32]) {
+        for (at, o) in o.chunks_mut(CHANNELS).enumerate() {
+            let first = at * CHANNELS;
+            if let Ok(o) = <&mut [f32; CHANNELS]>::try_from(&mut *o) {
+                let mut sums = *o;
+                for (&p, value) in p.iter().zip(values.chunks(row)) {
+                    for (sum, value) in sums.iter_mut().zip(&value[first..first + CHANNELS]) {
+                        *sum = p.mul_add(*value, *sum);
+                    }
+                }
+                *o = sums;
+            } else {
+                for (&p, value) in p.iter().zip(values.chunks(row)) {
+                    for (sum, value) in o.iter_mut().zip(&value[first..]) {
+                        *sum = p.mul_add(*value, *sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::attention::attention;
+    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random, wide};
+
+    fn run(shape: AttentionShape, mask: Mask) -> (Vec<f32>, Vec<f32>) {
+        let AttentionShape { batch, queries, keys, heads, kv_heads, width } = shape;
+        let q = random(1, batch * queries * heads * width);
+        let (k, v) = (random(2, batch * keys * kv_heads * width), random(3, batch * keys * kv_heads * width));
+        let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * queries]);
+        attention(shape, &q, &k, &v, 0.3, mask, None, &mut o, &mut lse);
+        (attend(shape, &q, &k, &v, 0.3, mask), o)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn it_is_attention(
+            batch in 1..3_usize,
+            queries in prop_oneof![Just(1_usize), 0..90_usize],
+            before in 0..70_usize,
+            kv_heads in 1..3_usize,
+            group in 1..4_usize,
+            width in 1..70_usize,
+            kind in 0..3_usize,
+        ) {
+            let keys = queries + before;
+            let shape = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
+            let spans: Vec<i32> = (0..batch * keys).map(|at| (at % keys.max(1) / 9 % 3) as i32).collect();
+            let mask = [
+                Mask::Full,
+                Mask::Causal { offset: before },
+                Mask::Prefix { offset: before, spans: &spans },
+            ][kind];
+            let (got, want) = run(shape, mask);
+            assert_close(&got, &wide(&want), 1e-5);
+        }
+    }
+
+    #[test]
+    fn who_sees_nothing_gets_zeros() {
+        for queries in [1, 20] {
+            let shape =
+                AttentionShape { batch: 1, queries, keys: 0, heads: 2, kv_heads: 1, width: 5 };
+            let o = attend(shape, &random(1, queries * 10), &[], &[], 1.0, Mask::Full);
+            assert_eq!(o, vec![0.0; queries * 10]);
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_everywhere() {
+        let shape = |queries, keys, heads| AttentionShape {
+            batch: 2,
+            queries,
+            keys,
+            heads,
+            kv_heads: 2,
+            width: 40,
+        };
+        for (queries, keys) in [(1, 700), (150, 200)] {
+            let mask = Mask::Causal { offset: keys - queries };
+            assert_same_on_all_pools(|| run(shape(queries, keys, 6), mask).0);
+        }
+        assert_same_portably(|| run(shape(1, 19, 2), Mask::Full).0);
+    }
+}
