@@ -3,6 +3,7 @@
 mod blocks;
 mod fill;
 mod int8;
+mod k;
 mod round;
 mod tasks;
 
@@ -22,7 +23,7 @@ pub enum Format {
     /// 8-bit integers with one scale an output; activations are rounded to such with one scale a
     /// row.
     Int8,
-    /// GGUF's blocks of 32; activations are rounded to 8-bit integers, block by block.
+    /// GGUF's blocks; activations are rounded to 8-bit integers in blocks of 32.
     Blocks(Blocked),
 }
 
@@ -36,6 +37,10 @@ pub enum Blocked {
     Q4_0,
     /// 4-bit integers and a least value.
     Q4_1,
+    /// Blocks of 256: 4-bit integers, and scales and least values of 6 bits.
+    Q4_K,
+    /// Blocks of 256: 6-bit integers and scales of 8 bits.
+    Q6_K,
 }
 
 impl Blocked {
@@ -45,6 +50,8 @@ impl Blocked {
             Self::Q8_0 => Kind::Q8_0,
             Self::Q4_0 => Kind::Q4_0,
             Self::Q4_1 => Kind::Q4_1,
+            Self::Q4_K => Kind::Q4_K,
+            Self::Q6_K => Kind::Q6_K,
         }
     }
 }
@@ -57,6 +64,8 @@ impl TryFrom<Kind> for Blocked {
             Kind::Q8_0 => Ok(Self::Q8_0),
             Kind::Q4_0 => Ok(Self::Q4_0),
             Kind::Q4_1 => Ok(Self::Q4_1),
+            Kind::Q4_K => Ok(Self::Q4_K),
+            Kind::Q6_K => Ok(Self::Q6_K),
             other => Err(other),
         }
     }
@@ -75,6 +84,7 @@ enum Weights {
     Dense(Prepared),
     Int8(int8::Int8),
     Blocks(blocks::Blocks),
+    K(k::Blocks),
 }
 
 /// `x·wᵀ + bias`, and what becomes of it: one of several products of the same activations.
@@ -110,9 +120,11 @@ impl Packed {
             Format::Bf16 => dense(Precision::Bf16),
             Format::Int8 => Weights::Int8(int8::Int8::new(out, in_, w)),
             // Rows that are no whole blocks have no such format.
-            Format::Blocks(_) if !in_.is_multiple_of(blocks::BLOCK) => dense(Precision::F32),
+            Format::Blocks(kind) if !in_.is_multiple_of(kind.kind().block()) => {
+                dense(Precision::F32)
+            }
             Format::Blocks(kind) => {
-                Weights::Blocks(blocks::Blocks::new(kind, out, in_, &kind.kind().quantize(w)))
+                return Self::from_blocks(kind, out, in_, &kind.kind().quantize(w));
             }
         };
         Self { out, in_, weights }
@@ -120,7 +132,15 @@ impl Packed {
 
     /// Packs `[out, in]` weights from the bytes of their blocks, without rounding them again.
     pub fn from_blocks(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
-        Self { out, in_, weights: Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes)) }
+        let weights = match kind {
+            Blocked::Q8_0 | Blocked::Q4_0 | Blocked::Q4_1 => {
+                Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes))
+            }
+            Blocked::Q4_K | Blocked::Q6_K => {
+                Weights::K(k::Blocks::new(kind == Blocked::Q6_K, out, in_, bytes))
+            }
+        };
+        Self { out, in_, weights }
     }
 
     /// Outputs.
@@ -136,7 +156,7 @@ impl Packed {
     /// Whether these weights can be the gate of those in one product.
     pub fn pairs_with(&self, up: &Self) -> bool {
         let alike = match (&self.weights, &up.weights) {
-            (Weights::Dense(gate), Weights::Dense(up)) => gate.is_rounded() == up.is_rounded(),
+            (Weights::Dense(gate), Weights::Dense(up)) => gate.precision() == up.precision(),
             (gate, up) => std::mem::discriminant(gate) == std::mem::discriminant(up),
         };
         alike && (self.out, self.in_) == (up.out, up.in_)
@@ -148,6 +168,7 @@ impl Packed {
             Weights::Dense(dense) => dense.bytes(),
             Weights::Int8(int8) => int8.bytes(),
             Weights::Blocks(blocks) => blocks.bytes(),
+            Weights::K(blocks) => blocks.bytes(),
         }
     }
 

@@ -36,7 +36,9 @@ mod tests {
 
     #[test]
     fn patches_hold_their_pixels() {
-        for (shape, side) in [([2, 3, 8, 12], 4), ([1, 1, 7, 5], 2), ([3, 2, 3, 3], 4), ([0, 1, 2, 2], 1)] {
+        for (shape, side) in
+            [([2, 3, 8, 12], 4), ([1, 1, 7, 5], 2), ([3, 2, 3, 3], 4), ([0, 1, 2, 2], 1)]
+        {
             let [batch, c, h, w] = shape;
             let x = random(1, batch * c * h * w);
             let (down, across) = (h / side, w / side);

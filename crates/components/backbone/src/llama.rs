@@ -231,12 +231,7 @@ impl Layer {
     }
 
     /// `[B, T, D] -> [B, T, D]`
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        place: &Place,
-        kept: Option<&mut KeyValues>,
-    ) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
         let x = self.attention.add_to(x, y, place, kept);
         let y = self.norm2.forward(x.clone());

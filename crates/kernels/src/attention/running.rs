@@ -3,7 +3,7 @@
 //! All query heads of a key head go together, so keys and values are laid out once for them; a
 //! single token's keys are read as they lie, once.
 
-use super::{AttentionShape, Mask, View, softmax, softmax_row};
+use super::{AttentionShape, Mask, View, softmax_row};
 use crate::Precision::F32;
 use crate::buffer;
 use crate::gemm::{Strided, gemm_strided};
@@ -14,6 +14,8 @@ use crate::simd::{LANES, add_lanes, vectorised};
 const TILE: usize = 64;
 /// Rows of scores below which laying out the keys costs more than it saves.
 const FEW: usize = 8;
+/// Columns of the largest tile of a matrix product.
+const PANEL: usize = 32;
 /// Channels whose sums stay in registers.
 const CHANNELS: usize = 32;
 
@@ -109,29 +111,30 @@ impl Group<'_> {
     /// As [`Group::run`].
     unsafe fn tile(&self, q: &[f32], o: Shared) {
         let (width, q_row, n) = (self.shape.width, self.shape.q_row(), self.rows);
-        let end = self.view.tile_end(self.first..self.first + n);
-        let (mut scores, mut lse) = (buffer(self.heads() * n * end), buffer(n));
-        let mut rows = buffer(self.heads() * n * width);
+        let (end, m) = (self.view.tile_end(self.first..self.first + n), self.heads() * n);
+        let (keys, wide) = self.whole_panels(end);
+        let (mut scores, mut rows) = (buffer(m * wide), buffer(m * width));
         for (at, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
             row.copy_from_slice(&q[at % n * q_row + at / n * width..][..width]);
         }
-        let k_row = self.shape.k_row();
-        let keys = Strided::rows(self.keys.as_ptr(), k_row);
-        let values = Strided::rows(self.values.as_ptr(), k_row);
-        let (m, x) = (self.heads() * n, Strided::rows(rows.as_ptr(), width));
-        // SAFETY: rows [m, width], keysᵀ [width, end], scores [m, end].
-        unsafe {
-            let to = scores.as_mut_ptr();
-            gemm_strided(F32, m, end, width, self.scale, x, keys.t(), to, end, false);
+        let (x, to) = (Strided::rows(rows.as_ptr(), width), scores.as_mut_ptr());
+        let keys =
+            keys.as_deref().map_or(Strided::rows(self.keys.as_ptr(), self.shape.k_row()), |keys| {
+                Strided::rows(keys.as_ptr(), width)
+            });
+        // SAFETY: rows [m, width], keysᵀ [width, wide], scores [m, wide].
+        unsafe { gemm_strided(F32, m, wide, width, self.scale, x, keys.t(), to, wide, false) };
+        for (at, scores) in scores.chunks_exact_mut(wide.max(1)).enumerate() {
+            let (seen, beyond) = scores.split_at_mut(end);
+            self.view.hide(self.first + at % n, seen);
+            beyond.fill(f32::NEG_INFINITY);
+            softmax_row(scores);
         }
-        for head in scores.chunks_mut((n * end).max(1)) {
-            softmax(self.view, self.first, end, head, &mut lse);
-        }
-        let p = Strided::rows(scores.as_ptr(), end);
+        let p = Strided::rows(scores.as_ptr(), wide);
+        let values = Strided::rows(self.values.as_ptr(), self.shape.k_row());
+        let to = rows.as_mut_ptr();
         // SAFETY: scores [m, end], values [end, width], rows [m, width].
-        unsafe {
-            gemm_strided(F32, m, width, end, 1.0, p, values, rows.as_mut_ptr(), width, false);
-        }
+        unsafe { gemm_strided(F32, m, width, end, 1.0, p, values, to, width, false) };
         for (at, row) in rows.chunks_exact(width.max(1)).enumerate() {
             // SAFETY: promised by the caller.
             unsafe {
@@ -139,6 +142,23 @@ impl Group<'_> {
                 o.copy_from_nonoverlapping(row.as_ptr(), width);
             }
         }
+    }
+
+    /// The first `end` keys and zeros up to a multiple of what a matrix product takes at once, where
+    /// they are not one by themselves: its way with the rest is slow. And how many they are.
+    fn whole_panels(&self, end: usize) -> (Option<Vec<f32>>, usize) {
+        let (wide, width) = (end.next_multiple_of(PANEL), self.shape.width);
+        if wide == end {
+            return (None, end);
+        }
+        let mut keys = buffer(wide * width);
+        let (whole, rest) = keys.split_at_mut(end * width);
+        let rows = self.keys.chunks(self.shape.k_row().max(1));
+        for (to, from) in whole.chunks_exact_mut(width.max(1)).zip(rows) {
+            to.copy_from_slice(&from[..width]);
+        }
+        rest.fill(0.0);
+        (Some(keys), wide)
     }
 }
 
@@ -196,12 +216,17 @@ mod tests {
 
     use super::*;
     use crate::attention::attention;
-    use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random, wide};
+    use crate::testing::{
+        assert_close, assert_same_on_all_pools, assert_same_portably, random, wide,
+    };
 
     fn run(shape: AttentionShape, mask: Mask) -> (Vec<f32>, Vec<f32>) {
         let AttentionShape { batch, queries, keys, heads, kv_heads, width } = shape;
         let q = random(1, batch * queries * heads * width);
-        let (k, v) = (random(2, batch * keys * kv_heads * width), random(3, batch * keys * kv_heads * width));
+        let (k, v) = (
+            random(2, batch * keys * kv_heads * width),
+            random(3, batch * keys * kv_heads * width),
+        );
         let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * queries]);
         attention(shape, &q, &k, &v, 0.3, mask, None, &mut o, &mut lse);
         (attend(shape, &q, &k, &v, 0.3, mask), o)

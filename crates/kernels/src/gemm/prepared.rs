@@ -73,13 +73,13 @@ impl Prepared {
         with_format!(self.layout, F => F::COLUMNS)
     }
 
-    /// Whether activations are to be rounded with [`round`] first.
-    pub(crate) fn is_rounded(&self) -> bool {
-        self.layout == Layout::Bf16
+    /// The numbers that it multiplies.
+    pub(crate) fn precision(&self) -> Precision {
+        if self.layout == Layout::Bf16 { Precision::Bf16 } else { Precision::F32 }
     }
 
-    /// `y = x·wᵀ` for some rows of `x [.., in]`, rounded if it has to be, and some outputs, whole
-    /// panels but for the last ones, added to a start; on this thread. Rows of `y` are `y_row` apart.
+    /// `y = x·wᵀ` for some rows of `x [.., in]` and some outputs, whole panels but for the last ones,
+    /// added to a start; on this thread. Rows of `y` are `y_row` apart.
     ///
     /// # Safety
     /// `y` is writable for the rows, and readable if it is added to.
@@ -87,7 +87,7 @@ impl Prepared {
         &self,
         rows: Range<usize>,
         columns: Range<usize>,
-        x: &[f32],
+        x: Left,
         start: Start,
         y: *mut f32,
         y_row: usize,
@@ -104,13 +104,14 @@ impl Prepared {
         &self,
         rows: Range<usize>,
         columns: Range<usize>,
-        x: &[f32],
+        Left { words: x, row: x_row }: Left,
         start: Start,
         y: *mut f32,
         y_row: usize,
     ) {
-        let x_row = self.in_.div_ceil(F::PACKED);
-        assert!(x.len() >= rows.end * x_row && columns.end <= self.out, "gemm: a region");
+        let in_words = self.in_.div_ceil(F::PACKED);
+        assert!(in_words <= x_row && rows.end * x_row <= x.len(), "gemm: rows of a region");
+        assert!(columns.end <= self.out, "gemm: columns of a region");
         let a = Strided::rows(x.as_ptr(), x_row).from(rows.start, 0);
         let (m, n, k) = (rows.len(), columns.len(), self.in_);
         let (b, c) = (Strided::rows(std::ptr::null(), 0), Shared::from_pointer(y));
@@ -148,18 +149,47 @@ fn pack<F: Format>(out: usize, in_: usize, w: &[f32]) -> Vec<f32> {
     words
 }
 
-/// Rows of `x [rows, in]` as words of two bfloat16.
-pub(crate) fn round(rows: usize, in_: usize, x: &[f32]) -> Vec<f32> {
+/// Rows of activations as a product reads them: words `row` apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left<'a> {
+    pub(crate) words: &'a [f32],
+    pub(crate) row: usize,
+}
+
+/// `x [rows, in]` as words for [`Left`], and the distance of their rows; none where `x` is good as it
+/// is.
+///
+/// bfloat16 are two numbers in a word. Rows whose distance is a multiple of 4 KiB would all want the
+/// same few places of L1: they are moved apart.
+pub(crate) fn lay_out(
+    precision: Precision,
+    rows: usize,
+    in_: usize,
+    x: &[f32],
+) -> Option<(Vec<f32>, usize)> {
     assert_eq!(x.len(), rows * in_, "gemm: x is {rows} x {in_}");
-    let row = in_.div_ceil(2);
-    let mut words = crate::buffer(rows * row);
-    let to = Shared::new(&mut words);
+    let words = in_.div_ceil(if precision == Precision::Bf16 { 2 } else { 1 });
+    let row = if words.is_multiple_of(1024) && rows > FEW { words + 16 } else { words };
+    if precision == Precision::F32 && row == words {
+        return None;
+    }
+    let mut laid_out = crate::buffer(rows * row);
+    let to = Shared::new(&mut laid_out);
     let task = crate::parallel::rows_per_task(in_);
     crate::parallel::for_each(rows.div_ceil(task), x.len(), |n| {
         for i in n * task..((n + 1) * task).min(rows) {
-            // SAFETY: row i of x and of the words; a row is written by one task.
-            unsafe { bf16::pack_run(in_, x.as_ptr().add(i * in_), to.at(i * row)) };
+            let x = &x[i * in_..(i + 1) * in_];
+            // SAFETY: row i; a row is written by one task, and what is between rows is not read.
+            unsafe {
+                match precision {
+                    Precision::F32 => to.at(i * row).copy_from_nonoverlapping(x.as_ptr(), in_),
+                    Precision::Bf16 => bf16::pack_run(in_, x.as_ptr(), to.at(i * row)),
+                }
+            }
         }
     });
-    words
+    Some((laid_out, row))
 }
+
+/// Rows that L1 holds even if all want the same places.
+const FEW: usize = 8;

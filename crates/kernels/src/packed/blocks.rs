@@ -58,8 +58,8 @@ pub(super) struct Rows {
     words: Vec<[i8; PACKED]>,
     /// Scale of each block.
     scales: Vec<f32>,
-    /// Sum of each block's integers.
-    sums: Vec<i32>,
+    /// Sums of the integers of each block's halves.
+    sums: Vec<[i32; 2]>,
 }
 
 impl Blocks {
@@ -69,6 +69,7 @@ impl Blocks {
             Blocked::Q8_0 => Layout { nibbles: false, zero: 128 },
             Blocked::Q4_0 => Layout { nibbles: true, zero: 8 },
             Blocked::Q4_1 => Layout { nibbles: true, zero: 0 },
+            Blocked::Q4_K | Blocked::Q6_K => unreachable!("packed: blocks of 256"),
         };
         let size = kind.kind().block_bytes();
         let (blocks, panels) = (in_ / BLOCK, out.div_ceil(COLUMNS));
@@ -116,12 +117,7 @@ impl Blocks {
             least: self.least.get(least).unwrap_or_default(),
             zero: self.kind.zero,
         };
-        let rows = row * blocks..(row + sums.len()) * blocks;
-        let x = Activations {
-            words: &x.words[rows.start * WORDS..rows.end * WORDS],
-            scales: &x.scales[rows.clone()],
-            sums: &x.sums[rows],
-        };
+        let x = x.part(row, sums.len(), self.in_);
         match (self.kind.nibbles, part.least.is_empty()) {
             (false, _) => products::<false, false>(&part, &x, sums),
             (true, true) => products::<true, false>(&part, &x, sums),
@@ -139,17 +135,27 @@ struct Panel<'a> {
 }
 
 /// The activations of a tile's rows.
-struct Activations<'a> {
-    words: &'a [[i8; PACKED]],
-    scales: &'a [f32],
-    sums: &'a [i32],
+pub(super) struct Activations<'a> {
+    pub(super) words: &'a [[i8; PACKED]],
+    pub(super) scales: &'a [f32],
+    pub(super) sums: &'a [[i32; 2]],
 }
 
-fn products<const NIBBLES: bool, const LEAST: bool>(
-    w: &Panel,
-    x: &Activations,
-    sums: &mut Tile,
-) {
+impl Activations<'_> {
+    /// The sum of a block.
+    #[inline(always)]
+    fn sum(&self, block: usize) -> i32 {
+        self.sums[block][0] + self.sums[block][1]
+    }
+
+    /// The sum of a block, scaled.
+    #[inline(always)]
+    pub(super) fn total(&self, block: usize) -> f32 {
+        self.sum(block) as f32 * self.scales[block]
+    }
+}
+
+fn products<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512_vnni() {
         // SAFETY: the slices hold whole blocks for every row; the CPU has the instructions.
@@ -177,7 +183,7 @@ vectorised! {
         for b in 0..blocks {
             let at = row * blocks + b;
             let words = &x.words[at * WORDS..(at + 1) * WORDS];
-            let mut integers = [-w.zero * x.sums[at]; COLUMNS];
+            let mut integers = [-w.zero * x.sum(at); COLUMNS];
             for j in 0..depth {
                 let weights = &w.words[(b * depth + j) * COLUMNS..][..COLUMNS];
                 for (sum, weights) in integers.iter_mut().zip(weights) {
@@ -197,7 +203,7 @@ vectorised! {
                 *sum = (integer as f32).mul_add(f16::from_bits(d).to_f32() * scale, *sum);
             }
             if let Some(least) = w.least.get(b) {
-                let total = x.sums[at] as f32 * scale;
+                let total = x.total(at);
                 for (sum, &m) in sums.iter_mut().zip(least) {
                     *sum = f16::from_bits(m).to_f32().mul_add(total, *sum);
                 }
@@ -231,7 +237,7 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
         };
         for b in 0..blocks {
             let mut integers: [[__m512i; 2]; R] = std::array::from_fn(|i| {
-                let zero = -w.zero * x.sums.get_unchecked(i * blocks + b);
+                let zero = -w.zero * x.sum(i * blocks + b);
                 [_mm512_set1_epi32(zero); 2]
             });
             for j in 0..depth {
@@ -266,10 +272,8 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
             if LEAST {
                 let least = halves(w.least.get_unchecked(b));
                 for (i, floats) in floats.iter_mut().enumerate() {
-                    let at = i * blocks + b;
-                    let total = *x.sums.get_unchecked(at) as f32 * x.scales.get_unchecked(at);
+                    let total = _mm512_set1_ps(x.total(i * blocks + b));
                     for half in 0..2 {
-                        let total = _mm512_set1_ps(total);
                         floats[half] = _mm512_fmadd_ps(least[half], total, floats[half]);
                     }
                 }
@@ -294,13 +298,25 @@ impl Rows {
                 let (scale, inverse) = super::scale(largest(&x[at]));
                 // SAFETY: a block is written by one task, all of it.
                 unsafe {
-                    let words = words.part(at * WORDS, WORDS);
+                    let words = words.part(at * WORDS, WORDS).as_flattened_mut();
+                    let (first, second) = words.split_at_mut(BLOCK / 2);
+                    let (x0, x1) = x[at].split_at(BLOCK / 2);
                     scales.set(at, scale);
-                    sums.set(at, round(&x[at], inverse, words.as_flattened_mut()));
+                    sums.set(at, [round(x0, inverse, first), round(x1, inverse, second)]);
                 }
             }
         });
         // SAFETY: every block was written.
         unsafe { Self { words: words.done(), scales: scales.done(), sums: sums.done() } }
+    }
+
+    /// `n` rows of `in_` numbers from `row` on.
+    pub(super) fn part(&self, row: usize, n: usize, in_: usize) -> Activations<'_> {
+        let blocks = row * in_ / BLOCK..(row + n) * in_ / BLOCK;
+        Activations {
+            words: &self.words[blocks.start * WORDS..blocks.end * WORDS],
+            scales: &self.scales[blocks.clone()],
+            sums: &self.sums[blocks],
+        }
     }
 }

@@ -177,8 +177,7 @@ impl Rows {
     /// Rounds `x [rows, in]`, each row by itself.
     pub(super) fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
         let depth = in_.div_ceil(PACKED);
-        let (words, scales, zeros) =
-            (Fill::new(rows * depth), Fill::new(rows), Fill::new(rows));
+        let (words, scales, zeros) = (Fill::new(rows * depth), Fill::new(rows), Fill::new(rows));
         let task = rows_per_task(in_);
         for_each(rows.div_ceil(task), x.len(), |n| {
             for row in n * task..((n + 1) * task).min(rows) {

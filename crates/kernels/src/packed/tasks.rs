@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{Packed, Product, Then, Weights, blocks, int8};
-use crate::buffer;
 use crate::activation::{gelu_in_place, swiglu_in_place};
-use crate::gemm::{Start, round};
+use crate::buffer;
+use crate::gemm::{Left, Prepared, Start, lay_out};
 use crate::parallel::{Shared, for_each};
 use crate::simd::vectorised;
 
@@ -17,8 +17,9 @@ const ROWS: usize = 12;
 const BLOCK: usize = 96;
 /// Tasks that a product is cut into, if it is large enough: no thread waits long for the last one.
 const TASKS: usize = 64;
-/// Multiply-adds of a task, at least: a microsecond, where weights come from memory.
-const SMALL: usize = 1 << 15;
+/// Multiply-adds of a task, at least: some microseconds of weights that come from memory one after
+/// the other, or the processor's prefetching would begin anew all the time.
+const SMALL: usize = 1 << 17;
 
 /// A tile's numbers.
 pub(super) type Tile = [[f32; COLUMNS]];
@@ -26,7 +27,8 @@ pub(super) type Tile = [[f32; COLUMNS]];
 /// The activations in the forms that the weights want.
 struct Activations<'a> {
     plain: &'a [f32],
-    halves: Option<Vec<f32>>,
+    /// As f32 and as bfloat16.
+    dense: [Option<(Vec<f32>, usize)>; 2],
     rows: Option<int8::Rows>,
     blocks: Option<blocks::Rows>,
 }
@@ -47,7 +49,7 @@ struct Job<'a> {
 /// # Safety
 /// `y` has room for `[rows, out]` of every product; what is added to must be there.
 pub(super) unsafe fn run(products: &[Product], rows: usize, x: &[f32], y: *mut f32, add: bool) {
-    let mut x = Activations { plain: x, halves: None, rows: None, blocks: None };
+    let mut x = Activations { plain: x, dense: [None, None], rows: None, blocks: None };
     let (mut jobs, mut at) = (Vec::with_capacity(products.len()), Shared::from_pointer(y));
     for product in products {
         check(product, rows, x.plain);
@@ -86,16 +88,29 @@ impl Activations<'_> {
     fn prepare(&mut self, weights: &Packed, rows: usize) {
         let (x, in_) = (self.plain, weights.in_);
         match &weights.weights {
-            Weights::Dense(dense) if dense.is_rounded() => {
-                self.halves.get_or_insert_with(|| round(rows, in_, x));
+            Weights::Dense(dense) => {
+                let precision = dense.precision();
+                let laid_out = &mut self.dense[precision as usize];
+                if laid_out.is_none() {
+                    *laid_out = lay_out(precision, rows, in_, x);
+                }
             }
-            Weights::Dense(_) => {}
             Weights::Int8(_) => {
                 self.rows.get_or_insert_with(|| int8::Rows::new(rows, in_, x));
             }
-            Weights::Blocks(_) => {
+            Weights::Blocks(_) | Weights::K(_) => {
                 self.blocks.get_or_insert_with(|| blocks::Rows::new(rows, in_, x));
             }
+        }
+    }
+}
+
+impl Activations<'_> {
+    /// Their rows for a dense product.
+    fn left(&self, dense: &Prepared, in_: usize) -> Left<'_> {
+        match &self.dense[dense.precision() as usize] {
+            Some((words, row)) => Left { words, row: *row },
+            None => Left { words: self.plain, row: in_ },
         }
     }
 }
@@ -105,7 +120,7 @@ impl<'a> Job<'a> {
         let Packed { in_, out, ref weights } = *product.weights;
         let panel = match weights {
             Weights::Dense(dense) => dense.panel(),
-            Weights::Int8(_) | Weights::Blocks(_) => COLUMNS,
+            Weights::Int8(_) | Weights::Blocks(_) | Weights::K(_) => COLUMNS,
         };
         let (blocks, panels) = (rows.div_ceil(BLOCK), out.div_ceil(panel));
         let cuts = (rows * in_ * out / SMALL).clamp(1, TASKS).div_ceil(blocks.max(1));
@@ -126,10 +141,10 @@ impl<'a> Job<'a> {
         unsafe {
             match &self.product.weights.weights {
                 Weights::Dense(dense) => {
-                    let halves = x.halves.as_deref().filter(|_| dense.is_rounded());
-                    self.dense(rows, columns, halves.unwrap_or(x.plain), add);
+                    let x = x.left(dense, self.product.weights.in_);
+                    self.dense(rows, columns, x, add);
                 }
-                Weights::Int8(_) | Weights::Blocks(_) => self.integers(rows, columns, x, add),
+                _ => self.integers(rows, columns, x, add),
             }
         }
     }
@@ -138,7 +153,13 @@ impl<'a> Job<'a> {
     ///
     /// # Safety
     /// As [`Job::run`].
-    unsafe fn integers(&self, rows: Range<usize>, columns: Range<usize>, x: &Activations, add: bool) {
+    unsafe fn integers(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        x: &Activations,
+        add: bool,
+    ) {
         let Product { weights, bias, then } = self.product;
         let tiles = rows.len().div_ceil(ROWS);
         for first in columns.step_by(COLUMNS) {
@@ -168,7 +189,9 @@ impl<'a> Job<'a> {
                 }
                 for (i, sums) in sums.iter().enumerate() {
                     // SAFETY: promised by the caller.
-                    unsafe { write(&sums[..filled], self.y.at((row + i) * weights.out + first), add) };
+                    unsafe {
+                        write(&sums[..filled], self.y.at((row + i) * weights.out + first), add)
+                    };
                 }
             }
         }
@@ -176,7 +199,7 @@ impl<'a> Job<'a> {
 
     /// # Safety
     /// As [`Job::run`].
-    unsafe fn dense(&self, rows: Range<usize>, columns: Range<usize>, x: &[f32], add: bool) {
+    unsafe fn dense(&self, rows: Range<usize>, columns: Range<usize>, x: Left, add: bool) {
         let Product { weights, bias, then } = self.product;
         let width = columns.len();
         let start = bias.map_or(Start::Zero, |bias| Start::Row(&bias[columns.clone()]));
@@ -222,6 +245,7 @@ impl Packed {
         match (&self.weights, &x.rows, &x.blocks) {
             (Weights::Int8(int8), Some(x), _) => int8.tile(panel, x, row, sums),
             (Weights::Blocks(blocks), _, Some(x)) => blocks.tile(panel, x, row, sums),
+            (Weights::K(blocks), _, Some(x)) => blocks.tile(panel, x, row, sums),
             _ => unreachable!("packed: activations were rounded for these weights"),
         }
     }

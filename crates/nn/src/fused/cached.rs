@@ -32,13 +32,7 @@ struct Cached {
 impl KeyValues {
     /// Adds `k, v [B, T, Hkv, K]`, then asks all that were added: `q [B, T, H, K] -> [B, T, H, K]`,
     /// scaled by `K^-0.5`. For models that run.
-    pub fn attention(
-        &mut self,
-        q: Tensor<4>,
-        k: Tensor<4>,
-        v: Tensor<4>,
-        mask: Mask,
-    ) -> Tensor<4> {
+    pub fn attention(&mut self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Mask) -> Tensor<4> {
         let op = Arc::new(Cached { kept: Mutex::new(take(self)), mask });
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
         let o = Tensor::from_dispatch(Dispatch::fused3(op.clone(), q, k, v));
@@ -50,7 +44,8 @@ impl KeyValues {
 impl Operation for Cached {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [q, k, v] = inputs else { unreachable!("attention has 3 inputs") };
-        let AttentionShape { batch, queries, heads, kv_heads, width, .. } = attention::shape_of(q, k);
+        let AttentionShape { batch, queries, heads, kv_heads, width, .. } =
+            attention::shape_of(q, k);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.samples.resize_with(batch, Kept::default);
         let scale = (width as f32).powf(-0.5);

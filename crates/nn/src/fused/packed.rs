@@ -144,11 +144,7 @@ pub fn packed_gelu<const D: usize>(x: Tensor<D>, layer: &Arc<Dense>, kind: Gelu)
 }
 
 /// `[.., in] -> [.., out]`: `silu(x Gᵀ)·(x Uᵀ)`.
-pub fn packed_gated<const D: usize>(
-    x: Tensor<D>,
-    gate: &Arc<Dense>,
-    up: &Arc<Dense>,
-) -> Tensor<D> {
+pub fn packed_gated<const D: usize>(x: Tensor<D>, gate: &Arc<Dense>, up: &Arc<Dense>) -> Tensor<D> {
     apply1(One::Gated(gate.clone(), up.clone()), x)
 }
 
