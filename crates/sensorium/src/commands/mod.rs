@@ -11,7 +11,7 @@ mod export;
 mod info;
 mod perplexity;
 mod plot;
-mod precision;
+pub mod precision;
 mod run;
 mod sampling;
 mod train;
