@@ -259,6 +259,8 @@ struct GroupedAttention {
     k_norm: Option<RmsNorm>,
     #[module(skip)]
     heads: [usize; 2],
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl GroupedAttention {
@@ -275,6 +277,7 @@ impl GroupedAttention {
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads: [h, hkv],
+            precision: init.precision(),
         }
     }
 
@@ -305,7 +308,7 @@ impl GroupedAttention {
             Some((layer, cache)) => cache.extend(layer, k, v),
             None => (k, v),
         };
-        let o = fused::attention(q, k, v, place.mask.clone(), None); // [B, T, H, K]
+        let o = fused::attention(self.precision, q, k, v, place.mask.clone(), None); // [B, T, H, K]
         let width = o.dims()[2] * o.dims()[3];
         self.o.forward(o.reshape([b, t, width]))
     }

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Linear;
-use crate::fused::{self, Mask};
+use crate::fused::{self, Mask, Precision};
 use crate::init::Init;
 
 /// Queries from one sequence, keys and values from another (or the same).
@@ -22,6 +22,8 @@ pub struct Attention {
     pub o: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Attention {
@@ -34,6 +36,7 @@ impl Attention {
             v: Linear::init(d, d, true, std, init),
             o: Linear::init(d, d, true, out_std, init),
             heads,
+            precision: init.precision(),
         }
     }
 
@@ -52,7 +55,7 @@ impl Attention {
         let queries = self.q.forward(x).reshape([b, tq, h, k]);
         let keys = self.k.forward(context.clone()).reshape([b, tk, h, k]);
         let values = self.v.forward(context).reshape([b, tk, h, k]);
-        let o = fused::attention(queries, keys, values, mask, lengths); // [B, Tq, H, K]
+        let o = fused::attention(self.precision, queries, keys, values, mask, lengths); // [B, Tq, H, K]
         self.o.forward(o.reshape([b, tq, d]))
     }
 }
