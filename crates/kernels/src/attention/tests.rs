@@ -103,8 +103,11 @@ proptest! {
         let mask = mask(kind, offset, &spans);
         let lengths = padded.then_some(&lengths[..]);
         let exact = all(s, mask, lengths).map(|x| wide(&x));
-        for (rounded, exact) in all_in(Precision::Bf16, s, mask, lengths).iter().zip(&exact) {
-            assert_close(rounded, exact, 0.05);
+        let rounded = all_in(Precision::Bf16, s, mask, lengths);
+        assert_close(&rounded[0], &exact[0], 0.02);
+        // Gradients add up the rounding of as many queries.
+        for (rounded, exact) in rounded.iter().zip(&exact).skip(1) {
+            assert_close(rounded, exact, 0.2);
         }
     }
 
