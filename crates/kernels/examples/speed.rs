@@ -214,19 +214,19 @@ fn attentions() {
         let (mut o, mut lse) = (vec![0.0; nq], vec![0.0; batch * heads * t]);
         let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
         let flop = 4.0 * (nq * t) as f64;
-        report(
-            &format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width}"),
-            flop,
-            "FLOP",
-            || {
-                attention(shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
-            },
-        );
-        report("attention backward", 2.5 * flop, "FLOP", || {
-            attention_backward(
-                shape, &q, &k, &v, 0.125, mask, None, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
-            );
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title =
+                format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width} {precision:?}");
+            report(&title, flop, "FLOP", || {
+                attention(precision, shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
+            });
+            report("attention backward", 2.5 * flop, "FLOP", || {
+                attention_backward(
+                    precision, shape, &q, &k, &v, 0.125, mask, None, &o, &lse, &d_o, &mut dq,
+                    &mut dk, &mut dv,
+                );
+            });
+        }
     }
 }
 

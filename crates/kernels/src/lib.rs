@@ -36,6 +36,8 @@ mod precision;
 mod simd;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod twins;
 
 pub use buffer::buffer;
 pub use precision::Precision;

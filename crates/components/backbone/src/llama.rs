@@ -255,6 +255,8 @@ struct GroupedAttention {
     k_norm: Option<RmsNorm>,
     #[module(skip)]
     heads: [usize; 2],
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl GroupedAttention {
@@ -271,6 +273,7 @@ impl GroupedAttention {
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads: [h, hkv],
+            precision: init.precision(),
         }
     }
 
@@ -301,8 +304,8 @@ impl GroupedAttention {
         let k = fused::rotary(k, &place.table);
         let mask = place.mask.clone();
         let o = match kept {
-            Some(kept) => kept.attention(q, k, v, mask),
-            None => fused::attention(q, k, v, mask, None),
+            Some(kept) => kept.attention(self.precision, q, k, v, mask),
+            None => fused::attention(self.precision, q, k, v, mask, None),
         }; // [B, T, H, K]
         let width = o.dims()[2] * o.dims()[3];
         self.o.add_to(stream, o.reshape([b, t, width]))

@@ -4,7 +4,7 @@
 //! number has the bits that [`attention`](super::attention) gives it.
 
 use super::{AttentionShape, Mask, View, softmax_row};
-use crate::Precision::F32;
+use crate::Precision;
 use crate::buffer;
 use crate::gemm::{Strided, gemm_strided};
 use crate::parallel::{Shared, for_each};
@@ -15,8 +15,9 @@ const TILE: usize = 64;
 const PANEL: usize = 32;
 
 /// `[B, Tq, H, K]`: `softmax(scale·q·kᵀ)·v` over the keys that each query sees. A query that sees
-/// none gives 0.
+/// none gives 0. Products of numbers in `precision`.
 pub fn attend(
+    precision: Precision,
     shape: AttentionShape,
     q: &[f32],
     k: &[f32],
@@ -34,6 +35,7 @@ pub fn attend(
         let (tile, task) = (tiles - 1 - task % tiles, task / tiles);
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
         let group = Group {
+            precision,
             shape,
             view: View::new(&shape, b, mask, None),
             keys: &k[shape.k_at(b, kv_head)..],
@@ -51,6 +53,7 @@ pub fn attend(
 
 /// The query heads of one key head, for one tile of queries.
 struct Group<'a> {
+    precision: Precision,
     shape: AttentionShape,
     view: View<'a>,
     keys: &'a [f32],
@@ -80,7 +83,9 @@ impl Group<'_> {
                 Strided::rows(keys.as_ptr(), width)
             });
         // SAFETY: rows [m, width], keysᵀ [width, wide], scores [m, wide].
-        unsafe { gemm_strided(F32, m, wide, width, self.scale, x, keys.t(), to, wide, false) };
+        unsafe {
+            gemm_strided(self.precision, m, wide, width, self.scale, x, keys.t(), to, wide, false)
+        };
         for (at, scores) in scores.chunks_exact_mut(wide.max(1)).enumerate() {
             let (seen, beyond) = scores.split_at_mut(end);
             self.view.hide(self.first + at % n, seen);
@@ -91,7 +96,7 @@ impl Group<'_> {
         let values = Strided::rows(self.values.as_ptr(), self.shape.k_row());
         let to = rows.as_mut_ptr();
         // SAFETY: scores [m, end], values [end, width], rows [m, width].
-        unsafe { gemm_strided(F32, m, width, end, 1.0, p, values, to, width, false) };
+        unsafe { gemm_strided(self.precision, m, width, end, 1.0, p, values, to, width, false) };
         for (at, row) in rows.chunks_exact(width.max(1)).enumerate() {
             // SAFETY: promised by the caller.
             unsafe {
@@ -124,6 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Precision::F32;
     use crate::attention::attention;
     use crate::testing::{assert_same_on_all_pools, random};
 
@@ -135,8 +141,8 @@ mod tests {
             random(3, batch * keys * kv_heads * width),
         );
         let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * queries]);
-        attention(shape, &q, &k, &v, 0.3, mask, None, &mut o, &mut lse);
-        (attend(shape, &q, &k, &v, 0.3, mask), o)
+        attention(F32, shape, &q, &k, &v, 0.3, mask, None, &mut o, &mut lse);
+        (attend(F32, shape, &q, &k, &v, 0.3, mask), o)
     }
 
     proptest! {
@@ -169,7 +175,7 @@ mod tests {
         for queries in [1, 20] {
             let shape =
                 AttentionShape { batch: 1, queries, keys: 0, heads: 2, kv_heads: 1, width: 5 };
-            let o = attend(shape, &random(1, queries * 10), &[], &[], 1.0, Mask::Full);
+            let o = attend(F32, shape, &random(1, queries * 10), &[], &[], 1.0, Mask::Full);
             assert_eq!(o, vec![0.0; queries * 10]);
         }
     }

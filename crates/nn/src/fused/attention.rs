@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use sensorium_kernels::attention as kernel;
-use sensorium_kernels::buffer;
+use sensorium_kernels::{Precision, buffer};
 
 use super::backend::{Array, Call, Operation, apply3, shaped};
 
@@ -50,6 +50,7 @@ impl Mask {
 
 #[derive(Debug)]
 struct Attention {
+    precision: Precision,
     mask: Mask,
     lengths: Option<Arc<[usize]>>,
     scale: f32,
@@ -78,6 +79,7 @@ impl Operation for Attention {
         let mut o = buffer(q.values().len());
         let mut lse = buffer(rows.iter().product());
         kernel::attention(
+            self.precision,
             shape,
             q.values(),
             k.values(),
@@ -97,7 +99,15 @@ impl Operation for Attention {
             return self.forward(&inputs).0;
         };
         let (q_, k_, v_) = (q.values(), k.values(), v.values());
-        let o = kernel::attend(shape_of(q, k), q_, k_, v_, self.scale, self.mask.view());
+        let o = kernel::attend(
+            self.precision,
+            shape_of(q, k),
+            q_,
+            k_,
+            v_,
+            self.scale,
+            self.mask.view(),
+        );
         Array::new(o, &q.shape())
     }
 
@@ -107,6 +117,7 @@ impl Operation for Attention {
         let mut dk = buffer(k.values().len());
         let mut dv = buffer(v.values().len());
         kernel::attention_backward(
+            self.precision,
             shape_of(q, k),
             q.values(),
             k.values(),
@@ -140,7 +151,9 @@ impl Operation for Attention {
 /// `q [B, Tq, H, K], k v [B, Tk, Hkv, K] -> [B, Tq, H, K]`, scaled by `K^-0.5`.
 ///
 /// `lengths [B]` is the number of keys that are not padding. A query that sees no key gives zeros.
+/// Products are of numbers in `precision`.
 pub fn attention(
+    precision: Precision,
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
@@ -148,5 +161,5 @@ pub fn attention(
     lengths: Option<Arc<[usize]>>,
 ) -> Tensor<4> {
     let scale = (q.dims()[3] as f32).powf(-0.5);
-    apply3(Attention { mask, lengths, scale }, q, k, v)
+    apply3(Attention { precision, mask, lengths, scale }, q, k, v)
 }

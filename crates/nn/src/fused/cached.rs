@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use sensorium_kernels::Precision;
 use sensorium_kernels::attention::{AttentionShape, attend};
 
 use super::backend::{Array, Call, Fused, Operation};
@@ -25,15 +26,16 @@ struct Kept {
 
 #[derive(Debug)]
 struct Cached {
+    precision: Precision,
     kept: Mutex<KeyValues>,
     mask: Mask,
 }
 
 impl KeyValues {
     /// Adds `k, v [B, T, Hkv, K]`, then asks all that were added: `q [B, T, H, K] -> [B, T, H, K]`,
-    /// scaled by `K^-0.5`. For models that run.
+    /// scaled by `K^-0.5`; products of numbers in `precision`. For models that run.
     pub fn attention(&mut self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Mask) -> Tensor<4> {
-        let op = Arc::new(Cached { kept: Mutex::new(take(self)), mask });
+        let op = Arc::new(Cached { precision, kept: Mutex::new(take(self)), mask });
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
         let o = Tensor::from_dispatch(Dispatch::fused3(op.clone(), q, k, v));
         *self = take(&mut *op.kept.lock().unwrap_or_else(PoisonError::into_inner));
@@ -57,7 +59,8 @@ impl Operation for Cached {
             let n = keys.len() / (kv_heads * width).max(1);
             let shape = AttentionShape { batch: 1, queries, keys: n, heads, kv_heads, width };
             let q = &q.values()[b * q_size..(b + 1) * q_size];
-            let one = attend(shape, q, keys, values, scale, self.mask.view_of(b, n));
+            let one =
+                attend(self.precision, shape, q, keys, values, scale, self.mask.view_of(b, n));
             if batch == 1 { o = one } else { o.extend(one) }
         }
         (Array::new(o, &q.shape()), Vec::new())

@@ -1,9 +1,9 @@
 //! 2-D convolution, the stem of an image encoder.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::{Precision, buffer};
 use sensorium_kernels::conv as kernel;
 pub use sensorium_kernels::conv::ConvShape;
+use sensorium_kernels::{Precision, buffer};
 
 use super::backend::{Array, Call, Operation, apply2, apply3, gradient, shaped};
 

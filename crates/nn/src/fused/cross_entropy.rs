@@ -1,8 +1,8 @@
 //! Softmax cross-entropy over the vocabulary, mean over the rows that count.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::cross_entropy as kernel;
 use sensorium_kernels::buffer;
+use sensorium_kernels::cross_entropy as kernel;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 

@@ -1,8 +1,8 @@
 //! Rows of a table by id.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::embedding as kernel;
 use sensorium_kernels::buffer;
+use sensorium_kernels::embedding as kernel;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 

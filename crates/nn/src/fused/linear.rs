@@ -1,8 +1,8 @@
 //! `y = x Wᵀ + b`, weight stored `[out, in]` as in PyTorch.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::{Precision, buffer};
 use sensorium_kernels::linear as kernel;
+use sensorium_kernels::{Precision, buffer};
 
 use super::backend::{Array, Call, Operation, apply2, apply3, gradient, shaped};
 

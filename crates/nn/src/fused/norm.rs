@@ -1,8 +1,8 @@
 //! LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019) over the last axis.
 
 use burn::tensor::Tensor;
-use sensorium_kernels::norm as kernel;
 use sensorium_kernels::buffer;
+use sensorium_kernels::norm as kernel;
 
 use super::backend::{Array, Call, Operation, apply2, apply3, shaped};
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use sensorium_kernels::rotary as kernel;
 use sensorium_kernels::buffer;
+use sensorium_kernels::rotary as kernel;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 

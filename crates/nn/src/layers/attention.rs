@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Linear;
-use crate::fused::{self, Mask};
+use crate::fused::{self, Mask, Precision};
 use crate::init::Init;
 
 /// Queries from one sequence, keys and values from another (or the same).
@@ -22,6 +22,8 @@ pub struct Attention {
     pub o: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Attention {
@@ -34,6 +36,7 @@ impl Attention {
             v: Linear::init(d, d, true, std, init),
             o: Linear::init(d, d, true, out_std, init),
             heads,
+            precision: init.precision(),
         }
     }
 
@@ -68,7 +71,7 @@ impl Attention {
             let [b, t, d] = y.dims();
             y.reshape([b, t, self.heads, d / self.heads])
         });
-        let o = fused::attention(queries, keys, values, mask, lengths); // [B, Tq, H, K]
+        let o = fused::attention(self.precision, queries, keys, values, mask, lengths); // [B, Tq, H, K]
         let [b, tq, h, k] = o.dims();
         o.reshape([b, tq, h * k])
     }
