@@ -34,7 +34,14 @@ struct Cached {
 impl KeyValues {
     /// Adds `k, v [B, T, Hkv, K]`, then asks all that were added: `q [B, T, H, K] -> [B, T, H, K]`,
     /// scaled by `K^-0.5`; products of numbers in `precision`. For models that run.
-    pub fn attention(&mut self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Mask) -> Tensor<4> {
+    pub fn attention(
+        &mut self,
+        precision: Precision,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        mask: Mask,
+    ) -> Tensor<4> {
         let op = Arc::new(Cached { precision, kept: Mutex::new(take(self)), mask });
         let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
         let o = Tensor::from_dispatch(Dispatch::fused3(op.clone(), q, k, v));
