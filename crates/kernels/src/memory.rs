@@ -24,8 +24,8 @@ pub fn keep_freed_pages() {
     }
 }
 
-/// A vector of `n` copies, in large pages if it is large: for weights, which are read from end to
-/// end. The processor's prefetching stops at the end of every page.
+/// A vector of `n` copies, in large pages where they can be had: for weights, which are read from end
+/// to end. The processor's prefetching stops at the end of every page.
 pub(crate) fn large<T: Copy>(value: T, n: usize) -> Vec<T> {
     let mut values = Vec::<T>::with_capacity(n);
     ask_for_large_pages(values.spare_capacity_mut());
@@ -38,16 +38,19 @@ fn ask_for_large_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
-        const LARGE: usize = 2 << 20;
         const HUGEPAGE: i32 = 14;
+        /// A large page is given only if all of it was asked for before it is first written, and the
+        /// next matrix most often follows this one.
+        const AHEAD: usize = 32 << 20;
         unsafe extern "C" {
             fn madvise(at: *mut u8, bytes: usize, advice: i32) -> i32;
         }
         let (at, bytes) = (memory.as_mut_ptr().cast::<u8>(), size_of_val(memory));
-        let skipped = at.align_offset(PAGE);
-        if bytes >= 2 * LARGE {
-            // SAFETY: whole pages inside memory that is ours; the advice does not change contents.
-            unsafe { madvise(at.wrapping_add(skipped), (bytes - skipped) / PAGE * PAGE, HUGEPAGE) };
+        let before = at.addr() % PAGE;
+        if bytes >= 16 * PAGE {
+            // SAFETY: this advice changes no contents, whatever it reaches; where nothing is mapped it
+            // does nothing.
+            unsafe { madvise(at.wrapping_sub(before), before + bytes + AHEAD, HUGEPAGE) };
         }
     }
     #[cfg(not(target_os = "linux"))]

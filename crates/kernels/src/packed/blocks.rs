@@ -294,13 +294,14 @@ impl Rows {
             (Fill::new(x.len() * WORDS), Fill::new(x.len()), Fill::new(x.len()));
         let task = rows_per_task(BLOCK);
         for_each(x.len().div_ceil(task), x.len() * BLOCK, |n| {
-            for at in n * task..((n + 1) * task).min(x.len()) {
-                let (scale, inverse) = super::scale(largest(&x[at]));
+            let blocks = n * task..((n + 1) * task).min(x.len());
+            for (at, x) in blocks.clone().zip(&x[blocks]) {
+                let (scale, inverse) = super::scale(largest(x));
                 // SAFETY: a block is written by one task, all of it.
                 unsafe {
                     let words = words.part(at * WORDS, WORDS).as_flattened_mut();
                     let (first, second) = words.split_at_mut(BLOCK / 2);
-                    let (x0, x1) = x[at].split_at(BLOCK / 2);
+                    let (x0, x1) = x.split_at(BLOCK / 2);
                     scales.set(at, scale);
                     sums.set(at, [round(x0, inverse, first), round(x1, inverse, second)]);
                 }

@@ -62,8 +62,8 @@ pub(super) unsafe fn run(products: &[Product], rows: usize, x: &[f32], y: *mut f
     }
     let tasks = jobs.iter().map(|job| job.grid[0] * job.grid[1]).sum();
     for_each(tasks, usize::MAX, |task| {
-        let (mut task, mut jobs) = (task, jobs.iter());
-        while let Some(job) = jobs.next() {
+        let mut task = task;
+        for job in &jobs {
             let own = job.grid[0] * job.grid[1];
             if task < own {
                 // SAFETY: promised by the caller; tasks write disjoint parts.
