@@ -19,6 +19,7 @@ use sensorium_kernels::optim::{adamw, sum_squares};
 use sensorium_kernels::packed::{Blocked, Format, Packed};
 
 fn main() {
+    sensorium_kernels::memory::keep_freed_pages();
     let filter = std::env::args().nth(1).unwrap_or_default();
     let wanted = |name: &str| name.contains(&filter);
     if wanted("peak") {
@@ -187,13 +188,13 @@ fn packed() {
         (512, 576, 1536),
         (1, 576, 49152),
     ] {
-        let (x, w, mut y) = (values(rows * in_), values(in_ * out), vec![0.0; rows * out]);
+        let (x, w) = (values(rows * in_), values(in_ * out));
         let blocks = [Blocked::Q8_0, Blocked::Q4_0, Blocked::Q4_1].map(Format::Blocks);
         for format in [Format::F32, Format::Bf16, Format::Int8].into_iter().chain(blocks) {
             let packed = Packed::new(format, out, in_, &w);
             let title = format!("packed: {rows} x {in_} -> {out} {format:?}");
             report(&title, 2.0 * (rows * in_ * out) as f64, "FLOP", || {
-                packed.linear(rows, &x, None, &mut y);
+                std::hint::black_box(packed.linear(rows, &x, None));
             });
         }
     }
@@ -213,19 +214,19 @@ fn attentions() {
         let (mut o, mut lse) = (vec![0.0; nq], vec![0.0; batch * heads * t]);
         let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
         let flop = 4.0 * (nq * t) as f64;
-        report(
-            &format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width}"),
-            flop,
-            "FLOP",
-            || {
-                attention(shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
-            },
-        );
-        report("attention backward", 2.5 * flop, "FLOP", || {
-            attention_backward(
-                shape, &q, &k, &v, 0.125, mask, None, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
-            );
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title =
+                format!("attention: B{batch} T{t} H{heads}/{kv_heads} K{width} {precision:?}");
+            report(&title, flop, "FLOP", || {
+                attention(precision, shape, &q, &k, &v, 0.125, mask, None, &mut o, &mut lse);
+            });
+            report("attention backward", 2.5 * flop, "FLOP", || {
+                attention_backward(
+                    precision, shape, &q, &k, &v, 0.125, mask, None, &o, &lse, &d_o, &mut dq,
+                    &mut dk, &mut dv,
+                );
+            });
+        }
     }
 }
 

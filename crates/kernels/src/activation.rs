@@ -62,6 +62,49 @@ pub fn gelu(kind: Gelu, x: &[f32], y: &mut [f32]) {
 }
 
 vectorised! {
+    fn gelu_erf_in_place(y: &mut [f32]) {
+        for y in y {
+            *y *= normal(*y).0;
+        }
+    }
+}
+
+vectorised! {
+    fn gelu_tanh_in_place(y: &mut [f32]) {
+        for y in y {
+            let u = SQRT_2_OVER_PI * (CUBIC * *y * *y).mul_add(*y, *y);
+            *y *= sigmoid(2.0 * u);
+        }
+    }
+}
+
+vectorised! {
+    fn gelu_quick_in_place(y: &mut [f32]) {
+        for y in y {
+            *y *= sigmoid(QUICK * *y);
+        }
+    }
+}
+
+/// [`gelu`] of what is in the cache, on this thread.
+pub(crate) fn gelu_in_place(kind: Gelu, y: &mut [f32]) {
+    match kind {
+        Gelu::Erf => gelu_erf_in_place(y),
+        Gelu::Tanh => gelu_tanh_in_place(y),
+        Gelu::Quick => gelu_quick_in_place(y),
+    }
+}
+
+vectorised! {
+    /// `gate = silu(gate)·up`, on this thread.
+    pub(crate) fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+        for (gate, &up) in gate.iter_mut().zip(up) {
+            *gate = *gate * sigmoid(*gate) * up;
+        }
+    }
+}
+
+vectorised! {
     fn gelu_erf_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
         for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
             let (below, bell) = normal(x);

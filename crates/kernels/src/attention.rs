@@ -5,12 +5,15 @@
 //! kept logarithms of their sums (Dao et al. 2022, <https://arxiv.org/abs/2205.14135>). Keys that
 //! no query of a tile sees are never multiplied.
 
-use crate::Precision::F32;
-use crate::buffer;
+mod running;
+
+pub use running::attend;
+
 use crate::gemm::{Strided, gemm_strided};
 use crate::math::exp;
 use crate::parallel::{Shared, for_each};
 use crate::simd::{map_and_sum, max_of, sum_of3, vectorised};
+use crate::{Precision, buffer};
 
 /// Queries of one tile.
 const TILE: usize = 64;
@@ -162,11 +165,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// `o [B, Tq, H, K] = softmax(scale·q·kᵀ)·v` over the visible keys.
+/// `o [B, Tq, H, K] = softmax(scale·q·kᵀ)·v` over the visible keys; products of numbers in
+/// `precision`, the softmax in f32.
 ///
 /// `lengths [B]`: keys from there on are padding. `lse [B, H, Tq]` is kept for the gradient. A
 /// query that sees no key gives 0.
 pub fn attention(
+    precision: Precision,
     shape: AttentionShape,
     q: &[f32],
     k: &[f32],
@@ -205,7 +210,7 @@ pub fn attention(
                 // SAFETY: queries [rows, width], keysᵀ [width, end], scores [rows, end].
                 unsafe {
                     gemm_strided(
-                        F32,
+                        precision,
                         rows,
                         end,
                         shape.width,
@@ -223,7 +228,7 @@ pub fn attention(
                 // written by this task alone.
                 unsafe {
                     gemm_strided(
-                        F32,
+                        precision,
                         rows,
                         shape.width,
                         end,
@@ -272,6 +277,7 @@ vectorised! {
 /// Gradients of [`attention`], overwritten: `dq` as `q`, `dk, dv` as `k`. Queries that see no key
 /// contribute 0.
 pub fn attention_backward(
+    precision: Precision,
     shape: AttentionShape,
     q: &[f32],
     k: &[f32],
@@ -327,7 +333,7 @@ pub fn attention_backward(
                 // SAFETY: queries, d_out [rows, width], keysᵀ, valuesᵀ [width, end], tiles [rows, end].
                 unsafe {
                     gemm_strided(
-                        F32,
+                        precision,
                         rows,
                         end,
                         width,
@@ -339,7 +345,7 @@ pub fn attention_backward(
                         false,
                     );
                     gemm_strided(
-                        F32,
+                        precision,
                         rows,
                         end,
                         width,
@@ -362,9 +368,20 @@ pub fn attention_backward(
                 // SAFETY: tiles [rows, end], keys [end, width]; the rows of this task's heads are
                 // written by it alone.
                 unsafe {
-                    gemm_strided(F32, rows, width, end, 1.0, ds, keys, dq.at(q_at), q_row, false);
                     gemm_strided(
-                        F32,
+                        precision,
+                        rows,
+                        width,
+                        end,
+                        1.0,
+                        ds,
+                        keys,
+                        dq.at(q_at),
+                        q_row,
+                        false,
+                    );
+                    gemm_strided(
+                        precision,
                         end,
                         width,
                         rows,
@@ -375,7 +392,18 @@ pub fn attention_backward(
                         k_row,
                         true,
                     );
-                    gemm_strided(F32, end, width, rows, 1.0, p.t(), d_out, dv.at(at), k_row, true);
+                    gemm_strided(
+                        precision,
+                        end,
+                        width,
+                        rows,
+                        1.0,
+                        p.t(),
+                        d_out,
+                        dv.at(at),
+                        k_row,
+                        true,
+                    );
                 }
             }
         }

@@ -1,9 +1,12 @@
 //! 2-D convolution: patches laid out as columns (im2col), then a matrix product per sample.
 
-use crate::Precision;
+use std::ops::Range;
+
 use crate::gemm::{Strided, gemm_strided};
 use crate::linear::add_rows;
 use crate::parallel::{Pieces, chunked, for_each};
+use crate::simd::{sum_of, vectorised};
+use crate::{Precision, buffer};
 
 /// Sizes of a convolution with square kernels: `x [batch, c_in, h, w]`,
 /// weights `[c_out, c_in, kernel, kernel]`.
@@ -68,17 +71,18 @@ impl ConvShape {
         assert_eq!(y.len(), self.batch * self.c_out * self.pixels(), "conv2d: y of {self:?}");
     }
 
-    /// Calls `f(column, range, input)` for every run of one output row that a kernel element
-    /// reads: `range` of the column matrix takes `input, input + stride, ...` of the sample.
+    /// Calls `f(row, inside, input)` for every output row that a kernel element reads: the row starts
+    /// at `row` of the column matrix, its pixels `inside` take `input, input + stride, ...` of the
+    /// sample, the others lie in the padding.
     #[inline(always)]
-    fn runs(&self, mut f: impl FnMut(std::ops::Range<usize>, usize)) {
+    fn rows(&self, mut f: impl FnMut(usize, Range<usize>, usize)) {
         let (out_h, out_w) = self.output();
         let (s, p) = (self.stride, self.padding);
         // Output indices whose input index `o·s + k - p` is inside `0..n`.
         let inside = |k: usize, n: usize, out: usize| {
             let from = p.saturating_sub(k).div_ceil(s);
             let to = if n + p > k { ((n + p - k - 1) / s + 1).min(out) } else { 0 };
-            from..to.max(from)
+            from.min(to)..to
         };
         for element in 0..self.patch() {
             let (c, ky, kx) = (
@@ -86,41 +90,76 @@ impl ConvShape {
                 element / self.kernel % self.kernel,
                 element % self.kernel,
             );
-            let columns = inside(kx, self.w, out_w);
-            if columns.is_empty() {
-                continue;
-            }
-            for oy in inside(ky, self.h, out_h) {
+            let (lines, columns) = (inside(ky, self.h, out_h), inside(kx, self.w, out_w));
+            for oy in 0..out_h {
                 let row = (element * out_h + oy) * out_w;
+                if columns.is_empty() || !lines.contains(&oy) {
+                    f(row, 0..0, 0);
+                    continue;
+                }
                 let input = (c * self.h + oy * s + ky - p) * self.w + columns.start * s + kx - p;
-                f(row + columns.start..row + columns.end, input);
+                f(row, columns.clone(), input);
             }
         }
     }
 }
 
-/// The patches of a sample as columns, `[patch, pixels]`. Padding is left as it was in `columns`
-/// (zero: nothing else ever writes there).
-fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
-    if shape.stride == 1 {
-        return shape
-            .runs(|run, input| columns[run.clone()].copy_from_slice(&x[input..input + run.len()]));
+vectorised! {
+    /// The patches of a sample as columns, `[patch, pixels]`, with zeros for the padding.
+    fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
+        let width = shape.output().1;
+        shape.rows(|row, inside, input| {
+            let row = &mut columns[row..row + width];
+            row[..inside.start].fill(0.0);
+            row[inside.end..].fill(0.0);
+            let (row, x) = (&mut row[inside], &x[input..]);
+            match shape.stride {
+                1 => row.copy_from_slice(&x[..row.len()]),
+                2 => take_each::<2>(row, x),
+                3 => take_each::<3>(row, x),
+                stride => row.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, x)| *y = *x),
+            }
+        });
     }
-    shape.runs(|run, input| {
-        for (column, x) in columns[run].iter_mut().zip(x[input..].iter().step_by(shape.stride)) {
-            *column = *x;
-        }
-    });
 }
 
-/// The transpose of [`im2col`]: adds columns back onto the pixels they came from.
-fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
-    x.fill(0.0);
-    shape.runs(|run, input| {
-        for (x, column) in x[input..].iter_mut().step_by(shape.stride).zip(&columns[run]) {
-            *x += column;
-        }
-    });
+/// Every `S`-th number of `x`: strides that the compiler knows become vector code.
+#[inline(always)]
+fn take_each<const S: usize>(y: &mut [f32], x: &[f32]) {
+    let (groups, rest) = x.as_chunks::<S>();
+    let (body, tail) = y.split_at_mut(y.len().min(groups.len()));
+    for (y, group) in body.iter_mut().zip(groups) {
+        *y = group[0];
+    }
+    // The last one may be all that is left of its group.
+    tail.iter_mut().zip(rest).for_each(|(y, x)| *y = *x);
+}
+
+vectorised! {
+    /// The transpose of [`im2col`]: adds columns back onto the pixels they came from.
+    fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
+        x.fill(0.0);
+        shape.rows(|row, inside, input| {
+            let (row, x) = (&columns[row + inside.start..row + inside.end], &mut x[input..]);
+            match shape.stride {
+                1 => x.iter_mut().zip(row).for_each(|(x, y)| *x += y),
+                2 => add_to_each::<2>(row, x),
+                3 => add_to_each::<3>(row, x),
+                stride => x.iter_mut().step_by(stride).zip(row).for_each(|(x, y)| *x += y),
+            }
+        });
+    }
+}
+
+/// The transpose of [`take_each`]: adds to every `S`-th number of `x`.
+#[inline(always)]
+fn add_to_each<const S: usize>(y: &[f32], x: &mut [f32]) {
+    let (groups, rest) = x.as_chunks_mut::<S>();
+    let (body, tail) = y.split_at(y.len().min(groups.len()));
+    for (group, y) in groups.iter_mut().zip(body) {
+        group[0] += y;
+    }
+    rest.iter_mut().zip(tail).for_each(|(x, y)| *x += y);
 }
 
 /// `y [batch, c_out, h', w']` of `x [batch, c_in, h, w]` with `w [c_out, c_in, kernel, kernel]`
@@ -143,7 +182,7 @@ pub fn conv2d(
         });
     }
     chunked!(usize::MAX, group; [x * x_size], [y * y_size] => |x: &[f32], y: &mut [f32]| {
-            let mut columns = vec![0.0; patch * pixels];
+            let mut columns = buffer(patch * pixels);
             for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
                 im2col(&shape, x, &mut columns);
                 if let Some(bias) = bias {
@@ -201,7 +240,7 @@ fn input_gradient(precision: Precision, shape: &ConvShape, w: &[f32], dy: &[f32]
         return dx.fill(0.0);
     }
     chunked!(usize::MAX, group; [dy * y_size], [dx * x_size] => |dy: &[f32], dx: &mut [f32]| {
-            let mut columns = vec![0.0; patch * pixels];
+            let mut columns = buffer(patch * pixels);
             for (dx, dy) in dx.chunks_exact_mut(x_size).zip(dy.chunks_exact(y_size)) {
                 let (w, dy) =
                     (Strided::rows(w.as_ptr(), patch), Strided::rows(dy.as_ptr(), pixels));
@@ -236,7 +275,7 @@ fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32
     let mut partial = vec![0.0; shape.batch.div_ceil(group) * dw.len()];
     let (parts, size) = (&mut partial[..], dw.len());
     chunked!(usize::MAX, 1; [x * (group * x_size), dy * (group * y_size)], [parts * size] => |x: &[f32], dy: &[f32], dw: &mut [f32]| {
-        let mut columns = vec![0.0; patch * pixels];
+        let mut columns = buffer(patch * pixels);
         for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
             im2col(shape, x, &mut columns);
             let (dy, columns) =
@@ -272,9 +311,9 @@ fn bias_gradient(shape: &ConvShape, dy: &[f32], db: &mut [f32]) {
     });
 }
 
-crate::simd::vectorised! {
+vectorised! {
     fn channel_sum(x: &[f32]) -> f32 {
-        crate::simd::sum_of(x, |x| x)
+        sum_of(x, |x| x)
     }
 }
 

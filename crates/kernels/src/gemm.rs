@@ -11,7 +11,7 @@ mod scratch;
 mod single;
 
 use bf16::Bf16;
-pub(crate) use prepared::Prepared;
+pub(crate) use prepared::{Left, Prepared, lay_out};
 use scratch::{Use, with_scratch};
 use single::Single;
 #[cfg(target_arch = "x86_64")]

@@ -21,9 +21,11 @@ pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
 pub mod linear;
+pub mod memory;
 pub mod norm;
 pub mod optim;
 pub mod packed;
+pub mod patches;
 pub mod quant;
 pub mod rotary;
 
@@ -34,6 +36,8 @@ mod precision;
 mod simd;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod twins;
 
 pub use buffer::buffer;
 pub use precision::Precision;

@@ -1,10 +1,16 @@
 //! Weights of a dense layer, laid out once for many products: the running life of a model.
 
 mod blocks;
+mod fill;
 mod int8;
+mod k;
+mod round;
+mod tasks;
 
 use crate::Precision;
-use crate::gemm::{Prepared, Start};
+use crate::activation::Gelu;
+use crate::buffer;
+use crate::gemm::Prepared;
 use crate::quant::Kind;
 
 /// How packed weights are kept.
@@ -17,7 +23,7 @@ pub enum Format {
     /// 8-bit integers with one scale an output; activations are rounded to such with one scale a
     /// row.
     Int8,
-    /// GGUF's blocks of 32; activations are rounded to 8-bit integers, block by block.
+    /// GGUF's blocks; activations are rounded to 8-bit integers in blocks of 32.
     Blocks(Blocked),
 }
 
@@ -31,6 +37,10 @@ pub enum Blocked {
     Q4_0,
     /// 4-bit integers and a least value.
     Q4_1,
+    /// Blocks of 256: 4-bit integers, and scales and least values of 6 bits.
+    Q4_K,
+    /// Blocks of 256: 6-bit integers and scales of 8 bits.
+    Q6_K,
 }
 
 impl Blocked {
@@ -40,6 +50,8 @@ impl Blocked {
             Self::Q8_0 => Kind::Q8_0,
             Self::Q4_0 => Kind::Q4_0,
             Self::Q4_1 => Kind::Q4_1,
+            Self::Q4_K => Kind::Q4_K,
+            Self::Q6_K => Kind::Q6_K,
         }
     }
 }
@@ -52,6 +64,8 @@ impl TryFrom<Kind> for Blocked {
             Kind::Q8_0 => Ok(Self::Q8_0),
             Kind::Q4_0 => Ok(Self::Q4_0),
             Kind::Q4_1 => Ok(Self::Q4_1),
+            Kind::Q4_K => Ok(Self::Q4_K),
+            Kind::Q6_K => Ok(Self::Q6_K),
             other => Err(other),
         }
     }
@@ -70,6 +84,30 @@ enum Weights {
     Dense(Prepared),
     Int8(int8::Int8),
     Blocks(blocks::Blocks),
+    K(k::Blocks),
+}
+
+/// `x·wᵀ + bias`, and what becomes of it: one of several products of the same activations.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// `w [out, in]`.
+    pub weights: &'a Packed,
+    /// `[out]`.
+    pub bias: Option<&'a [f32]>,
+    /// Applied to each number.
+    pub then: Then<'a>,
+}
+
+/// What becomes of the numbers of a product while they are in the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Then<'a> {
+    /// They stay.
+    #[default]
+    Nothing,
+    /// `gelu(y)`.
+    Gelu(Gelu),
+    /// `silu(y)·(x·upᵀ)` with other weights of the same shape: SwiGLU.
+    Gate(&'a Packed),
 }
 
 impl Packed {
@@ -82,9 +120,11 @@ impl Packed {
             Format::Bf16 => dense(Precision::Bf16),
             Format::Int8 => Weights::Int8(int8::Int8::new(out, in_, w)),
             // Rows that are no whole blocks have no such format.
-            Format::Blocks(_) if !in_.is_multiple_of(blocks::BLOCK) => dense(Precision::F32),
+            Format::Blocks(kind) if !in_.is_multiple_of(kind.kind().block()) => {
+                dense(Precision::F32)
+            }
             Format::Blocks(kind) => {
-                Weights::Blocks(blocks::Blocks::new(kind, out, in_, &kind.kind().quantize(w)))
+                return Self::from_blocks(kind, out, in_, &kind.kind().quantize(w));
             }
         };
         Self { out, in_, weights }
@@ -92,7 +132,15 @@ impl Packed {
 
     /// Packs `[out, in]` weights from the bytes of their blocks, without rounding them again.
     pub fn from_blocks(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
-        Self { out, in_, weights: Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes)) }
+        let weights = match kind {
+            Blocked::Q8_0 | Blocked::Q4_0 | Blocked::Q4_1 => {
+                Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes))
+            }
+            Blocked::Q4_K | Blocked::Q6_K => {
+                Weights::K(k::Blocks::new(kind == Blocked::Q6_K, out, in_, bytes))
+            }
+        };
+        Self { out, in_, weights }
     }
 
     /// Outputs.
@@ -105,28 +153,46 @@ impl Packed {
         self.in_
     }
 
+    /// Whether these weights can be the gate of those in one product.
+    pub fn pairs_with(&self, up: &Self) -> bool {
+        let alike = match (&self.weights, &up.weights) {
+            (Weights::Dense(gate), Weights::Dense(up)) => gate.precision() == up.precision(),
+            (gate, up) => std::mem::discriminant(gate) == std::mem::discriminant(up),
+        };
+        alike && (self.out, self.in_) == (up.out, up.in_)
+    }
+
     /// Bytes that the weights take.
     pub fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Dense(dense) => dense.bytes(),
             Weights::Int8(int8) => int8.bytes(),
             Weights::Blocks(blocks) => blocks.bytes(),
+            Weights::K(blocks) => blocks.bytes(),
         }
     }
 
-    /// `y[rows, out] = x[rows, in] · wᵀ + bias[out]`.
-    pub fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        assert_eq!(x.len(), rows * self.in_, "packed: x is {rows} x {}", self.in_);
-        assert_eq!(y.len(), rows * self.out, "packed: y is {rows} x {}", self.out);
-        assert!(bias.is_none_or(|bias| bias.len() == self.out), "packed: bias of {}", self.out);
-        match &self.weights {
-            Weights::Dense(dense) => {
-                dense.multiply(rows, x, bias.map_or(Start::Zero, Start::Row), y);
-            }
-            Weights::Int8(int8) => int8.linear(rows, x, bias, y),
-            Weights::Blocks(blocks) => blocks.linear(rows, x, bias, y),
-        }
+    /// `x[rows, in] · wᵀ + bias[out]`, `[rows, out]`.
+    pub fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        products(&[Product { weights: self, bias, then: Then::Nothing }], rows, x)
     }
+
+    /// Adds `x[rows, in] · wᵀ + bias[out]` to `y[rows, out]`.
+    pub fn add_linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        assert_eq!(y.len(), rows * self.out, "packed: y is {rows} x {}", self.out);
+        let product = Product { weights: self, bias, then: Then::Nothing };
+        // SAFETY: y is [rows, out], and ours.
+        unsafe { tasks::run(&[product], rows, x, y.as_mut_ptr(), true) };
+    }
+}
+
+/// Several products of `x[rows, in]`, one after the other: `[rows, out]` each.
+pub fn products(products: &[Product], rows: usize, x: &[f32]) -> Vec<f32> {
+    let out: usize = products.iter().map(|product| product.weights.out).sum();
+    let mut y = buffer(rows * out);
+    // SAFETY: there is room for [rows, out] of each product.
+    unsafe { tasks::run(products, rows, x, y.as_mut_ptr(), false) };
+    y
 }
 
 /// The scale of integers to ±127 for numbers up to `largest`, and its inverse; both 0 for zeros

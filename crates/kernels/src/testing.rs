@@ -55,7 +55,7 @@ pub(crate) fn assert_same_portably(f: impl Fn() -> Vec<f32>) {
 }
 
 /// `f` as a CPU computes it that has nothing above a level.
-pub(crate) fn at_most<R>(level: Level, f: impl Fn() -> R) -> R {
+pub(crate) fn at_most<R>(level: Level, f: impl FnOnce() -> R) -> R {
     LEVEL.set(level);
     let result = f();
     LEVEL.set(Level::Avx512);
@@ -76,4 +76,68 @@ pub(crate) fn difference(x: &[f64], i: usize, f: impl Fn(&[f64]) -> f64) -> f64 
 /// Central differences of `f` at every element of `x`.
 pub(crate) fn gradient(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     (0..x.len()).map(|i| difference(x, i, &f)).collect()
+}
+
+/// Numbers before or behind which nothing may be touched: a page without rights follows, or
+/// precedes, and the test dies of it.
+#[cfg(target_os = "linux")]
+pub(crate) struct Guarded {
+    map: *mut u8,
+    bytes: usize,
+    at: *mut f32,
+    n: usize,
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    unsafe extern "C" {
+        pub fn mmap(at: *mut u8, n: usize, rights: i32, flags: i32, fd: i32, from: i64) -> *mut u8;
+        pub fn mprotect(at: *mut u8, n: usize, rights: i32) -> i32;
+        pub fn munmap(at: *mut u8, n: usize) -> i32;
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Guarded {
+    /// A copy of `values` that ends at a page without rights, or begins after one.
+    pub(crate) fn new(values: &[f32], behind: bool) -> Self {
+        const PAGE: usize = 64 << 10;
+        let inside = size_of_val(values).next_multiple_of(PAGE).max(PAGE);
+        let bytes = inside + 2 * PAGE;
+        // SAFETY: a new private anonymous mapping; the middle of it is ours to read and write.
+        unsafe {
+            let map = system::mmap(std::ptr::null_mut(), bytes, 0, 0x22, -1, 0);
+            assert_ne!(map as isize, -1, "mmap");
+            assert_eq!(system::mprotect(map.add(PAGE), inside, 3), 0, "mprotect");
+            let skipped = if behind { inside - size_of_val(values) } else { 0 };
+            let at = map.add(PAGE + skipped).cast::<f32>();
+            at.copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Self { map, bytes, at, n: values.len() }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl std::ops::Deref for Guarded {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `n` numbers inside the mapping, written when it was made.
+        unsafe { std::slice::from_raw_parts(self.at, self.n) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl std::ops::DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.n) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, whole.
+        unsafe { system::munmap(self.map, self.bytes) };
+    }
 }

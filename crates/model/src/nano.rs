@@ -166,6 +166,15 @@ impl Nano {
         Ok(Self { tokenizer, clip, llava, processor, clip_config, llava_config, device })
     }
 
+    /// Lays out every matrix of all five components for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.clip.image.pack_as(format);
+        self.clip.text.pack_as(format);
+        self.llava.image.pack_as(format);
+        self.llava.projector.pack_as(format);
+        self.llava.backbone.pack_as(format);
+    }
+
     /// A model from a directory.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub mod pack;
 pub mod params;
 pub mod profile;
 
+pub use sensorium_kernels::memory::keep_freed_pages;
+
 /// What model code imports: burn's tensors and modules, and our layers.
 pub mod prelude {
     pub use burn;

@@ -5,8 +5,25 @@ use std::sync::Arc;
 use burn::module::Param;
 use burn::tensor::Tensor;
 pub use sensorium_kernels::packed::{Blocked, Format, Packed};
+use sensorium_kernels::packed::{Product, Then};
 
 use crate::params::read;
+
+/// A dense layer laid out for running, with its bias as it was then.
+#[derive(Debug)]
+pub struct Dense {
+    /// `[out, in]`.
+    pub weight: Arc<Packed>,
+    /// `[out]`.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Dense {
+    /// The layer's product, and what becomes of it.
+    pub(crate) fn product<'a>(&'a self, then: Then<'a>) -> Product<'a> {
+        Product { weights: &self.weight, bias: self.bias.as_deref(), then }
+    }
+}
 
 /// Lays out the matrix `[out, in]` of the layer with this name, from its parameter or from elsewhere.
 pub type Packer<'a> = dyn FnMut(&str, &Param<Tensor<2>>) -> Arc<Packed> + 'a;

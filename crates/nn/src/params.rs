@@ -106,6 +106,16 @@ pub fn update<M: Module>(
     module.map(&mut Updater { path: Vec::new(), change })
 }
 
+/// Edits the values of the parameters whose names satisfy `wanted`, where they lie unless something
+/// else holds them too. All others keep their tensor.
+pub fn edit<M: Module>(
+    module: M,
+    wanted: impl Fn(&str) -> bool,
+    change: impl FnMut(&str, &[usize], &mut Vec<f32>),
+) -> M {
+    module.map(&mut Editor { path: Vec::new(), wanted, change })
+}
+
 /// Makes parameters whose name satisfies `trainable` trainable and all others frozen.
 pub fn set_trainable<M: Module>(module: M, trainable: impl Fn(&str) -> bool) -> M {
     module.map(&mut Thaw { path: Vec::new(), trainable })
@@ -181,6 +191,40 @@ impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F
             if !(self.change)(&name, &dims, &mut data) {
                 return tensor;
             }
+            let tensor = Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
+            tensor.set_require_grad(trainable)
+        })
+    }
+}
+
+struct Editor<W, F> {
+    path: Vec<String>,
+    wanted: W,
+    change: F,
+}
+
+impl<W, F> ModuleMapper for Editor<W, F>
+where
+    W: Fn(&str) -> bool,
+    F: FnMut(&str, &[usize], &mut Vec<f32>),
+{
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        if !(self.wanted)(&name) {
+            return param;
+        }
+        param.map(|tensor| {
+            let (dims, device) = (tensor.dims(), tensor.device());
+            let trainable = tensor.is_require_grad();
+            // The tensor is ours alone: its memory becomes the vector and a tensor again.
+            let mut data = read(tensor);
+            (self.change)(&name, &dims, &mut data);
             let tensor = Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
             tensor.set_require_grad(trainable)
         })

@@ -35,6 +35,11 @@ pub fn stop() -> BTreeMap<String, Row> {
     std::mem::take(&mut *rows())
 }
 
+/// Whether it counts.
+pub(crate) fn is_on() -> bool {
+    ON.load(Relaxed)
+}
+
 /// Counts `work` that does not go through the door of fused operations.
 pub fn time<T>(name: &str, work: impl FnOnce() -> T) -> T {
     count(work, |_| (name.to_owned(), 0.0))
@@ -42,7 +47,7 @@ pub fn time<T>(name: &str, work: impl FnOnce() -> T) -> T {
 
 /// Counts `work` as what `describe` says of its result: a name and floating-point operations.
 pub(crate) fn count<T>(work: impl FnOnce() -> T, describe: impl FnOnce(&T) -> (String, f64)) -> T {
-    if !ON.load(Relaxed) {
+    if !is_on() {
         return work();
     }
     let start = Instant::now();

@@ -7,6 +7,8 @@ use anyhow::{Result, anyhow};
 use sensorium_media::Picture;
 use sensorium_model::nano::{Files, Nano, read_dir};
 
+use crate::commands::precision::Precision;
+
 /// Means the model inside the binary.
 pub const EMBEDDED: &str = "embedded";
 
@@ -26,10 +28,19 @@ pub fn files(choice: &str) -> Result<Files<'static>> {
 }
 
 /// The chosen model, and the seconds that loading took.
-pub fn open(choice: &str) -> Result<(Nano, f64)> {
+pub fn open(choice: &str, precision: Precision) -> Result<(Nano, f64)> {
     let start = Instant::now();
-    let nano = Nano::load(&files(choice)?)?;
+    let nano = load(&files(choice)?, precision)?;
     Ok((nano, start.elapsed().as_secs_f64()))
+}
+
+/// The model of these files; with a precision, laid out for running.
+pub fn load(files: &Files<'_>, precision: Precision) -> Result<Nano> {
+    let mut nano = Nano::load(files)?;
+    if let Some(format) = precision.format() {
+        nano.pack(format);
+    }
+    Ok(nano)
 }
 
 /// Reads pictures from files.

@@ -80,12 +80,9 @@ impl AdamW {
         self.step += 1;
         let clip = self.config.clip;
         let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
-        params::update(model, |name, shape, values| match gradients.get(name) {
-            Some(gradient) => {
-                self.update(name, shape, values, gradient, rate(name), scale);
-                true
-            }
-            None => false,
+        let wanted = |name: &str| gradients.contains_key(name);
+        params::edit(model, wanted, |name, shape, values| {
+            self.update(name, shape, values, &gradients[name], rate(name), scale);
         })
     }
 
@@ -116,13 +113,8 @@ impl AdamW {
 
     /// The model with the running averages in place of the weights they follow.
     pub fn averaged<M: Module>(&self, model: M) -> M {
-        params::update(model, |name, _, values| match self.shadow.get(name) {
-            Some(shadow) => {
-                values.copy_from_slice(shadow);
-                true
-            }
-            None => false,
-        })
+        let wanted = |name: &str| self.shadow.contains_key(name);
+        params::edit(model, wanted, |name, _, values| values.copy_from_slice(&self.shadow[name]))
     }
 
     /// What a resumed run needs, as tensors `m.NAME`, `v.NAME`, `ema.NAME`.

@@ -1,11 +1,11 @@
 //! Keys and values of the tokens a backbone has already read.
 
-use sensorium_nn::prelude::*;
+use sensorium_nn::fused::KeyValues;
 
 /// One entry a layer; grows as tokens are read.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    layers: Vec<(Tensor<4>, Tensor<4>)>,
+    layers: Vec<KeyValues>,
     tokens: usize,
 }
 
@@ -15,26 +15,12 @@ impl Cache {
         self.tokens
     }
 
-    /// Adds `keys, values [B, T, Hkv, K]` of `layer` and returns all of that layer's.
-    pub(crate) fn extend(
-        &mut self,
-        layer: usize,
-        keys: Tensor<4>,
-        values: Tensor<4>,
-    ) -> (Tensor<4>, Tensor<4>) {
-        let all = match self.layers.get(layer) {
-            Some((k, v)) => (
-                Tensor::cat(vec![k.clone(), keys], 1), // [B, T', Hkv, K]
-                Tensor::cat(vec![v.clone(), values], 1),
-            ),
-            None => (keys, values),
-        };
-        if layer < self.layers.len() {
-            self.layers[layer] = all.clone();
-        } else {
-            self.layers.push(all.clone());
+    /// What `layer` has read.
+    pub(crate) fn layer(&mut self, layer: usize) -> &mut KeyValues {
+        if layer >= self.layers.len() {
+            self.layers.resize_with(layer + 1, KeyValues::default);
         }
-        all
+        &mut self.layers[layer]
     }
 
     pub(crate) fn advance(&mut self, tokens: usize) {

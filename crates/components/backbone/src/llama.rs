@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Hidden};
-use sensorium_nn::fused::RotaryTable;
+use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -192,8 +192,7 @@ impl Llama {
             },
         };
         let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
-            let cache = cache.as_deref_mut().map(|cache| (i, cache));
-            layer.forward(x, &place, cache)
+            layer.forward(x, &place, cache.as_deref_mut().map(|cache| cache.layer(i)))
         });
         if let Some(cache) = cache {
             cache.advance(t);
@@ -232,14 +231,11 @@ impl Layer {
     }
 
     /// `[B, T, D] -> [B, T, D]`
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        place: &Place,
-        cache: Option<(usize, &mut Cache)>,
-    ) -> Tensor<3> {
-        let x = x.clone() + self.attention.forward(self.norm1.forward(x), place, cache);
-        x.clone() + self.mlp.forward(self.norm2.forward(x))
+    fn forward(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
+        let y = self.norm1.forward(x.clone());
+        let x = self.attention.add_to(x, y, place, kept);
+        let y = self.norm2.forward(x.clone());
+        self.mlp.add_to(x, y)
     }
 }
 
@@ -259,6 +255,8 @@ struct GroupedAttention {
     k_norm: Option<RmsNorm>,
     #[module(skip)]
     heads: [usize; 2],
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl GroupedAttention {
@@ -275,15 +273,17 @@ impl GroupedAttention {
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads: [h, hkv],
+            precision: init.precision(),
         }
     }
 
-    /// `[B, T, D] -> [B, T, D]`
-    fn forward(
+    /// `stream + attention(x)`, `[B, T, D]`
+    fn add_to(
         &self,
+        stream: Tensor<3>,
         x: Tensor<3>,
         place: &Place,
-        cache: Option<(usize, &mut Cache)>,
+        kept: Option<&mut KeyValues>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let [h, hkv] = self.heads;
@@ -295,19 +295,20 @@ impl GroupedAttention {
             Some(norm) => norm.forward(y),
             None => y,
         };
-        let q = normed(split(self.q.forward(x.clone()), h), &self.q_norm);
-        let k = normed(split(self.k.forward(x.clone()), hkv), &self.k_norm);
-        let v = split(self.v.forward(x), hkv);
+        let [q, k, v] = Linear::together([&self.q, &self.k, &self.v], x);
+        let q = normed(split(q, h), &self.q_norm);
+        let k = normed(split(k, hkv), &self.k_norm);
+        let v = split(v, hkv);
 
         let q = fused::rotary(q, &place.table);
         let k = fused::rotary(k, &place.table);
-        let (k, v) = match cache {
-            Some((layer, cache)) => cache.extend(layer, k, v),
-            None => (k, v),
-        };
-        let o = fused::attention(q, k, v, place.mask.clone(), None); // [B, T, H, K]
+        let mask = place.mask.clone();
+        let o = match kept {
+            Some(kept) => kept.attention(self.precision, q, k, v, mask),
+            None => fused::attention(self.precision, q, k, v, mask, None),
+        }; // [B, T, H, K]
         let width = o.dims()[2] * o.dims()[3];
-        self.o.forward(o.reshape([b, t, width]))
+        self.o.add_to(stream, o.reshape([b, t, width]))
     }
 }
 
@@ -330,10 +331,9 @@ impl SwiGlu {
         }
     }
 
-    /// `[B, T, D] -> [B, T, D]`
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = self.gate.forward(x.clone());
-        self.down.forward(fused::swiglu(gate, self.up.forward(x)))
+    /// `stream + mlp(x)`, `[B, T, D]`
+    fn add_to(&self, stream: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        self.down.add_to(stream, Linear::gated(&self.gate, &self.up, x))
     }
 }
 

@@ -76,9 +76,28 @@ impl Sampler {
     }
 }
 
+/// The first largest logit. Block by block: a vocabulary is long, and this is done for every token.
 fn best(logits: &[f32]) -> u32 {
-    let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-    (0..logits.len()).fold(0, better) as u32
+    const BLOCK: usize = 1024;
+    const LANES: usize = 16;
+    let largest = |block: &[f32]| {
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for lanes in block.chunks(LANES) {
+            for (most, &x) in most.iter_mut().zip(lanes) {
+                *most = if x > *most { x } else { *most };
+            }
+        }
+        most.into_iter().fold(f32::NEG_INFINITY, |most, x| if x > most { x } else { most })
+    };
+    let (mut at, mut most) = (0, f32::NEG_INFINITY);
+    for (i, block) in logits.chunks(BLOCK).enumerate() {
+        let x = largest(block);
+        if x > most {
+            (at, most) = (i * BLOCK, x);
+        }
+    }
+    let block = &logits[at..logits.len().min(at + BLOCK)];
+    (at + block.iter().position(|&x| x == most).unwrap_or(0)) as u32
 }
 
 #[cfg(test)]

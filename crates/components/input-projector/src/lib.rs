@@ -82,3 +82,12 @@ impl Projector {
         }
     }
 }
+
+impl Pack for Projector {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        match self {
+            Self::Linear(projector) => projector.pack(path, packer),
+            Self::Mlp(projector) => projector.pack(path, packer),
+        }
+    }
+}

@@ -9,6 +9,8 @@ pub struct LinearProjector {
     fc: Linear,
 }
 
+sensorium_nn::pack!(LinearProjector: fc);
+
 impl LinearProjector {
     /// Weights of `features^-0.5`.
     pub fn init(features: usize, width: usize, init: &mut Init) -> Self {

@@ -14,6 +14,8 @@ pub struct MlpProjector {
     mlp: Mlp,
 }
 
+sensorium_nn::pack!(MlpProjector: mlp);
+
 impl MlpProjector {
     /// Weights of `fan_in^-0.5`.
     pub fn init(

@@ -50,14 +50,23 @@ fn naive(
 
 /// o, dq, dk, dv on seeded inputs.
 fn all(s: AttentionShape, mask: Mask, lengths: Option<&[usize]>) -> [Vec<f32>; 4] {
+    all_in(Precision::F32, s, mask, lengths)
+}
+
+fn all_in(
+    precision: Precision,
+    s: AttentionShape,
+    mask: Mask,
+    lengths: Option<&[usize]>,
+) -> [Vec<f32>; 4] {
     let (nq, nk) = (s.batch * s.queries * s.q_row(), s.batch * s.keys * s.k_row());
     let (q, k, v, d_o) = (random(1, nq), random(2, nk), random(3, nk), random(4, nq));
     let nan = |n| vec![f32::NAN; n];
     let (mut o, mut lse) = (nan(nq), nan(s.batch * s.heads * s.queries));
-    attention(s, &q, &k, &v, 0.7, mask, lengths, &mut o, &mut lse);
+    attention(precision, s, &q, &k, &v, 0.7, mask, lengths, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (nan(nq), nan(nk), nan(nk));
     attention_backward(
-        s, &q, &k, &v, 0.7, mask, lengths, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
+        precision, s, &q, &k, &v, 0.7, mask, lengths, &o, &lse, &d_o, &mut dq, &mut dk, &mut dv,
     );
     [o, dq, dk, dv]
 }
@@ -82,6 +91,24 @@ proptest! {
         let [o, dq, dk, dv] = all(s, mask, lengths);
         assert_close(&o, &naive(&s, &q, &k, &v, 0.7_f32.into(), mask, lengths), 1e-5);
         prop_assert!([dq, dk, dv].concat().iter().all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn bf16_is_as_close_as_rounding(
+        queries in 1..90_usize, keys in 1..90_usize, kv_heads in 1..3_usize, group in 1..3_usize,
+        width in 1..40_usize, kind in 0..3, offset in 0..6_usize, padded: bool, seed: u64,
+    ) {
+        let s = AttentionShape { batch: 1, queries, keys, heads: kv_heads * group, kv_heads, width };
+        let (spans, lengths) = spans_and_lengths(&s, seed);
+        let mask = mask(kind, offset, &spans);
+        let lengths = padded.then_some(&lengths[..]);
+        let exact = all(s, mask, lengths).map(|x| wide(&x));
+        let rounded = all_in(Precision::Bf16, s, mask, lengths);
+        assert_close(&rounded[0], &exact[0], 0.02);
+        // Gradients add up the rounding of as many queries.
+        for (rounded, exact) in rounded.iter().zip(&exact).skip(1) {
+            assert_close(rounded, exact, 0.2);
+        }
     }
 
     #[test]
@@ -141,7 +168,18 @@ fn later_keys_do_not_change_bits() {
     let (q, k, v) = (random(1, n), random(2, n), random(3, n));
     let run = |k: &[f32], v: &[f32]| {
         let (mut o, mut lse) = (vec![0.0; n], vec![0.0; 150]);
-        attention(s, &q, k, v, 0.3, Mask::Causal { offset: 0 }, None, &mut o, &mut lse);
+        attention(
+            Precision::F32,
+            s,
+            &q,
+            k,
+            v,
+            0.3,
+            Mask::Causal { offset: 0 },
+            None,
+            &mut o,
+            &mut lse,
+        );
         o
     };
     let (mut k2, mut v2) = (k.clone(), v.clone());

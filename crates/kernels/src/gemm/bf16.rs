@@ -45,19 +45,17 @@ impl Format for Bf16 {
     unsafe fn pack_b(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
         // SAFETY: promised by the caller.
         unsafe {
-            let mut done = 0;
             #[cfg(target_arch = "x86_64")]
-            if b.row == 1 && columns == COLUMNS && crate::simd::has_avx512_bf16() {
-                done = depth / 16 * 16;
-                for k in (0..done).step_by(16) {
+            if b.row == 1 && crate::simd::has_avx512_bf16() {
+                for k in (0..depth).step_by(16) {
                     for first in (0..COLUMNS).step_by(8) {
-                        let from = b.at.add(k + first * b.column);
-                        transpose(from, b.column, packed.add(k / 2 * COLUMNS + first));
+                        let to = packed.add(k / 2 * COLUMNS + first);
+                        transpose(depth - k, columns.saturating_sub(first), b.from(k, first), to);
                     }
                 }
+                return;
             }
-            let rest = packed.add(done / 2 * COLUMNS);
-            pack_pairs::<COLUMNS>(depth - done, columns, b.from(done, 0), rest, 0);
+            pack_pairs::<COLUMNS>(depth, columns, b, packed, 0);
         }
     }
 
@@ -113,37 +111,52 @@ fn numbers(word: f32) -> [f32; 2] {
 ///
 /// # Safety
 /// `from [n]` is readable, `to [n / 2, rounded up]` writable.
-unsafe fn pack_run(n: usize, from: *const f32, to: *mut f32) {
-    let mut done = 0;
+pub(super) unsafe fn pack_run(n: usize, from: *const f32, to: *mut f32) {
     // SAFETY: promised by the caller.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if crate::simd::has_avx512_bf16() {
-            done = n / 32 * 32;
-            pack_run_avx512(done, from, to);
+            return pack_run_avx512(n, from, to);
         }
-        for k in (done..n).step_by(2) {
+        for k in (0..n).step_by(2) {
             let high = if k + 1 < n { *from.add(k + 1) } else { 0.0 };
             *to.add(k / 2) = word(*from.add(k), high);
         }
     }
 }
 
-/// [`pack_run`] of a multiple of 32 numbers.
-///
+/// Of 16 lanes, the first `n`.
+#[cfg(target_arch = "x86_64")]
+fn first_lanes(n: usize) -> u16 {
+    ((1_u32 << n.min(16)) - 1) as u16
+}
+
 /// # Safety
 /// As [`pack_run`], on a CPU with AVX512-BF16.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn pack_run_avx512(n: usize, from: *const f32, to: *mut f32) {
-    use std::arch::x86_64::{__m512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_storeu_ps};
-    for k in (0..n).step_by(32) {
-        // SAFETY: promised by the caller; any bits are a vector of f32.
-        unsafe {
+    use std::arch::x86_64::{
+        __m512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_storeu_ps,
+    };
+    let words = |low, high| -> __m512 {
+        // SAFETY: any bits are a vector of f32.
+        unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
+    };
+    let whole = n / 32 * 32;
+    // SAFETY: promised by the caller; masked-out numbers are not touched.
+    unsafe {
+        for k in (0..whole).step_by(32) {
             let (low, high) = (_mm512_loadu_ps(from.add(k)), _mm512_loadu_ps(from.add(k + 16)));
-            let words: __m512 = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_storeu_ps(to.add(k / 2), words);
+            _mm512_storeu_ps(to.add(k / 2), words(low, high));
         }
+        let rest = n - whole;
+        let (from, to) = (from.add(whole), to.add(whole / 2));
+        let low = _mm512_maskz_loadu_ps(first_lanes(rest), from);
+        let second = first_lanes(rest.saturating_sub(16));
+        let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(16));
+        _mm512_mask_storeu_ps(to, first_lanes(rest.div_ceil(2)), words(low, high));
     }
 }
 
@@ -159,15 +172,13 @@ unsafe fn pack_pairs<const W: usize>(
     to: *mut f32,
     panel: usize,
 ) {
-    let mut done = 0;
     // SAFETY: promised by the caller.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if from.column == 1 && crate::simd::has_avx512_bf16() {
-            done = depth / 2 * 2;
-            pack_pairs_avx512::<W>(done, columns, from, to, panel);
+            return pack_pairs_avx512::<W>(depth, columns, from, to, panel);
         }
-        for k in (done..depth).step_by(2) {
+        for k in (0..depth).step_by(2) {
             for j in 0..columns.next_multiple_of(W) {
                 let at =
                     |k: usize| if j < columns && k < depth { *from.from(k, j).at } else { 0.0 };
@@ -177,7 +188,7 @@ unsafe fn pack_pairs<const W: usize>(
     }
 }
 
-/// [`pack_pairs`] of an even number of rows that are contiguous.
+/// [`pack_pairs`] of contiguous rows.
 ///
 /// # Safety
 /// As [`pack_pairs`], on a CPU with AVX512-BF16.
@@ -194,10 +205,6 @@ unsafe fn pack_pairs_avx512<const W: usize>(
         __m512i, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_mask_storeu_ps,
         _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_set_epi16,
     };
-    /// Of 16 lanes, those below `n`.
-    fn below(n: usize) -> u16 {
-        ((1_u32 << n.min(16)) - 1) as u16
-    }
     // Number i of the first row beside number i of the second.
     let beside = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
@@ -211,37 +218,48 @@ unsafe fn pack_pairs_avx512<const W: usize>(
         for column in (0..columns).step_by(W) {
             for part in (0..W).step_by(16) {
                 let at = column + part;
-                let read = below(columns.saturating_sub(at).min(W - part));
+                let read = first_lanes(columns.saturating_sub(at).min(W - part));
+                let read_second = if k + 1 < depth { read } else { 0 };
                 // SAFETY: promised by the caller; masked-out numbers are not touched, and any
                 // bits are a vector of integers.
                 unsafe {
                     let low = _mm512_maskz_loadu_ps(read, first.wrapping_add(at));
-                    let high = _mm512_maskz_loadu_ps(read, second.wrapping_add(at));
+                    let high = _mm512_maskz_loadu_ps(read_second, second.wrapping_add(at));
                     let both: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
                     let words = _mm512_castsi512_ps(_mm512_permutexvar_epi16(beside, both));
                     let to = to.wrapping_add(column / W * panel + k / 2 * W + part);
-                    _mm512_mask_storeu_ps(to, below(W - part), words);
+                    _mm512_mask_storeu_ps(to, first_lanes(W - part), words);
                 }
             }
         }
     }
 }
 
-/// Packs 16 numbers of each of 8 columns that are contiguous along `k`: 8 rows of 8 words.
+/// Packs at most 16 numbers of each of at most 8 columns that are contiguous along `k`: up to 8 rows
+/// of 8 words, zeros where there are no columns.
 ///
 /// # Safety
-/// `from` has 8 runs of 16 numbers, `run` apart; `to` has 8 rows, [`COLUMNS`] apart. The CPU must
-/// have AVX512-BF16.
+/// `from [numbers, columns]` is readable as far as it is packed; `to` has the rows, [`COLUMNS`]
+/// apart. The CPU must have AVX512-BF16.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn transpose(from: *const f32, run: usize, to: *mut f32) {
-    use std::arch::x86_64::{__m256, _mm256_storeu_ps, _mm512_cvtneps_pbh, _mm512_loadu_ps};
-    // SAFETY: promised by the caller; any bits are a vector of f32.
+unsafe fn transpose(numbers: usize, columns: usize, from: Strided, to: *mut f32) {
+    use std::arch::x86_64::{
+        __m256, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps,
+    };
+    let lanes = first_lanes(numbers);
+    // SAFETY: promised by the caller; masked-out numbers are not touched, and any bits are a vector
+    // of f32.
     unsafe {
         let columns: [__m256; 8] = std::array::from_fn(|j| {
-            std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.add(j * run))))
+            if j >= columns {
+                return _mm256_setzero_ps();
+            }
+            let numbers = _mm512_maskz_loadu_ps(lanes, from.from(0, j).at);
+            std::mem::transmute(_mm512_cvtneps_pbh(numbers))
         });
-        for (k, row) in crate::simd::transpose8(columns).into_iter().enumerate() {
+        let rows = crate::simd::transpose8(columns);
+        for (k, row) in rows.into_iter().enumerate().take(numbers.div_ceil(2)) {
             _mm256_storeu_ps(to.add(k * COLUMNS), row);
         }
     }

@@ -225,62 +225,56 @@ unsafe fn portable<const R: usize>(
 /// # Safety
 /// `b [depth, columns]` is readable, `columns <= W`, `packed [depth, W]` writable.
 unsafe fn pack_b<const W: usize>(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
+    let mut done = 0;
     // SAFETY: promised by the caller.
     unsafe {
-        if columns < W {
-            return pack_b_edge::<W>(depth, columns, b, packed);
-        }
         if b.column == 1 {
             for k in 0..depth {
                 // Rows lie far apart: too far for the processor to guess.
                 prefetch(b.from(k + 8, 0).at, W);
-                packed.add(k * W).copy_from_nonoverlapping(b.at.add(k * b.row), W);
+                let (from, to) = (b.from(k, 0).at, packed.add(k * W));
+                if columns == W {
+                    to.copy_from_nonoverlapping(from, W);
+                } else {
+                    to.copy_from_nonoverlapping(from, columns);
+                    to.add(columns).write_bytes(0, W - columns);
+                }
             }
             return;
         }
-        let mut done = 0;
         #[cfg(target_arch = "x86_64")]
         if b.row == 1 && crate::simd::has_avx2() {
             done = depth / 8 * 8;
             for k in (0..done).step_by(8) {
                 for first in (0..W).step_by(8) {
-                    let from = b.at.add(k + first * b.column);
-                    transpose::<W>(from, b.column, packed.add(k * W + first));
+                    let to = packed.add(k * W + first);
+                    transpose::<W>(columns.saturating_sub(first), b.from(k, first), to);
                 }
             }
         }
-        pack_b_edge::<W>(depth - done, columns, b.from(done, 0), packed.add(done * W));
-    }
-}
-
-/// [`pack_b`] of any number of columns, one number at a time.
-///
-/// # Safety
-/// As [`pack_b`].
-unsafe fn pack_b_edge<const W: usize>(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
-    for k in 0..depth {
-        for j in 0..W {
-            // SAFETY: promised by the caller.
-            unsafe {
-                let value = if j < columns { *b.at.add(k * b.row + j * b.column) } else { 0.0 };
-                *packed.add(k * W + j) = value;
+        for k in done..depth {
+            for j in 0..W {
+                *packed.add(k * W + j) = if j < columns { *b.from(k, j).at } else { 0.0 };
             }
         }
     }
 }
 
-/// `to[j][i] = from[i][j]` for 8 x 8 numbers: rows `row` apart become rows `W` apart.
+/// `to[i][j] = from[i][j]` for 8 rows and at most 8 columns, those contiguous, to rows `W` apart;
+/// zeros where there are no columns.
 ///
 /// # Safety
 /// Both squares must be in bounds; the CPU must have AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn transpose<const W: usize>(from: *const f32, row: usize, to: *mut f32) {
-    use std::arch::x86_64::{_mm256_loadu_ps, _mm256_storeu_ps};
+unsafe fn transpose<const W: usize>(columns: usize, from: Strided, to: *mut f32) {
+    use std::arch::x86_64::{_mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps};
     // SAFETY: promised by the caller.
     unsafe {
-        let rows = std::array::from_fn(|i| _mm256_loadu_ps(from.add(i * row)));
-        for (i, row) in crate::simd::transpose8(rows).into_iter().enumerate() {
+        let columns = std::array::from_fn(|j| {
+            if j < columns { _mm256_loadu_ps(from.from(0, j).at) } else { _mm256_setzero_ps() }
+        });
+        for (i, row) in crate::simd::transpose8(columns).into_iter().enumerate() {
             _mm256_storeu_ps(to.add(i * W), row);
         }
     }

@@ -6,11 +6,14 @@
 //! its low halves and the four that lie 16 further in its high ones, as the format itself does.
 
 use half::f16;
-use rayon::prelude::*;
 
 use super::Blocked;
-use crate::parallel::{Shared, for_each, rows_per_task};
-use crate::simd::{max_of, vectorised};
+use super::fill::Fill;
+use super::round::{largest, round};
+use super::tasks::{COLUMNS, Tile};
+use crate::memory::large;
+use crate::parallel::{for_each, rows_per_task};
+use crate::simd::vectorised;
 
 /// Inputs of a block.
 pub(super) const BLOCK: usize = 32;
@@ -18,18 +21,13 @@ pub(super) const BLOCK: usize = 32;
 const WORDS: usize = BLOCK / PACKED;
 /// Numbers in a word.
 const PACKED: usize = 4;
-/// Outputs of a panel.
-const COLUMNS: usize = 32;
-/// Rows of a tile: 12 sums of integers, 12 of floats, and 8 registers for the rest.
+/// Rows that are multiplied at once: 12 sums of integers, 12 of floats, and 8 registers for the rest.
 const ROWS: usize = 6;
-/// Rows of a task: their activations stay in L2.
-const TASK: usize = 16 * ROWS;
 
 /// `[out, in]` weights.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     in_: usize,
-    out: usize,
     kind: Layout,
     /// Panel after panel, block after block: [`COLUMNS`] words for each of 4 or 8 word rows.
     words: Vec<[u8; PACKED]>,
@@ -56,12 +54,12 @@ impl Layout {
 }
 
 /// Activations: rows of blocks.
-struct Rows {
+pub(super) struct Rows {
     words: Vec<[i8; PACKED]>,
     /// Scale of each block.
     scales: Vec<f32>,
-    /// Sum of each block's integers.
-    sums: Vec<i32>,
+    /// Sums of the integers of each block's halves.
+    sums: Vec<[i32; 2]>,
 }
 
 impl Blocks {
@@ -71,12 +69,13 @@ impl Blocks {
             Blocked::Q8_0 => Layout { nibbles: false, zero: 128 },
             Blocked::Q4_0 => Layout { nibbles: true, zero: 8 },
             Blocked::Q4_1 => Layout { nibbles: true, zero: 0 },
+            Blocked::Q4_K | Blocked::Q6_K => unreachable!("packed: blocks of 256"),
         };
         let size = kind.kind().block_bytes();
         let (blocks, panels) = (in_ / BLOCK, out.div_ceil(COLUMNS));
         assert_eq!(bytes.len(), out * blocks * size, "packed: {kind:?} of {out} x {in_}");
         let depth = layout.words();
-        let mut words = vec![[0; PACKED]; panels * blocks * depth * COLUMNS];
+        let mut words = large([0; PACKED], panels * blocks * depth * COLUMNS);
         let mut scales = vec![[0; COLUMNS]; panels * blocks];
         let mut least = vec![[0; COLUMNS]; if kind == Blocked::Q4_1 { scales.len() } else { 0 }];
         for (n, block) in bytes.chunks_exact(size).enumerate() {
@@ -94,7 +93,7 @@ impl Blocks {
                 words[(at * depth + j) * COLUMNS + column] = word;
             }
         }
-        Self { in_, out, kind: layout, words, scales, least }
+        Self { in_, kind: layout, words, scales, least }
     }
 
     /// Bytes of the packed weights.
@@ -102,43 +101,14 @@ impl Blocks {
         self.words.len() * PACKED + (self.scales.len() + self.least.len()) * COLUMNS * 2
     }
 
-    /// `y [rows, out] = x [rows, in] · wᵀ + bias`.
-    pub(super) fn linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        let x = Rows::new(rows, self.in_, x);
-        let panels = self.out.div_ceil(COLUMNS);
-        let tasks = rows.div_ceil(TASK);
-        // Enough tasks for every thread, of whole panels.
-        let width = panels.div_ceil(8_usize.div_ceil(tasks.max(1))).max(1);
-        let chunks = panels.div_ceil(width);
-        let y = Shared::new(y);
-        for_each(tasks * chunks, rows * self.out * self.in_ / 64, |task| {
-            let (task, chunk) = (task / chunks, task % chunks);
-            let last = ((task + 1) * TASK).min(rows);
-            for panel in chunk * width..((chunk + 1) * width).min(panels) {
-                let first = panel * COLUMNS;
-                let columns = COLUMNS.min(self.out - first);
-                for row in (task * TASK..last).step_by(ROWS) {
-                    let mut sums = [[0.0; COLUMNS]; ROWS];
-                    let n = ROWS.min(last - row);
-                    self.tile(panel, &x, row, &mut sums[..n]);
-                    for (i, sums) in sums[..n].iter().enumerate() {
-                        // SAFETY: tasks write disjoint rows and columns of y [rows, out].
-                        let y = unsafe {
-                            let at = y.at((row + i) * self.out + first);
-                            std::slice::from_raw_parts_mut(at, columns)
-                        };
-                        y.copy_from_slice(&sums[..columns]);
-                        if let Some(bias) = bias {
-                            y.iter_mut().zip(&bias[first..]).for_each(|(y, bias)| *y += bias);
-                        }
-                    }
-                }
-            }
-        });
+    /// Sums of a panel for the rows from `row` on.
+    pub(super) fn tile(&self, panel: usize, x: &Rows, row: usize, sums: &mut Tile) {
+        for (n, sums) in sums.chunks_mut(ROWS).enumerate() {
+            self.part(panel, x, row + n * ROWS, sums);
+        }
     }
 
-    /// `sums[i] = x[row + i] · wᵀ` for the outputs of a panel.
-    fn tile(&self, panel: usize, x: &Rows, row: usize, sums: &mut [[f32; COLUMNS]]) {
+    fn part(&self, panel: usize, x: &Rows, row: usize, sums: &mut Tile) {
         let (blocks, depth) = (self.in_ / BLOCK, self.kind.words());
         let least = panel * blocks..((panel + 1) * blocks).min(self.least.len());
         let part = Panel {
@@ -147,12 +117,7 @@ impl Blocks {
             least: self.least.get(least).unwrap_or_default(),
             zero: self.kind.zero,
         };
-        let rows = row * blocks..(row + sums.len()) * blocks;
-        let x = Activations {
-            words: &x.words[rows.start * WORDS..rows.end * WORDS],
-            scales: &x.scales[rows.clone()],
-            sums: &x.sums[rows],
-        };
+        let x = x.part(row, sums.len(), self.in_);
         match (self.kind.nibbles, part.least.is_empty()) {
             (false, _) => products::<false, false>(&part, &x, sums),
             (true, true) => products::<true, false>(&part, &x, sums),
@@ -170,17 +135,27 @@ struct Panel<'a> {
 }
 
 /// The activations of a tile's rows.
-struct Activations<'a> {
-    words: &'a [[i8; PACKED]],
-    scales: &'a [f32],
-    sums: &'a [i32],
+pub(super) struct Activations<'a> {
+    pub(super) words: &'a [[i8; PACKED]],
+    pub(super) scales: &'a [f32],
+    pub(super) sums: &'a [[i32; 2]],
 }
 
-fn products<const NIBBLES: bool, const LEAST: bool>(
-    w: &Panel,
-    x: &Activations,
-    sums: &mut [[f32; COLUMNS]],
-) {
+impl Activations<'_> {
+    /// The sum of a block.
+    #[inline(always)]
+    fn sum(&self, block: usize) -> i32 {
+        self.sums[block][0] + self.sums[block][1]
+    }
+
+    /// The sum of a block, scaled.
+    #[inline(always)]
+    pub(super) fn total(&self, block: usize) -> f32 {
+        self.sum(block) as f32 * self.scales[block]
+    }
+}
+
+fn products<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512_vnni() {
         // SAFETY: the slices hold whole blocks for every row; the CPU has the instructions.
@@ -208,7 +183,7 @@ vectorised! {
         for b in 0..blocks {
             let at = row * blocks + b;
             let words = &x.words[at * WORDS..(at + 1) * WORDS];
-            let mut integers = [-w.zero * x.sums[at]; COLUMNS];
+            let mut integers = [-w.zero * x.sum(at); COLUMNS];
             for j in 0..depth {
                 let weights = &w.words[(b * depth + j) * COLUMNS..][..COLUMNS];
                 for (sum, weights) in integers.iter_mut().zip(weights) {
@@ -228,7 +203,7 @@ vectorised! {
                 *sum = (integer as f32).mul_add(f16::from_bits(d).to_f32() * scale, *sum);
             }
             if let Some(least) = w.least.get(b) {
-                let total = x.sums[at] as f32 * scale;
+                let total = x.total(at);
                 for (sum, &m) in sums.iter_mut().zip(least) {
                     *sum = f16::from_bits(m).to_f32().mul_add(total, *sum);
                 }
@@ -244,7 +219,7 @@ vectorised! {
 unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
     w: &Panel,
     x: &Activations,
-    sums: &mut [[f32; COLUMNS]],
+    sums: &mut Tile,
 ) {
     use std::arch::x86_64::{
         __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
@@ -262,7 +237,7 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
         };
         for b in 0..blocks {
             let mut integers: [[__m512i; 2]; R] = std::array::from_fn(|i| {
-                let zero = -w.zero * x.sums.get_unchecked(i * blocks + b);
+                let zero = -w.zero * x.sum(i * blocks + b);
                 [_mm512_set1_epi32(zero); 2]
             });
             for j in 0..depth {
@@ -297,10 +272,8 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
             if LEAST {
                 let least = halves(w.least.get_unchecked(b));
                 for (i, floats) in floats.iter_mut().enumerate() {
-                    let at = i * blocks + b;
-                    let total = *x.sums.get_unchecked(at) as f32 * x.scales.get_unchecked(at);
+                    let total = _mm512_set1_ps(x.total(i * blocks + b));
                     for half in 0..2 {
-                        let total = _mm512_set1_ps(total);
                         floats[half] = _mm512_fmadd_ps(least[half], total, floats[half]);
                     }
                 }
@@ -315,41 +288,36 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
 
 impl Rows {
     /// Rounds `x [rows, in]`, each block of 32 by itself.
-    fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
-        let blocks = rows * in_ / BLOCK;
-        let mut words = vec![[0; PACKED]; blocks * WORDS];
-        let (mut scales, mut sums) = (vec![0.0; blocks], vec![0; blocks]);
+    pub(super) fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
+        let (x, _) = x[..rows * in_].as_chunks::<BLOCK>();
+        let (words, scales, sums) =
+            (Fill::new(x.len() * WORDS), Fill::new(x.len()), Fill::new(x.len()));
         let task = rows_per_task(BLOCK);
-        let parts = (
-            x.par_chunks(task * BLOCK),
-            words.par_chunks_mut(task * WORDS),
-            scales.par_chunks_mut(task),
-            sums.par_chunks_mut(task),
-        );
-        parts.into_par_iter().for_each(|(x, words, scales, sums)| {
-            round_blocks(x, words.as_flattened_mut(), scales, sums);
+        for_each(x.len().div_ceil(task), x.len() * BLOCK, |n| {
+            let blocks = n * task..((n + 1) * task).min(x.len());
+            for (at, x) in blocks.clone().zip(&x[blocks]) {
+                let (scale, inverse) = super::scale(largest(x));
+                // SAFETY: a block is written by one task, all of it.
+                unsafe {
+                    let words = words.part(at * WORDS, WORDS).as_flattened_mut();
+                    let (first, second) = words.split_at_mut(BLOCK / 2);
+                    let (x0, x1) = x.split_at(BLOCK / 2);
+                    scales.set(at, scale);
+                    sums.set(at, [round(x0, inverse, first), round(x1, inverse, second)]);
+                }
+            }
         });
-        Self { words, scales, sums }
+        // SAFETY: every block was written.
+        unsafe { Self { words: words.done(), scales: scales.done(), sums: sums.done() } }
     }
-}
 
-vectorised! {
-    fn round_blocks(x: &[f32], integers: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-        let (x, _) = x.as_chunks::<BLOCK>();
-        let (integers, _) = integers.as_chunks_mut::<BLOCK>();
-        for (((x, integers), scale), sum) in x.iter().zip(integers).zip(scales).zip(sums) {
-            let mut sizes = *x;
-            for x in &mut sizes {
-                *x = x.abs();
-            }
-            let (d, inverse) = super::scale(max_of(&sizes));
-            *scale = d;
-            *sum = 0;
-            for (integer, &x) in integers.iter_mut().zip(x) {
-                let q = (x * inverse).round_ties_even() as i32;
-                *integer = q as i8;
-                *sum += q;
-            }
+    /// `n` rows of `in_` numbers from `row` on.
+    pub(super) fn part(&self, row: usize, n: usize, in_: usize) -> Activations<'_> {
+        let blocks = row * in_ / BLOCK..(row + n) * in_ / BLOCK;
+        Activations {
+            words: &self.words[blocks.start * WORDS..blocks.end * WORDS],
+            scales: &self.scales[blocks.clone()],
+            sums: &self.sums[blocks],
         }
     }
 }

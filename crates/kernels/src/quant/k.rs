@@ -6,11 +6,11 @@ use super::{half_at, inverse, pack_blocks, range, unpack_blocks};
 use crate::simd::vectorised;
 
 /// Numbers in a block.
-pub(super) const BLOCK: usize = 256;
+pub(crate) const BLOCK: usize = 256;
 /// Scales of scales and of least values, 8 + 8 of them in 6 bits each, 4 bits a number.
-pub(super) const Q4_K_BYTES: usize = 4 + SCALES + BLOCK / 2;
+pub(crate) const Q4_K_BYTES: usize = 4 + SCALES + BLOCK / 2;
 /// Lower 4 bits and upper 2 bits of the numbers, 16 scales of 8 bits, and theirs.
-pub(super) const Q6_K_BYTES: usize = BLOCK / 2 + BLOCK / 4 + BLOCK / 16 + 2;
+pub(crate) const Q6_K_BYTES: usize = BLOCK / 2 + BLOCK / 4 + BLOCK / 16 + 2;
 
 /// Bytes of Q4_K's small scales.
 const SCALES: usize = 12;
@@ -26,7 +26,7 @@ vectorised! {
             let (scales, codes) = block[4..].split_at(SCALES);
             for (i, y) in y.as_chunks_mut::<EIGHTH>().0.iter_mut().enumerate() {
                 let (scale, least) = small_scales(scales, i);
-                let (scale, least) = (d * scale, dmin * least);
+                let (scale, least) = (d * f32::from(scale), dmin * f32::from(least));
                 // 32 bytes hold two eighths: one in their lower halves, the next in their upper.
                 let codes = &codes[i / 2 * EIGHTH..][..EIGHTH];
                 for (y, &byte) in y.iter_mut().zip(codes) {
@@ -41,14 +41,59 @@ vectorised! {
 /// of bytes 0..4 and 4..8; of the last four, 4 bits stand in bytes 8..12 and 2 in the upper bits of
 /// the first eight.
 #[inline(always)]
-fn small_scales(scales: &[u8], i: usize) -> (f32, f32) {
-    let (scale, least) = if i < 4 {
+fn small_scales(scales: &[u8], i: usize) -> (u8, u8) {
+    if i < 4 {
         (scales[i] & 63, scales[i + 4] & 63)
     } else {
         let low = scales[i + 4];
         (low & 15 | (scales[i - 4] >> 6) << 4, low >> 4 | (scales[i] >> 6) << 4)
+    }
+}
+
+/// A block taken apart.
+pub(crate) struct Parts {
+    /// f16, as bits.
+    pub(crate) scale: u16,
+    /// f16, as bits; not in Q6_K.
+    pub(crate) least: u16,
+    /// One of 6 bits for each eighth, or a signed one for each sixteenth.
+    pub(crate) small: [u8; 16],
+    /// One of 6 bits for each eighth; not in Q6_K.
+    pub(crate) small_least: [u8; 8],
+    /// Integers of 4 or 6 bits, in order.
+    pub(crate) codes: [u8; BLOCK],
+}
+
+/// A block of Q4_K.
+pub(crate) fn parts_q4_k(block: &[u8]) -> Parts {
+    let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
+    let (scales, codes) = block[4..].split_at(SCALES);
+    let (mut small, mut small_least) = ([0; 16], [0; 8]);
+    for i in 0..8 {
+        (small[i], small_least[i]) = small_scales(scales, i);
+    }
+    let code =
+        |i: usize| codes[i / (2 * EIGHTH) * EIGHTH + i % EIGHTH] >> (i / EIGHTH % 2 * 4) & 15;
+    Parts { scale: half(0), least: half(2), small, small_least, codes: std::array::from_fn(code) }
+}
+
+/// A block of Q6_K.
+pub(crate) fn parts_q6_k(block: &[u8]) -> Parts {
+    let (low, rest) = block.split_at(BLOCK / 2);
+    let (high, rest) = rest.split_at(BLOCK / 4);
+    let scale = u16::from_le_bytes([rest[BLOCK / 16], rest[BLOCK / 16 + 1]]);
+    let code = |i: usize| {
+        let (half, quarter, at) = (i / 128, i / 32 % 4, i % 32);
+        let low = low[64 * half + 32 * (quarter % 2) + at] >> (quarter / 2 * 4) & 15;
+        low | (high[32 * half + at] >> (2 * quarter) & 3) << 4
     };
-    (f32::from(scale), f32::from(least))
+    Parts {
+        scale,
+        least: 0,
+        small: std::array::from_fn(|i| rest[i]),
+        small_least: [0; 8],
+        codes: std::array::from_fn(code),
+    }
 }
 
 vectorised! {

@@ -15,7 +15,7 @@
 //! With f16 scales every product is exact in f32 and at most one sum is rounded: a number has the
 //! same bits in whatever order, and with fused multiply-adds or not, it is computed.
 
-mod k;
+pub(crate) mod k;
 mod plain;
 mod q4;
 mod q8;

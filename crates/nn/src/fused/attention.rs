@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use sensorium_kernels::attention as kernel;
-use sensorium_kernels::buffer;
+use sensorium_kernels::{Precision, buffer};
 
 use super::backend::{Array, Call, Operation, apply3, shaped};
 
@@ -29,6 +29,16 @@ pub enum Mask {
 }
 
 impl Mask {
+    /// What the sample `b` sees of `keys`.
+    pub(super) fn view_of(&self, b: usize, keys: usize) -> kernel::Mask<'_> {
+        match self.view() {
+            kernel::Mask::Prefix { offset, spans } => {
+                kernel::Mask::Prefix { offset, spans: &spans[b * keys..(b + 1) * keys] }
+            }
+            other => other,
+        }
+    }
+
     fn view(&self) -> kernel::Mask<'_> {
         match self {
             Self::Full => kernel::Mask::Full,
@@ -40,12 +50,13 @@ impl Mask {
 
 #[derive(Debug)]
 struct Attention {
+    precision: Precision,
     mask: Mask,
     lengths: Option<Arc<[usize]>>,
     scale: f32,
 }
 
-fn shape_of(q: &Array, k: &Array) -> kernel::AttentionShape {
+pub(super) fn shape_of(q: &Array, k: &Array) -> kernel::AttentionShape {
     let ([batch, queries, heads, width], [_, keys, kv_heads, _]) = (&q.shape()[..], &k.shape()[..])
     else {
         unreachable!("attention takes [B, T, H, K]")
@@ -68,6 +79,7 @@ impl Operation for Attention {
         let mut o = buffer(q.values().len());
         let mut lse = buffer(rows.iter().product());
         kernel::attention(
+            self.precision,
             shape,
             q.values(),
             k.values(),
@@ -82,12 +94,30 @@ impl Operation for Attention {
         (o.clone(), vec![o, Array::new(lse, &rows)])
     }
 
+    fn run(&self, inputs: Vec<Array>) -> Array {
+        let ([q, k, v], None) = (&inputs[..], &self.lengths) else {
+            return self.forward(&inputs).0;
+        };
+        let (q_, k_, v_) = (q.values(), k.values(), v.values());
+        let o = kernel::attend(
+            self.precision,
+            shape_of(q, k),
+            q_,
+            k_,
+            v_,
+            self.scale,
+            self.mask.view(),
+        );
+        Array::new(o, &q.shape())
+    }
+
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (q, k, v) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
         let mut dq = buffer(q.values().len());
         let mut dk = buffer(k.values().len());
         let mut dv = buffer(v.values().len());
         kernel::attention_backward(
+            self.precision,
             shape_of(q, k),
             q.values(),
             k.values(),
@@ -121,7 +151,9 @@ impl Operation for Attention {
 /// `q [B, Tq, H, K], k v [B, Tk, Hkv, K] -> [B, Tq, H, K]`, scaled by `K^-0.5`.
 ///
 /// `lengths [B]` is the number of keys that are not padding. A query that sees no key gives zeros.
+/// Products are of numbers in `precision`.
 pub fn attention(
+    precision: Precision,
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
@@ -129,5 +161,5 @@ pub fn attention(
     lengths: Option<Arc<[usize]>>,
 ) -> Tensor<4> {
     let scale = (q.dims()[3] as f32).powf(-0.5);
-    apply3(Attention { mask, lengths, scale }, q, k, v)
+    apply3(Attention { precision, mask, lengths, scale }, q, k, v)
 }

@@ -31,6 +31,10 @@ impl Array {
             "fused operations take f32 tensors, got {:?}",
             tensor.dtype()
         );
+        // A part of a buffer is contiguous too: its values start further on.
+        if tensor.layout().is_contiguous() {
+            return Self(tensor);
+        }
         Self(profile::time("strided inputs made contiguous", || tensor.to_contiguous()))
     }
 
@@ -38,6 +42,12 @@ impl Array {
     pub fn values(&self) -> &[f32] {
         let start = self.0.layout().start_offset();
         &self.0.storage::<f32>()[start..start + self.0.layout().num_elements()]
+    }
+
+    /// The values, to be changed; copied first if others hold them.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let (start, n) = (self.0.layout().start_offset(), self.0.layout().num_elements());
+        &mut self.0.storage_mut::<f32>()[start..start + n]
     }
 
     /// The extent of each axis.
@@ -60,6 +70,11 @@ impl Array {
 pub trait Operation: Debug + Send + Sync + 'static {
     /// The output and whatever the backward wants back.
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>);
+
+    /// The output alone; may be written over an input that nobody else holds.
+    fn run(&self, inputs: Vec<Array>) -> Array {
+        self.forward(&inputs).0
+    }
 
     /// Gradients of the inputs; `wanted[i]` says whether input `i` needs one.
     fn backward(&self, call: &Call, grad: &Array, wanted: &[bool]) -> Vec<Option<Array>>;
@@ -107,13 +122,22 @@ pub trait Fused: Backend {
 
 fn run(op: &SharedOperation, inputs: Vec<FlexTensor>) -> FlexTensor {
     let inputs: Vec<Array> = inputs.into_iter().map(Array::of).collect();
-    forward(op, &inputs).0.0
+    // The operation may write over its inputs: what is to be told of them is taken before.
+    let about = profile::is_on().then(|| (shape_of_first(&inputs), op.flop(&inputs)));
+    let output = profile::count(
+        || op.run(inputs),
+        |output| {
+            let (input, flop) = about.unwrap_or_default();
+            (described(op, "", &input, output), flop)
+        },
+    );
+    output.0
 }
 
 fn forward(op: &SharedOperation, inputs: &[Array]) -> (Array, Vec<Array>) {
     profile::count(
         || op.forward(inputs),
-        |(output, _)| (described(op, "", inputs, output), op.flop(inputs)),
+        |(output, _)| (described(op, "", &shape_of_first(inputs), output), op.flop(inputs)),
     )
 }
 
@@ -126,15 +150,18 @@ fn backward(
     profile::count(
         || op.backward(call, grad, wanted),
         |_| {
-            let name = described(op, " backward", &call.inputs, grad);
+            let name = described(op, " backward", &shape_of_first(&call.inputs), grad);
             (name, 2.0 * op.flop(&call.inputs))
         },
     )
 }
 
+fn shape_of_first(inputs: &[Array]) -> Vec<usize> {
+    inputs.first().map(Array::shape).unwrap_or_default()
+}
+
 /// An operation with the shapes of its first input and its output.
-fn described(op: &SharedOperation, way: &str, inputs: &[Array], output: &Array) -> String {
-    let input = inputs.first().map(Array::shape).unwrap_or_default();
+fn described(op: &SharedOperation, way: &str, input: &[usize], output: &Array) -> String {
     format!("{}{way} {input:?} -> {:?}", op.name(), output.shape())
 }
 

@@ -7,6 +7,7 @@
 mod activation;
 mod attention;
 mod backend;
+mod cached;
 mod conv;
 mod cross_entropy;
 mod embedding;
@@ -18,12 +19,15 @@ mod rotary;
 pub use activation::{gelu, swiglu};
 pub use attention::{Mask, attention};
 pub use backend::{Array, Call, Fused, Operation, SharedOperation};
+pub use cached::KeyValues;
 pub use conv::{ConvShape, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
-pub use packed::packed_linear;
+pub use packed::{
+    packed_gated, packed_gelu, packed_linear, packed_onto, packed_patches, packed_together,
+};
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;

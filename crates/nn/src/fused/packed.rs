@@ -1,47 +1,180 @@
-//! Dense layers whose weights are laid out for running.
+//! Dense layers whose weights are laid out for running, and what is done with their products while
+//! these are in the cache.
 
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use sensorium_kernels::packed::{Then, products};
+use sensorium_kernels::patches::patches;
 
+use super::Gelu;
 use super::backend::{Array, Call, Operation, apply1, apply2};
-use crate::pack::Packed;
+use crate::pack::Dense;
 
+/// Layers of the same input, one after the other.
 #[derive(Debug)]
-struct PackedLinear {
-    weight: Arc<Packed>,
+struct Together(Vec<Arc<Dense>>);
+
+/// One layer and what follows it.
+#[derive(Debug)]
+enum One {
+    Plain(Arc<Dense>),
+    Gelu(Arc<Dense>, Gelu),
+    /// The gate, and what it is multiplied with.
+    Gated(Arc<Dense>, Arc<Dense>),
 }
 
-impl Operation for PackedLinear {
+/// A convolution that reads each pixel once: its layer, and the side of its kernel.
+#[derive(Debug)]
+struct Patches(Arc<Dense>, usize);
+
+/// A layer whose output is added to the second input.
+#[derive(Debug)]
+struct Onto(Arc<Dense>);
+
+impl Operation for Together {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
-        let [x, bias @ ..] = inputs else { unreachable!("packed linear has 1 or 2 inputs") };
-        let (rows, out) = (x.rows(), self.weight.out());
-        let mut y = vec![0.0; rows * out];
-        self.weight.linear(rows, x.values(), bias.first().map(Array::values), &mut y);
-        let mut shape = x.shape();
-        shape.pop();
-        shape.push(out);
-        (Array::new(y, &shape), Vec::new())
+        let x = &inputs[0];
+        let all: Vec<_> = self.0.iter().map(|layer| layer.product(Then::Nothing)).collect();
+        let y = products(&all, x.rows(), x.values());
+        let n = y.len();
+        (Array::new(y, &[n]), Vec::new())
     }
 
     fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
-        panic!("packed weights run, they do not train")
+        untrained()
     }
 
     fn flop(&self, inputs: &[Array]) -> f64 {
-        2.0 * (inputs[0].values().len() * self.weight.out()) as f64
+        self.0.iter().map(|layer| flop(&inputs[0], layer)).sum()
     }
 }
 
-/// `[.., in] -> [.., out]`: `x Wᵀ + b` with packed `W [out, in]` and `bias [out]`.
-pub fn packed_linear<const D: usize>(
-    x: Tensor<D>,
-    weight: &Arc<Packed>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<D> {
-    let op = PackedLinear { weight: weight.clone() };
-    match bias {
-        Some(bias) => apply2(op, x, bias),
-        None => apply1(op, x),
+impl Operation for One {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let x = &inputs[0];
+        let product = match self {
+            Self::Plain(layer) => layer.product(Then::Nothing),
+            Self::Gelu(layer, kind) => layer.product(Then::Gelu(*kind)),
+            Self::Gated(gate, up) => gate.product(Then::Gate(&up.weight)),
+        };
+        let y = products(&[product], x.rows(), x.values());
+        (Array::new(y, &with_width(x, product.weights.out())), Vec::new())
     }
+
+    fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
+        untrained()
+    }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        match self {
+            Self::Plain(layer) | Self::Gelu(layer, _) => flop(&inputs[0], layer),
+            Self::Gated(gate, up) => flop(&inputs[0], gate) + flop(&inputs[0], up),
+        }
+    }
+}
+
+impl Operation for Patches {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let (x, Self(layer, side)) = (&inputs[0], self);
+        let [b, c, h, w] = x.shape()[..] else { unreachable!("pictures are [B, c, h, w]") };
+        let rows = patches([b, c, h, w], *side, x.values());
+        let n = (h / side) * (w / side);
+        let y = products(&[layer.product(Then::Nothing)], b * n, &rows);
+        (Array::new(y, &[b, n, layer.weight.out()]), Vec::new())
+    }
+
+    fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
+        untrained()
+    }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        flop(&inputs[0], &self.0)
+    }
+}
+
+impl Operation for Onto {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        (self.run(inputs.to_vec()), Vec::new())
+    }
+
+    fn run(&self, inputs: Vec<Array>) -> Array {
+        let Ok([x, mut stream]) = <[Array; 2]>::try_from(inputs) else {
+            unreachable!("a layer onto a stream has 2 inputs")
+        };
+        let Dense { weight, bias } = &*self.0;
+        weight.add_linear(x.rows(), x.values(), bias.as_deref(), stream.values_mut());
+        stream
+    }
+
+    fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
+        untrained()
+    }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        flop(&inputs[0], &self.0)
+    }
+}
+
+fn untrained() -> ! {
+    panic!("packed weights run, they do not train")
+}
+
+/// Two for each of the inputs' numbers and each output.
+fn flop(x: &Array, layer: &Dense) -> f64 {
+    2.0 * (x.values().len() * layer.weight.out()) as f64
+}
+
+/// The shape of `x` with another last axis.
+fn with_width(x: &Array, width: usize) -> Vec<usize> {
+    let mut shape = x.shape();
+    shape.pop();
+    shape.push(width);
+    shape
+}
+
+/// `[.., in] -> [.., out]`: `x Wᵀ + b`.
+pub fn packed_linear<const D: usize>(x: Tensor<D>, layer: &Arc<Dense>) -> Tensor<D> {
+    apply1(One::Plain(layer.clone()), x)
+}
+
+/// `[.., in] -> [.., out]`: `gelu(x Wᵀ + b)`.
+pub fn packed_gelu<const D: usize>(x: Tensor<D>, layer: &Arc<Dense>, kind: Gelu) -> Tensor<D> {
+    apply1(One::Gelu(layer.clone(), kind), x)
+}
+
+/// `[.., in] -> [.., out]`: `silu(x Gᵀ)·(x Uᵀ)`.
+pub fn packed_gated<const D: usize>(x: Tensor<D>, gate: &Arc<Dense>, up: &Arc<Dense>) -> Tensor<D> {
+    apply1(One::Gated(gate.clone(), up.clone()), x)
+}
+
+/// `[B, c, h, w] -> [B, N, out]`: one row for each patch of `side` pixels, row by row.
+pub fn packed_patches(x: Tensor<4>, layer: &Arc<Dense>, side: usize) -> Tensor<3> {
+    apply1(Patches(layer.clone(), side), x)
+}
+
+/// `stream [.., out] + x Wᵀ + b`, in place if nobody else holds `stream`.
+pub fn packed_onto<const D: usize>(
+    stream: Tensor<D>,
+    x: Tensor<D>,
+    layer: &Arc<Dense>,
+) -> Tensor<D> {
+    apply2(Onto(layer.clone()), x, stream)
+}
+
+/// `[.., in] -> [.., out]` of several layers: `x` is rounded once, and all threads are called once.
+pub fn packed_together<const D: usize, const N: usize>(
+    x: Tensor<D>,
+    layers: [&Arc<Dense>; N],
+) -> [Tensor<D>; N] {
+    let mut shape = x.dims();
+    let rows: usize = shape[..D - 1].iter().product();
+    let all: Tensor<1> = apply1(Together(layers.map(Arc::clone).into()), x);
+    let mut first = 0;
+    layers.map(|layer| {
+        let (at, n) = (first, rows * layer.weight.out());
+        first += n;
+        shape[D - 1] = layer.weight.out();
+        all.clone().narrow(0, at, n).reshape(shape)
+    })
 }

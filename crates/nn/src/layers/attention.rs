@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Linear;
-use crate::fused::{self, Mask};
+use crate::fused::{self, Mask, Precision};
 use crate::init::Init;
 
 /// Queries from one sequence, keys and values from another (or the same).
@@ -22,6 +22,8 @@ pub struct Attention {
     pub o: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Attention {
@@ -34,6 +36,7 @@ impl Attention {
             v: Linear::init(d, d, true, std, init),
             o: Linear::init(d, d, true, out_std, init),
             heads,
+            precision: init.precision(),
         }
     }
 
@@ -45,15 +48,32 @@ impl Attention {
         mask: Mask,
         lengths: Option<Arc<[usize]>>,
     ) -> Tensor<3> {
-        let [b, tq, d] = x.dims();
-        let tk = context.dims()[1];
-        let (h, k) = (self.heads, d / self.heads);
+        let q = self.q.forward(x);
+        let [k, v] = Linear::together([&self.k, &self.v], context);
+        self.o.forward(self.mix([q, k, v], mask, lengths))
+    }
 
-        let queries = self.q.forward(x).reshape([b, tq, h, k]);
-        let keys = self.k.forward(context.clone()).reshape([b, tk, h, k]);
-        let values = self.v.forward(context).reshape([b, tk, h, k]);
-        let o = fused::attention(queries, keys, values, mask, lengths); // [B, Tq, H, K]
-        self.o.forward(o.reshape([b, tq, d]))
+    /// `stream + forward(x, x)`, `[B, T, D]`
+    pub fn add_self(
+        &self,
+        stream: Tensor<3>,
+        x: Tensor<3>,
+        mask: Mask,
+        lengths: Option<Arc<[usize]>>,
+    ) -> Tensor<3> {
+        let qkv = Linear::together([&self.q, &self.k, &self.v], x);
+        self.o.add_to(stream, self.mix(qkv, mask, lengths))
+    }
+
+    /// Queries, keys and values `[B, T, D]` to what the heads read, `[B, Tq, D]`.
+    fn mix(&self, qkv: [Tensor<3>; 3], mask: Mask, lengths: Option<Arc<[usize]>>) -> Tensor<3> {
+        let [queries, keys, values] = qkv.map(|y| {
+            let [b, t, d] = y.dims();
+            y.reshape([b, t, self.heads, d / self.heads])
+        });
+        let o = fused::attention(self.precision, queries, keys, values, mask, lengths); // [B, Tq, H, K]
+        let [b, tq, h, k] = o.dims();
+        o.reshape([b, tq, h * k])
     }
 }
 

@@ -62,8 +62,9 @@ impl Block {
     /// `[B, T, D] -> [B, T, D]`
     pub fn forward(&self, x: Tensor<3>, mask: &Mask, lengths: Option<&Arc<[usize]>>) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
-        let x = x + self.attention.forward(y.clone(), y, mask.clone(), lengths.cloned());
-        x.clone() + self.mlp.forward(self.norm2.forward(x))
+        let x = self.attention.add_self(x, y, mask.clone(), lengths.cloned());
+        let y = self.norm2.forward(x.clone());
+        self.mlp.add_to(x, y)
     }
 }
 

@@ -1,10 +1,14 @@
 //! 2-D convolution with a square kernel.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
+use crate::pack::{Dense, Pack, Packer};
+use crate::params::read;
 
 /// `[B, c_in, h, w] -> [B, c_out, h', w']`, `h' = (h + 2·padding - kernel) / stride + 1`.
 #[derive(Module, Debug)]
@@ -19,6 +23,8 @@ pub struct Conv2d {
     padding: usize,
     #[module(skip)]
     precision: Precision,
+    #[module(skip)]
+    packed: Option<Arc<Dense>>,
 }
 
 /// Channels, kernel and steps of a [`Conv2d`].
@@ -49,6 +55,7 @@ impl Conv2d {
             stride,
             padding,
             precision: init.precision(),
+            packed: None,
         }
     }
 
@@ -56,5 +63,28 @@ impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
         fused::conv2d(self.precision, x, self.weight.val(), bias, self.stride, self.padding)
+    }
+
+    /// [`forward`](Self::forward) with positions in front of channels, row by row: `[B, N, c_out]`.
+    pub fn positions(&self, x: Tensor<4>) -> Tensor<3> {
+        if let Some(packed) = &self.packed {
+            return fused::packed_patches(x, packed, self.stride);
+        }
+        let y = self.forward(x);
+        let [b, c, h, w] = y.dims();
+        y.reshape([b, c, h * w]).swap_dims(1, 2)
+    }
+}
+
+impl Pack for Conv2d {
+    /// Only what reads each pixel once is a product of rows; other convolutions stay as they are.
+    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+        let [c_out, c_in, kernel, _] = self.weight.val().dims();
+        if (kernel, self.padding) == (self.stride, 0) {
+            let rows = self.weight.val().reshape([c_out, c_in * kernel * kernel]);
+            let bias = self.bias.as_ref().map(|bias| read(bias.val()));
+            let weight = packer(path, &Param::from_tensor(rows));
+            self.packed = Some(Arc::new(Dense { weight, bias }));
+        }
     }
 }

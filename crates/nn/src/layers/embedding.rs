@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Pack, Packed, Packer};
+use crate::pack::{Dense, Pack, Packer};
 
 /// `V` rows of width `D`.
 #[derive(Module, Debug)]
@@ -18,7 +18,7 @@ pub struct Embedding {
     precision: Precision,
     /// The head, packed.
     #[module(skip)]
-    head: Option<Arc<Packed>>,
+    head: Option<Arc<Dense>>,
 }
 
 impl Embedding {
@@ -38,7 +38,7 @@ impl Embedding {
     /// The table as a tied language-model head: `[rows, D] -> [rows, V]`.
     pub fn unembed(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.head {
-            Some(head) => fused::packed_linear(x, head, None),
+            Some(head) => fused::packed_linear(x, head),
             None => fused::linear(self.precision, x, self.weight.val(), None),
         }
     }
@@ -47,6 +47,6 @@ impl Embedding {
 impl Pack for Embedding {
     /// The head; the table stays as it is.
     fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
-        self.head = Some(packer(path, &self.weight));
+        self.head = Some(Arc::new(Dense { weight: packer(path, &self.weight), bias: None }));
     }
 }

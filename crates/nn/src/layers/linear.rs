@@ -5,9 +5,11 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use super::Activation;
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Pack, Packed, Packer};
+use crate::pack::{Dense, Pack, Packer};
+use crate::params::read;
 
 /// `y = x Wᵀ + b`.
 #[derive(Module, Debug)]
@@ -19,7 +21,7 @@ pub struct Linear {
     #[module(skip)]
     precision: Precision,
     #[module(skip)]
-    packed: Option<Arc<Packed>>,
+    packed: Option<Arc<Dense>>,
 }
 
 impl Linear {
@@ -35,17 +37,61 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let bias = self.bias.as_ref().map(Param::val);
         match &self.packed {
-            Some(packed) => fused::packed_linear(x, packed, bias),
-            None => fused::linear(self.precision, x, self.weight.val(), bias),
+            Some(packed) => fused::packed_linear(x, packed),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                fused::linear(self.precision, x, self.weight.val(), bias)
+            }
         }
+    }
+
+    /// `act(forward(x))`
+    pub fn activated<const D: usize>(&self, x: Tensor<D>, act: Activation) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => fused::packed_gelu(x, packed, act.kind()),
+            None => act.forward(self.forward(x)),
+        }
+    }
+
+    /// `stream + forward(x)`: what a block writes to the residual stream.
+    pub fn add_to<const D: usize>(&self, stream: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => fused::packed_onto(stream, x, packed),
+            None => stream + self.forward(x),
+        }
+    }
+
+    /// `silu(gate(x))·up(x)`
+    pub fn gated<const D: usize>(gate: &Self, up: &Self, x: Tensor<D>) -> Tensor<D> {
+        match (&gate.packed, &up.packed) {
+            (Some(gate), Some(up)) if gate.weight.pairs_with(&up.weight) => {
+                fused::packed_gated(x, gate, up)
+            }
+            _ => {
+                let y = gate.forward(x.clone());
+                fused::swiglu(y, up.forward(x))
+            }
+        }
+    }
+
+    /// `forward` of several layers with the same input.
+    pub fn together<const D: usize, const N: usize>(
+        layers: [&Self; N],
+        x: Tensor<D>,
+    ) -> [Tensor<D>; N] {
+        let packed = layers.map(|layer| layer.packed.as_ref());
+        if packed.iter().all(Option::is_some) {
+            return fused::packed_together(x, packed.map(|packed| packed.expect("all are packed")));
+        }
+        layers.map(|layer| layer.forward(x.clone()))
     }
 }
 
 impl Pack for Linear {
     fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
-        self.packed = Some(packer(path, &self.weight));
+        let bias = self.bias.as_ref().map(|bias| read(bias.val()));
+        self.packed = Some(Arc::new(Dense { weight: packer(path, &self.weight), bias }));
         let device = self.weight.val().device();
         self.weight = Param::from_tensor(Tensor::zeros([0, 0], &device));
     }

@@ -21,12 +21,15 @@ pub enum Activation {
 impl Activation {
     /// Elementwise.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        let kind = match self {
+        fused::gelu(self.kind(), x)
+    }
+
+    pub(super) fn kind(self) -> Gelu {
+        match self {
             Self::Gelu => Gelu::Erf,
             Self::GeluTanh => Gelu::Tanh,
             Self::QuickGelu => Gelu::Quick,
-        };
-        fused::gelu(kind, x)
+        }
     }
 }
 
@@ -58,7 +61,12 @@ impl Mlp {
 
     /// `[.., D] -> [.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
+        self.fc2.forward(self.fc1.activated(x, self.activation))
+    }
+
+    /// `stream [.., out] + forward(x)`
+    pub fn add_to<const D: usize>(&self, stream: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        self.fc2.add_to(stream, self.fc1.activated(x, self.activation))
     }
 }
 

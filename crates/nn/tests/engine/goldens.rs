@@ -128,7 +128,7 @@ fn attentions() {
             &["q", "k", "v"],
             Box::new(move |o| {
                 let [q, k, v] = [0, 1, 2].map(|i| turned(&o[i], shapes[i]));
-                flat(fused::attention(q, k, v, mask.clone(), None).swap_dims(1, 2))
+                flat(fused::attention(Precision::F32, q, k, v, mask.clone(), None).swap_dims(1, 2))
             }),
         );
     }

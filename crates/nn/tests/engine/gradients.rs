@@ -74,3 +74,21 @@ fn an_updated_parameter_keeps_its_name_its_shape_and_its_trainability() {
     assert!(values["fc2.weight"].data.iter().all(|&v| v == 2.0));
     assert!(values["fc2.bias"].data.iter().all(|&v| v == 0.0), "fc2.bias was refused");
 }
+
+#[test]
+fn an_edited_parameter_keeps_all_but_its_values_and_a_copy_of_the_module_keeps_those() {
+    let mlp = set_trainable(mlp(), |name| name == "fc2.weight");
+    let (before, old) = (params::list(&mlp), params::values(&mlp));
+    let copy = mlp.clone();
+    let wanted = |name: &str| name == "fc2.weight" || name == "fc1.bias";
+    let mlp = params::edit(mlp, wanted, |_, _, data| data.fill(2.0));
+    assert_eq!(params::list(&mlp), before);
+    for (name, values) in params::values(&mlp) {
+        if wanted(&name) {
+            assert!(values.data.iter().all(|&v| v == 2.0), "{name}");
+        } else {
+            assert_eq!(values, old[&name], "{name}");
+        }
+    }
+    assert_eq!(params::values(&copy), old);
+}

@@ -188,7 +188,7 @@ fn attention(name: &str, sizes: Sizes, mask: Mask, lengths: Option<Arc<[usize]>>
         ],
         fused: Box::new(move |o| {
             let (q, k, v) = split(o);
-            flat(fused::attention(q, k, v, mask.clone(), lengths.clone()))
+            flat(fused::attention(Precision::F32, q, k, v, mask.clone(), lengths.clone()))
         }),
         composed: Box::new(move |o| {
             let (q, k, v) = split(o);

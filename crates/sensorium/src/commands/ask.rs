@@ -8,6 +8,7 @@ use sensorium_media::{Message, Role, parse_markers};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::{nano, print};
 
@@ -22,6 +23,8 @@ pub struct Ask {
     /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
+    #[command(flatten)]
+    packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
     /// Print JSON: answer, tokens, seconds.
@@ -53,7 +56,7 @@ impl Ask {
         }
         let parts = parse_markers(&self.question, self.image.len())?;
         let pictures = nano::pictures(&self.image)?;
-        let (nano, load) = nano::open(&global.model)?;
+        let (nano, load) = nano::open(&global.model, self.packing.precision)?;
         let messages = [Message { role: Role::User, parts }];
         let answer = nano.answer(&messages, &pictures, self.sampling.options(global), |_| ())?;
         if !self.json {

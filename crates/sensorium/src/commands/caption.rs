@@ -8,6 +8,7 @@ use sensorium_media::{Message, Part, Picture, Role};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::progress::Progress;
 use crate::{nano, print};
@@ -22,6 +23,8 @@ pub struct Caption {
     /// Pictures: PNG, JPEG, GIF, WebP or BMP.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
     /// Print JSON: captions with their files.
@@ -42,7 +45,7 @@ struct Item {
 
 impl Caption {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (nano, _) = nano::open(&global.model)?;
+        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
         let options = self.sampling.options(global);
         let request = [Message {
             role: Role::User,

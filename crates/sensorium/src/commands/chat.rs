@@ -10,6 +10,7 @@ use sensorium_media::{Message, Picture, Role, parse_markers};
 use sensorium_model::nano::{AskOptions, Nano, NanoError};
 
 use crate::commands::Global;
+use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::{nano, print};
 
@@ -26,12 +27,14 @@ const HELP: &str = "/image PATH adds a picture to the next message, /new starts 
 )]
 pub struct Chat {
     #[command(flatten)]
+    packing: Packing,
+    #[command(flatten)]
     sampling: Sampling,
 }
 
 impl Chat {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (nano, _) = nano::open(&global.model)?;
+        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
         let mut talk = Talk::new(nano, self.sampling.options(global));
         eprintln!("{HELP}");
         let mut editor = DefaultEditor::new()?;

@@ -9,6 +9,7 @@ use sensorium_media::Picture;
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::precision::Packing;
 use crate::{nano, print};
 
 /// Tell which label fits a picture best.
@@ -22,6 +23,8 @@ pub struct Classify {
     /// At least two labels, separated by commas.
     #[arg(long, value_name = "A,B,...")]
     labels: String,
+    #[command(flatten)]
+    packing: Packing,
     /// Print JSON: labels with probabilities, best first.
     #[arg(long)]
     json: bool,
@@ -42,7 +45,7 @@ impl Classify {
     pub fn run(&self, global: &Global) -> Result<()> {
         let labels = split(&self.labels)?;
         let picture = Picture::read(&self.file)?;
-        let (nano, _) = nano::open(&global.model)?;
+        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
         let embedded = nano.embed_pictures(&[picture]).concat();
         let probabilities = nano.classify(&embedded, &label::embed(&nano, &labels));
         let mut scored: Vec<Scored> = labels

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::precision::Packing;
 use crate::{nano, print};
 
 /// Turn pictures and texts into vectors of unit length in one space.
@@ -21,6 +22,8 @@ pub struct Embed {
     /// A text. May be repeated.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
+    #[command(flatten)]
+    packing: Packing,
     /// Print JSON: dim, items; without it a line for each item, tab-separated.
     #[arg(long)]
     json: bool,
@@ -42,7 +45,7 @@ struct Item {
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
         let pictures = nano::pictures(&self.image)?;
-        let (nano, _) = nano::open(&global.model)?;
+        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
         let sources = self.image.iter().map(|path| path.display().to_string());
         let mut items = items("image", sources, nano.embed_pictures(&pictures));
         items.extend(self::items("text", self.text.iter().cloned(), nano.embed_texts(&self.text)));

@@ -28,7 +28,7 @@ pub struct Eval {
     /// Folder of the data sets that `cargo xtask data` fetches.
     #[arg(long, value_name = "DIR", default_value = "data")]
     data: PathBuf,
-    /// How `perplexity` keeps and multiplies matrices; auto: as the file stores them.
+    /// How matrices are kept and multiplied; auto: `perplexity` as the file stores them, others in f32.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
     /// The text of `perplexity`.
@@ -89,7 +89,7 @@ impl Eval {
             );
         }
         let files = nano::files(&global.model)?;
-        let nano = Nano::load(&files)?;
+        let nano = nano::load(&files, self.precision)?;
         let mut reports = Vec::new();
         for &which in self.name.evaluations() {
             let report = self.one(which, &nano, global.seed())?;

@@ -11,7 +11,7 @@ mod export;
 mod info;
 mod perplexity;
 mod plot;
-mod precision;
+pub mod precision;
 mod run;
 mod sampling;
 mod train;
@@ -70,6 +70,7 @@ const STACK: usize = 8 << 20;
 impl Cli {
     /// Runs the command that was asked for.
     pub fn run(&self) -> Result<()> {
+        sensorium_nn::keep_freed_pages();
         let threads = self.global.threads.map_or(0, usize::from); // 0: one a core
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
         pool.build_global()?;

@@ -1,7 +1,15 @@
-//! The option `--precision` of commands that run published models.
+//! The option `--precision` of commands that run models.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use sensorium_nn::pack::{Blocked, Format};
+
+/// The option of commands that run nano, whose files' matrices are unpacked unless it says otherwise.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Packing {
+    /// How matrices are kept and multiplied; auto: in f32.
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
+}
 
 /// How a model's matrices are kept and multiplied.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -20,7 +20,7 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use sensorium_nn::prelude::*;
-use sensorium_nn::profile;
+use sensorium_nn::{keep_freed_pages, profile};
 use serde_json::{Map, Value, json};
 
 const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
@@ -38,6 +38,7 @@ struct Task {
 }
 
 fn main() {
+    keep_freed_pages();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (threads, words) = match words.as_slice() {

@@ -288,7 +288,7 @@ impl Vit {
     }
 }
 
-sensorium_nn::pack!(Vit: blocks, pool, proj);
+sensorium_nn::pack!(Vit: stem, blocks, pool, proj);
 
 /// Convolutions from pixels to positions.
 #[derive(Module, Debug)]
@@ -314,11 +314,13 @@ impl Stem {
 
     /// `[B, c, h, w] -> [B, N, E]`, row by row
     fn forward(&self, image: Tensor<4>) -> Tensor<3> {
-        let x = self.convs.iter().enumerate().fold(image, |x, (i, conv)| {
-            let x = if i == 0 { x } else { Activation::Gelu.forward(x) };
-            conv.forward(x)
-        });
-        let [b, e, h, w] = x.dims();
-        x.reshape([b, e, h * w]).swap_dims(1, 2) // [B, N, E]
+        let Some((last, before)) = self.convs.split_last() else {
+            // Without convolutions every pixel is a position.
+            return image.flatten::<3>(2, 3).swap_dims(1, 2);
+        };
+        let x = before.iter().fold(image, |x, conv| Activation::Gelu.forward(conv.forward(x)));
+        last.positions(x)
     }
 }
+
+sensorium_nn::pack!(Stem: convs);

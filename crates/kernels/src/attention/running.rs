@@ -1,0 +1,198 @@
+//! Attention of a model that runs: nothing is kept for a gradient.
+//!
+//! All query heads of a key head go together, so keys and values are laid out once for them. Every
+//! number has the bits that [`attention`](super::attention) gives it.
+
+use super::{AttentionShape, Mask, View, softmax_row};
+use crate::Precision;
+use crate::buffer;
+use crate::gemm::{Strided, gemm_strided};
+use crate::parallel::{Shared, for_each};
+
+/// Queries of one tile.
+const TILE: usize = 64;
+/// Columns of the largest tile of a matrix product.
+const PANEL: usize = 32;
+
+/// `[B, Tq, H, K]`: `softmax(scale·q·kᵀ)·v` over the keys that each query sees. A query that sees
+/// none gives 0. Products of numbers in `precision`.
+pub fn attend(
+    precision: Precision,
+    shape: AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    scale: f32,
+    mask: Mask,
+) -> Vec<f32> {
+    shape.check(q, k, v, mask, None);
+    let mut o = buffer(q.len());
+    let tiles = shape.queries.div_ceil(TILE);
+    let all = Shared::new(&mut o);
+    let work = shape.work() * shape.width / 4;
+    for_each(shape.batch * shape.kv_heads * tiles, work, |task| {
+        // The last tiles see the most keys: they go first.
+        let (tile, task) = (tiles - 1 - task % tiles, task / tiles);
+        let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
+        let group = Group {
+            precision,
+            shape,
+            view: View::new(&shape, b, mask, None),
+            keys: &k[shape.k_at(b, kv_head)..],
+            values: &v[shape.k_at(b, kv_head)..],
+            scale,
+            first: tile * TILE,
+            rows: TILE.min(shape.queries - tile * TILE),
+        };
+        let at = shape.q_at(b, group.first, shape.readers(kv_head).start);
+        // SAFETY: a task alone writes the heads that read its key head, for its queries; all of them.
+        unsafe { group.run(&q[at..], all.from(at)) };
+    });
+    o
+}
+
+/// The query heads of one key head, for one tile of queries.
+struct Group<'a> {
+    precision: Precision,
+    shape: AttentionShape,
+    view: View<'a>,
+    keys: &'a [f32],
+    values: &'a [f32],
+    scale: f32,
+    first: usize,
+    rows: usize,
+}
+
+impl Group<'_> {
+    /// Two matrix products, rows of all heads one after the other.
+    ///
+    /// # Safety
+    /// The rows of these heads of `o` are writable by this thread alone.
+    unsafe fn run(&self, q: &[f32], o: Shared) {
+        let (width, q_row, n) = (self.shape.width, self.shape.q_row(), self.rows);
+        let m = self.shape.heads / self.shape.kv_heads * n;
+        let end = self.view.tile_end(self.first..self.first + n);
+        let (keys, wide) = self.whole_panels(end);
+        let (mut scores, mut rows) = (buffer(m * wide), buffer(m * width));
+        for (at, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
+            row.copy_from_slice(&q[at % n * q_row + at / n * width..][..width]);
+        }
+        let (x, to) = (Strided::rows(rows.as_ptr(), width), scores.as_mut_ptr());
+        let keys =
+            keys.as_deref().map_or(Strided::rows(self.keys.as_ptr(), self.shape.k_row()), |keys| {
+                Strided::rows(keys.as_ptr(), width)
+            });
+        // SAFETY: rows [m, width], keysᵀ [width, wide], scores [m, wide].
+        unsafe {
+            gemm_strided(self.precision, m, wide, width, self.scale, x, keys.t(), to, wide, false)
+        };
+        for (at, scores) in scores.chunks_exact_mut(wide.max(1)).enumerate() {
+            let (seen, beyond) = scores.split_at_mut(end);
+            self.view.hide(self.first + at % n, seen);
+            beyond.fill(f32::NEG_INFINITY);
+            softmax_row(scores);
+        }
+        let p = Strided::rows(scores.as_ptr(), wide);
+        let values = Strided::rows(self.values.as_ptr(), self.shape.k_row());
+        let to = rows.as_mut_ptr();
+        // SAFETY: scores [m, end], values [end, width], rows [m, width].
+        unsafe { gemm_strided(self.precision, m, width, end, 1.0, p, values, to, width, false) };
+        for (at, row) in rows.chunks_exact(width.max(1)).enumerate() {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let o = o.at(at % n * q_row + at / n * width);
+                o.copy_from_nonoverlapping(row.as_ptr(), width);
+            }
+        }
+    }
+
+    /// The first `end` keys and zeros up to a multiple of what a matrix product takes at once, where
+    /// they are not one by themselves: its way with the rest is slow. And how many they are.
+    fn whole_panels(&self, end: usize) -> (Option<Vec<f32>>, usize) {
+        let (wide, width) = (end.next_multiple_of(PANEL), self.shape.width);
+        if wide == end {
+            return (None, end);
+        }
+        let mut keys = buffer(wide * width);
+        let (whole, rest) = keys.split_at_mut(end * width);
+        let rows = self.keys.chunks(self.shape.k_row().max(1));
+        for (to, from) in whole.chunks_exact_mut(width.max(1)).zip(rows) {
+            to.copy_from_slice(&from[..width]);
+        }
+        rest.fill(0.0);
+        (Some(keys), wide)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Precision::F32;
+    use crate::attention::attention;
+    use crate::testing::{assert_same_on_all_pools, random};
+
+    fn run(shape: AttentionShape, mask: Mask) -> (Vec<f32>, Vec<f32>) {
+        let AttentionShape { batch, queries, keys, heads, kv_heads, width } = shape;
+        let q = random(1, batch * queries * heads * width);
+        let (k, v) = (
+            random(2, batch * keys * kv_heads * width),
+            random(3, batch * keys * kv_heads * width),
+        );
+        let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * queries]);
+        attention(F32, shape, &q, &k, &v, 0.3, mask, None, &mut o, &mut lse);
+        (attend(F32, shape, &q, &k, &v, 0.3, mask), o)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn it_is_attention(
+            batch in 1..3_usize,
+            queries in prop_oneof![Just(1_usize), 0..90_usize],
+            before in 0..70_usize,
+            kv_heads in 1..3_usize,
+            group in 1..4_usize,
+            width in 1..70_usize,
+            kind in 0..3_usize,
+        ) {
+            let keys = queries + before;
+            let shape = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
+            let spans: Vec<i32> = (0..batch * keys).map(|at| (at % keys.max(1) / 9 % 3) as i32).collect();
+            let mask = [
+                Mask::Full,
+                Mask::Causal { offset: before },
+                Mask::Prefix { offset: before, spans: &spans },
+            ][kind];
+            let (got, want) = run(shape, mask);
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn who_sees_nothing_gets_zeros() {
+        for queries in [1, 20] {
+            let shape =
+                AttentionShape { batch: 1, queries, keys: 0, heads: 2, kv_heads: 1, width: 5 };
+            let o = attend(F32, shape, &random(1, queries * 10), &[], &[], 1.0, Mask::Full);
+            assert_eq!(o, vec![0.0; queries * 10]);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        let shape = |queries, keys, heads| AttentionShape {
+            batch: 2,
+            queries,
+            keys,
+            heads,
+            kv_heads: 2,
+            width: 40,
+        };
+        for (queries, keys) in [(1, 700), (150, 200)] {
+            let mask = Mask::Causal { offset: keys - queries };
+            assert_same_on_all_pools(|| run(shape(queries, keys, 6), mask).0);
+        }
+    }
+}
