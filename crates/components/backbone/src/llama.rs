@@ -125,6 +125,7 @@ struct Rotary {
 }
 
 /// Where the tokens of one call stand, and what each may see.
+#[derive(Clone)]
 struct Place {
     table: RotaryTable,
     mask: Mask,
@@ -219,6 +220,8 @@ struct Layer {
     attention: GroupedAttention,
     norm2: RmsNorm,
     mlp: SwiGlu,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl Layer {
@@ -228,6 +231,7 @@ impl Layer {
             attention: GroupedAttention::init(config, init),
             norm2: RmsNorm::init(config.width, config.eps, init),
             mlp: SwiGlu::init(config, init),
+            recompute: init.recomputes(),
         }
     }
 
@@ -238,6 +242,14 @@ impl Layer {
         place: &Place,
         cache: Option<(usize, &mut Cache)>,
     ) -> Tensor<3> {
+        if !self.recompute || cache.is_some() {
+            return self.run(x, place, cache);
+        }
+        let place = place.clone();
+        fused::recompute(self, x, move |layer, x| layer.run(x, &place, None))
+    }
+
+    fn run(&self, x: Tensor<3>, place: &Place, cache: Option<(usize, &mut Cache)>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm1.forward(x), place, cache);
         x.clone() + self.mlp.forward(self.norm2.forward(x))
     }

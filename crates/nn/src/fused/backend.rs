@@ -25,13 +25,17 @@ impl Array {
         Self(FlexTensor::from_data(TensorData::new(values, shape)))
     }
 
-    fn of(tensor: FlexTensor) -> Self {
+    pub(super) fn of(tensor: FlexTensor) -> Self {
         assert!(
             tensor.dtype() == DType::F32,
             "fused operations take f32 tensors, got {:?}",
             tensor.dtype()
         );
         Self(profile::time("strided inputs made contiguous", || tensor.to_contiguous()))
+    }
+
+    pub(super) fn into_tensor(self) -> FlexTensor {
+        self.0
     }
 
     /// The values, row-major.
@@ -126,7 +130,7 @@ fn backward(
     profile::count(
         || op.backward(call, grad, wanted),
         |_| {
-            let name = described(op, " backward", &call.inputs, &call.output);
+            let name = described(op, " backward", &call.inputs, grad);
             (name, 2.0 * op.flop(&call.inputs))
         },
     )

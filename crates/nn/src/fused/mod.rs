@@ -13,6 +13,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod packed;
+mod recompute;
 mod rotary;
 
 pub use activation::{gelu, swiglu};
@@ -24,6 +25,7 @@ pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use packed::packed_linear;
+pub use recompute::{Places, Recompute, Recomputed, SharedPart, recompute};
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;
