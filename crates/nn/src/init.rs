@@ -48,22 +48,33 @@ pub struct Init {
     device: Device,
     rng: Option<Rng>,
     precision: Precision,
+    recompute: bool,
 }
 
 impl Init {
     /// Parameters on `device`, drawn from `seed`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), rng: Some(Rng::new(seed)), precision: Precision::F32 }
+        Self { rng: Some(Rng::new(seed)), ..Self::empty(device) }
     }
 
     /// Zeros on `device`, for weights that are about to be loaded.
     pub fn empty(device: &Device) -> Self {
-        Self { device: device.clone(), rng: None, precision: Precision::F32 }
+        Self { device: device.clone(), rng: None, precision: Precision::F32, recompute: false }
     }
 
     /// Layers from here on multiply numbers in `precision`; parameters stay f32.
     pub fn with(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// Blocks from here on make their activations again in the backward pass.
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Whether a block makes its activations again.
+    pub fn recomputes(&self) -> bool {
+        self.recompute
     }
 
     /// In which numbers a layer multiplies.

@@ -163,8 +163,12 @@ pub fn norm(gradients: &Gradients) -> f64 {
 
 /// `sum += weight * new`: the token-weighted mean over micro-batches, not a mean of means.
 pub fn accumulate(sum: &mut Gradients, new: Gradients, weight: f32) {
-    for (name, gradient) in new {
-        let sum = sum.entry(name).or_insert_with(|| vec![0.0; gradient.len()]);
+    for (name, mut gradient) in new {
+        let Some(sum) = sum.get_mut(&name) else {
+            gradient.iter_mut().for_each(|new| *new *= weight);
+            sum.insert(name, gradient);
+            continue;
+        };
         for (sum, new) in sum.iter_mut().zip(gradient) {
             *sum += weight * new;
         }

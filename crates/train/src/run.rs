@@ -262,10 +262,11 @@ fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");
     let old = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
     // The length of a run may change: a warm-up-stable-decay schedule is meant to be stopped or
-    // prolonged anywhere before its decay. So may the precision: the next machine may lack it.
+    // prolonged anywhere before its decay. So may the precision: the next machine may lack it. And
+    // activations that are made again are the same.
     let free = |change: &String| {
         let key = change.split(':').next().unwrap_or_default();
-        ["steps", "save_every", "precision"].iter().any(|free| key.ends_with(free))
+        ["steps", "save_every", "precision", "recompute"].iter().any(|free| key.ends_with(free))
     };
     let mut changed = config::differences(&old, resolved)?;
     changed.retain(|change| !free(change));

@@ -119,6 +119,37 @@ fn a_run_is_resumed_as_it_began_or_not_at_all() {
 }
 
 #[test]
+fn bfloat16_learns_as_f32_does() {
+    let trial = Trial::new();
+    for precision in ["f32", "bf16"] {
+        let precision_is = format!("precision={precision:?}");
+        let sets = ["steps=40", "batch=8", "tokens=48", &precision_is];
+        trial.train("text", precision, &sets, false).unwrap();
+    }
+    let (f32, bf16) = (trial.losses("f32"), trial.losses("bf16"));
+    assert_ne!(f32, bf16, "products were rounded");
+    for (at, (f32, bf16)) in f32.iter().zip(&bf16).enumerate() {
+        assert!((bf16 / f32 - 1.0).abs() < 0.01, "step {at}: {f32} and {bf16}");
+    }
+}
+
+#[test]
+fn activations_made_again_change_no_bit() {
+    let trial = Trial::new();
+    for (recipe, size, file) in
+        [("text", "tokens=16", "backbone"), ("clip", "save_every=3", "image")]
+    {
+        let sets = ["steps=3", "batch=2", size];
+        trial.train(recipe, recipe, &sets, false).unwrap();
+        let (run, again) = (recipe.to_string(), format!("{recipe}-again"));
+        trial.train(recipe, &again, &[&sets[..], &["recompute=true"]].concat(), false).unwrap();
+        assert_eq!(trial.losses(&run), trial.losses(&again), "{recipe}");
+        let weights = |run: &str| trial.component(&format!("{run}/final/{file}.safetensors"));
+        assert_eq!(weights(&run), weights(&again), "{recipe}");
+    }
+}
+
+#[test]
 fn a_bad_recipe_names_its_key() {
     let trial = Trial::new();
     let unknown = trial.train("text", "text", &["stepz=2"], false).unwrap_err();

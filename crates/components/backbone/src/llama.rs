@@ -125,6 +125,7 @@ struct Rotary {
 }
 
 /// Where the tokens of one call stand, and what each may see.
+#[derive(Clone)]
 struct Place {
     table: RotaryTable,
     mask: Mask,
@@ -218,6 +219,8 @@ struct Layer {
     attention: GroupedAttention,
     norm2: RmsNorm,
     mlp: SwiGlu,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl Layer {
@@ -227,11 +230,20 @@ impl Layer {
             attention: GroupedAttention::init(config, init),
             norm2: RmsNorm::init(config.width, config.eps, init),
             mlp: SwiGlu::init(config, init),
+            recompute: init.recomputes(),
         }
     }
 
     /// `[B, T, D] -> [B, T, D]`
     fn forward(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
+        if !self.recompute || kept.is_some() {
+            return self.run(x, place, kept);
+        }
+        let place = place.clone();
+        fused::recompute(self, x, move |layer, x| layer.run(x, &place, None))
+    }
+
+    fn run(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
         let x = self.attention.add_to(x, y, place, kept);
         let y = self.norm2.forward(x.clone());

@@ -95,8 +95,9 @@ impl Pool {
         // SAFETY: the last loop was closed, so nobody reads.
         unsafe { *self.current.get() = Some(current) };
         self.next.0.store(0, Ordering::Relaxed);
-        let number = self.state.0.load(Ordering::Relaxed) / LOOP + 1;
-        self.state.0.store(number * LOOP + helpers as u64 * SEAT + OPEN, Ordering::SeqCst);
+        // Begins anew after four billion loops.
+        let number = (self.state.0.load(Ordering::Relaxed) / LOOP + 1).wrapping_mul(LOOP);
+        self.state.0.store(number + helpers as u64 * SEAT + OPEN, Ordering::SeqCst);
         // A worker counts itself as asleep before it looks at the state for the last time.
         fence(Ordering::SeqCst);
         if self.asleep.0.load(Ordering::Relaxed) > 0 {

@@ -25,7 +25,7 @@ impl Array {
         Self(FlexTensor::from_data(TensorData::new(values, shape)))
     }
 
-    fn of(tensor: FlexTensor) -> Self {
+    pub(super) fn of(tensor: FlexTensor) -> Self {
         assert!(
             tensor.dtype() == DType::F32,
             "fused operations take f32 tensors, got {:?}",
@@ -36,6 +36,10 @@ impl Array {
             return Self(tensor);
         }
         Self(profile::time("strided inputs made contiguous", || tensor.to_contiguous()))
+    }
+
+    pub(super) fn into_tensor(self) -> FlexTensor {
+        self.0
     }
 
     /// The values, row-major.

@@ -14,6 +14,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod packed;
+mod recompute;
 mod rotary;
 
 pub use activation::{gelu, swiglu};
@@ -28,6 +29,7 @@ pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     packed_gated, packed_gelu, packed_linear, packed_onto, packed_patches, packed_together,
 };
+pub use recompute::{Places, Recompute, Recomputed, SharedPart, recompute};
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;

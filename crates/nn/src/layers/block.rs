@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Activation, Attention, LayerNorm, Mlp};
-use crate::fused::Mask;
+use crate::fused::{self, Mask};
 use crate::init::Init;
 
 /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
@@ -20,6 +20,8 @@ pub struct Block {
     pub norm2: LayerNorm,
     /// The MLP.
     pub mlp: Mlp,
+    #[module(skip)]
+    recompute: bool,
 }
 
 /// Shape of a [`Block`].
@@ -56,11 +58,20 @@ impl Block {
                 [(2.0 * d).powf(-0.5), write],
                 init,
             ),
+            recompute: init.recomputes(),
         }
     }
 
     /// `[B, T, D] -> [B, T, D]`
     pub fn forward(&self, x: Tensor<3>, mask: &Mask, lengths: Option<&Arc<[usize]>>) -> Tensor<3> {
+        if !self.recompute {
+            return self.run(x, mask, lengths);
+        }
+        let (mask, lengths) = (mask.clone(), lengths.cloned());
+        fused::recompute(self, x, move |block, x| block.run(x, &mask, lengths.as_ref()))
+    }
+
+    fn run(&self, x: Tensor<3>, mask: &Mask, lengths: Option<&Arc<[usize]>>) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
         let x = self.attention.add_self(x, y, mask.clone(), lengths.cloned());
         let y = self.norm2.forward(x.clone());

@@ -8,4 +8,5 @@ mod differences;
 mod goldens;
 mod gradients;
 mod operations;
+mod recompute;
 mod threads;

@@ -64,6 +64,10 @@ pub struct ClipRecipe {
     /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
+    /// Whether every block makes its activations again in the backward pass: less memory, about a
+    /// third more time, the same bits.
+    #[serde(default)]
+    pub recompute: bool,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The icons' directory; without it there are only scenes.
@@ -118,7 +122,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let processor = ImageProcessor::nano();
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
 
-    let init = &mut Init::new(recipe.seed, &device).with(recipe.precision);
+    let init =
+        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
     let clip = match &recipe.start {
         Some(dir) => {

@@ -50,6 +50,10 @@ pub struct LlavaRecipe {
     /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
+    /// Whether every block makes its activations again in the backward pass: less memory, about a
+    /// third more time, the same bits.
+    #[serde(default)]
+    pub recompute: bool,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The image encoder that the CLIP recipe made.
@@ -107,8 +111,10 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let device = training_device();
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let config = recipe.size.llava(tokenizer.vocabulary());
-    let mut model =
-        Llava::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
+    let mut model = Llava::init(
+        &config,
+        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
+    );
     model.image = weights::load(model.image, &checkpoint::load(&recipe.image)?)?;
     model.backbone = weights::load(model.backbone, &checkpoint::load(&recipe.backbone)?)?;
     let corpus = Corpus::open(recipe)?;

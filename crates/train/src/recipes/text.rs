@@ -45,6 +45,10 @@ pub struct TextRecipe {
     /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
+    /// Whether every block makes its activations again in the backward pass: less memory, about a
+    /// third more time, the same bits.
+    #[serde(default)]
+    pub recompute: bool,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The icons' directory, for their words; without it there are only scenes.
@@ -76,7 +80,10 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
     let config = recipe.size.llama(tokenizer.vocabulary());
-    let model = Llama::init(&config, &mut Init::new(recipe.seed, &device).with(recipe.precision));
+    let model = Llama::init(
+        &config,
+        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
+    );
     let (model, trained) = thaw_only(model, &["embedding", "layers", "norm"])?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
