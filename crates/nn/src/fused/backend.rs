@@ -126,7 +126,7 @@ fn backward(
     profile::count(
         || op.backward(call, grad, wanted),
         |_| {
-            let name = described(op, " backward", &call.inputs, &call.output);
+            let name = described(op, " backward", &call.inputs, grad);
             (name, 2.0 * op.flop(&call.inputs))
         },
     )
