@@ -4,18 +4,18 @@
 
 The models are exported from PyTorch into runs/peers/models the first time: f32, and int8 by
 `quantize_dynamic` (weights per column, activations per tensor at run time; the patch embedding
-stays f32, onnxruntime's integer convolution being slower).
+stays f32, onnxruntime's integer convolution being slower). Attention is exported as onnxruntime's
+own fused operation: 4 to 7 % faster than the primitives that the exporter writes.
 """
 
 import argparse
-import pathlib
 
 import numpy
 import onnxruntime
 
 import protocol
 
-MODELS = pathlib.Path(__file__).resolve().parents[2] / "runs/peers/models"
+MODELS = protocol.PEERS / "models"
 IMAGE = 224
 
 
@@ -32,6 +32,13 @@ def export(path):
 
     import clip_vit
 
+    def attention(block, x):
+        mixed = torch.onnx.ops.symbolic("com.microsoft::MultiHeadAttention",
+                                        block.qkv(x).chunk(3, -1), {"num_heads": clip_vit.HEADS},
+                                        dtype=x.dtype, shape=x.shape, version=1)
+        return block.o(mixed)
+
+    clip_vit.Block.attention = attention
     pictures = torch.randn(2, 3, IMAGE, IMAGE)
     torch.onnx.export(clip_vit.build(), (pictures,), path, input_names=["pictures"],
                       dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False)
@@ -42,7 +49,7 @@ def quantise(path):
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = MODELS / "prepared.onnx"
-    quant_pre_process(model("f32"), prepared)
+    quant_pre_process(model("f32"), prepared, skip_symbolic_shape=True)
     quantize_dynamic(prepared, path, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True,
                      weight_type=QuantType.QInt8)
     prepared.unlink()

@@ -6,10 +6,21 @@
 """
 
 import json
+import os
+import pathlib
 import sys
 import time
 
+PEERS = pathlib.Path(__file__).resolve().parents[2] / "runs/peers"
 WARM_UPS = 2
+
+
+def compiled(model):
+    """A torch model, compiled: faster, and a minute's work the first time."""
+    import torch
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(PEERS / "compiled"))
+    return torch.compile(model)
 
 
 def serve(name, work, prepare=lambda: None, facts=dict):

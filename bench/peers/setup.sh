@@ -4,8 +4,8 @@
 #     bench/peers/setup.sh
 #
 # Needs Python 3.10 or newer and a C++ compiler: llama.cpp is compiled for this very processor,
-# about ten minutes on two cores. torch from the ordinary index brings its CUDA libraries along,
-# about 6 GB on disk; nothing here uses them.
+# about ten minutes on two cores, and torch's models in five more. torch from the ordinary index
+# brings its CUDA libraries along, about 6 GB on disk; nothing here uses them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +14,12 @@ python3 -m venv runs/peers
 export CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_OPENMP=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
 runs/peers/bin/pip install --no-binary llama-cpp-python -r bench/peers/requirements.txt
 
-# The model of P5 and P6 in three formats, and the exported encoders of P1, P2 and P4.
+# The model of P5 and P6 in three formats.
 cargo xtask data smollm2
 runs/peers/bin/python bench/peers/quantise.py data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-runs/peers/bin/python bench/peers/onnx_vit.py </dev/null
+
+# What the others keep: exported encoders, compiled models.
+for work in "onnx_vit.py" "torch_vit.py" "torch_step.py" "torch_step.py --bf16"; do
+    # shellcheck disable=SC2086
+    runs/peers/bin/python bench/peers/$work </dev/null
+done

@@ -1,6 +1,6 @@
 """PyTorch's side of P7 and P8: training steps of a GPT in f32, or in bf16 with f32 weights.
 
-    torch_step.py [--bf16] [--threads 2] [--compile]       (a step a line, see protocol.py)
+    torch_step.py [--bf16] [--threads 2] [--eager]       (a step a line, see protocol.py)
 
 The model is a GPT: token embedding, learned positions, six pre-norm blocks (LayerNorm, causal
 attention, LayerNorm, exact-GELU MLP of four widths), a final LayerNorm, an untied head. Every
@@ -72,7 +72,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--eager", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def main():
     model = Gpt()
     count = sum(p.numel() for p in model.parameters())
     assert count == PARAMETERS, f"expected {PARAMETERS} parameters, got {count}"
-    forward = torch.compile(model) if arguments.compile else model
+    forward = model if arguments.eager else protocol.compiled(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95),
                                   weight_decay=0.05, fused=True)
     ids = torch.randint(VOCABULARY, (BATCH, TOKENS + 1))
@@ -95,7 +95,7 @@ def main():
         optimizer.step()
         losses.append(loss.item())
 
-    name = f"torch {torch.__version__}{', compiled' if arguments.compile else ''}"
+    name = f"torch {torch.__version__}, {'eager' if arguments.eager else 'compiled'}"
     protocol.serve(name, step, facts=lambda: {"losses": losses})
 
 

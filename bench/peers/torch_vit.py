@@ -1,6 +1,6 @@
 """PyTorch's side of P3: CLIP's ViT-B/32 image encoder in bf16 (or f32), a batch a line.
 
-    torch_vit.py [--precision bf16] [--batch 16] [--threads 2] [--compile]
+    torch_vit.py [--precision bf16] [--batch 16] [--threads 2] [--eager]
 """
 
 import argparse
@@ -16,7 +16,7 @@ def main():
     parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--eager", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -26,9 +26,9 @@ def main():
         exact = model(pictures)
         if arguments.precision == "bf16":
             model, pictures = model.bfloat16(), pictures.bfloat16()
-        forward = torch.compile(model) if arguments.compile else model
+        forward = model if arguments.eager else protocol.compiled(model)
         cosine = torch.cosine_similarity(exact, forward(pictures).float()).min().item()
-        name = f"torch {torch.__version__}{', compiled' if arguments.compile else ''}"
+        name = f"torch {torch.__version__}, {'eager' if arguments.eager else 'compiled'}"
         protocol.serve(name, lambda: forward(pictures).float(), facts=lambda: {"cosine": cosine})
 
 

@@ -76,7 +76,7 @@ macro_rules! multiply_adds {
 #[cfg(target_arch = "x86_64")]
 fn arithmetic() -> Vec<(&'static str, f64)> {
     use std::arch::x86_64::{
-        __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+        __m512bh, __m512i, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
         _mm512_fmadd_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
     };
 
@@ -84,7 +84,7 @@ fn arithmetic() -> Vec<(&'static str, f64)> {
     multiply_adds!(zmm, "avx512f", _mm512_fmadd_ps, _mm512_set1_ps(1.0), _mm512_set1_ps(0.999));
     multiply_adds!(bf16, "avx512f,avx512bf16", _mm512_dpbf16_ps, _mm512_set1_ps(1.0), {
         // SAFETY: both are 64 bytes, and any bits are bfloat16; these are pairs of 1.
-        unsafe { std::mem::transmute::<_, __m512bh>(_mm512_set1_epi32(0x3f80_3f80)) }
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0x3f80_3f80)) }
     });
     multiply_adds!(
         int8,

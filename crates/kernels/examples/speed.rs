@@ -1,8 +1,6 @@
 //! Prints what each kernel reaches on this machine: `cargo run --release -p sensorium-kernels
-//! --example speed [filter]`. The best of several runs; noise of other work only slows.
-
-// The register probe.
-#![allow(unsafe_code)]
+//! --example speed [filter]`. The best of several runs; noise of other work only slows. The example
+//! `probe` prints the machine's own limits.
 
 use std::time::Instant;
 
@@ -22,9 +20,6 @@ fn main() {
     sensorium_kernels::memory::keep_freed_pages();
     let filter = std::env::args().nth(1).unwrap_or_default();
     let wanted = |name: &str| name.contains(&filter);
-    if wanted("peak") {
-        peak();
-    }
     if wanted("fork") {
         forks();
     }
@@ -81,43 +76,6 @@ fn values(n: usize) -> Vec<f32> {
     (0..n as u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0)
         .collect()
-}
-
-/// Multiply-adds on registers alone, on every thread.
-fn peak() {
-    let threads = rayon::current_num_threads();
-    const STEPS: usize = 200_000;
-    let flop = (threads * STEPS * 12 * 8 * 2) as f64;
-    report(&format!("peak: f32 multiply-adds, {threads} threads"), flop, "FLOP", || {
-        rayon::broadcast(|_| std::hint::black_box(probe(STEPS)));
-    });
-}
-
-#[cfg(target_arch = "x86_64")]
-fn probe(steps: usize) -> f32 {
-    #[target_feature(enable = "avx2,fma")]
-    fn run(steps: usize) -> f32 {
-        use std::arch::x86_64::{_mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
-        let mut sums = [_mm256_set1_ps(1.0); 12];
-        let factor = std::hint::black_box(_mm256_set1_ps(0.999));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, factor, factor);
-            }
-        }
-        sums.iter().map(|&sum| _mm256_cvtss_f32(sum)).sum()
-    }
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the features were just found.
-        unsafe { run(steps) }
-    } else {
-        0.0
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn probe(_: usize) -> f32 {
-    0.0
 }
 
 /// Loops too short for two threads to help much: what handing out the work costs.

@@ -93,6 +93,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_runs_between_start_and_stop_is_counted() {
+        let work = || time("a test's work", || 7);
+        work();
+        start();
+        assert_eq!([work(), work()], [7, 7]);
+        let rows = stop();
+        work();
+        // Other tests may have run operations meanwhile.
+        assert_eq!(rows["a test's work"].calls, 2);
+        assert!(rows["a test's work"].seconds > 0.0);
+        assert!(!stop().contains_key("a test's work"));
+    }
+
+    #[test]
     fn rows_are_sorted_and_what_is_missing_is_named() {
         let row = |seconds, flop| Row { calls: 4, seconds, flop };
         let rows = [("Gelu".to_owned(), row(0.2, 0.0)), ("Linear".to_owned(), row(0.6, 60e9))];

@@ -82,7 +82,7 @@ fn serve(mut task: Task) {
         ready.append(&mut task.facts);
     }
     say(&ready);
-    for _ in std::io::stdin().lock().lines() {
+    for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
         say(&json!({"ms": (task.run)()}));
     }
 }

@@ -21,8 +21,8 @@ use worker::Worker;
 const PYTHON: &str = "runs/peers/bin/python";
 const RESULTS: &str = "bench/RESULTS.md";
 const PAIRS: usize = 10;
-/// After this long a side's idle threads no longer spin.
-const PAUSE: Duration = Duration::from_millis(50);
+/// By then a side's idle threads have stopped spinning; onnxruntime's do so for 40 ms.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Measures the works named by `words` (`--pairs N` first), prints the table and appends it to
 /// `bench/RESULTS.md`.
