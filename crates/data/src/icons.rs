@@ -110,8 +110,7 @@ impl Icons {
         let concept_id = mix(concept.code.bytes().fold(1, |sum, b| mix(sum ^ u64::from(b))));
         let caption = concept.caption(rng);
         let detail = caption.clone();
-        let negatives = Vec::new();
-        Pair { picture, caption, detail, scene: None, negatives, concept: concept_id }
+        Pair { picture, caption, detail, negatives: Vec::new(), concept: concept_id }
     }
 
     /// The icon of concept `at` centred on white, `size` x `size` pixels; nothing when there is no

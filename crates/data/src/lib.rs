@@ -20,7 +20,6 @@ mod font;
 pub mod icons;
 pub mod look;
 pub mod pairs;
-pub mod phrase;
 pub mod preview;
 pub mod question;
 pub mod rng;

@@ -16,8 +16,6 @@ pub struct Pair {
     pub caption: String,
     /// All that is known about it, in words: of a scene, what is where.
     pub detail: String,
-    /// The scene, where one is shown.
-    pub scene: Option<Scene>,
     /// The same sentence made false, where that is possible: first by swapping two attributes.
     pub negatives: Vec<String>,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
@@ -55,8 +53,7 @@ fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     let rng = &mut split.rng(2, seed, index);
     let (caption, negatives) = caption::caption_and_negatives(scene, rng);
     let detail = caption::describe(scene, rng);
-    let (picture, concept) = (scene.render(size), concept(scene));
-    Pair { picture, caption, detail, scene: Some(scene.clone()), negatives, concept }
+    Pair { picture: scene.render(size), caption, detail, negatives, concept: concept(scene) }
 }
 
 /// Where pairs come from.

@@ -37,26 +37,10 @@ pub fn sigmoid(
     ignored: &[bool],
 ) -> Tensor<1> {
     let ([n, _], [m, _]) = (images.dims(), texts.dims());
-    let sign = |k: usize| match (ignored[k], k / m == k % m) {
-        (true, _) => 0.0,
-        (false, true) => 1.0,
-        (false, false) => -1.0,
-    };
-    sigmoid_of(images, texts, scale, bias, (0..n * m).map(sign).collect())
-}
-
-/// [`sigmoid`] where any text may belong to any image: `signs [N, M]` are 1 for a match, -1 for a
-/// miss, 0 for what is neither. The sum over texts, mean over images.
-pub fn sigmoid_of(
-    images: Tensor<2>,
-    texts: Tensor<2>,
-    scale: Tensor<1>,
-    bias: Tensor<1>,
-    signs: Vec<f32>,
-) -> Tensor<1> {
-    let ([n, _], [m, _]) = (images.dims(), texts.dims());
     let device = images.device();
-    let weights: Vec<f32> = signs.iter().map(|sign| sign.abs()).collect();
+    let sign = |i: usize, j: usize| if i == j { 1.0 } else { -1.0 };
+    let signs: Vec<f32> = (0..n * m).map(|k| sign(k / m, k % m)).collect();
+    let weights: Vec<f32> = ignored.iter().map(|&skip| if skip { 0.0 } else { 1.0 }).collect();
     let constant =
         |values: Vec<f32>| Tensor::from_data(TensorData::new(values, Shape::from([n, m])), &device);
 

@@ -8,7 +8,6 @@ pub mod freeze;
 pub mod guard;
 pub mod log;
 pub mod optim;
-mod phrases;
 pub mod plot;
 mod precision;
 pub mod preview;

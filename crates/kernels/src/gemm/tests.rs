@@ -127,7 +127,7 @@ fn portable_bf16_is_as_close_as_rounding() {
                 c
             };
             let fast = product();
-            let portable = crate::testing::at_most(crate::simd::Level::Portable, &product);
+            let portable = crate::testing::at_most(crate::simd::Level::Portable, product);
             assert_close(&fast, &crate::testing::wide(&portable), 1e-5);
         }
     }

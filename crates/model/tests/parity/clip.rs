@@ -2,7 +2,7 @@
 //! read at the first end token).
 
 use sensorium_encoder::image::{ActivationName, VitConfig};
-use sensorium_encoder::text::{TextConfig, TextStem, Texts};
+use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::names::{self, CLIP};
 use sensorium_nn::params::read;
@@ -42,7 +42,6 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
         vocabulary: text("vocab_size"),
         context: text("max_position_embeddings"),
         width: text("hidden_size"),
-        stem: TextStem::Token,
         n_layers: text("num_hidden_layers"),
         n_heads: text("num_attention_heads"),
         mlp: text("intermediate_size"),

@@ -11,7 +11,7 @@
 //! sensorium train recipes/clip/nano.toml
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_data::icons::Icons;
@@ -34,7 +34,6 @@ use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
 use crate::optim::{AdamW, OptimConfig};
-use crate::phrases::{Embedded, PhraseHead};
 use crate::recipes::Recipe;
 use crate::run::{Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -78,12 +77,6 @@ pub struct ClipRecipe {
     /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
     /// `.safetensors`; without it training starts from seeded weights.
     pub start: Option<PathBuf>,
-    /// Parts to train, by the beginnings of their names; without it, all.
-    pub train: Option<Vec<String>>,
-    /// Weight of the loss over phrases of two attributes, which are asked of every picture and every
-    /// caption; 0 leaves them out.
-    #[serde(default)]
-    pub phrase_weight: f32,
     /// Weight of the captioning loss beside the contrastive one; 0 trains without a captioner.
     #[serde(default)]
     pub caption_weight: f32,
@@ -107,7 +100,6 @@ pub struct ClipRecipe {
 struct Pupil {
     clip: Clip,
     captioner: Option<Captioner>,
-    phrases: Option<PhraseHead>,
 }
 
 /// Trains the two encoders.
@@ -126,17 +118,11 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
     let clip = match &recipe.start {
-        Some(dir) => {
-            let known = start(dir, &clip)?;
-            weights::load(clip, &known)?
-        }
+        Some(dir) => weights::load(clip, &start(dir)?)?,
         None => clip,
     };
     let captioner = (recipe.caption_weight > 0.0).then(|| Captioner::init(&told, init));
-    let phrases = (recipe.phrase_weight > 0.0).then(|| PhraseHead::init(config.image.embed, init));
-    let parts = recipe.train.clone().unwrap_or_else(|| parts(recipe));
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let (model, trained) = thaw_only(Pupil { clip, captioner, phrases }, &parts)?;
+    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts(recipe))?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
     let plan = [recipe.steps, recipe.save_every];
@@ -157,14 +143,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         ]);
         let mut flops = config.image.flops() * batch.len() as f64 + tokens;
 
-        let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
+        let mut loss = loss(&model.clip, recipe.loss, images, texts, &batch);
         extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
-        if let Some(head) = &model.phrases {
-            let embedded = Embedded { images, features: features.clone(), texts };
-            let phrases = head.loss(&model.clip, embedded, &batch, &tokenizer, step);
-            extra.insert("phrases".into(), f64::from(read(phrases.clone())[0]));
-            loss = loss + phrases.mul_scalar(recipe.phrase_weight);
-        }
         if let Some(captioner) = &model.captioner {
             let captions = captions(&batch, &tokenizer, &told, config.image.patches());
             let caption = captioner.loss(&captions, features);
@@ -195,30 +175,24 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     run.finish(&model, &components)
 }
 
-fn parts(recipe: &ClipRecipe) -> Vec<String> {
+fn parts(recipe: &ClipRecipe) -> Vec<&'static str> {
     let mut parts = vec!["clip.image", "clip.text", "clip.scale"];
     parts.extend((recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
     parts.extend((recipe.caption_weight > 0.0).then_some("captioner"));
-    parts.extend((recipe.phrase_weight > 0.0).then_some("phrases"));
-    parts.into_iter().map(str::to_owned).collect()
+    parts
 }
 
-/// The weights of a trained [`Clip`], one file for each part. What the files do not hold, because
-/// the model has grown since, keeps the weights of `seeded`.
-fn start(dir: &Path, seeded: &Clip) -> Result<Tensors> {
-    let mut all = weights::tensors(seeded)?;
-    let mut missing: BTreeSet<String> = all.tensors.keys().cloned().collect();
+/// The weights of a trained [`Clip`], one file for each part.
+fn start(dir: &Path) -> Result<Tensors> {
+    let mut all = Tensors::default();
     for (part, prefix) in [("image", "image."), ("text", "text."), ("clip", "")] {
-        let files = ["gguf", "safetensors"].map(|kind| dir.join(part).with_extension(kind));
-        let Some(path) = files.iter().find(|path| path.is_file()) else { continue };
-        for (name, tensor) in checkpoint::load(path)?.tensors {
-            let name = format!("{prefix}{name}");
-            missing.remove(&name);
-            all.tensors.insert(name, tensor);
-        }
-    }
-    if !missing.is_empty() {
-        eprintln!("{} tensors are not in {}: seeded", missing.len(), dir.display());
+        let quantised = dir.join(part).with_extension("gguf");
+        let path = match quantised.is_file() {
+            true => quantised,
+            false => dir.join(part).with_extension("safetensors"),
+        };
+        let tensors = checkpoint::load(&path)?.tensors;
+        all.tensors.extend(tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
     }
     Ok(all)
 }

@@ -47,10 +47,6 @@ pub struct VitConfig {
     pub stem: Vec<Conv>,
     /// Whether the stem's convolutions have biases.
     pub stem_bias: bool,
-    /// LayerNorm after the stem, before positions are added, and positions of about its size. A deep
-    /// stem's output grows until nothing that is added to it is seen: neither where a patch lies
-    /// nor what the blocks find.
-    pub stem_norm: bool,
     /// Width E.
     pub width: usize,
     /// Blocks.
@@ -101,7 +97,6 @@ impl VitConfig {
             image: 96,
             stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
             stem_bias: true,
-            stem_norm: false,
             width: 192,
             n_layers: 5,
             n_heads: 6,
@@ -135,7 +130,6 @@ impl VitConfig {
             image,
             stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: false,
-            stem_norm: false,
             width,
             n_layers,
             n_heads: width / 64,
@@ -178,7 +172,6 @@ impl VitConfig {
 #[derive(Module, Debug)]
 pub struct Vit {
     stem: Stem,
-    stem_norm: Option<LayerNorm>,
     class: Option<Param<Tensor<1>>>,
     position: Param<Tensor<2>>,
     pre_norm: Option<LayerNorm>,
@@ -204,10 +197,8 @@ impl Vit {
         let classes = usize::from(config.pooling == Pooling::Class);
         Self {
             stem: Stem::init(config, init),
-            stem_norm: config.stem_norm.then(|| LayerNorm::init(e, config.eps, init)),
             class: (classes == 1).then(|| init.normal([e], std)),
-            position: init
-                .normal([config.patches() + classes, e], if config.stem_norm { 0.5 } else { std }),
+            position: init.normal([config.patches() + classes, e], std),
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
@@ -240,15 +231,6 @@ impl Vit {
         (Features(self.patches(x.clone())), self.pooled(x))
     }
 
-    /// Single positions after the last norm to the shared space, as if all attention were theirs:
-    /// `[rows, E] -> [rows, C]` (MaskCLIP, Zhou et al. 2021, <https://arxiv.org/abs/2112.01071>).
-    pub fn embed_positions(&self, x: Tensor<2>) -> Tensor<2> {
-        self.proj.forward(match &self.pool {
-            Some(pool) => pool.attention.o.forward(pool.attention.v.forward(x)),
-            None => x,
-        })
-    }
-
     /// Positions after the last norm to the shared space: `[B, N (+1), E] -> [B, C]`.
     fn pooled(&self, x: Tensor<3>) -> Tensor<2> {
         let [b, _, e] = x.dims();
@@ -262,7 +244,6 @@ impl Vit {
     /// `[B, c, h, w] -> [B, N (+1), E]` after all blocks but the last `skip`.
     fn hidden(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
         let patches = self.stem.forward(image); // [B, N, E]
-        let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
         let [b, _, e] = patches.dims();
         let x = match &self.class {
             Some(class) => {

@@ -9,17 +9,6 @@
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What the first block reads at each position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TextStem {
-    /// The token (CLIP).
-    Token,
-    /// The token and a linear map of it and the one before it, so that an adjective reaches its noun
-    /// without attention having to learn what "before" means.
-    Pair,
-}
-
 /// Shape of a [`TextTower`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +19,6 @@ pub struct TextConfig {
     pub context: usize,
     /// Width E.
     pub width: usize,
-    /// What the first block reads.
-    pub stem: TextStem,
     /// Blocks.
     pub n_layers: usize,
     /// Heads.
@@ -53,7 +40,6 @@ impl TextConfig {
             vocabulary: 4096,
             context: 64,
             width: 192,
-            stem: TextStem::Token,
             n_layers: 3,
             n_heads: 6,
             mlp: 768,
@@ -84,7 +70,6 @@ impl TextConfig {
             vocabulary: 49_408,
             context: 77,
             width,
-            stem: TextStem::Token,
             n_layers: 12,
             n_heads: width / 64,
             mlp: 4 * width,
@@ -125,7 +110,6 @@ impl Texts {
 pub struct TextTower {
     embedding: Embedding,
     position: Param<Tensor<2>>,
-    pair: Option<Linear>,
     blocks: Vec<Block>,
     norm: LayerNorm,
     proj: Linear,
@@ -146,8 +130,6 @@ impl TextTower {
         Self {
             embedding: Embedding::init(config.vocabulary, config.width, 0.02, init),
             position: init.normal([config.context, config.width], 0.01),
-            pair: (config.stem == TextStem::Pair)
-                .then(|| Linear::init(2 * config.width, config.width, false, 0.02, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(config.width, config.eps, init),
             proj: Linear::init(config.width, config.embed, false, std, init),
@@ -161,10 +143,6 @@ impl TextTower {
         let [b, t] = texts.shape;
         let x = self.embedding.forward(&texts.ids, [b, t]); // [B, T, E]
         let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
-        let x = match &self.pair {
-            Some(pair) => x.clone() + pair.forward(with_previous(x)),
-            None => x,
-        };
         let mask = Mask::Causal { offset: 0 };
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, None));
 
@@ -173,14 +151,6 @@ impl TextTower {
         let at_end = fused::embedding(x.reshape([b * t, e]), ends); // [B, E]
         self.proj.forward(self.norm.forward(at_end))
     }
-}
-
-/// Each position beside the one before it, zeros before the first: `[B, T, E] -> [B, T, 2E]`
-fn with_previous(x: Tensor<3>) -> Tensor<3> {
-    let [b, t, e] = x.dims();
-    let nothing = Tensor::zeros([b, 1, e], &x.device());
-    let previous = Tensor::cat(vec![nothing, x.clone()], 1).narrow(1, 0, t);
-    Tensor::cat(vec![previous, x], 2)
 }
 
 sensorium_nn::pack!(TextTower: blocks, proj);
