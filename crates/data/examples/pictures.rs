@@ -22,15 +22,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Name, background, seed of the places, and objects.
-fn pictures() -> [(&'static str, Paper, u64, Vec<Look>); 6] {
+fn pictures() -> [(&'static str, Paper, u64, Vec<Look>); 7] {
     use Color::*;
     use Fill::*;
     use Shape::*;
     use Size::*;
     let look = |color, shape, size, fill| Look { shape, color, size, fill };
     [
+        ("scene.png", Paper::White, 3, vec![look(Red, Circle, Large, Solid)]),
         (
-            "scene.png",
+            "three.png",
             Paper::White,
             3,
             vec![

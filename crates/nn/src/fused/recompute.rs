@@ -92,7 +92,7 @@ impl<M> Debug for Part<M> {
     }
 }
 
-/// A [`Part`] of any module.
+/// A `Part` of any module.
 pub trait Recomputed: Debug + Send + Sync {
     /// The gradients of `x` and of the trained parameters.
     fn gradients(&self, x: &Array, grad: &Array) -> (Option<Array>, Vec<Option<Array>>);
