@@ -14,9 +14,6 @@ use std::time::Instant;
 
 const THREADS: usize = 2;
 const SECONDS: f64 = 0.4;
-/// Registers that are summed in at a time: enough to hide the latency of an addition.
-const SUMS: usize = 12;
-const STEPS: usize = 200_000;
 /// Bytes each thread reads, far above what a cache holds.
 const BYTES: usize = 256 << 20;
 
@@ -56,8 +53,20 @@ fn read() -> f64 {
     })
 }
 
+/// Registers that are summed in at a time: enough to hide the latency of an addition.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const SUMS: usize = 12;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const STEPS: usize = 200_000;
+
+/// Operations on numbers of `size` bits in registers of `bits`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn operations(bits: usize, size: usize) -> f64 {
+    (STEPS * SUMS * bits / size * 2) as f64
+}
+
 /// A function that multiplies and adds on registers alone.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! multiply_adds {
     ($name:ident, $features:literal, $step:ident, $start:expr, $factor:expr) => {
         #[target_feature(enable = $features)]
@@ -94,7 +103,6 @@ fn arithmetic() -> Vec<(&'static str, f64)> {
         _mm512_set1_epi8(1)
     );
 
-    let operations = |bits: usize, size: usize| (STEPS * SUMS * bits / size * 2) as f64;
     let mut limits = Vec::new();
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // SAFETY: the features were just found.
@@ -117,7 +125,20 @@ fn arithmetic() -> Vec<(&'static str, f64)> {
     limits
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn arithmetic() -> Vec<(&'static str, f64)> {
+    use std::arch::aarch64::{vdupq_n_f32, vfmaq_f32};
+
+    multiply_adds!(neon, "neon", vfmaq_f32, vdupq_n_f32(1.0), vdupq_n_f32(0.999));
+
+    if !std::arch::is_aarch64_feature_detected!("neon") {
+        return Vec::new();
+    }
+    // SAFETY: the feature was just found.
+    vec![("f32", best(operations(128, 32), || unsafe { neon() }))]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn arithmetic() -> Vec<(&'static str, f64)> {
     Vec::new()
 }

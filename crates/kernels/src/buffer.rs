@@ -6,14 +6,22 @@
 /// With debug assertions they are NaN, so that a kernel which reads them is found out.
 pub fn buffer(n: usize) -> Vec<f32> {
     let mut values = Vec::<f32>::with_capacity(n);
-    #[cfg(all(target_arch = "x86_64", not(debug_assertions), not(miri)))]
+    #[cfg(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(debug_assertions),
+        not(miri)
+    ))]
     // SAFETY: there is room for `n`. The empty assembly has the pointer, so for the compiler it may
     // have written all of them; any bits are an f32.
     unsafe {
         std::arch::asm!("/* {0} */", in(reg) values.as_mut_ptr(), options(nostack, preserves_flags));
         values.set_len(n);
     }
-    #[cfg(not(all(target_arch = "x86_64", not(debug_assertions), not(miri))))]
+    #[cfg(not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(debug_assertions),
+        not(miri)
+    )))]
     values.resize(n, f32::NAN);
     values
 }

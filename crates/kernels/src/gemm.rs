@@ -18,6 +18,7 @@ use single::Single;
 use single::Wide;
 
 use crate::Precision;
+use crate::lanes::{FOUR, Lanes};
 use crate::parallel::{Shared, for_each};
 
 /// Multiply-adds below which a product stays on its thread.
@@ -450,23 +451,29 @@ impl Product<'_> {
     }
 }
 
-/// A portable tile's way out of its sums: `C = scale·sums`, plus what is added.
+/// The way of four lanes out of a tile's sums: `C = scale·sums`, plus what is added.
 ///
 /// # Safety
 /// `c` has as many rows and columns as `sums`, its rows `c_row` apart; so has `plus`.
-unsafe fn write<const N: usize>(
-    sums: &[[f32; N]],
+#[inline(always)]
+unsafe fn write<L: Lanes, const N: usize>(
+    sums: &[[L::Floats; N]],
     scale: f32,
     c: *mut f32,
     c_row: usize,
     plus: Option<Strided>,
 ) {
+    let scale = L::splat(scale);
     for (i, sums) in sums.iter().enumerate() {
         for (j, &sum) in sums.iter().enumerate() {
+            let mut sum = L::multiply(sum, scale);
             // SAFETY: promised by the caller.
             unsafe {
-                let plus = plus.map(|plus| *plus.from(i, j).at);
-                *c.add(i * c_row + j) = plus.map_or(sum * scale, |plus| plus + sum * scale);
+                if let Some(plus) = plus {
+                    let plus = plus.at.add(i * plus.row + j * FOUR);
+                    sum = L::add(L::load(&*plus.cast()), sum);
+                }
+                c.add(i * c_row + j * FOUR).cast::<[f32; FOUR]>().write(L::array(sum));
             }
         }
     }

@@ -4,9 +4,10 @@
 //! and panics when they disagree: a broken shape is a mistake in our own code.
 //!
 //! **Same bits on every machine width.** Work is cut into chunks whose boundaries depend on the
-//! shape alone, sums run in a fixed order, and the versions of a loop for AVX-512, AVX2 and
-//! neither are one source compiled three times with explicitly fused multiply-adds. So a result depends neither on the
-//! number of threads nor, except for matrix products, on the instruction set.
+//! shape alone, sums run in a fixed order, and the versions of a loop for AVX-512, AVX2, NEON and
+//! none of them are one source compiled several times with explicitly fused multiply-adds. So a
+//! result depends neither on the number of threads nor, except for products of bfloat16, on the
+//! instruction set.
 
 // The only crate that may: vector instructions and disjoint writes to one matrix need it.
 #![allow(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod quant;
 pub mod rotary;
 
 mod buffer;
+mod lanes;
 mod math;
 mod parallel;
 mod precision;

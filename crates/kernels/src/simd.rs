@@ -1,4 +1,8 @@
-//! One loop, three machines: the same source compiled portably, for AVX2+FMA and for AVX-512.
+//! One loop, several machines: the same source compiled portably, for AVX2+FMA and for AVX-512.
+//!
+//! Portably means for the least processor of the target. On 64-bit ARM that one has NEON: there the
+//! portable loops are vector code with fused multiply-adds, and [`lanes`](crate::lanes) has what
+//! products need besides.
 
 /// Width of the accumulators that sums are spread over: two AVX2 registers.
 pub(crate) const LANES: usize = 16;
@@ -8,6 +12,8 @@ pub(crate) const LANES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Portable,
+    /// Four numbers at a time: NEON, or arrays in its place.
+    Lanes,
     Avx2,
     Avx512,
 }

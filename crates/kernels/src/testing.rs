@@ -43,13 +43,13 @@ pub(crate) fn assert_same_on_all_pools(f: impl Fn() -> Vec<f32> + Sync + Send) {
     }
 }
 
-/// Fails unless the portable, the AVX2 and the AVX-512 version of `f` give the same bits (call with
-/// sizes small enough to stay on this thread).
+/// Fails unless all versions of `f` that this machine has give the same bits (call with sizes small
+/// enough to stay on this thread).
 #[track_caller]
 pub(crate) fn assert_same_portably(f: impl Fn() -> Vec<f32>) {
     let bits = |x: Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let fast = bits(f());
-    for level in [Level::Avx2, Level::Portable] {
+    for level in [Level::Avx2, Level::Lanes, Level::Portable] {
         assert!(bits(at_most(level, &f)) == fast, "{level:?} gives other bits");
     }
 }

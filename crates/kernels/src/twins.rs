@@ -1,5 +1,5 @@
-//! Every loop as AVX-512, AVX2 and neither compute it, bit for bit, on odd and tiny shapes; and
-//! that none of them touches what lies beside its slices.
+//! Every loop as AVX-512, AVX2, lanes of four and none of them compute it, bit for bit, on odd and
+//! tiny shapes; and that none of them touches what lies beside its slices.
 
 use proptest::prelude::*;
 
@@ -13,9 +13,19 @@ use crate::gemm::gemm;
 use crate::linear::{linear, linear_backward};
 use crate::norm::{layer_norm, layer_norm_backward, rms_norm, rms_norm_backward};
 use crate::optim::{adamw, ema, sum_squares};
+use crate::packed::{Blocked, Format, Packed};
 use crate::rotary::{rotary, rotary_backward, rotary_tables};
 use crate::testing::{assert_same_portably, random};
 
+/// All but bfloat16, whose instruction adds in an order of its own.
+const FORMATS: [Format; 6] = [
+    Format::Int8,
+    Format::Blocks(Blocked::Q8_0),
+    Format::Blocks(Blocked::Q4_0),
+    Format::Blocks(Blocked::Q4_1),
+    Format::Blocks(Blocked::Q4_K),
+    Format::Blocks(Blocked::Q6_K),
+];
 const KINDS: [Gelu; 3] = [Gelu::Erf, Gelu::Tanh, Gelu::Quick];
 
 fn scaled(seed: u64, n: usize, by: f32) -> Vec<f32> {
@@ -168,6 +178,19 @@ proptest! {
         let (x, w) = (random(seed, rows * in_), random(seed ^ 1, out * in_));
         let (bias, dy) = (random(seed ^ 2, out), random(seed ^ 3, rows * out));
         assert_same_portably(|| products(rows, in_, out, &x, &w, &bias, &dy));
+    }
+
+    #[test]
+    fn of_packed_weights(
+        rows in 0..14_usize, in_ in 0..90_usize, blocks in 0..3_usize, out in 1..70_usize, seed: u64,
+    ) {
+        // Blocks of 32 and of 256 are multiplied as such only where rows are whole ones.
+        let in_ = in_.next_multiple_of([1, 32, 256][blocks]);
+        let (x, w, bias) = (random(seed, rows * in_), random(seed ^ 1, out * in_), random(seed ^ 2, out));
+        for format in FORMATS {
+            let packed = Packed::new(format, out, in_, &w);
+            assert_same_portably(|| packed.linear(rows, &x, Some(&bias)));
+        }
     }
 
     #[test]

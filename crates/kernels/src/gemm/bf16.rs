@@ -6,6 +6,7 @@
 use half::bf16;
 
 use super::{BLOCK, Format, Kernel, Rows, Strided};
+use crate::lanes::{FOUR, Lanes, Native, Plain, have_lanes};
 
 /// Rows of a tile. 12 x 32 needs 24 accumulators, 2 registers for B and 1 for A of AVX-512's 32.
 const ROWS: usize = 12;
@@ -77,20 +78,24 @@ impl Format for Bf16 {
                 _ => avx512::<ROWS>,
             };
         }
-        match rows {
-            1 => portable::<1>,
-            2 => portable::<2>,
-            3 => portable::<3>,
-            4 => portable::<4>,
-            5 => portable::<5>,
-            6 => portable::<6>,
-            7 => portable::<7>,
-            8 => portable::<8>,
-            9 => portable::<9>,
-            10 => portable::<10>,
-            11 => portable::<11>,
-            _ => portable::<ROWS>,
-        }
+        if have_lanes() { with_lanes::<Native>(rows) } else { with_lanes::<Plain>(rows) }
+    }
+}
+
+fn with_lanes<L: Lanes>(rows: usize) -> Kernel {
+    match rows {
+        1 => lanes::<L, 1>,
+        2 => lanes::<L, 2>,
+        3 => lanes::<L, 3>,
+        4 => lanes::<L, 4>,
+        5 => lanes::<L, 5>,
+        6 => lanes::<L, 6>,
+        7 => lanes::<L, 7>,
+        8 => lanes::<L, 8>,
+        9 => lanes::<L, 9>,
+        10 => lanes::<L, 10>,
+        11 => lanes::<L, 11>,
+        _ => lanes::<L, ROWS>,
     }
 }
 
@@ -100,11 +105,6 @@ const _: () = assert!(BLOCK.is_multiple_of(ROWS));
 fn word(low: f32, high: f32) -> f32 {
     let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
     f32::from_bits(bits(low) | bits(high) << 16)
-}
-
-/// The two numbers of a word.
-fn numbers(word: f32) -> [f32; 2] {
-    [f32::from_bits(word.to_bits() << 16), f32::from_bits(word.to_bits() & 0xffff_0000)]
 }
 
 /// Packs `n` numbers that lie side by side; an odd last one gets a zero.
@@ -313,7 +313,7 @@ unsafe fn avx512<const R: usize>(
 
 /// # Safety
 /// As [`Kernel`].
-unsafe fn portable<const R: usize>(
+unsafe fn lanes<L: Lanes, const R: usize>(
     words: usize,
     scale: f32,
     a: Strided,
@@ -322,19 +322,26 @@ unsafe fn portable<const R: usize>(
     c_row: usize,
     plus: Option<Strided>,
 ) {
-    let mut sums = [[0.0_f32; COLUMNS]; R];
-    // SAFETY: promised by the caller.
-    unsafe {
-        for k in 0..words {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let a_ik = numbers(*a.at.add(i * a.row + k * a.column));
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    let b_kj = numbers(*b.add(k * COLUMNS + j));
-                    *sum = a_ik[1].mul_add(b_kj[1], *sum);
-                    *sum = a_ik[0].mul_add(b_kj[0], *sum);
+    // 12 x 8 of them need 24 accumulators, 4 registers for B and 2 for A: 30 of NEON's 32.
+    const PART: usize = 2;
+    for first in (0..COLUMNS).step_by(PART * FOUR) {
+        let mut sums = [[L::splat(0.0); PART]; R];
+        // SAFETY: promised by the caller.
+        unsafe {
+            for k in 0..words {
+                let b = b.add(k * COLUMNS + first).cast::<[[f32; FOUR]; PART]>();
+                let b: [_; PART] = std::array::from_fn(|j| L::bf16(L::load(&(*b)[j])));
+                let a_k = a.at.add(k * a.column);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a_ik = L::bf16(L::splat(*a_k.add(i * a.row)));
+                    for (sum, b) in sums.iter_mut().zip(&b) {
+                        *sum = L::multiply_add(a_ik[1], b[1], *sum);
+                        *sum = L::multiply_add(a_ik[0], b[0], *sum);
+                    }
                 }
             }
+            let plus = plus.map(|plus| plus.from(0, first));
+            super::write::<L, _>(&sums, scale, c.add(first), c_row, plus);
         }
-        super::write(&sums, scale, c, c_row, plus);
     }
 }

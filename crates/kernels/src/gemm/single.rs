@@ -1,6 +1,7 @@
 //! Products of f32 numbers: a 6 x 16 tile, or 12 x 32 with AVX-512. Both give the same bits.
 
 use super::{Format, Kernel, Rows, Strided, prefetch};
+use crate::lanes::{FOUR, Lanes, Native, Plain, have_lanes};
 
 /// Longest slice of `k`.
 const DEPTH: usize = 384;
@@ -8,7 +9,8 @@ const DEPTH: usize = 384;
 /// always is.
 const DIRECT: usize = 16 * 1024;
 
-/// f32 numbers. 6 x 16 needs 12 accumulators, 2 registers for B and 1 for A: 15 of AVX2's 16.
+/// f32 numbers. 6 x 16 needs 12 accumulators, 2 registers for B and 1 for A: 15 of AVX2's 16; and
+/// 24, 4 and 1 of NEON's 32.
 pub(super) struct Single;
 
 impl Format for Single {
@@ -43,14 +45,18 @@ impl Format for Single {
                 _ => avx2::<6>,
             };
         }
-        match rows {
-            1 => portable::<1>,
-            2 => portable::<2>,
-            3 => portable::<3>,
-            4 => portable::<4>,
-            5 => portable::<5>,
-            _ => portable::<6>,
-        }
+        if have_lanes() { with_lanes::<Native>(rows) } else { with_lanes::<Plain>(rows) }
+    }
+}
+
+fn with_lanes<L: Lanes>(rows: usize) -> Kernel {
+    match rows {
+        1 => lanes::<L, 1>,
+        2 => lanes::<L, 2>,
+        3 => lanes::<L, 3>,
+        4 => lanes::<L, 4>,
+        5 => lanes::<L, 5>,
+        _ => lanes::<L, 6>,
     }
 }
 
@@ -196,7 +202,7 @@ unsafe fn avx2<const R: usize>(
 
 /// # Safety
 /// As [`Kernel`].
-unsafe fn portable<const R: usize>(
+unsafe fn lanes<L: Lanes, const R: usize>(
     depth: usize,
     scale: f32,
     a: Strided,
@@ -205,18 +211,21 @@ unsafe fn portable<const R: usize>(
     c_row: usize,
     plus: Option<Strided>,
 ) {
-    let mut sums = [[0.0_f32; Single::COLUMNS]; R];
+    let mut sums = [[L::splat(0.0); Single::COLUMNS / FOUR]; R];
     // SAFETY: promised by the caller.
     unsafe {
         for k in 0..depth {
+            let b = b.add(k * Single::COLUMNS).cast::<[[f32; FOUR]; Single::COLUMNS / FOUR]>();
+            let b: [_; Single::COLUMNS / FOUR] = std::array::from_fn(|j| L::load(&(*b)[j]));
+            let a_k = a.at.add(k * a.column);
             for (i, sums) in sums.iter_mut().enumerate() {
-                let a_ik = *a.at.add(i * a.row + k * a.column);
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = a_ik.mul_add(*b.add(k * Single::COLUMNS + j), *sum);
+                let a_ik = L::splat(*a_k.add(i * a.row));
+                for (sum, &b) in sums.iter_mut().zip(&b) {
+                    *sum = L::multiply_add(a_ik, b, *sum);
                 }
             }
         }
-        super::write(&sums, scale, c, c_row, plus);
+        super::write::<L, _>(&sums, scale, c, c_row, plus);
     }
 }
 
@@ -225,7 +234,6 @@ unsafe fn portable<const R: usize>(
 /// # Safety
 /// `b [depth, columns]` is readable, `columns <= W`, `packed [depth, W]` writable.
 unsafe fn pack_b<const W: usize>(depth: usize, columns: usize, b: Strided, packed: *mut f32) {
-    let mut done = 0;
     // SAFETY: promised by the caller.
     unsafe {
         if b.column == 1 {
@@ -243,16 +251,17 @@ unsafe fn pack_b<const W: usize>(depth: usize, columns: usize, b: Strided, packe
             return;
         }
         #[cfg(target_arch = "x86_64")]
-        if b.row == 1 && crate::simd::has_avx2() {
-            done = depth / 8 * 8;
-            for k in (0..done).step_by(8) {
-                for first in (0..W).step_by(8) {
-                    let to = packed.add(k * W + first);
-                    transpose::<W>(columns.saturating_sub(first), b.from(k, first), to);
-                }
+        let transposed = if b.row == 1 && crate::simd::has_avx2() { depth / 8 * 8 } else { 0 };
+        #[cfg(not(target_arch = "x86_64"))]
+        let transposed = 0;
+        #[cfg(target_arch = "x86_64")]
+        for k in (0..transposed).step_by(8) {
+            for first in (0..W).step_by(8) {
+                let to = packed.add(k * W + first);
+                transpose::<W>(columns.saturating_sub(first), b.from(k, first), to);
             }
         }
-        for k in done..depth {
+        for k in transposed..depth {
             for j in 0..W {
                 *packed.add(k * W + j) = if j < columns { *b.from(k, j).at } else { 0.0 };
             }

@@ -128,6 +128,7 @@ fn portable_bf16_is_as_close_as_rounding() {
             };
             let fast = product();
             let portable = crate::testing::at_most(crate::simd::Level::Portable, product);
+            assert_eq!(crate::testing::at_most(crate::simd::Level::Lanes, product), portable);
             assert_close(&fast, &crate::testing::wide(&portable), 1e-5);
         }
     }

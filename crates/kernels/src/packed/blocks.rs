@@ -10,7 +10,8 @@ use half::f16;
 use super::Blocked;
 use super::fill::Fill;
 use super::round::{largest, round};
-use super::tasks::{COLUMNS, Tile};
+use super::tasks::{COLUMNS, Row, Tile, four};
+use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
 use crate::simd::vectorised;
@@ -170,9 +171,67 @@ fn products<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, 
             }
         };
     }
+    if have_lanes() {
+        return lanes::<Native, NIBBLES, LEAST>(w, x, sums);
+    }
     for (i, sums) in sums.iter_mut().enumerate() {
         portable_row(NIBBLES, w, x, i, sums);
     }
+}
+
+/// Block by block, and in it row after row: the weights of a block stay in L1.
+fn lanes<L: Lanes, const NIBBLES: bool, const LEAST: bool>(
+    w: &Panel,
+    x: &Activations,
+    sums: &mut Tile,
+) {
+    let (words, _) = w.words.as_chunks::<COLUMNS>();
+    let (x_words, _) = x.words.as_chunks::<WORDS>();
+    let depth = if NIBBLES { WORDS / 2 } else { WORDS };
+    for (b, (w_words, scales)) in words.chunks_exact(depth).zip(w.scales).enumerate() {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let at = i * w.scales.len() + b;
+            let (words, scale) = (x_words[at].map(L::word), L::splat(x.scales[at]));
+            // Bytes are lowered before they are multiplied.
+            let zero = if NIBBLES { -w.zero * x.sum(at) } else { 0 };
+            for (n, sums) in sums.as_chunks_mut::<FOUR>().0.iter_mut().enumerate() {
+                let integers = if NIBBLES {
+                    L::dots(nibbles::<L, WORDS>(w_words, n), &words, L::no_sums())
+                } else {
+                    bytes::<L>(w_words, n, &words)
+                };
+                let factor = L::multiply(L::halves(four(scales, n)), scale);
+                let mut y = L::multiply_add(L::floats(integers, zero), factor, L::load(sums));
+                if LEAST {
+                    let least = L::halves(four(&w.least[b], n));
+                    y = L::multiply_add(least, L::splat(x.total(at)), y);
+                }
+                *sums = L::array(y);
+            }
+        }
+    }
+}
+
+/// The integers of `N` words of four outputs: those of the first half in the lower halves of the bytes
+/// of `rows`, those of the second in the upper ones. Sums of 8 products, at most 15·127 each, fit into
+/// 16 bits.
+#[inline(always)]
+pub(super) fn nibbles<L: Lanes, const N: usize>(rows: &[Row], n: usize) -> [L::Words; N] {
+    std::array::from_fn(|k| {
+        let words = L::words(four(&rows[k % (N / 2)], n));
+        if k < N / 2 { L::lower(words) } else { L::upper(words) }
+    })
+}
+
+/// Sums of four outputs over a block of bytes. Those of two products, at most 128·127 each, fit into 16
+/// bits.
+#[inline(always)]
+fn bytes<L: Lanes>(rows: &[Row], n: usize, x: &[L::Words; WORDS]) -> L::Sums {
+    let pairs = rows.as_chunks::<2>().0.iter().zip(x.as_chunks::<2>().0);
+    pairs.fold(L::no_sums(), |sums, (rows, x)| {
+        let w = std::array::from_fn(|k| L::lowered(L::words(four(&rows[k], n))));
+        L::dots(w, x, sums)
+    })
 }
 
 vectorised! {

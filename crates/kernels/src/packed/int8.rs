@@ -9,7 +9,8 @@
 use super::fill::Fill;
 use super::round::{largest, round};
 use super::scale;
-use super::tasks::{COLUMNS, Tile};
+use super::tasks::{COLUMNS, Row, Tile, four};
+use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
 use crate::simd::vectorised;
@@ -113,6 +114,9 @@ fn products(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
             }
         };
     }
+    if have_lanes() {
+        return lanes::<Native>(x, w, depth, sums);
+    }
     portable(x, w, depth, sums);
 }
 
@@ -132,6 +136,41 @@ vectorised! {
                 *sum = (integer - x.zeros[i]) as f32 * (x.scales[i] * scale);
             }
         }
+    }
+}
+
+/// Row after row, two words at a time: sums of two products of bytes fit into 16 bits.
+fn lanes<L: Lanes>(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
+    let (pairs, last) = w.weights.as_chunks::<COLUMNS>().0.as_chunks::<2>();
+    let (scales, _) = w.scales.as_chunks::<FOUR>();
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let (x_pairs, x_last) = x.words[i * depth..(i + 1) * depth].as_chunks::<2>();
+        let mut integers = [L::no_sums(); COLUMNS / FOUR];
+        for (&x, w) in x_pairs.iter().zip(pairs) {
+            add_products::<L>(x, [&w[0], &w[1]], &mut integers);
+        }
+        if let (&[x], [w]) = (x_last, last) {
+            add_products::<L>([x, [0; PACKED]], [w, w], &mut integers);
+        }
+        let row = L::splat(x.scales[i]);
+        let (sums, _) = sums.as_chunks_mut::<FOUR>();
+        for ((sums, integers), scales) in sums.iter_mut().zip(integers).zip(scales) {
+            let scale = L::multiply(row, L::load(scales));
+            *sums = L::array(L::multiply(L::floats(integers, 0), scale));
+        }
+    }
+}
+
+/// The products of two words and their rows of weights.
+#[inline(always)]
+fn add_products<L: Lanes>(
+    x: [[i8; PACKED]; 2],
+    w: [&Row; 2],
+    integers: &mut [L::Sums; COLUMNS / FOUR],
+) {
+    let x = x.map(L::word);
+    for (n, sums) in integers.iter_mut().enumerate() {
+        *sums = L::dots(w.map(|w| L::lowered(L::words(four(w, n)))), &x, *sums);
     }
 }
 

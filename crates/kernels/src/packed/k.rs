@@ -7,8 +7,9 @@
 
 use half::f16;
 
-use super::blocks::{Activations, BLOCK, Rows};
-use super::tasks::{COLUMNS, Tile};
+use super::blocks::{Activations, BLOCK, Rows, nibbles};
+use super::tasks::{COLUMNS, Row, Tile, four};
+use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::quant::k::{self, Parts};
 use crate::simd::vectorised;
@@ -47,6 +48,11 @@ const fn group(six: bool) -> usize {
 const fn depth(six: bool) -> usize {
     if six { 3 } else { 4 }
 }
+
+/// Words of a group of Q4_K.
+const Q4_WORDS: usize = group(false) / PACKED;
+/// Words of a group of Q6_K.
+const Q6_WORDS: usize = group(true) / PACKED;
 
 /// One panel of weights.
 struct Panel<'a> {
@@ -150,9 +156,64 @@ fn products<const SIX: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
             }
         };
     }
+    if have_lanes() {
+        return if SIX {
+            lanes::<Native, Q6_WORDS>(w, x, sums)
+        } else {
+            lanes::<Native, Q4_WORDS>(w, x, sums)
+        };
+    }
     for (i, sums) in sums.iter_mut().enumerate() {
         portable_row(SIX, w, x, i, sums);
     }
+}
+
+/// Group by group of `N` words, and in it row after row: the weights of a group stay in L1.
+fn lanes<L: Lanes, const N: usize>(w: &Panel, x: &Activations, sums: &mut Tile) {
+    let six = N == Q6_WORDS;
+    let (words, _) = w.words.as_chunks::<COLUMNS>();
+    let (x_words, _) = x.words.as_chunks::<N>();
+    for (g, (words, small)) in words.chunks_exact(depth(six)).zip(w.small).enumerate() {
+        let at = g * group(six) / k::BLOCK;
+        let small =
+            small.map(|small| if six { f32::from(small.cast_signed()) } else { f32::from(small) });
+        let scales = scaled::<L>(&w.scales[at], small);
+        let least =
+            w.small_least.get(g).map(|small| scaled::<L>(&w.least[at], small.map(f32::from)));
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let at = i * w.small.len() + g;
+            let (x_words, block) = (x_words[at].map(L::word), at * group(six) / BLOCK);
+            let zero = if six { -ZERO * x.sums[block][at % 2] } else { 0 };
+            let (scale, total) = (L::splat(x.scales[block]), L::splat(-x.total(block)));
+            for (n, sums) in sums.as_chunks_mut::<FOUR>().0.iter_mut().enumerate() {
+                let integers = L::dots(integers::<L, N>(words, n), &x_words, L::no_sums());
+                let factor = L::multiply(scales[n], scale);
+                let mut y = L::multiply_add(L::floats(integers, zero), factor, L::load(sums));
+                if let Some(least) = &least {
+                    y = L::multiply_add(least[n], total, y);
+                }
+                *sums = L::array(y);
+            }
+        }
+    }
+}
+
+/// A group's scales: those of its block times its small ones.
+#[inline(always)]
+fn scaled<L: Lanes>(large: &[u16; COLUMNS], small: [f32; COLUMNS]) -> [L::Floats; COLUMNS / FOUR] {
+    std::array::from_fn(|n| L::multiply(L::halves(four(large, n)), L::load(four(&small, n))))
+}
+
+/// The integers of a group of `N` words of four outputs. Sums of their products, at most 63·127 each,
+/// fit into 16 bits.
+#[inline(always)]
+fn integers<L: Lanes, const N: usize>(rows: &[Row], n: usize) -> [L::Words; N] {
+    let low = nibbles::<L, N>(rows, n);
+    if N == Q4_WORDS {
+        return low;
+    }
+    let high = L::words(four(&rows[depth(true) - 1], n));
+    std::array::from_fn(|k| L::six_bits(low[k], high, k))
 }
 
 vectorised! {

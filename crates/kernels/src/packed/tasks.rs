@@ -6,6 +6,7 @@ use super::{Packed, Product, Then, Weights, blocks, int8};
 use crate::activation::{gelu_in_place, swiglu_in_place};
 use crate::buffer;
 use crate::gemm::{Left, Prepared, Start, lay_out};
+use crate::lanes::{FOUR, Word};
 use crate::parallel::{Shared, for_each};
 use crate::simd::vectorised;
 
@@ -23,6 +24,15 @@ const SMALL: usize = 1 << 17;
 
 /// A tile's numbers.
 pub(super) type Tile = [[f32; COLUMNS]];
+
+/// Words of integers of all outputs of a panel.
+pub(super) type Row = [Word<u8>; COLUMNS];
+
+/// Number `n` of what lanes take at a time of all outputs of a panel.
+#[inline(always)]
+pub(super) fn four<T>(row: &[T; COLUMNS], n: usize) -> &[T; FOUR] {
+    &row.as_chunks().0[n]
+}
 
 /// The activations in the forms that the weights want.
 struct Activations<'a> {

@@ -1,3 +1,4 @@
+use half::f16;
 use proptest::prelude::*;
 
 use super::*;
@@ -82,6 +83,34 @@ fn portable_integers_have_the_same_bits() {
             assert_same_portably(|| packed(*format, rows, in_, out));
         }
     }
+}
+
+/// Weights and activations of the largest magnitude that there is: no sum of integers overflows.
+#[test]
+fn largest_integers_have_the_same_bits() {
+    let filled = |one: &[u8], block: usize, byte: u8| {
+        let mut bytes = vec![byte; block];
+        bytes[..one.len()].copy_from_slice(one);
+        bytes
+    };
+    let one = f16::ONE.to_le_bytes();
+    let both = [one, one].concat();
+    let q6_k = [vec![0xff; 192], vec![0x7f; 16], one.to_vec()].concat();
+    let blocks = [
+        (Blocked::Q8_0, filled(&one, 34, 0x80)),
+        (Blocked::Q4_0, filled(&one, 18, 0xff)),
+        (Blocked::Q4_1, filled(&both, 20, 0xff)),
+        (Blocked::Q4_K, filled(&both, 144, 0xff)),
+        (Blocked::Q6_K, q6_k),
+    ];
+    let x = [1.0, -1.0].map(|x| [x; 256]).concat();
+    for (kind, block) in blocks {
+        let packed =
+            Packed::from_blocks(kind, 3, 256, &block.repeat(3 * 256 / kind.kind().block()));
+        assert_same_portably(|| packed.linear(2, &x, None));
+    }
+    let packed = Packed::new(Format::Int8, 3, 256, &[-1.0; 3 * 256]);
+    assert_same_portably(|| packed.linear(2, &x, None));
 }
 
 /// The blocks that a matrix is packed to are those that the format stores, so the only difference to
