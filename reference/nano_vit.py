@@ -2,7 +2,7 @@
 
 The shipped encoder's shape at an eighth of its width: four convolutions (kernel 3, strides
 2, 2, 1, 3, padding 1, 1, 1, 0, exact GELU between them) turn 48x48 pixels into 4x4 tokens;
-learned positions; pre-norm blocks; a final LayerNorm; one learned probe attends to all tokens;
+a LayerNorm; learned positions; pre-norm blocks; a final LayerNorm; one learned probe attends to all tokens;
 a projection without bias. The loss is the mean square of (embedding - target).
 
 Stem: Xiao et al. 2021, https://arxiv.org/abs/2106.14881
@@ -102,6 +102,7 @@ class NanoVit(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = Stem()
+        self.stem_norm = nn.LayerNorm(WIDTH, EPS)
         self.position = nn.Parameter(torch.zeros(1, TOKENS, WIDTH))
         self.blocks = nn.ModuleList(Block() for _ in range(CONFIG["num_hidden_layers"]))
         self.norm = nn.LayerNorm(WIDTH, EPS)
@@ -109,7 +110,7 @@ class NanoVit(nn.Module):
         self.proj = nn.Linear(WIDTH, CONFIG["embed_dim"], bias=False)
 
     def forward(self, x):
-        x = self.stem(x) + self.position
+        x = self.stem_norm(self.stem(x)) + self.position
         for block in self.blocks:
             x = block(x)
         return self.proj(self.pool(self.norm(x)))
@@ -120,7 +121,7 @@ def main():
     inputs = {"pixel_values": normal("nano_vit.pixel_values", 3, 3, 48, 48),
               "target": normal("nano_vit.target", 3, CONFIG["embed_dim"])}
     watched = [f"stem.convs.{i}" for i in range(4)]
-    watched += ["stem", "blocks.0.attention", "blocks.0.mlp", "blocks.0", "blocks.1", "norm", "pool"]
+    watched += ["stem", "stem_norm", "blocks.0.attention", "blocks.0.mlp", "blocks.0", "blocks.1", "norm", "pool"]
 
     def run():
         embedding = model(inputs["pixel_values"])

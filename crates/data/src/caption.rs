@@ -145,13 +145,26 @@ pub fn swapped(scene: &Scene, rng: &mut Rng) -> Option<String> {
     plan.swapped(scene, rng)
 }
 
-/// The caption that [`caption`] makes from the same `rng`, and that caption made false, up to
-/// twice: first with two attributes swapped, where that is possible, then with one replaced.
-pub fn caption_and_negatives(scene: &Scene, rng: &mut Rng) -> (String, Vec<String>) {
+/// What is said of a scene.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// A true sentence, as [`caption`] makes it.
+    pub caption: String,
+    /// The same in the plainest words and a fixed order, so that two captions that say the same
+    /// have one gist.
+    pub gist: String,
+    /// The caption made false, up to twice: first with two attributes swapped, where that is
+    /// possible, then with one replaced.
+    pub negatives: Vec<String>,
+}
+
+/// The caption that [`caption`] makes from the same `rng`, its gist and its negatives.
+pub fn said(scene: &Scene, rng: &mut Rng) -> Said {
     let plan = Plan::new(scene, Phrasing::Seen, rng);
     let first = plan.swapped(scene, rng).or_else(|| plan.replaced(scene, rng));
     let second = plan.replaced(scene, rng).filter(|text| Some(text) != first.as_ref());
-    (plan.text(), first.into_iter().chain(second).collect())
+    let negatives = first.into_iter().chain(second).collect();
+    Said { caption: plan.text(), gist: plan.gist(), negatives }
 }
 
 /// Everything there is to know about the scene, one clause per object, row by row as one reads.
@@ -227,6 +240,20 @@ impl Plan {
         }
         let text = text.replace("{o}", &listed(&names)) + &self.tail;
         if self.gray { text } else { text.replace("gray", "grey") }
+    }
+
+    /// What the caption claims of its objects, by colour and shape.
+    fn gist(&self) -> String {
+        let mut order: Vec<usize> = (0..self.mentions.len()).collect();
+        order.sort_by_key(|&at| (self.mentions[at].color, self.mentions[at].shape));
+        let names: Vec<_> = order.iter().map(|&at| self.mentions[at].gist()).collect();
+        match (self.relation, &names[..]) {
+            (Some((relation, _)), [a, b]) => {
+                let relation = if order[0] == 0 { relation } else { relation.opposite() };
+                format!("{a} {} {b}", relation.name())
+            }
+            _ => listed(&names),
+        }
     }
 
     fn swapped(&self, scene: &Scene, rng: &mut Rng) -> Option<String> {
@@ -322,6 +349,12 @@ impl Plan {
 }
 
 impl Mention {
+    /// The mention without synonyms.
+    fn gist(&self) -> String {
+        let size = self.size.map(|(size, _)| (size, size.name()));
+        Self { noun: self.shape.name(), size, ..self.clone() }.text()
+    }
+
     fn text(&self) -> String {
         let mut words = Vec::new();
         words.extend(self.size.map(|s| s.1));
@@ -561,14 +594,35 @@ mod tests {
     fn training_never_says_held_out_pairs() {
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 3, index, 6);
-            let (text, negatives) = caption_and_negatives(&scene, &mut Rng::new(3, 9, index));
-            for said in negatives.into_iter().chain([text]) {
-                let held = named_pairs(&said).iter().any(|&(c, s)| {
+            let Said { caption, gist, negatives } = said(&scene, &mut Rng::new(3, 9, index));
+            for text in negatives.into_iter().chain([caption, gist]) {
+                let held = named_pairs(&text).iter().any(|&(c, s)| {
                     crate::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
                 });
-                assert!(!held, "{said}");
+                assert!(!held, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn gists_say_the_same_in_one_way() {
+        let mut gists = HashSet::new();
+        for index in 0..500 {
+            let scene = Scene::random(Split::Train, 4, index % 5, 2);
+            let said = said(&scene, &mut Rng::new(4, 9, index));
+            let pairs = |text: &str| {
+                let mut pairs: Vec<_> = named_pairs(text)
+                    .into_iter()
+                    .map(|(color, shape)| (color.to_owned(), shape.to_owned()))
+                    .collect();
+                pairs.sort();
+                pairs
+            };
+            let many = said.gist.contains("two");
+            assert!(many || pairs(&said.caption).len() == pairs(&said.gist).len(), "{said:?}");
+            gists.insert(said.gist);
+        }
+        assert!(gists.len() < 60, "{gists:?}");
     }
 
     #[test]

@@ -42,6 +42,9 @@ const DETAIL: [&str; 5] = [
 /// Questions end when this many words have been said: conversations of one length fill a batch.
 const WORDS: usize = 75;
 
+/// What takes longest to learn is asked more often.
+const HARD: [Kind; 3] = [Kind::Count, Kind::Relation, Kind::Neighbour];
+
 /// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
 /// question is balanced as those of [`question::sample`] are; later ones are asked about what is
 /// there. Half of the conversations end with everything told, one in ten begins so.
@@ -61,16 +64,7 @@ pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conver
         }
     };
     let mut turns = vec![first];
-    for _ in 0..40 {
-        if words(&turns) >= WORDS {
-            break;
-        }
-        let kind = rng.pick(&Kind::DRAWN);
-        let Some((question, answer)) = question::follow_up(kind, &scene, rng) else { continue };
-        if turns.iter().all(|turn| turn[0] != question) {
-            turns.push([question, answer]);
-        }
-    }
+    ask_on(&mut turns, &scene, WORDS, rng);
     if rng.chance(0.5) {
         turns.push(in_detail(&scene, rng));
     }
@@ -82,6 +76,20 @@ pub fn detail(split: Split, seed: u64, index: u64, progress: f32) -> Conversatio
     let scene = Scene::random(split, seed, index, most_objects(progress));
     let turns = vec![in_detail(&scene, &mut split.rng(11, seed, index))];
     Conversation { view: View::Scene(Box::new(scene)), turns }
+}
+
+/// Asks about `scene`, never the same twice, until `turns` hold `enough` words.
+pub(crate) fn ask_on(turns: &mut Vec<Turn>, scene: &Scene, enough: usize, rng: &mut Rng) {
+    for _ in 0..40 {
+        if words(turns) >= enough {
+            break;
+        }
+        let kind = if rng.chance(0.3) { rng.pick(&HARD) } else { rng.pick(&Kind::DRAWN) };
+        let Some((question, answer)) = question::follow_up(kind, scene, rng) else { continue };
+        if turns.iter().all(|turn| turn[0] != question) {
+            turns.push([question, answer]);
+        }
+    }
 }
 
 fn in_detail(scene: &Scene, rng: &mut Rng) -> Turn {

@@ -109,8 +109,9 @@ impl Icons {
         let picture = self.drawn(at, style, size, Some(rng));
         let concept_id = mix(concept.code.bytes().fold(1, |sum, b| mix(sum ^ u64::from(b))));
         let caption = concept.caption(rng);
-        let detail = caption.clone();
-        Pair { picture, caption, detail, negatives: Vec::new(), concept: concept_id }
+        let turns = vec![[String::new(), caption.clone()]];
+        let gist = concept.label.clone();
+        Pair { picture, caption, gist, turns, negatives: Vec::new(), concept: concept_id }
     }
 
     /// The icon of concept `at` centred on white, `size` x `size` pixels; nothing when there is no

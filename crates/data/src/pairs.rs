@@ -2,7 +2,8 @@
 
 use sensorium_media::Picture;
 
-use crate::caption;
+use crate::caption::{self, Said};
+use crate::conversation::{Turn, ask_on};
 use crate::icons::Icons;
 use crate::rng::mix;
 use crate::scene::{MOST_OBJECTS, Scene, Split};
@@ -14,8 +15,10 @@ pub struct Pair {
     pub picture: Picture,
     /// A true sentence about it.
     pub caption: String,
-    /// All that is known about it, in words: of a scene, what is where.
-    pub detail: String,
+    /// What the caption says, worded in one way.
+    pub gist: String,
+    /// What a captioner learns to answer: of a scene, a few questions; then, unasked, all there is.
+    pub turns: Vec<Turn>,
     /// The same sentence made false, where that is possible: first by swapping two attributes.
     pub negatives: Vec<String>,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
@@ -29,6 +32,9 @@ pub const FIRST: f32 = 0.15;
 
 /// Before this much of a run, scenes hold one or two objects; after it, up to six.
 pub const EASY: f32 = 0.4;
+
+/// A pair's questions end when this many words have been said.
+const WORDS: usize = 20;
 
 /// How many objects scenes hold at most after `progress` (0 to 1) of a run.
 pub fn most_objects(progress: f32) -> usize {
@@ -51,9 +57,12 @@ fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
 /// A scene with what is said of it.
 fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     let rng = &mut split.rng(2, seed, index);
-    let (caption, negatives) = caption::caption_and_negatives(scene, rng);
-    let detail = caption::describe(scene, rng);
-    Pair { picture: scene.render(size), caption, detail, negatives, concept: concept(scene) }
+    let Said { caption, gist, negatives } = caption::said(scene, rng);
+    let mut turns = Vec::new();
+    ask_on(&mut turns, scene, WORDS, rng);
+    turns.push([String::new(), caption::describe(scene, rng)]);
+    let (picture, concept) = (scene.render(size), concept(scene));
+    Pair { picture, caption, gist, turns, negatives, concept }
 }
 
 /// Where pairs come from.

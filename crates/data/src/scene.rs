@@ -126,6 +126,16 @@ impl Relation {
     /// All relations, in order.
     pub const ALL: [Self; 4] = [Self::Left, Self::Right, Self::Above, Self::Below];
 
+    /// The plainest words for it, such that "a {name} b" is a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left of",
+            Self::Right => "right of",
+            Self::Above => "above",
+            Self::Below => "below",
+        }
+    }
+
     /// The relation seen from the other object.
     pub fn opposite(self) -> Self {
         match self {

@@ -97,10 +97,31 @@ impl Init {
         self.param(vec![value; shape.iter().product()], shape)
     }
 
+    /// These values, row-major.
+    ///
+    /// # Panics
+    /// When `values` does not fill `shape`.
+    pub fn values<const D: usize>(
+        &mut self,
+        values: Vec<f32>,
+        shape: [usize; D],
+    ) -> Param<Tensor<D>> {
+        self.param(values, shape)
+    }
+
     fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         let data = TensorData::new(values, Shape::from(shape));
         Param::from_tensor(Tensor::from_data(data, &self.device))
     }
+}
+
+/// Place `at` of a sequence as `width / 2` sines and as many cosines (Vaswani et al. 2017, section
+/// 3.5), of wavelengths from 2π to 200π: the sequences here are short.
+pub fn waves(at: usize, width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let angle = |i: usize| at as f64 * 100f64.powf(-(i as f64) / half as f64);
+    let sines = (0..half).map(|i| angle(i).sin() as f32);
+    sines.chain((0..width - half).map(|i| angle(i).cos() as f32)).collect()
 }
 
 #[cfg(test)]
@@ -116,6 +137,15 @@ mod tests {
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
         assert!(mean.abs() < 0.03, "mean {mean}");
         assert!((variance - 1.0).abs() < 0.05, "variance {variance}");
+    }
+
+    #[test]
+    fn waves_of_neighbours_are_alike() {
+        let dot = |a: usize, b: usize| -> f32 {
+            waves(a, 96).iter().zip(waves(b, 96)).map(|(x, y)| x * y).sum()
+        };
+        assert!((dot(3, 3) - 48.0).abs() < 1e-3 && (dot(0, 2) - dot(5, 7)).abs() < 1e-3);
+        assert!((0..7).all(|gap| dot(0, gap) > dot(0, gap + 1)));
     }
 
     #[test]

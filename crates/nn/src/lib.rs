@@ -25,7 +25,7 @@ pub mod prelude {
     pub use burn::tensor::{Device, Tensor, TensorData};
 
     pub use crate::fused::{ConvShape, Gelu, Mask, Precision};
-    pub use crate::init::Init;
+    pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,
         Linear, Mlp, RmsNorm,

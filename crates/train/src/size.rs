@@ -42,9 +42,11 @@ impl Size {
 
     /// Projector and decoder of the captions that teach an image encoder.
     pub fn captioner(self, vocabulary: usize) -> CaptionerConfig {
-        let llama = self.llama(vocabulary);
+        let (llama, vector) = (self.llama(vocabulary), self.text().embed);
         match self {
             Self::Tiny => CaptionerConfig {
+                skip: 1,
+                vector,
                 projector: ProjectorConfig::Mlp {
                     features: 64,
                     shuffle: 2,
@@ -54,6 +56,8 @@ impl Size {
                 decoder: llama,
             },
             Self::Nano => CaptionerConfig {
+                skip: 1,
+                vector,
                 projector: ProjectorConfig::Mlp {
                     features: 192,
                     shuffle: 2,

@@ -40,6 +40,8 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
     };
     let text = TextConfig {
         vocabulary: text("vocab_size"),
+        waves: false,
+        pairs: 0,
         context: text("max_position_embeddings"),
         width: text("hidden_size"),
         n_layers: text("num_hidden_layers"),

@@ -28,6 +28,7 @@ fn config(golden: &Golden) -> VitConfig {
         n_heads: size(golden, "/num_attention_heads"),
         mlp: width * size(golden, "/mlp_ratio"),
         activation: ActivationName::Gelu,
+        stem_norm: true,
         pre_norm: false,
         pooling: Pooling::Attention,
         embed: size(golden, "/embed_dim"),

@@ -27,6 +27,11 @@ impl Embedding {
         Self { weight: init.normal([v, d], std), precision: init.precision(), head: None }
     }
 
+    /// Rows V of the table.
+    pub fn rows(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
     /// `ids`, row-major `[B, T]` -> `[B, T, D]`
     pub fn forward(&self, ids: &[u32], [b, t]: [usize; 2]) -> Tensor<3> {
         let ids = ids.iter().map(|&id| id as i32).collect();

@@ -5,13 +5,14 @@
 //! two attributes swapped are extra negatives (Yuksekgonul et al. 2022,
 //! <https://arxiv.org/abs/2210.01936>). With `caption_weight`, a small decoder beside them must tell
 //! what is where from the encoder's positions (SigLIP 2, Tschannen et al. 2025,
-//! <https://arxiv.org/abs/2502.14786>).
+//! <https://arxiv.org/abs/2502.14786>); with `gist_weight`, what is said from the vectors of the
+//! shared space.
 //!
 //! ```text
 //! sensorium train recipes/clip/nano.toml
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sensorium_data::icons::Icons;
@@ -77,9 +78,17 @@ pub struct ClipRecipe {
     /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
     /// `.safetensors`; without it training starts from seeded weights.
     pub start: Option<PathBuf>,
-    /// Weight of the captioning loss beside the contrastive one; 0 trains without a captioner.
+    /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`);
+    /// without it, all.
+    pub train: Option<Vec<String>>,
+    /// Weight of the captioner's loss over what it answers from the image encoder's positions,
+    /// beside the contrastive loss; 0 leaves it out.
     #[serde(default)]
     pub caption_weight: f32,
+    /// Weight of the captioner's loss over what it tells from vectors of the shared space; 0 leaves
+    /// it out.
+    #[serde(default)]
+    pub gist_weight: f32,
     /// Steps.
     pub steps: u64,
     /// Pairs a step.
@@ -118,11 +127,17 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
     let clip = match &recipe.start {
-        Some(dir) => weights::load(clip, &start(dir)?)?,
+        Some(dir) => {
+            let known = start(dir, &clip)?;
+            weights::load(clip, &known)?
+        }
         None => clip,
     };
-    let captioner = (recipe.caption_weight > 0.0).then(|| Captioner::init(&told, init));
-    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts(recipe))?;
+    let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
+    let captioner = tells.then(|| Captioner::init(&told, init));
+    let parts = parts(recipe);
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts)?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
     let plan = [recipe.steps, recipe.save_every];
@@ -133,7 +148,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let batch = batch(recipe, icons.as_ref(), step);
         let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
         let images = images(&pictures, &processor, &device);
-        let (features, images) = model.clip.image.encode_and_embed(images); // [B, N, E], [B, C]
+        let (features, images) = model.clip.image.encode_and_embed(images, told.skip); // [B, N, E], [B, C]
         let images = unit(images);
         let (texts, tokens) = embed_texts(&model.clip, recipe, &config, &tokenizer, &batch); // [M, C]
         let [accuracy, true_above_false] = accuracies(images.clone(), texts.clone(), &batch);
@@ -143,17 +158,21 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         ]);
         let mut flops = config.image.flops() * batch.len() as f64 + tokens;
 
-        let mut loss = loss(&model.clip, recipe.loss, images, texts, &batch);
+        let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
         extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
-        if let Some(captioner) = &model.captioner {
-            let captions = captions(&batch, &tokenizer, &told, config.image.patches());
-            let caption = captioner.loss(&captions, features);
+        let prompts = Prompts::of(recipe, &batch, &tokenizer, &told, config.image.patches());
+        if let (Some(captioner), Some(answers)) = (&model.captioner, &prompts.answers) {
+            let caption = captioner.loss(answers, features);
             extra.insert("caption".into(), f64::from(read(caption.clone())[0]));
             loss = loss + caption.mul_scalar(recipe.caption_weight);
-            let [b, t] = captions.shape;
-            flops +=
-                told.decoder.flops(t, 0) * b as f64 + told.decoder.flops(0, captions.learned());
         }
+        if let (Some(captioner), Some(gists)) = (&model.captioner, &prompts.gists) {
+            let vectors = Tensor::cat(vec![images, texts.narrow(0, 0, batch.len())], 0);
+            let gist = captioner.gist_loss(gists, vectors);
+            extra.insert("gist".into(), f64::from(read(gist.clone())[0]));
+            loss = loss + gist.mul_scalar(recipe.gist_weight);
+        }
+        flops += prompts.flops(&told);
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
@@ -175,41 +194,86 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     run.finish(&model, &components)
 }
 
-fn parts(recipe: &ClipRecipe) -> Vec<&'static str> {
+/// What is trained: what the recipe names, or all that one of its losses reaches.
+fn parts(recipe: &ClipRecipe) -> Vec<String> {
+    if let Some(parts) = &recipe.train {
+        return parts.clone();
+    }
     let mut parts = vec!["clip.image", "clip.text", "clip.scale"];
     parts.extend((recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
-    parts.extend((recipe.caption_weight > 0.0).then_some("captioner"));
-    parts
+    parts.extend((recipe.caption_weight > 0.0).then_some("captioner.projector"));
+    parts.extend((recipe.gist_weight > 0.0).then_some("captioner.vector"));
+    parts.extend(
+        (recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0).then_some("captioner.decoder"),
+    );
+    parts.into_iter().map(str::to_owned).collect()
 }
 
-/// The weights of a trained [`Clip`], one file for each part.
-fn start(dir: &Path) -> Result<Tensors> {
-    let mut all = Tensors::default();
+/// The weights of a trained [`Clip`], one file for each part. What the files do not hold, because
+/// the model has grown since, stays as it is in `seeded`.
+fn start(dir: &Path, seeded: &Clip) -> Result<Tensors> {
+    let mut all = weights::tensors(seeded)?;
+    let mut kept: BTreeSet<String> = all.tensors.keys().cloned().collect();
     for (part, prefix) in [("image", "image."), ("text", "text."), ("clip", "")] {
         let quantised = dir.join(part).with_extension("gguf");
         let path = match quantised.is_file() {
             true => quantised,
             false => dir.join(part).with_extension("safetensors"),
         };
-        let tensors = checkpoint::load(&path)?.tensors;
-        all.tensors.extend(tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+        for (name, tensor) in checkpoint::load(&path)?.tensors {
+            let name = format!("{prefix}{name}");
+            kept.remove(&name);
+            all.tensors.insert(name, tensor);
+        }
+    }
+    if !kept.is_empty() {
+        let names = Vec::from_iter(kept).join(", ");
+        eprintln!("not in {}, so from the seed: {names}", dir.display());
     }
     Ok(all)
 }
 
-/// What the captioner is to write of each picture.
-fn captions(
-    batch: &[Pair],
-    tokenizer: &Tokenizer,
-    config: &CaptionerConfig,
-    patches: usize,
-) -> Batch {
-    let tokens = config.projector.tokens(patches);
-    let prompts: Vec<_> = batch
-        .iter()
-        .map(|pair| conversation(&[[String::new(), pair.detail.clone()]], tokenizer, tokens))
-        .collect();
-    Batch::new(&prompts, tokenizer.special(Special::Pad))
+/// What the captioner is to write, where the recipe asks for it.
+struct Prompts {
+    /// Answers from each picture's positions.
+    answers: Option<Batch>,
+    /// Gists from each picture's vector, then from each caption's.
+    gists: Option<Batch>,
+}
+
+impl Prompts {
+    fn of(
+        recipe: &ClipRecipe,
+        batch: &[Pair],
+        tokenizer: &Tokenizer,
+        config: &CaptionerConfig,
+        patches: usize,
+    ) -> Self {
+        let tokens = config.projector.tokens(patches);
+        let padded = |prompts: Vec<_>| Batch::new(&prompts, tokenizer.special(Special::Pad));
+        let answers = || {
+            let prompt = |pair: &Pair| conversation(&pair.turns, tokenizer, tokens);
+            padded(batch.iter().map(prompt).collect())
+        };
+        let gists = || {
+            let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
+            let prompt = |pair: &Pair| conversation(&turn(pair), tokenizer, 1);
+            padded(batch.iter().chain(batch).map(prompt).collect())
+        };
+        Self {
+            answers: (recipe.caption_weight > 0.0).then(answers),
+            gists: (recipe.gist_weight > 0.0).then(gists),
+        }
+    }
+
+    /// Operations of the forward pass.
+    fn flops(&self, config: &CaptionerConfig) -> f64 {
+        let flops = |batch: &Batch| {
+            let [b, t] = batch.shape;
+            config.decoder.flops(t, 0) * b as f64 + config.decoder.flops(0, batch.learned())
+        };
+        self.answers.iter().chain(&self.gists).map(flops).sum()
+    }
 }
 
 /// What a recipe learns from.
@@ -287,7 +351,7 @@ fn accuracies(images: Tensor<2>, texts: Tensor<2>, batch: &[Pair]) -> [f64; 2] {
         owners.zip(n..m).map(|(i, j)| cosines[i * m + i] > cosines[i * m + j]).collect();
     let share = |right: usize, of: usize| right as f64 / of.max(1) as f64;
     let told = further.iter().filter(|further| **further).count();
-    [share(nearest, n), share(told, further.len().max(1))]
+    [share(nearest, n), share(told, further.len())]
 }
 
 /// SigLIP starts its bias at -10, which is about `-ln` of its batch of 32 768: the logit of a match

@@ -57,6 +57,10 @@ pub struct VitConfig {
     pub mlp: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
     pub activation: ActivationName,
+    /// LayerNorm after the stem, before the positions are added, which then start as sines and
+    /// cosines of the same size. A deep stem's output grows in training until nothing in it tells
+    /// where a patch is; this keeps the place as loud as what is there.
+    pub stem_norm: bool,
     /// LayerNorm before the first block (CLIP).
     pub pre_norm: bool,
     /// How the positions become one vector.
@@ -102,6 +106,7 @@ impl VitConfig {
             n_heads: 6,
             mlp: 768,
             activation: ActivationName::Gelu,
+            stem_norm: true,
             pre_norm: false,
             pooling: Pooling::Attention,
             embed: 128,
@@ -135,6 +140,7 @@ impl VitConfig {
             n_heads: width / 64,
             mlp: 4 * width,
             activation: ActivationName::QuickGelu,
+            stem_norm: false,
             pre_norm: true,
             pooling: Pooling::Class,
             embed,
@@ -172,6 +178,7 @@ impl VitConfig {
 #[derive(Module, Debug)]
 pub struct Vit {
     stem: Stem,
+    stem_norm: Option<LayerNorm>,
     class: Option<Param<Tensor<1>>>,
     position: Param<Tensor<2>>,
     pre_norm: Option<LayerNorm>,
@@ -197,8 +204,14 @@ impl Vit {
         let classes = usize::from(config.pooling == Pooling::Class);
         Self {
             stem: Stem::init(config, init),
+            stem_norm: config.stem_norm.then(|| LayerNorm::init(e, config.eps, init)),
             class: (classes == 1).then(|| init.normal([e], std)),
-            position: init.normal([config.patches() + classes, e], std),
+            position: match config.stem_norm {
+                true => {
+                    init.values(places(config.grid(), classes, e), [config.patches() + classes, e])
+                }
+                false => init.normal([config.patches() + classes, e], std),
+            },
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
@@ -225,10 +238,11 @@ impl Vit {
         self.pooled(self.norm.forward(self.hidden(image, 0)))
     }
 
-    /// What [`encode`](Self::encode) and [`embed`](Self::embed) give, in one pass.
-    pub fn encode_and_embed(&self, image: Tensor<4>) -> (Features, Tensor<2>) {
-        let x = self.norm.forward(self.hidden(image, 0));
-        (Features(self.patches(x.clone())), self.pooled(x))
+    /// What [`encode_before`](Self::encode_before) and [`embed`](Self::embed) give, in one pass.
+    pub fn encode_and_embed(&self, image: Tensor<4>, skip: usize) -> (Features, Tensor<2>) {
+        let before = self.hidden(image, skip);
+        let after = self.finish(before.clone(), skip);
+        (Features(self.patches(before)), self.pooled(self.norm.forward(after)))
     }
 
     /// Positions after the last norm to the shared space: `[B, N (+1), E] -> [B, C]`.
@@ -244,6 +258,7 @@ impl Vit {
     /// `[B, c, h, w] -> [B, N (+1), E]` after all blocks but the last `skip`.
     fn hidden(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
         let patches = self.stem.forward(image); // [B, N, E]
+        let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
         let [b, _, e] = patches.dims();
         let x = match &self.class {
             Some(class) => {
@@ -255,6 +270,12 @@ impl Vit {
         let x = x + self.position.val().unsqueeze();
         let x = self.pre_norm.iter().fold(x, |x, norm| norm.forward(x));
         let blocks = self.blocks.iter().take(self.blocks.len().saturating_sub(skip));
+        blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
+    }
+
+    /// The last `skip` blocks.
+    fn finish(&self, x: Tensor<3>, skip: usize) -> Tensor<3> {
+        let blocks = self.blocks.iter().skip(self.blocks.len().saturating_sub(skip));
         blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
     }
 
@@ -305,3 +326,11 @@ impl Stem {
 }
 
 sensorium_nn::pack!(Stem: convs);
+
+/// Zeros for the class token, then each place of a grid, row by row, as waves along its height and
+/// its width: `[classes + side², E]` (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>).
+fn places(side: usize, classes: usize, e: usize) -> Vec<f32> {
+    let place = |i: usize| [waves(i / side, e / 2), waves(i % side, e - e / 2)].concat();
+    let grid = (0..side * side).flat_map(place);
+    std::iter::repeat_n(0.0, classes * e).chain(grid).collect()
+}
