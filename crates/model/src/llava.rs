@@ -38,7 +38,7 @@ pub struct LlavaConfig {
 }
 
 impl LlavaConfig {
-    /// The embedded model: 12.2 M parameters, a picture is 16 tokens.
+    /// The embedded model: 9.9 M parameters, a picture is 16 tokens.
     pub fn nano() -> Self {
         Self {
             image: VitConfig::nano(),
