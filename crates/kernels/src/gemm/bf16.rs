@@ -90,12 +90,12 @@ fn with_lanes<L: Lanes>(rows: usize) -> Kernel {
         4 => lanes::<L, 4>,
         5 => lanes::<L, 5>,
         6 => lanes::<L, 6>,
-        7 => lanes::<L, 7>,
-        8 => lanes::<L, 8>,
-        9 => lanes::<L, 9>,
-        10 => lanes::<L, 10>,
-        11 => lanes::<L, 11>,
-        _ => lanes::<L, ROWS>,
+        7 => two::<L, 1>,
+        8 => two::<L, 2>,
+        9 => two::<L, 3>,
+        10 => two::<L, 4>,
+        11 => two::<L, 5>,
+        _ => two::<L, HALF>,
     }
 }
 
@@ -311,6 +311,33 @@ unsafe fn avx512<const R: usize>(
     }
 }
 
+/// More than [`HALF`] rows, `R` more.
+///
+/// # Safety
+/// As [`Kernel`].
+unsafe fn two<L: Lanes, const R: usize>(
+    words: usize,
+    scale: f32,
+    a: Strided,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    plus: Option<Strided>,
+) {
+    let rest = (a.from(HALF, 0), plus.map(|plus| plus.from(HALF, 0)));
+    // SAFETY: promised by the caller.
+    unsafe {
+        lanes::<L, HALF>(words, scale, a, b, c, c_row, plus);
+        lanes::<L, R>(words, scale, rest.0, b, c.add(HALF * c_row), c_row, rest.1);
+    }
+}
+
+/// Rows that four lanes take at a time, and 8 columns: 12 accumulators, 4 registers for B, and 2 for
+/// each row of A that the compiler reads ahead.
+const HALF: usize = ROWS / 2;
+
+/// At most [`HALF`] rows.
+///
 /// # Safety
 /// As [`Kernel`].
 unsafe fn lanes<L: Lanes, const R: usize>(
@@ -322,7 +349,6 @@ unsafe fn lanes<L: Lanes, const R: usize>(
     c_row: usize,
     plus: Option<Strided>,
 ) {
-    // 12 x 8 of them need 24 accumulators, 4 registers for B and 2 for A: 30 of NEON's 32.
     const PART: usize = 2;
     for first in (0..COLUMNS).step_by(PART * FOUR) {
         let mut sums = [[L::splat(0.0); PART]; R];

@@ -19,7 +19,7 @@ use crate::simd::vectorised;
 /// Inputs of a block.
 pub(super) const BLOCK: usize = 32;
 /// Words of a block of activations.
-const WORDS: usize = BLOCK / PACKED;
+pub(super) const WORDS: usize = BLOCK / PACKED;
 /// Numbers in a word.
 const PACKED: usize = 4;
 /// Rows that are multiplied at once: 12 sums of integers, 12 of floats, and 8 registers for the rest.
@@ -198,7 +198,7 @@ fn lanes<L: Lanes, const NIBBLES: bool, const LEAST: bool>(
                 let integers = if NIBBLES {
                     L::dots(nibbles::<L, WORDS>(w_words, n), &words, L::no_sums())
                 } else {
-                    bytes::<L>(w_words, n, &words)
+                    bytes::<L>(w_words, n, &words, L::no_sums())
                 };
                 let factor = L::multiply(L::halves(four(scales, n)), scale);
                 let mut y = L::multiply_add(L::floats(integers, zero), factor, L::load(sums));
@@ -223,15 +223,24 @@ pub(super) fn nibbles<L: Lanes, const N: usize>(rows: &[Row], n: usize) -> [L::W
     })
 }
 
-/// Sums of four outputs over a block of bytes. Those of two products, at most 128·127 each, fit into 16
-/// bits.
+/// Adds products of bytes to sums of four outputs, two words at a time: two products, at most 128·127
+/// each, fit into 16 bits.
 #[inline(always)]
-fn bytes<L: Lanes>(rows: &[Row], n: usize, x: &[L::Words; WORDS]) -> L::Sums {
-    let pairs = rows.as_chunks::<2>().0.iter().zip(x.as_chunks::<2>().0);
-    pairs.fold(L::no_sums(), |sums, (rows, x)| {
-        let w = std::array::from_fn(|k| L::lowered(L::words(four(&rows[k], n))));
-        L::dots(w, x, sums)
-    })
+pub(super) fn bytes<L: Lanes>(
+    rows: &[Row],
+    n: usize,
+    x: &[L::Words],
+    mut sums: L::Sums,
+) -> L::Sums {
+    let lowered = |row: &Row| L::lowered(L::words(four(row, n)));
+    let ((pairs, last), (x_pairs, x_last)) = (rows.as_chunks::<2>(), x.as_chunks::<2>());
+    for ([first, second], x) in pairs.iter().zip(x_pairs) {
+        sums = L::dots([lowered(first), lowered(second)], x, sums);
+    }
+    for (row, &x) in last.iter().zip(x_last) {
+        sums = L::dots([lowered(row)], &[x], sums);
+    }
+    sums
 }
 
 vectorised! {

@@ -6,10 +6,11 @@
 //! wants one side unsigned: weights are stored 128 higher, and 128 times the sum of a row of
 //! activations is taken off again. All sums are exact, so every path gives the same bits.
 
+use super::blocks::{WORDS, bytes};
 use super::fill::Fill;
 use super::round::{largest, round};
 use super::scale;
-use super::tasks::{COLUMNS, Row, Tile, four};
+use super::tasks::{COLUMNS, Tile};
 use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
@@ -139,18 +140,19 @@ vectorised! {
     }
 }
 
-/// Row after row, two words at a time: sums of two products of bytes fit into 16 bits.
+/// Row after row, and as many inputs at a time as GGUF's blocks have.
 fn lanes<L: Lanes>(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
-    let (pairs, last) = w.weights.as_chunks::<COLUMNS>().0.as_chunks::<2>();
+    let (weights, _) = w.weights.as_chunks::<COLUMNS>();
     let (scales, _) = w.scales.as_chunks::<FOUR>();
     for (i, sums) in sums.iter_mut().enumerate() {
-        let (x_pairs, x_last) = x.words[i * depth..(i + 1) * depth].as_chunks::<2>();
         let mut integers = [L::no_sums(); COLUMNS / FOUR];
-        for (&x, w) in x_pairs.iter().zip(pairs) {
-            add_products::<L>(x, [&w[0], &w[1]], &mut integers);
-        }
-        if let (&[x], [w]) = (x_last, last) {
-            add_products::<L>([x, [0; PACKED]], [w, w], &mut integers);
+        let x_words = &x.words[i * depth..(i + 1) * depth];
+        for (x, weights) in x_words.chunks(WORDS).zip(weights.chunks(WORDS)) {
+            let mut words = [L::word([0; PACKED]); WORDS];
+            words.iter_mut().zip(x).for_each(|(word, &x)| *word = L::word(x));
+            for (n, sums) in integers.iter_mut().enumerate() {
+                *sums = bytes::<L>(weights, n, &words[..x.len()], *sums);
+            }
         }
         let row = L::splat(x.scales[i]);
         let (sums, _) = sums.as_chunks_mut::<FOUR>();
@@ -158,19 +160,6 @@ fn lanes<L: Lanes>(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
             let scale = L::multiply(row, L::load(scales));
             *sums = L::array(L::multiply(L::floats(integers, 0), scale));
         }
-    }
-}
-
-/// The products of two words and their rows of weights.
-#[inline(always)]
-fn add_products<L: Lanes>(
-    x: [[i8; PACKED]; 2],
-    w: [&Row; 2],
-    integers: &mut [L::Sums; COLUMNS / FOUR],
-) {
-    let x = x.map(L::word);
-    for (n, sums) in integers.iter_mut().enumerate() {
-        *sums = L::dots(w.map(|w| L::lowered(L::words(four(w, n)))), &x, *sums);
     }
 }
 

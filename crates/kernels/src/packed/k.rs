@@ -175,11 +175,8 @@ fn lanes<L: Lanes, const N: usize>(w: &Panel, x: &Activations, sums: &mut Tile) 
     let (x_words, _) = x.words.as_chunks::<N>();
     for (g, (words, small)) in words.chunks_exact(depth(six)).zip(w.small).enumerate() {
         let at = g * group(six) / k::BLOCK;
-        let small =
-            small.map(|small| if six { f32::from(small.cast_signed()) } else { f32::from(small) });
-        let scales = scaled::<L>(&w.scales[at], small);
-        let least =
-            w.small_least.get(g).map(|small| scaled::<L>(&w.least[at], small.map(f32::from)));
+        let scales = scaled::<L>(&w.scales[at], small, six);
+        let least = w.small_least.get(g).map(|small| scaled::<L>(&w.least[at], small, false));
         for (i, sums) in sums.iter_mut().enumerate() {
             let at = i * w.small.len() + g;
             let (x_words, block) = (x_words[at].map(L::word), at * group(six) / BLOCK);
@@ -200,8 +197,16 @@ fn lanes<L: Lanes, const N: usize>(w: &Panel, x: &Activations, sums: &mut Tile) 
 
 /// A group's scales: those of its block times its small ones.
 #[inline(always)]
-fn scaled<L: Lanes>(large: &[u16; COLUMNS], small: [f32; COLUMNS]) -> [L::Floats; COLUMNS / FOUR] {
-    std::array::from_fn(|n| L::multiply(L::halves(four(large, n)), L::load(four(&small, n))))
+fn scaled<L: Lanes>(
+    large: &[u16; COLUMNS],
+    small: &[u8; COLUMNS],
+    signed: bool,
+) -> [L::Floats; COLUMNS / FOUR] {
+    let mut floats = [0.0; COLUMNS];
+    for (float, &small) in floats.iter_mut().zip(small) {
+        *float = if signed { f32::from(small.cast_signed()) } else { f32::from(small) };
+    }
+    std::array::from_fn(|n| L::multiply(L::halves(four(large, n)), L::load(four(&floats, n))))
 }
 
 /// The integers of a group of `N` words of four outputs. Sums of their products, at most 63·127 each,
