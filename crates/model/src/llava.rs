@@ -26,9 +26,10 @@ use crate::splice::splice;
 pub struct LlavaConfig {
     /// The image encoder.
     pub image: VitConfig,
-    /// Blocks before the end at which the encoder is read, its last norm left out; `None` reads it
-    /// after the last norm. LLaVA 1.5 reads CLIP at 1.
-    pub skip: Option<usize>,
+    /// How many blocks before the end the encoder is read, its last norm left out, once for each
+    /// number; none reads it after the last norm. LLaVA 1.5 reads CLIP at 1; several levels side by
+    /// side are a Dense Connector (Yao et al. 2024, <https://arxiv.org/abs/2405.13800>, section 3.2).
+    pub skips: Vec<usize>,
     /// The projector.
     pub projector: ProjectorConfig,
     /// The language model.
@@ -42,8 +43,9 @@ impl LlavaConfig {
     pub fn nano() -> Self {
         Self {
             image: VitConfig::nano(),
-            // As LLaVA reads CLIP: the last block is the shared space's own.
-            skip: Some(1),
+            // As LLaVA reads CLIP, for the last block is the shared space's own; beside it what the
+            // first block reads, where nothing of places, backgrounds and sizes is lost yet.
+            skips: vec![1, 5],
             projector: ProjectorConfig::nano(),
             backbone: LlamaConfig::nano(),
             prefix: true,
@@ -66,7 +68,7 @@ pub struct Llava {
     /// The language model.
     pub backbone: Llama,
     #[module(skip)]
-    skip: Option<usize>,
+    skips: Vec<usize>,
     #[module(skip)]
     prefix: bool,
 }
@@ -78,21 +80,22 @@ impl Llava {
             image: Vit::init(&config.image, init),
             projector: Projector::init(&config.projector, init),
             backbone: Llama::init(&config.backbone, init),
-            skip: config.skip,
+            skips: config.skips.clone(),
             prefix: config.prefix,
         }
     }
 
     /// A model from its loaded parts.
     pub fn new(config: &LlavaConfig, image: Vit, projector: Projector, backbone: Llama) -> Self {
-        Self { image, projector, backbone, skip: config.skip, prefix: config.prefix }
+        let LlavaConfig { skips, prefix, .. } = config;
+        Self { image, projector, backbone, skips: skips.clone(), prefix: *prefix }
     }
 
     /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, images: Tensor<4>) -> Features {
-        match self.skip {
-            Some(skip) => self.image.encode_before(images, skip),
-            None => self.image.encode(images),
+        match &self.skips[..] {
+            [] => self.image.encode(images),
+            skips => self.image.encode_before(images, skips),
         }
     }
 

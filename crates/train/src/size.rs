@@ -29,14 +29,24 @@ impl Size {
     /// Image encoder, projector and language model.
     pub fn llava(self, vocabulary: usize) -> LlavaConfig {
         let projector = match self {
-            Self::Tiny => ProjectorConfig::Mlp { features: 64, shuffle: 2, hidden: 128, width: 96 },
+            Self::Tiny => ProjectorConfig::Mlp {
+                features: 128,
+                shuffle: 2,
+                norm: Some(64),
+                hidden: 128,
+                width: 96,
+            },
             Self::Nano => ProjectorConfig::nano(),
         };
         LlavaConfig {
             image: self.image(),
+            skips: match self {
+                Self::Tiny => vec![1, 2],
+                Self::Nano => LlavaConfig::nano().skips,
+            },
             projector,
             backbone: self.llama(vocabulary),
-            ..LlavaConfig::nano()
+            prefix: true,
         }
     }
 
@@ -50,6 +60,7 @@ impl Size {
                 projector: ProjectorConfig::Mlp {
                     features: 64,
                     shuffle: 2,
+                    norm: Some(64),
                     hidden: 128,
                     width: 96,
                 },
@@ -61,6 +72,7 @@ impl Size {
                 projector: ProjectorConfig::Mlp {
                     features: 192,
                     shuffle: 2,
+                    norm: Some(192),
                     hidden: 384,
                     width: 192,
                 },

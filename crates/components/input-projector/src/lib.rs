@@ -24,12 +24,16 @@ pub enum ProjectorConfig {
         /// Width D of the backbone.
         width: usize,
     },
-    /// Linear, GELU, linear (LLaVA 1.5), after a pixel shuffle that makes `shuffle²` positions one.
+    /// Linear, GELU, linear (LLaVA 1.5), after a norm and a pixel shuffle that makes `shuffle²`
+    /// positions one.
     Mlp {
         /// Width E of the features.
         features: usize,
         /// Side of the square of positions that become one token; 1 keeps all.
         shuffle: usize,
+        /// Width of the parts of the features that are normed one by one before the first map: an
+        /// encoder's width, so that each of its levels counts as much as the others.
+        norm: Option<usize>,
         /// Width between the two maps.
         hidden: usize,
         /// Width D of the backbone.
@@ -38,9 +42,9 @@ pub enum ProjectorConfig {
 }
 
 impl ProjectorConfig {
-    /// The embedded model's: 64 positions of 192 to 16 tokens of 256.
+    /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
     pub fn nano() -> Self {
-        Self::Mlp { features: 192, shuffle: 2, hidden: 384, width: 256 }
+        Self::Mlp { features: 384, shuffle: 2, norm: Some(192), hidden: 384, width: 256 }
     }
 
     /// Tokens that `n` positions become.
@@ -68,8 +72,9 @@ impl Projector {
             ProjectorConfig::Linear { features, width } => {
                 Self::Linear(LinearProjector::init(features, width, init))
             }
-            ProjectorConfig::Mlp { features, shuffle, hidden, width } => {
-                Self::Mlp(MlpProjector::init(features, shuffle, hidden, width, init))
+            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width } => {
+                let in_ = features * shuffle * shuffle;
+                Self::Mlp(MlpProjector::init(shuffle, norm, [in_, hidden, width], init))
             }
         }
     }

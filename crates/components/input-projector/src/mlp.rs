@@ -1,5 +1,6 @@
 //! Two maps and a GELU: LLaVA 1.5 (Liu et al. 2023, <https://arxiv.org/abs/2310.03744>, section
-//! 3.2), after an optional pixel shuffle.
+//! 3.2), after an optional norm (InternVL, Chen et al. 2024, <https://arxiv.org/abs/2404.16821>,
+//! section 3.1) and an optional pixel shuffle.
 
 use sensorium_flow::{Embeds, Features};
 use sensorium_nn::prelude::*;
@@ -11,27 +12,41 @@ use crate::pixel_shuffle;
 pub struct MlpProjector {
     #[module(skip)]
     shuffle: usize,
+    #[module(skip)]
+    part: usize,
+    norm: Option<LayerNorm>,
     mlp: Mlp,
 }
+
+/// PyTorch's.
+const EPS: f64 = 1e-5;
 
 sensorium_nn::pack!(MlpProjector: mlp);
 
 impl MlpProjector {
     /// Weights of `fan_in^-0.5`.
     pub fn init(
-        features: usize,
         shuffle: usize,
-        hidden: usize,
-        width: usize,
+        norm: Option<usize>,
+        [in_, hidden, width]: [usize; 3],
         init: &mut Init,
     ) -> Self {
-        let in_ = features * shuffle * shuffle;
         let std = [(in_ as f64).powf(-0.5), (hidden as f64).powf(-0.5)];
-        Self { shuffle, mlp: Mlp::init([in_, hidden, width], Activation::Gelu, std, init) }
+        Self {
+            shuffle,
+            part: norm.unwrap_or_default(),
+            norm: norm.map(|part| LayerNorm::init(part, EPS, init)),
+            mlp: Mlp::init([in_, hidden, width], Activation::Gelu, std, init),
+        }
     }
 
     /// `[B, N, E] -> [B, N / shuffle², D]`
     pub fn project(&self, Features(x): Features) -> Embeds {
+        let shape = x.dims();
+        let x = match &self.norm {
+            Some(norm) => norm.forward(x.reshape([0, -1, self.part as i32])).reshape(shape),
+            None => x,
+        };
         Embeds(self.mlp.forward(pixel_shuffle(x, self.shuffle)))
     }
 }

@@ -96,7 +96,7 @@ impl Twin {
             "vision_model.pre_layrnorm",
         ];
         for (skip, name) in names.into_iter().enumerate() {
-            let x = self.model.image.encode_before(self.images.clone(), skip).0;
+            let x = self.model.image.encode_before(self.images.clone(), &[skip]).0;
             assert_tensor(name, &x.dims(), &read(x), &patches(&outputs[name]), STACK);
         }
     }

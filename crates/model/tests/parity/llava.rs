@@ -32,8 +32,8 @@ fn config(golden: &Golden) -> LlavaConfig {
         )
     };
     let (features, width) = (image.width, backbone.width);
-    let projector = ProjectorConfig::Mlp { features, shuffle: 1, hidden: width, width };
-    LlavaConfig { image, skip: Some(1), projector, backbone, prefix: false }
+    let projector = ProjectorConfig::Mlp { features, shuffle: 1, norm: None, hidden: width, width };
+    LlavaConfig { image, skips: vec![1], projector, backbone, prefix: false }
 }
 
 /// What lies behind the feature layer has no part in the loss.

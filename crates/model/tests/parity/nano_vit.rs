@@ -68,8 +68,8 @@ fn nano_vit() {
 
     let mut report = Report::new(&golden, STACK);
     let mut check = |name: &str, Features(x): Features| report.check(name, &x.dims(), &read(x));
-    check("blocks.0", vit.encode_before(images.clone(), 1));
-    check("blocks.1", vit.encode_before(images.clone(), 0));
+    check("blocks.0", vit.encode_before(images.clone(), &[1]));
+    check("blocks.1", vit.encode_before(images.clone(), &[0]));
     check("norm", vit.encode(images.clone()));
     let embedding = vit.embed(images.clone());
     report.check("embedding", &embedding.dims(), &read(embedding));

@@ -226,11 +226,18 @@ impl Vit {
         Features(self.patches(x))
     }
 
-    /// The patches' features `skip` blocks before the end, before the last norm: LLaVA reads CLIP
-    /// at `skip = 1` (its `hidden_states[-2]`).
-    pub fn encode_before(&self, image: Tensor<4>, skip: usize) -> Features {
-        let x = self.hidden(image, skip);
-        Features(self.patches(x))
+    /// The patches' features so many blocks before the end, before the last norm, one beside the
+    /// other: `[B, c, h, w] -> [B, N, len(skips)·E]`. LLaVA reads CLIP at 1 (its
+    /// `hidden_states[-2]`); all blocks skipped is what the first one reads.
+    pub fn encode_before(&self, image: Tensor<4>, skips: &[usize]) -> Features {
+        let depth = |skip: usize| self.blocks.len().saturating_sub(skip);
+        let deepest = skips.iter().map(|&skip| depth(skip)).max().unwrap_or_default();
+        let mut levels = vec![self.hidden(image, self.blocks.len())];
+        for (i, block) in self.blocks[..deepest].iter().enumerate() {
+            levels.push(block.forward(levels[i].clone(), &Mask::Full, None));
+        }
+        let level = |&skip: &usize| self.patches(levels[depth(skip)].clone());
+        Features(Tensor::cat(skips.iter().map(level).collect(), 2))
     }
 
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
