@@ -5,6 +5,7 @@
 //!         text tower    ─┘
 //! captioner   what an image encoder's positions must tell while it is trained
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
+//! published   checkpoints in a directory, as the hub lays them out
 //! llm     a published language model in one GGUF file: tokenizer, backbone, next token
 //! ```
 
@@ -16,5 +17,6 @@ pub mod llm;
 pub mod names;
 pub mod nano;
 pub mod prompt;
+pub mod published;
 pub mod splice;
 pub mod weights;

@@ -57,6 +57,7 @@ impl ProjectorConfig {
 }
 
 /// A projector of either kind.
+#[expect(clippy::large_enum_variant, reason = "a model has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Projector {
     /// One linear map.

@@ -1,0 +1,74 @@
+//! What can go wrong between a published checkpoint and a model.
+
+use std::path::PathBuf;
+
+use crate::checkpoint;
+
+/// Result of everything in [`published`](super).
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of a published checkpoint: expected, got, where, and a hint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weights are damaged, foreign, or not those of the model.
+    #[error(transparent)]
+    Weights(#[from] checkpoint::Error),
+
+    /// The file system refused to read a file.
+    #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// A file that every checkpoint of this kind has.
+    #[error("expected {file} in {}, found {found}\nhint: {hint}", path.display())]
+    Missing {
+        /// The file sought.
+        file: String,
+        /// The directory.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+
+    /// A file that is longer than any of its kind.
+    #[error("{}: expected at most {limit} bytes, got {got}\nhint: this is not the file that its name says", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        limit: u64,
+        /// Its length.
+        got: u64,
+    },
+
+    /// A file that is no JSON.
+    #[error("{}: expected JSON, got {got}\nhint: the file is damaged; copy or download it again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        got: String,
+    },
+
+    /// A setting that is missing, of another type, out of range or not supported.
+    #[error("{file}: {key}: expected {expected}, got {got}\nhint: {hint}")]
+    Setting {
+        /// The file, such as `config.json`.
+        file: String,
+        /// Path of the key, such as `vision_config.hidden_size`.
+        key: String,
+        /// What is read.
+        expected: String,
+        /// What stands there.
+        got: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
