@@ -13,6 +13,30 @@ const ROWS: usize = 12;
 /// Columns of a tile.
 const COLUMNS: usize = 32;
 
+/// Rows that four lanes take at a time, and 8 columns: 12 accumulators, 4 registers for B, and 2 for
+/// each row of A that the compiler reads ahead.
+const HALF: usize = ROWS / 2;
+
+/// The kernel of so many rows: `WHOLE` times [`HALF`] and `R` more.
+macro_rules! by_rows {
+    ($rows:expr, $kernel:ident $(, $lanes:ty)?) => {
+        match $rows {
+            1 => $kernel::<$($lanes,)? 0, 1>,
+            2 => $kernel::<$($lanes,)? 0, 2>,
+            3 => $kernel::<$($lanes,)? 0, 3>,
+            4 => $kernel::<$($lanes,)? 0, 4>,
+            5 => $kernel::<$($lanes,)? 0, 5>,
+            6 => $kernel::<$($lanes,)? 0, 6>,
+            7 => $kernel::<$($lanes,)? 1, 1>,
+            8 => $kernel::<$($lanes,)? 1, 2>,
+            9 => $kernel::<$($lanes,)? 1, 3>,
+            10 => $kernel::<$($lanes,)? 1, 4>,
+            11 => $kernel::<$($lanes,)? 1, 5>,
+            _ => $kernel::<$($lanes,)? 1, 6>,
+        }
+    };
+}
+
 /// bfloat16 numbers.
 pub(super) struct Bf16;
 
@@ -78,24 +102,11 @@ impl Format for Bf16 {
                 _ => avx512::<ROWS>,
             };
         }
-        if have_lanes() { with_lanes::<Native>(rows) } else { with_lanes::<Plain>(rows) }
-    }
-}
-
-fn with_lanes<L: Lanes>(rows: usize) -> Kernel {
-    match rows {
-        1 => lanes::<L, 1>,
-        2 => lanes::<L, 2>,
-        3 => lanes::<L, 3>,
-        4 => lanes::<L, 4>,
-        5 => lanes::<L, 5>,
-        6 => lanes::<L, 6>,
-        7 => two::<L, 1>,
-        8 => two::<L, 2>,
-        9 => two::<L, 3>,
-        10 => two::<L, 4>,
-        11 => two::<L, 5>,
-        _ => two::<L, HALF>,
+        #[cfg(target_arch = "x86_64")]
+        if crate::simd::has_avx2() {
+            return by_rows!(rows, avx2);
+        }
+        if have_lanes() { by_rows!(rows, lanes, Native) } else { by_rows!(rows, lanes, Plain) }
     }
 }
 
@@ -311,11 +322,10 @@ unsafe fn avx512<const R: usize>(
     }
 }
 
-/// More than [`HALF`] rows, `R` more.
-///
 /// # Safety
 /// As [`Kernel`].
-unsafe fn two<L: Lanes, const R: usize>(
+#[inline(always)]
+unsafe fn lanes<L: Lanes, const WHOLE: usize, const R: usize>(
     words: usize,
     scale: f32,
     a: Strided,
@@ -324,23 +334,42 @@ unsafe fn two<L: Lanes, const R: usize>(
     c_row: usize,
     plus: Option<Strided>,
 ) {
-    let rest = (a.from(HALF, 0), plus.map(|plus| plus.from(HALF, 0)));
+    let above = WHOLE * HALF;
+    let rest = (a.from(above, 0), plus.map(|plus| plus.from(above, 0)));
     // SAFETY: promised by the caller.
     unsafe {
-        lanes::<L, HALF>(words, scale, a, b, c, c_row, plus);
-        lanes::<L, R>(words, scale, rest.0, b, c.add(HALF * c_row), c_row, rest.1);
+        if WHOLE > 0 {
+            lanes_of::<L, HALF>(words, scale, a, b, c, c_row, plus);
+        }
+        lanes_of::<L, R>(words, scale, rest.0, b, c.add(above * c_row), c_row, rest.1);
     }
 }
 
-/// Rows that four lanes take at a time, and 8 columns: 12 accumulators, 4 registers for B, and 2 for
-/// each row of A that the compiler reads ahead.
-const HALF: usize = ROWS / 2;
+/// [`lanes`] that are arrays, with the processor's own multiply-add: the same bits.
+///
+/// # Safety
+/// As [`Kernel`], on a CPU with AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const WHOLE: usize, const R: usize>(
+    words: usize,
+    scale: f32,
+    a: Strided,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    plus: Option<Strided>,
+) {
+    // SAFETY: promised by the caller.
+    unsafe { lanes::<Plain, WHOLE, R>(words, scale, a, b, c, c_row, plus) };
+}
 
 /// At most [`HALF`] rows.
 ///
 /// # Safety
 /// As [`Kernel`].
-unsafe fn lanes<L: Lanes, const R: usize>(
+#[inline(always)]
+unsafe fn lanes_of<L: Lanes, const R: usize>(
     words: usize,
     scale: f32,
     a: Strided,
