@@ -28,11 +28,12 @@ pub enum Mask<'a> {
         /// Keys that came before the first query.
         offset: usize,
     },
-    /// As `Causal`, and both ways inside a span: also if `spans[i + offset] == spans[j] != 0`.
+    /// As `Causal`, but both ways inside a span: also if `spans[i + offset] == spans[j] > 0`. A span
+    /// below 0 stands apart: only its own queries see its keys.
     Prefix {
         /// Keys that came before the first query.
         offset: usize,
-        /// Span number of every key, `[B, Tk]`; 0 is no span.
+        /// Span number of every key, `[B, Tk]`; 0 is no span, below 0 one that stands apart.
         spans: &'a [i32],
     },
 }
@@ -133,7 +134,7 @@ impl<'a> View<'a> {
             Mask::Prefix { offset, spans } => {
                 let end = (i + offset + 1).min(self.keys);
                 let span = spans.get(i + offset).copied().unwrap_or(0);
-                let last = spans[end..self.keys].iter().rposition(|&s| span != 0 && s == span);
+                let last = spans[end..self.keys].iter().rposition(|&s| span > 0 && s == span);
                 last.map_or(end, |last| end + last + 1)
             }
         }
@@ -154,9 +155,9 @@ impl<'a> View<'a> {
             }
             Mask::Prefix { offset, spans } => {
                 let span = spans.get(i + offset).copied().unwrap_or(0);
-                let later = scores.iter_mut().zip(spans).skip(i + offset + 1);
-                for (score, &s) in later {
-                    if span == 0 || s != span {
+                for (j, (score, &s)) in scores.iter_mut().zip(spans).enumerate() {
+                    let later = j > i + offset;
+                    if !(if later { span > 0 && s == span } else { s >= 0 || s == span }) {
                         *score = f32::NEG_INFINITY;
                     }
                 }

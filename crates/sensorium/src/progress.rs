@@ -17,9 +17,18 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress at its start.
+    /// Progress at its start, of items.
     pub fn new(name: &str) -> Self {
-        let bar = stderr().is_terminal().then(|| bar(name));
+        Self::styled(name, "{prefix} {bar:24} {pos}/{len}  {eta} left")
+    }
+
+    /// Progress at its start, of bytes.
+    pub fn bytes(name: &str) -> Self {
+        Self::styled(name, "{prefix} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+    }
+
+    fn styled(name: &str, style: &str) -> Self {
+        let bar = stderr().is_terminal().then(|| bar(name, style));
         Self { name: name.to_owned(), bar, shown: Mutex::new(Instant::now()) }
     }
 
@@ -47,11 +56,11 @@ impl Progress {
     }
 }
 
-fn bar(name: &str) -> ProgressBar {
+fn bar(name: &str, style: &str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     // The default style stands in if the template were ever wrong.
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("━╸ "));
     bar.set_prefix(name.to_owned());
     bar

@@ -38,6 +38,23 @@ pub fn texts<'a>(
     Texts::pad(&ids, tokenizer.special(Special::Pad))
 }
 
+/// Questions about a picture that stands, as `image_tokens` tokens, before each: every one is asked
+/// as if it were the first, for none can be answered from the answers before it. All share the
+/// picture's tokens, and each stands in a span of its own below 0.
+pub fn questions(turns: &[Turn], tokenizer: &Tokenizer, image_tokens: usize) -> Prompt {
+    let alone = |turn| conversation(std::slice::from_ref(turn), tokenizer, image_tokens);
+    let mut prompts = turns.iter().map(alone);
+    let Some(mut all) = prompts.next() else { return Prompt::default() };
+    let shared = all.images[0] + image_tokens + 1;
+    all.spans[shared..].fill(-1);
+    for (prompt, span) in prompts.zip((i32::MIN..-1).rev()) {
+        all.ids.extend(&prompt.ids[shared..]);
+        all.answer.extend(&prompt.answer[shared..]);
+        all.spans.resize(all.ids.len(), span);
+    }
+    all
+}
+
 /// A conversation about a picture that stands, as `image_tokens` tokens, before the first question.
 pub fn conversation(turns: &[Turn], tokenizer: &Tokenizer, image_tokens: usize) -> Prompt {
     let mut messages = Vec::with_capacity(2 * turns.len());
@@ -48,4 +65,28 @@ pub fn conversation(turns: &[Turn], tokenizer: &Tokenizer, image_tokens: usize) 
         messages.push(Message::text(Role::Assistant, answer.clone()));
     }
     render(tokenizer, &messages, image_tokens, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_share_the_picture_and_nothing_else() {
+        let corpus = ["what colour is the circle red how many two where left"; 4];
+        let tokenizer =
+            Tokenizer::train(corpus.into_iter().map(String::from), 512).expect("it trains");
+        let turns = [["what colour is it", "red"], ["how many", "two"], ["where", "left"]];
+        let turns = turns.map(|turn| turn.map(String::from));
+        let all = questions(&turns, &tokenizer, 4);
+        assert_eq!(all.images, [3]);
+        assert_eq!(all.spans[..8], [0, 0, 1, 1, 1, 1, 1, 1]);
+        for (turn, span) in turns.iter().zip([-1, -2, -3]) {
+            let alone = conversation(std::slice::from_ref(turn), &tokenizer, 4);
+            let at = |i: &usize| all.spans[*i] >= 0 || all.spans[*i] == span;
+            let seen: Vec<usize> = (0..all.ids.len()).filter(at).collect();
+            assert_eq!(seen.iter().map(|&i| all.ids[i]).collect::<Vec<_>>(), alone.ids);
+            assert_eq!(seen.iter().map(|&i| all.answer[i]).collect::<Vec<_>>(), alone.answer);
+        }
+    }
 }

@@ -52,7 +52,7 @@ fn captions(recipe: &ClipRecipe, count: usize) -> Result<Vec<(Picture, String)>>
 fn conversations(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
     let corpus = Corpus::open(recipe)?;
     Ok(gather(count, |index| {
-        let Sample { picture, turns } = corpus.sample(index, 1.0);
+        let Sample { picture, turns, .. } = corpus.sample(index, 1.0);
         let said: Vec<_> = turns.iter().map(|[q, a]| format!("{q} - {a}")).collect();
         // easy-VQA's pictures have another size: all are shown as the model sees them.
         (ImageProcessor::nano().fit(&picture), said.join(" / "))

@@ -14,7 +14,8 @@ fn visible(mask: Mask, shape: &AttentionShape, b: usize, i: usize, j: usize) -> 
         Mask::Prefix { offset, spans } => {
             let spans = &spans[b * shape.keys..(b + 1) * shape.keys];
             let span = spans.get(i + offset).copied().unwrap_or(0);
-            j <= i + offset || (span != 0 && span == spans[j])
+            let same = span == spans[j];
+            if j <= i + offset { same || spans[j] >= 0 } else { same && span > 0 }
         }
     }
 }
@@ -139,12 +140,15 @@ fn mask(kind: i32, offset: usize, spans: &[i32]) -> Mask<'_> {
     }
 }
 
-/// Random spans (0, 1, 2) and random lengths, some 0.
+/// Random spans (-2 to 2) and random lengths, some 0.
 fn spans_and_lengths(s: &AttentionShape, seed: u64) -> (Vec<i32>, Vec<usize>) {
     let spans = random(seed, s.batch * s.keys);
     let lengths = random(seed ^ 1, s.batch);
     let length = |x: &f32| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize;
-    (spans.iter().map(|x| ((x + 1.0) * 1.5) as i32).collect(), lengths.iter().map(length).collect())
+    (
+        spans.iter().map(|x| ((x + 1.0) * 2.5) as i32 - 2).collect(),
+        lengths.iter().map(length).collect(),
+    )
 }
 
 #[test]

@@ -150,6 +150,8 @@ struct Sizes(usize, usize, usize, usize);
 fn attentions() -> Vec<Pair> {
     let causal = |offset| Mask::Causal { offset };
     let spans: Arc<[i32]> = Arc::from([0, 1, 1, 1, 0, 0, 2, 2, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]);
+    let apart: Arc<[i32]> =
+        Arc::from([0, 1, 1, -1, -1, -2, -2, -2, 0, 1, 1, -1, 0, -2, 0, -3, -3, -1]);
     let lengths: Option<Arc<[usize]>> = Some(Arc::from([9, 4]));
     [
         ("full", Sizes(9, 9, 4, 4), Mask::Full, None),
@@ -161,6 +163,8 @@ fn attentions() -> Vec<Pair> {
         ("causal, cached", Sizes(3, 9, 4, 2), causal(6), None),
         ("prefix", Sizes(9, 9, 4, 2), Mask::Prefix { offset: 0, spans: spans.clone() }, None),
         ("prefix, cached", Sizes(4, 9, 4, 2), Mask::Prefix { offset: 5, spans }, None),
+        ("apart", Sizes(9, 9, 4, 2), Mask::Prefix { offset: 0, spans: apart.clone() }, None),
+        ("apart, cached", Sizes(4, 9, 4, 2), Mask::Prefix { offset: 5, spans: apart }, None),
         ("cross", Sizes(5, 11, 4, 2), Mask::Full, None),
         // More queries than one of the kernel's tiles holds.
         ("causal, long", Sizes(70, 70, 2, 1), causal(0), None),
@@ -212,7 +216,7 @@ fn hidden(Sizes(tq, tk, ..): Sizes, mask: &Mask, lengths: Option<&[usize]>) -> V
         Mask::Causal { offset } => j <= i + offset,
         Mask::Prefix { offset, spans } => {
             let (own, other) = (spans[b * tk + i + offset], spans[b * tk + j]);
-            j <= i + offset || (own > 0 && own == other)
+            if j <= i + offset { other >= 0 || own == other } else { own > 0 && own == other }
         }
     };
     let valid = |b: usize, j: usize| lengths.is_none_or(|lengths| j < lengths[b]);

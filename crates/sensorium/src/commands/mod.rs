@@ -9,9 +9,11 @@ mod embed;
 mod eval;
 mod export;
 mod info;
+mod models;
 mod perplexity;
 mod plot;
 pub mod precision;
+mod pull;
 mod run;
 mod sampling;
 mod train;
@@ -56,6 +58,8 @@ enum Command {
     Embed(embed::Embed),
     Chat(chat::Chat),
     Run(run::Run),
+    Pull(pull::Pull),
+    Models(models::Models),
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
@@ -87,6 +91,8 @@ impl Cli {
             Command::Embed(command) => command.run(global),
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
+            Command::Pull(command) => command.run(),
+            Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),

@@ -30,7 +30,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{conversation, gather, images, texts};
+use crate::batch::{conversation, gather, images, questions, texts};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -252,7 +252,7 @@ impl Prompts {
         let tokens = config.projector.tokens(patches);
         let padded = |prompts: Vec<_>| Batch::new(&prompts, tokenizer.special(Special::Pad));
         let answers = || {
-            let prompt = |pair: &Pair| conversation(&pair.turns, tokenizer, tokens);
+            let prompt = |pair: &Pair| questions(&pair.turns, tokenizer, tokens);
             padded(batch.iter().map(prompt).collect())
         };
         let gists = || {

@@ -26,7 +26,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{conversation, gather, images};
+use crate::batch::{conversation, gather, images, questions};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -205,7 +205,10 @@ impl Training<'_> {
         let tokens = self.config.image_tokens();
         let prompts: Vec<_> = samples
             .iter()
-            .map(|sample| conversation(&sample.turns, self.tokenizer, tokens))
+            .map(|Sample { turns, apart, .. }| match apart {
+                true => questions(turns, self.tokenizer, tokens),
+                false => conversation(turns, self.tokenizer, tokens),
+            })
             .collect();
         let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
         Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
@@ -231,6 +234,8 @@ struct Micro<'a> {
 pub(crate) struct Sample {
     pub picture: Picture,
     pub turns: Vec<Turn>,
+    /// Whether no turn sees another.
+    pub apart: bool,
 }
 
 /// Where samples come from.
@@ -250,25 +255,28 @@ impl Corpus {
     }
 
     fn detail(&self, index: u64, progress: f32) -> Sample {
-        Sample::of(conversation::detail(Split::Train, self.seed ^ 0xCAFE, index, progress))
+        Sample::of(conversation::detail(Split::Train, self.seed ^ 0xCAFE, index, progress), true)
     }
 
     /// Conversations about easy-VQA's pictures 18 %, the rest about scenes.
     pub(crate) fn sample(&self, index: u64, progress: f32) -> Sample {
         let mut rng = Rng::new(self.seed, 0x1A5C, index);
         let easy = rng.chance(0.18);
-        Sample::of(match &self.easy_vqa {
+        // A conversation is what `chat` needs; a question apart must be answered from the picture.
+        let apart = rng.chance(0.8);
+        let talk = match &self.easy_vqa {
             Some(easy_vqa) if easy => {
                 let picture = rng.below(easy_vqa.pictures());
                 easy_vqa.conversation(picture, EASY_VQA_TURNS, &mut rng)
             }
             _ => conversation::about_scene(Split::Train, self.seed, index, progress),
-        })
+        };
+        Sample::of(talk, apart)
     }
 }
 
 impl Sample {
-    fn of(Conversation { view, turns }: Conversation) -> Self {
-        Self { picture: view.picture(ImageProcessor::nano().size), turns }
+    fn of(Conversation { view, turns }: Conversation, apart: bool) -> Self {
+        Self { picture: view.picture(ImageProcessor::nano().size), turns, apart }
     }
 }

@@ -1,0 +1,55 @@
+//! `pull`: a model from the hub into the cache.
+
+use anyhow::Result;
+use clap::Args;
+use sensorium_hub::{Hub, Name, Settings};
+use serde::Serialize;
+
+use crate::print;
+use crate::progress::Progress;
+
+/// Bring a model from the hub into the cache, or go on where that stopped.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sensorium pull openai/clip-vit-base-patch32\n  sensorium pull org/name@v1.0 --file model-q4_1.gguf\n\nThe cache is that of the hub's own tools (HF_HOME, HF_HUB_CACHE); HF_ENDPOINT names a mirror, HF_TOKEN\nwho asks, HF_HUB_OFFLINE=1 forbids downloads. Pickles (.bin, .pt) are never fetched."
+)]
+pub struct Pull {
+    /// The model, at a branch, a tag or a commit.
+    #[arg(value_name = "NAME[@REVISION]")]
+    name: String,
+    /// Only this file of it. May be repeated. GGUF files are fetched so.
+    #[arg(long, value_name = "FILE")]
+    file: Vec<String>,
+    /// Print JSON: name, commit, path, files.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    name: String,
+    commit: String,
+    path: String,
+    files: Vec<String>,
+}
+
+impl Pull {
+    pub fn run(&self) -> Result<()> {
+        let name = Name::parse(&self.name)?;
+        let (mut bar, mut of) = (None, String::new());
+        let pulled = Hub::new(Settings::from_env()).pull(&name, &self.file, |now| {
+            if of != now.file {
+                of = now.file.to_owned();
+                bar.replace(Progress::bytes(&of)).map_or((), Progress::finish);
+            }
+            bar.iter().for_each(|bar| bar.set(now.done as usize, now.total as usize));
+        })?;
+        bar.map_or((), Progress::finish);
+        let path = pulled.path.display().to_string();
+        if self.json {
+            let (name, commit) = (name.to_string(), pulled.commit);
+            return print::json(&Output { name, commit, path, files: pulled.files });
+        }
+        print::line(path)
+    }
+}
