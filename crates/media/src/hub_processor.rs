@@ -213,7 +213,9 @@ impl<'a> Settings<'a> {
         let factor = match self.get(FACTOR) {
             _ if !self.flag("do_rescale", true)? => 1.0,
             None => 1.0 / 255.0,
-            Some(value) => positive(value).ok_or_else(|| wrong(FACTOR, "a number above 0", value))?,
+            Some(value) => {
+                positive(value).ok_or_else(|| wrong(FACTOR, "a number above 0", value))?
+            }
         };
         let (mut mean, mut std) = ([0.0; 3], [1.0; 3]);
         if self.flag("do_normalize", true)? {

@@ -100,7 +100,8 @@ impl Clip {
         let scale = params::read(self.scale.val().exp())[0];
         let bias = self.bias.as_ref().map(|bias| params::read(bias.val())[0]);
         let row = |picture: &Vec<f32>| {
-            let cosines = texts.iter().map(|text| picture.iter().zip(text).map(|(a, b)| a * b).sum());
+            let cosines =
+                texts.iter().map(|text| picture.iter().zip(text).map(|(a, b)| a * b).sum());
             let cosines: Vec<f32> = cosines.collect();
             let logits: Vec<f32> =
                 cosines.iter().map(|cosine| cosine * scale + bias.unwrap_or_default()).collect();
@@ -110,7 +111,11 @@ impl Clip {
             };
             let scores = cosines.iter().zip(&logits).zip(probabilities);
             scores
-                .map(|((&similarity, &logit), probability)| Score { similarity, logit, probability })
+                .map(|((&similarity, &logit), probability)| Score {
+                    similarity,
+                    logit,
+                    probability,
+                })
                 .collect()
         };
         pictures.iter().map(row).collect()

@@ -20,5 +20,9 @@ const ROWS: &[Row] = &[
 
 /// A [`Vit`](sensorium_encoder::image::Vit) without projection. The mask token stands in for hidden
 /// patches in training only.
-pub const DINOV2: Layout =
-    Layout { parts: &[("", "", ROWS)], scalars: &[], absent: &[], ignorable: &["embeddings.mask_token"] };
+pub const DINOV2: Layout = Layout {
+    parts: &[("", "", ROWS)],
+    scalars: &[],
+    absent: &[],
+    ignorable: &["embeddings.mask_token"],
+};

@@ -207,7 +207,16 @@ mod tests {
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
         for layout in [
-            CLIP, CLIP_VISION, DINOV2, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER, OPEN_CLIP, SIGLIP,
+            CLIP,
+            CLIP_VISION,
+            DINOV2,
+            GGUF,
+            LLAMA,
+            LLAVA,
+            LLAVA_LEGACY,
+            LLAVA_TOWER,
+            OPEN_CLIP,
+            SIGLIP,
         ] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
@@ -233,7 +242,11 @@ mod tests {
             (SIGLIP, "image.pool.attention.v.bias", "vision_model.head.attention.in_proj.v.bias"),
             (SIGLIP, "text.proj.bias", "text_model.head.bias"),
             (DINOV2, "blocks.1.attention.o.bias", "encoder.layer.1.attention.output.dense.bias"),
-            (OPEN_CLIP, "image.blocks.1.mlp.fc1.bias", "visual.transformer.resblocks.1.mlp.c_fc.bias"),
+            (
+                OPEN_CLIP,
+                "image.blocks.1.mlp.fc1.bias",
+                "visual.transformer.resblocks.1.mlp.c_fc.bias",
+            ),
             (OPEN_CLIP, "text.proj.weight", "text_projection"),
             (LLAMA, "layers.2.attention.k_norm.weight", "model.layers.2.self_attn.k_norm.weight"),
             (LLAMA, "head.weight", "lm_head.weight"),

@@ -46,9 +46,7 @@ impl Dinov2 {
 
     /// One vector of unit length for each picture: the class token after the last norm.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(CHUNK, pictures, |chunk| {
-            unit(self.vit.embed(planes(&self.processor, chunk)))
-        })
+        in_chunks(CHUNK, pictures, |chunk| unit(self.vit.embed(planes(&self.processor, chunk))))
     }
 
     /// All positions of one picture after the last norm, the class token first: rows of width E.
@@ -118,17 +116,21 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
     })
 }
 
+/// Patches along an edge: attention over more than the square of it costs gigabytes.
+const MAX_GRID: usize = 256;
+
 /// Side of the square that the processor makes, of at least one patch.
 fn side(processor: &HubProcessor, config: &VitConfig) -> Result<usize> {
     let [height, width] = processor.size().map(|n| n as usize);
     let patch = config.stem.first().map_or(1, |conv| conv.kernel);
-    if height == width && height >= patch {
+    let most = MAX_GRID * patch;
+    if height == width && (patch..=most).contains(&height) {
         return Ok(height);
     }
     Err(Error::Setting {
         file: "preprocessor_config.json".into(),
         key: "size and crop_size".into(),
-        expected: format!("a square of at least {patch} pixels"),
+        expected: format!("a square of at least {patch} and at most {most} pixels"),
         got: format!("{width}x{height}"),
         hint: "DINOv2 reads squares here; set both edges of crop_size to one number",
     })

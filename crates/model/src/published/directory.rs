@@ -55,6 +55,11 @@ impl Directory {
         })
     }
 
+    /// Whether a published checkpoint's settings lie in the directory at `path`.
+    pub fn is(path: &Path) -> bool {
+        [CONFIG, open_clip::CONFIG].iter().any(|file| path.join(file).is_file())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,11 +9,13 @@ mod embed;
 mod eval;
 mod export;
 mod info;
+mod inspect;
 mod perplexity;
 mod plot;
 pub mod precision;
 mod run;
 mod sampling;
+mod score;
 mod train;
 
 use anyhow::Result;
@@ -54,12 +56,14 @@ enum Command {
     Caption(caption::Caption),
     Classify(classify::Classify),
     Embed(embed::Embed),
+    Score(score::Score),
     Chat(chat::Chat),
     Run(run::Run),
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
     Info(info::Info),
+    Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
 }
@@ -85,12 +89,14 @@ impl Cli {
             Command::Caption(command) => command.run(global),
             Command::Classify(command) => command.run(global),
             Command::Embed(command) => command.run(global),
+            Command::Score(command) => command.run(global),
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),
             Command::Info(command) => command.run(global),
+            Command::Inspect(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(),
         }
