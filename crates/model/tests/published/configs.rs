@@ -65,7 +65,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
             let whole = std::fs::read(golden(name).join(file)).unwrap();
             let mut opened = 0;
-            for _ in 0..400 {
+            for _ in 0..300 {
                 let bytes = mutated(&whole, &mut rng);
                 std::fs::write(dir.path().join(file), &bytes).unwrap();
                 match Published::open(dir.path()) {
