@@ -5,9 +5,10 @@ import llama
 import llava
 import nano_vit
 import ops
+import published
 import siglip
 import vit
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published):
         script.main()

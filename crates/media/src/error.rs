@@ -111,6 +111,18 @@ pub enum Error {
         /// What this one holds.
         got: String,
     },
+    /// A published image processor asks for what is not done here, or is damaged.
+    #[error(
+        "expected {expected} at {place} of the image processor's settings, got {got}\nhint: the preprocessor_config.json may be damaged, or of a model that is not supported"
+    )]
+    Processor {
+        /// Key of the setting.
+        place: &'static str,
+        /// What can be done.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
     /// The vocabulary that a model's file carries is inconsistent, or of a kind not known here.
     #[error(
         "{field}: expected {expected}, got {got}\nhint: convert the model to GGUF again, or take a file of a model whose tokenizer is among those"

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
+//! published settings ──▶ HubProcessor, HubTokenizer
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! ```
 
@@ -10,6 +11,8 @@ mod byte_bpe;
 pub mod chat;
 mod error;
 mod header;
+mod hub_processor;
+mod hub_tokenizer;
 pub mod picture;
 mod processor;
 mod resample;
@@ -20,5 +23,8 @@ mod tokenizer_json;
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
 pub use error::{Error, Result};
+pub use hub_processor::{HubProcessor, Style};
+pub use hub_tokenizer::HubTokenizer;
 pub use picture::{Fit, ImageProcessor, Picture};
+pub use resample::Filter;
 pub use text::{Special, Tokenizer};

@@ -12,7 +12,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits};
 
 use crate::header::{self, Fault, Kind};
-use crate::resample::{self, Window};
+use crate::resample::{self, Filter, Window};
 use crate::{Error, Result};
 
 pub use crate::processor::{Fit, ImageProcessor};
@@ -104,12 +104,14 @@ impl Picture {
     /// Scales to `width` x `height` with Pillow's antialiased bicubic, bit for
     /// bit. An edge of 0 becomes 1.
     pub fn resize(&self, width: u32, height: u32) -> Picture {
-        self.resize_window(Window::whole(width.max(1)), Window::whole(height.max(1)))
+        let (x, y) = (Window::whole(width.max(1)), Window::whole(height.max(1)));
+        self.resize_window(Filter::Bicubic, x, y)
     }
 
     /// A stretch of the scaled picture; equal to scaling all of it and cropping.
-    pub(crate) fn resize_window(&self, x: Window, y: Window) -> Picture {
-        let pixels = resample::bicubic(&self.pixels, self.width, self.height, x, y);
+    pub(crate) fn resize_window(&self, filter: Filter, x: Window, y: Window) -> Picture {
+        let size = (self.width, self.height);
+        let pixels = resample::resample(filter, &self.pixels, size, x, y);
         Picture { width: x.len, height: y.len, pixels }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::picture::{Picture, crop_start};
-use crate::resample::Window;
+use crate::resample::{Filter, Window};
 
 /// How a picture of any shape becomes a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl ImageProcessor {
 fn crop(picture: &Picture, size: u32) -> Picture {
     let (width, height) = picture.shortest_edge_size(size);
     let middle = |full| Window { full, start: crop_start(full, size), len: size };
-    picture.resize_window(middle(width), middle(height))
+    picture.resize_window(Filter::Bicubic, middle(width), middle(height))
 }
 
 fn pad(picture: &Picture, size: u32) -> Picture {

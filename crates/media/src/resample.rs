@@ -1,4 +1,4 @@
-//! Antialiased bicubic resampling, equal to Pillow's bit for bit.
+//! Antialiased resampling, equal to Pillow's bit for bit.
 //!
 //! CLIP and LLaVA were trained on Pillow's pictures. Its two passes, across
 //! and then down, store 8-bit pixels between them, and its weights are fixed
@@ -6,11 +6,59 @@
 //! where that saves work, and rounds differently there; the models of before
 //! did not see that.)
 
+use std::f64::consts::PI;
+
 /// Fraction bits of a weight: 8 bits of pixel and 2 of headroom stay free in an `i32`.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// Reach of the cubic in output pixels.
-const SUPPORT: f64 = 2.0;
+/// How pixels between pixels are made, as Pillow numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// 0: the pixel whose area covers the middle; no antialiasing.
+    Nearest,
+    /// 1: a sinc under a wider one, of reach 3.
+    Lanczos,
+    /// 2: a triangle.
+    Bilinear,
+    /// 3: Keys' cubic with a = -0.5.
+    Bicubic,
+    /// 4: all that the output pixel covers alike.
+    Box,
+    /// 5: a sinc under Hamming's window.
+    Hamming,
+}
+
+impl Filter {
+    /// All, at the place of their number.
+    pub const ALL: [Self; 6] =
+        [Self::Nearest, Self::Lanczos, Self::Bilinear, Self::Bicubic, Self::Box, Self::Hamming];
+
+    /// Reach in output pixels.
+    fn support(self) -> f64 {
+        match self {
+            Self::Nearest | Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Nearest | Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => cubic(x),
+            Self::Hamming if x.abs() >= 1.0 => 0.0,
+            Self::Hamming => sinc(x.abs()) * (0.54 + 0.46 * (x.abs() * PI).cos()),
+            Self::Lanczos if !(-3.0..3.0).contains(&x) => 0.0,
+            Self::Lanczos => sinc(x) * sinc(x / 3.0),
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
+}
 
 /// A stretch `start..start + len` of an axis scaled to `full` pixels: what a
 /// crop after the resize would keep, without making the rest.
@@ -28,9 +76,15 @@ impl Window {
 }
 
 /// Scales RGB `pixels` of `width` x `height`; the result is `x.len` x `y.len`.
-pub(crate) fn bicubic(pixels: &[u8], width: u32, height: u32, x: Window, y: Window) -> Vec<u8> {
-    let across = Taps::new(width, x);
-    let down = Taps::new(height, y);
+pub(crate) fn resample(
+    filter: Filter,
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    x: Window,
+    y: Window,
+) -> Vec<u8> {
+    let across = Taps::new(filter, width, x);
+    let down = Taps::new(filter, height, y);
     let rows = down.reach();
     let row_bytes = width as usize * 3;
     let needed = &pixels[rows.start * row_bytes..rows.end * row_bytes];
@@ -45,10 +99,17 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(source: u32, window: Window) -> Taps {
+    fn new(filter: Filter, source: u32, window: Window) -> Taps {
         let scale = f64::from(source) / f64::from(window.full);
         let outputs = window.start..window.start + window.len;
-        let (firsts, weights) = outputs.map(|out| taps_of(out, source, scale)).unzip();
+        if filter == Filter::Nearest {
+            // Summed up as Pillow does: a product would round differently.
+            let middles = std::iter::successors(Some(scale * 0.5), |at| Some(at + scale));
+            let middles = middles.skip(window.start as usize).take(window.len as usize);
+            let firsts = middles.map(|at| (at as usize).min(source as usize - 1)).collect();
+            return Taps { firsts, weights: vec![vec![1 << PRECISION_BITS]; window.len as usize] };
+        }
+        let (firsts, weights) = outputs.map(|out| taps_of(filter, out, source, scale)).unzip();
         Taps { firsts, weights }
     }
 
@@ -64,17 +125,17 @@ impl Taps {
     }
 }
 
-fn taps_of(out: u32, source: u32, scale: f64) -> (usize, Vec<i32>) {
-    // Shrinking widens the cubic so that every source pixel counts: the antialiasing.
+fn taps_of(filter: Filter, out: u32, source: u32, scale: f64) -> (usize, Vec<i32>) {
+    // Shrinking widens the filter so that every source pixel counts: the antialiasing.
     let stretch = scale.max(1.0);
-    let support = SUPPORT * stretch;
+    let support = filter.support() * stretch;
     let center = (f64::from(out) + 0.5) * scale;
     let first = (center - support + 0.5).max(0.0) as usize;
     let end = ((center + support + 0.5) as usize).min(source as usize);
     // Multiplied by the inverse as Pillow does: dividing would round differently.
     let inverse = 1.0 / stretch;
     let raw: Vec<f64> =
-        (first..end).map(|at| cubic((at as f64 - center + 0.5) * inverse)).collect();
+        (first..end).map(|at| filter.weight((at as f64 - center + 0.5) * inverse)).collect();
     let sum: f64 = raw.iter().sum();
     let unit = f64::from(1_u32 << PRECISION_BITS);
     let fixed = raw.iter().map(|weight| {

@@ -34,6 +34,30 @@ impl ClipConfig {
     pub fn nano() -> Self {
         Self { image: VitConfig::nano(), text: TextConfig::nano(), bias: true }
     }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let under = |part: &str, of: Vec<(String, Vec<usize>)>| {
+            let named = of.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape));
+            named.collect::<Vec<_>>()
+        };
+        let mut all = under("image", self.image.parameters());
+        all.extend(under("text", self.text.parameters()));
+        let scalars = ["scale", "bias"].into_iter().take(if self.bias { 2 } else { 1 });
+        all.extend(scalars.map(|name| (name.to_owned(), vec![1])));
+        all
+    }
+}
+
+/// A picture and a text beside each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Cosine of the two vectors, -1 to 1.
+    pub similarity: f32,
+    /// `similarity · exp(scale) (+ bias)`.
+    pub logit: f32,
+    /// Of this text among all of the picture (softmax); with a bias, of the pair alone (sigmoid).
+    pub probability: f32,
 }
 
 /// See the [module](self).
@@ -70,6 +94,55 @@ impl Clip {
     pub fn embed_texts(&self, texts: &Texts) -> Tensor<2> {
         unit(self.text.embed(texts))
     }
+
+    /// Every picture's vector beside every text's, a row for each picture.
+    pub fn scores(&self, pictures: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<Vec<Score>> {
+        let scale = params::read(self.scale.val().exp())[0];
+        let bias = self.bias.as_ref().map(|bias| params::read(bias.val())[0]);
+        let row = |picture: &Vec<f32>| {
+            let cosines =
+                texts.iter().map(|text| picture.iter().zip(text).map(|(a, b)| a * b).sum());
+            let cosines: Vec<f32> = cosines.collect();
+            let logits: Vec<f32> =
+                cosines.iter().map(|cosine| cosine * scale + bias.unwrap_or_default()).collect();
+            let probabilities = match bias {
+                Some(_) => logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+                None => softmax(&logits),
+            };
+            let scores = cosines.iter().zip(&logits).zip(probabilities);
+            scores
+                .map(|((&similarity, &logit), probability)| Score {
+                    similarity,
+                    logit,
+                    probability,
+                })
+                .collect()
+        };
+        pictures.iter().map(row).collect()
+    }
+}
+
+/// `exp(x) / Σ exp(x)`
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::MIN, f32::max);
+    let exps: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+    let sum: f32 = exps.iter().sum();
+    exps.iter().map(|exp| exp / sum).collect()
+}
+
+/// Runs `embed` over chunks of `size`, which bounds memory whatever the number of items.
+pub(crate) fn in_chunks<T>(
+    size: usize,
+    items: &[T],
+    embed: impl Fn(&[T]) -> Tensor<2>,
+) -> Vec<Vec<f32>> {
+    let mut rows = Vec::with_capacity(items.len());
+    for chunk in items.chunks(size) {
+        let embedded = embed(chunk);
+        let width = embedded.dims()[1];
+        rows.extend(params::read(embedded).chunks(width).map(<[f32]>::to_vec));
+    }
+    rows
 }
 
 /// Rows divided by their lengths; a zero row stays zero.

@@ -15,13 +15,12 @@ use sensorium_encoder::text::{TextTower, Texts};
 use sensorium_flow::Features;
 use sensorium_input_projector::Projector;
 use sensorium_media::{ImageProcessor, Message, Picture, Prompt, Special, Tokenizer, render};
-use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
 use crate::checkpoint::gguf::{self, Gguf, Kind, Metadata, Source};
 use crate::checkpoint::{self, Tensors, safetensors};
-use crate::clip::{Clip, ClipConfig};
+use crate::clip::{Clip, ClipConfig, in_chunks, softmax};
 use crate::llava::{Llava, LlavaConfig};
 use crate::weights;
 
@@ -199,7 +198,7 @@ impl Nano {
 
     /// One vector of unit length for each picture.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(pictures, |chunk| self.clip.embed_images(self.images(chunk)))
+        in_chunks(CHUNK, pictures, |chunk| self.clip.embed_images(self.images(chunk)))
     }
 
     /// One vector of unit length for each text; longer ones are cut to the tower's context.
@@ -212,24 +211,18 @@ impl Nano {
             ids
         };
         let pad = self.tokenizer.special(Special::Pad);
-        in_chunks(texts, |chunk| {
+        in_chunks(CHUNK, texts, |chunk| {
             let ids: Vec<Vec<u32>> = chunk.iter().map(encode).collect();
             self.clip.embed_texts(&Texts::pad(&ids, pad))
         })
     }
 
-    /// Probability of each label for each picture embedding: softmax over cosines times the learned
-    /// scale (CLIP's zero-shot classification).
+    /// Probability of each label for a picture's vector: softmax over cosines times the learned scale
+    /// (CLIP's zero-shot classification).
     pub fn classify(&self, picture: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
-        let scale = read(self.clip.scale.val().exp())[0];
-        let cosine = |label: &Vec<f32>| -> f32 {
-            picture.iter().zip(label).map(|(a, b)| a * b).sum::<f32>() * scale
-        };
-        let logits: Vec<f32> = labels.iter().map(cosine).collect();
-        let top = logits.iter().copied().fold(f32::MIN, f32::max);
-        let exps: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
-        let sum: f32 = exps.iter().sum();
-        exps.iter().map(|exp| exp / sum).collect()
+        // A bias is the same for all labels.
+        let scores = self.clip.scores(&[picture.to_vec()], labels).concat();
+        softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>())
     }
 
     /// What the projector reads of each picture, `[B, N, E]`.
@@ -291,6 +284,9 @@ impl Nano {
     }
 }
 
+/// Pictures or texts that are embedded at once: bounds memory whatever their number.
+const CHUNK: usize = 64;
+
 /// The files of a model directory.
 ///
 /// # Errors
@@ -346,17 +342,6 @@ fn wrong(component: &str, source: checkpoint::Error) -> NanoError {
 
 fn fit<M: Module>(name: &str, module: M, tensors: &Tensors) -> Result<M> {
     weights::load(module, tensors).map_err(|source| wrong(name, source))
-}
-
-/// Runs `embed` over chunks of 64, which bounds memory whatever the number of items.
-fn in_chunks<T>(items: &[T], embed: impl Fn(&[T]) -> Tensor<2>) -> Vec<Vec<f32>> {
-    let mut rows = Vec::with_capacity(items.len());
-    for chunk in items.chunks(64) {
-        let embedded = embed(chunk);
-        let width = embedded.dims()[1];
-        rows.extend(read(embedded).chunks(width).map(<[f32]>::to_vec));
-    }
-    rows
 }
 
 /// A component as GGUF with its matrices in Q8_0: what is embedded in the binary.

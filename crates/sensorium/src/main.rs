@@ -2,6 +2,7 @@
 
 mod commands;
 mod nano;
+mod pairs;
 mod print;
 mod progress;
 

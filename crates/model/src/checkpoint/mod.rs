@@ -24,7 +24,7 @@ pub mod safetensors;
 mod tensors;
 
 pub use error::{Error, Result};
-pub use tensors::{Tensor, Tensors, strict, strict_shapes};
+pub use tensors::{Differences, Tensor, Tensors, differences, strict, strict_shapes};
 
 /// The tensors of one file: GGUF where the name ends so, else safetensors.
 ///

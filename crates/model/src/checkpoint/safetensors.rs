@@ -17,6 +17,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Longest header, in bytes.
@@ -50,15 +52,113 @@ impl Dtype {
 
 /// Reads a file; the error names it.
 pub fn load(path: &Path) -> Result<Tensors> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    read(&bytes).map_err(|error| error.in_file(path))
+    load_but(path, |_| false)
 }
+
+/// As [`load`], but for the tensors whose name is `skipped`: they may be of any dtype, and their
+/// values are not read. One tensor is read after the other, so that no more memory is taken than by
+/// the values and the largest tensor.
+pub fn load_but(path: &Path, skipped: impl Fn(&str) -> bool) -> Result<Tensors> {
+    let mut file = Opened::open(path, &skipped)?;
+    let header = std::mem::take(&mut file.header);
+    let mut tensors = BTreeMap::new();
+    for (name, entry) in header.tensors.into_iter().filter(|(name, _)| !skipped(name)) {
+        let tensor = file.values(&entry).and_then(|bytes| widen(&name, entry, bytes));
+        tensors.insert(name, tensor.map_err(|error| error.in_file(path))?);
+    }
+    Ok(Tensors { tensors, metadata: header.metadata })
+}
+
+/// How a file stores a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// As the file spells it, such as `BF16`.
+    pub dtype: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+}
+
+/// What a file says of its tensors, whatever their dtypes; no values are read.
+pub fn shapes(path: &Path) -> Result<BTreeMap<String, Stored>> {
+    let header = Opened::open(path, &|_| true)?.header;
+    let stored = |(name, entry): (String, Entry)| {
+        (name, Stored { dtype: entry.dtype.name().to_owned(), shape: entry.shape })
+    };
+    Ok(header.tensors.into_iter().map(stored).collect())
+}
+
+/// A file whose header has been read and checked.
+struct Opened<'a> {
+    path: &'a Path,
+    file: File,
+    header: Header,
+    /// Where the values begin.
+    values: u64,
+    /// The bytes of the last tensor read.
+    buffer: Vec<u8>,
+}
+
+impl<'a> Opened<'a> {
+    fn open(path: &'a Path, skipped: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let io = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut start = Vec::new();
+        (&file).take(START).read_to_end(&mut start).map_err(io)?;
+        if let Some((header, _)) = start.split_first_chunk() {
+            let more = u64::from_le_bytes(*header).min(MAX_HEADER);
+            (&file).take(more.saturating_sub(1)).read_to_end(&mut start).map_err(io)?;
+        }
+        let check = || {
+            let (header, cursor) = parse(&start)?;
+            let values = length.saturating_sub(cursor.offset());
+            check_ranges(&header, &cursor, values, skipped)?;
+            Ok((header, cursor.offset()))
+        };
+        let (header, values) = check().map_err(|error: Error| error.in_file(path))?;
+        Ok(Self { path, file, header, values, buffer: Vec::new() })
+    }
+
+    /// The bytes of a checked entry.
+    fn values(&mut self, entry: &Entry) -> Result<&[u8]> {
+        let io = |source| Error::Io { action: "read", path: self.path.to_path_buf(), source };
+        let (begin, end) = entry.data_offsets;
+        self.buffer.clear();
+        self.file.seek(SeekFrom::Start(self.values.saturating_add(begin))).map_err(io)?;
+        let size = end.saturating_sub(begin);
+        (&self.file).take(size).read_to_end(&mut self.buffer).map_err(io)?;
+        if self.buffer.len() as u64 == size {
+            return Ok(&self.buffer);
+        }
+        // It was long enough when it was opened.
+        Err(io(std::io::ErrorKind::UnexpectedEof.into()))
+    }
+}
+
+/// The length of the header and its first byte.
+const START: u64 = 9;
 
 /// Reads all tensors of a file's `bytes`, widened to `f32`.
 ///
 /// Every tensor must have a known dtype and the size of its shape; together they must fill the file to its last
 /// byte without gap or overlap. Names may not repeat. Pickles and zip archives (`.bin`, `.pt`) are refused.
 pub fn read(bytes: &[u8]) -> Result<Tensors> {
+    let (header, cursor) = parse(bytes)?;
+    check_ranges(&header, &cursor, cursor.remaining(), &|_| false)?;
+    let data = cursor.rest();
+    let mut tensors = BTreeMap::new();
+    for (name, entry) in header.tensors {
+        let (begin, end) = entry.data_offsets;
+        // The ranges have been checked.
+        let bytes = data.get(begin as usize..end as usize).unwrap_or_default();
+        let tensor = widen(&name, entry, bytes)?;
+        tensors.insert(name, tensor);
+    }
+    Ok(Tensors { tensors, metadata: header.metadata })
+}
+
+/// The header at the start of `bytes`, and the place behind it.
+fn parse(bytes: &[u8]) -> Result<(Header, Cursor<'_>)> {
     refuse_other_formats(bytes)?;
     let mut cursor = Cursor::new(FORMAT, bytes);
     let length = cursor.u64(format_args!("header length"))?;
@@ -88,14 +188,7 @@ pub fn read(bytes: &[u8]) -> Result<Tensors> {
             hint: DAMAGED,
         }
     })?;
-    check_ranges(&header, &cursor)?;
-    let data = cursor.rest();
-    let mut tensors = BTreeMap::new();
-    for (name, entry) in header.tensors {
-        let tensor = widen(&name, entry, data, &cursor)?;
-        tensors.insert(name, tensor);
-    }
-    Ok(Tensors { tensors, metadata: header.metadata })
+    Ok((header, cursor))
 }
 
 const DAMAGED: &str = "the file is damaged; copy or download it again";
@@ -125,6 +218,7 @@ const PICKLE: &str = "pickles can run code and are never loaded; convert once, w
      safetensors.torch.save_file(torch.load(\"in.bin\", weights_only=True), \"out.safetensors\")";
 
 /// The parsed header; nothing in it is trusted yet.
+#[derive(Default)]
 struct Header {
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, Entry>,
@@ -146,6 +240,33 @@ struct Entry {
 enum FoundDtype {
     Known(Dtype),
     Other(Box<str>),
+}
+
+impl FoundDtype {
+    /// As the file spells it.
+    fn name(&self) -> &str {
+        match self {
+            Self::Known(Dtype::F32) => "F32",
+            Self::Known(Dtype::F16) => "F16",
+            Self::Known(Dtype::BF16) => "BF16",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Bytes of a value; of another dtype's, only where the values are not to be read.
+    fn size(&self, skipped: bool) -> Option<u64> {
+        match self {
+            Self::Known(dtype) => Some(dtype.size()),
+            Self::Other(_) if !skipped => None,
+            Self::Other(name) => match name.as_ref() {
+                "F64" | "I64" | "U64" | "C64" => Some(8),
+                "I32" | "U32" => Some(4),
+                "I16" | "U16" => Some(2),
+                "I8" | "U8" | "BOOL" | "F8_E4M3" | "F8_E5M2" => Some(1),
+                _ => None,
+            },
+        }
+    }
 }
 
 impl From<String> for FoundDtype {
@@ -264,11 +385,17 @@ impl<'de> Visitor<'de> for StringsVisitor {
     }
 }
 
-/// Checks that each tensor has the size of its shape, and that together they fill the data exactly.
-fn check_ranges(header: &Header, cursor: &Cursor<'_>) -> Result<()> {
+/// Checks that each tensor has the size of its shape, and that together they fill the `values` bytes
+/// of the file exactly.
+fn check_ranges(
+    header: &Header,
+    cursor: &Cursor<'_>,
+    values: u64,
+    skipped: &dyn Fn(&str) -> bool,
+) -> Result<()> {
     let mut ranges = cursor.reserve(header.tensors.len(), format_args!("tensors"))?;
     for (name, entry) in &header.tensors {
-        check_entry(name, entry, cursor)?;
+        check_entry(name, entry, cursor, skipped(name))?;
         ranges.push(entry.data_offsets);
     }
     ranges.sort_unstable();
@@ -287,10 +414,10 @@ fn check_ranges(header: &Header, cursor: &Cursor<'_>) -> Result<()> {
         }
         end = next;
     }
-    if end == cursor.remaining() {
+    if end == values {
         return Ok(());
     }
-    let got = format!("{} bytes", cursor.remaining());
+    let got = format!("{values} bytes");
     Err(cursor.error(
         format_args!("values"),
         format!("{end} bytes, as the header says"),
@@ -299,23 +426,20 @@ fn check_ranges(header: &Header, cursor: &Cursor<'_>) -> Result<()> {
     ))
 }
 
-fn check_entry(name: &str, entry: &Entry, cursor: &Cursor<'_>) -> Result<()> {
+fn check_entry(name: &str, entry: &Entry, cursor: &Cursor<'_>, skipped: bool) -> Result<()> {
     let wrong = |field: &str, expected: String, got: String, hint| {
         Err(cursor.error(format_args!("tensor {:?}.{field}", short(name)), expected, got, hint))
     };
-    let dtype = match &entry.dtype {
-        FoundDtype::Known(dtype) => *dtype,
-        FoundDtype::Other(other) => {
-            return wrong(
-                "dtype",
-                "F32, F16 or BF16".into(),
-                short(other),
-                "convert the weights to one of these",
-            );
-        }
+    let Some(bytes) = entry.dtype.size(skipped) else {
+        return wrong(
+            "dtype",
+            "F32, F16 or BF16".into(),
+            short(entry.dtype.name()),
+            "convert the weights to one of these",
+        );
     };
     let (begin, end) = entry.data_offsets;
-    let size = count(&entry.shape).and_then(|n| (n as u64).checked_mul(dtype.size()));
+    let size = count(&entry.shape).and_then(|n| (n as u64).checked_mul(bytes));
     if size.is_none() || size != end.checked_sub(begin) {
         let expected = size.map_or("a size that fits 64 bits".into(), |size| {
             format!("{size} bytes for {:?}", entry.shape)
@@ -326,20 +450,17 @@ fn check_entry(name: &str, entry: &Entry, cursor: &Cursor<'_>) -> Result<()> {
 }
 
 /// The values of one checked entry as `f32`.
-fn widen(name: &str, entry: Entry, data: &[u8], cursor: &Cursor<'_>) -> Result<Tensor> {
-    let field = format_args!("tensor {:?}.data_offsets", short(name)).to_string();
-    let (begin, end) = entry.data_offsets;
-    let range = usize::try_from(begin).ok().zip(usize::try_from(end).ok());
-    let bytes = range.and_then(|(begin, end)| data.get(begin..end)).ok_or_else(|| {
-        cursor.error(
-            format_args!("{field}"),
-            format!("inside the {} bytes of values", data.len()),
-            format!("[{begin}, {end}]"),
-            DAMAGED,
-        )
-    })?;
+fn widen(name: &str, entry: Entry, bytes: &[u8]) -> Result<Tensor> {
     let n = count(&entry.shape).unwrap_or_default();
-    let mut values: Vec<f32> = cursor.reserve(n, format_args!("{field}"))?;
+    let mut values: Vec<f32> = Vec::new();
+    values.try_reserve_exact(n).map_err(|_| Error::Malformed {
+        format: FORMAT,
+        field: format!("tensor {:?}", short(name)),
+        offset: 0,
+        expected: "enough memory".into(),
+        got: format!("{n} values"),
+        hint: "free some memory",
+    })?;
     match entry.dtype {
         FoundDtype::Known(Dtype::F32) => {
             values.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))

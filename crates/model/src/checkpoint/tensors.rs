@@ -80,24 +80,56 @@ pub fn strict(expected: &[(String, Vec<usize>)], found: &Tensors) -> Result<()> 
     strict_shapes(expected, &found.collect())
 }
 
+/// Where tensors are not those that a model has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences<'a> {
+    /// Not found.
+    pub missing: Vec<&'a str>,
+    /// Found, and not of the model.
+    pub unexpected: Vec<&'a str>,
+    /// Found in another shape: expected, got.
+    pub reshaped: Vec<(&'a str, &'a [usize], &'a [usize])>,
+}
+
+impl Differences<'_> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.reshaped.is_empty()
+    }
+}
+
+/// Compares what is `found` with the tensors `expected` (name, shape).
+pub fn differences<'a>(
+    expected: &'a [(String, Vec<usize>)],
+    found: &BTreeMap<&'a str, &'a [usize]>,
+) -> Differences<'a> {
+    let wanted = shapes_by_name(expected);
+    Differences {
+        missing: wanted.keys().filter(|n| !found.contains_key(**n)).copied().collect(),
+        unexpected: found.keys().filter(|n| !wanted.contains_key(**n)).copied().collect(),
+        reshaped: wanted
+            .iter()
+            .filter_map(|(&name, &want)| Some((name, want, *found.get(name)?)))
+            .filter(|(_, want, got)| want != got)
+            .collect(),
+    }
+}
+
+fn shapes_by_name(expected: &[(String, Vec<usize>)]) -> BTreeMap<&str, &[usize]> {
+    expected.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect()
+}
+
 /// As [`strict`], for tensors whose values were not read.
 pub fn strict_shapes(
     expected: &[(String, Vec<usize>)],
     found: &BTreeMap<&str, &[usize]>,
 ) -> Result<()> {
-    let wanted: BTreeMap<&str, &[usize]> =
-        expected.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
-    let missing: Vec<&str> = wanted.keys().filter(|n| !found.contains_key(**n)).copied().collect();
-    let unexpected: Vec<&str> =
-        found.keys().filter(|n| !wanted.contains_key(**n)).copied().collect();
-    let reshaped: Vec<(&str, &[usize], &[usize])> = wanted
-        .iter()
-        .filter_map(|(&name, &want)| Some((name, want, *found.get(name)?)))
-        .filter(|(_, want, got)| want != got)
-        .collect();
-    if missing.is_empty() && unexpected.is_empty() && reshaped.is_empty() {
+    let wanted = shapes_by_name(expected);
+    let all = differences(expected, found);
+    if all.is_empty() {
         return Ok(());
     }
+    let Differences { missing, unexpected, reshaped } = all;
 
     let mut text = format!(
         "the weights do not fit the model: {} missing, {} unexpected and {} of another shape, of {} expected",

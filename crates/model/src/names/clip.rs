@@ -20,7 +20,7 @@ pub(super) const VISION: &[Row] = &[
 ];
 
 /// The text tower without its projection.
-const TEXT: &[Row] = &[
+pub(super) const TEXT: &[Row] = &[
     ("embedding", "embeddings.token_embedding"),
     ("position", "embeddings.position_embedding.weight"),
     ("blocks.*.norm1", "encoder.layers.*.layer_norm1"),

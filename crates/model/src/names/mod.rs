@@ -8,19 +8,28 @@
 //! that its reader can find in the file.
 
 mod clip;
+mod dinov2;
 mod gguf;
+mod in_proj;
 mod llama;
 mod llava;
+mod open_clip;
+mod siglip;
+
+use std::collections::BTreeMap;
 
 use sensorium_nn::prelude::*;
 
-use crate::checkpoint::{self, Tensors, strict};
+use crate::checkpoint::{self, Tensors, strict_shapes};
 use crate::weights;
 
 pub use clip::{CLIP, CLIP_VISION};
+pub use dinov2::DINOV2;
 pub use gguf::GGUF;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
+pub use open_clip::OPEN_CLIP;
+pub use siglip::SIGLIP;
 
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
 type Row = (&'static str, &'static str);
@@ -64,7 +73,24 @@ impl Layout {
         self.absent.contains(&ours)
     }
 
-    fn is_ignorable(&self, theirs: &str) -> bool {
+    /// Our parameters' names and shapes as the layout has them.
+    pub fn shapes(&self, ours: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
+        let ours = ours.into_iter().filter(|(name, _)| !self.is_absent(name));
+        let theirs = ours.map(|(name, shape)| {
+            let theirs = self.to_hf(&name);
+            let scalar = self.scalars.contains(&&*theirs);
+            (theirs, if scalar { Vec::new() } else { shape })
+        });
+        theirs.collect()
+    }
+
+    /// As [`shapes`](Self::shapes), with parts that are published in one matrix in one.
+    pub fn file_shapes(&self, ours: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
+        in_proj::join_shapes(self.shapes(ours))
+    }
+
+    /// Whether a published tensor carries nothing to learn.
+    pub fn is_ignorable(&self, theirs: &str) -> bool {
         self.ignorable.iter().any(|end| theirs.ends_with(end))
     }
 }
@@ -74,24 +100,39 @@ impl Layout {
 /// # Errors
 /// Lists, by published name, every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<M> {
-    let mut found = tensors.clone();
-    found.tensors.retain(|name, _| !layout.is_ignorable(name));
-    let wanted = params::list(&module).into_iter().filter(|p| !layout.is_absent(&p.name));
-    let wanted: Vec<_> = wanted
-        .map(|p| {
-            let theirs = layout.to_hf(&p.name);
-            let shape = if layout.scalars.contains(&&*theirs) { Vec::new() } else { p.shape };
-            (theirs, shape)
-        })
-        .collect();
-    strict(&wanted, &found)?;
-    Ok(params::update(module, |name, _, data| match found.tensors.get(&layout.to_hf(name)) {
+    check(&module, tensors, layout)?;
+    Ok(params::update(module, |name, _, data| match tensors.tensors.get(&layout.to_hf(name)) {
         Some(tensor) => {
             data.copy_from_slice(tensor.data());
             true
         }
         None => false,
     }))
+}
+
+/// As [`load`], with every value moved: the module and the file's tensors are never both whole in
+/// memory. Matrices of queries, keys and values in one are taken apart.
+///
+/// # Errors
+/// As [`load`].
+pub fn take<M: Module>(module: M, mut tensors: Tensors, layout: &Layout) -> checkpoint::Result<M> {
+    in_proj::split(&mut tensors);
+    check(&module, &tensors, layout)?;
+    Ok(params::update(module, |name, _, data| match tensors.tensors.remove(&layout.to_hf(name)) {
+        Some(tensor) => {
+            *data = tensor.into_parts().1;
+            true
+        }
+        None => false,
+    }))
+}
+
+fn check(module: &impl Module, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<()> {
+    let ours = params::list(module).into_iter().map(|p| (p.name, p.shape)).collect();
+    let found = tensors.tensors.iter().filter(|(name, _)| !layout.is_ignorable(name));
+    let found: BTreeMap<&str, &[usize]> =
+        found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
+    strict_shapes(&layout.shapes(ours), &found)
 }
 
 /// The module's tensors as the layout publishes them.
@@ -109,6 +150,7 @@ pub fn save(module: &impl Module, layout: &Layout) -> checkpoint::Result<Tensors
         let shape = if layout.scalars.contains(&&*theirs) { Vec::new() } else { shape };
         published.tensors.insert(theirs, checkpoint::Tensor::new(shape, data)?);
     }
+    in_proj::join(&mut published);
     Ok(published)
 }
 
@@ -164,7 +206,18 @@ mod tests {
 
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
-        for layout in [CLIP, CLIP_VISION, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER] {
+        for layout in [
+            CLIP,
+            CLIP_VISION,
+            DINOV2,
+            GGUF,
+            LLAMA,
+            LLAVA,
+            LLAVA_LEGACY,
+            LLAVA_TOWER,
+            OPEN_CLIP,
+            SIGLIP,
+        ] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
                 for (row, _) in *rows {
@@ -185,6 +238,16 @@ mod tests {
             (CLIP, "image.proj.weight", "visual_projection.weight"),
             (CLIP, "text.blocks.9.norm2.bias", "text_model.encoder.layers.9.layer_norm2.bias"),
             (CLIP, "scale", "logit_scale"),
+            (SIGLIP, "image.pool.mlp.fc1.bias", "vision_model.head.mlp.fc1.bias"),
+            (SIGLIP, "image.pool.attention.v.bias", "vision_model.head.attention.in_proj.v.bias"),
+            (SIGLIP, "text.proj.bias", "text_model.head.bias"),
+            (DINOV2, "blocks.1.attention.o.bias", "encoder.layer.1.attention.output.dense.bias"),
+            (
+                OPEN_CLIP,
+                "image.blocks.1.mlp.fc1.bias",
+                "visual.transformer.resblocks.1.mlp.c_fc.bias",
+            ),
+            (OPEN_CLIP, "text.proj.weight", "text_projection"),
             (LLAMA, "layers.2.attention.k_norm.weight", "model.layers.2.self_attn.k_norm.weight"),
             (LLAMA, "head.weight", "lm_head.weight"),
             (GGUF, "layers.2.attention.o.weight", "blk.2.attn_output.weight"),

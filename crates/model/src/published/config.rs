@@ -24,6 +24,11 @@ impl<'a> Config<'a> {
         Self { file, path: String::new(), value }
     }
 
+    /// The file that it is of.
+    pub fn file(&self) -> &'a str {
+        self.file
+    }
+
     /// The object at `key`.
     ///
     /// # Errors
@@ -44,6 +49,15 @@ impl<'a> Config<'a> {
             }
             Some(_) => Err(self.wrong(key, "an object", FOREIGN)),
         }
+    }
+
+    /// The object at `key`, one without keys if there is none: everything is as by default.
+    ///
+    /// # Errors
+    /// Something else stands there.
+    pub fn find_or_empty(&self, key: &str) -> Result<Self> {
+        let empty = Self { file: self.file, path: self.place(key), value: &Value::Null };
+        Ok(self.find(key)?.unwrap_or(empty))
     }
 
     /// All keys, in the order of the file.

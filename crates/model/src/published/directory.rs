@@ -9,10 +9,14 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::error::{Error, Result};
+use super::open_clip;
 use crate::checkpoint::{Tensors, safetensors};
 
 /// Longest JSON file: the vocabulary of 256,000 pieces with its merges takes 33 MB.
 const MAX_JSON: u64 = 64 << 20;
+
+/// The settings.
+const CONFIG: &str = "config.json";
 
 /// One file of weights.
 const SINGLE: &str = "model.safetensors";
@@ -24,23 +28,36 @@ const INDEX: &str = "model.safetensors.index.json";
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// The file of settings.
+    file: &'static str,
     config: Value,
+    /// The one file of weights.
+    single: &'static str,
 }
 
 impl Directory {
-    /// Reads `config.json`; no weights yet.
+    /// Reads `config.json`, or `open_clip_config.json` where there is none; no weights yet.
     ///
     /// # Errors
     /// It is missing, no JSON object, or longer than any.
     pub fn open(path: &Path) -> Result<Self> {
-        let config = read_json(&path.join("config.json"))?.filter(Value::is_object);
-        let config = config.ok_or_else(|| Error::Missing {
+        for (file, single) in [(CONFIG, SINGLE), (open_clip::CONFIG, open_clip::WEIGHTS)] {
+            let config = read_json(&path.join(file))?.filter(Value::is_object);
+            if let Some(config) = config {
+                return Ok(Self { path: path.into(), file, config, single });
+            }
+        }
+        Err(Error::Missing {
             file: "config.json, a JSON object,".into(),
             path: path.into(),
             found: listing(path),
             hint: "pass the directory that holds config.json and model.safetensors",
-        })?;
-        Ok(Self { path: path.into(), config })
+        })
+    }
+
+    /// Whether a published checkpoint's settings lie in the directory at `path`.
+    pub fn is(path: &Path) -> bool {
+        [CONFIG, open_clip::CONFIG].iter().any(|file| path.join(file).is_file())
     }
 
     /// Where it is.
@@ -48,9 +65,15 @@ impl Directory {
         &self.path
     }
 
-    /// `config.json`.
+    /// The settings.
     pub fn config(&self) -> Config<'_> {
-        Config::new("config.json", &self.config)
+        Config::new(self.file, &self.config)
+    }
+
+    /// The error for a file that should be here.
+    pub(super) fn missing(&self, file: &str, hint: &'static str) -> Error {
+        let (path, found) = (self.path.clone(), listing(&self.path));
+        Error::Missing { file: file.to_owned(), path, found, hint }
     }
 
     /// Another JSON file of the directory, if it is there.
@@ -74,30 +97,54 @@ impl Directory {
     /// # Errors
     /// No weights are there, a shard is missing or damaged, or index and shards disagree.
     pub fn tensors(&self) -> Result<Tensors> {
-        let single = self.path.join(SINGLE);
+        self.tensors_but(|_| false)
+    }
+
+    /// As [`tensors`](Self::tensors), but for those whose name is `ignorable`, which may be of any
+    /// dtype.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn tensors_but(&self, ignorable: impl Fn(&str) -> bool) -> Result<Tensors> {
+        let load = |path: &Path| Ok(safetensors::load_but(path, &ignorable)?.tensors);
+        let tensors = self.collect(load, &ignorable)?;
+        Ok(Tensors { tensors, metadata: BTreeMap::new() })
+    }
+
+    /// Dtype and shape of every tensor; no values are read.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn shapes(&self) -> Result<BTreeMap<String, safetensors::Stored>> {
+        self.collect(|path| Ok(safetensors::shapes(path)?), |_| false)
+    }
+
+    /// What `read` gives for the one file, or for all that the index lists.
+    fn collect<T>(
+        &self,
+        read: impl Fn(&Path) -> Result<BTreeMap<String, T>>,
+        ignorable: impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, T>> {
+        let single = self.path.join(self.single);
         if single.exists() {
-            return Ok(safetensors::load(&single)?);
+            return read(&single);
         }
         let index = self.json(INDEX)?.ok_or_else(|| self.no_weights())?;
-        let mut all = Tensors::default();
+        let mut all = BTreeMap::new();
         for (shard, names) in self.shards(&index)? {
             let path = self.path.join(shard);
             if !path.exists() {
-                return Err(Error::Missing {
-                    file: shard.to_owned(),
-                    path: self.path.clone(),
-                    found: listing(&self.path),
-                    hint: "the index lists a file that is not there; download it, or the whole checkpoint again",
-                });
+                let hint = "the index lists a file that is not there; download it, or the whole checkpoint again";
+                return Err(self.missing(shard, hint));
             }
-            let mut found = safetensors::load(&path)?;
-            for name in names {
-                let Some(tensor) = found.tensors.remove(name) else {
+            let mut found = read(&path)?;
+            for name in names.into_iter().filter(|name| !ignorable(name)) {
+                let Some(tensor) = found.remove(name) else {
                     return Err(setting(name, shard, "the file does not hold it"));
                 };
-                all.tensors.insert(name.to_owned(), tensor);
+                all.insert(name.to_owned(), tensor);
             }
-            if let Some(left) = found.tensors.keys().next() {
+            if let Some(left) = found.keys().next() {
                 return Err(setting(left, "no tensor that the index leaves out", shard));
             }
         }
@@ -127,7 +174,7 @@ impl Directory {
             name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")
         });
         Error::Missing {
-            file: format!("{SINGLE} or {INDEX}"),
+            file: format!("{} or {INDEX}", self.single),
             path: self.path.clone(),
             found: listing(&self.path),
             hint: if pickled {

@@ -15,6 +15,39 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] checkpoint::Error),
 
+    /// The tokenizer or the image processor is damaged, or asks for what is not done here.
+    #[error("{}: {source}", path.display())]
+    Media {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: sensorium_media::Error,
+    },
+
+    /// A text that the tokenizer fails at.
+    #[error(transparent)]
+    Text(#[from] sensorium_media::Error),
+
+    /// The tokenizer is of a model with more tokens.
+    #[error(
+        "expected token ids below {rows}, the vocab_size of config.json, got {id}\nhint: tokenizer.json and the weights may be of different models"
+    )]
+    Token {
+        /// What the tokenizer gave.
+        id: u32,
+        /// Rows of the token table.
+        rows: usize,
+    },
+
+    /// A model without a text tower was given texts.
+    #[error(
+        "expected a model of pictures and texts, got {family}, which reads pictures alone\nhint: `sensorium embed --image FILE` works with it; for texts take CLIP or SigLIP"
+    )]
+    NoTexts {
+        /// Its family.
+        family: &'static str,
+    },
+
     /// The file system refused to read a file.
     #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
     Io {

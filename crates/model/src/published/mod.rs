@@ -2,14 +2,117 @@
 //! every tensor must find its place.
 //!
 //! ```text
-//! config.json ──Config──▶ family, shapes ──names──▶ model
-//! *.safetensors ──Directory::tensors────────────────┘
+//! config.json ──Config──▶ Plan: family, names and shapes ─┐ every tensor has its place
+//! *.safetensors ──Directory::shapes, ::tensors────────────┴──▶ model ─┐
+//! preprocessor_config.json, tokenizer.json ──▶ HubProcessor, HubTokenizer ─┴─▶ Published
 //! ```
 
+mod clip;
 mod config;
+mod dinov2;
 mod directory;
 mod error;
+mod open_clip;
+mod plan;
+mod positions;
+mod siglip;
+mod towers;
+mod vision;
+
+use std::path::Path;
+
+use sensorium_media::Picture;
+use sensorium_nn::prelude::*;
 
 pub use config::Config;
+pub use dinov2::Dinov2;
 pub use directory::Directory;
 pub use error::{Error, Result};
+pub use plan::{Expected, Plan};
+pub use towers::Towers;
+
+/// `model_type` of every family that is built here.
+const FAMILIES: [&str; 3] = ["clip", "siglip", "dinov2"];
+
+/// A model of a published checkpoint.
+#[derive(Debug)]
+pub enum Published {
+    /// CLIP: pictures and texts compared by softmax.
+    Clip(Towers),
+    /// SigLIP: pictures and texts compared pair by pair.
+    Siglip(Towers),
+    /// DINOv2: pictures alone.
+    Dinov2(Dinov2),
+}
+
+impl Published {
+    /// Loads the checkpoint in a directory.
+    ///
+    /// # Errors
+    /// A file is missing, damaged or asks for what is not built here; a tensor is missing, left over
+    /// or of another shape. Memory is taken only for what the weights' files hold.
+    pub fn open(path: &Path) -> Result<Self> {
+        let directory = Directory::open(path)?;
+        match family(&directory)? {
+            "siglip" => siglip::open(&directory).map(Self::Siglip),
+            "dinov2" => dinov2::open(&directory).map(Self::Dinov2),
+            _ => clip::open(&directory).map(Self::Clip),
+        }
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        match self {
+            Self::Clip(towers) | Self::Siglip(towers) => towers.pack(format),
+            Self::Dinov2(dinov2) => dinov2.vit.pack_as(format),
+        }
+    }
+
+    /// One vector of unit length for each picture.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        match self {
+            Self::Clip(towers) | Self::Siglip(towers) => towers.embed_pictures(pictures),
+            Self::Dinov2(dinov2) => dinov2.embed_pictures(pictures),
+        }
+    }
+
+    /// The two towers.
+    ///
+    /// # Errors
+    /// The model reads no texts.
+    pub fn towers(&self) -> Result<&Towers> {
+        match self {
+            Self::Clip(towers) | Self::Siglip(towers) => Ok(towers),
+            Self::Dinov2(_) => Err(Error::NoTexts { family: "dinov2" }),
+        }
+    }
+}
+
+/// What a checkpoint's weights must be, by its settings alone.
+///
+/// # Errors
+/// The settings are damaged or ask for what is not built here.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    match family(directory)? {
+        "siglip" => siglip::plan(directory),
+        "dinov2" => dinov2::plan(directory),
+        _ => clip::plan(directory),
+    }
+}
+
+fn family(directory: &Directory) -> Result<&'static str> {
+    let config = directory.config();
+    if open_clip::is(directory) {
+        return Ok("clip");
+    }
+    let found = FAMILIES.iter().find(|family| {
+        config.get("model_type").and_then(serde_json::Value::as_str) == Some(family)
+    });
+    found.copied().ok_or_else(|| {
+        config.wrong(
+            "model_type",
+            &format!("one of {}", FAMILIES.join(", ")),
+            "models of other families cannot be run yet",
+        )
+    })
+}

@@ -48,7 +48,9 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
         n_heads: text("num_attention_heads"),
         mlp: text("intermediate_size"),
         activation,
+        causal: true,
         embed,
+        proj_bias: false,
         eps: number(golden, "/text_config/layer_norm_eps"),
     };
     ClipConfig { image, text, bias: false }

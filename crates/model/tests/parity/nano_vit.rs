@@ -31,6 +31,7 @@ fn config(golden: &Golden) -> VitConfig {
         stem_norm: true,
         pre_norm: false,
         pooling: Pooling::Attention,
+        proj: true,
         embed: size(golden, "/embed_dim"),
         eps: number(golden, "/layer_norm_eps"),
     }

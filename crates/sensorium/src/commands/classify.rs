@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_eval::label;
 use sensorium_media::Picture;
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
-use crate::{nano, print};
+use crate::pairs::{Classified, Model};
+use crate::print;
 
 /// Tell which label fits a picture best.
 #[derive(Args, Debug)]
@@ -23,9 +23,12 @@ pub struct Classify {
     /// At least two labels, separated by commas.
     #[arg(long, value_name = "A,B,...")]
     labels: String,
+    /// Sentence around a label, at {} [default: "This is a photo of {}."; of nano, seven of its own].
+    #[arg(long, value_name = "TEXT")]
+    template: Option<String>,
     #[command(flatten)]
     packing: Packing,
-    /// Print JSON: labels with probabilities, best first.
+    /// Print JSON: labels with probabilities, best first; of SigLIP also each label's own (sigmoid).
     #[arg(long)]
     json: bool,
 }
@@ -39,19 +42,31 @@ struct Output {
 struct Scored {
     label: String,
     probability: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sigmoid: Option<f32>,
 }
 
 impl Classify {
     pub fn run(&self, global: &Global) -> Result<()> {
         let labels = split(&self.labels)?;
         let picture = Picture::read(&self.file)?;
-        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
-        let embedded = nano.embed_pictures(&[picture]).concat();
-        let probabilities = nano.classify(&embedded, &label::embed(&nano, &labels));
+        let template = self.template.as_deref();
+        if template.is_some_and(|template| !template.contains("{}")) {
+            return Err(anyhow!(
+                "expected {{}} in the template, where the label goes, got {:?}\nhint: --template \"a photo of {{}}\"",
+                template.unwrap_or_default()
+            ));
+        }
+        let model = Model::open(&global.model, self.packing.precision)?;
+        let found = model.classify(&picture, &labels, template)?;
         let mut scored: Vec<Scored> = labels
             .into_iter()
-            .zip(probabilities)
-            .map(|(label, probability)| Scored { label, probability })
+            .zip(found)
+            .map(|(label, Classified { probability, sigmoid })| Scored {
+                label,
+                probability,
+                sigmoid,
+            })
             .collect();
         scored.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         if self.json {

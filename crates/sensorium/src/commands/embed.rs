@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
+use crate::pairs::Model;
 use crate::{nano, print};
 
 /// Turn pictures and texts into vectors of unit length in one space.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  sensorium embed --image scene.png --text \"a red circle\" --json"
+    after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8"
 )]
 pub struct Embed {
     /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
@@ -45,10 +46,11 @@ struct Item {
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
         let pictures = nano::pictures(&self.image)?;
-        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
+        let model = Model::open(&global.model, self.packing.precision)?;
         let sources = self.image.iter().map(|path| path.display().to_string());
-        let mut items = items("image", sources, nano.embed_pictures(&pictures));
-        items.extend(self::items("text", self.text.iter().cloned(), nano.embed_texts(&self.text)));
+        let mut items = items("image", sources, model.embed_pictures(&pictures));
+        let texts = model.embed_texts(&self.text)?;
+        items.extend(self::items("text", self.text.iter().cloned(), texts));
         let dim = items.first().map_or(0, |item| item.embedding.len());
         if self.json {
             return print::json(&Output { dim, items });

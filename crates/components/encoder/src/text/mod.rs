@@ -1,4 +1,5 @@
-//! The text tower of CLIP: a causal transformer read at the end token.
+//! The text tower of CLIP: a causal transformer read at the end token. Without the mask it is
+//! SigLIP's, which is read at its last position.
 //!
 //! Radford et al. 2021, section 2.4, <https://arxiv.org/abs/2103.00020>
 //!
@@ -8,6 +9,8 @@
 
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::shapes::Shapes;
 
 /// Shape of a [`TextTower`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +38,13 @@ pub struct TextConfig {
     pub mlp: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
     pub activation: crate::image::ActivationName,
+    /// Whether a token sees only what comes before it (CLIP); else all of the text, padding too
+    /// (SigLIP).
+    pub causal: bool,
     /// Width C of the shared space.
     pub embed: usize,
+    /// Whether the projection to it has a bias (SigLIP).
+    pub proj_bias: bool,
     /// Epsilon of every norm.
     pub eps: f64,
 }
@@ -54,7 +62,9 @@ impl TextConfig {
             n_heads: 6,
             mlp: 768,
             activation: crate::image::ActivationName::Gelu,
+            causal: true,
             embed: 128,
+            proj_bias: false,
             eps: 1e-6,
         }
     }
@@ -75,6 +85,24 @@ impl TextConfig {
         2.0 * (self.n_layers * (t * (4 * e * e + 2 * e * self.mlp) + t * t * e)) as f64
     }
 
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let e = self.width;
+        let mut all = Shapes::default();
+        all.put("embedding.weight", &[self.vocabulary, e]);
+        if self.pairs > 0 {
+            all.put("pairs.weight", &[self.pairs, e]);
+        }
+        all.put("position", &[self.context, e]);
+        all.blocks(self.n_layers, e, self.mlp);
+        all.norm("norm", e);
+        all.put("proj.weight", &[self.embed, e]);
+        if self.proj_bias {
+            all.put("proj.bias", &[self.embed]);
+        }
+        all.0
+    }
+
     fn clip(width: usize, embed: usize) -> Self {
         Self {
             vocabulary: 49_408,
@@ -86,7 +114,9 @@ impl TextConfig {
             n_heads: width / 64,
             mlp: 4 * width,
             activation: crate::image::ActivationName::QuickGelu,
+            causal: true,
             embed,
+            proj_bias: false,
             eps: 1e-5,
         }
     }
@@ -99,7 +129,7 @@ pub struct Texts {
     pub ids: Vec<u32>,
     /// B and T.
     pub shape: [usize; 2],
-    /// Position of the end token of each text, `[B]`.
+    /// Position at which each text is read, `[B]`: of its end token, or the last.
     pub ends: Vec<usize>,
 }
 
@@ -126,6 +156,8 @@ pub struct TextTower {
     blocks: Vec<Block>,
     norm: LayerNorm,
     proj: Linear,
+    #[module(skip)]
+    causal: bool,
 }
 
 impl TextTower {
@@ -151,13 +183,14 @@ impl TextTower {
             },
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(config.width, config.eps, init),
-            proj: Linear::init(config.width, config.embed, false, std, init),
+            proj: Linear::init(config.width, config.embed, config.proj_bias, std, init),
+            causal: config.causal,
         }
     }
 
     /// Texts to the shared space, not yet of unit length: `[B, T] -> [B, C]`.
     ///
-    /// The mask is causal, so what pads a text never reaches its end token.
+    /// Where the mask is causal, what pads a text never reaches its end token.
     pub fn embed(&self, texts: &Texts) -> Tensor<2> {
         let [b, t] = texts.shape;
         let x = self.embedding.forward(&texts.ids, [b, t]); // [B, T, E]
@@ -166,7 +199,7 @@ impl TextTower {
             None => x,
         };
         let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
-        let mask = Mask::Causal { offset: 0 };
+        let mask = if self.causal { Mask::Causal { offset: 0 } } else { Mask::Full };
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, None));
 
         let e = x.dims()[2];

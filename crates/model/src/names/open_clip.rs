@@ -1,0 +1,47 @@
+//! CLIP as OpenAI's and open_clip's code name it (`open_clip_model.safetensors`).
+//!
+//! Projections are published as `[E, C]`, transposed against ours.
+
+use super::{Layout, Row};
+
+const VISION: &[Row] = &[
+    ("class", "class_embedding"),
+    ("stem.convs.0", "conv1"),
+    ("position", "positional_embedding"),
+    ("pre_norm", "ln_pre"),
+    ("blocks.*.norm1", "transformer.resblocks.*.ln_1"),
+    ("blocks.*.attention.q", "transformer.resblocks.*.attn.in_proj.q"),
+    ("blocks.*.attention.k", "transformer.resblocks.*.attn.in_proj.k"),
+    ("blocks.*.attention.v", "transformer.resblocks.*.attn.in_proj.v"),
+    ("blocks.*.attention.o", "transformer.resblocks.*.attn.out_proj"),
+    ("blocks.*.norm2", "transformer.resblocks.*.ln_2"),
+    ("blocks.*.mlp.fc1", "transformer.resblocks.*.mlp.c_fc"),
+    ("blocks.*.mlp.fc2", "transformer.resblocks.*.mlp.c_proj"),
+    ("norm", "ln_post"),
+    ("proj.weight", "proj"),
+];
+
+const TEXT: &[Row] = &[
+    ("embedding", "token_embedding"),
+    ("position", "positional_embedding"),
+    ("blocks.*.norm1", "transformer.resblocks.*.ln_1"),
+    ("blocks.*.attention.q", "transformer.resblocks.*.attn.in_proj.q"),
+    ("blocks.*.attention.k", "transformer.resblocks.*.attn.in_proj.k"),
+    ("blocks.*.attention.v", "transformer.resblocks.*.attn.in_proj.v"),
+    ("blocks.*.attention.o", "transformer.resblocks.*.attn.out_proj"),
+    ("blocks.*.norm2", "transformer.resblocks.*.ln_2"),
+    ("blocks.*.mlp.fc1", "transformer.resblocks.*.mlp.c_fc"),
+    ("blocks.*.mlp.fc2", "transformer.resblocks.*.mlp.c_proj"),
+    ("norm", "ln_final"),
+    ("proj.weight", "text_projection"),
+];
+
+const TOP: &[Row] = &[("scale", "logit_scale")];
+
+/// A [`Clip`](crate::clip::Clip) without bias.
+pub const OPEN_CLIP: Layout = Layout {
+    parts: &[("image", "visual", VISION), ("text", "", TEXT), ("", "", TOP)],
+    scalars: &["logit_scale"],
+    absent: &[],
+    ignorable: &["attn_mask"],
+};

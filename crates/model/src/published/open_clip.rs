@@ -1,0 +1,144 @@
+//! CLIP as open_clip publishes it: `open_clip_config.json` and `open_clip_model.safetensors`, with
+//! OpenAI's names.
+//!
+//! <https://github.com/mlfoundations/open_clip>, `model_configs/` and `model.py`
+
+use sensorium_encoder::image::{ActivationName, Pooling, VitConfig};
+use sensorium_encoder::text::TextConfig;
+use sensorium_media::{HubProcessor, Style};
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::directory::Directory;
+use super::error::{Error, Result};
+use super::plan::Plan;
+use super::towers::{Reading, Towers};
+use super::vision;
+use crate::clip::ClipConfig;
+use crate::names;
+
+/// The settings' file; read where there is no `config.json`.
+pub const CONFIG: &str = "open_clip_config.json";
+/// The weights' file.
+pub const WEIGHTS: &str = "open_clip_model.safetensors";
+
+/// Keys that are read, or say nothing about the computation of a trained model.
+const KNOWN: [&[&str]; 3] = [
+    &["embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale"],
+    &["image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "patch_dropout"],
+    &["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"],
+];
+
+pub fn is(directory: &Directory) -> bool {
+    directory.config().file() == CONFIG
+}
+
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let config = config(&directory.config())?;
+    let mut plan = Plan::new("clip", &names::OPEN_CLIP, config.parameters());
+    for tensor in plan.tensors.iter_mut().filter(|tensor| PROJECTIONS.contains(&&*tensor.name)) {
+        tensor.shape.reverse();
+        tensor.packs = true;
+    }
+    Ok(plan)
+}
+
+pub fn open(directory: &Directory) -> Result<Towers> {
+    let config = config(&directory.config())?;
+    let processor = processor(directory, config.image.image)?;
+    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
+    Towers::load(directory, &plan(directory)?, config, inputs)
+}
+
+/// Published as `[E, C]`.
+pub const PROJECTIONS: [&str; 2] = ["visual.proj", "text_projection"];
+
+fn config(top: &Config<'_>) -> Result<ClipConfig> {
+    let model = top.child("model_cfg")?;
+    let (image, text) = (model.child("vision_cfg")?, model.child("text_cfg")?);
+    for (part, known) in [&model, &image, &text].into_iter().zip(KNOWN) {
+        if let Some(key) = part.keys().find(|key| !known.contains(key)) {
+            return Err(part.wrong(
+                key,
+                "no such key",
+                "only plain ViT towers with plain text towers of open_clip are built here",
+            ));
+        }
+    }
+    let embed = model.size("embed_dim")?;
+    let activation = match model.flag_or("quick_gelu", false)? {
+        true => ActivationName::QuickGelu,
+        false => ActivationName::Gelu,
+    };
+    let width = image.size_or("width", 768)?;
+    let (side, patch) = vision::patches(&image, [224, 16], width)?;
+    let head = image.size_or("head_width", 64)?;
+    if !width.is_multiple_of(head) {
+        return Err(image.wrong("head_width", &format!("a divisor of {width}"), "64 is usual"));
+    }
+    let image = VitConfig {
+        image: side,
+        stem: vec![patch],
+        stem_bias: false,
+        width,
+        n_layers: vision::layers(&image, "layers", 12)?,
+        n_heads: width / head,
+        mlp: mlp(&image, width)?,
+        activation,
+        stem_norm: false,
+        pre_norm: true,
+        pooling: Pooling::Class,
+        proj: true,
+        embed,
+        eps: 1e-5,
+    };
+    let width = text.size_or("width", 512)?;
+    let text = TextConfig {
+        vocabulary: text.size_or("vocab_size", 49_408)?,
+        context: text.size_or("context_length", 77)?,
+        waves: false,
+        pairs: 0,
+        width,
+        n_layers: vision::layers(&text, "layers", 12)?,
+        n_heads: vision::heads(&text, "heads", 8, width)?,
+        mlp: mlp(&text, width)?,
+        activation,
+        causal: true,
+        embed,
+        proj_bias: false,
+        eps: 1e-5,
+    };
+    Ok(ClipConfig { image, text, bias: false })
+}
+
+fn mlp(part: &Config<'_>, width: usize) -> Result<usize> {
+    let mlp = (width as f64 * part.positive_or("mlp_ratio", 4.0)?) as usize;
+    if (1..=1 << 24).contains(&mlp) {
+        return Ok(mlp);
+    }
+    Err(part.wrong("mlp_ratio", "a factor to at most 2^24 channels", "4.0 is usual"))
+}
+
+/// What its `preprocess_cfg` says, in transformers' words.
+fn processor(directory: &Directory, image: usize) -> Result<HubProcessor> {
+    let top = directory.config();
+    let settings = top.find_or_empty("preprocess_cfg")?;
+    let resample = match settings.text_or("interpolation", "bicubic")? {
+        "bicubic" => 3,
+        "bilinear" => 2,
+        _ => return Err(settings.wrong("interpolation", "bicubic or bilinear", CONFIG)),
+    };
+    let squash = match settings.text_or("resize_mode", "shortest")? {
+        "shortest" => false,
+        "squash" => true,
+        _ => return Err(settings.wrong("resize_mode", "shortest or squash", CONFIG)),
+    };
+    let size = if squash { json!({"height": image, "width": image}) } else { json!(image) };
+    let own = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
+    let settings = json!({
+        "size": size, "crop_size": image, "resample": resample,
+        "image_mean": own("mean"), "image_std": own("std"),
+    });
+    let processor = HubProcessor::from_json(&settings, Style::Clip);
+    processor.map_err(|source| Error::Media { path: directory.path().join(CONFIG), source })
+}

@@ -1,0 +1,96 @@
+//! `SiglipModel` of transformers: SigLIP, and SigLIP 2 of one resolution; `model_type` `siglip`.
+
+use sensorium_encoder::image::{Pooling, VitConfig};
+use sensorium_encoder::text::TextConfig;
+use sensorium_media::{HubTokenizer, Style};
+use serde_json::Value;
+
+use super::config::Config;
+use super::directory::Directory;
+use super::error::Result;
+use super::plan::Plan;
+use super::towers::{Reading, Towers};
+use super::vision;
+use crate::clip::ClipConfig;
+use crate::names;
+
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    Ok(Plan::new("siglip", &names::SIGLIP, config(&directory.config())?.parameters()))
+}
+
+pub fn open(directory: &Directory) -> Result<Towers> {
+    let config = config(&directory.config())?;
+    let processor = vision::square(directory, Style::Siglip, config.image.image)?;
+    let tokenizer = vision::tokenizer(directory)?;
+    let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocabulary)?);
+    Towers::load(directory, &plan(directory)?, config, (processor, tokenizer, reading))
+}
+
+/// Defaults are those of `SiglipConfig`.
+fn config(top: &Config<'_>) -> Result<ClipConfig> {
+    let image = top.find_or_empty("vision_config")?;
+    image.only("vision_use_head", &Value::Bool(true))?;
+    let width = image.size_or("hidden_size", 768)?;
+    let (side, patch) = vision::patches(&image, [224, 16], width)?;
+    let image = VitConfig {
+        image: side,
+        stem: vec![patch],
+        stem_bias: true,
+        width,
+        n_layers: vision::layers(&image, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(&image, "num_attention_heads", 12, width)?,
+        mlp: image.size_or("intermediate_size", 3072)?,
+        activation: vision::activation(&image, "gelu_pytorch_tanh")?,
+        stem_norm: false,
+        pre_norm: false,
+        pooling: Pooling::AttentionMlp,
+        proj: false,
+        embed: width,
+        eps: image.positive_or("layer_norm_eps", 1e-6)?,
+    };
+    let text = top.find_or_empty("text_config")?;
+    let width = text.size_or("hidden_size", 768)?;
+    let embed = text.size_or("projection_size", width)?;
+    if embed != image.embed {
+        let expected = format!("the image encoder's width {}", image.embed);
+        return Err(text.wrong("projection_size", &expected, "the two towers share one space"));
+    }
+    let text = TextConfig {
+        vocabulary: text.size_or("vocab_size", 32_000)?,
+        context: text.size_or("max_position_embeddings", 64)?,
+        waves: false,
+        pairs: 0,
+        width,
+        n_layers: vision::layers(&text, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(&text, "num_attention_heads", 12, width)?,
+        mlp: text.size_or("intermediate_size", 3072)?,
+        activation: vision::activation(&text, "gelu_pytorch_tanh")?,
+        causal: false,
+        embed,
+        proj_bias: true,
+        eps: text.positive_or("layer_norm_eps", 1e-6)?,
+    };
+    Ok(ClipConfig { image, text, bias: true })
+}
+
+/// The id that fills texts up to the context: the towers were trained to read through it. What the
+/// tokenizer's settings call the padding token; else the config's, 1 unless it says another.
+fn pad(directory: &Directory, tokenizer: &HubTokenizer, rows: usize) -> Result<u32> {
+    let settings = directory.json("tokenizer_config.json")?;
+    let token = settings.as_ref().and_then(|settings| settings.get("pad_token"));
+    // A token, or an object that describes one.
+    let name = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    let text = directory.config().find_or_empty("text_config")?;
+    let id = match name.and_then(|name| tokenizer.id(name)) {
+        Some(id) => id,
+        None => text.id_or("pad_token_id", 1)?,
+    };
+    if id as usize >= rows {
+        return Err(text.wrong(
+            "pad_token_id",
+            &format!("an id below vocab_size {rows}"),
+            "the tokenizer may be of another model",
+        ));
+    }
+    Ok(id)
+}

@@ -1,0 +1,158 @@
+//! CLIP and SigLIP as their users meet them: pictures and texts in, cosines and logits out.
+
+use sensorium_encoder::text::Texts;
+use sensorium_media::{HubProcessor, HubTokenizer, Picture};
+use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
+
+use super::directory::Directory;
+use super::error::{Error, Result};
+use super::open_clip;
+use super::plan::Plan;
+use crate::checkpoint::{Tensor as Stored, Tensors};
+use crate::clip::{Clip, ClipConfig, in_chunks};
+use crate::names;
+
+/// How a text is padded, and at which position it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// At its largest id, the first of equals (OpenAI's code; configs with `eos_token_id` 2).
+    Largest,
+    /// At the first end token; at the start without one.
+    First(u32),
+    /// Padded to the whole context with this id, read at the last position (SigLIP).
+    Last(u32),
+}
+
+/// Two towers of one space, and what makes their inputs.
+#[derive(Debug)]
+pub struct Towers {
+    /// The towers.
+    pub clip: Clip,
+    /// Pictures to pixels.
+    pub processor: HubProcessor,
+    /// Texts to ids.
+    pub tokenizer: HubTokenizer,
+    config: ClipConfig,
+    reading: Reading,
+}
+
+impl Towers {
+    /// The weights of the directory, which must be those of `plan`.
+    pub(super) fn load(
+        directory: &Directory,
+        plan: &Plan,
+        config: ClipConfig,
+        inputs: (HubProcessor, HubTokenizer, Reading),
+    ) -> Result<Self> {
+        plan.check(directory)?;
+        let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+        open_clip::PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
+        let clip = Clip::init(&config, &mut Init::empty(&running_device()));
+        let clip = names::take(clip, tensors, plan.layout)?;
+        let (processor, tokenizer, reading) = inputs;
+        Ok(Self { clip, processor, tokenizer, config, reading })
+    }
+
+    /// Sizes of the towers.
+    pub fn config(&self) -> &ClipConfig {
+        &self.config
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.clip.image.pack_as(format);
+        self.clip.text.pack_as(format);
+    }
+
+    /// One vector of unit length for each picture.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        in_chunks(CHUNK, pictures, |chunk| self.clip.embed_images(planes(&self.processor, chunk)))
+    }
+
+    /// One vector of unit length for each text; longer ones are cut before their end token.
+    ///
+    /// # Errors
+    /// The tokenizer fails at a text, or gives an id that the model has no row for.
+    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+        let ids = texts.iter().map(|text| self.ids(text.as_ref())).collect::<Result<Vec<_>>>()?;
+        Ok(in_chunks(CHUNK, &ids, |chunk| self.clip.embed_texts(&self.batch(chunk))))
+    }
+
+    /// Ids of a text as the tower reads it, not yet padded.
+    ///
+    /// # Errors
+    /// As [`embed_texts`](Self::embed_texts).
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode_within(text, true, self.config.text.context)?;
+        let rows = self.config.text.vocabulary;
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            Some(&id) => Err(Error::Token { id, rows }),
+            // A tower reads at least one position.
+            None if ids.is_empty() => Ok(vec![self.reading.pad()]),
+            None => Ok(ids),
+        }
+    }
+
+    fn batch(&self, texts: &[Vec<u32>]) -> Texts {
+        let mut texts = texts.to_vec();
+        if let Reading::Last(pad) = self.reading {
+            texts.iter_mut().for_each(|ids| ids.resize(self.config.text.context, pad));
+        }
+        let ends = texts.iter().map(|ids| self.reading.place(ids)).collect();
+        Texts { ends, ..Texts::pad(&texts, self.reading.pad()) }
+    }
+}
+
+impl Reading {
+    /// What the tower never reads, or is trained to read through.
+    fn pad(self) -> u32 {
+        if let Self::Last(pad) = self { pad } else { 0 }
+    }
+
+    fn place(self, ids: &[u32]) -> usize {
+        let at = |wanted: Option<u32>| ids.iter().position(|&id| Some(id) == wanted);
+        match self {
+            Self::Largest => at(ids.iter().copied().max()).unwrap_or_default(),
+            Self::First(end) => at(Some(end)).unwrap_or_default(),
+            Self::Last(_) => ids.len().saturating_sub(1),
+        }
+    }
+}
+
+/// Turns a matrix `[E, C]` of that name, which only open_clip's files hold, to `[C, E]`.
+fn transpose(tensors: &mut Tensors, name: &str) {
+    let Some(tensor) = tensors.tensors.remove(name) else { return };
+    let &[rows, columns] = tensor.shape() else { return };
+    let at = |i: usize| tensor.data()[i % rows * columns + i / rows];
+    // As many values as before.
+    if let Ok(turned) = Stored::new(vec![columns, rows], (0..rows * columns).map(at).collect()) {
+        tensors.tensors.insert(name.to_owned(), turned);
+    }
+}
+
+/// Pictures or texts that are embedded at once: bounds memory whatever their number.
+pub(super) const CHUNK: usize = 8;
+
+/// Pictures as the model reads them, `[B, 3, h, w]`.
+pub(super) fn planes(processor: &HubProcessor, pictures: &[Picture]) -> Tensor<4> {
+    let values: Vec<f32> = pictures.iter().flat_map(|p| processor.process(p)).collect();
+    let [height, width] = processor.size().map(|n| n as usize);
+    let data = TensorData::new(values, [pictures.len(), 3, height, width]);
+    Tensor::from_data(data, &running_device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_where_the_config_says() {
+        let ids = [5, 9, 2, 9, 7];
+        assert_eq!(Reading::Largest.place(&ids), 1);
+        assert_eq!(Reading::First(2).place(&ids), 2);
+        // As transformers: the position of the first maximum of no hits.
+        assert_eq!(Reading::First(3).place(&ids), 0);
+        assert_eq!(Reading::Last(1).place(&ids), 4);
+    }
+}

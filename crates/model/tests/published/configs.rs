@@ -1,0 +1,83 @@
+//! Published settings: parameter counts as the papers' code has them, and any bytes at all.
+
+use sensorium_model::published::{Directory, Plan, Published, plan};
+use sensorium_nn::init::Rng;
+use sensorium_nn::prelude::*;
+
+use crate::golden;
+
+fn plan_of(config: &[u8]) -> sensorium_model::published::Result<Plan> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    plan(&Directory::open(dir.path())?)
+}
+
+#[test]
+fn counts_are_the_published_ones() {
+    let cases: [(&[u8], [u64; 3]); 5] = [
+        (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
+        (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
+        (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
+        (include_bytes!("siglip-base-patch16-224.json"), [92_884_224, 110_271_744, 203_155_970]),
+        // Meta's model card says 22 M; the table of positions is that of 518 pixels.
+        (include_bytes!("dinov2-small.json"), [22_056_192, 0, 22_056_192]),
+    ];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        let got = [Some("image"), Some("text"), None].map(|part| plan.parameters(part));
+        assert_eq!(got, want, "{}", plan.family);
+        let bytes = |format| plan.bytes(Some(format)) as f64 / plan.bytes(None) as f64;
+        assert_eq!(bytes(pack::Format::F32), 1.0);
+        let [half, quarter] = [pack::Format::Bf16, pack::Format::Int8].map(bytes);
+        assert!(half > 0.5 && half < 0.8 && quarter > 0.25 && quarter < half, "{half} {quarter}");
+    }
+}
+
+/// The same file with one to three bytes changed, removed or put in.
+fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+    const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
+    let mut bytes = bytes.to_vec();
+    for _ in 0..1 + rng.next_u64() % 3 {
+        let at = rng.next_u64() as usize % bytes.len().max(1);
+        let new = match rng.next_u64() % 4 {
+            0 => rng.next_u64() as u8,
+            _ => LIKELY[rng.next_u64() as usize % LIKELY.len()],
+        };
+        match rng.next_u64() % 4 {
+            0 => bytes.insert(at, new),
+            1 if bytes.len() > 1 => drop(bytes.remove(at)),
+            _ => bytes[at] = new,
+        }
+    }
+    bytes
+}
+
+/// No settings, however damaged, end in a panic or in memory that the weights do not fill.
+#[test]
+fn damaged_settings_are_errors_or_other_settings() {
+    let mut rng = Rng::new(11);
+    for name in ["published_clip", "published_siglip", "published_dinov2", "published_open_clip"] {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
+            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+        }
+        let files = ["config.json", "preprocessor_config.json", "open_clip_config.json"];
+        for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
+            let whole = std::fs::read(golden(name).join(file)).unwrap();
+            let mut opened = 0;
+            for _ in 0..300 {
+                let bytes = mutated(&whole, &mut rng);
+                std::fs::write(dir.path().join(file), &bytes).unwrap();
+                match Published::open(dir.path()) {
+                    Ok(_) => opened += 1,
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.contains("hint: "), "{text}");
+                    }
+                }
+            }
+            assert!(opened > 0, "{name} {file}: every mutation was refused");
+            std::fs::write(dir.path().join(file), &whole).unwrap();
+        }
+    }
+}

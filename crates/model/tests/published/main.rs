@@ -1,0 +1,14 @@
+//! Checkpoints in directories, against what transformers makes of the same files
+//! (`reference/published.py`), and everything that can be wrong with them.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_inputs;
+mod configs;
+mod outputs;
+
+use std::path::{Path, PathBuf};
+
+/// A golden's directory.
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name)
+}

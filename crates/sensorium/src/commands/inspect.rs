@@ -1,0 +1,166 @@
+//! `inspect`: what a published checkpoint is, before it is run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use sensorium_model::checkpoint::differences;
+use sensorium_model::published::{Directory, Plan, plan};
+use serde::Serialize;
+
+use crate::commands::precision::Precision;
+use crate::print;
+
+/// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sensorium inspect clip-vit-base-patch32\n  sensorium inspect clip-vit-base-patch32 --config-only --json"
+)]
+pub struct Inspect {
+    /// A directory with config.json, and model.safetensors or its shards.
+    path: PathBuf,
+    /// Read config.json alone: the weights need not be there.
+    #[arg(long)]
+    config_only: bool,
+    /// Print JSON: the same, and every tensor.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    family: &'static str,
+    parameters: u64,
+    parts: Vec<Part>,
+    /// Bytes of the weights in memory, by `--precision`.
+    memory: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<Weights>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    part: &'static str,
+    parameters: u64,
+    tensors: Vec<Tensor>,
+}
+
+#[derive(Serialize)]
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// What the files of weights hold beside what `config.json` asks for.
+#[derive(Serialize)]
+struct Weights {
+    /// Tensors by dtype.
+    dtypes: BTreeMap<String, usize>,
+    missing: Vec<String>,
+    left_over: Vec<String>,
+    /// Name, expected, got.
+    reshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors that carry nothing to learn, and are not read.
+    ignored: Vec<String>,
+}
+
+impl Inspect {
+    pub fn run(&self) -> Result<()> {
+        let directory = Directory::open(&self.path)?;
+        let plan = plan(&directory)?;
+        let weights = match self.config_only {
+            true => None,
+            false => Some(compare(&plan, &directory)?),
+        };
+        let output = Output {
+            family: plan.family,
+            parameters: plan.parameters(None),
+            parts: parts(&plan),
+            memory: memory(&plan),
+            weights,
+        };
+        if self.json { print::json(&output) } else { output.table() }
+    }
+}
+
+fn parts(plan: &Plan) -> Vec<Part> {
+    let part = |part: &'static str| {
+        let of_part = plan.tensors.iter().filter(|tensor| tensor.part == part);
+        let tensors: Vec<Tensor> = of_part
+            .map(|tensor| Tensor { name: tensor.name.clone(), shape: tensor.shape.clone() })
+            .collect();
+        let parameters = plan.parameters(Some(part));
+        (!tensors.is_empty()).then_some(Part { part, parameters, tensors })
+    };
+    ["image", "text", "scalars"].into_iter().filter_map(part).collect()
+}
+
+fn memory(plan: &Plan) -> BTreeMap<String, u64> {
+    let named = |precision: &Precision| {
+        let name = precision.to_possible_value()?.get_name().to_owned();
+        precision.format().map(|format| (name, plan.bytes(Some(format))))
+    };
+    Precision::value_variants().iter().filter_map(named).collect()
+}
+
+fn compare(plan: &Plan, directory: &Directory) -> Result<Weights> {
+    let stored = directory.shapes()?;
+    let all = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
+    let (expected, found) = (plan.shapes(), plan.without_ignorable(&all));
+    let differences = differences(&expected, &found);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    let mut dtypes = BTreeMap::new();
+    for (_, stored) in stored.iter().filter(|(name, _)| !plan.is_ignorable(name)) {
+        *dtypes.entry(stored.dtype.clone()).or_default() += 1;
+    }
+    let reshaped = differences.reshaped.into_iter();
+    Ok(Weights {
+        dtypes,
+        missing: owned(differences.missing),
+        left_over: owned(differences.unexpected),
+        reshaped: reshaped.map(|(n, want, got)| (n.to_owned(), want.into(), got.into())).collect(),
+        ignored: stored.keys().filter(|name| plan.is_ignorable(name)).cloned().collect(),
+    })
+}
+
+impl Output {
+    fn table(&self) -> Result<()> {
+        print::line(format!("family      {}", self.family))?;
+        for part in &self.parts {
+            let (name, tensors) = (part.part, part.tensors.len());
+            print::line(format!(
+                "{name:<10} {:>13} parameters, {tensors} tensors",
+                part.parameters
+            ))?;
+        }
+        print::line(format!("{:<10} {:>13} parameters", "total", self.parameters))?;
+        print::line("\nweights in memory by --precision (auto: f32)")?;
+        for (name, bytes) in &self.memory {
+            print::line(format!("{name:<10} {:>11.1} MB", *bytes as f64 / 1e6))?;
+        }
+        self.weights.iter().try_for_each(Weights::table)
+    }
+}
+
+impl Weights {
+    fn table(&self) -> Result<()> {
+        let dtypes = self.dtypes.iter().map(|(dtype, n)| format!("{n} {dtype}"));
+        print::line(format!("\ntensors in the files: {}", dtypes.collect::<Vec<_>>().join(", ")))?;
+        let lists = [
+            ("missing", &self.missing),
+            ("left over", &self.left_over),
+            ("ignored", &self.ignored),
+        ];
+        for (kind, names) in lists {
+            names.iter().try_for_each(|name| print::line(format!("{kind:<10} {name}")))?;
+        }
+        for (name, want, got) in &self.reshaped {
+            print::line(format!("{:<10} {name}: expected {want:?}, got {got:?}", "shape"))?;
+        }
+        if self.missing.is_empty() && self.left_over.is_empty() && self.reshaped.is_empty() {
+            print::line("every tensor of the model is there, and no other")?;
+        }
+        Ok(())
+    }
+}

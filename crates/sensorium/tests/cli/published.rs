@@ -1,0 +1,88 @@
+//! Published checkpoints through the command, in the golden directories.
+
+use serde_json::Value;
+
+use crate::fixture::{dir, fails, file, model, png, succeeds};
+
+fn golden(name: &str) -> String {
+    format!("{}/../../goldens/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(&[args, &["--json"]].concat())).unwrap()
+}
+
+#[test]
+fn scores_of_all_pairs() {
+    let picture = file(&dir("score"), "scene.png", &png());
+    let args =
+        ["score", "--image", &picture, "--text", "a cat", "--text", "a dog", "--image", &picture];
+    for (choice, pairwise) in [
+        (golden("published_clip"), false),
+        (golden("published_siglip"), true),
+        (model().into(), true),
+    ] {
+        for precision in ["auto", "int8"] {
+            let found =
+                json(&[&args[..], &["--model", &choice, "--precision", precision]].concat());
+            let pairs = found["pairs"].as_array().unwrap();
+            assert_eq!(pairs.len(), 4, "{found}");
+            let number = |i: usize, key: &str| pairs[i][key].as_f64().unwrap();
+            assert!((-1.0..=1.0).contains(&number(0, "similarity")), "{found}");
+            let sum = number(0, "probability") + number(1, "probability");
+            let sigmoid = 1.0 / (1.0 + (-number(0, "logit")).exp());
+            match pairwise {
+                true => assert!((number(0, "probability") - sigmoid).abs() < 1e-5, "{found}"),
+                false => assert!((sum - 1.0).abs() < 1e-5, "{found}"),
+            }
+        }
+    }
+    let table = succeeds(&[&args[..], &["--model", &golden("published_clip")]].concat());
+    assert_eq!(table.lines().count(), 5, "{table}");
+}
+
+#[test]
+fn labels_and_vectors() {
+    let picture = file(&dir("published"), "scene.png", &png());
+    let siglip = golden("published_siglip");
+    let found = json(&["classify", &picture, "--labels", "cat,dog,the photo", "--model", &siglip]);
+    let labels = found["labels"].as_array().unwrap();
+    let sum: f64 = labels.iter().map(|label| label["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5 && labels[0]["sigmoid"].as_f64().unwrap() > 0.0, "{found}");
+    let clip = golden("published_open_clip");
+    let args = ["classify", &picture, "--labels", "cat,dog", "--model", &clip];
+    let found = json(&[&args[..], &["--template", "a {}"]].concat());
+    assert!(found["labels"][0].get("sigmoid").is_none(), "{found}");
+    fails(1, &[&args[..], &["--template", "a photo"]].concat());
+
+    let dinov2 = golden("published_dinov2");
+    let found = json(&["embed", "--image", &picture, "--model", &dinov2]);
+    assert_eq!(found["dim"], 36);
+    let error = fails(1, &["embed", "--text", "a cat", "--model", &dinov2]);
+    assert!(error.contains("reads pictures alone"), "{error}");
+    fails(1, &["classify", &picture, "--labels", "a,b", "--model", &dinov2]);
+}
+
+#[test]
+fn inspections() {
+    let found = json(&["inspect", &golden("published_clip_sharded")]);
+    assert_eq!(
+        (&found["family"], &found["weights"]["missing"]),
+        (&"clip".into(), &Value::Array(vec![]))
+    );
+    assert!(found["weights"]["dtypes"]["BF16"].as_u64().unwrap() > 50, "{found}");
+    let [f32, int8] = ["f32", "int8"].map(|name| found["memory"][name].as_u64().unwrap());
+    assert!(f32 == 4 * found["parameters"].as_u64().unwrap() && int8 < f32, "{found}");
+    let table = succeeds(&["inspect", &golden("published_clip")]);
+    assert!(table.contains("ignored    text_model.embeddings.position_ids"), "{table}");
+    assert!(table.contains("every tensor of the model is there"), "{table}");
+
+    let half = dir("inspect");
+    let config = std::fs::read(format!("{}/config.json", golden("published_siglip"))).unwrap();
+    file(&half, "config.json", &config);
+    let path = half.to_str().unwrap();
+    let found = json(&["inspect", path, "--config-only"]);
+    assert!(found.get("weights").is_none() && found["parameters"].as_u64().unwrap() > 1000);
+    fails(1, &["inspect", path]);
+    fails(1, &["inspect", "no/such/directory"]);
+}
