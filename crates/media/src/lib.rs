@@ -4,12 +4,15 @@
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
+//! messages   ──published chat template──▶ text
 //! ```
 
 mod byte_bpe;
 pub mod chat;
+pub mod chat_template;
 mod error;
 mod header;
+mod hub_tokenizer;
 pub mod picture;
 mod processor;
 mod resample;
@@ -19,6 +22,8 @@ mod tokenizer_json;
 
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
+pub use chat_template::{ChatTemplate, Conversation};
 pub use error::{Error, Result};
+pub use hub_tokenizer::HubTokenizer;
 pub use picture::{Fit, ImageProcessor, Picture};
 pub use text::{Special, Tokenizer};
