@@ -7,20 +7,26 @@
 //! [`load`] and [`save`] are strict and speak of the published names, so that an error names a key
 //! that its reader can find in the file.
 
+mod bert;
 mod clip;
 mod gguf;
+mod gpt2;
 mod llama;
 mod llava;
+mod opt;
 
 use sensorium_nn::prelude::*;
 
 use crate::checkpoint::{self, Tensors, strict};
 use crate::weights;
 
+pub use bert::{BERT, BERT_NESTED};
 pub use clip::{CLIP, CLIP_VISION};
 pub use gguf::GGUF;
+pub use gpt2::{GPT2, GPT2_BARE};
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
+pub use opt::{OPT, OPT_LEGACY};
 
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
 type Row = (&'static str, &'static str);
@@ -64,7 +70,8 @@ impl Layout {
         self.absent.contains(&ours)
     }
 
-    fn is_ignorable(&self, theirs: &str) -> bool {
+    /// Whether the published `theirs` carries nothing to learn.
+    pub fn is_ignorable(&self, theirs: &str) -> bool {
         self.ignorable.iter().any(|end| theirs.ends_with(end))
     }
 }
@@ -164,7 +171,19 @@ mod tests {
 
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
-        for layout in [CLIP, CLIP_VISION, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER] {
+        for layout in [
+            BERT,
+            BERT_NESTED,
+            CLIP,
+            CLIP_VISION,
+            GGUF,
+            GPT2,
+            GPT2_BARE,
+            LLAMA,
+            LLAVA,
+            LLAVA_LEGACY,
+            LLAVA_TOWER,
+        ] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
                 for (row, _) in *rows {

@@ -15,6 +15,21 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] checkpoint::Error),
 
+    /// A text that the tokenizer fails at.
+    #[error(transparent)]
+    Text(#[from] sensorium_media::Error),
+
+    /// The tokenizer is of a model with more tokens.
+    #[error(
+        "expected token ids below {rows}, the vocab_size of config.json, got {id}\nhint: tokenizer.json and the weights may be of different models"
+    )]
+    Token {
+        /// What the tokenizer gave.
+        id: u32,
+        /// Rows of the token table.
+        rows: usize,
+    },
+
     /// The file system refused to read a file.
     #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
     Io {

@@ -9,7 +9,10 @@
 mod config;
 mod directory;
 mod error;
+pub mod language;
+pub mod sentence;
 
 pub use config::Config;
 pub use directory::Directory;
 pub use error::{Error, Result};
+pub use sentence::SentenceEncoder;
