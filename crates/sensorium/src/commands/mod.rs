@@ -9,11 +9,14 @@ mod embed;
 mod eval;
 mod export;
 mod info;
+mod logprobs;
 mod perplexity;
 mod plot;
 pub mod precision;
 mod run;
 mod sampling;
+mod sentences;
+mod talk;
 mod train;
 
 use anyhow::Result;

