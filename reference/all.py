@@ -1,14 +1,23 @@
 """Makes every golden anew: `python reference/all.py`."""
 
+import bert
+import chat_template
 import clip
+import gpt2
 import llama
+import llama3
 import llava
+import mistral
 import nano_vit
 import ops
+import opt
 import published
+import qwen2
+import qwen3
 import siglip
 import vit
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, chat_template, llama3,
+                   mistral, qwen2, qwen3, opt, gpt2, bert):
         script.main()

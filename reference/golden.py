@@ -42,7 +42,7 @@ def integers(name, low, high, *shape, seed=SEED):
 
 
 # Looked up or added, not multiplied: their spread does not depend on a fan-in.
-TABLES = ("embed_tokens", "embedding", "position", "probe")
+TABLES = ("embed_tokens", "embedding", "position", "probe", "wte", "wpe")
 
 
 def randomise(model, table=0.5, seed=SEED):

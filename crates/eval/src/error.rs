@@ -15,6 +15,10 @@ pub enum EvalError {
     #[error(transparent)]
     Model(#[from] sensorium_model::nano::NanoError),
 
+    /// A language model could not read the text.
+    #[error(transparent)]
+    Llm(#[from] sensorium_model::llm::LlmError),
+
     /// A window of text does not fit the model.
     #[error(
         "expected a window of 4 to {longest} tokens, got {got}\nhint: --context N; 512 is what others measure with"

@@ -48,11 +48,11 @@ pub fn measure(
     context: usize,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Perplexity> {
-    let longest = llm.config.context;
+    let longest = llm.config.context();
     if !(4..=longest).contains(&context) {
         return Err(EvalError::Window { longest, got: context });
     }
-    let ids = llm.prompt(text);
+    let ids = llm.prompt(text)?;
     let windows = ids.len() / context;
     if windows == 0 {
         return Err(EvalError::ShortText { context, got: ids.len() });
@@ -76,7 +76,7 @@ pub fn measure(
         windows,
         scored: scores.len(),
         tokens: ids.len(),
-        chance: llm.config.vocabulary,
+        chance: llm.config.vocabulary(),
     })
 }
 

@@ -31,14 +31,16 @@ enum Fault {
     Nonsense,
 }
 
+/// Method, path, range, whether with a token.
+type Request = (String, String, String, bool);
+
 struct Server {
     endpoint: String,
-    /// Requests: method, path, range, whether with a token.
-    seen: Arc<Mutex<Vec<(String, String, String, bool)>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
 }
 
 fn weights() -> Vec<u8> {
-    (0..100_000_u32).map(|i| (i * 2_654_435_761 >> 24) as u8).collect()
+    (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
@@ -79,7 +81,7 @@ impl Server {
     }
 }
 
-fn serve(mut stream: &TcpStream, fault: Fault, log: &Mutex<Vec<(String, String, String, bool)>>) {
+fn serve(mut stream: &TcpStream, fault: Fault, log: &Mutex<Vec<Request>>) {
     let mut lines = BufReader::new(stream).lines().map_while(|line| line.ok());
     let first = lines.next().unwrap_or_default();
     let [method, path] = [0, 1].map(|i| first.split(' ').nth(i).unwrap_or_default().to_owned());

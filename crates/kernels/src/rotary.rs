@@ -8,11 +8,19 @@ use crate::simd::vectorised;
 
 /// Cosines and sines, `[positions, K/2]` each, of `position·theta^(-2i/K)`.
 pub fn rotary_tables(theta: f32, k: usize, positions: Range<usize>) -> (Vec<f32>, Vec<f32>) {
-    assert_eq!(k % 2, 0, "rotary_tables: width {k} is odd");
-    let frequencies: Vec<f32> =
-        (0..k / 2).map(|i| f64::from(theta).powf(-2.0 * i as f64 / k as f64) as f32).collect();
+    rotary_tables_at(&rotary_rates(theta, k), positions)
+}
+
+/// The rates `theta^(-2i/K)`, `[K/2]`: how far each pair of channels turns from a position to the next.
+pub fn rotary_rates(theta: f32, k: usize) -> Vec<f32> {
+    assert_eq!(k % 2, 0, "rotary_rates: width {k} is odd");
+    (0..k / 2).map(|i| f64::from(theta).powf(-2.0 * i as f64 / k as f64) as f32).collect()
+}
+
+/// As [`rotary_tables`], for any rates.
+pub fn rotary_tables_at(rates: &[f32], positions: Range<usize>) -> (Vec<f32>, Vec<f32>) {
     // The angle is rounded to f32 as the reference implementation does.
-    let angles = positions.flat_map(|p| frequencies.iter().map(move |&f| f64::from(p as f32 * f)));
+    let angles = positions.flat_map(|p| rates.iter().map(move |&rate| f64::from(p as f32 * rate)));
     angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }
 

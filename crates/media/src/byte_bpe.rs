@@ -51,6 +51,7 @@ pub struct ByteBpe {
     whole: Vec<(String, u32)>,
     /// The bytes behind each token; none for those that are not text.
     bytes: Vec<Vec<u8>>,
+    control: Vec<(String, u32)>,
 }
 
 impl std::fmt::Debug for ByteBpe {
@@ -96,7 +97,13 @@ impl ByteBpe {
             Kind::UserDefined => token.as_bytes().to_vec(),
             Kind::Silent => Vec::new(),
         });
-        Ok(Self { pre, bpe, ids, whole, bytes: bytes.collect() })
+        let bytes = bytes.collect();
+        let numbers = published.kinds.unwrap_or_default();
+        let tokens = published.tokens.iter().zip(0_u32..).zip(numbers);
+        let control =
+            tokens.filter(|(_, kind)| **kind == 3).map(|((token, id), _)| (token.clone(), id));
+        let control = control.collect();
+        Ok(Self { pre, bpe, ids, whole, bytes, control })
     }
 
     /// Ids of text. The text is data: a control token's name in it is encoded as letters. Bytes that
@@ -117,6 +124,11 @@ impl ByteBpe {
     /// Id of the token of this name, control tokens included.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.ids.get(name).copied()
+    }
+
+    /// Names and ids of the control tokens.
+    pub fn control(&self) -> &[(String, u32)] {
+        &self.control
     }
 
     /// Number of ids.

@@ -135,6 +135,26 @@ pub enum Error {
         /// What this one holds.
         got: String,
     },
+    /// A chat template that cannot be read or run.
+    #[error(
+        "chat template{place}: expected {expected}, got {got}\nhint: take the chat_template.jinja published with the model, or leave the template out and write the prompt as text"
+    )]
+    Template {
+        /// Where, as ` line 3`; empty for all of it.
+        place: String,
+        /// What a template that can be used does there.
+        expected: &'static str,
+        /// What this one does.
+        got: String,
+    },
+    /// The template itself refuses the conversation, in its own words.
+    #[error(
+        "the model's chat template refuses the conversation: {message}\nhint: change the messages as it says"
+    )]
+    Refused {
+        /// The template's message.
+        message: String,
+    },
     /// A tokenizer could not be trained.
     #[error(
         "expected {expected} to train a tokenizer, got {got}\nhint: 4096 entries and a few megabytes of text are a good start"

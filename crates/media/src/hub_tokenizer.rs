@@ -131,6 +131,13 @@ impl HubTokenizer {
         added.get(&id).is_some_and(|token| token.special)
     }
 
+    /// Spellings and ids of the special tokens.
+    pub fn special(&self) -> Vec<(String, u32)> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder().iter();
+        let special = added.filter(|(_, token)| token.special);
+        special.map(|(id, token)| (token.content.clone(), *id)).collect()
+    }
+
     /// One more than the highest id: rows that a token table needs.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary

@@ -6,7 +6,7 @@
 //! captioner   what an image encoder's positions must tell while it is trained
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! published   checkpoints in a directory, as the hub lays them out
-//! llm     a published language model in one GGUF file: tokenizer, backbone, next token
+//! llm     a published language model, from a directory or a GGUF file: tokenizer, backbone, next token
 //! ```
 
 pub mod captioner;

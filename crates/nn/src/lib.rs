@@ -28,7 +28,7 @@ pub mod prelude {
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,
-        Linear, Mlp, RmsNorm,
+        Linear, Mlp, PostBlock, RmsNorm,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

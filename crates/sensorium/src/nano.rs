@@ -12,6 +12,11 @@ use crate::commands::precision::Precision;
 /// Means the model inside the binary.
 pub const EMBEDDED: &str = "embedded";
 
+/// The path of a model that is named: itself where it is one, else the snapshot in the cache.
+pub fn find(name: &str) -> Result<String> {
+    Ok(sensorium_hub::find(name, &sensorium_hub::Settings::from_env())?.display().to_string())
+}
+
 /// The files of the chosen model.
 pub fn files(choice: &str) -> Result<Files<'static>> {
     if choice == EMBEDDED {

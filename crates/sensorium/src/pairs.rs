@@ -43,10 +43,12 @@ impl Model {
     }
 
     /// One vector of unit length for each picture.
-    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         match self {
-            Self::Nano(nano) => nano.embed_pictures(pictures),
-            Self::Published(published) => published.embed_pictures(pictures),
+            // Nor is one without pictures.
+            _ if pictures.is_empty() => Ok(Vec::new()),
+            Self::Nano(nano) => Ok(nano.embed_pictures(pictures)),
+            Self::Published(published) => Ok(published.embed_pictures(pictures)?),
         }
     }
 
@@ -56,7 +58,7 @@ impl Model {
             // A model without texts is none to complain about where there are none.
             _ if texts.is_empty() => Ok(Vec::new()),
             Self::Nano(nano) => Ok(nano.embed_texts(texts)),
-            Self::Published(published) => Ok(published.towers()?.embed_texts(texts)?),
+            Self::Published(published) => Ok(published.embed_texts(texts)?),
         }
     }
 
@@ -85,7 +87,7 @@ impl Model {
                 self.embed_texts(&labels.iter().map(inside).collect::<Vec<_>>())?
             }
         };
-        let picture = self.embed_pictures(std::slice::from_ref(picture));
+        let picture = self.embed_pictures(std::slice::from_ref(picture))?;
         let scores = clip.scores(&picture, &texts).concat();
         let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
         let alone = clip.bias.is_some() && matches!(self, Self::Published(_));

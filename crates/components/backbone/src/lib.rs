@@ -1,9 +1,16 @@
 //! [`Embeds`](sensorium_flow::Embeds) to [`Hidden`](sensorium_flow::Hidden): language models.
 
+mod any;
 mod cache;
+mod gpt2;
 mod llama;
+mod opt;
+mod parameters;
 mod sample;
 
+pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
-pub use llama::{Llama, LlamaConfig};
+pub use gpt2::{Gpt2, Gpt2Config};
+pub use llama::{Biases, Llama, LlamaConfig, Stretch};
+pub use opt::{Opt, OptConfig};
 pub use sample::{Sampler, Sampling};

@@ -2,6 +2,7 @@
 //!
 //! Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>; grouped queries: Ainslie et al. 2023;
 //! query-key norm: Dehghani et al. 2023 (as Qwen3 has it, over each head, before the rotation).
+//! With biases it is Qwen2's too; Mistral's is Llama's.
 //!
 //! ```text
 //! embeds [B, T, D] ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ logits [.., V]
@@ -15,6 +16,8 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
+use crate::cache::mask;
+use crate::parameters::Parameters;
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,59 @@ pub struct LlamaConfig {
     pub qk_norm: bool,
     /// The head is the token table.
     pub tied: bool,
+    /// Which of the linear maps have biases; none in Llama itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub biases: Biases,
+    /// How the rotary angles were stretched for longer texts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stretch: Stretch,
+}
+
+/// Biases of a [`Llama`]'s linear maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Biases {
+    /// Of queries, keys and values (Qwen2).
+    pub qkv: bool,
+    /// Of attention's output.
+    pub o: bool,
+    /// Of all three maps of the SwiGLU.
+    pub mlp: bool,
+}
+
+/// What was done to the rotary rates before a model was trained on longer texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Stretch {
+    /// Nothing.
+    #[default]
+    None,
+    /// Llama 3.1's: slow turns are slowed by `factor`, quick ones kept, with a slope between.
+    Llama3 {
+        /// How much longer the texts are.
+        factor: f32,
+        /// Turns in `context` below which a rate is slow.
+        low: f32,
+        /// Turns in `context` above which a rate is quick.
+        high: f32,
+        /// Longest text before, in tokens.
+        context: f32,
+    },
+}
+
+impl Stretch {
+    /// The rate after stretching.
+    fn of(self, rate: f32) -> f32 {
+        let Self::Llama3 { factor, low, high, context } = self else { return rate };
+        let turns = context / (std::f32::consts::TAU / rate);
+        // Turns equal to a bound lie on the slope, whose ends they are.
+        let slope = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        (1.0 - slope) * rate / factor + slope * rate
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl LlamaConfig {
@@ -62,6 +118,8 @@ impl LlamaConfig {
             eps: 1e-6,
             qk_norm: true,
             tied: true,
+            biases: Biases::default(),
+            stretch: Stretch::None,
         }
     }
 
@@ -70,30 +128,30 @@ impl LlamaConfig {
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let (d, q, kv) =
             (self.width, self.n_heads * self.head_width, self.n_kv_heads * self.head_width);
-        let mut all = vec![("embedding".to_owned(), vec![self.vocabulary, d])];
+        let Biases { qkv, o, mlp } = self.biases;
+        let mut all = Parameters::default();
+        all.matrix("embedding", self.vocabulary, d, false);
         for i in 0..self.n_layers {
-            let mut put = |name: &str, shape: &[usize]| {
-                all.push((format!("layers.{i}.{name}"), shape.to_vec()));
-            };
-            put("norm1", &[d]);
-            put("attention.q", &[q, d]);
-            put("attention.k", &[kv, d]);
-            put("attention.v", &[kv, d]);
-            put("attention.o", &[d, q]);
+            let name = |part: &str| format!("layers.{i}.{part}");
+            all.vector(&name("norm1.weight"), d);
+            all.matrix(&name("attention.q"), q, d, qkv);
+            all.matrix(&name("attention.k"), kv, d, qkv);
+            all.matrix(&name("attention.v"), kv, d, qkv);
+            all.matrix(&name("attention.o"), d, q, o);
             if self.qk_norm {
-                put("attention.q_norm", &[self.head_width]);
-                put("attention.k_norm", &[self.head_width]);
+                all.vector(&name("attention.q_norm.weight"), self.head_width);
+                all.vector(&name("attention.k_norm.weight"), self.head_width);
             }
-            put("norm2", &[d]);
-            put("mlp.gate", &[self.mlp, d]);
-            put("mlp.up", &[self.mlp, d]);
-            put("mlp.down", &[d, self.mlp]);
+            all.vector(&name("norm2.weight"), d);
+            all.matrix(&name("mlp.gate"), self.mlp, d, mlp);
+            all.matrix(&name("mlp.up"), self.mlp, d, mlp);
+            all.matrix(&name("mlp.down"), d, self.mlp, mlp);
         }
-        all.push(("norm".to_owned(), vec![d]));
+        all.vector("norm.weight", d);
         if !self.tied {
-            all.push(("head".to_owned(), vec![self.vocabulary, d]));
+            all.matrix("head", self.vocabulary, d, false);
         }
-        all.into_iter().map(|(part, shape)| (format!("{part}.weight"), shape)).collect()
+        all.0
     }
 
     /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
@@ -117,11 +175,15 @@ pub struct Llama {
     rotary: Rotary,
 }
 
-/// Angles for new positions, made when asked for.
+/// Rates of the angles, one for each pair of channels; angles are made when asked for.
 #[derive(Clone, Debug)]
-struct Rotary {
-    theta: f32,
-    head_width: usize,
+struct Rotary(Arc<[f32]>);
+
+impl Rotary {
+    fn new(config: &LlamaConfig) -> Self {
+        let rates = fused::rotary_rates(config.theta, config.head_width).into_iter();
+        Self(rates.map(|rate| config.stretch.of(rate)).collect())
+    }
 }
 
 /// Where the tokens of one call stand, and what each may see.
@@ -140,7 +202,7 @@ impl Llama {
             layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
             norm: RmsNorm::init(d, config.eps, init),
             head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
-            rotary: Rotary { theta: config.theta, head_width: config.head_width },
+            rotary: Rotary::new(config),
         }
     }
 
@@ -178,19 +240,9 @@ impl Llama {
     ) -> Hidden {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
-        let Rotary { theta, head_width } = self.rotary;
         let place = Place {
-            table: RotaryTable::new(theta, head_width, offset..offset + t),
-            mask: match spans {
-                // Spans are numbered over all keys; earlier calls' keys carry none.
-                Some(spans) => {
-                    let spans = spans
-                        .chunks(t)
-                        .flat_map(|row| std::iter::repeat_n(0, offset).chain(row.iter().copied()));
-                    Mask::Prefix { offset, spans: spans.collect() }
-                }
-                None => Mask::Causal { offset },
-            },
+            table: RotaryTable::at(&self.rotary.0, offset..offset + t),
+            mask: mask(spans, offset, t),
         };
         let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
             layer.forward(x, &place, cache.as_deref_mut().map(|cache| cache.layer(i)))
@@ -278,10 +330,10 @@ impl GroupedAttention {
         let head_norm =
             |init: &mut Init| config.qk_norm.then(|| RmsNorm::init(k, config.eps, init));
         Self {
-            q: Linear::init(d, h * k, false, 0.02, init),
-            k: Linear::init(d, hkv * k, false, 0.02, init),
-            v: Linear::init(d, hkv * k, false, 0.02, init),
-            o: Linear::init(h * k, d, false, residual_std(config), init),
+            q: Linear::init(d, h * k, config.biases.qkv, 0.02, init),
+            k: Linear::init(d, hkv * k, config.biases.qkv, 0.02, init),
+            v: Linear::init(d, hkv * k, config.biases.qkv, 0.02, init),
+            o: Linear::init(h * k, d, config.biases.o, residual_std(config), init),
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads: [h, hkv],
@@ -337,9 +389,9 @@ impl SwiGlu {
     fn init(config: &LlamaConfig, init: &mut Init) -> Self {
         let (d, hidden) = (config.width, config.mlp);
         Self {
-            gate: Linear::init(d, hidden, false, 0.02, init),
-            up: Linear::init(d, hidden, false, 0.02, init),
-            down: Linear::init(hidden, d, false, residual_std(config), init),
+            gate: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
+            up: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
+            down: Linear::init(hidden, d, config.biases.mlp, residual_std(config), init),
         }
     }
 
@@ -359,7 +411,8 @@ mod tests {
     #[test]
     fn listed_parameters_are_those_that_are_made() {
         for (qk_norm, tied) in [(true, true), (false, false)] {
-            let config = LlamaConfig { qk_norm, tied, n_layers: 2, ..LlamaConfig::nano() };
+            let biases = Biases { qkv: qk_norm, o: !qk_norm, mlp: tied };
+            let config = LlamaConfig { qk_norm, tied, biases, n_layers: 2, ..LlamaConfig::nano() };
             let llama = Llama::init(&config, &mut Init::empty(&running_device()));
             let made: Vec<_> =
                 params::list(&llama).into_iter().map(|p| (p.name, p.shape)).collect();

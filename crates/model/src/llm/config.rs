@@ -1,6 +1,6 @@
 //! The backbone's shape from a file's metadata; what would change the computation is refused.
 
-use sensorium_backbone::LlamaConfig;
+use sensorium_backbone::{Biases, LlamaConfig, Stretch};
 
 use crate::checkpoint::gguf::{Gguf, Metadata, Value};
 use crate::checkpoint::{Error, Result};
@@ -15,11 +15,21 @@ pub struct Family {
     pub interleaved: bool,
     /// Queries and keys are normed.
     qk_norm: bool,
+    /// Which maps have biases.
+    biases: Biases,
 }
 
-const FAMILIES: [Family; 2] = [
-    Family { name: "llama", interleaved: true, qk_norm: false },
-    Family { name: "qwen3", interleaved: false, qk_norm: true },
+const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
+
+const FAMILIES: [Family; 3] = [
+    Family { name: "llama", interleaved: true, qk_norm: false, biases: NO_BIASES },
+    Family {
+        name: "qwen2",
+        interleaved: false,
+        qk_norm: false,
+        biases: Biases { qkv: true, ..NO_BIASES },
+    },
+    Family { name: "qwen3", interleaved: false, qk_norm: true, biases: NO_BIASES },
 ];
 
 /// Keys that, where they stand, ask for what the backbone does not do.
@@ -64,6 +74,8 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         eps: keys.positive("attention.layer_norm_rms_epsilon", None)?.into(),
         qk_norm: family.qk_norm,
         tied: gguf.get("output.weight").is_err(),
+        biases: family.biases,
+        stretch: Stretch::None,
     };
     Ok((config, family))
 }

@@ -1,81 +1,132 @@
-//! The tokenizer that a file carries, and the ids that open and end its texts.
+//! Text to ids and back, by a GGUF file's tokenizer or a directory's.
 
-use sensorium_media::{ByteBpe, Published};
+use std::cmp::Reverse;
+
+use sensorium_media::{ByteBpe, HubTokenizer};
 
 use super::Result;
-use crate::checkpoint::gguf::Metadata;
-use crate::checkpoint::{self, Error};
 
-const PRE: &str = "tokenizer.ggml.pre";
-const KINDS: &str = "tokenizer.ggml.token_type";
+/// Stands inside what users write where it spells a control token, until the template has been
+/// rendered. A noncharacter: no text has it.
+const SHIELD: char = '\u{10FFFF}';
 
-/// Where a text begins and ends.
-pub struct Marks {
-    /// Put before every text.
-    pub opening: Option<u32>,
-    /// Ids after which nothing more is to be said.
-    pub ends: Vec<u32>,
+/// A published tokenizer. A control token's name in a text is encoded as letters, unless the text is a
+/// rendered template.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    kind: Kind,
+    /// Longest first.
+    control: Vec<(String, u32)>,
 }
 
-/// The tokenizer.
-///
-/// # Errors
-/// It is no byte-level BPE, or inconsistent.
-pub fn read(metadata: &Metadata) -> Result<ByteBpe> {
-    const MODEL: &str = "tokenizer.ggml.model";
-    let model = metadata.string(MODEL)?;
-    if model != "gpt2" {
-        let got: String = model.chars().take(60).collect();
-        let expected = "\"gpt2\", a byte-level BPE".to_owned();
-        return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") }.into());
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
+#[derive(Clone, Debug)]
+enum Kind {
+    Gguf(ByteBpe),
+    Hub {
+        /// Names of special tokens become those tokens.
+        whole: HubTokenizer,
+        /// They do not.
+        data: HubTokenizer,
+    },
+}
+
+impl From<ByteBpe> for Tokenizer {
+    fn from(bpe: ByteBpe) -> Self {
+        let control = longest_first(bpe.control().to_vec());
+        Self { kind: Kind::Gguf(bpe), control }
     }
-    let kinds = match metadata.get(KINDS) {
-        Some(_) => Some(metadata.i32s(KINDS, None)?),
-        None => None,
-    };
-    let published = Published {
-        pre: metadata.string(PRE)?,
-        tokens: metadata.strings("tokenizer.ggml.tokens", None)?,
-        merges: metadata.strings("tokenizer.ggml.merges", None)?,
-        kinds,
-    };
-    Ok(ByteBpe::new(&published)?)
 }
 
-/// The ids, each of a token.
-///
-/// # Errors
-/// An id is of no token, or there is none where texts are to be opened.
-pub fn marks(metadata: &Metadata, tokenizer: &ByteBpe) -> checkpoint::Result<Marks> {
-    const OPENS: &str = "tokenizer.ggml.add_bos_token";
-    let opens = match metadata.get(OPENS) {
-        Some(_) => metadata.bool(OPENS)?,
-        // Files of Llama 3 leave it out and mean it.
-        None => ["llama-bpe", "llama3"].contains(&metadata.string(PRE)?),
-    };
-    let id = |key: &str| id(metadata, tokenizer, key);
-    let bos = id("tokenizer.ggml.bos_token_id");
-    let opening = if opens { Some(bos?) } else { None };
-    let mut ends = Vec::new();
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-        if metadata.get(key).is_some() {
-            ends.push(id(key)?);
+impl From<HubTokenizer> for Tokenizer {
+    fn from(whole: HubTokenizer) -> Self {
+        let control = longest_first(whole.special());
+        let data = whole.clone().for_data();
+        Self { kind: Kind::Hub { whole, data }, control }
+    }
+}
+
+fn longest_first(mut control: Vec<(String, u32)>) -> Vec<(String, u32)> {
+    control.retain(|(name, _)| !name.is_empty());
+    control.sort_by_key(|(name, _)| Reverse(name.len()));
+    control
+}
+
+impl Tokenizer {
+    /// Ids of a text, which is data.
+    ///
+    /// # Errors
+    /// The text is too long for a directory's tokenizer, or has what it knows no id for.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.kind {
+            Kind::Gguf(bpe) => Ok(bpe.encode(text)),
+            Kind::Hub { data, .. } => Ok(data.encode(text, false)?),
         }
     }
-    // A chat model names one of these as its end and may still say another.
-    ends.extend(
-        ["<|endoftext|>", "<|im_end|>", "<|eot_id|>"].iter().filter_map(|e| tokenizer.id(e)),
-    );
-    ends.sort_unstable();
-    ends.dedup();
-    Ok(Marks { opening, ends })
-}
 
-fn id(metadata: &Metadata, tokenizer: &ByteBpe, key: &str) -> checkpoint::Result<u32> {
-    let id = metadata.u32(key)?;
-    if (id as usize) < tokenizer.vocabulary() {
-        return Ok(id);
+    /// Text of ids, without control tokens. Bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// A directory's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        match &self.kind {
+            Kind::Gguf(bpe) => Ok(bpe.decode(ids)),
+            Kind::Hub { data, .. } => Ok(data.decode(ids, false)?),
+        }
     }
-    let expected = format!("an id below {}", tokenizer.vocabulary());
-    Err(Error::Metadata { key: key.to_owned(), expected, got: id.to_string() })
+
+    /// Id of the token of this name, control tokens included.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        match &self.kind {
+            Kind::Gguf(bpe) => bpe.id(name),
+            Kind::Hub { data, .. } => data.id(name),
+        }
+    }
+
+    /// Number of ids.
+    pub fn vocabulary(&self) -> usize {
+        match &self.kind {
+            Kind::Gguf(bpe) => bpe.vocabulary(),
+            Kind::Hub { data, .. } => data.vocabulary(),
+        }
+    }
+
+    /// What a user wrote, with every control token's name in it broken up.
+    pub(super) fn shield(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for (name, _) in &self.control {
+            if out.contains(name.as_str()) {
+                let mut broken: Vec<char> = name.chars().collect();
+                broken.insert(1, SHIELD);
+                out = out.replace(name.as_str(), &broken.iter().collect::<String>());
+            }
+        }
+        out
+    }
+
+    /// Ids of a rendered template: names of control tokens become those tokens, but for those that
+    /// were [shielded](Self::shield).
+    pub(super) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
+        if let Kind::Hub { whole, .. } = &self.kind
+            && !text.contains(SHIELD)
+        {
+            return Ok(whole.encode(text, false)?);
+        }
+        let (mut ids, mut rest) = (Vec::new(), text);
+        while let Some((at, name, id)) = self.first_control(rest) {
+            ids.extend(self.encode(&rest[..at].replace(SHIELD, ""))?);
+            ids.push(id);
+            rest = &rest[at + name.len()..];
+        }
+        ids.extend(self.encode(&rest.replace(SHIELD, ""))?);
+        Ok(ids)
+    }
+
+    /// The first control token of a text, the longest where several begin.
+    fn first_control(&self, text: &str) -> Option<(usize, &str, u32)> {
+        let found = self.control.iter().filter_map(|(name, id)| Some((text.find(name)?, name, id)));
+        found
+            .min_by_key(|(at, name, _)| (*at, Reverse(name.len())))
+            .map(|(at, name, id)| (at, &**name, *id))
+    }
 }

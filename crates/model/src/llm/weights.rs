@@ -30,7 +30,9 @@ pub fn load(
     strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())?;
     gguf.tensors().iter().try_for_each(Info::check)?;
 
-    let mut llama = Llama::init(config, &mut Init::empty(&running_device()));
+    let llama = Llama::init(config, &mut Init::empty(&running_device()));
+    // Biases first: a matrix is packed with the bias that it has then.
+    let mut llama = fill(llama, gguf, |shape| shape.len() == 1)?;
     let mut read = Ok(());
     llama.pack("", &mut |layer, weight| {
         let head = family.interleaved && is_rotated(layer);
@@ -44,10 +46,14 @@ pub fn load(
         }))
     });
     read?;
+    fill(llama, gguf, |shape| shape.len() > 1)
+}
+
+/// The parameters of these shapes from the file; what is packed has left none behind.
+fn fill(llama: Llama, gguf: &Gguf<'_>, wanted: impl Fn(&[usize]) -> bool) -> Result<Llama> {
     let mut read = Ok(());
-    let llama = params::update(llama, |name, _, data| {
-        // What is packed has left no parameter behind.
-        if data.is_empty() || read.is_err() {
+    let llama = params::update(llama, |name, shape, data| {
+        if data.is_empty() || !wanted(shape) || read.is_err() {
             return false;
         }
         read = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));

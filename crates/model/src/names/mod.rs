@@ -7,13 +7,16 @@
 //! [`load`] and [`save`] are strict and speak of the published names, so that an error names a key
 //! that its reader can find in the file.
 
+mod bert;
 mod clip;
 mod dinov2;
 mod gguf;
+mod gpt2;
 mod in_proj;
 mod llama;
 mod llava;
 mod open_clip;
+mod opt;
 mod siglip;
 
 use std::collections::BTreeMap;
@@ -23,12 +26,15 @@ use sensorium_nn::prelude::*;
 use crate::checkpoint::{self, Tensors, strict_shapes};
 use crate::weights;
 
+pub use bert::{BERT, BERT_NESTED};
 pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::DINOV2;
 pub use gguf::GGUF;
+pub use gpt2::{GPT2, GPT2_BARE};
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 pub use open_clip::OPEN_CLIP;
+pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
 
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
@@ -207,10 +213,14 @@ mod tests {
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
         for layout in [
+            BERT,
+            BERT_NESTED,
             CLIP,
             CLIP_VISION,
             DINOV2,
             GGUF,
+            GPT2,
+            GPT2_BARE,
             LLAMA,
             LLAVA,
             LLAVA_LEGACY,

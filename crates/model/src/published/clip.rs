@@ -17,7 +17,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if open_clip::is(directory) {
         return open_clip::plan(directory);
     }
-    Ok(Plan::new("clip", &names::CLIP, config(&directory.config())?.parameters()))
+    Ok(Plan::new("clip", "image", names::CLIP, config(&directory.config())?.parameters()))
 }
 
 pub fn open(directory: &Directory) -> Result<Towers> {

@@ -150,6 +150,17 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// That nothing stands at `key`.
+    ///
+    /// # Errors
+    /// Something does.
+    pub fn only_null(&self, key: &str) -> Result<()> {
+        match self.get(key) {
+            Some(_) => Err(self.wrong(key, "nothing", FOREIGN)),
+            None => Ok(()),
+        }
+    }
+
     /// The error for `key`.
     pub fn wrong(&self, key: &str, expected: &str, hint: &'static str) -> Error {
         let got = self.value.get(key).map_or("nothing".to_owned(), |value| {

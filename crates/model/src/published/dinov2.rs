@@ -57,7 +57,7 @@ impl Dinov2 {
 
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = config(&directory.config())?;
-    let mut plan = Plan::new("dinov2", &names::DINOV2, config.parameters());
+    let mut plan = Plan::new("dinov2", "image", names::DINOV2, config.parameters());
     for tensor in &mut plan.tensors {
         match tensor.name.as_str() {
             CLASS => tensor.shape = vec![1, 1, config.width],

@@ -39,6 +39,15 @@ pub enum Error {
         rows: usize,
     },
 
+    /// A model of texts alone was given pictures.
+    #[error(
+        "expected a model that sees pictures, got {family}, which reads texts alone\nhint: `sensorium embed --text TEXT` works with it; for pictures take CLIP, SigLIP or DINOv2"
+    )]
+    NoPictures {
+        /// Its family.
+        family: &'static str,
+    },
+
     /// A model without a text tower was given texts.
     #[error(
         "expected a model of pictures and texts, got {family}, which reads pictures alone\nhint: `sensorium embed --image FILE` works with it; for texts take CLIP or SigLIP"

@@ -12,9 +12,11 @@ mod config;
 mod dinov2;
 mod directory;
 mod error;
+pub mod language;
 mod open_clip;
 mod plan;
 mod positions;
+pub mod sentence;
 mod siglip;
 mod towers;
 mod vision;
@@ -28,11 +30,12 @@ pub use config::Config;
 pub use dinov2::Dinov2;
 pub use directory::Directory;
 pub use error::{Error, Result};
-pub use plan::{Expected, Plan};
+pub use plan::{Expected, PARTS, Plan};
+pub use sentence::SentenceEncoder;
 pub use towers::Towers;
 
 /// `model_type` of every family that is built here.
-const FAMILIES: [&str; 3] = ["clip", "siglip", "dinov2"];
+const FAMILIES: [&str; 4] = ["clip", "siglip", "dinov2", "bert"];
 
 /// A model of a published checkpoint.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub enum Published {
     Siglip(Towers),
     /// DINOv2: pictures alone.
     Dinov2(Dinov2),
+    /// BERT as sentence-transformers publishes it: texts alone.
+    Bert(SentenceEncoder),
 }
 
 impl Published {
@@ -56,6 +61,7 @@ impl Published {
         match family(&directory)? {
             "siglip" => siglip::open(&directory).map(Self::Siglip),
             "dinov2" => dinov2::open(&directory).map(Self::Dinov2),
+            "bert" => SentenceEncoder::open(&directory).map(Self::Bert),
             _ => clip::open(&directory).map(Self::Clip),
         }
     }
@@ -65,14 +71,30 @@ impl Published {
         match self {
             Self::Clip(towers) | Self::Siglip(towers) => towers.pack(format),
             Self::Dinov2(dinov2) => dinov2.vit.pack_as(format),
+            Self::Bert(encoder) => encoder.pack(format),
         }
     }
 
     /// One vector of unit length for each picture.
-    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// The model sees no pictures.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         match self {
-            Self::Clip(towers) | Self::Siglip(towers) => towers.embed_pictures(pictures),
-            Self::Dinov2(dinov2) => dinov2.embed_pictures(pictures),
+            Self::Clip(towers) | Self::Siglip(towers) => Ok(towers.embed_pictures(pictures)),
+            Self::Dinov2(dinov2) => Ok(dinov2.embed_pictures(pictures)),
+            Self::Bert(_) => Err(Error::NoPictures { family: "bert" }),
+        }
+    }
+
+    /// One vector for each text: of unit length, unless a sentence encoder is made otherwise.
+    ///
+    /// # Errors
+    /// The model reads no texts, or its tokenizer fails at one.
+    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Self::Bert(encoder) => encoder.embed(texts),
+            _ => self.towers()?.embed_texts(texts),
         }
     }
 
@@ -84,6 +106,7 @@ impl Published {
         match self {
             Self::Clip(towers) | Self::Siglip(towers) => Ok(towers),
             Self::Dinov2(_) => Err(Error::NoTexts { family: "dinov2" }),
+            Self::Bert(_) => Err(Error::NoPictures { family: "bert" }),
         }
     }
 }
@@ -93,9 +116,13 @@ impl Published {
 /// # Errors
 /// The settings are damaged or ask for what is not built here.
 pub fn plan(directory: &Directory) -> Result<Plan> {
+    if language::is_known(&directory.config()) {
+        return language::plan(directory);
+    }
     match family(directory)? {
         "siglip" => siglip::plan(directory),
         "dinov2" => dinov2::plan(directory),
+        "bert" => sentence::plan(directory),
         _ => clip::plan(directory),
     }
 }

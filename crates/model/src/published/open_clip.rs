@@ -35,7 +35,7 @@ pub fn is(directory: &Directory) -> bool {
 
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = config(&directory.config())?;
-    let mut plan = Plan::new("clip", &names::OPEN_CLIP, config.parameters());
+    let mut plan = Plan::new("clip", "image", names::OPEN_CLIP, config.parameters());
     for tensor in plan.tensors.iter_mut().filter(|tensor| PROJECTIONS.contains(&&*tensor.name)) {
         tensor.shape.reverse();
         tensor.packs = true;

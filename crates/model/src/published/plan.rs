@@ -9,10 +9,13 @@ use super::error::Result;
 use crate::checkpoint::strict_shapes;
 use crate::names::Layout;
 
+/// What models are made of.
+pub const PARTS: [&str; 4] = ["image", "text", "language", "scalars"];
+
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// The part of the model: `image`, `text` or `scalars`.
+    /// The part of the model: one of [`PARTS`].
     pub part: &'static str,
     /// As the file spells it.
     pub name: String,
@@ -59,31 +62,36 @@ pub struct Plan {
     pub family: &'static str,
     /// Every tensor, in the order of the model.
     pub tensors: Vec<Expected>,
-    pub(super) layout: &'static Layout,
+    pub(super) layout: Layout,
+    /// Tensors that a file may hold twice.
+    pub(super) copies: &'static [&'static str],
 }
 
 impl Plan {
-    /// The plan of a model with these parameters of ours.
+    /// The plan of a model with these parameters of ours; those under no part's name are of `whole`.
     pub(super) fn new(
         family: &'static str,
-        layout: &'static Layout,
+        whole: &'static str,
+        layout: Layout,
         parameters: Vec<(String, Vec<usize>)>,
     ) -> Self {
         let expected = |(ours, shape): (String, Vec<usize>)| {
             let part = match ours.split('.').next() {
                 Some("text") => "text",
+                Some("image") => "image",
                 Some("scale" | "bias") => "scalars",
-                _ => "image",
+                _ => whole,
             };
-            let table = ours.ends_with("embedding.weight");
+            let table = ours.ends_with("embedding.weight") || ours.ends_with("position");
             // What is published in one matrix is named by its first part.
             let mut theirs = layout.file_shapes(vec![(ours, shape)]);
             let (name, shape) = theirs.pop()?;
             let matrix = shape.len() == 4 || shape.len() == 2 && name.ends_with("weight");
-            let packs = matrix && !table && !name.contains("position");
+            let packs = matrix && !table;
             Some(Expected { part, name, shape, packs })
         };
-        Self { family, layout, tensors: parameters.into_iter().filter_map(expected).collect() }
+        let tensors = parameters.into_iter().filter_map(expected).collect();
+        Self { family, tensors, layout, copies: &[] }
     }
 
     /// Number of values of `part`, or of all.
@@ -99,7 +107,7 @@ impl Plan {
 
     /// Whether a tensor of the file carries nothing to learn.
     pub fn is_ignorable(&self, name: &str) -> bool {
-        self.layout.is_ignorable(name)
+        self.layout.is_ignorable(name) || self.copies.contains(&name)
     }
 
     /// That the weights in the directory are those of the plan; no values are read.

@@ -15,7 +15,7 @@ use crate::clip::ClipConfig;
 use crate::names;
 
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    Ok(Plan::new("siglip", &names::SIGLIP, config(&directory.config())?.parameters()))
+    Ok(Plan::new("siglip", "image", names::SIGLIP, config(&directory.config())?.parameters()))
 }
 
 pub fn open(directory: &Directory) -> Result<Towers> {

@@ -49,7 +49,7 @@ impl Towers {
         let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
         open_clip::PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
         let clip = Clip::init(&config, &mut Init::empty(&running_device()));
-        let clip = names::take(clip, tensors, plan.layout)?;
+        let clip = names::take(clip, tensors, &plan.layout)?;
         let (processor, tokenizer, reading) = inputs;
         Ok(Self { clip, processor, tokenizer, config, reading })
     }

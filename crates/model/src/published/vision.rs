@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::error::{Error, Result};
 
 /// More blocks than any published model has; a list of their names takes 1 MB.
-const MAX_LAYERS: usize = 512;
+pub const MAX_LAYERS: usize = 512;
 /// Longest edge of a picture that is read, in pixels.
 const MAX_IMAGE: usize = 4096;
 

@@ -1,6 +1,6 @@
 //! `goldens/llama` (tied, grouped), `llama_untied` (a head of its own) and `llama_qknorm` (Qwen3).
 
-use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
+use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, Sampler, Sampling, Stretch};
 use sensorium_flow::Hidden;
 use sensorium_model::names::{self, LLAMA};
 use sensorium_nn::params::read;
@@ -28,6 +28,8 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         eps: number(golden, &format!("{at}/rms_norm_eps")),
         qk_norm: text["model_type"] == "qwen3",
         tied: text["tie_word_embeddings"] == true,
+        biases: Biases::default(),
+        stretch: Stretch::None,
     }
 }
 

@@ -4,7 +4,9 @@
 //! Tolerances, in f32: 1e-5 of a loss or a stack of layers (4e-6 are seen), gradients 1e-4 of the
 //! largest value of their tensor (2e-5), losses of a curve 1e-4 of their size (4e-6).
 
+mod bert;
 mod clip;
+mod decoders;
 mod exact;
 mod llama;
 mod llava;

@@ -52,7 +52,7 @@ impl Twin {
     /// Embeddings and logits; `tolerance` of an embedding's values.
     fn compare(&self, tolerance: f32) {
         let towers = self.model.towers().unwrap();
-        let pictures = self.model.embed_pictures(&self.pictures);
+        let pictures = self.model.embed_pictures(&self.pictures).expect("it sees");
         let texts = towers.embed_texts(&self.texts).unwrap();
         self.check("image_embeds", &pictures.concat(), tolerance);
         self.check("text_embeds", &texts.concat(), tolerance);
@@ -112,7 +112,7 @@ fn probabilities_are_of_all_texts_or_of_the_pair() {
     let probabilities = |name: &str| -> Vec<(f32, f32)> {
         let twin = Twin::open(name);
         let towers = twin.model.towers().unwrap();
-        let picture = twin.model.embed_pictures(&twin.pictures[..1]);
+        let picture = twin.model.embed_pictures(&twin.pictures[..1]).expect("it sees");
         let texts = towers.embed_texts(&twin.texts).unwrap();
         scores(towers, &picture, &texts).iter().map(|s| (s.logit, s.probability)).collect()
     };
@@ -142,7 +142,12 @@ fn dinov2_at_another_resolution_than_its_own() {
             &running_device(),
         );
         let want = read(sensorium_model::clip::unit(pooled));
-        assert_close("unit", &twin.model.embed_pictures(&twin.pictures).concat(), &want, STACK);
+        assert_close(
+            "unit",
+            &twin.model.embed_pictures(&twin.pictures).expect("it sees").concat(),
+            &want,
+            STACK,
+        );
     }
     assert!(twin.model.towers().unwrap_err().to_string().contains("dinov2"));
 }
@@ -151,11 +156,11 @@ fn dinov2_at_another_resolution_than_its_own() {
 fn fewer_bits_keep_the_directions() {
     for name in ["published_clip", "published_siglip", "published_dinov2"] {
         let exact = Twin::open(name);
-        let exact = exact.model.embed_pictures(&exact.pictures);
+        let exact = exact.model.embed_pictures(&exact.pictures).expect("it sees");
         for (format, least) in [(pack::Format::Bf16, 0.999), (pack::Format::Int8, 0.995)] {
             let mut twin = Twin::open(name);
             twin.model.pack(format);
-            let packed = twin.model.embed_pictures(&twin.pictures);
+            let packed = twin.model.embed_pictures(&twin.pictures).expect("it sees");
             for (a, b) in exact.iter().zip(&packed) {
                 let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
                 assert!(cosine > least, "{name} {format:?}: {cosine}");

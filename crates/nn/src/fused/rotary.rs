@@ -22,6 +22,12 @@ impl RotaryTable {
         let (cos, sin) = kernel::rotary_tables(theta, k, positions);
         Self { cos: cos.into(), sin: sin.into() }
     }
+
+    /// Angles `position · rate`, with a rate for each pair of channels.
+    pub fn at(rates: &[f32], positions: Range<usize>) -> Self {
+        let (cos, sin) = kernel::rotary_tables_at(rates, positions);
+        Self { cos: cos.into(), sin: sin.into() }
+    }
 }
 
 #[derive(Debug)]

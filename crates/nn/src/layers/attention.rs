@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Linear;
-use crate::fused::{self, Mask, Precision};
+use crate::fused::{self, KeyValues, Mask, Precision};
 use crate::init::Init;
 
 /// Queries from one sequence, keys and values from another (or the same).
@@ -65,16 +65,35 @@ impl Attention {
         self.o.add_to(stream, self.mix(qkv, mask, lengths))
     }
 
+    /// `stream + forward(x, all that was kept and x)`, `[B, T, D]`; `kept` grows by `x`.
+    pub fn extend_self(
+        &self,
+        stream: Tensor<3>,
+        x: Tensor<3>,
+        mask: Mask,
+        kept: &mut KeyValues,
+    ) -> Tensor<3> {
+        let [q, k, v] = Linear::together([&self.q, &self.k, &self.v], x).map(|y| self.split(y));
+        self.o.add_to(stream, joined(kept.attention(self.precision, q, k, v, mask)))
+    }
+
     /// Queries, keys and values `[B, T, D]` to what the heads read, `[B, Tq, D]`.
     fn mix(&self, qkv: [Tensor<3>; 3], mask: Mask, lengths: Option<Arc<[usize]>>) -> Tensor<3> {
-        let [queries, keys, values] = qkv.map(|y| {
-            let [b, t, d] = y.dims();
-            y.reshape([b, t, self.heads, d / self.heads])
-        });
-        let o = fused::attention(self.precision, queries, keys, values, mask, lengths); // [B, Tq, H, K]
-        let [b, tq, h, k] = o.dims();
-        o.reshape([b, tq, h * k])
+        let [q, k, v] = qkv.map(|y| self.split(y));
+        joined(fused::attention(self.precision, q, k, v, mask, lengths))
     }
+
+    /// `[B, T, D] -> [B, T, H, K]`
+    fn split(&self, y: Tensor<3>) -> Tensor<4> {
+        let [b, t, d] = y.dims();
+        y.reshape([b, t, self.heads, d / self.heads])
+    }
+}
+
+/// `[B, T, H, K] -> [B, T, D]`
+fn joined(o: Tensor<4>) -> Tensor<3> {
+    let [b, t, h, k] = o.dims();
+    o.reshape([b, t, h * k])
 }
 
 crate::pack!(Attention: q, k, v, o);

@@ -1,4 +1,4 @@
-//! A pre-norm transformer block with LayerNorm and biases: ViT's and CLIP's.
+//! A pre-norm transformer block with LayerNorm and biases: ViT's, CLIP's and GPT-2's.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Activation, Attention, LayerNorm, Mlp};
-use crate::fused::{self, Mask};
+use crate::fused::{self, KeyValues, Mask};
 use crate::init::Init;
 
 /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
@@ -69,6 +69,14 @@ impl Block {
         }
         let (mask, lengths) = (mask.clone(), lengths.cloned());
         fused::recompute(self, x, move |block, x| block.run(x, &mask, lengths.as_ref()))
+    }
+
+    /// As [`forward`](Self::forward), after the positions in `kept`, which grows by these.
+    pub fn extend(&self, x: Tensor<3>, mask: &Mask, kept: &mut KeyValues) -> Tensor<3> {
+        let y = self.norm1.forward(x.clone());
+        let x = self.attention.extend_self(x, y, mask.clone(), kept);
+        let y = self.norm2.forward(x.clone());
+        self.mlp.add_to(x, y)
     }
 
     fn run(&self, x: Tensor<3>, mask: &Mask, lengths: Option<&Arc<[usize]>>) -> Tensor<3> {

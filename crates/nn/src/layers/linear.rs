@@ -48,9 +48,9 @@ impl Linear {
 
     /// `act(forward(x))`
     pub fn activated<const D: usize>(&self, x: Tensor<D>, act: Activation) -> Tensor<D> {
-        match &self.packed {
-            Some(packed) => fused::packed_gelu(x, packed, act.kind()),
-            None => act.forward(self.forward(x)),
+        match (&self.packed, act.kind()) {
+            (Some(packed), Some(kind)) => fused::packed_gelu(x, packed, kind),
+            _ => act.forward(self.forward(x)),
         }
     }
 
@@ -65,7 +65,8 @@ impl Linear {
     /// `silu(gate(x))·up(x)`
     pub fn gated<const D: usize>(gate: &Self, up: &Self, x: Tensor<D>) -> Tensor<D> {
         match (&gate.packed, &up.packed) {
-            (Some(gate), Some(up)) if gate.weight.pairs_with(&up.weight) => {
+            // The kernel for both has no place for the second bias.
+            (Some(gate), Some(up)) if up.bias.is_none() && gate.weight.pairs_with(&up.weight) => {
                 fused::packed_gated(x, gate, up)
             }
             _ => {

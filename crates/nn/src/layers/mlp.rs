@@ -16,19 +16,26 @@ pub enum Activation {
     GeluTanh,
     /// `x·sigmoid(1.702x)`, which OpenAI's CLIP weights need.
     QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
 }
 
 impl Activation {
     /// Elementwise.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        fused::gelu(self.kind(), x)
+        match self.kind() {
+            Some(kind) => fused::gelu(kind, x),
+            None => burn::tensor::activation::relu(x),
+        }
     }
 
-    pub(super) fn kind(self) -> Gelu {
+    /// Which GELU it is, if it is one.
+    pub(super) fn kind(self) -> Option<Gelu> {
         match self {
-            Self::Gelu => Gelu::Erf,
-            Self::GeluTanh => Gelu::Tanh,
-            Self::QuickGelu => Gelu::Quick,
+            Self::Gelu => Some(Gelu::Erf),
+            Self::GeluTanh => Some(Gelu::Tanh),
+            Self::QuickGelu => Some(Gelu::Quick),
+            Self::Relu => None,
         }
     }
 }

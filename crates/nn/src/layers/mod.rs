@@ -7,6 +7,7 @@ mod embedding;
 mod linear;
 mod mlp;
 mod norm;
+mod post_block;
 
 pub use attention::Attention;
 pub use block::{Block, BlockConfig};
@@ -15,3 +16,4 @@ pub use embedding::Embedding;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
 pub use norm::{LayerNorm, RmsNorm};
+pub use post_block::PostBlock;

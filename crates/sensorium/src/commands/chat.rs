@@ -1,4 +1,5 @@
-//! `chat`: a conversation about pictures, in a terminal or through a pipe.
+//! `chat`: a conversation, in a terminal or through a pipe: about pictures, or with a published language
+//! model.
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use sensorium_model::nano::{AskOptions, Nano, NanoError};
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::commands::talk;
 use crate::{nano, print};
 
 /// Endings by which a word of a prompt is taken for a picture's path.
@@ -20,10 +22,10 @@ const ENDINGS: [&str; 6] = [".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"];
 const HELP: &str = "/image PATH adds a picture to the next message, /new starts anew, /quit ends; \
                     a path to a picture in a message adds that picture";
 
-/// Talk about pictures.
+/// Talk about pictures, or with a published language model.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium chat\n  printf '/image scene.png\\nwhat is this?\\n' | sensorium chat"
+    after_help = "Examples:\n  sensorium chat\n  sensorium chat --model SmolLM2-135M-Instruct.Q4_1.gguf\n  printf '/image scene.png\\nwhat is this?\\n' | sensorium chat"
 )]
 pub struct Chat {
     #[command(flatten)]
@@ -34,22 +36,32 @@ pub struct Chat {
 
 impl Chat {
     pub fn run(&self, global: &Global) -> Result<()> {
+        let options = self.sampling.options(global);
+        if talk::is_published(&global.model) {
+            let mut talk = talk::Talk::open(&global.model, self.packing.precision, options)?;
+            return listen(talk::HELP, |line| talk.hear(line));
+        }
         let (nano, _) = nano::open(&global.model, self.packing.precision)?;
-        let mut talk = Talk::new(nano, self.sampling.options(global));
-        eprintln!("{HELP}");
-        let mut editor = DefaultEditor::new()?;
-        loop {
-            match editor.readline("> ") {
-                Ok(line) => {
-                    // Only the comfort of the arrow keys is lost if a line is not remembered.
-                    let _ = editor.add_history_entry(&line);
-                    if !talk.hear(line.trim())? {
-                        return Ok(());
-                    }
+        let mut talk = Talk::new(nano, options);
+        listen(HELP, |line| talk.hear(line))
+    }
+}
+
+/// Gives `hear` line after line, until it says false or there are no more.
+fn listen(help: &str, mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
+    eprintln!("{help}");
+    let mut editor = DefaultEditor::new()?;
+    loop {
+        match editor.readline("> ") {
+            Ok(line) => {
+                // Only the comfort of the arrow keys is lost if a line is not remembered.
+                let _ = editor.add_history_entry(&line);
+                if !hear(line.trim())? {
+                    return Ok(());
                 }
-                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
-                Err(error) => return Err(error.into()),
             }
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

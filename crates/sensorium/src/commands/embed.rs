@@ -14,7 +14,7 @@ use crate::{nano, print};
 /// Turn pictures and texts into vectors of unit length in one space.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8"
+    after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8\n  sensorium embed --text \"a red circle\" --model all-MiniLM-L6-v2"
 )]
 pub struct Embed {
     /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
@@ -48,7 +48,7 @@ impl Embed {
         let pictures = nano::pictures(&self.image)?;
         let model = Model::open(&global.model, self.packing.precision)?;
         let sources = self.image.iter().map(|path| path.display().to_string());
-        let mut items = items("image", sources, model.embed_pictures(&pictures));
+        let mut items = items("image", sources, model.embed_pictures(&pictures)?);
         let texts = model.embed_texts(&self.text)?;
         items.extend(self::items("text", self.text.iter().cloned(), texts));
         let dim = items.first().map_or(0, |item| item.embedding.len());

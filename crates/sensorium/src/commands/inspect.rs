@@ -1,16 +1,15 @@
 //! `inspect`: what a published checkpoint is, before it is run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use sensorium_model::checkpoint::differences;
-use sensorium_model::published::{Directory, Plan, plan};
+use sensorium_model::published::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
 
 use crate::commands::precision::Precision;
-use crate::print;
+use crate::{nano, print};
 
 /// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
 #[derive(Args, Debug)]
@@ -18,8 +17,8 @@ use crate::print;
     after_help = "Examples:\n  sensorium inspect clip-vit-base-patch32\n  sensorium inspect clip-vit-base-patch32 --config-only --json"
 )]
 pub struct Inspect {
-    /// A directory with config.json, and model.safetensors or its shards.
-    path: PathBuf,
+    /// A directory with config.json, and model.safetensors or its shards; or a name in the cache.
+    path: String,
     /// Read config.json alone: the weights need not be there.
     #[arg(long)]
     config_only: bool,
@@ -67,7 +66,7 @@ struct Weights {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let directory = Directory::open(&self.path)?;
+        let directory = Directory::open(nano::find(&self.path)?.as_ref())?;
         let plan = plan(&directory)?;
         let weights = match self.config_only {
             true => None,
@@ -93,7 +92,7 @@ fn parts(plan: &Plan) -> Vec<Part> {
         let parameters = plan.parameters(Some(part));
         (!tensors.is_empty()).then_some(Part { part, parameters, tensors })
     };
-    ["image", "text", "scalars"].into_iter().filter_map(part).collect()
+    PARTS.into_iter().filter_map(part).collect()
 }
 
 fn memory(plan: &Plan) -> BTreeMap<String, u64> {

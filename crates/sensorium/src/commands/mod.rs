@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod info;
 mod inspect;
+mod logprobs;
 mod models;
 mod perplexity;
 mod plot;
@@ -18,6 +19,7 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
+mod talk;
 mod train;
 
 use anyhow::Result;
@@ -41,8 +43,8 @@ pub struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The model to use: a directory, or the one inside the binary.
-    #[arg(long, global = true, value_name = "DIR|embedded", default_value = crate::nano::EMBEDDED)]
+    /// The model to use: a directory, a GGUF file, a name in the cache, or the one inside the binary.
+    #[arg(long, global = true, value_name = "DIR|FILE|NAME|embedded", default_value = crate::nano::EMBEDDED)]
     pub model: String,
     /// Seed of everything random [default: 0; of `train`, the recipe's].
     #[arg(long, global = true, value_name = "N")]
@@ -87,7 +89,7 @@ impl Cli {
     }
 
     fn dispatch(&self) -> Result<()> {
-        let global = &self.global;
+        let global = &self.global.found()?;
         match &self.command {
             Command::Ask(command) => command.run(global),
             Command::Caption(command) => command.run(global),
@@ -110,6 +112,15 @@ impl Cli {
 }
 
 impl Global {
+    /// The same with the path of the model in place of its name.
+    fn found(&self) -> Result<Self> {
+        let model = match self.model.as_str() {
+            crate::nano::EMBEDDED => self.model.clone(),
+            name => crate::nano::find(name)?,
+        };
+        Ok(Self { model, ..*self })
+    }
+
     /// The seed, 0 unless given.
     pub fn seed(&self) -> u64 {
         self.seed.unwrap_or(0)

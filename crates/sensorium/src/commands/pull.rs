@@ -40,11 +40,15 @@ impl Pull {
         let pulled = Hub::new(Settings::from_env()).pull(&name, &self.file, |now| {
             if of != now.file {
                 of = now.file.to_owned();
-                bar.replace(Progress::bytes(&of)).map_or((), Progress::finish);
+                if let Some(done) = bar.replace(Progress::bytes(&of)) {
+                    done.finish();
+                }
             }
             bar.iter().for_each(|bar| bar.set(now.done as usize, now.total as usize));
         })?;
-        bar.map_or((), Progress::finish);
+        if let Some(bar) = bar {
+            bar.finish();
+        }
         let path = pulled.path.display().to_string();
         if self.json {
             let (name, commit) = (name.to_string(), pulled.commit);

@@ -52,7 +52,7 @@ impl Score {
         let model = Model::open(&global.model, self.packing.precision)?;
         let clip = model.clip()?;
         let texts = model.embed_texts(&self.text)?;
-        let rows = clip.scores(&model.embed_pictures(&pictures), &texts);
+        let rows = clip.scores(&model.embed_pictures(&pictures)?, &texts);
         let images = self.image.iter().map(|path| path.display().to_string());
         let pairs = images.zip(rows).flat_map(|(image, row)| self.pairs(&image, row));
         let pairs: Vec<Scored> = pairs.collect();

@@ -150,7 +150,7 @@ fn language_models_that_are_none() {
     damaged[at..].fill(0xff);
     let cases = [
         (dir.join("missing.gguf").to_str().unwrap().to_owned(), "missing.gguf"),
-        (dir.to_str().unwrap().to_owned(), "regular file"),
+        (dir.to_str().unwrap().to_owned(), "config.json"),
         (file(&dir, "empty.gguf", b""), "magic"),
         (file(&dir, "cut.gguf", &whole[..whole.len() / 2]), "bytes"),
         (file(&dir, "text.gguf", b"once upon a time"), "GGUF"),
@@ -166,7 +166,7 @@ fn language_models_that_are_none() {
     let error = fails(1, &["run", gguf(), "--prompt", &long]);
     assert!(error.contains("at most 511 tokens, got 600"), "{error}");
     assert!(fails(1, &["run", gguf(), "--prompt", ""]).contains("at least one token"));
-    assert!(fails(1, &["run", gguf(), "--prompt", "x", "--chat"]).contains("ChatML"));
+    assert!(fails(1, &["run", gguf(), "--prompt", "x", "--chat"]).contains("chat template"));
 }
 
 fn nano_backbone() -> &'static str {

@@ -123,6 +123,41 @@ fn gguf_bytes() -> Vec<u8> {
     gguf::write(&metadata, &sources).unwrap()
 }
 
+/// A tokenizer of three words, for a model of random weights.
+pub const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
+    "added_tokens": [{"id": 1, "content": "<s>", "single_word": false, "lstrip": false,
+                      "rstrip": false, "normalized": false, "special": true}],
+    "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": {"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+    "decoder": null, "model": {"type": "WordLevel", "unk_token": "?",
+        "vocab": {"?": 0, "<s>": 1, "a": 3, "b": 4, "ab": 5}}}"#;
+
+/// A directory of this name with the checkpoint of a golden and these files.
+pub fn golden_with(name: &str, golden: &str, files: &[(&str, &str)]) -> String {
+    let path = dir(name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(golden);
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), path.join(file)).unwrap();
+    }
+    for (name, text) in files {
+        file(&path, name, text.as_bytes());
+    }
+    path.to_str().unwrap().to_owned()
+}
+
+/// A language model's directory, made once.
+pub fn language_model() -> &'static str {
+    static MODEL: OnceLock<String> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let config = r#"{"chat_template": "{% for m in messages %}{{ bos_token + m.content }}{% endfor %}{{ bos_token }}",
+            "bos_token": "<s>"}"#;
+        golden_with("language", "qwen2", &[("tokenizer.json", WORDS), ("tokenizer_config.json", config)])
+    })
+}
+
 /// Runs the command with these arguments and this standard input.
 pub fn run_with(args: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sensorium"))

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, file, gguf, model, png, run_with, succeeds, texts};
+use crate::fixture::{
+    WORDS, dir, file, gguf, golden_with, language_model, model, png, run_with, succeeds, texts,
+};
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&succeeds(args)).unwrap()
@@ -40,8 +42,55 @@ fn texts_are_continued() {
     let ids = found["token_ids"].as_array().unwrap();
     assert!((1..=6).contains(&ids.len()), "{found}");
     assert!(found["tokens_per_second"]["prefill"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["prompt_token_ids"].as_array().unwrap().len(), 10);
+    assert!(found["seconds"]["load"].as_f64().unwrap() > 0.0);
+    assert!(["stop", "length"].contains(&found["finish_reason"].as_str().unwrap()));
+    assert!(found.get("logprobs").is_none() && found.get("first_logits").is_none());
     // What is streamed is the same text, whatever the number of threads.
     assert_eq!(run("2", &[]), format!("{}\n", found["text"].as_str().unwrap()));
+}
+
+#[test]
+fn log_probabilities_and_logits_are_told_when_asked_for() {
+    let args = ["run", gguf(), "--prompt", "Hello", "--max-tokens", "2", "--json"];
+    let found = json(&[args.as_slice(), &["--logprobs", "3", "--logits"]].concat());
+    let logits: Vec<f64> =
+        found["first_logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    assert_eq!(logits.len(), 97);
+    let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+    let first = &found["logprobs"][0];
+    let id = first["token_id"].as_u64().unwrap() as usize;
+    assert_eq!((&found["token_ids"][0], id), (&first["token_id"], best(&logits)));
+    let want = logits[id] - sum.ln();
+    assert!((first["logprob"].as_f64().unwrap() - want).abs() < 1e-4, "{first}");
+    let top = first["top"].as_array().unwrap();
+    let of = |i: usize| top[i]["logprob"].as_f64().unwrap();
+    assert!(top.len() == 3 && of(0) == first["logprob"] && of(0) >= of(1) && of(1) >= of(2));
+}
+
+fn best(logits: &[f64]) -> usize {
+    (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap()
+}
+
+#[test]
+fn language_models_from_directories_continue_and_answer() {
+    let dir = language_model();
+    let found = json(&["run", dir, "--prompt", "ab", "--max-tokens", "3", "--json"]);
+    assert_eq!(found["prompt_token_ids"], serde_json::json!([1, 5]));
+    let chat = ["run", dir, "--prompt", "b", "--chat", "--max-tokens", "3", "--json"];
+    assert_eq!(json(&chat)["prompt_token_ids"], serde_json::json!([1, 4, 1]));
+    let output =
+        run_with(&["chat", "--model", dir, "--max-tokens", "2"], "a\n/no\n/new\nb\n/quit\n");
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && out.lines().count() == 2, "{out}{err}");
+    assert_eq!(err.matches("error: ").count(), 1, "{err}");
+}
+
+#[test]
+fn sentences_are_embedded() {
+    let dir = golden_with("sentences", "bert", &[("tokenizer.json", WORDS)]);
+    let found = json(&["embed", "--text", "a b", "--text", "b", "--model", &dir, "--json"]);
+    assert_eq!((&found["dim"], found["items"].as_array().unwrap().len()), (&30.into(), 2));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn open(file: &str) -> Llm {
 
 /// Spread over the vocabulary, as `bench/peers/llama_cpp_run.py` does.
 fn prompt(llm: &Llm, tokens: usize) -> Vec<u32> {
-    (0..tokens).map(|i| (i * 7919 % llm.config.vocabulary) as u32).collect()
+    (0..tokens).map(|i| (i * 7919 % llm.config.vocabulary()) as u32).collect()
 }
 
 fn extend(llm: &Llm, prompt: &[u32], max_tokens: usize) -> Continuation {

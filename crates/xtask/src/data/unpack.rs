@@ -10,6 +10,9 @@ use std::path::{Component, Path, PathBuf};
 /// The largest single file, SmolLM2's weights, has 94 MiB; an entry that is larger is not ours.
 const MAX_FILE_BYTES: u64 = 128 << 20;
 
+/// Between an archive's name inside another archive and what is wanted of it.
+const INSIDE: &str = "!/";
+
 /// Unpacks what `take` names beside the old folder, then puts it in the old folder's place, so
 /// that an interrupted run leaves the old folder as it was.
 ///
@@ -68,6 +71,19 @@ fn untar(file: impl Read, take: &Take, folder: &Path) -> Result<usize> {
 
 fn unzip(file: impl Read + Seek, take: &Take, folder: &Path) -> Result<usize> {
     let mut archive = zip::ZipArchive::new(file)?;
+    if let Some((inner, _)) = take.from.split_once(INSIDE) {
+        let mut bytes = Vec::new();
+        archive.by_name(inner)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        return unzip_entries(zip::ZipArchive::new(io::Cursor::new(bytes))?, take, folder);
+    }
+    unzip_entries(archive, take, folder)
+}
+
+fn unzip_entries(
+    mut archive: zip::ZipArchive<impl Read + Seek>,
+    take: &Take,
+    folder: &Path,
+) -> Result<usize> {
     let mut files = 0;
     for index in 0..archive.len() {
         let entry = archive.by_index(index)?;
@@ -84,7 +100,8 @@ fn unzip(file: impl Read + Seek, take: &Take, folder: &Path) -> Result<usize> {
 
 /// Where an entry goes inside the take's folder; `None` if it is not wanted.
 fn wanted(name: &str, take: &Take) -> Result<Option<PathBuf>> {
-    let Some(inside) = name.strip_prefix(take.from) else {
+    let from = take.from.split_once(INSIDE).map_or(take.from, |(_, from)| from);
+    let Some(inside) = name.strip_prefix(from) else {
         return Ok(None);
     };
     if inside.is_empty() || inside.ends_with('/') || !inside.ends_with(take.suffix) {
@@ -130,6 +147,8 @@ mod tests {
         assert!(inside("package/img/../../x.png").is_err());
         assert!(inside("package/img//etc/x.png").is_err());
         assert!(inside("package/img/..\\x.png").is_err());
+        let take = Take { from: "package/model.zip!/", suffix: "", into: "x", files: 1 };
+        assert_eq!(wanted("a/b.json", &take).unwrap(), Some(PathBuf::from("a/b.json")));
     }
 
     /// A gzipped tar with one entry of this type and name.

@@ -7,6 +7,8 @@
 //! ids [B, T] ──embed──▶ [B, T, E] ──blocks, causal──▶ [B, T, E] ──end token, proj──▶ [B, C]
 //! ```
 
+pub mod bert;
+
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 

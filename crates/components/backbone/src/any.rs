@@ -1,0 +1,117 @@
+//! One of the decoders, for callers to whom it is the same which.
+
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Hidden};
+use sensorium_nn::prelude::*;
+
+use crate::{Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig};
+
+/// Shape of a [`Backbone`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum BackboneConfig {
+    /// Llama, Mistral, Qwen2, Qwen3.
+    Llama(LlamaConfig),
+    /// OPT.
+    Opt(OptConfig),
+    /// GPT-2.
+    Gpt2(Gpt2Config),
+}
+
+impl BackboneConfig {
+    /// Entries V of the token table.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Llama(config) => config.vocabulary,
+            Self::Opt(config) => config.vocabulary,
+            Self::Gpt2(config) => config.vocabulary,
+        }
+    }
+
+    /// Longest sequence in tokens.
+    pub fn context(&self) -> usize {
+        match self {
+            Self::Llama(config) => config.context,
+            Self::Opt(config) => config.context,
+            Self::Gpt2(config) => config.context,
+        }
+    }
+
+    /// Blocks.
+    pub fn n_layers(&self) -> usize {
+        match self {
+            Self::Llama(config) => config.n_layers,
+            Self::Opt(config) => config.n_layers,
+            Self::Gpt2(config) => config.n_layers,
+        }
+    }
+
+    /// Name and shape of every parameter, without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        match self {
+            Self::Llama(config) => config.parameters(),
+            Self::Opt(config) => config.parameters(),
+            Self::Gpt2(config) => config.parameters(),
+        }
+    }
+}
+
+/// A decoder, to run: text in, text out.
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
+#[derive(Debug)]
+pub enum Backbone {
+    /// Llama, Mistral, Qwen2, Qwen3.
+    Llama(Llama),
+    /// OPT.
+    Opt(Opt),
+    /// GPT-2.
+    Gpt2(Gpt2),
+}
+
+impl Backbone {
+    /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
+    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        match self {
+            Self::Llama(llama) => llama.embed(ids, shape),
+            Self::Opt(opt) => opt.embed(ids, shape),
+            Self::Gpt2(gpt2) => gpt2.embed(ids, shape),
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones.
+    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        match self {
+            Self::Llama(llama) => llama.forward(embeds, spans),
+            Self::Opt(opt) => opt.forward(embeds, spans),
+            Self::Gpt2(gpt2) => gpt2.forward(embeds, spans),
+        }
+    }
+
+    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
+    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
+        match self {
+            Self::Llama(llama) => llama.extend(embeds, spans, cache),
+            Self::Opt(opt) => opt.extend(embeds, spans, cache),
+            Self::Gpt2(gpt2) => gpt2.extend(embeds, spans, cache),
+        }
+    }
+
+    /// `[rows, D] -> [rows, V]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Llama(llama) => llama.logits(hidden),
+            Self::Opt(opt) => opt.logits(hidden),
+            Self::Gpt2(gpt2) => gpt2.logits(hidden),
+        }
+    }
+}
+
+impl Pack for Backbone {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        match self {
+            Self::Llama(llama) => llama.pack(path, packer),
+            Self::Opt(opt) => opt.pack(path, packer),
+            Self::Gpt2(gpt2) => gpt2.pack(path, packer),
+        }
+    }
+}

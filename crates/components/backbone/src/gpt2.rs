@@ -1,0 +1,161 @@
+//! The decoder of GPT-2: LayerNorm, learned positions, biases everywhere.
+//!
+//! Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
+//!
+//! ```text
+//! embeds [B, T, D] + position ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ [.., V]
+//! ```
+
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Hidden};
+use sensorium_nn::prelude::*;
+
+use crate::Cache;
+use crate::cache::mask;
+use crate::parameters::Parameters;
+
+/// Shape of a [`Gpt2`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpt2Config {
+    /// Entries of the token table.
+    pub vocabulary: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Width D.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads; a divisor of the width.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// Epsilon of every norm.
+    pub eps: f64,
+    /// The head is the token table.
+    pub tied: bool,
+}
+
+impl Gpt2Config {
+    fn block(&self) -> BlockConfig {
+        BlockConfig {
+            d: self.width,
+            heads: self.n_heads,
+            hidden: self.mlp,
+            activation: Activation::GeluTanh,
+            eps: self.eps,
+            n_layers: self.n_layers,
+        }
+    }
+
+    /// Name and shape of every parameter of such a [`Gpt2`], without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let mut all = Parameters::default();
+        all.matrix("embedding", self.vocabulary, self.width, false);
+        all.0.push(("position".to_owned(), vec![self.context, self.width]));
+        for i in 0..self.n_layers {
+            all.block(&format!("layers.{i}"), &self.block(), false);
+        }
+        all.layer_norm("norm", self.width);
+        if !self.tied {
+            all.matrix("head", self.vocabulary, self.width, false);
+        }
+        all.0
+    }
+}
+
+/// A decoder: token table, positions, blocks, norm, head.
+#[derive(Module, Debug)]
+pub struct Gpt2 {
+    embedding: Embedding,
+    position: Param<Tensor<2>>,
+    layers: Vec<Block>,
+    norm: LayerNorm,
+    head: Option<Linear>,
+}
+
+impl Gpt2 {
+    /// Tables of 0.02 and 0.01; blocks by their own scheme.
+    pub fn init(config: &Gpt2Config, init: &mut Init) -> Self {
+        let (v, d) = (config.vocabulary, config.width);
+        Self {
+            embedding: Embedding::init(v, d, 0.02, init),
+            position: init.normal([config.context, d], 0.01),
+            layers: (0..config.n_layers).map(|_| Block::init(&config.block(), init)).collect(),
+            norm: LayerNorm::init(d, config.eps, init),
+            head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
+        }
+    }
+
+    /// Token ids, row-major `[B, T]`, to `[B, T, D]`; positions are added by
+    /// [`forward`](Self::forward).
+    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
+    }
+
+    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones; `spans [B*T]` as for
+    /// [`Llama`](crate::Llama::forward).
+    pub fn forward(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        let t = x.dims()[1];
+        let mask = mask(spans, 0, t);
+        let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
+        let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, &mask, None));
+        Hidden(self.norm.forward(x))
+    }
+
+    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
+    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
+        let Embeds(x) = embeds;
+        let (t, offset) = (x.dims()[1], cache.tokens());
+        let mask = mask(spans, offset, t);
+        let x = x + self.position.val().narrow(0, offset, t).unsqueeze();
+        let layers = self.layers.iter().enumerate();
+        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        cache.advance(t);
+        Hidden(self.norm.forward(x))
+    }
+
+    /// `[rows, D] -> [rows, V]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => self.embedding.unembed(hidden),
+        }
+    }
+}
+
+impl Pack for Gpt2 {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        self.layers.pack(&pack::join(path, "layers"), packer);
+        match &mut self.head {
+            Some(head) => head.pack(&pack::join(path, "head"), packer),
+            None => self.embedding.pack(&pack::join(path, "embedding"), packer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_nn::running_device;
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        for tied in [true, false] {
+            let (vocabulary, context, width, n_layers) = (7, 5, 6, 2);
+            let config = Gpt2Config {
+                vocabulary,
+                context,
+                width,
+                n_layers,
+                n_heads: 2,
+                mlp: 9,
+                eps: 1e-5,
+                tied,
+            };
+            let gpt2 = Gpt2::init(&config, &mut Init::empty(&running_device()));
+            let made: Vec<_> = params::list(&gpt2).into_iter().map(|p| (p.name, p.shape)).collect();
+            assert_eq!(config.parameters(), made);
+        }
+    }
+}

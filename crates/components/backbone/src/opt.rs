@@ -1,0 +1,251 @@
+//! The decoder of OPT: learned positions, ReLU, norms before or after each part.
+//!
+//! Zhang et al. 2022, <https://arxiv.org/abs/2205.01068>
+//!
+//! ```text
+//! embeds [B, T, P] ──project in──▶ [B, T, D] + position ──blocks──▶ norm ──project out──▶ [B, T, P]
+//!                                                                 hidden [B, T, P] ──head──▶ [.., V]
+//! ```
+//! The projections exist where tokens are of another width P than the stream.
+
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Hidden};
+use sensorium_nn::fused::KeyValues;
+use sensorium_nn::prelude::*;
+
+use crate::Cache;
+use crate::cache::mask;
+use crate::parameters::Parameters;
+
+/// Rows of the position table before that of the first token: it was made for padded texts.
+const OFFSET: usize = 2;
+
+/// Epsilon of every norm, which OPT's files do not state.
+const EPS: f64 = 1e-5;
+
+/// Shape of an [`Opt`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptConfig {
+    /// Entries of the token table.
+    pub vocabulary: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Width P of the token table.
+    pub embed: usize,
+    /// Width D.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads; a divisor of the width.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// Norms stand after attention and MLP, not before (350M).
+    pub post_norm: bool,
+    /// A norm after the last block.
+    pub final_norm: bool,
+    /// The head is the token table.
+    pub tied: bool,
+}
+
+impl OptConfig {
+    fn block(&self) -> BlockConfig {
+        BlockConfig {
+            d: self.width,
+            heads: self.n_heads,
+            hidden: self.mlp,
+            activation: Activation::Relu,
+            eps: EPS,
+            n_layers: self.n_layers,
+        }
+    }
+
+    /// Name and shape of every parameter of such an [`Opt`], without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (p, d) = (self.embed, self.width);
+        let kind = if self.post_norm { "Post" } else { "Pre" };
+        let mut all = Parameters::default();
+        all.matrix("embedding", self.vocabulary, p, false);
+        all.0.push(("position".to_owned(), vec![self.context + OFFSET, d]));
+        if p != d {
+            all.matrix("project_in", d, p, false);
+        }
+        for i in 0..self.n_layers {
+            all.block(&format!("layers.{i}.{kind}"), &self.block(), self.post_norm);
+        }
+        if self.final_norm {
+            all.layer_norm("norm", d);
+        }
+        if p != d {
+            all.matrix("project_out", p, d, false);
+        }
+        if !self.tied {
+            all.matrix("head", self.vocabulary, p, false);
+        }
+        all.0
+    }
+}
+
+/// A decoder: token table, positions, blocks, norm, head, and projections between two widths.
+#[derive(Module, Debug)]
+pub struct Opt {
+    embedding: Embedding,
+    position: Param<Tensor<2>>,
+    project_in: Option<Linear>,
+    layers: Vec<Layer>,
+    norm: Option<LayerNorm>,
+    project_out: Option<Linear>,
+    head: Option<Linear>,
+}
+
+/// A block with its norms where the size of the model has them.
+#[derive(Module, Debug)]
+enum Layer {
+    Pre(Block),
+    Post(PostBlock),
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        match self {
+            Self::Pre(block) => block.forward(x, mask, None),
+            Self::Post(block) => block.forward(x, mask, None),
+        }
+    }
+
+    fn extend(&self, x: Tensor<3>, mask: &Mask, kept: &mut KeyValues) -> Tensor<3> {
+        match self {
+            Self::Pre(block) => block.extend(x, mask, kept),
+            Self::Post(block) => block.extend(x, mask, kept),
+        }
+    }
+}
+
+impl Pack for Layer {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        match self {
+            Self::Pre(block) => block.pack(&pack::join(path, "Pre"), packer),
+            Self::Post(block) => block.pack(&pack::join(path, "Post"), packer),
+        }
+    }
+}
+
+impl Opt {
+    /// Tables of 0.02; blocks by their own scheme.
+    pub fn init(config: &OptConfig, init: &mut Init) -> Self {
+        let (v, p, d) = (config.vocabulary, config.embed, config.width);
+        let between = |from: usize, to: usize, init: &mut Init| {
+            (p != d).then(|| Linear::init(from, to, false, 0.02, init))
+        };
+        let block = config.block();
+        let layer = |init: &mut Init| match config.post_norm {
+            true => Layer::Post(PostBlock::init(&block, init)),
+            false => Layer::Pre(Block::init(&block, init)),
+        };
+        Self {
+            embedding: Embedding::init(v, p, 0.02, init),
+            position: init.normal([config.context + OFFSET, d], 0.02),
+            project_in: between(p, d, init),
+            layers: (0..config.n_layers).map(|_| layer(init)).collect(),
+            norm: config.final_norm.then(|| LayerNorm::init(d, EPS, init)),
+            project_out: between(d, p, init),
+            head: (!config.tied).then(|| Linear::init(p, v, false, 0.02, init)),
+        }
+    }
+
+    /// Token ids, row-major `[B, T]`, to `[B, T, P]`; positions are added by
+    /// [`forward`](Self::forward).
+    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
+    }
+
+    /// `[B, T, P] -> [B, T, P]`, later tokens seeing earlier ones; `spans [B*T]` as for
+    /// [`Llama`](crate::Llama::forward).
+    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        let x = self.enter(embeds, 0);
+        let mask = mask(spans, 0, x.dims()[1]);
+        self.leave(self.layers.iter().fold(x, |x, layer| layer.forward(x, &mask)))
+    }
+
+    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
+    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
+        let offset = cache.tokens();
+        let x = self.enter(embeds, offset);
+        let t = x.dims()[1];
+        let mask = mask(spans, offset, t);
+        let layers = self.layers.iter().enumerate();
+        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        cache.advance(t);
+        self.leave(x)
+    }
+
+    /// `[rows, P] -> [rows, V]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => self.embedding.unembed(hidden),
+        }
+    }
+
+    /// `[B, T, P] -> [B, T, D]`, at places `offset..`.
+    fn enter(&self, Embeds(x): Embeds, offset: usize) -> Tensor<3> {
+        let t = x.dims()[1];
+        let x = match &self.project_in {
+            Some(project) => project.forward(x),
+            None => x,
+        };
+        x + self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+    }
+
+    /// `[B, T, D] -> [B, T, P]`
+    fn leave(&self, x: Tensor<3>) -> Hidden {
+        let x = match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        Hidden(match &self.project_out {
+            Some(project) => project.forward(x),
+            None => x,
+        })
+    }
+}
+
+impl Pack for Opt {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        self.project_in.pack(&pack::join(path, "project_in"), packer);
+        self.layers.pack(&pack::join(path, "layers"), packer);
+        self.project_out.pack(&pack::join(path, "project_out"), packer);
+        match &mut self.head {
+            Some(head) => head.pack(&pack::join(path, "head"), packer),
+            None => self.embedding.pack(&pack::join(path, "embedding"), packer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_nn::running_device;
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        for (embed, post_norm, tied) in [(6, false, true), (4, true, false)] {
+            let config = OptConfig {
+                vocabulary: 7,
+                context: 5,
+                embed,
+                width: 6,
+                n_layers: 2,
+                n_heads: 2,
+                mlp: 9,
+                post_norm,
+                final_norm: !post_norm,
+                tied,
+            };
+            let opt = Opt::init(&config, &mut Init::empty(&running_device()));
+            let made: Vec<_> = params::list(&opt).into_iter().map(|p| (p.name, p.shape)).collect();
+            assert_eq!(config.parameters(), made);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! BERT: a transformer that reads a text both ways.
+//!
+//! Devlin et al. 2019, <https://arxiv.org/abs/1810.04805>; as a sentence encoder: Reimers & Gurevych
+//! 2019, <https://arxiv.org/abs/1908.10084>
+//!
+//! ```text
+//! ids [B, T] ──token + position + type, norm──▶ [B, T, E] ──blocks──▶ [B, T, E] ──pool──▶ [B, E]
+//! ```
+
+use std::sync::Arc;
+
+use sensorium_nn::prelude::*;
+
+use super::Texts;
+use crate::shapes::Shapes;
+
+/// Shape of a [`Bert`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BertConfig {
+    /// Entries of the token table.
+    pub vocabulary: usize,
+    /// Longest text in tokens.
+    pub context: usize,
+    /// Types of tokens: in pairs of texts, which text; here all are of the first.
+    pub types: usize,
+    /// Width E.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads; a divisor of the width.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// Activation of the MLPs.
+    pub activation: Activation,
+    /// Epsilon of every norm.
+    pub eps: f64,
+}
+
+impl BertConfig {
+    /// Name and shape of every parameter, without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (e, mut all) = (self.width, Shapes::default());
+        all.put("embedding.weight", &[self.vocabulary, e]);
+        all.put("position", &[self.context, e]);
+        all.put("types.weight", &[self.types, e]);
+        all.norm("norm", e);
+        all.blocks(self.n_layers, e, self.mlp);
+        all.0
+    }
+
+    fn block(&self) -> BlockConfig {
+        BlockConfig {
+            d: self.width,
+            heads: self.n_heads,
+            hidden: self.mlp,
+            activation: self.activation,
+            eps: self.eps,
+            n_layers: self.n_layers,
+        }
+    }
+}
+
+/// How a text's positions become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over its tokens, special ones included.
+    Mean,
+    /// Its first token.
+    First,
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Bert {
+    embedding: Embedding,
+    position: Param<Tensor<2>>,
+    types: Embedding,
+    norm: LayerNorm,
+    blocks: Vec<PostBlock>,
+}
+
+impl Bert {
+    /// Weights of 0.02.
+    pub fn init(config: &BertConfig, init: &mut Init) -> Self {
+        let (e, block) = (config.width, config.block());
+        Self {
+            embedding: Embedding::init(config.vocabulary, e, 0.02, init),
+            position: init.normal([config.context, e], 0.02),
+            types: Embedding::init(config.types, e, 0.02, init),
+            norm: LayerNorm::init(e, config.eps, init),
+            blocks: (0..config.n_layers).map(|_| PostBlock::init(&block, init)).collect(),
+        }
+    }
+
+    /// `[B, T] -> [B, T, E]`; what pads a text is not seen by its tokens.
+    pub fn encode(&self, texts: &Texts) -> Tensor<3> {
+        let [b, t] = texts.shape;
+        let x = self.embedding.forward(&texts.ids, [b, t]) // [B, T, E]
+            + self.position.val().narrow(0, 0, t).unsqueeze()
+            + self.types.forward(&vec![0; b * t], [b, t]);
+        let lengths: Arc<[usize]> = lengths(texts).collect();
+        let x = self.norm.forward(x);
+        self.blocks.iter().fold(x, |x, block| block.forward(x, &Mask::Full, Some(&lengths)))
+    }
+
+    /// `[B, T] -> [B, E]`, not of unit length.
+    pub fn embed(&self, texts: &Texts, pooling: Pooling) -> Tensor<2> {
+        let x = self.encode(texts);
+        let [b, t, e] = x.dims();
+        match pooling {
+            Pooling::First => x.narrow(1, 0, 1).reshape([b, e]),
+            Pooling::Mean => {
+                let share =
+                    |n: usize| (0..t).map(move |i| if i < n { 1.0 / n as f32 } else { 0.0 });
+                let shares: Vec<f32> = lengths(texts).flat_map(share).collect();
+                let shares: Tensor<3> =
+                    Tensor::from_data(TensorData::new(shares, [b, t, 1]), &x.device());
+                (x * shares).sum_dim(1).reshape([b, e])
+            }
+        }
+    }
+}
+
+/// Tokens of each text, its end token included.
+fn lengths(texts: &Texts) -> impl Iterator<Item = usize> {
+    texts.ends.iter().map(|end| end + 1)
+}
+
+sensorium_nn::pack!(Bert: blocks);

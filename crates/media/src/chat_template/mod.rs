@@ -1,0 +1,263 @@
+//! Published chat templates: the Jinja program beside a model that turns messages into its prompt.
+//!
+//! Rendered as transformers renders them: blocks trimmed, `tojson` without HTML escapes,
+//! `raise_exception`, `strftime_now`; nothing can be loaded or changed by a template. It runs on a
+//! thread of its own, with a limit on its work, so that whatever it does ends in a text or an error.
+//!
+//! ```text
+//! chat_template.jinja > chat_template.json > tokenizer_config.json ──▶ ChatTemplate
+//! Conversation { messages, tools, .. } ──render──▶ text
+//! ```
+
+mod environment;
+mod json;
+mod repr;
+mod source;
+
+use std::time::SystemTime;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value, json};
+
+use crate::{Error, Result};
+use environment::Raised;
+
+pub use source::special_tokens;
+
+/// The template for all conversations, and the one for those with tools where a model has two.
+const NAMES: [&str; 2] = ["default", "tool_use"];
+
+/// Work of one rendering that does not depend on the conversation. An instruction costs 1, 64 bytes
+/// of text as much; the longest published templates spend 10,000 on a short conversation.
+const FUEL: u64 = 100_000;
+
+/// Stack of the thread that renders. A template can nest values as deep as its fuel lasts.
+const STACK: usize = 256 << 20;
+
+/// Calls within calls; published templates have three.
+const DEPTH: usize = 64;
+
+/// How a template wants the content of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// As a text.
+    Text,
+    /// As a list of parts: `{"type": "text", "text": ...}`, `{"type": "image"}`.
+    Parts,
+}
+
+/// A published chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    content: Content,
+}
+
+/// What a template is given.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// `{"role": ..., "content": ...}`, content a text or a list of parts, and what else the
+    /// template reads.
+    pub messages: Vec<Value>,
+    /// JSON schemas of functions that the model may call.
+    pub tools: Option<Vec<Value>>,
+    /// Texts to answer from, `{"title": ..., "text": ...}`.
+    pub documents: Option<Vec<Value>>,
+    /// The prompt ends where the assistant is to begin.
+    pub add_generation_prompt: bool,
+    /// Special tokens (see [`special_tokens`]) and the template's own switches, as `enable_thinking`.
+    pub variables: Map<String, Value>,
+    /// What `strftime_now` takes for now, in UTC.
+    pub now: SystemTime,
+}
+
+impl Conversation {
+    /// These messages, the last of which is to be answered.
+    pub fn to_answer(messages: Vec<Value>, variables: Map<String, Value>) -> Self {
+        Self {
+            messages,
+            tools: None,
+            documents: None,
+            add_generation_prompt: true,
+            variables,
+            now: SystemTime::now(),
+        }
+    }
+}
+
+impl ChatTemplate {
+    /// A template from its text.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it is too long or no template.
+    pub fn parse(source: &str) -> Result<Self> {
+        Self::from_named(&[(NAMES[0], source)])
+    }
+
+    /// The template that a checkpoint's files hold, if any does: the text of `chat_template.jinja`,
+    /// before `chat_template.json`, before `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if what is there is no template.
+    pub fn find(
+        jinja: Option<&[u8]>,
+        json: Option<&Value>,
+        tokenizer_config: Option<&Value>,
+    ) -> Result<Option<Self>> {
+        let named = source::find(jinja, json, tokenizer_config)?;
+        named.map(|named| Self::from_named(&named)).transpose()
+    }
+
+    fn from_named(named: &[(&'static str, &str)]) -> Result<Self> {
+        let named: Vec<(&'static str, String)> = named
+            .iter()
+            .map(|(name, text)| Ok((*name, source::prepare(text)?)))
+            .collect::<Result<_>>()?;
+        let source = named.first().map_or(String::new(), |(_, text)| text.clone());
+        apart(|| {
+            let mut environment = environment::new();
+            environment.set_recursion_limit(DEPTH);
+            for (name, text) in named {
+                environment.add_template_owned(name, text).map_err(|error| explain(&error))?;
+            }
+            let mut template = Self { environment, source, content: Content::Text };
+            template.content = template.wanted();
+            Ok(template)
+        })
+    }
+
+    /// How it wants the content of a message.
+    pub fn content(&self) -> Content {
+        self.content
+    }
+
+    /// The text that is rendered, with its `generation` blocks cut.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The prompt of a conversation.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the template's message where it raises one, [`Error::Template`] where
+    /// it fails or does more work than a template may.
+    pub fn render(&self, conversation: &Conversation) -> Result<String> {
+        apart(|| self.run(conversation, self.content))
+    }
+
+    fn run(&self, conversation: &Conversation, content: Content) -> Result<String> {
+        let messages = conversation.messages.iter();
+        let messages: Vec<Value> = messages.map(|message| converted(message, content)).collect();
+        let has = |name: &str| self.environment.get_template(name).is_ok();
+        let name = if conversation.tools.is_some() && has(NAMES[1]) { NAMES[1] } else { NAMES[0] };
+
+        let mut given = conversation.variables.clone();
+        given.insert("messages".into(), messages.into());
+        given.insert("tools".into(), conversation.tools.clone().into());
+        given.insert("documents".into(), conversation.documents.clone().into());
+        given.insert("add_generation_prompt".into(), conversation.add_generation_prompt.into());
+        let length = serde_json::to_string(&given).map_or(0, |text| text.len() as u64);
+
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(FUEL + 2 * length));
+        environment::set_now(&mut environment, conversation.now);
+        let template = environment.get_template(name).map_err(|error| explain(&error))?;
+        template.render(minijinja::Value::from(Serde(&given))).map_err(|error| explain(&error))
+    }
+
+    /// What shows a probing text: a template that wants parts leaves out a text, one that wants a
+    /// text fails over parts or prints them as a list.
+    fn wanted(&self) -> Content {
+        const PROBE: &str = "a probing text";
+        let user = json!({"role": "user", "content": PROBE});
+        let conversation = Conversation::to_answer(vec![user], Map::new());
+        let shows = |content: Content| {
+            let text = self.run(&conversation, content).unwrap_or_default();
+            text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"")
+        };
+        if !shows(Content::Text) && shows(Content::Parts) { Content::Parts } else { Content::Text }
+    }
+}
+
+/// The message with its content as the template wants it, and its reasoning under the name that
+/// templates read.
+fn converted(message: &Value, content: Content) -> Value {
+    let mut message = message.clone();
+    let Some(fields) = message.as_object_mut() else { return message };
+    let changed = match (content, fields.get("content")) {
+        (Content::Parts, Some(Value::String(text))) => {
+            Some(json!([{"type": "text", "text": text}]))
+        }
+        (Content::Text, Some(Value::Array(parts))) => joined(parts),
+        _ => None,
+    };
+    if let Some(changed) = changed {
+        fields.insert("content".into(), changed);
+    }
+    let reasoning = ["reasoning_content", "thinking", "reasoning"].iter();
+    if let Some(text) = reasoning.filter_map(|name| fields.get(*name)).find(|text| !text.is_null())
+    {
+        let text = text.clone();
+        fields.entry("thinking").or_insert_with(|| text.clone());
+        fields.insert("reasoning_content".into(), text);
+    }
+    message
+}
+
+/// The text of parts that are all text.
+fn joined(parts: &[Value]) -> Option<Value> {
+    let texts = parts.iter().map(|part| part.get("text").and_then(Value::as_str));
+    texts.collect::<Option<String>>().map(Value::String)
+}
+
+/// Runs on a thread with a deep stack; what panics there is an error.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let failed = |got: &str| Error::Template {
+        place: String::new(),
+        expected: "a template that can be run",
+        got: got.to_owned(),
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chat template".into()).stack_size(STACK);
+        match thread.spawn_scoped(scope, work) {
+            Ok(handle) => {
+                handle.join().unwrap_or_else(|_| Err(failed("one that breaks its engine")))
+            }
+            Err(error) => Err(failed(&format!("no thread for it: {error}"))),
+        }
+    })
+}
+
+/// The engine's error as ours.
+fn explain(error: &minijinja::Error) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut detail = error.to_string();
+    let mut kind = error.kind();
+    let mut line = error.line();
+    while let Some(source) = cause {
+        if let Some(Raised(message)) = source.downcast_ref::<Raised>() {
+            return Error::Refused { message: short(message) };
+        }
+        if let Some(inner) = source.downcast_ref::<minijinja::Error>() {
+            (detail, kind, line) = (inner.to_string(), inner.kind(), inner.line().or(line));
+        }
+        cause = source.source();
+    }
+    let place = line.map_or(String::new(), |line| format!(" line {line}"));
+    let expected = match kind {
+        ErrorKind::OutOfFuel => "a template that ends soon",
+        ErrorKind::SyntaxError => "Jinja",
+        _ => "a template that fits this conversation",
+    };
+    Error::Template { place, expected, got: short(&detail) }
+}
+
+/// At most 300 characters: a template does not choose how long our messages are.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,96 @@
+//! The tokenizer that a file carries, and the ids that open and end its texts.
+
+use sensorium_media::{ByteBpe, Published};
+
+use serde_json::{Map, Value};
+
+use super::Result;
+use super::chat::{Chat, Source};
+use crate::checkpoint::gguf::Metadata;
+use crate::checkpoint::{self, Error};
+
+const PRE: &str = "tokenizer.ggml.pre";
+const KINDS: &str = "tokenizer.ggml.token_type";
+
+/// Where a text begins and ends.
+pub struct Marks {
+    /// Put before every text.
+    pub opening: Option<u32>,
+    /// Ids after which nothing more is to be said.
+    pub ends: Vec<u32>,
+}
+
+/// The tokenizer.
+///
+/// # Errors
+/// It is no byte-level BPE, or inconsistent.
+pub fn read(metadata: &Metadata) -> Result<ByteBpe> {
+    const MODEL: &str = "tokenizer.ggml.model";
+    let model = metadata.string(MODEL)?;
+    if model != "gpt2" {
+        let got: String = model.chars().take(60).collect();
+        let expected = "\"gpt2\", a byte-level BPE".to_owned();
+        return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") }.into());
+    }
+    let kinds = match metadata.get(KINDS) {
+        Some(_) => Some(metadata.i32s(KINDS, None)?),
+        None => None,
+    };
+    let published = Published {
+        pre: metadata.string(PRE)?,
+        tokens: metadata.strings("tokenizer.ggml.tokens", None)?,
+        merges: metadata.strings("tokenizer.ggml.merges", None)?,
+        kinds,
+    };
+    Ok(ByteBpe::new(&published)?)
+}
+
+/// The ids, each of a token.
+///
+/// # Errors
+/// An id is of no token, or there is none where texts are to be opened.
+pub fn marks(metadata: &Metadata, tokenizer: &ByteBpe) -> checkpoint::Result<Marks> {
+    const OPENS: &str = "tokenizer.ggml.add_bos_token";
+    let opens = match metadata.get(OPENS) {
+        Some(_) => metadata.bool(OPENS)?,
+        // Files of Llama 3 leave it out and mean it.
+        None => ["llama-bpe", "llama3"].contains(&metadata.string(PRE)?),
+    };
+    let id = |key: &str| id(metadata, tokenizer, key);
+    let bos = id("tokenizer.ggml.bos_token_id");
+    let opening = if opens { Some(bos?) } else { None };
+    let mut ends = Vec::new();
+    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+        if metadata.get(key).is_some() {
+            ends.push(id(key)?);
+        }
+    }
+    // A chat model names one of these as its end and may still say another.
+    ends.extend(
+        ["<|endoftext|>", "<|im_end|>", "<|eot_id|>"].iter().filter_map(|e| tokenizer.id(e)),
+    );
+    ends.sort_unstable();
+    ends.dedup();
+    Ok(Marks { opening, ends })
+}
+
+/// The file's chat template, with the names of the tokens that open and end its texts.
+pub fn chat(metadata: &Metadata) -> Chat {
+    let tokens = metadata.strings("tokenizer.ggml.tokens", None).unwrap_or_default();
+    let name = |key: &str| {
+        let id = metadata.u32(&format!("tokenizer.ggml.{key}_token_id")).ok()?;
+        Some((format!("{key}_token"), Value::String(tokens.get(id as usize)?.clone())))
+    };
+    let variables: Map<String, Value> = ["bos", "eos"].into_iter().filter_map(name).collect();
+    let template = metadata.string("tokenizer.chat_template").ok();
+    Chat { template: template.map(|text| Source::Gguf(text.to_owned())), variables }
+}
+
+fn id(metadata: &Metadata, tokenizer: &ByteBpe, key: &str) -> checkpoint::Result<u32> {
+    let id = metadata.u32(key)?;
+    if (id as usize) < tokenizer.vocabulary() {
+        return Ok(id);
+    }
+    let expected = format!("an id below {}", tokenizer.vocabulary());
+    Err(Error::Metadata { key: key.to_owned(), expected, got: id.to_string() })
+}
