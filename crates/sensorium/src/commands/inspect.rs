@@ -18,6 +18,7 @@ use crate::{nano, print};
 )]
 pub struct Inspect {
     /// A directory with config.json, and model.safetensors or its shards; or a name in the cache.
+    #[arg(value_name = "MODEL")]
     path: String,
     /// Read config.json alone: the weights need not be there.
     #[arg(long)]

@@ -44,7 +44,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The model to use: a directory, a GGUF file, a name in the cache, or the one inside the binary.
-    #[arg(long, global = true, value_name = "DIR|FILE|NAME|embedded", default_value = crate::nano::EMBEDDED)]
+    #[arg(long, global = true, value_name = "MODEL", default_value = crate::nano::EMBEDDED)]
     pub model: String,
     /// Seed of everything random [default: 0; of `train`, the recipe's].
     #[arg(long, global = true, value_name = "N")]

@@ -22,7 +22,7 @@ use crate::{nano, print};
 )]
 pub struct Run {
     /// The model: a directory, a GGUF file, or a name in the cache.
-    #[arg(value_name = "DIR|FILE.gguf|NAME")]
+    #[arg(value_name = "MODEL")]
     from: String,
     /// The text to continue.
     #[arg(long, value_name = "TEXT")]
