@@ -39,7 +39,7 @@ impl HubTokenizer {
     /// long a text may be.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it is longer than [`MAX_BYTES`], no tokenizer, or inconsistent.
+    /// [`Error::Tokenizer`] if it is longer than 64 MiB, no tokenizer, or inconsistent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_BYTES {
             return Err(wrong("file", format!("at most {MAX_BYTES} bytes"), bytes.len()));
