@@ -7,7 +7,8 @@ import nano_vit
 import ops
 import siglip
 import vit
+import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, whisper_mel):
         script.main()

@@ -1,8 +1,9 @@
-//! Bytes to pixels and token ids, and back; knows no tensors. Every limit on
+//! Bytes to pixels, samples and token ids, and back; knows no tensors. Every limit on
 //! what may be decoded lives here.
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
+//! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! ```
 
@@ -10,9 +11,11 @@ mod byte_bpe;
 pub mod chat;
 mod error;
 mod header;
+pub mod mel;
 pub mod picture;
 mod processor;
 mod resample;
+pub mod sound;
 mod special;
 pub mod text;
 mod tokenizer_json;
@@ -20,5 +23,7 @@ mod tokenizer_json;
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
 pub use error::{Error, Result};
+pub use mel::Mel;
 pub use picture::{Fit, ImageProcessor, Picture};
+pub use sound::{Sound, SoundError};
 pub use text::{Special, Tokenizer};
