@@ -29,7 +29,7 @@ pub struct Mel {
     pub bands: usize,
     /// One each 10 ms.
     pub frames: usize,
-    /// `[bands, frames]`
+    /// `[frames, bands]`
     values: Vec<f32>,
 }
 
@@ -38,31 +38,29 @@ impl Mel {
     /// 80 dB below its loudest place counts as silence.
     pub fn new(samples: &[f32], bands: usize) -> Mel {
         let padded = samples.len().max(FRAMES * HOP);
-        let frames = padded / HOP;
-        let mut logs = logarithms(samples, padded, bands);
-        let loudest = logs.iter().fold(f64::NEG_INFINITY, |most, &x| most.max(x));
-        for x in &mut logs {
+        let mut values = logarithms(samples, padded, bands);
+        let loudest = values.iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
+        for x in &mut values {
             *x = (x.max(loudest - 8.0) + 4.0) / 4.0;
         }
-        // Frames come one after the other and go band after band.
-        let values = (0..bands).flat_map(|band| logs.iter().skip(band).step_by(bands.max(1)));
-        Mel { bands, frames, values: values.map(|&x| x as f32).collect() }
+        Mel { bands, frames: padded / HOP, values }
     }
 
     /// Frames `first..first + count` as `[bands, count]`, with zeros after the last one.
     pub fn window(&self, first: usize, count: usize) -> Vec<f32> {
-        let mut window = Vec::with_capacity(self.bands * count);
-        for band in self.values.chunks_exact(self.frames.max(1)) {
-            let band = &band[first.min(self.frames)..(first + count).min(self.frames)];
-            window.extend_from_slice(band);
-            window.resize(window.len() + count - band.len(), 0.0);
+        let mut window = vec![0.0; self.bands * count];
+        let rows = self.values.chunks_exact(self.bands.max(1)).skip(first).take(count);
+        for (frame, row) in rows.enumerate() {
+            for (band, &x) in row.iter().enumerate() {
+                window[band * count + frame] = x;
+            }
         }
         window
     }
 }
 
 /// `[frames, bands]`
-fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f64> {
+fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f32> {
     let transform = RealFftPlanner::<f64>::new().plan_fft_forward(WINDOW);
     let (window, filters) = (hann(), filters(bands));
     let (mut input, mut output) = (transform.make_input_vec(), transform.make_output_vec());
@@ -71,7 +69,7 @@ fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f64> {
     for frame in 0..padded / HOP {
         let first = frame * HOP;
         if first > samples.len() + WINDOW && first + WINDOW < padded {
-            logs.extend(std::iter::repeat_n(FLOOR.log10(), bands));
+            logs.extend(std::iter::repeat_n(FLOOR.log10() as f32, bands));
             continue;
         }
         for (i, (x, weight)) in input.iter_mut().zip(&window).enumerate() {
@@ -84,7 +82,7 @@ fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f64> {
         }
         logs.extend(filters.iter().map(|filter| {
             let energy = filter.iter().map(|&(bin, weight)| output[bin].norm_sqr() * weight);
-            energy.sum::<f64>().max(FLOOR).log10()
+            energy.sum::<f64>().max(FLOOR).log10() as f32
         }));
     }
     logs

@@ -3,7 +3,9 @@
 mod cache;
 mod llama;
 mod sample;
+mod whisper;
 
 pub use cache::Cache;
 pub use llama::{Llama, LlamaConfig};
 pub use sample::{Sampler, Sampling};
+pub use whisper::{Heard, WhisperDecoder, WhisperDecoderConfig};

@@ -1,4 +1,5 @@
-//! Media to [`Features`](sensorium_flow::Features): image and text encoders.
+//! Media to [`Features`](sensorium_flow::Features): image, sound and text encoders.
 
+pub mod audio;
 pub mod image;
 pub mod text;

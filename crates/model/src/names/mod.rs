@@ -11,6 +11,7 @@ mod clip;
 mod gguf;
 mod llama;
 mod llava;
+mod whisper;
 
 use sensorium_nn::prelude::*;
 
@@ -21,6 +22,7 @@ pub use clip::{CLIP, CLIP_VISION};
 pub use gguf::GGUF;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
+pub use whisper::WHISPER;
 
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
 type Row = (&'static str, &'static str);
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
-        for layout in [CLIP, CLIP_VISION, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER] {
+        for layout in [CLIP, CLIP_VISION, GGUF, LLAMA, LLAVA, LLAVA_LEGACY, LLAVA_TOWER, WHISPER] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
                 for (row, _) in *rows {
@@ -198,6 +200,18 @@ mod tests {
             (LLAVA, "backbone.head.weight", "lm_head.weight"),
             (LLAVA, "image.norm.bias", "model.vision_tower.post_layernorm.bias"),
             (LLAVA_TOWER, "image.norm.bias", "model.vision_tower.vision_model.post_layernorm.bias"),
+            (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
+            (
+                WHISPER,
+                "encoder.blocks.3.norm2.bias",
+                "model.encoder.layers.3.final_layer_norm.bias",
+            ),
+            (WHISPER, "decoder.position", "model.decoder.embed_positions.weight"),
+            (
+                WHISPER,
+                "decoder.layers.1.cross.o.bias",
+                "model.decoder.layers.1.encoder_attn.out_proj.bias",
+            ),
         ];
         for (layout, ours, theirs) in cases {
             assert_eq!(layout.to_hf(ours), theirs);

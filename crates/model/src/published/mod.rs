@@ -9,6 +9,7 @@
 mod config;
 mod directory;
 mod error;
+pub mod whisper;
 
 pub use config::Config;
 pub use directory::Directory;

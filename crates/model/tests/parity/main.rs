@@ -13,3 +13,4 @@ mod nano_vit;
 mod siglip;
 mod twin;
 mod vit;
+mod whisper;

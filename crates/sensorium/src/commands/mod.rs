@@ -15,6 +15,7 @@ pub mod precision;
 mod run;
 mod sampling;
 mod train;
+mod transcribe;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +57,7 @@ enum Command {
     Embed(embed::Embed),
     Chat(chat::Chat),
     Run(run::Run),
+    Transcribe(transcribe::Transcribe),
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
@@ -87,6 +89,7 @@ impl Cli {
             Command::Embed(command) => command.run(global),
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
+            Command::Transcribe(command) => command.run(global),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),

@@ -18,19 +18,25 @@ fn help_of_run() {
 }
 
 #[test]
+fn help_of_transcribe() {
+    assert_eq!(succeeds(&["transcribe", "--help"]), include_str!("help/transcribe.txt"));
+}
+
+#[test]
 fn help_of_eval() {
     assert_eq!(succeeds(&["eval", "--help"]), include_str!("help/eval.txt"));
 }
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &["ask"],
         &["caption"],
         &["classify"],
         &["embed"],
         &["chat"],
         &["run"],
+        &["transcribe"],
         &["train"],
         &["plot"],
         &["eval"],

@@ -5,3 +5,4 @@ mod bad_inputs;
 mod fixture;
 mod help;
 mod outputs;
+mod sounds;
