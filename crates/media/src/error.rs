@@ -165,6 +165,9 @@ pub enum Error {
         /// What it was given.
         got: String,
     },
+    /// A sound cannot be decoded.
+    #[error(transparent)]
+    Sound(#[from] crate::sound::SoundError),
     /// The markers of a prompt and its pictures do not agree.
     #[error("prompt has {} but {} given\nhint: {}", count(*markers, "<image> marker"), images(*pictures), marker_hint(*markers, *pictures))]
     Markers {

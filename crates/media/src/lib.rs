@@ -1,9 +1,10 @@
-//! Bytes to pixels and token ids, and back; knows no tensors. Every limit on
+//! Bytes to pixels, samples and token ids, and back; knows no tensors. Every limit on
 //! what may be decoded lives here.
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
 //! published settings ──▶ HubProcessor, HubTokenizer
+//! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! messages   ──published chat template──▶ text
 //! ```
@@ -15,9 +16,11 @@ mod error;
 mod header;
 mod hub_processor;
 mod hub_tokenizer;
+pub mod mel;
 pub mod picture;
 mod processor;
 mod resample;
+pub mod sound;
 mod special;
 pub mod text;
 mod tokenizer_json;
@@ -28,6 +31,8 @@ pub use chat_template::{ChatTemplate, Conversation};
 pub use error::{Error, Result};
 pub use hub_processor::{HubProcessor, Style};
 pub use hub_tokenizer::HubTokenizer;
+pub use mel::Mel;
 pub use picture::{Fit, ImageProcessor, Picture};
 pub use resample::Filter;
+pub use sound::{Sound, SoundError};
 pub use text::{Special, Tokenizer};

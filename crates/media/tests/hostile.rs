@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, RgbaImage};
-use sensorium_media::{Error, Picture, Tokenizer};
+use sensorium_media::{Error, Picture, Sound, Tokenizer};
 use sensorium_testkit::CountingAllocator;
 
 #[global_allocator]
@@ -217,4 +217,44 @@ fn unpacked_metadata_is_never_kept() {
     let (result, heap) = measured(|| Picture::decode(&bytes, "profile"));
     assert!(result.is_ok(), "{result:?}");
     assert!(heap < MIB, "{heap} bytes of heap");
+}
+
+fn sound_seeds() -> Vec<Vec<u8>> {
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/sound/");
+    let names = [
+        "pcm_u8.wav",
+        "pcm_24.wav",
+        "float.wav",
+        "extensible.wav",
+        "mono.flac",
+        "stereo.flac",
+        "mono.ogg",
+        "stereo.ogg",
+        "mono.mp3",
+        "stereo.mp3",
+        "mono.aac",
+        "stereo.m4a",
+    ];
+    names
+        .map(|name| std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"))
+        .into()
+}
+
+#[test]
+fn mutated_sounds_neither_panic_nor_swell() {
+    let _turn = TURN.lock();
+    let seeds = sound_seeds();
+    let mut good = 0;
+    let total = 6_000;
+    for index in 0..total {
+        let seed = &seeds[index as usize % seeds.len()];
+        let bytes = mutant(seed, index);
+        let (result, heap) = measured(|| Sound::decode(&bytes, "mutant"));
+        let samples = result.as_ref().map_or(0, |sound| sound.samples.len());
+        let allowed = 16 * MIB + 16 * bytes.len() + 16 * samples;
+        assert!(heap <= allowed, "mutant {index}: {heap} bytes of heap, {:?}", result.err());
+        good += u64::from(result.is_ok());
+    }
+    // Both outcomes must be exercised.
+    assert!(good > total / 20 && good < total - total / 20, "{good} of {total} decoded");
 }

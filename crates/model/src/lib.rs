@@ -6,6 +6,7 @@
 //! captioner   what an image encoder's positions must tell while it is trained
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! published   checkpoints in a directory, as the hub lays them out
+//! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ what was said, and when
 //! llm     a published language model, from a directory or a GGUF file: tokenizer, backbone, next token
 //! ```
 
@@ -20,3 +21,4 @@ pub mod prompt;
 pub mod published;
 pub mod splice;
 pub mod weights;
+pub mod whisper;

@@ -27,8 +27,8 @@ pub mod prelude {
     pub use crate::fused::{ConvShape, Gelu, Mask, Precision};
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
-        Activation, Attention, Block, BlockConfig, Conv2d, Conv2dConfig, Embedding, LayerNorm,
-        Linear, Mlp, PostBlock, RmsNorm,
+        Activation, Attention, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
+        Embedding, LayerNorm, Linear, Mlp, PostBlock, RmsNorm,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

@@ -7,6 +7,7 @@ mod llama;
 mod opt;
 mod parameters;
 mod sample;
+mod whisper;
 
 pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
@@ -14,3 +15,4 @@ pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Biases, Llama, LlamaConfig, Stretch};
 pub use opt::{Opt, OptConfig};
 pub use sample::{Sampler, Sampling};
+pub use whisper::{Heard, WhisperDecoder, WhisperDecoderConfig};

@@ -1,5 +1,6 @@
-//! Media to [`Features`](sensorium_flow::Features): image and text encoders.
+//! Media to [`Features`](sensorium_flow::Features): image, sound and text encoders.
 
+pub mod audio;
 pub mod image;
 mod shapes;
 pub mod text;

@@ -18,6 +18,7 @@ mod llava;
 mod open_clip;
 mod opt;
 mod siglip;
+mod whisper;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,7 @@ pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 pub use open_clip::OPEN_CLIP;
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
+pub use whisper::WHISPER;
 
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
 type Row = (&'static str, &'static str);
@@ -227,6 +229,7 @@ mod tests {
             LLAVA_TOWER,
             OPEN_CLIP,
             SIGLIP,
+            WHISPER,
         ] {
             let mut seen = std::collections::BTreeSet::new();
             for (ours, _, rows) in layout.parts {
@@ -271,6 +274,18 @@ mod tests {
             (LLAVA, "backbone.head.weight", "lm_head.weight"),
             (LLAVA, "image.norm.bias", "model.vision_tower.post_layernorm.bias"),
             (LLAVA_TOWER, "image.norm.bias", "model.vision_tower.vision_model.post_layernorm.bias"),
+            (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
+            (
+                WHISPER,
+                "encoder.blocks.3.norm2.bias",
+                "model.encoder.layers.3.final_layer_norm.bias",
+            ),
+            (WHISPER, "decoder.position", "model.decoder.embed_positions.weight"),
+            (
+                WHISPER,
+                "decoder.layers.1.cross.o.bias",
+                "model.decoder.layers.1.encoder_attn.out_proj.bias",
+            ),
         ];
         for (layout, ours, theirs) in cases {
             assert_eq!(layout.to_hf(ours), theirs);

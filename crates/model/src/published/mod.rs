@@ -20,6 +20,7 @@ pub mod sentence;
 mod siglip;
 mod towers;
 mod vision;
+pub mod whisper;
 
 use std::path::Path;
 

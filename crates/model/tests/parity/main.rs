@@ -15,3 +15,4 @@ mod nano_vit;
 mod siglip;
 mod twin;
 mod vit;
+mod whisper;

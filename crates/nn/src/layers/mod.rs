@@ -3,6 +3,7 @@
 mod attention;
 mod block;
 mod conv;
+mod conv1d;
 mod embedding;
 mod linear;
 mod mlp;
@@ -12,6 +13,7 @@ mod post_block;
 pub use attention::Attention;
 pub use block::{Block, BlockConfig};
 pub use conv::{Conv2d, Conv2dConfig};
+pub use conv1d::{Conv1d, Conv1dConfig};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};

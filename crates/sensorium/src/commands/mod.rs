@@ -21,6 +21,7 @@ mod sampling;
 mod score;
 mod talk;
 mod train;
+mod transcribe;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -63,6 +64,7 @@ enum Command {
     Score(score::Score),
     Chat(chat::Chat),
     Run(run::Run),
+    Transcribe(transcribe::Transcribe),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Score(command) => command.run(global),
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
+            Command::Transcribe(command) => command.run(global),
             Command::Pull(command) => command.run(),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),

@@ -18,6 +18,11 @@ fn help_of_run() {
 }
 
 #[test]
+fn help_of_transcribe() {
+    assert_eq!(succeeds(&["transcribe", "--help"]), include_str!("help/transcribe.txt"));
+}
+
+#[test]
 fn help_of_eval() {
     assert_eq!(succeeds(&["eval", "--help"]), include_str!("help/eval.txt"));
 }
@@ -34,6 +39,7 @@ fn every_help_has_an_example() {
         &["score"],
         &["chat"],
         &["run"],
+        &["transcribe"],
         &["train"],
         &["plot"],
         &["eval"],

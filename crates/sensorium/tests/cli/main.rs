@@ -6,3 +6,4 @@ mod fixture;
 mod help;
 mod outputs;
 mod published;
+mod sounds;

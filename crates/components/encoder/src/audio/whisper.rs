@@ -1,0 +1,154 @@
+//! Whisper's encoder: a log-mel spectrogram, one position for every 20 ms.
+//!
+//! Radford et al. 2022, section 2.2, <https://arxiv.org/abs/2212.04356>
+//!
+//! ```text
+//! mel [B, bands, 2N] ──convolution, by 1──▶ ──convolution, by 2──▶ [B, N, E] ──blocks, norm──▶ [B, N, E]
+//! ```
+
+use sensorium_flow::Features;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Shape of a [`WhisperEncoder`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhisperEncoderConfig {
+    /// Bands of the spectrogram.
+    pub bands: usize,
+    /// Positions N: half the frames.
+    pub positions: usize,
+    /// Width E.
+    pub width: usize,
+    /// Blocks.
+    pub n_layers: usize,
+    /// Heads.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+}
+
+/// Epsilon of every norm: PyTorch's default, which no checkpoint states.
+const EPS: f64 = 1e-5;
+
+/// Frames that a convolution reads at once.
+const KERNEL: usize = 3;
+
+impl WhisperEncoderConfig {
+    /// Name and shape of every parameter of such an encoder, without making one: a file can be
+    /// compared with them before memory is taken for its claims.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (e, mlp) = (self.width, self.mlp);
+        let mut all = Vec::new();
+        let mut put = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+        for (conv, c_in) in [("conv1", self.bands), ("conv2", e)] {
+            put(format!("{conv}.weight"), &[e, c_in, KERNEL]);
+            put(format!("{conv}.bias"), &[e]);
+        }
+        put("position".into(), &[self.positions, e]);
+        for i in 0..self.n_layers {
+            let mut dense = |name: &str, out: usize, in_: usize, bias: bool| {
+                put(format!("blocks.{i}.{name}.weight"), &[out, in_]);
+                if bias {
+                    put(format!("blocks.{i}.{name}.bias"), &[out]);
+                }
+            };
+            dense("attention.q", e, e, true);
+            dense("attention.k", e, e, false);
+            dense("attention.v", e, e, true);
+            dense("attention.o", e, e, true);
+            dense("mlp.fc1", mlp, e, true);
+            dense("mlp.fc2", e, mlp, true);
+            for end in ["weight", "bias"] {
+                put(format!("blocks.{i}.norm1.{end}"), &[e]);
+                put(format!("blocks.{i}.norm2.{end}"), &[e]);
+            }
+        }
+        put("norm.weight".into(), &[e]);
+        put("norm.bias".into(), &[e]);
+        all
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct WhisperEncoder {
+    conv1: Conv1d,
+    conv2: Conv1d,
+    /// Sines and cosines, which checkpoints carry with them.
+    position: Param<Tensor<2>>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+impl WhisperEncoder {
+    /// Weights by the blocks' scheme.
+    pub fn init(config: &WhisperEncoderConfig, init: &mut Init) -> Self {
+        let e = config.width;
+        let conv = |c_in, stride, init: &mut Init| {
+            Conv1d::init(Conv1dConfig { c_in, c_out: e, kernel: KERNEL, stride, padding: 1 }, init)
+        };
+        let block = BlockConfig {
+            d: e,
+            heads: config.n_heads,
+            hidden: config.mlp,
+            activation: Activation::Gelu,
+            eps: EPS,
+            n_layers: config.n_layers,
+        };
+        let waves = (0..config.positions).flat_map(|at| waves(at, e)).collect();
+        Self {
+            conv1: conv(config.bands, 1, init),
+            conv2: conv(e, 2, init),
+            position: init.values(waves, [config.positions, e]),
+            blocks: (0..config.n_layers).map(|_| without_key_bias(&block, init)).collect(),
+            norm: LayerNorm::init(e, EPS, init),
+        }
+    }
+
+    /// Spectrograms to positions after the last norm: `[B, bands, 2N] -> [B, N, E]`.
+    pub fn encode(&self, mel: Tensor<3>) -> Features {
+        Features(self.norm.forward(self.hidden(mel, self.blocks.len())))
+    }
+
+    /// Positions after so many blocks, `[B, N, E]`: after none, what the first one reads.
+    pub fn hidden(&self, mel: Tensor<3>, blocks: usize) -> Tensor<3> {
+        let x = self.conv1.activated(mel.swap_dims(1, 2), Activation::Gelu); // [B, 2N, E]
+        let x = self.conv2.activated(x, Activation::Gelu); // [B, N, E]
+        let x = x + self.position.val().unsqueeze();
+        self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &Mask::Full, None))
+    }
+}
+
+sensorium_nn::pack!(WhisperEncoder: conv1, conv2, blocks);
+
+/// A bias that is added to every key changes no softmax: Whisper leaves it out.
+fn without_key_bias(config: &BlockConfig, init: &mut Init) -> Block {
+    let mut block = Block::init(config, init);
+    block.attention.k.bias = None;
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_nn::running_device;
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        let config = WhisperEncoderConfig {
+            bands: 7,
+            positions: 5,
+            width: 12,
+            n_layers: 2,
+            n_heads: 3,
+            mlp: 20,
+        };
+        let made = WhisperEncoder::init(&config, &mut Init::empty(&running_device()));
+        let made = params::list(&made).into_iter().map(|p| (p.name, p.shape));
+        let (mut made, mut listed): (Vec<_>, _) = (made.collect(), config.parameters());
+        made.sort();
+        listed.sort();
+        assert_eq!(listed, made);
+    }
+}

@@ -1,0 +1,111 @@
+//! Whisper: what was said in a sound.
+//!
+//! Radford et al. 2022, <https://arxiv.org/abs/2212.04356>
+//!
+//! ```text
+//! samples ──log-mel──▶ [bands, frames] ──30 s at a time, encoder──▶ features ──hear──▶ keys, values
+//! <|startoftranscript|> language task ──decoder──▶ rules ──best──▶ tokens, times ──▶ segments
+//! ```
+
+mod rules;
+mod segments;
+mod transcribe;
+
+use sensorium_backbone::{Heard, WhisperDecoder, WhisperDecoderConfig};
+use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
+use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
+
+pub use rules::{Rules, Task, Tasks};
+pub use segments::Segment;
+pub use transcribe::{Options, Transcriber, Transcript};
+
+/// What can go wrong between a sound and a text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WhisperError {
+    /// The checkpoint is damaged, foreign, or not of a supported model.
+    #[error(transparent)]
+    Published(#[from] crate::published::Error),
+
+    /// The tokenizer cannot spell what the model said.
+    #[error(transparent)]
+    Tokenizer(#[from] sensorium_media::Error),
+
+    /// The model does not know the language.
+    #[error("expected a language that the model knows, got {got:?}\nhint: {known}")]
+    Language {
+        /// As asked for.
+        got: String,
+        /// Those it knows.
+        known: String,
+    },
+
+    /// The model was trained on one task.
+    #[error(
+        "expected the task transcribe, got translate\nhint: this model knows English only; take a multilingual one"
+    )]
+    Task,
+
+    /// The model computed no numbers.
+    #[error(
+        "expected finite logits at {seconds:.2} s, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
+    )]
+    NotFinite {
+        /// Where in the sound.
+        seconds: f64,
+    },
+}
+
+/// Shape of a [`Whisper`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct WhisperConfig {
+    /// Sound to features.
+    pub encoder: WhisperEncoderConfig,
+    /// Features and tokens to the next token.
+    pub decoder: WhisperDecoderConfig,
+}
+
+impl WhisperConfig {
+    /// Name and shape of every parameter, without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let under = |part: &'static str, all: Vec<(String, Vec<usize>)>| {
+            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
+        };
+        let encoder = under("encoder", self.encoder.parameters());
+        encoder.chain(under("decoder", self.decoder.parameters())).collect()
+    }
+
+    /// Frames of the spectrogram that are heard at once.
+    pub fn frames(&self) -> usize {
+        2 * self.encoder.positions
+    }
+}
+
+/// Both halves.
+#[derive(Module, Debug)]
+pub struct Whisper {
+    /// Sound to features.
+    pub encoder: WhisperEncoder,
+    /// Features and tokens to the next token.
+    pub decoder: WhisperDecoder,
+}
+
+impl Whisper {
+    /// Weights by each half's scheme.
+    pub fn init(config: &WhisperConfig, init: &mut Init) -> Self {
+        Self {
+            encoder: WhisperEncoder::init(&config.encoder, init),
+            decoder: WhisperDecoder::init(&config.decoder, init),
+        }
+    }
+
+    /// What the decoder will ask of one window `[bands, frames]`, row-major.
+    pub fn hear(&self, mel: Vec<f32>, bands: usize) -> Heard {
+        let frames = mel.len() / bands.max(1);
+        let mel = TensorData::new(mel, [1, bands, frames]);
+        self.decoder.hear(&self.encoder.encode(Tensor::from_data(mel, &running_device())))
+    }
+}
+
+sensorium_nn::pack!(Whisper: encoder, decoder);

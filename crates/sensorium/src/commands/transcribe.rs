@@ -1,0 +1,226 @@
+//! `transcribe`: what was said in a sound.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, ValueEnum};
+use sensorium_media::Sound;
+use sensorium_model::whisper::{self, Options, Segment, Transcriber, Transcript};
+use sensorium_nn::pack;
+use serde::Serialize;
+
+use crate::commands::Global;
+use crate::commands::precision::Packing;
+use crate::nano::EMBEDDED;
+use crate::print;
+use crate::progress::Progress;
+
+/// Write down what was said in sounds.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds in WAV, FLAC, MP3, Ogg Vorbis, AAC and MP4."
+)]
+pub struct Transcribe {
+    /// Sounds: WAV, FLAC, MP3, Ogg Vorbis, AAC or MP4.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Language spoken, such as en or de; heard in the first 30 seconds if not given.
+    #[arg(long, value_name = "CODE")]
+    language: Option<String>,
+    /// Write in the language spoken, or in English.
+    #[arg(long, value_enum, default_value_t)]
+    task: Task,
+    /// Say when each segment begins and ends; sounds longer than 30 seconds always have such segments.
+    #[arg(long)]
+    timestamps: bool,
+    /// How the text is printed; srt and vtt are subtitles and have timestamps.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    packing: Packing,
+    /// Print JSON, as --format json: text, segments, language, seconds.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Task {
+    #[default]
+    Transcribe,
+    Translate,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Srt,
+    Vtt,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Output {
+    transcripts: Vec<Item>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    file: String,
+    text: String,
+    language: String,
+    duration: f64,
+    segments: Vec<Stretch>,
+    seconds: Seconds,
+    /// Seconds of sound in a second of work, without loading the model.
+    realtime_factor: f64,
+}
+
+#[derive(Serialize)]
+struct Stretch {
+    start: f64,
+    end: f64,
+    text: String,
+    token_ids: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct Seconds {
+    load: f64,
+    read: f64,
+    mel: f64,
+    encode: f64,
+    decode: f64,
+}
+
+impl Transcribe {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let format = if self.json { Format::Json } else { self.format };
+        if self.files.len() > 1 && [Format::Srt, Format::Vtt].contains(&format) {
+            return Err(anyhow!(
+                "expected one FILE for subtitles, got {}\nhint: run the command once for each, or use --format json",
+                self.files.len()
+            ));
+        }
+        let begun = Instant::now();
+        let model = open(&global.model, self.packing.precision.format())?;
+        let load = begun.elapsed().as_secs_f64();
+        let options = Options {
+            language: self.language.clone(),
+            task: match self.task {
+                Task::Transcribe => whisper::Task::Transcribe,
+                Task::Translate => whisper::Task::Translate,
+            },
+            timestamps: self.timestamps || [Format::Srt, Format::Vtt].contains(&format),
+        };
+        let mut transcripts = Vec::new();
+        for path in &self.files {
+            let item = hear(&model, path, &options, load)?;
+            match format {
+                Format::Json => transcripts.push(item),
+                Format::Srt => print::piece(&srt(&item.segments))?,
+                Format::Vtt => print::piece(&vtt(&item.segments))?,
+                Format::Text => self.print(&item)?,
+            }
+        }
+        if format == Format::Json { print::json(&Output { transcripts }) } else { Ok(()) }
+    }
+
+    fn print(&self, item: &Item) -> Result<()> {
+        let name = if self.files.len() > 1 { format!("{}: ", item.file) } else { String::new() };
+        if !self.timestamps {
+            return print::line(format!("{name}{}", item.text));
+        }
+        item.segments.iter().try_for_each(|segment| {
+            let (start, end) = (clock(segment.start, '.'), clock(segment.end, '.'));
+            print::line(format!("{name}[{start} --> {end}] {}", segment.text))
+        })
+    }
+}
+
+fn open(choice: &str, format: Option<pack::Format>) -> Result<Transcriber> {
+    if choice == EMBEDDED {
+        return Err(anyhow!(
+            "expected --model DIR, got the embedded model, which does not hear\nhint: pass the directory of a Whisper checkpoint: config.json, model.safetensors, tokenizer.json"
+        ));
+    }
+    Ok(Transcriber::open(Path::new(choice), format.unwrap_or(pack::Format::F32))?)
+}
+
+fn hear(model: &Transcriber, path: &Path, options: &Options, load: f64) -> Result<Item> {
+    let begun = Instant::now();
+    let sound = Sound::read(path)?;
+    let read = begun.elapsed().as_secs_f64();
+    let progress = Progress::new("transcribe");
+    let heard = model.transcribe(sound, options, |done, all| {
+        progress.set(done as usize, all.ceil() as usize);
+    });
+    progress.finish();
+    let Transcript { text, segments, language, duration, mel, encode, decode } = heard?;
+    let seconds = Seconds { load, read, mel, encode, decode };
+    let stretch = |segment: Segment| {
+        let Segment { start, end, text, tokens: token_ids } = segment;
+        Stretch { start, end, text, token_ids }
+    };
+    Ok(Item {
+        file: path.display().to_string(),
+        text,
+        language,
+        duration,
+        segments: segments.into_iter().map(stretch).collect(),
+        realtime_factor: duration / (read + mel + encode + decode),
+        seconds,
+    })
+}
+
+fn srt(segments: &[Stretch]) -> String {
+    let mut all = String::new();
+    for (i, Stretch { start, end, text, .. }) in segments.iter().enumerate() {
+        let (start, end) = (clock(*start, ','), clock(*end, ','));
+        // Writing to a string does not fail.
+        let _ = writeln!(all, "{}\n{start} --> {end}\n{text}\n", i + 1);
+    }
+    all
+}
+
+fn vtt(segments: &[Stretch]) -> String {
+    let mut all = "WEBVTT\n\n".to_owned();
+    for Stretch { start, end, text, .. } in segments {
+        let (start, end) = (clock(*start, '.'), clock(*end, '.'));
+        // An arrow would end the cue's first line.
+        let text = text.replace("-->", "->");
+        let _ = writeln!(all, "{start} --> {end}\n{text}\n");
+    }
+    all
+}
+
+/// Hours, minutes, seconds and milliseconds.
+fn clock(seconds: f64, point: char) -> String {
+    let all = (seconds * 1000.0).round() as u64;
+    let (hours, minutes) = (all / 3_600_000, all / 60_000 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}{point}{:03}", all / 1000 % 60, all % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subtitles_are_spelt_as_players_read_them() {
+        let segment = |start, end, text: &str| {
+            let (text, token_ids) = (text.to_owned(), Vec::new());
+            Stretch { start, end, text, token_ids }
+        };
+        let segments = [segment(0.0, 2.5, "Hello."), segment(3661.0015, 3662.0, "a --> b")];
+        assert_eq!(
+            srt(&segments),
+            "1\n00:00:00,000 --> 00:00:02,500\nHello.\n\n2\n01:01:01,002 --> 01:01:02,000\na --> b\n\n"
+        );
+        assert_eq!(
+            vtt(&segments),
+            "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\nHello.\n\n01:01:01.002 --> 01:01:02.000\na -> b\n\n"
+        );
+    }
+}

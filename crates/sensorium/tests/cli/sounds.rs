@@ -1,0 +1,115 @@
+//! `transcribe` on the goldens' tiny models, whose words are noise, and what it refuses.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::fixture::{dir, fails, file, succeeds};
+
+fn golden(path: &str) -> String {
+    format!("{}/../../goldens/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn sounds_are_written_down() {
+    let (model, sound) = (golden("whisper"), golden("sound/stereo.flac"));
+    let transcribe =
+        |more: &[&str]| succeeds(&[&["transcribe", &sound, "--model", &model], more].concat());
+    let found: Value = serde_json::from_str(&transcribe(&["--json", "--timestamps"])).unwrap();
+    let found = &found["transcripts"][0];
+    assert_eq!(found["file"], sound.as_str());
+    assert!(["de", "en", "fr"].contains(&found["language"].as_str().unwrap()), "{found}");
+    assert!((found["duration"].as_f64().unwrap() - 0.15).abs() < 1e-3, "{found}");
+    for part in ["load", "read", "mel", "encode", "decode"] {
+        assert!(found["seconds"][part].as_f64().unwrap() >= 0.0, "{part}");
+    }
+    let segments = found["segments"].as_array().unwrap();
+    for segment in segments {
+        assert!(segment["start"].as_f64() <= segment["end"].as_f64(), "{segment}");
+        assert!(segment["text"].is_string() && segment["token_ids"].is_array(), "{segment}");
+    }
+    // The number of threads changes nothing, and neither does the way it is printed.
+    let plain = |threads| transcribe(&["--threads", threads, "--language", "de"]);
+    assert_eq!(plain("1"), plain("2"));
+    assert!(transcribe(&["--format", "vtt"]).starts_with("WEBVTT\n\n"));
+    assert!(transcribe(&["--format", "srt"]).starts_with("1\n00:00:0"));
+    let two = succeeds(&["transcribe", &sound, &sound, "--model", &model, "--format", "json"]);
+    let two: Value = serde_json::from_str(&two).unwrap();
+    assert_eq!(two["transcripts"].as_array().unwrap().len(), 2);
+}
+
+/// Windows are 0.6 s in this model: a sound of 2 s has several, and all of them are heard.
+#[test]
+fn long_sounds_are_heard_to_their_end() {
+    let sample = |i: u16| ((f32::from(i) * 0.05).sin() * 9e3) as i16;
+    let samples = (0..32_000).flat_map(|i| sample(i).to_le_bytes());
+    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec();
+    wav.extend(samples);
+    let sound = file(&dir("long"), "long.wav", &wav);
+    let args = ["transcribe", &sound, "--model", &golden("whisper_english"), "--json"];
+    let found: Value = serde_json::from_str(&succeeds(&args)).unwrap();
+    let segments = found["transcripts"][0]["segments"].as_array().unwrap().clone();
+    let starts: Vec<f64> = segments.iter().map(|s| s["start"].as_f64().unwrap()).collect();
+    assert!(starts.is_sorted() && *starts.last().unwrap() > 1.2, "{starts:?}");
+}
+
+#[test]
+fn what_cannot_be_heard_is_refused() {
+    let (model, sound) = (golden("whisper"), golden("sound/pcm_16.wav"));
+    let dir = dir("sounds");
+    let transcribe = |sound: &str, more: &[&str]| {
+        fails(1, &[&["transcribe", sound, "--model", &model], more].concat())
+    };
+    let whole = std::fs::read(&sound).unwrap();
+    assert!(transcribe("no/such.wav", &[]).contains("no such file"));
+    assert!(transcribe(dir.to_str().unwrap(), &[]).contains("regular file"));
+    let cases: [(&str, &[u8], &str); 4] = [
+        ("empty.wav", b"", "0 bytes"),
+        ("header.wav", &whole[..44], "ends after 0"),
+        ("cut.wav", &whole[..whole.len() / 2], "complete WAV sound"),
+        ("text.wav", b"I am no sound, whatever my name says", "text"),
+    ];
+    for (name, bytes, words) in cases {
+        let error = transcribe(&file(&dir, name, bytes), &[]);
+        assert!(error.contains(words) && error.contains(name), "{words}: {error}");
+    }
+    assert!(transcribe(&sound, &["--language", "xx"]).contains("it knows de, en, fr"));
+    let english = golden("whisper_english");
+    let error = fails(1, &["transcribe", &sound, "--model", &english, "--task", "translate"]);
+    assert!(error.contains("knows English only"), "{error}");
+    let error = transcribe(&sound, &["--format", "srt", &sound]);
+    assert!(error.contains("one FILE"), "{error}");
+    assert!(fails(1, &["transcribe", &sound]).contains("--model DIR"));
+    fails(2, &["transcribe"]);
+    fails(2, &["transcribe", &sound, "--task", "sing"]);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused() {
+    let (sound, whole) = (golden("sound/pcm_16.wav"), golden("whisper"));
+    let dir = dir("whisper");
+    let names = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"];
+    let put = |name: &str, bytes: &[u8]| drop(file(&dir, name, bytes));
+    let read = |name: &str| std::fs::read(Path::new(&whole).join(name)).unwrap();
+    for name in names {
+        put(name, &read(name));
+    }
+    let model = dir.to_str().unwrap();
+    succeeds(&["transcribe", &sound, "--model", model]);
+    for name in names {
+        let bytes = read(name);
+        put(name, &bytes[..bytes.len() / 2]);
+        fails(1, &["transcribe", &sound, "--model", model]);
+        std::fs::remove_file(dir.join(name)).unwrap();
+        let error = fails(1, &["transcribe", &sound, "--model", model]);
+        assert!(error.contains(name), "{name}: {error}");
+        put(name, &bytes);
+    }
+    let text = String::from_utf8(read("generation_config.json")).unwrap();
+    put(
+        "generation_config.json",
+        text.replace("\"eos_token_id\": 256", "\"eos_token_id\": 256000").as_bytes(),
+    );
+    let error = fails(1, &["transcribe", &sound, "--model", model]);
+    assert!(error.contains("eos_token_id") && error.contains("below"), "{error}");
+}
