@@ -70,7 +70,7 @@ impl WhisperEncoderConfig {
     }
 }
 
-/// See the [module](self).
+/// Two convolutions, positions, blocks, a norm.
 #[derive(Module, Debug)]
 pub struct WhisperEncoder {
     conv1: Conv1d,
