@@ -170,12 +170,14 @@ def convert(name):
     print(f"data/{name}: {count:,} parameters, {len(weights)} tensors")
 
 
-def words(text):
-    """Lower case, without punctuation; numerals of the cards as words."""
-    text = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("-", " "))
-    names = dict(zip("2 3 4 5 6 7 8 9 10".split(),
-                     "two three four five six seven eight nine ten".split()))
-    return [names.get(word, word) for word in text.split()]
+SPELT = dict(zip("mr 2 3 4 5 6 7 8 9 10".split(),
+                 "mister two three four five six seven eight nine ten".split()))
+
+
+def words(text, spelt=False):
+    """Lower case, without punctuation; `spelt` writes numerals and titles as the transcripts do."""
+    found = re.sub(r"[^a-z0-9' ]", " ", text.lower()).split()
+    return [SPELT.get(word, word) for word in found] if spelt else found
 
 
 def errors(want, got):
@@ -241,8 +243,10 @@ def measure(folder):
     for name in MODELS:
         results = {"ours": ours(name, sounds), "transformers": theirs(name, sounds)}
         for who, (texts, _, speed) in results.items():
-            wrong = sum(errors(want, words(text)) for (_, want), text in zip(cases, texts))
-            print(f"{name} {who}: {wrong} of {said} words, {100 * wrong / said:.1f} %; "
+            wrong = [sum(errors(want, words(text, spelt)) for (_, want), text in zip(cases, texts))
+                     for spelt in (False, True)]
+            print(f"{name} {who}: {wrong[0]} of {said} words wrong, {100 * wrong[0] / said:.1f} %; "
+                  f"with numerals spelt {wrong[1]}, {100 * wrong[1] / said:.1f} %; "
                   f"{speed:.1f} times faster than the sound")
         pairs = list(zip(results["ours"][1], results["transformers"][1]))
         print(f"{name}: tokens equal in {sum(a == b for a, b in pairs)} of {len(pairs)}")
