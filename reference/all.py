@@ -4,6 +4,7 @@ import bert
 import chat_template
 import clip
 import gpt2
+import idefics
 import llama
 import llama3
 import llava
@@ -21,5 +22,5 @@ import whisper_mel
 
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, chat_template, llama3,
-                   mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
+                   mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel, idefics):
         script.main()

@@ -25,6 +25,8 @@ pub enum Style {
     Siglip,
     /// `ViTImageProcessor`: as SigLIP, a lone number is both edges, bilinear.
     Vit,
+    /// `IdeficsImageProcessor`: both edges to `image_size`, values as CLIP has them.
+    Idefics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,23 +162,29 @@ impl<'a> Settings<'a> {
             Some("CLIP" | "Bit") => Ok(Some(Style::Clip)),
             Some("Siglip") => Ok(Some(Style::Siglip)),
             Some("ViT") => Ok(Some(Style::Vit)),
-            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip- or ViTImageProcessor", value)),
+            Some("Idefics") => Ok(Some(Style::Idefics)),
+            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip-, ViT- or IdeficsImageProcessor", value)),
         }
     }
 
     fn resize(&self, style: Style) -> Result<Resize> {
         const KEY: &str = "size";
+        const SIDE: &str = "image_size";
+        if let Some(value) = self.get(SIDE).filter(|_| style == Style::Idefics) {
+            let side = edge(Some(value)).ok_or_else(|| wrong(SIDE, "a number", value))?;
+            return Ok(Resize::Exact([side; 2]));
+        }
         let expected = "a number, {\"shortest_edge\": n} or {\"height\": n, \"width\": n}";
         let Some(value) = self.get(KEY) else {
             return Ok(match style {
                 Style::Clip => Resize::Shortest(224),
-                Style::Siglip | Style::Vit => Resize::Exact([224; 2]),
+                Style::Siglip | Style::Vit | Style::Idefics => Resize::Exact([224; 2]),
             });
         };
         if let Some(n) = edge(Some(value)) {
             return Ok(match style {
                 Style::Clip | Style::Siglip => Resize::Shortest(n),
-                Style::Vit => Resize::Exact([n; 2]),
+                Style::Vit | Style::Idefics => Resize::Exact([n; 2]),
             });
         }
         let longest = value.get("longest_edge").is_some_and(|value| !value.is_null());
@@ -221,7 +229,7 @@ impl<'a> Settings<'a> {
         if self.flag("do_normalize", true)? {
             let clip = crate::ImageProcessor::clip(224);
             let (own_mean, own_std) = match style {
-                Style::Clip => (clip.mean, clip.std),
+                Style::Clip | Style::Idefics => (clip.mean, clip.std),
                 Style::Siglip | Style::Vit => ([0.5; 3], [0.5; 3]),
             };
             mean = self.channels("image_mean", own_mean, |_| true)?;
@@ -313,6 +321,11 @@ mod tests {
                 Some(Resize::Exact([16; 2])),
                 [16, 16],
             ),
+            (
+                json!({"image_processor_type": "IdeficsImageProcessor", "image_size": 20, "size": 9}),
+                Some(Resize::Exact([20; 2])),
+                [20, 20],
+            ),
         ];
         for (settings, resize, size) in cases {
             let got = read(settings.clone()).unwrap_or_else(|error| panic!("{settings}: {error}"));
@@ -340,6 +353,7 @@ mod tests {
             json!({"rescale_factor": -1}),
             json!({"do_pad": true}),
             json!({"image_processor_type": "Siglip2ImageProcessor"}),
+            json!({"image_processor_type": "IdeficsImageProcessor", "image_size": [20, 20]}),
             json!({"image_processor_type": 3}),
         ] {
             let text = read(settings.clone()).expect_err(&settings.to_string()).to_string();

@@ -4,6 +4,7 @@
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
 //! captioner   what an image encoder's positions must tell while it is trained
+//! idefics image encoder ─▶ resampler ─▶ asked by gated blocks of a language model ─▶ next token
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! published   checkpoints in a directory, as the hub lays them out
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ what was said, and when
@@ -13,6 +14,7 @@
 pub mod captioner;
 pub mod checkpoint;
 pub mod clip;
+pub mod idefics;
 pub mod llava;
 pub mod llm;
 pub mod names;

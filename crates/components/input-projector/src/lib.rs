@@ -3,6 +3,7 @@
 
 mod linear;
 mod mlp;
+mod perceiver;
 mod shuffle;
 
 use sensorium_flow::{Embeds, Features};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use linear::LinearProjector;
 pub use mlp::MlpProjector;
+pub use perceiver::{Perceiver, PerceiverConfig};
 pub use shuffle::pixel_shuffle;
 
 /// Which projector, and its shape.

@@ -31,7 +31,7 @@ pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Llm> {
 }
 
 /// The ids of `generation_config.json`, or else of `config.json`.
-fn ends(directory: &Directory) -> Result<Vec<u32>> {
+pub(crate) fn ends(directory: &Directory) -> Result<Vec<u32>> {
     const FILE: &str = "generation_config.json";
     let generation = directory.json(FILE)?.unwrap_or_default();
     let generation = Config::new(FILE, &generation);

@@ -32,6 +32,7 @@ use crate::checkpoint::gguf::{Gguf, Mapped};
 use crate::nano::AskOptions;
 use crate::published;
 
+pub(crate) use directory::ends;
 pub use tokenizer::Tokenizer;
 
 /// What can go wrong between a file and a text.

@@ -92,7 +92,7 @@ impl Tokenizer {
     }
 
     /// What a user wrote, with every control token's name in it broken up.
-    pub(super) fn shield(&self, text: &str) -> String {
+    pub(crate) fn shield(&self, text: &str) -> String {
         let mut out = text.to_owned();
         for (name, _) in &self.control {
             if out.contains(name.as_str()) {
@@ -106,7 +106,7 @@ impl Tokenizer {
 
     /// Ids of a rendered template: names of control tokens become those tokens, but for those that
     /// were [shielded](Self::shield).
-    pub(super) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
+    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
         if let Kind::Hub { whole, .. } = &self.kind
             && !text.contains(SHIELD)
         {

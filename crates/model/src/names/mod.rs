@@ -12,6 +12,7 @@ mod clip;
 mod dinov2;
 mod gguf;
 mod gpt2;
+mod idefics;
 mod in_proj;
 mod llama;
 mod llava;
@@ -32,6 +33,7 @@ pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::DINOV2;
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
+pub use idefics::IDEFICS;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 pub use open_clip::OPEN_CLIP;
@@ -223,6 +225,7 @@ mod tests {
             GGUF,
             GPT2,
             GPT2_BARE,
+            IDEFICS,
             LLAMA,
             LLAVA,
             LLAVA_LEGACY,
@@ -274,6 +277,21 @@ mod tests {
             (LLAVA, "backbone.head.weight", "lm_head.weight"),
             (LLAVA, "image.norm.bias", "model.vision_tower.post_layernorm.bias"),
             (LLAVA_TOWER, "image.norm.bias", "model.vision_tower.vision_model.post_layernorm.bias"),
+            (IDEFICS, "image.pre_norm.bias", "model.vision_model.pre_layrnorm.bias"),
+            (IDEFICS, "projector.latents", "model.perceiver_resampler.latents"),
+            (
+                IDEFICS,
+                "projector.layers.2.mlp.fc2.weight",
+                "model.perceiver_resampler.blocks.2.1.c_proj.weight",
+            ),
+            (
+                IDEFICS,
+                "language.gated.3.cross.q_norm.weight",
+                "model.gated_cross_attn_layers.3.cross_attn.q_layer_norm.weight",
+            ),
+            (IDEFICS, "language.gated.3.mlp_gate", "model.gated_cross_attn_layers.3.alpha_dense"),
+            (IDEFICS, "language.llama.norm.weight", "model.norm.weight"),
+            (IDEFICS, "language.llama.head.weight", "lm_head.weight"),
             (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
             (
                 WHISPER,

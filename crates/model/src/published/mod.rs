@@ -12,6 +12,7 @@ mod config;
 mod dinov2;
 mod directory;
 mod error;
+pub mod idefics;
 pub mod language;
 mod open_clip;
 mod plan;
@@ -34,6 +35,7 @@ pub use error::{Error, Result};
 pub use plan::{Expected, PARTS, Plan};
 pub use sentence::SentenceEncoder;
 pub use towers::Towers;
+pub(crate) use towers::{CHUNK, planes};
 
 /// `model_type` of every family that is built here.
 const FAMILIES: [&str; 4] = ["clip", "siglip", "dinov2", "bert"];
@@ -119,6 +121,9 @@ impl Published {
 pub fn plan(directory: &Directory) -> Result<Plan> {
     if language::is_known(&directory.config()) {
         return language::plan(directory);
+    }
+    if idefics::is_known(&directory.config()) {
+        return idefics::plan(directory);
     }
     match family(directory)? {
         "siglip" => siglip::plan(directory),

@@ -4,6 +4,7 @@
 
 mod bad_inputs;
 mod configs;
+mod idefics;
 mod outputs;
 
 use std::path::{Path, PathBuf};

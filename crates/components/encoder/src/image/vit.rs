@@ -298,6 +298,11 @@ impl Vit {
         self.norm.forward(self.hidden(image, 0))
     }
 
+    /// As [`positions`](Self::positions), before the last norm, which Idefics never reads.
+    pub fn positions_unnormed(&self, image: Tensor<4>) -> Tensor<3> {
+        self.hidden(image, 0)
+    }
+
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
         self.pooled(self.norm.forward(self.hidden(image, 0)))

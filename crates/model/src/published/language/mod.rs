@@ -13,6 +13,8 @@ use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+pub(super) use llama::rope;
+
 use super::config::Config;
 use super::directory::Directory;
 use super::error::{Error, Result};
@@ -140,7 +142,7 @@ fn checked(config: &BackboneConfig, tensors: &Tensors) -> Result<Layout> {
 ///
 /// # Errors
 /// They differ.
-fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) -> Result<Tensors> {
+pub(super) fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) -> Result<Tensors> {
     if tied && let Some(found) = tensors.tensors.remove(head) {
         let tables = tensors.tensors.iter().filter(|(name, _)| name.ends_with(table));
         let same = tables.into_iter().any(|(_, tensor)| *tensor == found);
