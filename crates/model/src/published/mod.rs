@@ -18,6 +18,7 @@ mod plan;
 mod positions;
 pub mod sentence;
 mod siglip;
+pub mod splicing;
 mod towers;
 mod vision;
 pub mod whisper;
@@ -119,6 +120,9 @@ impl Published {
 pub fn plan(directory: &Directory) -> Result<Plan> {
     if language::is_known(&directory.config()) {
         return language::plan(directory);
+    }
+    if splicing::family(&directory.config()).is_some() {
+        return splicing::plan(directory);
     }
     match family(directory)? {
         "siglip" => siglip::plan(directory),

@@ -5,6 +5,7 @@
 mod bad_inputs;
 mod configs;
 mod outputs;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 
