@@ -6,7 +6,7 @@
 //! none... ^ none                   ^ picture 0, and on to the next <image>
 //! ```
 
-use sensorium_media::{HubTokenizer, Message, Part, Role};
+use sensorium_media::{Message, Part, Role};
 
 use crate::llm::{LlmError, Tokenizer};
 use crate::published::Error;
@@ -59,11 +59,10 @@ impl Prompter {
     /// # Errors
     /// The tokenizer has no token for pictures.
     pub fn new(
-        tokenizer: HubTokenizer,
+        tokenizer: Tokenizer,
         opening: String,
         vocabulary: usize,
     ) -> std::result::Result<Self, Error> {
-        let tokenizer = Tokenizer::from(tokenizer);
         let id = |token: &str| {
             let id = tokenizer.id(token).filter(|id| (*id as usize) < vocabulary);
             id.ok_or_else(|| Error::Setting {

@@ -3,16 +3,19 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use sensorium_backbone::{Sampler, Shown};
+use sensorium_backbone::Shown;
 use sensorium_flow::{Features, Hidden};
-use sensorium_media::{Error, HubProcessor, Picture};
+use sensorium_media::{Error, HubProcessor, Message, Picture};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
 
 use super::{Idefics, IdeficsConfig, Prompt, Prompter};
-use crate::llm::{Continuation, Finish, LlmError, Step};
+use crate::llm::{LlmError, Reply, Step, Writing};
 use crate::nano::AskOptions;
-use crate::published::{CHUNK, planes};
+
+/// Pictures that are encoded at once: bounds memory whatever their number.
+const CHUNK: usize = 4;
 
 type Result<T> = std::result::Result<T, LlmError>;
 
@@ -32,16 +35,18 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// What the gated blocks will ask of these pictures.
-    pub fn show(&self, pictures: &[Picture]) -> Shown {
-        let see = |chunk: &[Picture]| self.model.see(planes(&self.processor, chunk)).0;
-        match pictures {
-            [] => Shown::default(),
-            some => {
-                let features = some.chunks(CHUNK).map(see).collect();
-                self.model.language.show(&Features(Tensor::cat(features, 0)))
-            }
-        }
+    /// Answers a conversation whose messages hold `pictures` in order. `on_step` hears of every token.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    pub fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: AskOptions,
+        on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Reply> {
+        self.extend(&self.prompter.conversation(messages)?, pictures, options, on_step)
     }
 
     /// Goes on from a prompt about these pictures until an end, `max_tokens`, the end of the context,
@@ -55,35 +60,40 @@ impl Viewer {
         prompt: &Prompt,
         pictures: &[Picture],
         options: AskOptions,
-        mut on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Continuation> {
-        let room = self.room(prompt, pictures.len())?.min(options.max_tokens);
+        on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Reply> {
+        let room = self.room(prompt, pictures.len())?;
         let start = Instant::now();
-        let mut shown = self.show(pictures);
-        let mut sampler = Sampler::new(options.sampling);
-        let mut logits = self.next(&prompt.ids, &prompt.looks, &mut shown)?;
-        let (prefill, first_logits) = (start.elapsed().as_secs_f64(), logits.clone());
+        let fitted: Vec<Picture> = pictures.iter().map(|p| self.processor.fit(p)).collect();
+        let process = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let mut shown = self.show(&fitted);
+        let encode = start.elapsed().as_secs_f64();
 
-        let (start, mut ids, mut text, mut steps) = (Instant::now(), Vec::new(), String::new(), 0);
-        let look = prompt.looks.last().copied().flatten();
-        let finish = loop {
-            let id = sampler.pick(&logits);
-            if self.ends.contains(&id) {
-                break Finish::Stop;
-            }
-            ids.push(id);
-            text = self.prompter.tokenizer.decode(&ids)?;
-            if on_step(Step { text: &text, id, logits: &logits }).is_break() {
-                break Finish::Interrupted;
-            }
-            if ids.len() >= room {
-                break Finish::Length;
-            }
-            logits = self.next(&[id], &[look], &mut shown)?;
-            steps += 1;
+        let (tokenizer, prompt_tokens) = (&self.prompter.tokenizer, prompt.ids.len());
+        let writing = Writing { tokenizer, ends: &self.ends, prompt_tokens, room, options };
+        let latest = prompt.looks.last().copied().flatten();
+        let next = |id: Option<u32>| match id {
+            Some(id) => self.next(&[id], &[latest], &mut shown),
+            None => self.next(&prompt.ids, &prompt.looks, &mut shown),
         };
-        let (decode, prompt_tokens) = (start.elapsed().as_secs_f64(), prompt.ids.len());
-        Ok(Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode })
+        let continuation = writing.write(next, on_step)?;
+        Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
+    }
+
+    /// What the gated blocks will ask of pictures that [fit](HubProcessor::fit).
+    pub fn show(&self, fitted: &[Picture]) -> Shown {
+        if fitted.is_empty() {
+            return Shown::default();
+        }
+        let side = self.config.image.image;
+        let see = |chunk: &[Picture]| {
+            let values = chunk.iter().flat_map(|picture| self.processor.planes(picture));
+            let data = TensorData::new(values.collect(), [chunk.len(), 3, side, side]);
+            self.model.see(Tensor::from_data(data, &running_device())).0
+        };
+        let features = fitted.chunks(CHUNK).map(see).collect();
+        self.model.language.show(&Features(Tensor::cat(features, 0)))
     }
 
     /// Tokens that fit after the prompt.
@@ -95,9 +105,9 @@ impl Viewer {
             return Err(LlmError::Empty);
         }
         let (context, got) = (self.config.language.llama.context, prompt.ids.len());
-        match context.checked_sub(got) {
-            Some(room) if room > 0 => Ok(room),
-            _ => Err(LlmError::TooLong { limit: context.saturating_sub(1), got }),
+        match context.saturating_sub(got) {
+            0 => Err(LlmError::TooLong { limit: context.saturating_sub(1), got }),
+            room => Ok(room),
         }
     }
 

@@ -83,6 +83,16 @@ impl Tokenizer {
         }
     }
 
+    /// Name of a token, control tokens included.
+    pub(crate) fn name(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::Gguf(bpe) => {
+                bpe.control().iter().find(|(_, of)| *of == id).map(|(n, _)| n.clone())
+            }
+            Kind::Hub { data, .. } => data.token(id),
+        }
+    }
+
     /// Number of ids.
     pub fn vocabulary(&self) -> usize {
         match &self.kind {

@@ -10,7 +10,6 @@ use sensorium_backbone::{Gate, GatedLlamaConfig, LlamaConfig};
 use sensorium_encoder::image::{Pooling, VitConfig};
 use sensorium_input_projector::PerceiverConfig;
 use sensorium_media::Style;
-use sensorium_media::chat_template::special_tokens;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use serde_json::json;
@@ -23,7 +22,8 @@ use super::plan::{Expected, Plan};
 use super::vision;
 use crate::checkpoint::{Tensor, Tensors};
 use crate::idefics::{Idefics, IdeficsConfig, Prompter, Viewer};
-use crate::llm::{self, LlmError};
+use crate::llm::LlmError;
+use crate::llm::directory::Words;
 use crate::names::{self, IDEFICS};
 
 const FAMILY: &str = "idefics";
@@ -46,6 +46,11 @@ pub fn is_known(config: &Config<'_>) -> bool {
 }
 
 impl Viewer {
+    /// Whether a directory holds such a model.
+    pub fn is(path: &Path) -> bool {
+        Directory::open(path).is_ok_and(|directory| is_known(&directory.config()))
+    }
+
     /// A model from a directory, its matrices in `format`.
     ///
     /// # Errors
@@ -54,26 +59,16 @@ impl Viewer {
         let directory = Directory::open(path)?;
         let config = config(&directory.config())?;
         let processor = vision::square(&directory, Style::Idefics, config.image.image)?;
+        let words = Words::read(&directory)?;
+        let opening = words.spelt_opening().unwrap_or_default().to_owned();
         let vocabulary = config.language.llama.vocabulary;
-        let tokenizer = vision::tokenizer(&directory)?;
-        let prompter = Prompter::new(tokenizer, opening(&directory)?, vocabulary)?;
-        let mut ends = llm::ends(&directory)?;
+        let prompter = Prompter::new(words.tokenizer, opening, vocabulary)?;
+        let mut ends = words.ends;
         ends.extend(prompter.utterance());
         let (_, mut model) = load(&directory)?;
         model.pack_as(format);
         Ok(Self { config, processor, prompter, ends, model })
     }
-}
-
-/// The spelling of the token that opens every text.
-fn opening(directory: &Directory) -> Result<String> {
-    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-        let found = directory.json(file)?.as_ref().map(special_tokens).unwrap_or_default();
-        if let Some(token) = found.get("bos_token").and_then(serde_json::Value::as_str) {
-            return Ok(token.to_owned());
-        }
-    }
-    Ok("<s>".to_owned())
 }
 
 /// What the weights in a directory must be.

@@ -19,6 +19,7 @@ mod plan;
 mod positions;
 pub mod sentence;
 mod siglip;
+pub mod splicing;
 mod towers;
 mod vision;
 pub mod whisper;
@@ -35,7 +36,6 @@ pub use error::{Error, Result};
 pub use plan::{Expected, PARTS, Plan};
 pub use sentence::SentenceEncoder;
 pub use towers::Towers;
-pub(crate) use towers::{CHUNK, planes};
 
 /// `model_type` of every family that is built here.
 const FAMILIES: [&str; 4] = ["clip", "siglip", "dinov2", "bert"];
@@ -124,6 +124,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     }
     if idefics::is_known(&directory.config()) {
         return idefics::plan(directory);
+    }
+    if splicing::family(&directory.config()).is_some() {
+        return splicing::plan(directory);
     }
     match family(directory)? {
         "siglip" => siglip::plan(directory),

@@ -132,10 +132,10 @@ fn transpose(tensors: &mut Tensors, name: &str) {
 }
 
 /// Pictures or texts that are embedded at once: bounds memory whatever their number.
-pub(crate) const CHUNK: usize = 8;
+pub(super) const CHUNK: usize = 8;
 
 /// Pictures as the model reads them, `[B, 3, h, w]`.
-pub(crate) fn planes(processor: &HubProcessor, pictures: &[Picture]) -> Tensor<4> {
+pub(super) fn planes(processor: &HubProcessor, pictures: &[Picture]) -> Tensor<4> {
     let values: Vec<f32> = pictures.iter().flat_map(|p| processor.process(p)).collect();
     let [height, width] = processor.size().map(|n| n as usize);
     let data = TensorData::new(values, [pictures.len(), 3, height, width]);

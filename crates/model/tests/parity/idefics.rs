@@ -99,7 +99,8 @@ fn pictures_and_prompts_to_states_and_logits() {
             let prompt = viewer.prompter.prompt(&case.parts).expect("ids");
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
-            let (language, shown) = (&viewer.model.language, viewer.show(&case.pictures));
+            let fitted: Vec<_> = case.pictures.iter().map(|p| viewer.processor.fit(p)).collect();
+            let (language, shown) = (&viewer.model.language, viewer.show(&fitted));
             let hidden = language.forward(language.embed(&prompt.ids), &prompt.looks, &shown);
             let x = hidden.0.clone();
             report.check(&format!("{n}.hidden"), &x.dims(), &read(x));
@@ -121,7 +122,7 @@ fn greedy_tokens_are_those_of_transformers() {
                 heard.push(step.id);
                 ControlFlow::Continue(())
             });
-            let done = done.unwrap_or_else(|error| panic!("{name} {n}: {error}"));
+            let done = done.unwrap_or_else(|error| panic!("{name} {n}: {error}")).continuation;
             assert_eq!((&done.ids, &heard), (&case.greedy, &case.greedy), "{name} {n}");
             assert_eq!((done.finish, done.steps), (Finish::Length, 15));
         }

@@ -6,6 +6,7 @@ mod bad_inputs;
 mod configs;
 mod idefics;
 mod outputs;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 

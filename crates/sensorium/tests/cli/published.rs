@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, fails, file, model, png, succeeds};
+use crate::fixture::{dir, fails, file, language_model, model, png, run_with, succeeds, texts};
 
 fn golden(name: &str) -> String {
     format!("{}/../../goldens/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -85,4 +85,93 @@ fn inspections() {
     assert!(found.get("weights").is_none() && found["parameters"].as_u64().unwrap() > 1000);
     fails(1, &["inspect", path]);
     fails(1, &["inspect", "no/such/directory"]);
+}
+
+/// The very tokens that transformers writes, through the command.
+#[test]
+fn questions_about_pictures() {
+    for name in ["seeing_llava", "seeing_smolvlm", "seeing_idefics3"] {
+        let folder = golden(name);
+        let cases = std::fs::read(format!("{folder}/expected.json")).unwrap();
+        let cases: Value = serde_json::from_slice(&cases).unwrap();
+        for case in cases.as_array().unwrap() {
+            let mut args = vec!["ask".to_owned(), case["question"].as_str().unwrap().to_owned()];
+            for picture in case["pictures"].as_array().unwrap() {
+                let picture = picture.as_str().unwrap();
+                args.extend(["--image".to_owned(), golden(&format!("published_images/{picture}"))]);
+            }
+            args.extend(["--model", &folder, "--max-tokens", "16"].map(str::to_owned));
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let found = json(&[&args[..], &["--logprobs", "2", "--logits"]].concat());
+            assert_eq!(found["prompt_token_ids"], case["ids"], "{name}");
+            let said = found["token_ids"].as_array().unwrap();
+            let greedy = case["greedy"].as_array().unwrap();
+            assert_eq!(said[..], greedy[..said.len()], "{name}");
+            let stopped = found["finish_reason"] == "stop";
+            assert_eq!(stopped, said.len() < greedy.len() || said.len() < 16, "{found}");
+            assert_eq!(found["logprobs"].as_array().unwrap().len(), said.len());
+            let logits = found["first_logits"].as_array().unwrap();
+            let best = |id: &Value| logits[id.as_u64().unwrap() as usize].as_f64().unwrap();
+            assert!(logits.iter().all(|x| x.as_f64().unwrap() <= best(&greedy[0])));
+            for part in ["load", "process", "encode", "prefill", "decode"] {
+                assert!(found["seconds"][part].as_f64().unwrap() >= 0.0, "{found}");
+            }
+            assert_eq!(found["answer"], found["text"].as_str().unwrap().trim());
+        }
+    }
+}
+
+#[test]
+fn captions_and_talks_with_a_model_that_sees() {
+    let picture = golden("published_images/rings.png");
+    let smolvlm = golden("seeing_smolvlm");
+    let options = ["--model", &smolvlm, "--max-tokens", "3"];
+    let found = json(&[&["caption", &picture][..], &options].concat());
+    assert_eq!(found["captions"][0]["file"], picture.as_str());
+    let lines = format!("what is {picture}\n/image {picture}\nand this?\nwhy?\n");
+    let output = run_with(&[&["chat"][..], &options].concat(), &lines);
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && !err.contains("error: "), "{out}{err}");
+    let legacy = golden("seeing_llava_legacy");
+    assert!(fails(1, &["chat", "--model", &legacy]).contains("chat template"));
+    let question = ["ask", "why?", "--image", &picture, "--model"];
+    let error = fails(1, &[&question[..], &[language_model()]].concat());
+    assert!(error.contains("reads texts alone"), "{error}");
+}
+
+/// Few-shot prompts: pictures stand where the question marks them.
+#[test]
+fn questions_about_several_pictures_to_a_model_that_asks_them() {
+    let [a, b] = ["rings.png", "noise.png"].map(|name| golden(&format!("published_images/{name}")));
+    for name in ["idefics", "idefics_plain", "idefics_table"] {
+        let folder = golden(name);
+        let options = ["--model", &folder, "--max-tokens", "5"];
+        let asked = |args: &[&str]| json(&[&["ask"][..], args, &options].concat());
+        let count = |found: &Value, id: u64| {
+            let ids = found["prompt_token_ids"].as_array().unwrap();
+            ids.iter().filter(|other| other.as_u64() == Some(id)).count()
+        };
+        let image = 43;
+        let shots = "<image> a cat. <image> a dog. <image> is it a";
+        let found = asked(&[shots, "--image", &a, "--image", &b, "--image", &a]);
+        assert_eq!(count(&found, image), 3, "{found}");
+        // Each picture between marks of its own, for words stand between them.
+        assert_eq!(count(&found, 42), 6, "{found}");
+        let found = asked(&["two", "--image", &a, "--image", &b, "--precision", "bf16"]);
+        assert_eq!((count(&found, image), count(&found, 42)), (2, 3), "{found}");
+        let found = asked(&["a cat"]);
+        assert_eq!(count(&found, image), 0, "{found}");
+        let captions = json(&[&["caption", &a][..], &options].concat());
+        assert_eq!(captions["captions"].as_array().unwrap().len(), 1);
+        let output =
+            run_with(&[&["chat"][..], &options].concat(), &format!("what is {a}\nand {b}\nwhy?\n"));
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && !err.contains("error: "), "{out}{err}");
+        let found = json(&["inspect", &folder]);
+        assert_eq!(found["weights"]["missing"], Value::Array(vec![]), "{found}");
+        assert_eq!(found["weights"]["left_over"], Value::Array(vec![]), "{found}");
+        assert!(found["weights"]["reshaped"].as_array().unwrap().is_empty(), "{found}");
+    }
+    let error = fails(1, &["ask", "<image> a", "--model", &golden("idefics")]);
+    assert!(error.contains("1 <image> marker but 0 images"), "{error}");
 }
