@@ -55,7 +55,7 @@ fn counts_of_models_that_see() {
 }
 
 /// The same file with one to three bytes changed, removed or put in.
-fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+pub fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
     let mut bytes = bytes.to_vec();
     for _ in 0..1 + rng.next_u64() % 3 {

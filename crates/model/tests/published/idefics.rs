@@ -8,10 +8,12 @@ use sensorium_model::idefics::Viewer;
 use sensorium_model::llm::LlmError;
 use sensorium_model::nano::AskOptions;
 use sensorium_model::published::{Directory, Published, plan};
+use sensorium_nn::init::Rng;
 use sensorium_nn::pack::Format;
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights};
+use crate::configs::mutated;
 use crate::golden;
 
 /// Sums of shapes that transformers gives on its meta device.
@@ -210,4 +212,24 @@ fn conversations_are_written_as_the_model_was_taught() {
 fn it_is_no_encoder_of_one_space() {
     let text = Published::open(&golden("idefics")).unwrap_err().to_string();
     assert!(text.contains("model_type") && text.contains("hint: "), "{text}");
+}
+
+/// No settings, however damaged, end in a panic or in memory that the weights do not fill.
+#[test]
+fn damaged_settings_are_errors_or_other_settings() {
+    let mut rng = Rng::new(7);
+    let dir = copy("idefics_plain");
+    for file in ["config.json", "preprocessor_config.json", "tokenizer_config.json"] {
+        let whole = std::fs::read(golden("idefics_plain").join(file)).unwrap();
+        let mut opened = 0;
+        for _ in 0..200 {
+            std::fs::write(dir.path().join(file), mutated(&whole, &mut rng)).unwrap();
+            match Viewer::open(dir.path(), Format::F32) {
+                Ok(_) => opened += 1,
+                Err(error) => assert!(error.to_string().contains("hint: "), "{error}"),
+            }
+        }
+        assert!(opened > 0, "{file}: every mutation was refused");
+        std::fs::write(dir.path().join(file), &whole).unwrap();
+    }
 }

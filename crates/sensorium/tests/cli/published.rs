@@ -77,6 +77,11 @@ fn inspections() {
     assert!(table.contains("ignored    text_model.embeddings.position_ids"), "{table}");
     assert!(table.contains("every tensor of the model is there"), "{table}");
 
+    for name in ["qwen2", "qwen2_tied"] {
+        let table = succeeds(&["inspect", &golden(name)]);
+        assert!(table.contains("every tensor of the model is there"), "{name}: {table}");
+    }
+
     let half = dir("inspect");
     let config = std::fs::read(format!("{}/config.json", golden("published_siglip"))).unwrap();
     file(&half, "config.json", &config);

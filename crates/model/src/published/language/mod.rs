@@ -35,6 +35,9 @@ const KINDS: [(&str, Read); 6] = [
     ("gpt2", gpt2::gpt2),
 ];
 
+/// The head, which is the token table's copy in some files of models without one of their own.
+const HEAD: &str = "lm_head.weight";
+
 const FOREIGN: &str =
     "the directory is of another kind of model, or of a language model that is not supported";
 
@@ -80,7 +83,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let BackboneConfig::Gpt2(_) = config {
         plan.tensors = gpt2::as_published(plan.tensors);
     }
-    plan.copies = &["lm_head.weight"];
+    if !plan.tensors.iter().any(|tensor| tensor.name == HEAD) {
+        plan.copies = &[HEAD];
+    }
     Ok(plan)
 }
 
