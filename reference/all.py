@@ -1,6 +1,7 @@
 """Makes every golden anew: `python reference/all.py`."""
 
 import bert
+import blip2
 import chat_template
 import clip
 import gpt2
@@ -21,5 +22,5 @@ import whisper_mel
 
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, chat_template, llama3,
-                   mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
+                   mistral, qwen2, qwen3, opt, gpt2, bert, blip2, whisper, whisper_mel):
         script.main()

@@ -25,6 +25,8 @@ pub enum Style {
     Siglip,
     /// `ViTImageProcessor`: as SigLIP, a lone number is both edges, bilinear.
     Vit,
+    /// `BlipImageProcessor`: both edges to 384, a lone number is both, values as CLIP has them.
+    Blip,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,7 +162,8 @@ impl<'a> Settings<'a> {
             Some("CLIP" | "Bit") => Ok(Some(Style::Clip)),
             Some("Siglip") => Ok(Some(Style::Siglip)),
             Some("ViT") => Ok(Some(Style::Vit)),
-            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip- or ViTImageProcessor", value)),
+            Some("Blip") => Ok(Some(Style::Blip)),
+            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip-, ViT- or BlipImageProcessor", value)),
         }
     }
 
@@ -171,12 +174,13 @@ impl<'a> Settings<'a> {
             return Ok(match style {
                 Style::Clip => Resize::Shortest(224),
                 Style::Siglip | Style::Vit => Resize::Exact([224; 2]),
+                Style::Blip => Resize::Exact([384; 2]),
             });
         };
         if let Some(n) = edge(Some(value)) {
             return Ok(match style {
                 Style::Clip | Style::Siglip => Resize::Shortest(n),
-                Style::Vit => Resize::Exact([n; 2]),
+                Style::Vit | Style::Blip => Resize::Exact([n; 2]),
             });
         }
         let longest = value.get("longest_edge").is_some_and(|value| !value.is_null());
@@ -221,7 +225,7 @@ impl<'a> Settings<'a> {
         if self.flag("do_normalize", true)? {
             let clip = crate::ImageProcessor::clip(224);
             let (own_mean, own_std) = match style {
-                Style::Clip => (clip.mean, clip.std),
+                Style::Clip | Style::Blip => (clip.mean, clip.std),
                 Style::Siglip | Style::Vit => ([0.5; 3], [0.5; 3]),
             };
             mean = self.channels("image_mean", own_mean, |_| true)?;

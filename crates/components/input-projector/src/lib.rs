@@ -3,6 +3,7 @@
 
 mod linear;
 mod mlp;
+pub mod qformer;
 mod shuffle;
 
 use sensorium_flow::{Embeds, Features};

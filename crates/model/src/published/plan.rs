@@ -10,7 +10,7 @@ use crate::checkpoint::strict_shapes;
 use crate::names::Layout;
 
 /// What models are made of.
-pub const PARTS: [&str; 4] = ["image", "text", "language", "scalars"];
+pub const PARTS: [&str; 5] = ["image", "text", "projector", "language", "scalars"];
 
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,7 @@ impl Plan {
             let part = match ours.split('.').next() {
                 Some("text") => "text",
                 Some("image") => "image",
+                Some("projector") => "projector",
                 Some("scale" | "bias") => "scalars",
                 _ => whole,
             };

@@ -33,6 +33,25 @@ fn counts_are_the_published_ones() {
     }
 }
 
+/// Li et al. 2023: 188 M trained in the first stage, with the language model's head and the norm after
+/// the encoder, which are counted elsewhere here; in the second 107 M, that norm of 2,816 included.
+#[test]
+fn counts_of_blip2() {
+    let cases: [(&[u8], [u64; 4]); 2] = [
+        (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
+        (
+            include_bytes!("blip2-opt-2.7b.json"),
+            [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
+        ),
+    ];
+    let parts = [Some("image"), Some("projector"), Some("language"), None];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        assert_eq!(parts.map(|part| plan.parameters(part)), want);
+        assert_eq!(plan.family, "blip-2");
+    }
+}
+
 /// The same file with one to three bytes changed, removed or put in.
 fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
@@ -56,12 +75,24 @@ fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
 #[test]
 fn damaged_settings_are_errors_or_other_settings() {
     let mut rng = Rng::new(11);
-    for name in ["published_clip", "published_siglip", "published_dinov2", "published_open_clip"] {
+    for name in [
+        "published_clip",
+        "published_siglip",
+        "published_dinov2",
+        "published_open_clip",
+        "blip2_matching",
+        "blip2_matching_third",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
             std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
         }
-        let files = ["config.json", "preprocessor_config.json", "open_clip_config.json"];
+        let files = [
+            "config.json",
+            "preprocessor_config.json",
+            "processor_config.json",
+            "open_clip_config.json",
+        ];
         for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
             let whole = std::fs::read(golden(name).join(file)).unwrap();
             let mut opened = 0;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_inputs;
+mod blip2;
 mod configs;
 mod outputs;
 
