@@ -15,12 +15,13 @@ import opt
 import published
 import qwen2
 import qwen3
+import seeing
 import siglip
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, chat_template, llama3,
-                   mistral, qwen2, qwen3, opt, gpt2, bert, blip2, whisper, whisper_mel):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, seeing, blip2, chat_template,
+                   llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
         script.main()

@@ -12,9 +12,9 @@ Li et al. 2023, https://arxiv.org/abs/2301.12597
 
 `expected.json` of the classes that compare has the pictures (of `published_images`), the texts and their ids, and
 `outputs.safetensors` the pixels, the encoder's positions, embeddings, the logits of contrast
-`[pictures, texts]` and of matching `[pictures, texts, 2]`. That of the class that writes has prompts,
-each of a picture, with the ids that the language model reads and 16 greedy tokens; `outputs.safetensors`
-the pixels, the encoder's positions, the embeddings of each picture and the logits after each prompt.
+`[pictures, texts]` and of matching `[pictures, texts, 2]`. Those of the class that writes are laid out as
+those of `seeing.py`: questions with the ids that the language model reads and at most 16 greedy tokens,
+for each the pixels, the picture's embeddings and the logits after the prompt.
 Without an image token, transformers 4 put the picture's embeddings in front of the text's; that is done
 here around its parts of today.
 """
@@ -141,7 +141,8 @@ def matching(name, vision, qformer, queries, space, shards=None, modern=True):
     finish(folder, *compared(folder, processor))
 
 
-PROMPTS = (("noise", ""), ("rings", "Question: what is it? Answer:"), ("smooth", "a photo of"))
+PROMPTS = (("noise", ""), ("rings", "Question: what is it? Answer:"), ("smooth", "a photo of"),
+           ("rings", ""))
 NEW = 16
 
 
@@ -166,47 +167,41 @@ def written(folder, processor, marker):
     model = Blip2ForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager").eval()
     images = opened()
-    prompts, pixels, logits, seen, outputs = [], [], [], [], {}
+    cases, outputs = [], {}
     with torch.no_grad():
-        for name, text in PROMPTS:
+        for i, (name, text) in enumerate(PROMPTS):
             inputs = processor(images=images[name], text=text, return_tensors="pt")
             values, ids = inputs["pixel_values"], inputs["input_ids"]
             embeds = model.get_image_features(values).pooler_output
             if marker is None:
-                words = model.get_input_embeddings()(ids)
-                whole = torch.cat([embeds, words], 1)
+                whole = torch.cat([embeds, model.get_input_embeddings()(ids)], 1)
+                seen = torch.ones(whole.shape[:2], dtype=torch.long)
                 answer = model.language_model(inputs_embeds=whole).logits
-                new = model.language_model.generate(
-                    inputs_embeds=whole, attention_mask=torch.ones(whole.shape[:2]), max_new_tokens=NEW,
-                    min_new_tokens=NEW, do_sample=False)
+                new = model.language_model.generate(inputs_embeds=whole, attention_mask=seen,
+                                                    max_new_tokens=NEW, do_sample=False)
+                # Ours keeps the picture's places with the opening token.
+                ids = torch.cat([ids[:, :1].expand(-1, embeds.shape[1]), ids], 1)
             else:
                 answer = model(**inputs).logits
-                new = model.generate(**inputs, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
-                new = new[:, ids.shape[1]:]
-            pixels.append(values)
-            seen.append(embeds)
-            logits.append(answer[0, -1:])
-            prompts.append({"picture": f"{name}.png", "text": text, "ids": ids[0].tolist(),
-                            "greedy": new[0].tolist()})
-            assert len(prompts[-1]["greedy"]) == NEW
-        outputs["positions"] = model.vision_model(pixels[0]).last_hidden_state
-    outputs.update(pixel_values=torch.cat(pixels), embeds=torch.cat(seen), logits=torch.cat(logits))
-    return {"prompts": prompts}, outputs
+                new = model.generate(**inputs, max_new_tokens=NEW, do_sample=False)[:, ids.shape[1]:]
+            outputs.update({f"{i}.pixels": values, f"{i}.features": embeds, f"{i}.logits": answer[0, -1]})
+            cases.append({"question": text, "pictures": [f"{name}.png"], "ids": ids[0].tolist(),
+                          "greedy": new[0].tolist()})
+            print(cases[-1]["greedy"])
+    return cases, outputs
 
 
-def writing(name, vision, qformer, text, queries, shards=None, modern=True):
+def writing(name, vision, qformer, text, queries, end, shards=None, modern=True):
     tokenizer, rows = opt_tokenizer(modern)
     side = vision["image_size"]
     config = Blip2Config(
         vision_config=vision, qformer_config=qformer,
-        # An end that is never said: greedy tokens are compared to the last.
         text_config=dict(text, model_type="opt", vocab_size=rows + 3, max_position_embeddings=90,
-                         bos_token_id=2, eos_token_id=1, pad_token_id=0),
+                         bos_token_id=2, eos_token_id=end, pad_token_id=0),
         num_query_tokens=queries, image_token_index=rows if modern else None)
     folder = fresh(name)
     model = loud(Blip2ForConditionalGeneration(config), table=0.15)
     model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
-    (folder / "generation_config.json").unlink(missing_ok=True)
     images = BlipImageProcessorPil(size={"height": side, "width": side})
     number = queries if modern else None
     Blip2Processor(images, tokenizer, num_query_tokens=number).save_pretrained(folder)
@@ -229,7 +224,7 @@ def main():
                  image_size=23, patch_size=5),
             dict(hidden_size=28, intermediate_size=36, num_hidden_layers=3, num_attention_heads=4),
             dict(hidden_size=36, word_embed_proj_dim=36, ffn_dim=44, num_hidden_layers=2,
-                 num_attention_heads=3), queries=6)
+                 num_attention_heads=3), queries=6, end=68)
     writing("blip2_opt_plain",
             dict(hidden_size=32, intermediate_size=36, num_hidden_layers=1, num_attention_heads=2,
                  image_size=24, patch_size=8),
@@ -237,7 +232,7 @@ def main():
                  cross_attention_frequency=1, use_qformer_text_input=True),
             dict(hidden_size=32, word_embed_proj_dim=32, ffn_dim=40, num_hidden_layers=2,
                  num_attention_heads=4, do_layer_norm_before=False, tie_word_embeddings=False),
-            queries=3, shards="60KB", modern=False)
+            queries=3, end=1, shards="60KB", modern=False)
     matching("blip2_matching",
              dict(hidden_size=36, intermediate_size=50, num_hidden_layers=2, num_attention_heads=3,
                   image_size=26, patch_size=6),

@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 4096;
 /// What a checkpoint leaves out is as its class in transformers has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `CLIPImageProcessor`, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
+    /// `CLIPImageProcessor`, LLaVA's, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
     Clip,
     /// `SiglipImageProcessor`: both edges to 224, values in -1..=1.
     Siglip,
@@ -27,6 +27,12 @@ pub enum Style {
     Vit,
     /// `BlipImageProcessor`: both edges to 384, a lone number is both, values as CLIP has them.
     Blip,
+}
+
+impl Style {
+    fn filter(self) -> Filter {
+        if self == Self::Vit { Filter::Bilinear } else { Filter::Bicubic }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +87,7 @@ impl HubProcessor {
             }
         };
         let levels = settings.levels(style)?;
-        Ok(Self { resize, filter: settings.filter(style)?, crop, levels, size })
+        Ok(Self { resize, filter: settings.filter(style.filter())?, crop, levels, size })
     }
 
     /// Height and width of every picture that comes out.
@@ -112,13 +118,22 @@ impl HubProcessor {
 
     /// `[3, h, w]`: planes of red, green, blue.
     pub fn process(&self, picture: &Picture) -> Vec<f32> {
-        let fitted = self.fit(picture);
-        let planes = self.levels.iter().enumerate().flat_map(|(c, levels)| {
-            let values = fitted.pixels.iter().skip(c).step_by(3);
-            values.map(|value| levels[usize::from(*value)])
-        });
-        planes.collect()
+        self.planes(&self.fit(picture))
     }
+
+    /// `[3, h, w]`: planes of red, green, blue of a picture that [fits](Self::fit).
+    pub fn planes(&self, fitted: &Picture) -> Vec<f32> {
+        planes(fitted, &self.levels)
+    }
+}
+
+/// `[3, h, w]`: each channel's values for the levels of a picture of that size.
+pub(crate) fn planes(picture: &Picture, levels: &[Vec<f32>; 3]) -> Vec<f32> {
+    let planes = levels.iter().enumerate().flat_map(|(c, levels)| {
+        let values = picture.pixels.iter().skip(c).step_by(3);
+        values.map(|value| levels[usize::from(*value)])
+    });
+    planes.collect()
 }
 
 /// The middle `kept` pixels of `full`, all of them if there are fewer. Half the excess rounded down,
@@ -134,14 +149,14 @@ fn before(have: u32, want: u32) -> u32 {
 }
 
 /// The settings, read key by key.
-struct Settings<'a>(&'a Value);
+pub(crate) struct Settings<'a>(pub(crate) &'a Value);
 
 impl<'a> Settings<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| wrong(key, "true or false", value)),
@@ -159,11 +174,11 @@ impl<'a> Settings<'a> {
         let name = name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name);
         let stem = name.strip_suffix("ImageProcessor").or(name.strip_suffix("FeatureExtractor"));
         match stem {
-            Some("CLIP" | "Bit") => Ok(Some(Style::Clip)),
+            Some("CLIP" | "Bit" | "Llava") => Ok(Some(Style::Clip)),
             Some("Siglip") => Ok(Some(Style::Siglip)),
             Some("ViT") => Ok(Some(Style::Vit)),
             Some("Blip") => Ok(Some(Style::Blip)),
-            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip-, ViT- or BlipImageProcessor", value)),
+            _ => Err(wrong(KEY, "CLIP-, Bit-, Llava-, Siglip-, ViT- or BlipImageProcessor", value)),
         }
     }
 
@@ -198,11 +213,11 @@ impl<'a> Settings<'a> {
         size.ok_or_else(|| wrong(KEY, "a number or {\"height\": n, \"width\": n}", value))
     }
 
-    fn filter(&self, style: Style) -> Result<Filter> {
+    /// `default` where the settings name none.
+    pub(crate) fn filter(&self, default: Filter) -> Result<Filter> {
         const KEY: &str = "resample";
         match self.get(KEY) {
-            None if style == Style::Vit => Ok(Filter::Bilinear),
-            None => Ok(Filter::Bicubic),
+            None => Ok(default),
             Some(value) => {
                 let place = value.as_u64().and_then(|n| usize::try_from(n).ok());
                 let filter = place.and_then(|place| Filter::ALL.get(place)).copied();
@@ -212,7 +227,7 @@ impl<'a> Settings<'a> {
     }
 
     /// In `f32` after the first product, as NumPy computes it there.
-    fn levels(&self, style: Style) -> Result<[Vec<f32>; 3]> {
+    pub(crate) fn levels(&self, style: Style) -> Result<[Vec<f32>; 3]> {
         const FACTOR: &str = "rescale_factor";
         let factor = match self.get(FACTOR) {
             _ if !self.flag("do_rescale", true)? => 1.0,
@@ -259,12 +274,12 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn edge(value: Option<&Value>) -> Option<u32> {
+pub(crate) fn edge(value: Option<&Value>) -> Option<u32> {
     value?.as_u64().filter(|n| (1..=MAX_SIZE).contains(n)).map(|n| n as u32)
 }
 
 /// Height and width, of an object or a list.
-fn both(value: &Value) -> Option<[u32; 2]> {
+pub(crate) fn both(value: &Value) -> Option<[u32; 2]> {
     let (height, width) = match value {
         Value::Array(size) if size.len() == 2 => (size.first(), size.get(1)),
         _ => (value.get("height"), value.get("width")),
@@ -276,7 +291,7 @@ fn positive(value: &Value) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && *x > 0.0 && *x <= 1e6)
 }
 
-fn wrong(place: &'static str, expected: &str, got: &Value) -> Error {
+pub(crate) fn wrong(place: &'static str, expected: &str, got: &Value) -> Error {
     Error::Processor { place, expected: expected.into(), got: quote(&got.to_string()) }
 }
 

@@ -114,6 +114,12 @@ impl Blip2Eye {
         }
     }
 
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.image.pack_as(format);
+        self.projector.pack_as(format);
+    }
+
     /// `[B, c, h, w] -> [B, Q, D]`
     pub fn look(&self, images: Tensor<4>) -> Embeds {
         self.projector.project(&Features(self.image.positions(images)))

@@ -8,6 +8,7 @@
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! published   checkpoints in a directory, as the hub lays them out
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ what was said, and when
+//! vlm     a published language model that sees: pictures as tokens of its prompt
 //! llm     a published language model, from a directory or a GGUF file: tokenizer, backbone, next token
 //! ```
 
@@ -22,5 +23,6 @@ pub mod nano;
 pub mod prompt;
 pub mod published;
 pub mod splice;
+pub mod vlm;
 pub mod weights;
 pub mod whisper;

@@ -52,6 +52,19 @@ impl LlavaConfig {
         }
     }
 
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let parts = [
+            ("image", self.image.parameters()),
+            ("projector", self.projector.parameters()),
+            ("backbone", self.backbone.parameters()),
+        ];
+        let named = |(part, all): (&'static str, Vec<(String, Vec<usize>)>)| {
+            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
+        };
+        parts.into_iter().flat_map(named).collect()
+    }
+
     /// Tokens that one picture takes.
     pub fn image_tokens(&self) -> usize {
         self.projector.tokens(self.image.patches())
@@ -93,10 +106,7 @@ impl Llava {
 
     /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, images: Tensor<4>) -> Features {
-        match &self.skips[..] {
-            [] => self.image.encode(images),
-            skips => self.image.encode_before(images, skips),
-        }
+        encode(&self.image, &self.skips, images)
     }
 
     /// The batch's prompts with its pictures' features spliced in, through the backbone:
@@ -165,6 +175,14 @@ impl Llava {
             Some(features) => splice(text, self.projector.project(features), images),
             None => text,
         }
+    }
+}
+
+/// What the projector reads of an encoder: see [`LlavaConfig::skips`].
+pub(crate) fn encode(image: &Vit, skips: &[usize], images: Tensor<4>) -> Features {
+    match skips {
+        [] => image.encode(images),
+        skips => image.encode_before(images, skips),
     }
 }
 

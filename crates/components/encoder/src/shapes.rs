@@ -65,7 +65,8 @@ mod tests {
             proj: false,
             ..small.clone()
         };
-        for config in [small, siglip, VitConfig { n_layers: 1, ..VitConfig::nano() }] {
+        let mean = VitConfig { pooling: Pooling::Mean, ..siglip.clone() };
+        for config in [small, siglip, mean, VitConfig { n_layers: 1, ..VitConfig::nano() }] {
             assert_eq!(config.parameters(), made(&Vit::init(&config, init)));
         }
         let nano = TextConfig { n_layers: 1, ..TextConfig::nano() };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_media::HubTokenizer;
 use sensorium_media::chat_template::special_tokens;
 use sensorium_nn::prelude::pack;
@@ -15,30 +16,65 @@ use crate::published::{Config, Directory, Error, language};
 /// The model in `path`, its matrices in `format`, or, without one, in f32.
 pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Llm> {
     let directory = Directory::open(path)?;
-    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
-        file: "tokenizer.json".into(),
-        path: path.into(),
-        found: "a checkpoint without it".into(),
-        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-    })?;
-    let tokenizer = HubTokenizer::from_bytes(&bytes)?;
-    let opening = tokenizer.encode("", true).unwrap_or_default().first().copied();
-    let ends = ends(&directory)?;
-    let chat = chat(&directory)?;
+    let words = Words::read(&directory)?;
     let (config, backbone) = language::load(&directory, format.unwrap_or(pack::Format::F32))?;
-    let tokenizer = Tokenizer::from(tokenizer);
-    Ok(Llm { tokenizer, config, opening, ends, chat, backbone })
+    Ok(words.with(config, backbone))
 }
 
-/// The ids of `generation_config.json`, or else of `config.json`.
+/// All of a language model but its backbone.
+#[derive(Debug)]
+pub struct Words {
+    tokenizer: Tokenizer,
+    opening: Option<u32>,
+    ends: Vec<u32>,
+    chat: Chat,
+}
+
+impl Words {
+    /// From the files of a directory.
+    ///
+    /// # Errors
+    /// One of them is missing or damaged.
+    pub fn read(directory: &Directory) -> Result<Self> {
+        let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
+            file: "tokenizer.json".into(),
+            path: directory.path().into(),
+            found: "a checkpoint without it".into(),
+            hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        })?;
+        let tokenizer = HubTokenizer::from_bytes(&bytes)?;
+        let opening = tokenizer.encode("", true).unwrap_or_default().first().copied();
+        let (ends, chat) = (ends(directory)?, chat(directory)?);
+        Ok(Self { tokenizer: Tokenizer::from(tokenizer), opening, ends, chat })
+    }
+
+    /// With the ends that these settings name, if they name any.
+    ///
+    /// # Errors
+    /// They are no ids.
+    pub fn ending_as(self, config: &Config<'_>) -> Result<Self> {
+        let ends = read_ids(config, "eos_token_id")?;
+        Ok(Self { ends: ends.unwrap_or(self.ends), ..self })
+    }
+
+    /// The model with this backbone.
+    pub fn with(self, config: BackboneConfig, backbone: Backbone) -> Llm {
+        let Self { tokenizer, opening, ends, chat } = self;
+        Llm { tokenizer, config, opening, ends, chat, backbone }
+    }
+}
+
+/// The ids of `generation_config.json`, or else of `config.json`, or of its language model's part.
 fn ends(directory: &Directory) -> Result<Vec<u32>> {
     const FILE: &str = "generation_config.json";
     let generation = directory.json(FILE)?.unwrap_or_default();
     let generation = Config::new(FILE, &generation);
     let ends = read_ids(&generation, "eos_token_id")?;
-    Ok(match ends {
-        Some(ends) => ends,
-        None => read_ids(&directory.config(), "eos_token_id")?.unwrap_or_default(),
+    let config = directory.config();
+    Ok(match (ends, read_ids(&config, "eos_token_id")?, config.find("text_config")?) {
+        (Some(ends), _, _) | (None, Some(ends), _) => ends,
+        (None, None, Some(text)) => read_ids(&text, "eos_token_id")?.unwrap_or_default(),
+        (None, None, None) => Vec::new(),
     })
 }
 

@@ -13,6 +13,7 @@ mod clip;
 mod dinov2;
 mod gguf;
 mod gpt2;
+mod idefics3;
 mod in_proj;
 mod llama;
 mod llava;
@@ -34,8 +35,9 @@ pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::DINOV2;
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
+pub use idefics3::IDEFICS3;
 pub use llama::LLAMA;
-pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
+pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::OPEN_CLIP;
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
@@ -226,9 +228,11 @@ mod tests {
             GGUF,
             GPT2,
             GPT2_BARE,
+            IDEFICS3,
             LLAMA,
             LLAVA,
             LLAVA_LEGACY,
+            LLAVA_SAVED,
             LLAVA_TOWER,
             OPEN_CLIP,
             SIGLIP,
@@ -291,6 +295,14 @@ mod tests {
             (LLAVA, "backbone.head.weight", "lm_head.weight"),
             (LLAVA, "image.norm.bias", "model.vision_tower.post_layernorm.bias"),
             (LLAVA_TOWER, "image.norm.bias", "model.vision_tower.vision_model.post_layernorm.bias"),
+            (
+                IDEFICS3,
+                "projector.Linear.fc.weight",
+                "model.connector.modality_projection.proj.weight",
+            ),
+            (IDEFICS3, "backbone.norm.weight", "model.text_model.norm.weight"),
+            (IDEFICS3, "backbone.head.weight", "lm_head.weight"),
+            (IDEFICS3, "image.norm.bias", "model.vision_model.post_layernorm.bias"),
             (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
             (
                 WHISPER,

@@ -19,6 +19,7 @@ mod plan;
 mod positions;
 pub mod sentence;
 mod siglip;
+pub mod splicing;
 mod towers;
 mod vision;
 pub mod whisper;
@@ -137,6 +138,9 @@ impl Published {
 pub fn plan(directory: &Directory) -> Result<Plan> {
     if language::is_known(&directory.config()) {
         return language::plan(directory);
+    }
+    if splicing::family(&directory.config()).is_some() {
+        return splicing::plan(directory);
     }
     match family(directory)? {
         "siglip" => siglip::plan(directory),

@@ -4,8 +4,10 @@
 
 mod bad_inputs;
 mod blip2;
+mod blip2_writing;
 mod configs;
 mod outputs;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 

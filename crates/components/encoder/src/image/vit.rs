@@ -38,6 +38,9 @@ pub enum Pooling {
     Attention,
     /// As [`Attention`](Self::Attention), then an MLP beside what it found (SigLIP as published).
     AttentionMlp,
+    /// The mean of all patches: without weights of its own, as where only positions are read
+    /// (Idefics3).
+    Mean,
 }
 
 /// Shape of a [`Vit`].
@@ -206,7 +209,7 @@ impl VitConfig {
         }
         all.blocks(self.n_layers, e, self.mlp);
         all.norm("norm", e);
-        if classes == 0 {
+        if matches!(self.pooling, Pooling::Attention | Pooling::AttentionMlp) {
             all.put("pool.probe", &[1, 1, e]);
             all.attention("pool.attention", e);
         }
@@ -263,7 +266,7 @@ impl Vit {
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
             pool: match config.pooling {
-                Pooling::Class => None,
+                Pooling::Class | Pooling::Mean => None,
                 Pooling::Attention => Some(AttentionPool::init(e, config.n_heads, None, init)),
                 Pooling::AttentionMlp => {
                     Some(AttentionPool::init(e, config.n_heads, Some(&block), init))
@@ -313,9 +316,10 @@ impl Vit {
     /// Positions after the last norm to the shared space: `[B, N (+1), E] -> [B, C]`.
     fn pooled(&self, x: Tensor<3>) -> Tensor<2> {
         let [b, _, e] = x.dims();
-        let pooled = match &self.pool {
-            Some(pool) => pool.forward(x),
-            None => x.narrow(1, 0, 1).reshape([b, e]),
+        let pooled = match (&self.pool, &self.class) {
+            (Some(pool), _) => pool.forward(x),
+            (None, Some(_)) => x.narrow(1, 0, 1).reshape([b, e]),
+            (None, None) => x.mean_dim(1).reshape([b, e]),
         };
         match &self.proj {
             Some(proj) => proj.forward(pooled),

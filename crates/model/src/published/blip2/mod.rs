@@ -37,6 +37,11 @@ const LED: [(&str, usize); 3] = [
     ("query_tokens", 1),
 ];
 
+/// Whether these are the settings of the class that writes.
+pub fn writes(config: &Config<'_>) -> bool {
+    config.get("model_type").and_then(Value::as_str) == Some(FAMILY) && !compares(config)
+}
+
 /// What the weights in a directory must be.
 ///
 /// # Errors

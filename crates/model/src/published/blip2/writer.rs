@@ -8,8 +8,7 @@
 //! embeddings in front of the text's.
 
 use sensorium_backbone::{Backbone, BackboneConfig};
-use sensorium_flow::Embeds;
-use sensorium_media::{HubProcessor, Picture, Style};
+use sensorium_media::{HubProcessor, Style};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
@@ -21,7 +20,6 @@ use crate::published::config::Config;
 use crate::published::directory::Directory;
 use crate::published::error::Result;
 use crate::published::plan::{Expected, Plan};
-use crate::published::towers::{CHUNK, planes};
 use crate::published::{language, vision};
 
 /// The language model's tensors begin so.
@@ -59,25 +57,12 @@ impl Writer {
         let processor = vision::square(directory, Style::Blip, config.image.image)?;
         let plan = plan(directory)?;
         plan.check(directory)?;
-        let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+        // A head beside the token table is read, to be compared with it.
+        let mut tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
         let backbone = language::fill(&language, language_model(&mut tensors))?;
         let eye = Blip2Eye::init(&config, &mut Init::empty(&running_device()));
         let eye = names::take(eye, flat(tensors)?, &BLIP2)?;
         Ok(Self { eye, config, processor, backbone, language, marker })
-    }
-
-    /// Lays out every matrix for running.
-    pub fn pack(&mut self, format: pack::Format) {
-        self.eye.image.pack_as(format);
-        self.eye.projector.pack_as(format);
-        self.backbone.pack_as(format);
-    }
-
-    /// Pictures, at least one, to `[n, Q, D]`.
-    pub fn look(&self, pictures: &[Picture]) -> Embeds {
-        let chunks = pictures.chunks(CHUNK);
-        let seen = chunks.map(|chunk| self.eye.look(planes(&self.processor, chunk)).0);
-        Embeds(Tensor::cat(seen.collect(), 0))
     }
 }
 
