@@ -173,6 +173,19 @@ pub struct Continuation {
     pub decode: f64,
 }
 
+/// An answer, what was asked, and what seeing cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Ids of the prompt, pictures' tokens among them.
+    pub prompt: Vec<u32>,
+    /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
+    pub process: f64,
+    /// Seconds in the image encoder and the projector.
+    pub encode: f64,
+    /// What was said, and its cost.
+    pub continuation: Continuation,
+}
+
 /// What is known after each token.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {

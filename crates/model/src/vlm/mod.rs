@@ -18,7 +18,7 @@ use sensorium_media::{Message, Picture};
 use sensorium_nn::prelude::*;
 
 use crate::llm::directory::Words;
-use crate::llm::{Continuation, Llm, LlmError, Step};
+use crate::llm::{Llm, LlmError, Reply, Step};
 use crate::nano::AskOptions;
 use crate::published::{Directory, blip2, splicing};
 use crate::splice::splice;
@@ -52,19 +52,6 @@ enum Place {
         /// Stands in the prompt's ids for each of its tokens.
         id: u32,
     },
-}
-
-/// An answer, what was asked, and what seeing cost.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
-    /// Ids of the prompt, pictures' tokens among them.
-    pub prompt: Vec<u32>,
-    /// Seconds from decoded pictures to pixels as the model reads them.
-    pub process: f64,
-    /// Seconds in the image encoder and the projector.
-    pub encode: f64,
-    /// What was said, and its cost.
-    pub continuation: Continuation,
 }
 
 impl Vlm {

@@ -19,7 +19,7 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
-mod talk;
+mod told;
 mod train;
 mod transcribe;
 

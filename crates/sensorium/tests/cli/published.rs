@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, fails, file, model, png, succeeds};
+use crate::fixture::{dir, fails, file, language_model, model, png, run_with, succeeds, texts};
 
 fn golden(name: &str) -> String {
     format!("{}/../../goldens/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -85,4 +85,56 @@ fn inspections() {
     assert!(found.get("weights").is_none() && found["parameters"].as_u64().unwrap() > 1000);
     fails(1, &["inspect", path]);
     fails(1, &["inspect", "no/such/directory"]);
+}
+
+/// The very tokens that transformers writes, through the command.
+#[test]
+fn questions_about_pictures() {
+    for name in ["seeing_llava", "seeing_smolvlm", "seeing_idefics3"] {
+        let folder = golden(name);
+        let cases = std::fs::read(format!("{folder}/expected.json")).unwrap();
+        let cases: Value = serde_json::from_slice(&cases).unwrap();
+        for case in cases.as_array().unwrap() {
+            let mut args = vec!["ask".to_owned(), case["question"].as_str().unwrap().to_owned()];
+            for picture in case["pictures"].as_array().unwrap() {
+                let picture = picture.as_str().unwrap();
+                args.extend(["--image".to_owned(), golden(&format!("published_images/{picture}"))]);
+            }
+            args.extend(["--model", &folder, "--max-tokens", "16"].map(str::to_owned));
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let found = json(&[&args[..], &["--logprobs", "2", "--logits"]].concat());
+            assert_eq!(found["prompt_token_ids"], case["ids"], "{name}");
+            let said = found["token_ids"].as_array().unwrap();
+            let greedy = case["greedy"].as_array().unwrap();
+            assert_eq!(said[..], greedy[..said.len()], "{name}");
+            let stopped = found["finish_reason"] == "stop";
+            assert_eq!(stopped, said.len() < greedy.len() || said.len() < 16, "{found}");
+            assert_eq!(found["logprobs"].as_array().unwrap().len(), said.len());
+            let logits = found["first_logits"].as_array().unwrap();
+            let best = |id: &Value| logits[id.as_u64().unwrap() as usize].as_f64().unwrap();
+            assert!(logits.iter().all(|x| x.as_f64().unwrap() <= best(&greedy[0])));
+            for part in ["load", "process", "encode", "prefill", "decode"] {
+                assert!(found["seconds"][part].as_f64().unwrap() >= 0.0, "{found}");
+            }
+            assert_eq!(found["answer"], found["text"].as_str().unwrap().trim());
+        }
+    }
+}
+
+#[test]
+fn captions_and_talks_with_a_model_that_sees() {
+    let picture = golden("published_images/rings.png");
+    let smolvlm = golden("seeing_smolvlm");
+    let options = ["--model", &smolvlm, "--max-tokens", "3"];
+    let found = json(&[&["caption", &picture][..], &options].concat());
+    assert_eq!(found["captions"][0]["file"], picture.as_str());
+    let lines = format!("what is {picture}\n/image {picture}\nand this?\nwhy?\n");
+    let output = run_with(&[&["chat"][..], &options].concat(), &lines);
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && !err.contains("error: "), "{out}{err}");
+    let legacy = golden("seeing_llava_legacy");
+    assert!(fails(1, &["chat", "--model", &legacy]).contains("chat template"));
+    let question = ["ask", "why?", "--image", &picture, "--model"];
+    let error = fails(1, &[&question[..], &[language_model()]].concat());
+    assert!(error.contains("reads texts alone"), "{error}");
 }
