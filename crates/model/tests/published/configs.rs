@@ -40,10 +40,7 @@ fn counts_of_models_that_see() {
     let cases: [(&[u8], [u64; 4]); 4] = [
         // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
         // too; in the second 107 M, 2,816 of them the norm after the encoder.
-        (
-            include_bytes!("blip2-itm-vit-g.json"),
-            [985_952_256, 186_080_002, 0, 1_172_032_258],
-        ),
+        (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
         (
             include_bytes!("blip2-opt-2.7b.json"),
             [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
