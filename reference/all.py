@@ -1,6 +1,7 @@
 """Makes every golden anew: `python reference/all.py`."""
 
 import bert
+import blip2
 import chat_template
 import clip
 import gpt2
@@ -22,6 +23,6 @@ import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, seeing, chat_template, llama3,
-                   mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel, idefics):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, seeing, blip2, chat_template,
+                   llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel, idefics):
         script.main()

@@ -27,6 +27,8 @@ pub enum Style {
     Vit,
     /// `IdeficsImageProcessor`: both edges to `image_size`, values as CLIP has them.
     Idefics,
+    /// `BlipImageProcessor`: both edges to 384, a lone number is both, values as CLIP has them.
+    Blip,
 }
 
 impl Style {
@@ -178,9 +180,10 @@ impl<'a> Settings<'a> {
             Some("Siglip") => Ok(Some(Style::Siglip)),
             Some("ViT") => Ok(Some(Style::Vit)),
             Some("Idefics") => Ok(Some(Style::Idefics)),
+            Some("Blip") => Ok(Some(Style::Blip)),
             _ => Err(wrong(
                 KEY,
-                "CLIP-, Bit-, Llava-, Siglip-, ViT- or IdeficsImageProcessor",
+                "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics- or BlipImageProcessor",
                 value,
             )),
         }
@@ -198,12 +201,13 @@ impl<'a> Settings<'a> {
             return Ok(match style {
                 Style::Clip => Resize::Shortest(224),
                 Style::Siglip | Style::Vit | Style::Idefics => Resize::Exact([224; 2]),
+                Style::Blip => Resize::Exact([384; 2]),
             });
         };
         if let Some(n) = edge(Some(value)) {
             return Ok(match style {
                 Style::Clip | Style::Siglip => Resize::Shortest(n),
-                Style::Vit | Style::Idefics => Resize::Exact([n; 2]),
+                Style::Vit | Style::Idefics | Style::Blip => Resize::Exact([n; 2]),
             });
         }
         let longest = value.get("longest_edge").is_some_and(|value| !value.is_null());
@@ -248,7 +252,7 @@ impl<'a> Settings<'a> {
         if self.flag("do_normalize", true)? {
             let clip = crate::ImageProcessor::clip(224);
             let (own_mean, own_std) = match style {
-                Style::Clip | Style::Idefics => (clip.mean, clip.std),
+                Style::Clip | Style::Idefics | Style::Blip => (clip.mean, clip.std),
                 Style::Siglip | Style::Vit => ([0.5; 3], [0.5; 3]),
             };
             mean = self.channels("image_mean", own_mean, |_| true)?;

@@ -3,6 +3,7 @@
 //! ```text
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
+//! blip2   image encoder ─▶ Q-Former ─▶ a few tokens of a language model, or a text compared
 //! captioner   what an image encoder's positions must tell while it is trained
 //! idefics image encoder ─▶ resampler ─▶ asked by gated blocks of a language model ─▶ next token
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
@@ -12,6 +13,7 @@
 //! llm     a published language model, from a directory or a GGUF file: tokenizer, backbone, next token
 //! ```
 
+pub mod blip2;
 pub mod captioner;
 pub mod checkpoint;
 pub mod clip;

@@ -4,6 +4,7 @@
 mod linear;
 mod mlp;
 mod perceiver;
+pub mod qformer;
 mod shuffle;
 
 use sensorium_flow::{Embeds, Features};

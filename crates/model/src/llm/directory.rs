@@ -53,6 +53,15 @@ impl Words {
         self.chat.variables.get("bos_token").and_then(Value::as_str)
     }
 
+    /// With the ends that these settings name, if they name any.
+    ///
+    /// # Errors
+    /// They are no ids.
+    pub fn ending_as(self, config: &Config<'_>) -> Result<Self> {
+        let ends = read_ids(config, "eos_token_id")?;
+        Ok(Self { ends: ends.unwrap_or(self.ends), ..self })
+    }
+
     /// The model with this backbone.
     pub fn with(self, config: BackboneConfig, backbone: Backbone) -> Llm {
         let Self { tokenizer, opening, ends, chat } = self;

@@ -82,6 +82,15 @@ pub enum LlmError {
         hint: &'static str,
     },
 
+    /// A model that reads one picture in front of a text was given several.
+    #[error(
+        "expected one picture, got {got}\nhint: this model reads a picture in front of a text; ask about each alone"
+    )]
+    OnePicture {
+        /// Pictures.
+        got: usize,
+    },
+
     /// A model that reads texts alone was given pictures.
     #[error(
         "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, BLIP-2 or Idefics"

@@ -8,6 +8,7 @@
 //! that its reader can find in the file.
 
 mod bert;
+mod blip2;
 mod clip;
 mod dinov2;
 mod gguf;
@@ -30,6 +31,7 @@ use crate::checkpoint::{self, Tensors, strict_shapes};
 use crate::weights;
 
 pub use bert::{BERT, BERT_NESTED};
+pub use blip2::BLIP2;
 pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::DINOV2;
 pub use gguf::GGUF;
@@ -221,6 +223,7 @@ mod tests {
         for layout in [
             BERT,
             BERT_NESTED,
+            BLIP2,
             CLIP,
             CLIP_VISION,
             DINOV2,
@@ -261,6 +264,20 @@ mod tests {
             (SIGLIP, "image.pool.mlp.fc1.bias", "vision_model.head.mlp.fc1.bias"),
             (SIGLIP, "image.pool.attention.v.bias", "vision_model.head.attention.in_proj.v.bias"),
             (SIGLIP, "text.proj.bias", "text_model.head.bias"),
+            (
+                BLIP2,
+                "image.blocks.3.attention.k.bias",
+                "vision_model.encoder.layers.3.self_attn.qkv.k.bias",
+            ),
+            (BLIP2, "projector.qformer.queries", "query_tokens"),
+            (BLIP2, "projector.qformer.norm.weight", "qformer.layernorm.weight"),
+            (
+                BLIP2,
+                "projector.qformer.layers.4.cross.attention.v.weight",
+                "qformer.encoder.layer.4.crossattention.attention.value.weight",
+            ),
+            (BLIP2, "projector.fc.bias", "language_projection.bias"),
+            (BLIP2, "projector.head.weight", "itm_head.weight"),
             (DINOV2, "blocks.1.attention.o.bias", "encoder.layer.1.attention.output.dense.bias"),
             (
                 OPEN_CLIP,

@@ -1,6 +1,6 @@
 //! From pictures to the tokens that stand for them.
 
-use sensorium_backbone::Llama;
+use sensorium_backbone::{Backbone, Llama};
 use sensorium_encoder::image::Vit;
 use sensorium_flow::Embeds;
 use sensorium_input_projector::Projector;
@@ -8,7 +8,9 @@ use sensorium_media::{Picture, Tiles};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+use crate::blip2::Blip2Eye;
 use crate::llava::{self, Llava};
+use crate::published::blip2::Writer;
 use crate::published::splicing::{Processor, Spliced};
 
 /// Tiles that are encoded at once: bounds memory whatever their number.
@@ -17,9 +19,7 @@ const CHUNK: usize = 4;
 /// An image encoder, a projector, and what makes their input.
 #[derive(Debug)]
 pub struct Eye {
-    image: Vit,
-    skips: Vec<usize>,
-    projector: Projector,
+    sight: Sight,
     processor: Processor,
     /// Tokens of a tile.
     tokens: usize,
@@ -27,18 +27,41 @@ pub struct Eye {
     side: usize,
 }
 
+/// What makes embeddings of pixels.
+#[derive(Debug)]
+enum Sight {
+    /// A projector reads one or several levels of an encoder.
+    Levels { image: Vit, skips: Vec<usize>, projector: Projector },
+    /// A Q-Former asks an encoder's positions.
+    Queries(Blip2Eye),
+}
+
 impl Eye {
+    /// BLIP-2's two halves.
+    pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
+        let Writer { eye, config, processor, backbone, .. } = writer;
+        let (tokens, side) = (config.qformer.queries, config.image.image);
+        let (sight, processor) = (Sight::Queries(eye), Processor::Whole(processor));
+        (Self { sight, processor, tokens, side }, backbone)
+    }
+
     /// A model's two halves.
     pub(super) fn open(spliced: Spliced) -> (Self, Llama) {
         let Spliced { llava, config, processor, .. } = spliced;
         let (tokens, side) = (config.image_tokens(), config.image.image);
         let Llava { image, projector, backbone, .. } = llava;
-        (Self { image, skips: config.skips, projector, processor, tokens, side }, backbone)
+        let sight = Sight::Levels { image, skips: config.skips, projector };
+        (Self { sight, processor, tokens, side }, backbone)
     }
 
     pub(super) fn pack(&mut self, format: pack::Format) {
-        self.image.pack_as(format);
-        self.projector.pack_as(format);
+        match &mut self.sight {
+            Sight::Levels { image, projector, .. } => {
+                image.pack_as(format);
+                projector.pack_as(format);
+            }
+            Sight::Queries(eye) => eye.pack(format),
+        }
     }
 
     /// Tokens Q of a tile.
@@ -89,7 +112,12 @@ impl Eye {
             let values = chunk.iter().flat_map(|tile| self.planes(tile)).collect::<Vec<f32>>();
             let data = TensorData::new(values, [chunk.len(), 3, self.side, self.side]);
             let images = Tensor::from_data(data, &running_device());
-            self.projector.project(llava::encode(&self.image, &self.skips, images)).0
+            match &self.sight {
+                Sight::Levels { image, skips, projector } => {
+                    projector.project(llava::encode(image, skips, images)).0
+                }
+                Sight::Queries(eye) => eye.look(images).0,
+            }
         });
         Embeds(Tensor::cat(chunks.collect(), 0))
     }

@@ -20,7 +20,7 @@ use sensorium_nn::prelude::*;
 use crate::llm::directory::Words;
 use crate::llm::{Llm, LlmError, Reply, Step};
 use crate::nano::AskOptions;
-use crate::published::{Directory, splicing};
+use crate::published::{Directory, blip2, splicing};
 use crate::splice::splice;
 
 pub use eye::Eye;
@@ -34,16 +34,31 @@ pub struct Vlm {
     pub llm: Llm,
     /// What sees.
     pub eye: Eye,
-    /// Name of the token whose places pictures take.
-    marker: String,
-    /// Its id.
-    marker_id: u32,
+    place: Place,
+}
+
+/// Where pictures stand in a prompt.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Where the text names a token.
+    Marked {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: u32,
+    },
+    /// One, in front of all else (BLIP-2).
+    Front {
+        /// Stands in the prompt's ids for each of its tokens.
+        id: u32,
+    },
 }
 
 impl Vlm {
     /// Whether a directory holds such a model.
     pub fn is(path: &Path) -> bool {
-        Directory::open(path).is_ok_and(|d| splicing::family(&d.config()).is_some())
+        Directory::open(path)
+            .is_ok_and(|d| splicing::family(&d.config()).is_some() || blip2::writes(&d.config()))
     }
 
     /// The model in a directory, its matrices in `format`; in f32 without one.
@@ -53,18 +68,36 @@ impl Vlm {
     /// or of another shape.
     pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Self> {
         let directory = Directory::open(path)?;
-        let words = Words::read(&directory)?;
-        let spliced = splicing::open(&directory)?;
-        let (config, marker_id) = (spliced.config.backbone.clone(), spliced.marker);
+        let format = format.unwrap_or(pack::Format::F32);
+        match blip2::writes(&directory.config()) {
+            true => Self::blip2(&directory, format),
+            false => Self::spliced(&directory, format),
+        }
+    }
+
+    fn blip2(directory: &Directory, format: pack::Format) -> Result<Self> {
+        let words = Words::read(directory)?.ending_as(&directory.config().child("text_config")?)?;
+        let writer = blip2::Writer::open(directory)?;
+        let (config, marker) = (writer.language.clone(), writer.marker);
+        let (mut eye, mut backbone) = Eye::blip2(writer);
+        eye.pack(format);
+        backbone.pack_as(format);
+        let llm = words.with(config, backbone);
+        let id = marker.or(llm.opening).unwrap_or_default();
+        Ok(Self { llm, eye, place: Place::Front { id } })
+    }
+
+    fn spliced(directory: &Directory, format: pack::Format) -> Result<Self> {
+        let words = Words::read(directory)?;
+        let spliced = splicing::open(directory)?;
+        let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
         let (mut eye, llama) = Eye::open(spliced);
         let mut backbone = Backbone::Llama(llama);
-        let format = format.unwrap_or(pack::Format::F32);
         eye.pack(format);
         backbone.pack_as(format);
         let llm = words.with(BackboneConfig::Llama(config), backbone);
-        let marker = llm.tokenizer.name(marker_id);
-        let marker = marker.ok_or_else(|| prompt::no_marker(&directory, marker_id))?;
-        Ok(Self { llm, eye, marker, marker_id })
+        let name = llm.tokenizer.name(id).ok_or_else(|| prompt::no_marker(directory, id))?;
+        Ok(Self { llm, eye, place: Place::Marked { name, id } })
     }
 
     /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
@@ -100,7 +133,8 @@ impl Vlm {
 
     /// Where each tile's tokens begin.
     fn places(&self, prompt: &[u32]) -> Vec<usize> {
-        let marked = prompt.iter().enumerate().filter(|(_, id)| **id == self.marker_id);
+        let Place::Marked { id: marker, .. } = self.place else { return vec![0] };
+        let marked = prompt.iter().enumerate().filter(|(_, id)| **id == marker);
         marked.map(|(at, _)| at).step_by(self.eye.tokens()).collect()
     }
 }

@@ -4,7 +4,7 @@ use sensorium_media::chat_template::Content;
 use sensorium_media::{Message, Part, Role, Tiles};
 use serde_json::{Value, json};
 
-use super::{Result, Vlm};
+use super::{Place, Result, Vlm};
 use crate::llm::LlmError;
 use crate::published::{Directory, Error};
 
@@ -15,7 +15,11 @@ impl Vlm {
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
     pub fn prompt(&self, messages: &[Message], pictures: &[Tiles]) -> Result<Vec<u32>> {
-        let text = self.spell(&self.render(messages)?, pictures)?;
+        let (marker, marker_id) = match &self.place {
+            Place::Marked { name, id } => (name, *id),
+            Place::Front { id } => return self.behind(messages, pictures, *id),
+        };
+        let text = self.spell(&self.render(messages, marker)?, pictures, marker)?;
         let mut ids = self.llm.tokenizer.encode_rendered(&text)?;
         // As transformers: the opening token, unless the template has written it.
         if let Some(opening) = self.llm.opening
@@ -24,21 +28,37 @@ impl Vlm {
             ids.insert(0, opening);
         }
         let expected: usize = pictures.iter().map(|p| p.tiles.len() * self.eye.tokens()).sum();
-        let got = ids.iter().filter(|id| **id == self.marker_id).count();
+        let got = ids.iter().filter(|id| **id == marker_id).count();
         let hint = "the tokenizer may be of another model: it must know the picture's token";
-        self.same(expected, got, hint)?;
+        same(marker, expected, got, hint)?;
         self.llm.known(ids)
     }
 
+    /// Ids of what the last message says behind its picture's `marker`s, the opening token between
+    /// them: as the processor of BLIP-2 has it, which knows no template.
+    fn behind(&self, messages: &[Message], pictures: &[Tiles], marker: u32) -> Result<Vec<u32>> {
+        if pictures.len() > 1 {
+            return Err(LlmError::OnePicture { got: pictures.len() });
+        }
+        let parts = messages.last().map_or(&[][..], |message| &message.parts);
+        let said = parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Image => None,
+        });
+        let text = self.llm.prompt(&said.collect::<String>())?;
+        let places = std::iter::repeat_n(marker, pictures.len() * self.eye.tokens());
+        Ok(places.chain(text).collect())
+    }
+
     /// The text of a conversation, with one marker for each picture.
-    fn render(&self, messages: &[Message]) -> Result<String> {
+    fn render(&self, messages: &[Message], marker: &str) -> Result<String> {
         match self.llm.chat_template() {
             Err(LlmError::NoChat) => {
-                Ok(messages.last().map(|message| self.plain(message)).unwrap_or_default())
+                Ok(messages.last().map(|message| self.plain(message, marker)).unwrap_or_default())
             }
             Err(error) => Err(error),
             Ok(template) => {
-                let messages = messages.iter().map(|m| self.message(m, template.content()));
+                let messages = messages.iter().map(|m| self.message(m, template.content(), marker));
                 self.llm.chat.render(messages.collect())
             }
         }
@@ -46,7 +66,7 @@ impl Vlm {
 
     /// A message as templates read it. What is said is data; a picture is a part, or, where a
     /// template wants a text, a marker on a line of its own (LLaVA).
-    fn message(&self, message: &Message, content: Content) -> Value {
+    fn message(&self, message: &Message, content: Content, marker: &str) -> Value {
         let role = match message.role {
             Role::System => "system",
             Role::User => "user",
@@ -57,17 +77,17 @@ impl Vlm {
             Part::Image => json!({"type": "image"}),
         };
         match content {
-            Content::Text => json!({"role": role, "content": self.plain(message)}),
+            Content::Text => json!({"role": role, "content": self.plain(message, marker)}),
             Content::Parts => {
                 json!({"role": role, "content": message.parts.iter().map(part).collect::<Value>()})
             }
         }
     }
 
-    fn plain(&self, message: &Message) -> String {
+    fn plain(&self, message: &Message, marker: &str) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => self.shield(text),
-            Part::Image => format!("{}\n", self.marker),
+            Part::Image => format!("{marker}\n"),
         };
         message.parts.iter().map(part).collect()
     }
@@ -77,20 +97,20 @@ impl Vlm {
     }
 
     /// The text with each marker as the whole of what stands for its picture.
-    fn spell(&self, text: &str, pictures: &[Tiles]) -> Result<String> {
-        let pieces: Vec<&str> = text.split(self.marker.as_str()).collect();
+    fn spell(&self, text: &str, pictures: &[Tiles], marker: &str) -> Result<String> {
+        let pieces: Vec<&str> = text.split(marker).collect();
         let hint = "the chat template leaves pictures out, or the files are of different models";
-        self.same(pictures.len(), pieces.len() - 1, hint)?;
-        let spelt = pictures.iter().map(|tiles| self.eye.spell(tiles, &self.marker));
+        same(marker, pictures.len(), pieces.len() - 1, hint)?;
+        let spelt = pictures.iter().map(|tiles| self.eye.spell(tiles, marker));
         let spelt = spelt.chain([String::new()]);
         Ok(pieces.iter().zip(spelt).map(|(piece, picture)| format!("{piece}{picture}")).collect())
     }
+}
 
-    fn same(&self, expected: usize, got: usize, hint: &'static str) -> Result<()> {
-        match expected == got {
-            true => Ok(()),
-            false => Err(LlmError::Places { marker: self.marker.clone(), expected, got, hint }),
-        }
+fn same(marker: &str, expected: usize, got: usize, hint: &'static str) -> Result<()> {
+    match expected == got {
+        true => Ok(()),
+        false => Err(LlmError::Places { marker: marker.to_owned(), expected, got, hint }),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn copy(name: &str) -> TempDir {
 }
 
 #[track_caller]
-fn fails(dir: &Path, words: &[&str]) -> Error {
+pub fn fails(dir: &Path, words: &[&str]) -> Error {
     let error = Published::open(dir).expect_err("it is damaged");
     let text = error.to_string();
     assert!(text.contains("\nhint: "), "{text}");

@@ -37,7 +37,14 @@ fn counts_are_the_published_ones() {
 /// Image encoder, projector, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_see() {
-    let cases: [(&[u8], [u64; 4]); 2] = [
+    let cases: [(&[u8], [u64; 4]); 4] = [
+        // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
+        // too; in the second 107 M, 2,816 of them the norm after the encoder.
+        (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
+        (
+            include_bytes!("blip2-opt-2.7b.json"),
+            [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
+        ),
         (
             include_bytes!("llava-1.5-7b.json"),
             [303_507_456, 20_979_712, 6_738_939_904, 7_063_427_072],
@@ -76,10 +83,17 @@ pub fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
 /// No settings, however damaged, end in a panic or in memory that the weights do not fill.
 #[test]
 fn damaged_settings_are_errors_or_other_settings() {
-    for name in ["published_clip", "published_siglip", "published_dinov2", "published_open_clip"] {
+    for name in [
+        "published_clip",
+        "published_siglip",
+        "published_dinov2",
+        "published_open_clip",
+        "blip2_matching",
+        "blip2_matching_third",
+    ] {
         damage(name, &|path| Published::open(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["seeing_llava_legacy", "seeing_idefics3"] {
+    for name in ["seeing_llava_legacy", "seeing_idefics3", "blip2_opt"] {
         damage(name, &|path| Vlm::open(path, None).map(drop).map_err(|e| e.to_string()));
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_inputs;
+mod blip2;
+mod blip2_writing;
 mod configs;
 mod idefics;
 mod outputs;

@@ -123,3 +123,14 @@ fn typed_markers_stay_text() {
     assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));
     assert_eq!(count("<end_of_utterance>"), 1);
 }
+
+#[test]
+fn blip2_answers_as_transformers_does() {
+    compare("blip2_opt");
+}
+
+/// Files of 2023, in which no token stands for a picture.
+#[test]
+fn blip2_without_an_image_token_answers_as_transformers_does() {
+    compare("blip2_opt_plain");
+}

@@ -17,7 +17,7 @@ use crate::{nano, print};
 /// Ask a question, with pictures or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3 and SmolVLM, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>` marks the place of each picture, else they come first.

@@ -180,3 +180,38 @@ fn questions_about_several_pictures_to_a_model_that_asks_them() {
     let error = fails(1, &["ask", "<image> a", "--model", &golden("idefics")]);
     assert!(error.contains("1 <image> marker but 0 images"), "{error}");
 }
+
+#[test]
+fn blip2_compares_and_writes() {
+    let picture = file(&dir("blip2"), "scene.png", &png());
+    let matching = golden("blip2_matching");
+    let args = ["score", "--image", &picture, "--text", "a cat", "--text", "a dog"];
+    let found = json(&[&args[..], &["--model", &matching]].concat());
+    let pairs = found["pairs"].as_array().unwrap();
+    let number = |i: usize, key: &str| pairs[i][key].as_f64().unwrap();
+    let sum = number(0, "probability") + number(1, "probability");
+    assert!((sum - 1.0).abs() < 1e-5, "{found}");
+    assert!(number(0, "similarity") == number(0, "logit"), "{found}");
+    assert!((0.0..=1.0).contains(&number(0, "matching")), "{found}");
+    let table = succeeds(&[&args[..], &["--model", &matching]].concat());
+    assert!(table.lines().skip(1).all(|line| line.contains(", matching 0.")), "{table}");
+    let error = fails(1, &["embed", "--image", &picture, "--model", &matching]);
+    assert!(error.contains("sensorium score"), "{error}");
+
+    let writing = golden("blip2_opt");
+    let args = ["ask", "what is it?", "--image", &picture, "--model", &writing];
+    let found = json(&[&args[..], &["--max-tokens", "3"]].concat());
+    assert!(found["answer"].is_string(), "{found}");
+    let found = json(&["caption", &picture, "--model", &writing, "--max-tokens", "3"]);
+    assert_eq!(found["captions"][0]["file"], picture.as_str());
+    let error = fails(1, &["score", "--image", &picture, "--text", "a", "--model", &writing]);
+    assert!(error.contains("sensorium ask"), "{error}");
+    let found = json(&["inspect", &writing]);
+    let parts: Vec<&str> = found["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|part| part["part"].as_str())
+        .collect();
+    assert_eq!(parts, ["image", "projector", "language"]);
+}

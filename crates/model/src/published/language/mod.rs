@@ -35,7 +35,7 @@ const KINDS: [(&str, Read); 6] = [
     ("gpt2", gpt2::gpt2),
 ];
 
-/// The head, which is the token table's copy in some files of models without one of their own.
+/// The head, which files may have beside the token table that it is.
 const HEAD: &str = "lm_head.weight";
 
 const FOREIGN: &str =
@@ -68,22 +68,29 @@ pub fn config(config: &Config<'_>) -> Result<BackboneConfig> {
 /// # Errors
 /// As [`config`].
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let settings = directory.config();
+    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
+    plan_of(&directory.config(), names.iter().map(String::as_str))
+}
+
+/// As [`plan`], for a language model with these settings in a file with these names.
+pub(super) fn plan_of<'a>(
+    settings: &Config<'_>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Plan> {
     let kind = settings.text_or("model_type", "")?;
-    let config = config(&settings)?;
+    let config = config(settings)?;
     let family = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
     // Before a list is made that is as long as a file says.
     if config.n_layers() > vision::MAX_LAYERS {
         let expected = format!("at most {}", vision::MAX_LAYERS);
         return Err(settings.wrong("num_hidden_layers", &expected, FOREIGN));
     }
-    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
-    let layout = layout(&config, names.iter().map(String::as_str));
+    let layout = layout(&config, names);
     let mut plan = Plan::new(family, "language", layout, config.parameters());
     if let BackboneConfig::Gpt2(_) = config {
         plan.tensors = gpt2::as_published(plan.tensors);
     }
-    if !plan.tensors.iter().any(|tensor| tensor.name == HEAD) {
+    if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
         plan.copies = &[HEAD];
     }
     Ok(plan)
@@ -102,7 +109,11 @@ pub fn load(directory: &Directory, format: pack::Format) -> Result<(BackboneConf
     Ok((config, backbone))
 }
 
-fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone> {
+/// The model with these weights.
+///
+/// # Errors
+/// They are not those of the configuration.
+pub(super) fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone> {
     let init = &mut Init::empty(&running_device());
     Ok(match config {
         BackboneConfig::Llama(shape) => {
