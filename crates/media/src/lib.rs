@@ -24,6 +24,7 @@ pub mod sound;
 mod special;
 pub mod text;
 mod tokenizer_json;
+mod vocabulary;
 
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
@@ -36,3 +37,4 @@ pub use picture::{Fit, ImageProcessor, Picture};
 pub use resample::Filter;
 pub use sound::{Sound, SoundError};
 pub use text::{Special, Tokenizer};
+pub use vocabulary::Vocabulary;

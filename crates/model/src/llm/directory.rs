@@ -15,13 +15,7 @@ use crate::published::{Config, Directory, Error, language};
 /// The model in `path`, its matrices in `format`, or, without one, in f32.
 pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Llm> {
     let directory = Directory::open(path)?;
-    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
-        file: "tokenizer.json".into(),
-        path: path.into(),
-        found: "a checkpoint without it".into(),
-        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-    })?;
-    let tokenizer = HubTokenizer::from_bytes(&bytes)?;
+    let tokenizer = HubTokenizer::from_bytes(&tokenizer(&directory)?)?;
     let opening = tokenizer.encode("", true).unwrap_or_default().first().copied();
     let ends = ends(&directory)?;
     let chat = chat(&directory)?;
@@ -30,8 +24,19 @@ pub fn open(path: &Path, format: Option<pack::Format>) -> Result<Llm> {
     Ok(Llm { tokenizer, config, opening, ends, chat, backbone })
 }
 
+/// `tokenizer.json`.
+pub fn tokenizer(directory: &Directory) -> Result<Vec<u8>> {
+    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
+        file: "tokenizer.json".into(),
+        path: directory.path().into(),
+        found: "a checkpoint without it".into(),
+        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+    })?;
+    Ok(bytes)
+}
+
 /// The ids of `generation_config.json`, or else of `config.json`.
-fn ends(directory: &Directory) -> Result<Vec<u32>> {
+pub fn ends(directory: &Directory) -> Result<Vec<u32>> {
     const FILE: &str = "generation_config.json";
     let generation = directory.json(FILE)?.unwrap_or_default();
     let generation = Config::new(FILE, &generation);
@@ -54,7 +59,7 @@ fn read_ids(config: &Config<'_>, key: &str) -> Result<Option<Vec<u32>>> {
 }
 
 /// The template's files, and the special tokens that it may name.
-fn chat(directory: &Directory) -> Result<Chat> {
+pub fn chat(directory: &Directory) -> Result<Chat> {
     let config = directory.json("tokenizer_config.json")?;
     let mut variables: Map<String, Value> =
         directory.json("special_tokens_map.json")?.as_ref().map(special_tokens).unwrap_or_default();

@@ -10,8 +10,10 @@
 
 mod chat;
 mod config;
+pub mod convert;
 mod directory;
 mod gguf_tokenizer;
+pub mod inspect;
 mod tokenizer;
 mod weights;
 

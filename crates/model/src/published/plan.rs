@@ -10,7 +10,7 @@ use crate::checkpoint::strict_shapes;
 use crate::names::Layout;
 
 /// What models are made of.
-pub const PARTS: [&str; 4] = ["image", "text", "language", "scalars"];
+pub const PARTS: [&str; 6] = ["image", "encoder", "decoder", "text", "language", "scalars"];
 
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +64,12 @@ pub struct Plan {
     pub tensors: Vec<Expected>,
     pub(super) layout: Layout,
     /// Tensors that a file may hold twice.
-    pub(super) copies: &'static [&'static str],
+    pub(crate) copies: &'static [&'static str],
 }
 
 impl Plan {
     /// The plan of a model with these parameters of ours; those under no part's name are of `whole`.
-    pub(super) fn new(
+    pub(crate) fn new(
         family: &'static str,
         whole: &'static str,
         layout: Layout,
@@ -79,6 +79,8 @@ impl Plan {
             let part = match ours.split('.').next() {
                 Some("text") => "text",
                 Some("image") => "image",
+                Some("encoder") => "encoder",
+                Some("decoder") => "decoder",
                 Some("scale" | "bias") => "scalars",
                 _ => whole,
             };
@@ -86,7 +88,7 @@ impl Plan {
             // What is published in one matrix is named by its first part.
             let mut theirs = layout.file_shapes(vec![(ours, shape)]);
             let (name, shape) = theirs.pop()?;
-            let matrix = shape.len() == 4 || shape.len() == 2 && name.ends_with("weight");
+            let matrix = shape.len() > 2 || shape.len() == 2 && name.ends_with("weight");
             let packs = matrix && !table;
             Some(Expected { part, name, shape, packs })
         };
@@ -107,11 +109,12 @@ impl Plan {
 
     /// Whether a tensor of the file carries nothing to learn.
     pub fn is_ignorable(&self, name: &str) -> bool {
-        self.layout.is_ignorable(name) || self.copies.contains(&name)
+        let is_copy = || !self.tensors.iter().any(|tensor| tensor.name == name);
+        self.layout.is_ignorable(name) || self.copies.contains(&name) && is_copy()
     }
 
     /// That the weights in the directory are those of the plan; no values are read.
-    pub(super) fn check(&self, directory: &Directory) -> Result<()> {
+    pub(crate) fn check(&self, directory: &Directory) -> Result<()> {
         let stored = directory.shapes()?;
         let found = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
         Ok(strict_shapes(&self.shapes(), &self.without_ignorable(&found))?)

@@ -10,7 +10,8 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use serde_json::{Value, json};
 
-use super::{Config, Directory, Error, Result};
+use super::plan::Plan;
+use super::{Config, Directory, Error, Result, vision};
 use crate::checkpoint::{Tensors, strict_shapes};
 use crate::names::{self, WHISPER};
 use crate::whisper::{Rules, Tasks, Transcriber, Whisper, WhisperConfig, WhisperError};
@@ -66,6 +67,20 @@ pub fn load(config: &WhisperConfig, tensors: &Tensors) -> Result<Whisper> {
     strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
     let model = Whisper::init(config, &mut Init::empty(&running_device()));
     Ok(names::load(model, tensors, &WHISPER)?)
+}
+
+/// What the weights in a directory must be.
+///
+/// # Errors
+/// As [`config`].
+pub(super) fn plan(directory: &Directory) -> Result<Plan> {
+    let settings = directory.config();
+    let config = config(&settings)?;
+    // Before a list is made that is as long as a file says.
+    for key in ["encoder_layers", "decoder_layers"] {
+        vision::layers(&settings, key, 1)?;
+    }
+    Ok(Plan::new("whisper", "decoder", WHISPER, config.parameters()))
 }
 
 /// The shape from `config.json`; what would change the computation is refused.
