@@ -3,6 +3,7 @@
 import bert
 import chat_template
 import clip
+import clip_resnet
 import gpt2
 import llama
 import llama3
@@ -20,6 +21,6 @@ import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, chat_template, llama3,
-                   mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, chat_template,
+                   llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
         script.main()

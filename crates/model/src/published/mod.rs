@@ -8,6 +8,7 @@
 //! ```
 
 mod clip;
+mod clip_resnet;
 mod config;
 mod dinov2;
 mod directory;

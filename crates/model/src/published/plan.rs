@@ -63,6 +63,8 @@ pub struct Plan {
     /// Every tensor, in the order of the model.
     pub tensors: Vec<Expected>,
     pub(super) layout: Layout,
+    /// Tensors that a file must hold and that are no parameters: names and shapes.
+    pub(crate) buffers: Vec<(String, Vec<usize>)>,
     /// Tensors that a file may hold twice.
     pub(crate) copies: &'static [&'static str],
 }
@@ -93,7 +95,7 @@ impl Plan {
             Some(Expected { part, name, shape, packs })
         };
         let tensors = parameters.into_iter().filter_map(expected).collect();
-        Self { family, tensors, layout, copies: &[] }
+        Self { family, tensors, layout, buffers: Vec::new(), copies: &[] }
     }
 
     /// Number of values of `part`, or of all.
@@ -120,9 +122,11 @@ impl Plan {
         Ok(strict_shapes(&self.shapes(), &self.without_ignorable(&found))?)
     }
 
-    /// Name and shape of every tensor.
+    /// Name and shape of every tensor that the files must hold.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        self.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
+        let tensors = self.tensors.iter();
+        let tensors = tensors.map(|tensor| (tensor.name.clone(), tensor.shape.clone()));
+        tensors.chain(self.buffers.iter().cloned()).collect()
     }
 
     /// What of a file's tensors the plan speaks of.

@@ -50,9 +50,9 @@ impl Score {
     pub fn run(&self, global: &Global) -> Result<()> {
         let pictures = nano::pictures(&self.image)?;
         let model = Model::open(&global.model, self.packing.precision)?;
-        let clip = model.clip()?;
+        let comparison = model.comparison()?;
         let texts = model.embed_texts(&self.text)?;
-        let rows = clip.scores(&model.embed_pictures(&pictures)?, &texts);
+        let rows = comparison.scores(&model.embed_pictures(&pictures)?, &texts);
         let images = self.image.iter().map(|path| path.display().to_string());
         let pairs = images.zip(rows).flat_map(|(image, row)| self.pairs(&image, row));
         let pairs: Vec<Scored> = pairs.collect();
