@@ -37,7 +37,7 @@ impl Transcriber {
         check_preprocessor(&directory, config.encoder.bands)?;
         let rules = rules(&directory, &config)?;
         let tokenizer = tokenizer(&directory)?;
-        let mut model = load(&config, &directory.tensors()?)?;
+        let mut model = load(&config, directory.tensors()?)?;
         model.pack_as(format);
         Ok(Self { config, rules, tokenizer, model })
     }
@@ -47,7 +47,7 @@ impl Transcriber {
 ///
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
-pub fn load(config: &WhisperConfig, tensors: &Tensors) -> Result<Whisper> {
+pub fn load(config: &WhisperConfig, tensors: Tensors) -> Result<Whisper> {
     let deepest = config.encoder.n_layers.max(config.decoder.n_layers);
     if deepest > tensors.tensors.len() {
         let expected =
@@ -66,7 +66,7 @@ pub fn load(config: &WhisperConfig, tensors: &Tensors) -> Result<Whisper> {
     let found = found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
     strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
     let model = Whisper::init(config, &mut Init::empty(&running_device()));
-    Ok(names::load(model, tensors, &WHISPER)?)
+    Ok(names::take(model, tensors, &WHISPER)?)
 }
 
 /// What the weights in a directory must be.

@@ -106,17 +106,17 @@ fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone> {
         BackboneConfig::Llama(shape) => {
             let tensors = llama::prepare(shape, tensors)?;
             let layout = checked(config, &tensors)?;
-            Backbone::Llama(names::load(Llama::init(shape, init), &tensors, &layout)?)
+            Backbone::Llama(names::take(Llama::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Opt(shape) => {
             let tensors = tied(tensors, shape.tied, "lm_head.weight", "embed_tokens.weight")?;
             let layout = checked(config, &tensors)?;
-            Backbone::Opt(names::load(Opt::init(shape, init), &tensors, &layout)?)
+            Backbone::Opt(names::take(Opt::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Gpt2(shape) => {
             let tensors = gpt2::prepare(shape, tensors)?;
             let layout = checked(config, &tensors)?;
-            Backbone::Gpt2(names::load(Gpt2::init(shape, init), &tensors, &layout)?)
+            Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
         }
     })
 }
