@@ -4,6 +4,7 @@ import bert
 import blip2
 import chat_template
 import clip
+import clip_resnet
 import gpt2
 import idefics
 import llama
@@ -23,6 +24,7 @@ import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, seeing, blip2, chat_template,
-                   llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel, idefics):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, blip2,
+                   chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel,
+                   idefics):
         script.main()

@@ -14,6 +14,7 @@ values are scaled.
     published_open_clip      the weights of published_clip in open_clip's files and names
     published_siglip         attention pooling with MLP, text padded to its context
     published_dinov2         positions resized from 36 to 26 pixels, layer scale
+    published_dinov2_swiglu  the gated MLP of its giant
 """
 
 import json
@@ -275,15 +276,15 @@ def siglip(made):
     finish(folder, *compared(folder, images, opened, made, "max_length"))
 
 
-def dinov2(made):
-    config = Dinov2Config(hidden_size=36, num_hidden_layers=2, num_attention_heads=3, mlp_ratio=2,
-                          image_size=36, patch_size=6)
+def dinov2(made, name="published_dinov2", **other):
+    config = Dinov2Config(**{**dict(hidden_size=36, num_hidden_layers=2, num_attention_heads=3,
+                                    mlp_ratio=2, image_size=36, patch_size=6), **other})
     model = randomise(Dinov2Model(config))
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "layer_scale" in name or name.endswith("lambda1"):
-                parameter.copy_(0.5 + 0.3 * normal(name, *parameter.shape))
-    folder = fresh("published_dinov2")
+        for key, parameter in model.named_parameters():
+            if "layer_scale" in key or key.endswith("lambda1"):
+                parameter.copy_(0.5 + 0.3 * normal(key, *parameter.shape))
+    folder = fresh(name)
     model.save_pretrained(folder)
     crop = {"height": 26, "width": 26}
     BitImageProcessorPil(size={"shortest_edge": 30}, crop_size=crop, resample=3,
@@ -307,6 +308,7 @@ def main():
     clip_sharded(made)
     siglip(made)
     dinov2(made)
+    dinov2(made, "published_dinov2_swiglu", use_swiglu_ffn=True, hidden_size=32, num_attention_heads=4)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ impl ByteBpe {
 
 /// Where a text is cut before merging: the expressions that the models' tokenizers publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pre {
+pub(crate) enum Pre {
     /// Words with their leading space, runs of digits, of other marks, of spaces.
     Gpt2,
     /// As GPT-2, each digit alone.
@@ -176,15 +176,15 @@ enum Pre {
 }
 
 /// What Qwen2's and Llama 3's expressions share before and after their digits.
-const LETTERS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
-const MARKS: &str = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const LETTERS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
+pub(crate) const MARKS: &str = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 static QWEN2: LazyLock<Split> = LazyLock::new(|| split(r"\p{N}"));
 static LLAMA_BPE: LazyLock<Split> = LazyLock::new(|| split(r"\p{N}{1,3}"));
 
 impl Pre {
     /// By GGUF's names.
-    const NAMES: [(&'static str, Self); 5] = [
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
         ("gpt-2", Self::Gpt2),
         ("smollm", Self::Smollm),
         ("qwen2", Self::Qwen2),
@@ -192,7 +192,7 @@ impl Pre {
         ("llama3", Self::LlamaBpe),
     ];
 
-    fn named(name: &str) -> Result<Self> {
+    pub(crate) fn named(name: &str) -> Result<Self> {
         match Self::NAMES.iter().find(|(known, _)| *known == name) {
             Some((_, pre)) => Ok(*pre),
             None => {

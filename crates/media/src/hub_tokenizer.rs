@@ -131,6 +131,12 @@ impl HubTokenizer {
         added.get(&id).is_some_and(|token| token.special)
     }
 
+    /// Whether the token with this id was added beside the model's, and then whether as a special one.
+    pub fn added(&self, id: u32) -> Option<bool> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).map(|token| token.special)
+    }
+
     /// Spellings and ids of the special tokens.
     pub fn special(&self) -> Vec<(String, u32)> {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder().iter();

@@ -25,6 +25,7 @@ mod special;
 pub mod text;
 mod tiles;
 mod tokenizer_json;
+mod vocabulary;
 
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
@@ -38,3 +39,4 @@ pub use resample::Filter;
 pub use sound::{Sound, SoundError};
 pub use text::{Special, Tokenizer};
 pub use tiles::{TileProcessor, Tiles};
+pub use vocabulary::Vocabulary;

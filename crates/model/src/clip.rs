@@ -37,16 +37,25 @@ impl ClipConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let under = |part: &str, of: Vec<(String, Vec<usize>)>| {
-            let named = of.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape));
-            named.collect::<Vec<_>>()
-        };
-        let mut all = under("image", self.image.parameters());
-        all.extend(under("text", self.text.parameters()));
-        let scalars = ["scale", "bias"].into_iter().take(if self.bias { 2 } else { 1 });
-        all.extend(scalars.map(|name| (name.to_owned(), vec![1])));
-        all
+        parameters(self.image.parameters(), &self.text, self.bias)
     }
+}
+
+/// As [`ClipConfig::parameters`], for an image encoder of any kind with the parameters `image`.
+pub fn parameters(
+    image: Vec<(String, Vec<usize>)>,
+    text: &TextConfig,
+    bias: bool,
+) -> Vec<(String, Vec<usize>)> {
+    let under = |part: &str, of: Vec<(String, Vec<usize>)>| {
+        let named = of.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape));
+        named.collect::<Vec<_>>()
+    };
+    let mut all = under("image", image);
+    all.extend(under("text", text.parameters()));
+    let scalars = ["scale", "bias"].into_iter().take(if bias { 2 } else { 1 });
+    all.extend(scalars.map(|name| (name.to_owned(), vec![1])));
+    all
 }
 
 /// A picture and a text beside each other.
@@ -62,9 +71,9 @@ pub struct Score {
 
 /// See the [module](self).
 #[derive(Module, Debug)]
-pub struct Clip {
+pub struct Clip<I: Module = Vit> {
     /// The image encoder.
-    pub image: Vit,
+    pub image: I,
     /// The text tower.
     pub text: TextTower,
     /// Log of the factor on cosines, `[1]`.
@@ -89,16 +98,36 @@ impl Clip {
     pub fn embed_images(&self, images: Tensor<4>) -> Tensor<2> {
         unit(self.image.embed(images))
     }
+}
 
+impl<I: Module> Clip<I> {
     /// `[B, T] -> [B, C]`, unit length
     pub fn embed_texts(&self, texts: &Texts) -> Tensor<2> {
         unit(self.text.embed(texts))
     }
 
+    /// What makes logits of the cosines.
+    pub fn comparison(&self) -> Comparison {
+        Comparison {
+            scale: params::read(self.scale.val().exp())[0],
+            bias: self.bias.as_ref().map(|bias| params::read(bias.val())[0]),
+        }
+    }
+}
+
+/// What makes logits of cosines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Factor.
+    pub scale: f32,
+    /// Added to every product (SigLIP).
+    pub bias: Option<f32>,
+}
+
+impl Comparison {
     /// Every picture's vector beside every text's, a row for each picture.
     pub fn scores(&self, pictures: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<Vec<Score>> {
-        let scale = params::read(self.scale.val().exp())[0];
-        let bias = self.bias.as_ref().map(|bias| params::read(bias.val())[0]);
+        let Self { scale, bias } = *self;
         let row = |picture: &Vec<f32>| {
             let cosines =
                 texts.iter().map(|text| picture.iter().zip(text).map(|(a, b)| a * b).sum());

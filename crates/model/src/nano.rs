@@ -208,7 +208,7 @@ impl Nano {
     /// (CLIP's zero-shot classification).
     pub fn classify(&self, picture: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
         // A bias is the same for all labels.
-        let scores = self.clip.scores(&[picture.to_vec()], labels).concat();
+        let scores = self.clip.comparison().scores(&[picture.to_vec()], labels).concat();
         softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>())
     }
 

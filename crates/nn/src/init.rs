@@ -84,11 +84,9 @@ impl Init {
 
     /// Normal with mean 0 and standard deviation `std`.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        let Some(rng) = &mut self.rng else { return self.zeros(shape) };
         let count = shape.iter().product();
-        let values = match &mut self.rng {
-            Some(rng) => (0..count).map(|_| (rng.normal() * std) as f32).collect(),
-            None => vec![0.0; count],
-        };
+        let values = (0..count).map(|_| (rng.normal() * std) as f32).collect();
         self.param(values, shape)
     }
 
@@ -107,6 +105,11 @@ impl Init {
         shape: [usize; D],
     ) -> Param<Tensor<D>> {
         self.param(values, shape)
+    }
+
+    /// One zero, seen everywhere: weights that are about to be loaded take no memory before.
+    fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::<D>::zeros([1; D], &self.device).expand(shape))
     }
 
     fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {

@@ -28,7 +28,7 @@ pub mod prelude {
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
-        Embedding, LayerNorm, Linear, Mlp, PostBlock, RmsNorm,
+        Embedding, LayerNorm, Linear, Mlp, PostBlock, RmsNorm, average_pool2d,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

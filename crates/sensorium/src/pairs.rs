@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use sensorium_eval::label;
 use sensorium_media::Picture;
-use sensorium_model::clip::{Clip, softmax};
+use sensorium_model::clip::{Comparison, softmax};
 use sensorium_model::nano::Nano;
 use sensorium_model::published::blip2::Matcher;
 use sensorium_model::published::{Directory, Published};
@@ -71,11 +71,11 @@ impl Model {
         }
     }
 
-    /// The two towers with what makes logits of their cosines.
-    pub fn clip(&self) -> Result<&Clip> {
+    /// What makes logits of the two towers' cosines.
+    pub fn comparison(&self) -> Result<Comparison> {
         match self {
-            Self::Nano(nano) => Ok(&nano.clip),
-            Self::Published(published) => Ok(&published.towers()?.clip),
+            Self::Nano(nano) => Ok(nano.clip.comparison()),
+            Self::Published(published) => Ok(published.towers()?.comparison),
         }
     }
 
@@ -87,7 +87,7 @@ impl Model {
         labels: &[String],
         template: Option<&str>,
     ) -> Result<Vec<Classified>> {
-        let clip = self.clip()?;
+        let comparison = self.comparison()?;
         let texts = match (self, template) {
             (Self::Nano(nano), None) => label::embed(nano, labels),
             (_, template) => {
@@ -97,9 +97,9 @@ impl Model {
             }
         };
         let picture = self.embed_pictures(std::slice::from_ref(picture))?;
-        let scores = clip.scores(&picture, &texts).concat();
+        let scores = comparison.scores(&picture, &texts).concat();
         let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
-        let alone = clip.bias.is_some() && matches!(self, Self::Published(_));
+        let alone = comparison.bias.is_some() && matches!(self, Self::Published(_));
         let both = among.into_iter().zip(&scores).map(|(probability, score)| Classified {
             probability,
             sigmoid: alone.then_some(score.probability),

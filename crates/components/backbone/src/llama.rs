@@ -88,6 +88,12 @@ pub enum Stretch {
 }
 
 impl Stretch {
+    /// What the wavelength of each of the `head_width / 2` rotary angles is multiplied by.
+    pub fn factors(self, theta: f32, head_width: usize) -> Vec<f32> {
+        let rates = sensorium_nn::fused::rotary_rates(theta, head_width);
+        rates.into_iter().map(|rate| rate / self.of(rate)).collect()
+    }
+
     /// The rate after stretching.
     fn of(self, rate: f32) -> f32 {
         let Self::Llama3 { factor, low, high, context } = self else { return rate };

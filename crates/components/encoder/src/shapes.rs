@@ -15,7 +15,7 @@ impl Shapes {
         self.put(format!("{name}.bias"), &[d]);
     }
 
-    fn linear(&mut self, name: &str, in_: usize, out: usize) {
+    pub fn linear(&mut self, name: &str, in_: usize, out: usize) {
         self.put(format!("{name}.weight"), &[out, in_]);
         self.put(format!("{name}.bias"), &[out]);
     }
@@ -26,13 +26,14 @@ impl Shapes {
         }
     }
 
-    pub fn mlp(&mut self, name: &str, d: usize, hidden: usize) {
-        self.linear(&format!("{name}.fc1"), d, hidden);
-        self.linear(&format!("{name}.fc2"), hidden, d);
+    /// Two maps, the first to `out` and the second from `in_` channels.
+    pub fn mlp(&mut self, name: &str, d: usize, [out, in_]: [usize; 2]) {
+        self.linear(&format!("{name}.fc1"), d, out);
+        self.linear(&format!("{name}.fc2"), in_, d);
     }
 
-    /// The stack called `blocks`.
-    pub fn blocks(&mut self, n_layers: usize, d: usize, hidden: usize) {
+    /// The stack called `blocks`, with MLPs as [`mlp`](Self::mlp) has them.
+    pub fn blocks(&mut self, n_layers: usize, d: usize, hidden: [usize; 2]) {
         for i in 0..n_layers {
             self.norm(&format!("blocks.{i}.norm1"), d);
             self.attention(&format!("blocks.{i}.attention"), d);
@@ -47,7 +48,7 @@ mod tests {
     use sensorium_nn::prelude::*;
     use sensorium_nn::running_device;
 
-    use crate::image::{Pooling, Vit, VitConfig};
+    use crate::image::{ActivationName, Pooling, Resnet, ResnetConfig, Vit, VitConfig};
     use crate::text::{TextConfig, TextTower};
 
     fn made(module: &impl Module) -> Vec<(String, Vec<usize>)> {
@@ -66,9 +67,14 @@ mod tests {
             ..small.clone()
         };
         let mean = VitConfig { pooling: Pooling::Mean, ..siglip.clone() };
-        for config in [small, siglip, mean, VitConfig { n_layers: 1, ..VitConfig::nano() }] {
+        let swiglu = VitConfig { activation: ActivationName::SwiGlu, ..small.clone() };
+        let nano = VitConfig { n_layers: 1, ..VitConfig::nano() };
+        for config in [small, siglip, mean, swiglu, nano] {
             assert_eq!(config.parameters(), made(&Vit::init(&config, init)));
         }
+        let resnet =
+            ResnetConfig { image: 64, layers: [2, 1, 1, 1], width: 4, n_heads: 2, embed: 6 };
+        assert_eq!(resnet.parameters(), made(&Resnet::init(&resnet, init)));
         let nano = TextConfig { n_layers: 1, ..TextConfig::nano() };
         let biased = TextConfig { proj_bias: true, pairs: 0, ..nano.clone() };
         for config in [nano, biased] {

@@ -38,6 +38,20 @@ const STACK: usize = 256 << 20;
 /// Calls within calls; published templates have three.
 const DEPTH: usize = 64;
 
+/// The text of the template for all conversations as a checkpoint's files hold it, if any does; see
+/// [`ChatTemplate::find`].
+///
+/// # Errors
+/// [`Error::Template`] if what is there is no text.
+pub fn published<'a>(
+    jinja: Option<&'a [u8]>,
+    json: Option<&'a Value>,
+    tokenizer_config: Option<&'a Value>,
+) -> Result<Option<&'a str>> {
+    let named = source::find(jinja, json, tokenizer_config)?;
+    Ok(named.and_then(|named| named.first().map(|(_, text)| *text)))
+}
+
 /// How a template wants the content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {

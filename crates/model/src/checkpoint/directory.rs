@@ -40,10 +40,20 @@ pub fn save_dir(fs: &impl FileSystem, dir: &Path, files: &[(&str, &[u8])]) -> Re
     if keep_existing(fs, dir, &manifest)? {
         return Ok(());
     }
+    create_whole(fs, dir, |temp| fill(fs, temp, files, &manifest))
+}
+
+/// A new directory `dir`, whole or not at all: `fill` makes and writes a temporary neighbour, which
+/// then gets the name. The parent must exist; on failure the neighbour is removed.
+pub fn create_whole(
+    fs: &impl FileSystem,
+    dir: &Path,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let temp = temp_of(dir)?;
     remove_if_there(fs, &temp)?;
-    let renamed = fill(fs, &temp, files, &manifest)
-        .and_then(|()| fs.rename(&temp, dir).map_err(Error::io("rename to", dir)));
+    let renamed =
+        fill(&temp).and_then(|()| fs.rename(&temp, dir).map_err(Error::io("rename to", dir)));
     if let Err(error) = renamed {
         // The first error is the one to report; what stays behind is removed by `retain`.
         let _ = fs.remove_dir_all(&temp);

@@ -112,7 +112,7 @@ pub enum Error {
 
 impl Error {
     /// `map_err` helper: names the verb and the path of a failed file operation.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
     }

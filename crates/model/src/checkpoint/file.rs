@@ -5,6 +5,9 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+/// What a file is made of, in order.
+pub type Pieces<'a> = &'a mut dyn Iterator<Item = Result<Vec<u8>>>;
+
 /// The file operations that a checkpoint needs; [`Disk`] does them, [`Faulty`](super::fault::Faulty) fails them.
 ///
 /// A change to a directory (a new, renamed or removed entry) survives a power loss only after
@@ -14,6 +17,15 @@ pub trait FileSystem {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Writes a whole file, over an older one if there is one, and syncs its contents.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// As [`write`](Self::write), from pieces that are made one after another: a file larger than
+    /// memory. A piece that cannot be made leaves the file unfinished.
+    fn write_pieces(&self, path: &Path, pieces: Pieces<'_>) -> Result<()> {
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            bytes.extend(piece?);
+        }
+        self.write(path, &bytes).map_err(Error::io("write", path))
+    }
     /// Syncs the entries of a directory.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Renames a file or directory; a file replaces a file.
@@ -41,6 +53,14 @@ impl FileSystem for Disk {
         let mut file = fs::File::create(path)?;
         file.write_all(bytes)?;
         file.sync_all()
+    }
+
+    fn write_pieces(&self, path: &Path, pieces: Pieces<'_>) -> Result<()> {
+        let mut file = fs::File::create(path).map_err(Error::io("create", path))?;
+        for piece in pieces {
+            file.write_all(&piece?).map_err(Error::io("write", path))?;
+        }
+        file.sync_all().map_err(Error::io("sync", path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -79,11 +99,22 @@ impl FileSystem for Disk {
 /// Temporary file in the same directory, sync, rename, sync of the directory. On failure the temporary
 /// file is removed and the old file is untouched; only if that last sync fails may the new one be there.
 pub fn write_atomic(fs: &impl FileSystem, path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(fs, path, |temp| fs.write(temp, bytes).map_err(Error::io("write", temp)))
+}
+
+/// As [`write_atomic`], from pieces that are made one after another.
+pub fn write_atomic_pieces(fs: &impl FileSystem, path: &Path, pieces: Pieces<'_>) -> Result<()> {
+    replace(fs, path, |temp| fs.write_pieces(temp, pieces))
+}
+
+fn replace(
+    fs: &impl FileSystem,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let temp = temp_of(path)?;
-    let replaced = fs
-        .write(&temp, bytes)
-        .map_err(Error::io("write", &temp))
-        .and_then(|()| fs.rename(&temp, path).map_err(Error::io("rename to", path)));
+    let replaced =
+        write(&temp).and_then(|()| fs.rename(&temp, path).map_err(Error::io("rename to", path)));
     if let Err(error) = replaced {
         // The first error is the one to report; what stays behind is overwritten next time.
         let _ = fs.remove_file(&temp);

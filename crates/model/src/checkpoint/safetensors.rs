@@ -11,7 +11,7 @@
 use super::cursor::Cursor;
 use super::error::{Error, Result, short};
 use super::narrow::{to_bf16, to_f16};
-use super::tensors::{Tensor, Tensors, count};
+use super::tensors::{Tensor, Tensors, count, no_tensor};
 use half::{bf16, f16};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,18 @@ pub fn load_but(path: &Path, skipped: impl Fn(&str) -> bool) -> Result<Tensors> 
         tensors.insert(name, tensor.map_err(|error| error.in_file(path))?);
     }
     Ok(Tensors { tensors, metadata: header.metadata })
+}
+
+/// One tensor of a file.
+///
+/// # Errors
+/// As [`load_but`]; there is no such tensor.
+pub fn load_one(path: &Path, name: &str) -> Result<Tensor> {
+    let mut file = Opened::open(path, &|other| other != name)?;
+    let found = file.header.tensors.remove(name);
+    let entry = found.ok_or_else(|| no_tensor(name, file.header.tensors.keys()))?;
+    let tensor = file.values(&entry).and_then(|bytes| widen(name, entry, bytes));
+    tensor.map_err(|error| error.in_file(path))
 }
 
 /// How a file stores a tensor.
@@ -477,22 +489,51 @@ fn widen(name: &str, entry: Entry, bytes: &[u8]) -> Result<Tensor> {
 ///
 /// A finite value that `dtype` cannot hold is an error.
 pub fn write(tensors: &Tensors, dtype: Dtype) -> Result<Vec<u8>> {
-    let header = header_text(tensors, dtype)?;
+    let shapes = tensors.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
+    let mut bytes = head(&shapes.collect(), &tensors.metadata, dtype)?;
     let values: usize = tensors.tensors.values().map(|tensor| tensor.data().len()).sum();
-    let size = values.saturating_mul(4).saturating_add(header.len()).saturating_add(8);
-    let mut bytes = Vec::with_capacity(size);
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header);
+    bytes.reserve(values.saturating_mul(dtype.size() as usize));
     for (name, tensor) in &tensors.tensors {
-        for &value in tensor.data() {
-            match dtype {
-                Dtype::F32 => bytes.extend(value.to_le_bytes()),
-                Dtype::F16 => bytes.extend(to_f16(name, value)?.to_le_bytes()),
-                Dtype::BF16 => bytes.extend(to_bf16(name, value)?.to_le_bytes()),
-            }
-        }
+        put(&mut bytes, name, tensor.data(), dtype)?;
     }
     Ok(bytes)
+}
+
+/// What a file of tensors of these names and shapes begins with: the [`body`] of each follows, in the
+/// order of the names. So a file larger than memory is written piece by piece.
+///
+/// # Errors
+/// The format has no place for so many, or such shapes.
+pub fn head(
+    shapes: &BTreeMap<&str, &[usize]>,
+    metadata: &BTreeMap<String, String>,
+    dtype: Dtype,
+) -> Result<Vec<u8>> {
+    let header = header_text(shapes, metadata, dtype)?;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    Ok(bytes)
+}
+
+/// The values of a tensor of this name.
+///
+/// # Errors
+/// One is finite and more than `dtype` can hold.
+pub fn body(name: &str, data: &[f32], dtype: Dtype) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(data.len().saturating_mul(dtype.size() as usize));
+    put(&mut bytes, name, data, dtype)?;
+    Ok(bytes)
+}
+
+fn put(bytes: &mut Vec<u8>, name: &str, data: &[f32], dtype: Dtype) -> Result<()> {
+    for &value in data {
+        match dtype {
+            Dtype::F32 => bytes.extend(value.to_le_bytes()),
+            Dtype::F16 => bytes.extend(to_f16(name, value)?.to_le_bytes()),
+            Dtype::BF16 => bytes.extend(to_bf16(name, value)?.to_le_bytes()),
+        }
+    }
+    Ok(())
 }
 
 /// One value of the header object.
@@ -504,14 +545,18 @@ enum Item<'a> {
 }
 
 /// The header in the order of names, padded with spaces so that values start at a multiple of 8.
-fn header_text(tensors: &Tensors, dtype: Dtype) -> Result<Vec<u8>> {
+fn header_text(
+    shapes: &BTreeMap<&str, &[usize]>,
+    metadata: &BTreeMap<String, String>,
+    dtype: Dtype,
+) -> Result<Vec<u8>> {
     let mut items = BTreeMap::new();
-    if !tensors.metadata.is_empty() {
-        items.insert(METADATA, Item::Metadata(&tensors.metadata));
+    if !metadata.is_empty() {
+        items.insert(METADATA, Item::Metadata(metadata));
     }
     let mut end = 0u64;
-    for (name, tensor) in &tensors.tensors {
-        let (shape, begin) = (tensor.shape(), end);
+    for (&name, &shape) in shapes {
+        let (values, begin) = (count(shape).unwrap_or(usize::MAX) as u64, end);
         if name == METADATA || shape.len() > MAX_DIMS {
             return Err(unwritable(format!(
                 "tensor {:?} of {} dimensions",
@@ -519,16 +564,16 @@ fn header_text(tensors: &Tensors, dtype: Dtype) -> Result<Vec<u8>> {
                 shape.len()
             )));
         }
-        end = end.saturating_add((tensor.data().len() as u64).saturating_mul(dtype.size()));
+        end = end.saturating_add(values.saturating_mul(dtype.size()));
         items.insert(name, Item::Tensor { dtype, shape, data_offsets: (begin, end) });
     }
     let mut text = serde_json::to_vec(&items).expect("strings and numbers are always valid JSON");
     text.resize(text.len().next_multiple_of(8), b' ');
-    let too_many = tensors.tensors.len() > MAX_TENSORS || tensors.metadata.len() > MAX_METADATA;
+    let too_many = shapes.len() > MAX_TENSORS || metadata.len() > MAX_METADATA;
     if too_many || text.len() as u64 > MAX_HEADER {
         return Err(unwritable(format!(
             "{} tensors with a header of {} bytes",
-            tensors.tensors.len(),
+            shapes.len(),
             text.len()
         )));
     }

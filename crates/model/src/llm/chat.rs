@@ -1,5 +1,6 @@
 //! From messages to a prompt, by the model's own chat template.
 
+use sensorium_media::chat_template::published;
 use sensorium_media::{ChatTemplate, Conversation};
 use serde_json::{Map, Value};
 
@@ -45,6 +46,20 @@ impl Chat {
             }
         };
         found.ok_or(LlmError::NoChat)
+    }
+
+    /// The template's text as it is published.
+    ///
+    /// # Errors
+    /// What is there is no text.
+    pub fn text(&self) -> Result<Option<&str>> {
+        Ok(match &self.template {
+            None => None,
+            Some(Source::Gguf(text)) => Some(text),
+            Some(Source::Directory { jinja, json, config }) => {
+                published(jinja.as_deref(), json.as_ref(), config.as_ref())?
+            }
+        })
     }
 
     /// Ids of messages, the last of which is to be answered. What they say is data: no control token

@@ -9,28 +9,55 @@ use crate::checkpoint::{Error, Result};
 #[derive(Debug)]
 pub struct Family {
     /// `general.architecture`.
-    name: &'static str,
+    pub name: &'static str,
+    /// `model_type` of the directories that become such files, the plainest first.
+    pub published: &'static [&'static str],
     /// Query and key rows are stored for a rotation of neighbouring channels; ours, as the published
     /// code, turns channel `i` with `i + K/2`.
     pub interleaved: bool,
     /// Queries and keys are normed.
     qk_norm: bool,
-    /// Which maps have biases.
-    biases: Biases,
+    /// Which maps have biases; where none are named, those that the file holds.
+    pub biases: Option<Biases>,
 }
 
 const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
 
-const FAMILIES: [Family; 3] = [
-    Family { name: "llama", interleaved: true, qk_norm: false, biases: NO_BIASES },
+/// The families that are read and written.
+pub const FAMILIES: [Family; 3] = [
+    Family {
+        name: "llama",
+        published: &["llama", "mistral"],
+        interleaved: true,
+        qk_norm: false,
+        biases: None,
+    },
     Family {
         name: "qwen2",
+        published: &["qwen2"],
         interleaved: false,
         qk_norm: false,
-        biases: Biases { qkv: true, ..NO_BIASES },
+        biases: Some(Biases { qkv: true, ..NO_BIASES }),
     },
-    Family { name: "qwen3", interleaved: false, qk_norm: true, biases: NO_BIASES },
+    Family {
+        name: "qwen3",
+        published: &["qwen3"],
+        interleaved: false,
+        qk_norm: true,
+        biases: Some(NO_BIASES),
+    },
 ];
+
+/// Factors on the wavelengths of the rotary angles, `[K / 2]`.
+pub const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// Bounds of Llama 3.1's stretching in turns: the file's factors follow from them and two numbers.
+const LOW: f32 = 1.0;
+const HIGH: f32 = 4.0;
+/// Longest text before stretching where the file does not say, as of Llama 3.1.
+const BEFORE: usize = 8192;
+/// Ours: other readers take no notice.
+const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 
 /// Keys that, where they stand, ask for what the backbone does not do.
 const UNSUPPORTED: [&str; 7] = [
@@ -61,6 +88,9 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         let expected = format!("a divisor of {n_heads}");
         return Err(keys.wrong("attention.head_count_kv", expected, n_kv_heads.to_string()));
     }
+    let head_width = keys.head_width(width, n_heads)?;
+    let theta = keys.positive("rope.freq_base", Some(1e4))?;
+    let has = |name: &str| gguf.get(name).is_ok();
     let config = LlamaConfig {
         vocabulary: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
         context: keys.size("context_length")?,
@@ -68,16 +98,89 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         n_layers: keys.layers(gguf.tensors().len())?,
         n_heads,
         n_kv_heads,
-        head_width: keys.head_width(width, n_heads)?,
+        head_width,
         mlp: keys.size("feed_forward_length")?,
-        theta: keys.positive("rope.freq_base", Some(1e4))?,
+        theta,
         eps: keys.positive("attention.layer_norm_rms_epsilon", None)?.into(),
         qk_norm: family.qk_norm,
-        tied: gguf.get("output.weight").is_err(),
-        biases: family.biases,
-        stretch: Stretch::None,
+        tied: !has("output.weight"),
+        biases: family.biases.unwrap_or_else(|| Biases {
+            qkv: has("blk.0.attn_q.bias"),
+            o: has("blk.0.attn_output.bias"),
+            mlp: has("blk.0.ffn_gate.bias"),
+        }),
+        stretch: stretch(gguf, &keys, head_width, theta)?,
     };
     Ok((config, family))
+}
+
+/// The stretching whose factors the file holds: Llama 3.1's, or none.
+fn stretch(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize, theta: f32) -> Result<Stretch> {
+    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(Stretch::None) };
+    let wrong = |expected: &str, got: String| Err(wrong(ROPE_FREQS, expected.into(), got));
+    if info.shape() != [head_width / 2] {
+        return wrong("half a head of factors", format!("{:?}", info.shape()));
+    }
+    let got = info.tensor()?.into_parts().1;
+    let most = got.iter().copied().fold(1.0, f32::max);
+    // A division and its inverse may have moved it by a bit.
+    let whole = most.round();
+    let factor = if (most / whole - 1.0).abs() < 1e-5 { whole } else { most };
+    let context = keys.size_or(STRETCHED_FROM, BEFORE)? as f32;
+    let stretch = Stretch::Llama3 { factor, low: LOW, high: HIGH, context };
+    let want = stretch.factors(theta, head_width);
+    let same = |(got, want): (&f32, &f32)| (got / want - 1.0).abs() < 1e-4;
+    if got.iter().zip(&want).all(same) {
+        return Ok(stretch);
+    }
+    wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// Metadata that tells a model of this shape, and nothing of its tokens.
+///
+/// # Errors
+/// The format's readers would take the model for another.
+pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
+    let unwritable = |expected: &str, got: String| Error::Unwritable {
+        what: format!("a model of the family {} as GGUF", family.name),
+        expected: expected.into(),
+        got,
+        hint: "readers of GGUF files would compute something else",
+    };
+    if family.biases.is_some_and(|biases| biases != config.biases) {
+        return Err(unwritable("the biases of its family", format!("{:?}", config.biases)));
+    }
+    let number = |n: usize| Value::U32(n as u32);
+    let k = config.head_width;
+    let mut keys = vec![
+        ("vocab_size", number(config.vocabulary)),
+        ("block_count", number(config.n_layers)),
+        ("context_length", number(config.context)),
+        ("embedding_length", number(config.width)),
+        ("feed_forward_length", number(config.mlp)),
+        ("attention.head_count", number(config.n_heads)),
+        ("attention.head_count_kv", number(config.n_kv_heads)),
+        ("attention.key_length", number(k)),
+        ("attention.value_length", number(k)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(config.eps as f32)),
+        ("rope.dimension_count", number(k)),
+        ("rope.freq_base", Value::F32(config.theta)),
+    ];
+    if let Stretch::Llama3 { low, high, context, .. } = config.stretch {
+        let whole = context.fract() == 0.0 && (1.0..=MAX_SIZE as f32).contains(&context);
+        if low != LOW || high != HIGH || !whole || !family.interleaved {
+            let got = format!("{:?}", config.stretch);
+            return Err(unwritable("rotary angles as Llama 3.1 stretches them", got));
+        }
+        keys.push((STRETCHED_FROM, number(context as usize)));
+    }
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", Value::String(family.name.into()));
+    metadata.set("general.type", Value::String("model".into()));
+    for (key, value) in keys {
+        metadata.set(format!("{}.{key}", family.name), value);
+    }
+    Ok(metadata)
 }
 
 fn family(metadata: &Metadata) -> Result<&'static Family> {

@@ -36,13 +36,7 @@ impl Words {
     /// # Errors
     /// One of them is missing or damaged.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
-            file: "tokenizer.json".into(),
-            path: directory.path().into(),
-            found: "a checkpoint without it".into(),
-            hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-        })?;
-        let tokenizer = HubTokenizer::from_bytes(&bytes)?;
+        let tokenizer = HubTokenizer::from_bytes(&self::tokenizer(directory)?)?;
         let opening = tokenizer.encode("", true).unwrap_or_default().first().copied();
         let (ends, chat) = (ends(directory)?, chat(directory)?);
         Ok(Self { tokenizer: Tokenizer::from(tokenizer), opening, ends, chat })
@@ -69,8 +63,19 @@ impl Words {
     }
 }
 
+/// `tokenizer.json`.
+pub fn tokenizer(directory: &Directory) -> Result<Vec<u8>> {
+    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
+        file: "tokenizer.json".into(),
+        path: directory.path().into(),
+        found: "a checkpoint without it".into(),
+        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+    })?;
+    Ok(bytes)
+}
+
 /// The ids of `generation_config.json`, or else of `config.json`, or of its language model's part.
-fn ends(directory: &Directory) -> Result<Vec<u32>> {
+pub fn ends(directory: &Directory) -> Result<Vec<u32>> {
     const FILE: &str = "generation_config.json";
     let generation = directory.json(FILE)?.unwrap_or_default();
     let generation = Config::new(FILE, &generation);
@@ -95,7 +100,7 @@ fn read_ids(config: &Config<'_>, key: &str) -> Result<Option<Vec<u32>>> {
 }
 
 /// The template's files, and the special tokens that it may name.
-fn chat(directory: &Directory) -> Result<Chat> {
+pub fn chat(directory: &Directory) -> Result<Chat> {
     let config = directory.json("tokenizer_config.json")?;
     let mut variables: Map<String, Value> =
         directory.json("special_tokens_map.json")?.as_ref().map(special_tokens).unwrap_or_default();

@@ -1,16 +1,26 @@
 //! The tokenizer that a file carries, and the ids that open and end its texts.
 
-use sensorium_media::{ByteBpe, Published};
+use sensorium_media::{ByteBpe, Published, Vocabulary};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value as Json};
 
 use super::Result;
 use super::chat::{Chat, Source};
-use crate::checkpoint::gguf::Metadata;
+use crate::checkpoint::gguf::{Array, Metadata, Value};
 use crate::checkpoint::{self, Error};
 
+const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const KINDS: &str = "tokenizer.ggml.token_type";
+
+/// Whether every text is opened.
+pub const OPENS: &str = "tokenizer.ggml.add_bos_token";
+/// The template of chats.
+pub const TEMPLATE: &str = "tokenizer.chat_template";
+
+/// Ids of tokens after which nothing more is to be said.
+pub const ENDS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
 /// Where a text begins and ends.
 pub struct Marks {
@@ -25,24 +35,44 @@ pub struct Marks {
 /// # Errors
 /// It is no byte-level BPE, or inconsistent.
 pub fn read(metadata: &Metadata) -> Result<ByteBpe> {
-    const MODEL: &str = "tokenizer.ggml.model";
     let model = metadata.string(MODEL)?;
     if model != "gpt2" {
         let got: String = model.chars().take(60).collect();
         let expected = "\"gpt2\", a byte-level BPE".to_owned();
         return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") }.into());
     }
+    Ok(ByteBpe::new(&published(metadata)?)?)
+}
+
+/// What the file says of its tokens.
+///
+/// # Errors
+/// Something is missing or of another type.
+pub fn published(metadata: &Metadata) -> checkpoint::Result<Published<'_>> {
     let kinds = match metadata.get(KINDS) {
         Some(_) => Some(metadata.i32s(KINDS, None)?),
         None => None,
     };
-    let published = Published {
+    Ok(Published {
         pre: metadata.string(PRE)?,
         tokens: metadata.strings("tokenizer.ggml.tokens", None)?,
         merges: metadata.strings("tokenizer.ggml.merges", None)?,
         kinds,
-    };
-    Ok(ByteBpe::new(&published)?)
+    })
+}
+
+/// Writes what [`read`] reads.
+pub fn write(metadata: &mut Metadata, vocabulary: Vocabulary) {
+    let Vocabulary { pre, tokens, merges, kinds } = vocabulary;
+    for (key, value) in [
+        (MODEL, Value::String("gpt2".into())),
+        (PRE, Value::String(pre.into())),
+        ("tokenizer.ggml.tokens", Value::Array(Array::String(tokens))),
+        ("tokenizer.ggml.merges", Value::Array(Array::String(merges))),
+        (KINDS, Value::Array(Array::I32(kinds))),
+    ] {
+        metadata.set(key, value);
+    }
 }
 
 /// The ids, each of a token.
@@ -50,7 +80,6 @@ pub fn read(metadata: &Metadata) -> Result<ByteBpe> {
 /// # Errors
 /// An id is of no token, or there is none where texts are to be opened.
 pub fn marks(metadata: &Metadata, tokenizer: &ByteBpe) -> checkpoint::Result<Marks> {
-    const OPENS: &str = "tokenizer.ggml.add_bos_token";
     let opens = match metadata.get(OPENS) {
         Some(_) => metadata.bool(OPENS)?,
         // Files of Llama 3 leave it out and mean it.
@@ -60,7 +89,7 @@ pub fn marks(metadata: &Metadata, tokenizer: &ByteBpe) -> checkpoint::Result<Mar
     let bos = id("tokenizer.ggml.bos_token_id");
     let opening = if opens { Some(bos?) } else { None };
     let mut ends = Vec::new();
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+    for key in ENDS {
         if metadata.get(key).is_some() {
             ends.push(id(key)?);
         }
@@ -79,10 +108,10 @@ pub fn chat(metadata: &Metadata) -> Chat {
     let tokens = metadata.strings("tokenizer.ggml.tokens", None).unwrap_or_default();
     let name = |key: &str| {
         let id = metadata.u32(&format!("tokenizer.ggml.{key}_token_id")).ok()?;
-        Some((format!("{key}_token"), Value::String(tokens.get(id as usize)?.clone())))
+        Some((format!("{key}_token"), Json::String(tokens.get(id as usize)?.clone())))
     };
-    let variables: Map<String, Value> = ["bos", "eos"].into_iter().filter_map(name).collect();
-    let template = metadata.string("tokenizer.chat_template").ok();
+    let variables: Map<String, Json> = ["bos", "eos"].into_iter().filter_map(name).collect();
+    let template = metadata.string(TEMPLATE).ok();
     Chat { template: template.map(|text| Source::Gguf(text.to_owned())), variables }
 }
 

@@ -10,8 +10,10 @@
 
 pub(crate) mod chat;
 mod config;
+pub mod convert;
 pub(crate) mod directory;
 mod gguf_tokenizer;
+pub mod inspect;
 mod tokenizer;
 mod weights;
 mod writing;

@@ -7,7 +7,7 @@ use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
-use super::config::Family;
+use super::config::{Family, ROPE_FREQS};
 use crate::checkpoint::gguf::{Gguf, Info};
 use crate::checkpoint::{Result, strict_shapes};
 use crate::names::GGUF;
@@ -24,19 +24,16 @@ pub fn load(
     family: &Family,
     format: Option<pack::Format>,
 ) -> Result<Llama> {
-    let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
-    let found = gguf.tensors().iter().map(|info| (info.name(), info.shape()));
     // Only then is memory taken: as much as the file's own tensors unpack to.
-    strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())?;
+    check(gguf, config)?;
     gguf.tensors().iter().try_for_each(Info::check)?;
 
     let llama = Llama::init(config, &mut Init::empty(&running_device()));
     // Biases first: a matrix is packed with the bias that it has then.
-    let mut llama = fill(llama, gguf, |shape| shape.len() == 1)?;
+    let mut llama = fill(llama, gguf, family, config, |shape| shape.len() == 1)?;
     let mut read = Ok(());
     llama.pack("", &mut |layer, weight| {
-        let head = family.interleaved && is_rotated(layer);
-        let head = head.then_some(config.head_width);
+        let head = rotated(family, layer).then_some(config.head_width);
         let packed = gguf.get(&GGUF.to_hf(&format!("{layer}.weight")));
         let packed = packed.map(|info| packed_matrix(info, head, format));
         Arc::new(packed.unwrap_or_else(|error| {
@@ -46,17 +43,38 @@ pub fn load(
         }))
     });
     read?;
-    fill(llama, gguf, |shape| shape.len() > 1)
+    fill(llama, gguf, family, config, |shape| shape.len() > 1)
+}
+
+/// That the file's tensors are those of the configuration.
+///
+/// # Errors
+/// Lists those that are missing, left over or of another shape.
+pub fn check(gguf: &Gguf<'_>, config: &LlamaConfig) -> Result<()> {
+    let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
+    // The factors on the wavelengths have become the configuration's stretching.
+    let found = gguf.tensors().iter().filter(|info| info.name() != ROPE_FREQS);
+    let found = found.map(|info| (info.name(), info.shape()));
+    strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())
 }
 
 /// The parameters of these shapes from the file; what is packed has left none behind.
-fn fill(llama: Llama, gguf: &Gguf<'_>, wanted: impl Fn(&[usize]) -> bool) -> Result<Llama> {
+fn fill(
+    llama: Llama,
+    gguf: &Gguf<'_>,
+    family: &Family,
+    config: &LlamaConfig,
+    wanted: impl Fn(&[usize]) -> bool,
+) -> Result<Llama> {
     let mut read = Ok(());
     let llama = params::update(llama, |name, shape, data| {
         if data.is_empty() || !wanted(shape) || read.is_err() {
             return false;
         }
         read = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));
+        if rotated(family, name) {
+            *data = halves(data, 1, config.head_width);
+        }
         read.is_ok()
     });
     read.map(|()| llama)
@@ -77,16 +95,34 @@ fn packed_matrix(info: &Info<'_>, head: Option<usize>, format: Option<pack::Form
     Packed::new(format.unwrap_or(pack::Format::F32), out, in_, &values)
 }
 
-fn is_rotated(layer: &str) -> bool {
-    layer.ends_with(".attention.q") || layer.ends_with(".attention.k")
+/// Whether the rows of our parameter or layer `name` are stored in another order than ours.
+pub fn rotated(family: &Family, name: &str) -> bool {
+    let part = |part: &str| name.contains(&format!(".attention.{part}."));
+    family.interleaved
+        && (name.ends_with(".attention.q")
+            || name.ends_with(".attention.k")
+            || part("q")
+            || part("k"))
 }
 
-/// Rows of each head from pairs to halves: row `2i + s` becomes row `s·K/2 + i`. Converters to GGUF
-/// store them as pairs because ggml's rotation for Llama turns neighbours.
-fn halves(rows: &[u8], row: usize, head: usize) -> Vec<u8> {
+/// Rows (of `row` numbers or bytes) of each head from pairs to halves: row `2i + s` becomes row
+/// `s·K/2 + i`. Converters to GGUF store them as pairs because ggml's rotation for Llama turns
+/// neighbours.
+pub fn halves<T: Copy>(rows: &[T], row: usize, head: usize) -> Vec<T> {
+    let order: Vec<usize> = (0..head).step_by(2).chain((1..head).step_by(2)).collect();
+    reordered(rows, row, &order)
+}
+
+/// The way back from [`halves`].
+pub fn pairs<T: Copy>(rows: &[T], row: usize, head: usize) -> Vec<T> {
+    let order: Vec<usize> = (0..head / 2).flat_map(|i| [i, i + head / 2]).collect();
+    reordered(rows, row, &order)
+}
+
+fn reordered<T: Copy>(rows: &[T], row: usize, order: &[usize]) -> Vec<T> {
     let mut turned = Vec::with_capacity(rows.len());
-    for rows in rows.chunks_exact(head * row) {
-        for at in (0..head).step_by(2).chain((1..head).step_by(2)) {
+    for rows in rows.chunks_exact(order.len() * row) {
+        for &at in order {
             turned.extend_from_slice(&rows[at * row..][..row]);
         }
     }

@@ -13,16 +13,27 @@ const ROWS: &[Row] = &[
     ("blocks.*.attention.v", "encoder.layer.*.attention.attention.value"),
     ("blocks.*.attention.o", "encoder.layer.*.attention.output.dense"),
     ("blocks.*.norm2", "encoder.layer.*.norm2"),
+    ("norm", "layernorm"),
+];
+
+const MLP: &[Row] = &[
     ("blocks.*.mlp.fc1", "encoder.layer.*.mlp.fc1"),
     ("blocks.*.mlp.fc2", "encoder.layer.*.mlp.fc2"),
-    ("norm", "layernorm"),
+];
+
+const SWIGLU: &[Row] = &[
+    ("blocks.*.mlp.fc1", "encoder.layer.*.mlp.weights_in"),
+    ("blocks.*.mlp.fc2", "encoder.layer.*.mlp.weights_out"),
 ];
 
 /// A [`Vit`](sensorium_encoder::image::Vit) without projection. The mask token stands in for hidden
 /// patches in training only.
 pub const DINOV2: Layout = Layout {
-    parts: &[("", "", ROWS)],
+    parts: &[("", "", ROWS), ("", "", MLP)],
     scalars: &[],
     absent: &[],
     ignorable: &["embeddings.mask_token"],
 };
+
+/// The same with SwiGLU (DINOv2 giant).
+pub const DINOV2_SWIGLU: Layout = Layout { parts: &[("", "", ROWS), ("", "", SWIGLU)], ..DINOV2 };

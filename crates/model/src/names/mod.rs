@@ -33,14 +33,14 @@ use crate::weights;
 pub use bert::{BERT, BERT_NESTED};
 pub use blip2::BLIP2;
 pub use clip::{CLIP, CLIP_VISION};
-pub use dinov2::DINOV2;
+pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
-pub use open_clip::OPEN_CLIP;
+pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET};
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
 pub use whisper::WHISPER;
@@ -227,6 +227,7 @@ mod tests {
             CLIP,
             CLIP_VISION,
             DINOV2,
+            DINOV2_SWIGLU,
             GGUF,
             GPT2,
             GPT2_BARE,
@@ -238,6 +239,7 @@ mod tests {
             LLAVA_SAVED,
             LLAVA_TOWER,
             OPEN_CLIP,
+            OPEN_CLIP_RESNET,
             SIGLIP,
             WHISPER,
         ] {
@@ -285,6 +287,13 @@ mod tests {
                 "visual.transformer.resblocks.1.mlp.c_fc.bias",
             ),
             (OPEN_CLIP, "text.proj.weight", "text_projection"),
+            (
+                OPEN_CLIP_RESNET,
+                "image.layer2.0.downsample.bias",
+                "visual.layer2.0.downsample.0.bias",
+            ),
+            (OPEN_CLIP_RESNET, "image.pool.o.weight", "visual.attnpool.c_proj.weight"),
+            (DINOV2_SWIGLU, "blocks.1.mlp.fc1.bias", "encoder.layer.1.mlp.weights_in.bias"),
             (LLAMA, "layers.2.attention.k_norm.weight", "model.layers.2.self_attn.k_norm.weight"),
             (LLAMA, "head.weight", "lm_head.weight"),
             (GGUF, "layers.2.attention.o.weight", "blk.2.attn_output.weight"),

@@ -21,6 +21,25 @@ const VISION: &[Row] = &[
     ("proj.weight", "proj"),
 ];
 
+/// Norms have no row: they are multiplied into the convolutions before them.
+const RESNET: &[Row] = &[
+    ("conv1", "conv1"),
+    ("conv2", "conv2"),
+    ("conv3", "conv3"),
+    ("pool.position", "attnpool.positional_embedding"),
+    ("pool.q", "attnpool.q_proj"),
+    ("pool.k", "attnpool.k_proj"),
+    ("pool.v", "attnpool.v_proj"),
+    ("pool.o", "attnpool.c_proj"),
+];
+
+const BOTTLENECKS: &[Row] = &[
+    ("*.conv1", "*.conv1"),
+    ("*.conv2", "*.conv2"),
+    ("*.conv3", "*.conv3"),
+    ("*.downsample", "*.downsample.0"),
+];
+
 const TEXT: &[Row] = &[
     ("embedding", "token_embedding"),
     ("position", "positional_embedding"),
@@ -44,4 +63,21 @@ pub const OPEN_CLIP: Layout = Layout {
     scalars: &["logit_scale"],
     absent: &[],
     ignorable: &["attn_mask"],
+};
+
+/// The same with a [`Resnet`](sensorium_encoder::image::Resnet).
+pub const OPEN_CLIP_RESNET: Layout = Layout {
+    parts: &[
+        ("image", "visual", RESNET),
+        ("image.layer1", "visual.layer1", BOTTLENECKS),
+        ("image.layer2", "visual.layer2", BOTTLENECKS),
+        ("image.layer3", "visual.layer3", BOTTLENECKS),
+        ("image.layer4", "visual.layer4", BOTTLENECKS),
+        ("text", "", TEXT),
+        ("", "", TOP),
+    ],
+    scalars: &["logit_scale"],
+    absent: &[],
+    // How many batches a norm has seen.
+    ignorable: &["attn_mask", ".num_batches_tracked"],
 };

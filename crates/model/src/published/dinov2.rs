@@ -4,7 +4,7 @@
 //! are read: the factor of each channel that a block writes (layer scale) is multiplied into the
 //! matrix before it, and the table of positions is resized to the pictures that are read.
 
-use sensorium_encoder::image::{Pooling, Vit, VitConfig};
+use sensorium_encoder::image::{ActivationName, Pooling, Vit, VitConfig};
 use sensorium_media::{HubProcessor, Picture, Style};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -25,8 +25,11 @@ const CLASS: &str = "embeddings.cls_token";
 const POSITIONS: &str = "embeddings.position_embeddings";
 
 /// The factors of a block and what they multiply.
-const FACTORS: [[&str; 2]; 2] =
-    [["layer_scale1.lambda1", "attention.output.dense"], ["layer_scale2.lambda1", "mlp.fc2"]];
+const FACTORS: [[&str; 2]; 3] = [
+    ["layer_scale1.lambda1", "attention.output.dense"],
+    ["layer_scale2.lambda1", "mlp.fc2"],
+    ["layer_scale2.lambda1", "mlp.weights_out"],
+];
 
 /// An image encoder trained without words.
 #[derive(Debug)]
@@ -57,7 +60,11 @@ impl Dinov2 {
 
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = config(&directory.config())?;
-    let mut plan = Plan::new("dinov2", "image", names::DINOV2, config.parameters());
+    let layout = match config.activation {
+        ActivationName::SwiGlu => names::DINOV2_SWIGLU,
+        _ => names::DINOV2,
+    };
+    let mut plan = Plan::new("dinov2", "image", layout, config.parameters());
     for tensor in &mut plan.tensors {
         match tensor.name.as_str() {
             CLASS => tensor.shape = vec![1, 1, config.width],
@@ -65,7 +72,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
             _ => {}
         }
     }
-    for (i, [factor, _]) in (0..config.n_layers).flat_map(|i| FACTORS.map(|pair| (i, pair))) {
+    for (i, [factor, _]) in
+        (0..config.n_layers).flat_map(|i| [FACTORS[0], FACTORS[1]].map(|pair| (i, pair)))
+    {
         let (name, shape) = (format!("encoder.layer.{i}.{factor}"), vec![config.width]);
         plan.tensors.push(Expected { part: "image", name, shape, packs: false });
     }
@@ -88,16 +97,21 @@ pub fn open(directory: &Directory) -> Result<Dinov2> {
         (vec![config.patches() + 1, config.width], resized)
     })?;
     let vit = Vit::init(&config, &mut Init::empty(&running_device()));
-    let vit = names::take(vit, tensors, &names::DINOV2)?;
+    let vit = names::take(vit, tensors, &plan.layout)?;
     Ok(Dinov2 { vit, processor, config })
 }
 
 /// Defaults are those of `Dinov2Config`.
 fn config(top: &Config<'_>) -> Result<VitConfig> {
-    top.only("use_swiglu_ffn", &Value::Bool(false))?;
     top.only("qkv_bias", &Value::Bool(true))?;
     let width = top.size_or("hidden_size", 768)?;
     let (image, patch) = vision::patches(top, [224, 14], width)?;
+    let hidden = width * top.size_or("mlp_ratio", 4)?;
+    // Two thirds, so that three matrices have as many weights as two, in eights (its code).
+    let (mlp, activation) = match top.flag_or("use_swiglu_ffn", false)? {
+        true => ((hidden * 2 / 3).next_multiple_of(8), ActivationName::SwiGlu),
+        false => (hidden, vision::activation(top, "gelu")?),
+    };
     Ok(VitConfig {
         image,
         stem: vec![patch],
@@ -105,8 +119,8 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
         width,
         n_layers: vision::layers(top, "num_hidden_layers", 12)?,
         n_heads: vision::heads(top, "num_attention_heads", 12, width)?,
-        mlp: width * top.size_or("mlp_ratio", 4)?,
-        activation: vision::activation(top, "gelu")?,
+        mlp,
+        activation,
         stem_norm: false,
         pre_norm: false,
         pooling: Pooling::Class,
@@ -139,10 +153,14 @@ fn side(processor: &HubProcessor, config: &VitConfig) -> Result<usize> {
 /// `λ·(W x + b) = (λW) x + λb`
 fn fold(tensors: &mut Tensors, block: &str) {
     for [factor, layer] in FACTORS {
+        let layer = format!("{block}.{layer}");
+        if !tensors.tensors.contains_key(&format!("{layer}.weight")) {
+            continue;
+        }
         let Some(factors) = tensors.tensors.remove(&format!("{block}.{factor}")) else { continue };
         for end in ["weight", "bias"] {
             // All of them are there: the plan has been checked.
-            let _ = reshape(tensors, &format!("{block}.{layer}.{end}"), |shape, mut values| {
+            let _ = reshape(tensors, &format!("{layer}.{end}"), |shape, mut values| {
                 let row = values.len().checked_div(factors.data().len()).unwrap_or(1).max(1);
                 for (row, factor) in values.chunks_exact_mut(row).zip(factors.data()) {
                     row.iter_mut().for_each(|value| *value *= factor);

@@ -119,6 +119,18 @@ impl Directory {
         self.collect(|path| Ok(safetensors::shapes(path)?), |_| false)
     }
 
+    /// Every tensor's file, and how that stores it; no values are read.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn places(&self) -> Result<BTreeMap<String, (PathBuf, safetensors::Stored)>> {
+        let read = |path: &Path| {
+            let stored = safetensors::shapes(path)?.into_iter();
+            Ok(stored.map(|(name, stored)| (name, (path.to_owned(), stored))).collect())
+        };
+        self.collect(read, |_| false)
+    }
+
     /// What `read` gives for the one file, or for all that the index lists.
     fn collect<T>(
         &self,

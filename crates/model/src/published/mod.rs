@@ -9,6 +9,7 @@
 
 pub mod blip2;
 mod clip;
+mod clip_resnet;
 mod config;
 mod dinov2;
 mod directory;
@@ -64,7 +65,7 @@ impl Published {
     /// or of another shape. Memory is taken only for what the weights' files hold.
     pub fn open(path: &Path) -> Result<Self> {
         let directory = Directory::open(path)?;
-        match family(&directory)? {
+        match family(&directory, &FAMILIES)? {
             "siglip" => siglip::open(&directory).map(Self::Siglip),
             "dinov2" => dinov2::open(&directory).map(Self::Dinov2),
             "bert" => SentenceEncoder::open(&directory).map(Self::Bert),
@@ -146,27 +147,33 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if splicing::family(&directory.config()).is_some() {
         return splicing::plan(directory);
     }
-    match family(directory)? {
+    match family(directory, &known())? {
         "siglip" => siglip::plan(directory),
         "dinov2" => dinov2::plan(directory),
         "bert" => sentence::plan(directory),
         blip2::FAMILY => blip2::plan(directory),
+        "whisper" => whisper::plan(directory),
         _ => clip::plan(directory),
     }
 }
 
-fn family(directory: &Directory) -> Result<&'static str> {
+/// `model_type` of every family that has a plan.
+fn known() -> Vec<&'static str> {
+    let seeing = splicing::FAMILIES.into_iter().chain(["idefics"]);
+    FAMILIES.into_iter().chain(["whisper"]).chain(seeing).chain(language::kinds()).collect()
+}
+
+/// That of `known` which the directory is of.
+fn family(directory: &Directory, known: &[&'static str]) -> Result<&'static str> {
     let config = directory.config();
     if open_clip::is(directory) {
         return Ok("clip");
     }
-    let found = FAMILIES.iter().find(|family| {
-        config.get("model_type").and_then(serde_json::Value::as_str) == Some(family)
-    });
-    found.copied().ok_or_else(|| {
+    let kind = config.get("model_type").and_then(serde_json::Value::as_str);
+    known.iter().find(|known| kind == Some(known)).copied().ok_or_else(|| {
         config.wrong(
             "model_type",
-            &format!("one of {}", FAMILIES.join(", ")),
+            &format!("one of {}", known.join(", ")),
             "models of other families cannot be run yet",
         )
     })

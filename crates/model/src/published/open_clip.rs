@@ -3,7 +3,7 @@
 //!
 //! <https://github.com/mlfoundations/open_clip>, `model_configs/` and `model.py`
 
-use sensorium_encoder::image::{ActivationName, Pooling, VitConfig};
+use sensorium_encoder::image::{ActivationName, Pooling, ResnetConfig, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_media::{HubProcessor, Style};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::error::{Error, Result};
 use super::plan::Plan;
 use super::towers::{Reading, Towers};
-use super::vision;
+use super::{clip_resnet, vision};
 use crate::clip::ClipConfig;
 use crate::names;
 
@@ -34,8 +34,14 @@ pub fn is(directory: &Directory) -> bool {
 }
 
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let config = config(&directory.config())?;
-    let mut plan = Plan::new("clip", "image", names::OPEN_CLIP, config.parameters());
+    let top = directory.config();
+    let mut plan = match config(&top)? {
+        (Image::Vit(image), text) => {
+            let config = ClipConfig { image, text, bias: false };
+            Plan::new("clip", "image", names::OPEN_CLIP, config.parameters())
+        }
+        (Image::Resnet(image), text) => clip_resnet::plan(&image, &text),
+    };
     for tensor in plan.tensors.iter_mut().filter(|tensor| PROJECTIONS.contains(&&*tensor.name)) {
         tensor.shape.reverse();
         tensor.packs = true;
@@ -44,16 +50,32 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 }
 
 pub fn open(directory: &Directory) -> Result<Towers> {
-    let config = config(&directory.config())?;
-    let processor = processor(directory, config.image.image)?;
+    let (image, text) = config(&directory.config())?;
+    let side = match &image {
+        Image::Vit(vit) => vit.image,
+        Image::Resnet(resnet) => resnet.image,
+    };
+    let processor = processor(directory, side)?;
     let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
-    Towers::load(directory, &plan(directory)?, config, inputs)
+    let plan = plan(directory)?;
+    match image {
+        Image::Vit(image) => {
+            Towers::load(directory, &plan, ClipConfig { image, text, bias: false }, inputs)
+        }
+        Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs),
+    }
 }
 
 /// Published as `[E, C]`.
 pub const PROJECTIONS: [&str; 2] = ["visual.proj", "text_projection"];
 
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
+/// Shape of the picture encoder.
+enum Image {
+    Vit(VitConfig),
+    Resnet(ResnetConfig),
+}
+
+fn config(top: &Config<'_>) -> Result<(Image, TextConfig)> {
     let model = top.child("model_cfg")?;
     let (image, text) = (model.child("vision_cfg")?, model.child("text_cfg")?);
     for (part, known) in [&model, &image, &text].into_iter().zip(KNOWN) {
@@ -61,7 +83,7 @@ fn config(top: &Config<'_>) -> Result<ClipConfig> {
             return Err(part.wrong(
                 key,
                 "no such key",
-                "only plain ViT towers with plain text towers of open_clip are built here",
+                "only plain ViT and ResNet towers with plain text towers of open_clip are built here",
             ));
         }
     }
@@ -70,20 +92,24 @@ fn config(top: &Config<'_>) -> Result<ClipConfig> {
         true => ActivationName::QuickGelu,
         false => ActivationName::Gelu,
     };
+    let image = match image.get("layers").is_some_and(Value::is_array) {
+        true => Image::Resnet(clip_resnet::config(&image, embed)?),
+        false => Image::Vit(vit(&image, activation, embed)?),
+    };
+    Ok((image, self::text(&text, activation, embed)?))
+}
+
+fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<VitConfig> {
     let width = image.size_or("width", 768)?;
-    let (side, patch) = vision::patches(&image, [224, 16], width)?;
-    let head = image.size_or("head_width", 64)?;
-    if !width.is_multiple_of(head) {
-        return Err(image.wrong("head_width", &format!("a divisor of {width}"), "64 is usual"));
-    }
-    let image = VitConfig {
+    let (side, patch) = vision::patches(image, [224, 16], width)?;
+    Ok(VitConfig {
         image: side,
         stem: vec![patch],
         stem_bias: false,
         width,
-        n_layers: vision::layers(&image, "layers", 12)?,
-        n_heads: width / head,
-        mlp: mlp(&image, width)?,
+        n_layers: vision::layers(image, "layers", 12)?,
+        n_heads: heads(image, width)?,
+        mlp: mlp(image, width)?,
         activation,
         stem_norm: false,
         pre_norm: true,
@@ -91,24 +117,35 @@ fn config(top: &Config<'_>) -> Result<ClipConfig> {
         proj: true,
         embed,
         eps: 1e-5,
-    };
+    })
+}
+
+/// Heads of so many channels.
+pub fn heads(image: &Config<'_>, width: usize) -> Result<usize> {
+    let head = image.size_or("head_width", 64)?;
+    if width.is_multiple_of(head) {
+        return Ok(width / head);
+    }
+    Err(image.wrong("head_width", &format!("a divisor of {width}"), "64 is usual"))
+}
+
+fn text(text: &Config<'_>, activation: ActivationName, embed: usize) -> Result<TextConfig> {
     let width = text.size_or("width", 512)?;
-    let text = TextConfig {
+    Ok(TextConfig {
         vocabulary: text.size_or("vocab_size", 49_408)?,
         context: text.size_or("context_length", 77)?,
         waves: false,
         pairs: 0,
         width,
-        n_layers: vision::layers(&text, "layers", 12)?,
-        n_heads: vision::heads(&text, "heads", 8, width)?,
-        mlp: mlp(&text, width)?,
+        n_layers: vision::layers(text, "layers", 12)?,
+        n_heads: vision::heads(text, "heads", 8, width)?,
+        mlp: mlp(text, width)?,
         activation,
         causal: true,
         embed,
         proj_bias: false,
         eps: 1e-5,
-    };
-    Ok(ClipConfig { image, text, bias: false })
+    })
 }
 
 fn mlp(part: &Config<'_>, width: usize) -> Result<usize> {

@@ -10,7 +10,8 @@ use crate::checkpoint::strict_shapes;
 use crate::names::Layout;
 
 /// What models are made of.
-pub const PARTS: [&str; 5] = ["image", "text", "projector", "language", "scalars"];
+pub const PARTS: [&str; 7] =
+    ["image", "encoder", "decoder", "text", "projector", "language", "scalars"];
 
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,13 +64,15 @@ pub struct Plan {
     /// Every tensor, in the order of the model.
     pub tensors: Vec<Expected>,
     pub(super) layout: Layout,
+    /// Tensors that a file must hold and that are no parameters: names and shapes.
+    pub(crate) buffers: Vec<(String, Vec<usize>)>,
     /// Tensors that a file may hold twice.
-    pub(super) copies: &'static [&'static str],
+    pub(crate) copies: &'static [&'static str],
 }
 
 impl Plan {
     /// The plan of a model with these parameters of ours; those under no part's name are of `whole`.
-    pub(super) fn new(
+    pub(crate) fn new(
         family: &'static str,
         whole: &'static str,
         layout: Layout,
@@ -80,6 +83,8 @@ impl Plan {
                 Some("text") => "text",
                 Some("image") => "image",
                 Some("projector") => "projector",
+                Some("encoder") => "encoder",
+                Some("decoder") => "decoder",
                 Some("scale" | "bias") => "scalars",
                 _ => whole,
             };
@@ -87,12 +92,12 @@ impl Plan {
             // What is published in one matrix is named by its first part.
             let mut theirs = layout.file_shapes(vec![(ours, shape)]);
             let (name, shape) = theirs.pop()?;
-            let matrix = shape.len() == 4 || shape.len() == 2 && name.ends_with("weight");
+            let matrix = shape.len() > 2 || shape.len() == 2 && name.ends_with("weight");
             let packs = matrix && !table;
             Some(Expected { part, name, shape, packs })
         };
         let tensors = parameters.into_iter().filter_map(expected).collect();
-        Self { family, tensors, layout, copies: &[] }
+        Self { family, tensors, layout, buffers: Vec::new(), copies: &[] }
     }
 
     /// Number of values of `part`, or of all.
@@ -108,19 +113,22 @@ impl Plan {
 
     /// Whether a tensor of the file carries nothing to learn.
     pub fn is_ignorable(&self, name: &str) -> bool {
-        self.layout.is_ignorable(name) || self.copies.contains(&name)
+        let is_copy = || !self.tensors.iter().any(|tensor| tensor.name == name);
+        self.layout.is_ignorable(name) || self.copies.contains(&name) && is_copy()
     }
 
     /// That the weights in the directory are those of the plan; no values are read.
-    pub(super) fn check(&self, directory: &Directory) -> Result<()> {
+    pub(crate) fn check(&self, directory: &Directory) -> Result<()> {
         let stored = directory.shapes()?;
         let found = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
         Ok(strict_shapes(&self.shapes(), &self.without_ignorable(&found))?)
     }
 
-    /// Name and shape of every tensor.
+    /// Name and shape of every tensor that the files must hold.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        self.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
+        let tensors = self.tensors.iter();
+        let tensors = tensors.map(|tensor| (tensor.name.clone(), tensor.shape.clone()));
+        tensors.chain(self.buffers.iter().cloned()).collect()
     }
 
     /// What of a file's tensors the plan speaks of.

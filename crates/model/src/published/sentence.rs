@@ -145,7 +145,7 @@ fn load(directory: &Directory, config: &BertConfig) -> Result<Bert> {
     plan.check(directory)?;
     let tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
     let bert = Bert::init(config, &mut Init::empty(&running_device()));
-    Ok(names::load(bert, &tensors, &plan.layout)?)
+    Ok(names::take(bert, tensors, &plan.layout)?)
 }
 
 /// Pooling, and whether vectors are made of unit length. Without `modules.json`, what

@@ -1,6 +1,7 @@
 //! CLIP and SigLIP as their users meet them: pictures and texts in, cosines and logits out.
 
-use sensorium_encoder::text::Texts;
+use sensorium_encoder::image::Encoder;
+use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_media::{HubProcessor, HubTokenizer, Picture};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
@@ -10,7 +11,7 @@ use super::error::{Error, Result};
 use super::open_clip;
 use super::plan::Plan;
 use crate::checkpoint::{Tensor as Stored, Tensors};
-use crate::clip::{Clip, ClipConfig, in_chunks};
+use crate::clip::{Clip, ClipConfig, Comparison, in_chunks, unit};
 use crate::names;
 
 /// How a text is padded, and at which position it is read.
@@ -27,15 +28,22 @@ pub(super) enum Reading {
 /// Two towers of one space, and what makes their inputs.
 #[derive(Debug)]
 pub struct Towers {
-    /// The towers.
-    pub clip: Clip,
+    /// Pixels to vectors.
+    pub image: Encoder,
+    /// Ids to vectors.
+    pub text: TextTower,
+    /// What makes logits of cosines.
+    pub comparison: Comparison,
     /// Pictures to pixels.
     pub processor: HubProcessor,
     /// Texts to ids.
     pub tokenizer: HubTokenizer,
-    config: ClipConfig,
+    config: TextConfig,
     reading: Reading,
 }
+
+/// What makes the towers' inputs.
+pub(super) type Inputs = (HubProcessor, HubTokenizer, Reading);
 
 impl Towers {
     /// The weights of the directory, which must be those of `plan`.
@@ -43,31 +51,36 @@ impl Towers {
         directory: &Directory,
         plan: &Plan,
         config: ClipConfig,
-        inputs: (HubProcessor, HubTokenizer, Reading),
+        inputs: Inputs,
     ) -> Result<Self> {
-        plan.check(directory)?;
-        let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
-        open_clip::PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
+        let tensors = tensors(directory, plan)?;
         let clip = Clip::init(&config, &mut Init::empty(&running_device()));
         let clip = names::take(clip, tensors, &plan.layout)?;
-        let (processor, tokenizer, reading) = inputs;
-        Ok(Self { clip, processor, tokenizer, config, reading })
+        Ok(Self::new(clip, Encoder::Vit, config.text, inputs))
     }
 
-    /// Sizes of the towers.
-    pub fn config(&self) -> &ClipConfig {
-        &self.config
+    /// The parts of a loaded model.
+    pub(super) fn new<I: Module>(
+        clip: Clip<I>,
+        encoder: impl FnOnce(I) -> Encoder,
+        config: TextConfig,
+        inputs: Inputs,
+    ) -> Self {
+        let comparison = clip.comparison();
+        let (processor, tokenizer, reading) = inputs;
+        let (image, text) = (encoder(clip.image), clip.text);
+        Self { image, text, comparison, processor, tokenizer, config, reading }
     }
 
     /// Lays out every matrix for running.
     pub fn pack(&mut self, format: pack::Format) {
-        self.clip.image.pack_as(format);
-        self.clip.text.pack_as(format);
+        self.image.pack_as(format);
+        self.text.pack_as(format);
     }
 
     /// One vector of unit length for each picture.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(CHUNK, pictures, |chunk| self.clip.embed_images(planes(&self.processor, chunk)))
+        in_chunks(CHUNK, pictures, |chunk| unit(self.image.embed(planes(&self.processor, chunk))))
     }
 
     /// One vector of unit length for each text; longer ones are cut before their end token.
@@ -76,7 +89,7 @@ impl Towers {
     /// The tokenizer fails at a text, or gives an id that the model has no row for.
     pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
         let ids = texts.iter().map(|text| self.ids(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        Ok(in_chunks(CHUNK, &ids, |chunk| self.clip.embed_texts(&self.batch(chunk))))
+        Ok(in_chunks(CHUNK, &ids, |chunk| unit(self.text.embed(&self.batch(chunk)))))
     }
 
     /// Ids of a text as the tower reads it, not yet padded.
@@ -84,8 +97,8 @@ impl Towers {
     /// # Errors
     /// As [`embed_texts`](Self::embed_texts).
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode_within(text, true, self.config.text.context)?;
-        let rows = self.config.text.vocabulary;
+        let ids = self.tokenizer.encode_within(text, true, self.config.context)?;
+        let rows = self.config.vocabulary;
         match ids.iter().find(|&&id| id as usize >= rows) {
             Some(&id) => Err(Error::Token { id, rows }),
             // A tower reads at least one position.
@@ -97,7 +110,7 @@ impl Towers {
     fn batch(&self, texts: &[Vec<u32>]) -> Texts {
         let mut texts = texts.to_vec();
         if let Reading::Last(pad) = self.reading {
-            texts.iter_mut().for_each(|ids| ids.resize(self.config.text.context, pad));
+            texts.iter_mut().for_each(|ids| ids.resize(self.config.context, pad));
         }
         let ends = texts.iter().map(|ids| self.reading.place(ids)).collect();
         Texts { ends, ..Texts::pad(&texts, self.reading.pad()) }
@@ -118,6 +131,14 @@ impl Reading {
             Self::Last(_) => ids.len().saturating_sub(1),
         }
     }
+}
+
+/// The weights of the directory, which must be those of `plan`; projections as ours.
+pub(super) fn tensors(directory: &Directory, plan: &Plan) -> Result<Tensors> {
+    plan.check(directory)?;
+    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    open_clip::PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
+    Ok(tensors)
 }
 
 /// Turns a matrix `[E, C]` of that name, which only open_clip's files hold, to `[C, E]`.

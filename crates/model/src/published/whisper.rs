@@ -10,7 +10,8 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use serde_json::{Value, json};
 
-use super::{Config, Directory, Error, Result};
+use super::plan::Plan;
+use super::{Config, Directory, Error, Result, vision};
 use crate::checkpoint::{Tensors, strict_shapes};
 use crate::names::{self, WHISPER};
 use crate::whisper::{Rules, Tasks, Transcriber, Whisper, WhisperConfig, WhisperError};
@@ -36,7 +37,7 @@ impl Transcriber {
         check_preprocessor(&directory, config.encoder.bands)?;
         let rules = rules(&directory, &config)?;
         let tokenizer = tokenizer(&directory)?;
-        let mut model = load(&config, &directory.tensors()?)?;
+        let mut model = load(&config, directory.tensors()?)?;
         model.pack_as(format);
         Ok(Self { config, rules, tokenizer, model })
     }
@@ -46,7 +47,7 @@ impl Transcriber {
 ///
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
-pub fn load(config: &WhisperConfig, tensors: &Tensors) -> Result<Whisper> {
+pub fn load(config: &WhisperConfig, tensors: Tensors) -> Result<Whisper> {
     let deepest = config.encoder.n_layers.max(config.decoder.n_layers);
     if deepest > tensors.tensors.len() {
         let expected =
@@ -65,7 +66,21 @@ pub fn load(config: &WhisperConfig, tensors: &Tensors) -> Result<Whisper> {
     let found = found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
     strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
     let model = Whisper::init(config, &mut Init::empty(&running_device()));
-    Ok(names::load(model, tensors, &WHISPER)?)
+    Ok(names::take(model, tensors, &WHISPER)?)
+}
+
+/// What the weights in a directory must be.
+///
+/// # Errors
+/// As [`config`].
+pub(super) fn plan(directory: &Directory) -> Result<Plan> {
+    let settings = directory.config();
+    let config = config(&settings)?;
+    // Before a list is made that is as long as a file says.
+    for key in ["encoder_layers", "decoder_layers"] {
+        vision::layers(&settings, key, 1)?;
+    }
+    Ok(Plan::new("whisper", "decoder", WHISPER, config.parameters()))
 }
 
 /// The shape from `config.json`; what would change the computation is refused.

@@ -29,7 +29,7 @@ impl Twin {
         let config = published::whisper::config(&directory.config()).expect("a configuration");
         let rules = published::whisper::rules(&directory, &config).expect("rules");
         let tensors = directory.tensors().expect("tensors");
-        let model = published::whisper::load(&config, &tensors).expect("the names fit");
+        let model = published::whisper::load(&config, tensors.clone()).expect("the names fit");
         let saved = names::save(&model, &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
         Self { golden, directory, config, rules, model }
@@ -132,7 +132,7 @@ fn whisper_refuses_settings_that_do_not_fit() {
         changed[key] = value;
         let config = published::Config::new("config.json", &changed);
         let result = published::whisper::config(&config)
-            .and_then(|config| published::whisper::load(&config, &tensors));
+            .and_then(|config| published::whisper::load(&config, tensors.clone()));
         let text = result.expect_err(key).to_string();
         assert!(text.contains(words), "{key}: {text}");
     }

@@ -157,7 +157,7 @@ fn only_what_is_ignorable_may_be_of_another_dtype() {
 
 #[test]
 fn settings_that_cannot_be() {
-    let cases: [(&str, &str, Value, &str); 14] = [
+    let cases: [(&str, &str, Value, &str); 15] = [
         ("published_clip", "/model_type", json!("blip"), "clip, siglip, dinov2"),
         ("published_clip", "/model_type", json!(3), "clip, siglip, dinov2"),
         ("published_clip", "/vision_config/hidden_size", json!(1u64 << 40), "hidden_size"),
@@ -171,12 +171,31 @@ fn settings_that_cannot_be() {
         ("published_clip", "/text_config/vocab_size", json!(16_000_000), "another shape"),
         ("published_siglip", "/text_config/projection_size", json!(16), "projection_size"),
         ("published_siglip", "/vision_config/patch_size", json!(0), "patch_size"),
-        ("published_dinov2", "/use_swiglu_ffn", json!(true), "use_swiglu_ffn"),
+        ("published_dinov2", "/use_swiglu_ffn", json!(true), "weights_in"),
+        ("published_dinov2_swiglu", "/use_swiglu_ffn", json!("yes"), "true or false"),
     ];
     for (name, path, value, words) in cases {
         let dir = copy(name);
         edit(dir.path(), "config.json", |config| {
             *config.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        });
+        fails(dir.path(), &[words]);
+    }
+    let resnet = [
+        ("layers", json!([2, 1, 2]), "four numbers"),
+        ("layers", json!([2, 1, 2, 0]), "four numbers"),
+        ("layers", json!([2, 1, 2, 2]), "layer4.1"),
+        ("width", json!(5), "an even number"),
+        ("head_width", json!(60), "a divisor"),
+        ("width", json!(8), "another shape"),
+        ("image_size", json!(65), "a multiple of 32"),
+        ("patch_size", json!(16), "nothing"),
+        ("timm_model_name", json!("convnext"), "no such key"),
+    ];
+    for (key, value, words) in resnet {
+        let dir = copy("published_clip_resnet");
+        edit(dir.path(), "open_clip_config.json", |config| {
+            config["model_cfg"]["vision_cfg"][key] = value;
         });
         fails(dir.path(), &[words]);
     }

@@ -9,17 +9,24 @@ use crate::golden;
 
 fn plan_of(config: &[u8]) -> sensorium_model::published::Result<Plan> {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    // open_clip's settings stand in a file of another name.
+    let open_clip = config.windows(9).any(|at| at == b"model_cfg");
+    let name = if open_clip { "open_clip_config.json" } else { "config.json" };
+    std::fs::write(dir.path().join(name), config).unwrap();
     plan(&Directory::open(dir.path())?)
 }
 
 #[test]
 fn counts_are_the_published_ones() {
-    let cases: [(&[u8], [u64; 3]); 5] = [
+    let cases: [(&[u8], [u64; 3]); 7] = [
         (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
         (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
         (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
         (include_bytes!("siglip-base-patch16-224.json"), [92_884_224, 110_271_744, 203_155_970]),
+        // Its paper and open_clip's table: 102.01 M.
+        (include_bytes!("clip-rn50.json"), [38_316_896, 63_690_240, 102_007_137]),
+        // Meta's model card says 1.1 B, with the token for hidden patches.
+        (include_bytes!("dinov2-giant.json"), [1_136_479_232, 0, 1_136_479_232]),
         // Meta's model card says 22 M; the table of positions is that of 518 pixels.
         (include_bytes!("dinov2-small.json"), [22_056_192, 0, 22_056_192]),
     ];
@@ -87,7 +94,9 @@ fn damaged_settings_are_errors_or_other_settings() {
         "published_clip",
         "published_siglip",
         "published_dinov2",
+        "published_dinov2_swiglu",
         "published_open_clip",
+        "published_clip_resnet",
         "blip2_matching",
         "blip2_matching_third",
     ] {

@@ -62,7 +62,7 @@ impl Twin {
 }
 
 fn scores(towers: &Towers, pictures: &[Vec<f32>], texts: &[Vec<f32>]) -> Vec<Score> {
-    towers.clip.scores(pictures, texts).concat()
+    towers.comparison.scores(pictures, texts).concat()
 }
 
 fn pixels(twin: &Twin, of: impl Fn(&Picture) -> Vec<f32>) {
@@ -103,6 +103,14 @@ fn clip_as_open_clip_has_it() {
 }
 
 #[test]
+fn clip_with_a_resnet() {
+    let mut twin = Twin::open("published_clip_resnet");
+    twin.compare(STACK / 10.0);
+    twin.model.pack(pack::Format::F32);
+    twin.compare(STACK / 10.0);
+}
+
+#[test]
 fn siglip() {
     both_towers("published_siglip");
 }
@@ -125,7 +133,16 @@ fn probabilities_are_of_all_texts_or_of_the_pair() {
 
 #[test]
 fn dinov2_at_another_resolution_than_its_own() {
-    let mut twin = Twin::open("published_dinov2");
+    dinov2("published_dinov2");
+}
+
+#[test]
+fn dinov2_with_gated_mlps() {
+    dinov2("published_dinov2_swiglu");
+}
+
+fn dinov2(name: &str) {
+    let mut twin = Twin::open(name);
     for format in [None, Some(pack::Format::F32)] {
         if let Some(format) = format {
             twin.model.pack(format);
@@ -154,7 +171,13 @@ fn dinov2_at_another_resolution_than_its_own() {
 
 #[test]
 fn fewer_bits_keep_the_directions() {
-    for name in ["published_clip", "published_siglip", "published_dinov2"] {
+    for name in [
+        "published_clip",
+        "published_siglip",
+        "published_dinov2",
+        "published_dinov2_swiglu",
+        "published_clip_resnet",
+    ] {
         let exact = Twin::open(name);
         let exact = exact.model.embed_pictures(&exact.pictures).expect("it sees");
         for (format, least) in [(pack::Format::Bf16, 0.999), (pack::Format::Int8, 0.995)] {

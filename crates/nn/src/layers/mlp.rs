@@ -18,15 +18,26 @@ pub enum Activation {
     QuickGelu,
     /// `max(x, 0)`.
     Relu,
+    /// `silu(a)·b` of the halves of the last axis, which becomes half as long (Shazeer 2020).
+    SwiGlu,
 }
 
 impl Activation {
-    /// Elementwise.
+    /// Elementwise; [`SwiGlu`](Self::SwiGlu) halves the last axis.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self.kind() {
-            Some(kind) => fused::gelu(kind, x),
-            None => burn::tensor::activation::relu(x),
+        match (self, self.kind()) {
+            (_, Some(kind)) => fused::gelu(kind, x),
+            (Self::SwiGlu, _) => {
+                let half = x.dims()[D - 1] / 2;
+                fused::swiglu(x.clone().narrow(D - 1, 0, half), x.narrow(D - 1, half, half))
+            }
+            _ => burn::tensor::activation::relu(x),
         }
+    }
+
+    /// Numbers that it reads for each that it gives.
+    pub fn reads(self) -> usize {
+        if self == Self::SwiGlu { 2 } else { 1 }
     }
 
     /// Which GELU it is, if it is one.
@@ -35,7 +46,7 @@ impl Activation {
             Self::Gelu => Some(Gelu::Erf),
             Self::GeluTanh => Some(Gelu::Tanh),
             Self::QuickGelu => Some(Gelu::Quick),
-            Self::Relu => None,
+            Self::Relu | Self::SwiGlu => None,
         }
     }
 }
@@ -43,7 +54,7 @@ impl Activation {
 /// `fc2(act(fc1(x)))`.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// `D -> hidden`.
+    /// `D -> hidden`, twice that for SwiGLU.
     pub fc1: Linear,
     #[module(skip)]
     activation: Activation,
@@ -60,7 +71,7 @@ impl Mlp {
         init: &mut Init,
     ) -> Self {
         Self {
-            fc1: Linear::init(d, hidden, true, std, init),
+            fc1: Linear::init(d, activation.reads() * hidden, true, std, init),
             activation,
             fc2: Linear::init(hidden, out, true, out_std, init),
         }

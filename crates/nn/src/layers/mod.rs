@@ -1,6 +1,7 @@
 //! Layers: parameters and the fused operation that uses them. Field names are checkpoint names.
 
 mod attention;
+mod average_pool;
 mod block;
 mod conv;
 mod conv1d;
@@ -11,6 +12,7 @@ mod norm;
 mod post_block;
 
 pub use attention::Attention;
+pub use average_pool::average_pool2d;
 pub use block::{Block, BlockConfig};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv1d::{Conv1d, Conv1dConfig};

@@ -1,10 +1,14 @@
 //! `inspect`: what a published checkpoint is, before it is run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use sensorium_model::checkpoint::differences;
+use sensorium_model::checkpoint::gguf::Mapped;
+use sensorium_model::checkpoint::safetensors::Stored;
+use sensorium_model::llm::inspect as gguf;
 use sensorium_model::published::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
 
@@ -14,13 +18,14 @@ use crate::{nano, print};
 /// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium inspect clip-vit-base-patch32\n  sensorium inspect clip-vit-base-patch32 --config-only --json"
+    after_help = "Examples:\n  sensorium inspect clip-vit-base-patch32\n  sensorium inspect clip-vit-base-patch32 --config-only --json\n  sensorium inspect smollm2.gguf"
 )]
 pub struct Inspect {
-    /// A directory with config.json, and model.safetensors or its shards; or a name in the cache.
+    /// A directory with config.json, and model.safetensors or its shards; a GGUF file; or a name in
+    /// the cache.
     #[arg(value_name = "MODEL")]
     path: String,
-    /// Read config.json alone: the weights need not be there.
+    /// Read config.json alone: the weights need not be there. Of a GGUF file, its settings alone.
     #[arg(long)]
     config_only: bool,
     /// Print JSON: the same, and every tensor.
@@ -67,21 +72,32 @@ struct Weights {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let directory = Directory::open(nano::find(&self.path)?.as_ref())?;
-        let plan = plan(&directory)?;
-        let weights = match self.config_only {
-            true => None,
-            false => Some(compare(&plan, &directory)?),
-        };
-        let output = Output {
-            family: plan.family,
-            parameters: plan.parameters(None),
-            parts: parts(&plan),
-            memory: memory(&plan),
-            weights,
-        };
+        let path = nano::find(&self.path)?;
+        let path = Path::new(&path);
+        let output = if path.is_dir() { self.directory(path)? } else { self.gguf(path)? };
         if self.json { print::json(&output) } else { output.table() }
     }
+
+    fn directory(&self, path: &Path) -> Result<Output> {
+        let directory = Directory::open(path)?;
+        let plan = plan(&directory)?;
+        let stored = (!self.config_only).then(|| directory.shapes()).transpose()?;
+        let weights = stored.map(|stored| compare(&plan, &stored));
+        Ok(output(&plan, plan.bytes(None), weights))
+    }
+
+    fn gguf(&self, path: &Path) -> Result<Output> {
+        let mapped = Mapped::open(path)?;
+        let file = mapped.gguf()?;
+        let plan = gguf::plan(&file)?;
+        let weights = (!self.config_only).then(|| compare(&plan, &gguf::stored(&file)));
+        Ok(output(&plan, gguf::bytes(&plan, &file), weights))
+    }
+}
+
+fn output(plan: &Plan, auto: u64, weights: Option<Weights>) -> Output {
+    let (family, parameters) = (plan.family, plan.parameters(None));
+    Output { family, parameters, parts: parts(plan), memory: memory(plan, auto), weights }
 }
 
 fn parts(plan: &Plan) -> Vec<Part> {
@@ -96,16 +112,15 @@ fn parts(plan: &Plan) -> Vec<Part> {
     PARTS.into_iter().filter_map(part).collect()
 }
 
-fn memory(plan: &Plan) -> BTreeMap<String, u64> {
+fn memory(plan: &Plan, auto: u64) -> BTreeMap<String, u64> {
     let named = |precision: &Precision| {
         let name = precision.to_possible_value()?.get_name().to_owned();
-        precision.format().map(|format| (name, plan.bytes(Some(format))))
+        Some((name, precision.format().map_or(auto, |format| plan.bytes(Some(format)))))
     };
     Precision::value_variants().iter().filter_map(named).collect()
 }
 
-fn compare(plan: &Plan, directory: &Directory) -> Result<Weights> {
-    let stored = directory.shapes()?;
+fn compare(plan: &Plan, stored: &BTreeMap<String, Stored>) -> Weights {
     let all = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
     let (expected, found) = (plan.shapes(), plan.without_ignorable(&all));
     let differences = differences(&expected, &found);
@@ -115,13 +130,13 @@ fn compare(plan: &Plan, directory: &Directory) -> Result<Weights> {
         *dtypes.entry(stored.dtype.clone()).or_default() += 1;
     }
     let reshaped = differences.reshaped.into_iter();
-    Ok(Weights {
+    Weights {
         dtypes,
         missing: owned(differences.missing),
         left_over: owned(differences.unexpected),
         reshaped: reshaped.map(|(n, want, got)| (n.to_owned(), want.into(), got.into())).collect(),
         ignored: stored.keys().filter(|name| plan.is_ignorable(name)).cloned().collect(),
-    })
+    }
 }
 
 impl Output {
@@ -135,7 +150,7 @@ impl Output {
             ))?;
         }
         print::line(format!("{:<10} {:>13} parameters", "total", self.parameters))?;
-        print::line("\nweights in memory by --precision (auto: f32)")?;
+        print::line("\nweights in memory by --precision")?;
         for (name, bytes) in &self.memory {
             print::line(format!("{name:<10} {:>11.1} MB", *bytes as f64 / 1e6))?;
         }

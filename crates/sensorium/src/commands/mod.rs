@@ -4,6 +4,7 @@ mod ask;
 mod caption;
 mod chat;
 mod classify;
+mod convert;
 mod data;
 mod embed;
 mod eval;
@@ -74,6 +75,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
+    Convert(convert::Convert),
 }
 
 /// Stack of a thread, as large as a main thread's.
@@ -110,6 +112,7 @@ impl Cli {
             Command::Inspect(command) => command.run(),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::Convert(command) => command.run(),
         }
     }
 }

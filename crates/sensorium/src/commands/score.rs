@@ -80,9 +80,9 @@ impl Score {
 
     /// A row for each picture.
     fn cosines(&self, model: &Model, pictures: &[Picture]) -> Result<Vec<Vec<Numbers>>> {
-        let clip = model.clip()?;
+        let comparison = model.comparison()?;
         let texts = model.embed_texts(&self.text)?;
-        let rows = clip.scores(&model.embed_pictures(pictures)?, &texts);
+        let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
         Ok(rows.into_iter().map(|row| row.into_iter().map(|pair| (pair, None)).collect()).collect())
     }
 

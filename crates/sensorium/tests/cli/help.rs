@@ -47,6 +47,7 @@ fn every_help_has_an_example() {
         &["inspect"],
         &["data", "preview"],
         &["export"],
+        &["convert"],
     ];
     for &command in commands {
         let help = succeeds(&[command, &["--help"]].concat());

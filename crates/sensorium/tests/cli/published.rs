@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, fails, file, language_model, model, png, run_with, succeeds, texts};
+use crate::fixture::{
+    dir, fails, file, gguf, language_model, model, png, run_with, succeeds, texts,
+};
 
 fn golden(name: &str) -> String {
     format!("{}/../../goldens/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -214,4 +216,50 @@ fn blip2_compares_and_writes() {
         .filter_map(|part| part["part"].as_str())
         .collect();
     assert_eq!(parts, ["image", "projector", "language"]);
+}
+
+#[test]
+fn inspections_of_sounds_files_and_what_is_unknown() {
+    let found = json(&["inspect", &golden("whisper")]);
+    let parts: Vec<&str> = found["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["part"].as_str().unwrap())
+        .collect();
+    assert_eq!((&found["family"], parts), (&"whisper".into(), vec!["encoder", "decoder"]));
+    assert_eq!(found["weights"]["missing"], Value::Array(vec![]), "{found}");
+    assert_eq!(found["weights"]["left_over"], Value::Array(vec![]), "{found}");
+
+    let found = json(&["inspect", gguf()]);
+    assert_eq!(found["weights"]["missing"], Value::Array(vec![]), "{found}");
+    let [auto, f32] = ["auto", "f32"].map(|name| found["memory"][name].as_u64().unwrap());
+    assert!(auto < f32 && f32 == 4 * found["parameters"].as_u64().unwrap(), "{found}");
+    let table = succeeds(&["inspect", gguf()]);
+    assert!(table.contains("every tensor of the model is there"), "{table}");
+    assert!(json(&["inspect", gguf(), "--config-only"]).get("weights").is_none());
+
+    let foreign = dir("foreign");
+    file(&foreign, "config.json", br#"{"model_type": "mamba"}"#);
+    let error = fails(1, &["inspect", foreign.to_str().unwrap()]);
+    for known in ["clip", "whisper", "llama", "gpt2"] {
+        assert!(error.contains(known), "{error}");
+    }
+}
+
+#[test]
+fn conversions_there_and_back() {
+    let dir = dir("convert");
+    let [from, to] = ["tiny", "tiny.gguf"].map(|name| dir.join(name).to_str().unwrap().to_owned());
+    let done = json(&["convert", gguf(), &from]);
+    assert_eq!((&done["family"], &done["path"]), (&"qwen3".into(), &from.as_str().into()));
+    let line = succeeds(&["convert", &from, &to, "--quantize", "q8_0"]);
+    assert!(line.contains("Q8_0") && line.contains("parameters"), "{line}");
+    let run = ["--prompt", "the hat", "--precision", "f32", "--max-tokens", "4"];
+    let [a, b, c] = [gguf(), &from, &to].map(|model| json(&[&["run", model][..], &run].concat()));
+    assert_eq!((&a["text"], &a["token_ids"]), (&b["text"], &b["token_ids"]));
+    assert_eq!(a["prompt_token_ids"], c["prompt_token_ids"]);
+    let error = fails(1, &["convert", gguf(), &from]);
+    assert!(error.contains("expected nothing there"), "{error}");
+    fails(2, &["convert", gguf(), &from, "--quantize", "q9"]);
 }

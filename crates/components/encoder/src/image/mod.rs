@@ -1,7 +1,39 @@
 //! Image encoders.
 
 mod pool;
+mod resnet;
 mod vit;
 
 pub use pool::AttentionPool;
+pub use resnet::{Resnet, ResnetConfig};
 pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
+
+use sensorium_nn::prelude::*;
+
+/// One of the encoders, to run.
+#[derive(Debug)]
+pub enum Encoder {
+    /// A Vision Transformer.
+    Vit(Vit),
+    /// CLIP's ResNet.
+    Resnet(Resnet),
+}
+
+impl Encoder {
+    /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
+    pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::Vit(vit) => vit.embed(image),
+            Self::Resnet(resnet) => resnet.embed(image),
+        }
+    }
+}
+
+impl Pack for Encoder {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        match self {
+            Self::Vit(vit) => vit.pack(path, packer),
+            Self::Resnet(resnet) => resnet.pack(path, packer),
+        }
+    }
+}

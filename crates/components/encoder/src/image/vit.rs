@@ -89,6 +89,8 @@ pub enum ActivationName {
     GeluTanh,
     /// `x·sigmoid(1.702x)`.
     QuickGelu,
+    /// `silu(a)·b` of halves: the first map of an MLP has twice its width.
+    SwiGlu,
 }
 
 impl From<ActivationName> for Activation {
@@ -97,6 +99,7 @@ impl From<ActivationName> for Activation {
             ActivationName::Gelu => Self::Gelu,
             ActivationName::GeluTanh => Self::GeluTanh,
             ActivationName::QuickGelu => Self::QuickGelu,
+            ActivationName::SwiGlu => Self::SwiGlu,
         }
     }
 }
@@ -174,7 +177,8 @@ impl VitConfig {
             c_in = conv.channels;
         }
         let (n, e) = (self.patches(), self.width);
-        let block = n * (4 * e * e + 2 * e * self.mlp) + 2 * n * n * e;
+        let maps = 1 + Activation::from(self.activation).reads();
+        let block = n * (4 * e * e + maps * e * self.mlp) + 2 * n * n * e;
         2.0 * (stem + self.n_layers * block) as f64
     }
 
@@ -207,7 +211,8 @@ impl VitConfig {
         if self.pre_norm {
             all.norm("pre_norm", e);
         }
-        all.blocks(self.n_layers, e, self.mlp);
+        let reads = Activation::from(self.activation).reads();
+        all.blocks(self.n_layers, e, [reads * self.mlp, self.mlp]);
         all.norm("norm", e);
         if matches!(self.pooling, Pooling::Attention | Pooling::AttentionMlp) {
             all.put("pool.probe", &[1, 1, e]);
@@ -215,7 +220,7 @@ impl VitConfig {
         }
         if self.pooling == Pooling::AttentionMlp {
             all.norm("pool.norm", e);
-            all.mlp("pool.mlp", e, self.mlp);
+            all.mlp("pool.mlp", e, [reads * self.mlp, self.mlp]);
         }
         if self.proj {
             all.put("proj.weight", &[self.embed, e]);

@@ -45,7 +45,7 @@ impl BertConfig {
         all.put("position", &[self.context, e]);
         all.put("types.weight", &[self.types, e]);
         all.norm("norm", e);
-        all.blocks(self.n_layers, e, self.mlp);
+        all.blocks(self.n_layers, e, [self.mlp; 2]);
         all.0
     }
 

@@ -96,7 +96,7 @@ impl TextConfig {
             all.put("pairs.weight", &[self.pairs, e]);
         }
         all.put("position", &[self.context, e]);
-        all.blocks(self.n_layers, e, self.mlp);
+        all.blocks(self.n_layers, e, [self.mlp; 2]);
         all.norm("norm", e);
         all.put("proj.weight", &[self.embed, e]);
         if self.proj_bias {

@@ -16,7 +16,7 @@ mod write;
 pub use map::Mapped;
 pub use read::{Gguf, Info};
 pub use value::{Array, Metadata, Value};
-pub use write::{Source, write};
+pub use write::{Form, Source, body, head, write};
 
 pub use sensorium_kernels::quant::Kind;
 

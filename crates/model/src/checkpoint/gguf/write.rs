@@ -22,9 +22,27 @@ pub struct Source<'a> {
     pub kind: Kind,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The same without its values.
+    fn form(&self) -> Form<'a> {
+        Form { name: self.name, shape: self.shape, kind: self.kind }
+    }
+}
+
+/// One tensor to write, its values still to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// Its name, used once.
+    pub name: &'a str,
+    /// Sizes, outermost first, at most four.
+    pub shape: &'a [usize],
+    /// How to store it; becomes F16 if the rows are no whole blocks.
+    pub kind: Kind,
+}
+
+impl Form<'_> {
     /// The kind that its rows allow.
-    fn stored(&self) -> Kind {
+    pub fn stored(&self) -> Kind {
         if bytes(self.kind, self.shape).is_some() { self.kind } else { Kind::F16 }
     }
 }
@@ -34,6 +52,19 @@ impl Source<'_> {
 /// Deterministic. Whatever the reader would refuse is an error here, as is a value that the tensor's kind
 /// cannot hold. `general.alignment` is honoured if it is set.
 pub fn write(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<Vec<u8>> {
+    let mut out = head(metadata, &tensors.iter().map(Source::form).collect::<Vec<_>>())?;
+    for tensor in tensors {
+        out.extend(body(metadata, &tensor.form(), tensor.data)?);
+    }
+    Ok(out)
+}
+
+/// What a file of these tensors begins with: the [`body`] of each follows, in the same order. So a
+/// file larger than memory is written piece by piece.
+///
+/// # Errors
+/// As [`write`], but for the values.
+pub fn head(metadata: &Metadata, tensors: &[Form<'_>]) -> Result<Vec<u8>> {
     check(metadata, tensors)?;
     let alignment = alignment(metadata)?;
     let mut out = Vec::new();
@@ -48,15 +79,26 @@ pub fn write(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<Vec<u8>> {
     }
     put_infos(&mut out, tensors, alignment);
     out.resize(out.len().next_multiple_of(alignment), 0);
-    for tensor in tensors {
-        put_values(&mut out, tensor)?;
-        out.resize(out.len().next_multiple_of(alignment), 0);
-    }
     Ok(out)
 }
 
+/// The values of a tensor whose [`head`] was written with this metadata, and the gap behind them.
+///
+/// # Errors
+/// There are more or fewer than its shape has, or one that its kind cannot hold.
+pub fn body(metadata: &Metadata, tensor: &Form<'_>, data: &[f32]) -> Result<Vec<u8>> {
+    if count(tensor.shape) != Some(data.len()) {
+        let expected = format!("as many values as its shape {:?} has", tensor.shape);
+        let what = format!("tensor {:?}", short(tensor.name));
+        return Err(unwritable(what, expected, data.len().to_string()));
+    }
+    let mut packed = values(tensor, data)?;
+    packed.resize(packed.len().next_multiple_of(alignment(metadata)?), 0);
+    Ok(packed)
+}
+
 /// Limits of the format and of our own reader.
-fn check(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<()> {
+fn check(metadata: &Metadata, tensors: &[Form<'_>]) -> Result<()> {
     if tensors.len() as u64 > MAX_TENSORS || metadata.iter().len() as u64 > MAX_METADATA {
         let expected = format!("at most {MAX_TENSORS} tensors and {MAX_METADATA} metadata entries");
         return Err(unwritable(
@@ -85,10 +127,6 @@ fn check(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<()> {
                 format!("at most {MAX_DIMS} dimensions"),
                 tensor.shape.len().to_string(),
             ));
-        }
-        if count(tensor.shape) != Some(tensor.data.len()) {
-            let expected = format!("as many values as its shape {:?} has", tensor.shape);
-            return Err(unwritable(what(), expected, tensor.data.len().to_string()));
         }
     }
     Ok(())
@@ -134,7 +172,7 @@ fn alignment(metadata: &Metadata) -> Result<usize> {
     }
 }
 
-fn put_infos(out: &mut Vec<u8>, tensors: &[Source<'_>], alignment: usize) {
+fn put_infos(out: &mut Vec<u8>, tensors: &[Form<'_>], alignment: usize) {
     let mut offset = 0u64;
     for tensor in tensors {
         let kind = tensor.stored();
@@ -148,21 +186,21 @@ fn put_infos(out: &mut Vec<u8>, tensors: &[Source<'_>], alignment: usize) {
     }
 }
 
-fn put_values(out: &mut Vec<u8>, tensor: &Source<'_>) -> Result<()> {
+fn values(tensor: &Form<'_>, data: &[f32]) -> Result<Vec<u8>> {
     let kind = tensor.stored();
-    let packed = kind.quantize(tensor.data);
+    let packed = kind.quantize(data);
     // A NaN would hide among a block's integers, too large a value shows in its scale.
-    let hidden = tensor.data.iter().position(|value| !value.is_finite());
+    let hidden = data.iter().position(|value| !value.is_finite());
     let block = hidden.and_then(|at| at.checked_div(kind.block())).or(kind.bad_block(&packed));
-    if let Some(block) = block {
-        return Err(out_of_range(tensor, kind, block));
+    match block {
+        Some(block) => Err(out_of_range(tensor, data, block)),
+        None => Ok(packed),
     }
-    out.extend(packed);
-    Ok(())
 }
 
-fn out_of_range(tensor: &Source<'_>, kind: Kind, block: usize) -> Error {
-    let values = tensor.data.chunks(kind.block()).nth(block).unwrap_or_default();
+fn out_of_range(tensor: &Form<'_>, data: &[f32], block: usize) -> Error {
+    let kind = tensor.stored();
+    let values = data.chunks(kind.block()).nth(block).unwrap_or_default();
     let further = |most: f32, value: &f32| {
         if value.is_nan() || value.abs() > most.abs() { *value } else { most }
     };

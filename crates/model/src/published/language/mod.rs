@@ -46,6 +46,11 @@ pub fn is_known(config: &Config<'_>) -> bool {
     config.text_or("model_type", "").is_ok_and(|kind| find(kind).is_some())
 }
 
+/// Every `model_type` of a language model.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(name, _)| *name)
+}
+
 fn find(kind: &str) -> Option<Read> {
     KINDS.iter().find(|(name, _)| *name == kind).map(|(_, read)| *read)
 }
@@ -119,17 +124,17 @@ pub(super) fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone
         BackboneConfig::Llama(shape) => {
             let tensors = llama::prepare(shape, tensors)?;
             let layout = checked(config, &tensors)?;
-            Backbone::Llama(names::load(Llama::init(shape, init), &tensors, &layout)?)
+            Backbone::Llama(names::take(Llama::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Opt(shape) => {
             let tensors = tied(tensors, shape.tied, "lm_head.weight", "embed_tokens.weight")?;
             let layout = checked(config, &tensors)?;
-            Backbone::Opt(names::load(Opt::init(shape, init), &tensors, &layout)?)
+            Backbone::Opt(names::take(Opt::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Gpt2(shape) => {
             let tensors = gpt2::prepare(shape, tensors)?;
             let layout = checked(config, &tensors)?;
-            Backbone::Gpt2(names::load(Gpt2::init(shape, init), &tensors, &layout)?)
+            Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
         }
     })
 }
@@ -163,16 +168,21 @@ pub(super) fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) ->
         let tables = tensors.tensors.iter().filter(|(name, _)| name.ends_with(table));
         let same = tables.into_iter().any(|(_, tensor)| *tensor == found);
         if !same {
-            return Err(Error::Setting {
-                file: "config.json".into(),
-                key: "tie_word_embeddings".into(),
-                expected: format!("false, for {head} differs from {table}"),
-                got: "true".into(),
-                hint: "config.json and the weights must be of the same model",
-            });
+            return Err(untied(head, table));
         }
     }
     Ok(tensors)
+}
+
+/// The error for a head that is said to be the token table and is not.
+pub(crate) fn untied(head: &str, table: &str) -> Error {
+    Error::Setting {
+        file: "config.json".into(),
+        key: "tie_word_embeddings".into(),
+        expected: format!("false, for {head} differs from {table}"),
+        got: "true".into(),
+        hint: "config.json and the weights must be of the same model",
+    }
 }
 
 /// A divisor of `n`.

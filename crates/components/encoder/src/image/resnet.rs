@@ -1,0 +1,276 @@
+//! The modified ResNet of CLIP: convolutions, and attention in place of the last average.
+//!
+//! Radford et al. 2021, section 2.4, <https://arxiv.org/abs/2103.00020>: the ResNet-D of He et al.
+//! 2019 (<https://arxiv.org/abs/1812.01187>) with the antialiasing of Zhang 2019
+//! (<https://arxiv.org/abs/1904.11486>). For running: batch norms are constants by then, and belong to
+//! the weights and biases of the convolutions before them.
+//!
+//! ```text
+//! image [B, 3, h, w] ──3 convolutions, mean of 2x2──▶ [B, W, h/4, w/4]
+//!     ──4 stages of bottlenecks──▶ [B, E, h/32, w/32] ──attention pool──▶ [B, C]      E = 32·W
+//! ```
+
+use sensorium_nn::prelude::*;
+
+use crate::shapes::Shapes;
+
+/// Channels of a stage over those inside its bottlenecks.
+const EXPANSION: usize = 4;
+
+/// Shape of a [`Resnet`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResnetConfig {
+    /// Side of the input picture in pixels, a multiple of 32.
+    pub image: usize,
+    /// Bottlenecks of each stage.
+    pub layers: [usize; 4],
+    /// Channels W after the stem, an even number.
+    pub width: usize,
+    /// Heads of the attention pool.
+    pub n_heads: usize,
+    /// Width C of the shared space.
+    pub embed: usize,
+}
+
+impl ResnetConfig {
+    /// CLIP RN50: with its batch norms 38,316,896 parameters.
+    pub fn clip_rn50() -> Self {
+        Self { image: 224, layers: [3, 4, 6, 3], width: 64, n_heads: 32, embed: 1024 }
+    }
+
+    /// Channels E after the last stage.
+    pub fn channels(&self) -> usize {
+        32 * self.width
+    }
+
+    /// Positions after the last stage.
+    fn places(&self) -> usize {
+        (self.image / 32).pow(2)
+    }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let mut all = Shapes::default();
+        let mut conv = |name: String, c_in: usize, c_out: usize, kernel: usize| {
+            all.put(format!("{name}.weight"), &[c_out, c_in, kernel, kernel]);
+            all.put(format!("{name}.bias"), &[c_out]);
+        };
+        for (i, [c_in, c_out, _]) in self.stem().into_iter().enumerate() {
+            conv(format!("conv{}", i + 1), c_in, c_out, 3);
+        }
+        for (stage, blocks) in self.stages().into_iter().enumerate() {
+            for (i, block) in blocks.into_iter().enumerate() {
+                let name = |part: &str| format!("layer{}.{i}.{part}", stage + 1);
+                let Shape { c_in, planes, .. } = block;
+                conv(name("conv1"), c_in, planes, 1);
+                conv(name("conv2"), planes, planes, 3);
+                conv(name("conv3"), planes, EXPANSION * planes, 1);
+                if block.reshapes() {
+                    conv(name("downsample"), c_in, EXPANSION * planes, 1);
+                }
+            }
+        }
+        let e = self.channels();
+        all.put("pool.position", &[self.places() + 1, e]);
+        for (part, out) in [("q", e), ("k", e), ("v", e), ("o", self.embed)] {
+            all.linear(&format!("pool.{part}"), e, out);
+        }
+        all.0
+    }
+
+    /// Channels in, channels out and step of the stem's convolutions.
+    fn stem(&self) -> [[usize; 3]; 3] {
+        let half = self.width / 2;
+        [[3, half, 2], [half, half, 1], [half, self.width, 1]]
+    }
+
+    /// The bottlenecks of each stage; all stages but the first halve the picture.
+    fn stages(&self) -> [Vec<Shape>; 4] {
+        let mut c_in = self.width;
+        let mut stage = 0;
+        self.layers.map(|count| {
+            let planes = self.width << stage;
+            let step = if stage == 0 { 1 } else { 2 };
+            stage += 1;
+            (0..count)
+                .map(|i| {
+                    let shape = Shape { c_in, planes, step: if i == 0 { step } else { 1 } };
+                    c_in = EXPANSION * planes;
+                    shape
+                })
+                .collect()
+        })
+    }
+}
+
+/// Shape of a [`Bottleneck`].
+#[derive(Clone, Copy)]
+struct Shape {
+    c_in: usize,
+    /// Channels inside.
+    planes: usize,
+    step: usize,
+}
+
+impl Shape {
+    /// Whether what is written has another shape than what is read.
+    fn reshapes(self) -> bool {
+        self.step > 1 || self.c_in != EXPANSION * self.planes
+    }
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Resnet {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+    layer1: Vec<Bottleneck>,
+    layer2: Vec<Bottleneck>,
+    layer3: Vec<Bottleneck>,
+    layer4: Vec<Bottleneck>,
+    pool: MeanPool,
+}
+
+impl Resnet {
+    /// Weights for a ReLU after them.
+    pub fn init(config: &ResnetConfig, init: &mut Init) -> Self {
+        let [conv1, conv2, conv3] =
+            config.stem().map(|[c_in, c_out, step]| conv([c_in, c_out], 3, step, init));
+        let [layer1, layer2, layer3, layer4] = config
+            .stages()
+            .map(|blocks| blocks.into_iter().map(|shape| Bottleneck::init(shape, init)).collect());
+        Self {
+            conv1,
+            conv2,
+            conv3,
+            layer1,
+            layer2,
+            layer3,
+            layer4,
+            pool: MeanPool::init(config, init),
+        }
+    }
+
+    /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
+    pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
+        let convs = [&self.conv1, &self.conv2, &self.conv3];
+        let x = convs.into_iter().fold(image, |x, conv| Activation::Relu.forward(conv.forward(x)));
+        let x = average_pool2d(x, 2); // [B, W, h/4, w/4]
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let x = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
+        self.pool.forward(x)
+    }
+}
+
+sensorium_nn::pack!(Resnet: pool);
+
+/// `relu(shortcut(x) + conv3(mean(conv2(conv1(x)))))`: the mean over squares of a step comes before
+/// channels are mixed again, so that a step passes over no pixel.
+#[derive(Module, Debug)]
+struct Bottleneck {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+    downsample: Option<Conv2d>,
+    #[module(skip)]
+    step: usize,
+}
+
+impl Bottleneck {
+    fn init(shape: Shape, init: &mut Init) -> Self {
+        let Shape { c_in, planes, step } = shape;
+        let out = EXPANSION * planes;
+        Self {
+            conv1: conv([c_in, planes], 1, 1, init),
+            conv2: conv([planes, planes], 3, 1, init),
+            conv3: conv([planes, out], 1, 1, init),
+            downsample: shape.reshapes().then(|| conv([c_in, out], 1, 1, init)),
+            step,
+        }
+    }
+
+    /// `[B, c, h, w] -> [B, 4·planes, h / step, w / step]`
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let relu = |x: Tensor<4>| Activation::Relu.forward(x);
+        let y = relu(self.conv2.forward(relu(self.conv1.forward(x.clone()))));
+        let y = self.conv3.forward(self.smaller(y));
+        let x = match &self.downsample {
+            Some(conv) => conv.forward(self.smaller(x)),
+            None => x,
+        };
+        relu(x + y)
+    }
+
+    fn smaller(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.step == 1 { x } else { average_pool2d(x, self.step) }
+    }
+}
+
+/// A convolution that keeps the picture's size but for its step.
+fn conv([c_in, c_out]: [usize; 2], kernel: usize, stride: usize, init: &mut Init) -> Conv2d {
+    let padding = kernel / 2;
+    Conv2d::init(Conv2dConfig { c_in, c_out, kernel, stride, padding, bias: true }, init)
+}
+
+/// What the mean of all places asks of them and of itself.
+#[derive(Module, Debug)]
+struct MeanPool {
+    /// Of the mean, then of every place, `[N + 1, E]`.
+    position: Param<Tensor<2>>,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    /// `E -> C`.
+    o: Linear,
+    #[module(skip)]
+    n_heads: usize,
+}
+
+impl MeanPool {
+    /// Weights of standard deviation `E^-0.5`.
+    fn init(config: &ResnetConfig, init: &mut Init) -> Self {
+        let e = config.channels();
+        let std = (e as f64).powf(-0.5);
+        Self {
+            position: init.normal([config.places() + 1, e], std),
+            q: Linear::init(e, e, true, std, init),
+            k: Linear::init(e, e, true, std, init),
+            v: Linear::init(e, e, true, std, init),
+            o: Linear::init(e, config.embed, true, std, init),
+            n_heads: config.n_heads,
+        }
+    }
+
+    /// `[B, E, h, w] -> [B, C]`
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = x.flatten::<3>(2, 3).swap_dims(1, 2); // [B, N, E]
+        let [b, n, e] = x.dims();
+        let x = Tensor::cat(vec![x.clone().mean_dim(1), x], 1); // [B, N + 1, E]
+        let x = x + self.position.val().unsqueeze();
+        let heads = |y: Tensor<3>, t: usize| y.reshape([b, t, self.n_heads, e / self.n_heads]);
+        let q = heads(self.q.forward(x.clone().narrow(1, 0, 1)), 1);
+        let [k, v] = Linear::together([&self.k, &self.v], x).map(|y| heads(y, n + 1));
+        let found = fused::attention(Precision::F32, q, k, v, Mask::Full, None);
+        self.o.forward(found.reshape([b, e]))
+    }
+}
+
+sensorium_nn::pack!(MeanPool: q, k, v, o);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rn50_has_the_published_number_of_parameters() {
+        let all = ResnetConfig::clip_rn50().parameters();
+        let count = |wanted: &dyn Fn(&str) -> bool| -> usize {
+            let all = all.iter().filter(|(name, _)| wanted(name));
+            all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        };
+        // A norm has two numbers where a bias is one.
+        let biases = count(&|name| name.ends_with("bias") && !name.starts_with("pool"));
+        assert_eq!(count(&|_| true) + biases, 38_316_896);
+    }
+}
