@@ -71,7 +71,8 @@ impl Viewer {
         let encode = start.elapsed().as_secs_f64();
 
         let (tokenizer, prompt_tokens) = (&self.prompter.tokenizer, prompt.ids.len());
-        let writing = Writing { tokenizer, ends: &self.ends, prompt_tokens, room, options };
+        let (ends, never) = (&self.ends, &self.prompter.picture_ids());
+        let writing = Writing { tokenizer, ends, never, prompt_tokens, room, options };
         let latest = prompt.looks.last().copied().flatten();
         let next = |id: Option<u32>| match id {
             Some(id) => self.next(&[id], &[latest], &mut shown),
@@ -111,19 +112,15 @@ impl Viewer {
         }
     }
 
-    /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet. The tokens of pictures
-    /// are never next.
+    /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet.
     fn next(&self, ids: &[u32], looks: &[Option<usize>], shown: &mut Shown) -> Result<Vec<f32>> {
         let language = &self.model.language;
         let Hidden(hidden) = language.extend(language.embed(ids), looks, shown);
         let [_, t, d] = hidden.dims();
-        let mut logits = read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
-        if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(LlmError::NotFinite { tokens: shown.tokens() });
+        let logits = read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(LlmError::NotFinite { tokens: shown.tokens() }),
         }
-        for id in self.prompter.picture_ids() {
-            logits[id as usize] = f32::NEG_INFINITY;
-        }
-        Ok(logits)
     }
 }

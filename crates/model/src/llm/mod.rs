@@ -294,8 +294,8 @@ impl Llm {
         let prompt_tokens = prompt.0.dims()[1];
         let room = self.room(prompt_tokens)?;
         let mut cache = Cache::default();
-        let writing =
-            Writing { tokenizer: &self.tokenizer, ends: &self.ends, prompt_tokens, room, options };
+        let (tokenizer, ends) = (&self.tokenizer, &self.ends);
+        let writing = Writing { tokenizer, ends, never: &[], prompt_tokens, room, options };
         let next = |id: Option<u32>| {
             let read = id.map_or_else(|| prompt.clone(), |id| self.embed(&[id]));
             self.next(read, &mut cache)

@@ -1,5 +1,6 @@
 //! A text that grows token by token.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ pub struct Writing<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Ids after which nothing more is to be said.
     pub ends: &'a [u32],
+    /// Ids that are never drawn, whatever their logits.
+    pub never: &'a [u32],
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens that fit after it.
@@ -35,7 +38,7 @@ impl Writing<'_> {
         mut next: impl FnMut(Option<u32>) -> Result<Vec<f32>>,
         mut on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Continuation> {
-        let Self { tokenizer, ends, prompt_tokens, room, options } = self;
+        let Self { tokenizer, ends, never, prompt_tokens, room, options } = self;
         let room = room.min(options.max_tokens);
         let mut sampler = Sampler::new(options.sampling);
         let start = Instant::now();
@@ -44,7 +47,7 @@ impl Writing<'_> {
 
         let (start, mut ids, mut text, mut steps) = (Instant::now(), Vec::new(), String::new(), 0);
         let finish = loop {
-            let id = sampler.pick(&logits);
+            let id = sampler.pick(&without(&logits, never));
             if ends.contains(&id) {
                 break Finish::Stop;
             }
@@ -62,4 +65,13 @@ impl Writing<'_> {
         let decode = start.elapsed().as_secs_f64();
         Ok(Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode })
     }
+}
+
+/// The logits with those of some ids as low as can be.
+fn without<'a>(logits: &'a [f32], never: &[u32]) -> Cow<'a, [f32]> {
+    let mut logits = Cow::Borrowed(logits);
+    for &id in never {
+        logits.to_mut()[id as usize] = f32::NEG_INFINITY;
+    }
+    logits
 }
