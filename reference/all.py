@@ -1,10 +1,12 @@
 """Makes every golden anew: `python reference/all.py`."""
 
 import bert
+import blip2
 import chat_template
 import clip
 import clip_resnet
 import gpt2
+import idefics
 import llama
 import llama3
 import llava
@@ -15,12 +17,14 @@ import opt
 import published
 import qwen2
 import qwen3
+import seeing
 import siglip
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, chat_template,
-                   llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, blip2,
+                   chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel,
+                   idefics):
         script.main()

@@ -23,3 +23,9 @@ for work in "onnx_vit.py" "torch_vit.py" "torch_step.py" "torch_step.py --bf16";
     # shellcheck disable=SC2086
     runs/peers/bin/python bench/peers/$work </dev/null
 done
+
+# P10's model with random weights, and what the rows of Whisper need beside Debian's package
+# pocketsphinx-testdata, whose recording 0870 belongs in data/speech/0870.wav.
+runs/peers/bin/python bench/peers/smolvlm_see.py runs/peers/models/smolvlm-256m --make
+cargo xtask data whisper-tiny.en whisper-base
+runs/peers/bin/python reference/whisper_real.py convert

@@ -1,6 +1,7 @@
 //! Answers to many questions, and the best answers to the words alone.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 use sensorium_backbone::Sampling;
@@ -65,7 +66,8 @@ fn one(nano: &Nano, question: &str, features: Option<Features>) -> Result<String
     let prompt = nano.prompt(&[Message { role: Role::User, parts }])?;
     let end = nano.tokenizer.special(Special::End);
     let sampling = Sampling::default();
-    let ids = nano.llava.generate(&prompt, features, end, MAX_TOKENS, sampling, |_| ());
+    let on = |_, _: &[f32]| ControlFlow::Continue(());
+    let (ids, _) = nano.llava.generate(&prompt, features, end, MAX_TOKENS, sampling, on);
     Ok(normal(&nano.tokenizer.decode(&ids)))
 }
 

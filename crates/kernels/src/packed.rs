@@ -1,5 +1,7 @@
 //! Weights of a dense layer, laid out once for many products: the running life of a model.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod blocks;
 mod fill;
 mod int8;

@@ -35,6 +35,15 @@ pub(crate) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
+/// Whether this CPU has AVX2, FMA and F16C, and does not multiply quadruples of bytes.
+#[inline]
+pub(crate) fn has_only_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_avx2() && is_x86_feature_detected!("f16c") && !has_avx512_vnni();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// Whether this CPU has the parts of AVX-512 that every kernel of ours needs.
 #[cfg(target_arch = "x86_64")]
 #[inline]

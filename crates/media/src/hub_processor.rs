@@ -19,12 +19,22 @@ const MAX_SIZE: u64 = 4096;
 /// What a checkpoint leaves out is as its class in transformers has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `CLIPImageProcessor`, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
+    /// `CLIPImageProcessor`, LLaVA's, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
     Clip,
     /// `SiglipImageProcessor`: both edges to 224, values in -1..=1.
     Siglip,
     /// `ViTImageProcessor`: as SigLIP, a lone number is both edges, bilinear.
     Vit,
+    /// `IdeficsImageProcessor`: both edges to `image_size`, values as CLIP has them.
+    Idefics,
+    /// `BlipImageProcessor`: both edges to 384, a lone number is both, values as CLIP has them.
+    Blip,
+}
+
+impl Style {
+    fn filter(self) -> Filter {
+        if self == Self::Vit { Filter::Bilinear } else { Filter::Bicubic }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +89,7 @@ impl HubProcessor {
             }
         };
         let levels = settings.levels(style)?;
-        Ok(Self { resize, filter: settings.filter(style)?, crop, levels, size })
+        Ok(Self { resize, filter: settings.filter(style.filter())?, crop, levels, size })
     }
 
     /// Height and width of every picture that comes out.
@@ -110,13 +120,22 @@ impl HubProcessor {
 
     /// `[3, h, w]`: planes of red, green, blue.
     pub fn process(&self, picture: &Picture) -> Vec<f32> {
-        let fitted = self.fit(picture);
-        let planes = self.levels.iter().enumerate().flat_map(|(c, levels)| {
-            let values = fitted.pixels.iter().skip(c).step_by(3);
-            values.map(|value| levels[usize::from(*value)])
-        });
-        planes.collect()
+        self.planes(&self.fit(picture))
     }
+
+    /// `[3, h, w]`: planes of red, green, blue of a picture that [fits](Self::fit).
+    pub fn planes(&self, fitted: &Picture) -> Vec<f32> {
+        planes(fitted, &self.levels)
+    }
+}
+
+/// `[3, h, w]`: each channel's values for the levels of a picture of that size.
+pub(crate) fn planes(picture: &Picture, levels: &[Vec<f32>; 3]) -> Vec<f32> {
+    let planes = levels.iter().enumerate().flat_map(|(c, levels)| {
+        let values = picture.pixels.iter().skip(c).step_by(3);
+        values.map(|value| levels[usize::from(*value)])
+    });
+    planes.collect()
 }
 
 /// The middle `kept` pixels of `full`, all of them if there are fewer. Half the excess rounded down,
@@ -132,14 +151,14 @@ fn before(have: u32, want: u32) -> u32 {
 }
 
 /// The settings, read key by key.
-struct Settings<'a>(&'a Value);
+pub(crate) struct Settings<'a>(pub(crate) &'a Value);
 
 impl<'a> Settings<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| wrong(key, "true or false", value)),
@@ -157,26 +176,38 @@ impl<'a> Settings<'a> {
         let name = name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name);
         let stem = name.strip_suffix("ImageProcessor").or(name.strip_suffix("FeatureExtractor"));
         match stem {
-            Some("CLIP" | "Bit") => Ok(Some(Style::Clip)),
+            Some("CLIP" | "Bit" | "Llava") => Ok(Some(Style::Clip)),
             Some("Siglip") => Ok(Some(Style::Siglip)),
             Some("ViT") => Ok(Some(Style::Vit)),
-            _ => Err(wrong(KEY, "CLIP-, Bit-, Siglip- or ViTImageProcessor", value)),
+            Some("Idefics") => Ok(Some(Style::Idefics)),
+            Some("Blip") => Ok(Some(Style::Blip)),
+            _ => Err(wrong(
+                KEY,
+                "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics- or BlipImageProcessor",
+                value,
+            )),
         }
     }
 
     fn resize(&self, style: Style) -> Result<Resize> {
         const KEY: &str = "size";
+        const SIDE: &str = "image_size";
+        if let Some(value) = self.get(SIDE).filter(|_| style == Style::Idefics) {
+            let side = edge(Some(value)).ok_or_else(|| wrong(SIDE, "a number", value))?;
+            return Ok(Resize::Exact([side; 2]));
+        }
         let expected = "a number, {\"shortest_edge\": n} or {\"height\": n, \"width\": n}";
         let Some(value) = self.get(KEY) else {
             return Ok(match style {
                 Style::Clip => Resize::Shortest(224),
-                Style::Siglip | Style::Vit => Resize::Exact([224; 2]),
+                Style::Siglip | Style::Vit | Style::Idefics => Resize::Exact([224; 2]),
+                Style::Blip => Resize::Exact([384; 2]),
             });
         };
         if let Some(n) = edge(Some(value)) {
             return Ok(match style {
                 Style::Clip | Style::Siglip => Resize::Shortest(n),
-                Style::Vit => Resize::Exact([n; 2]),
+                Style::Vit | Style::Idefics | Style::Blip => Resize::Exact([n; 2]),
             });
         }
         let longest = value.get("longest_edge").is_some_and(|value| !value.is_null());
@@ -194,11 +225,11 @@ impl<'a> Settings<'a> {
         size.ok_or_else(|| wrong(KEY, "a number or {\"height\": n, \"width\": n}", value))
     }
 
-    fn filter(&self, style: Style) -> Result<Filter> {
+    /// `default` where the settings name none.
+    pub(crate) fn filter(&self, default: Filter) -> Result<Filter> {
         const KEY: &str = "resample";
         match self.get(KEY) {
-            None if style == Style::Vit => Ok(Filter::Bilinear),
-            None => Ok(Filter::Bicubic),
+            None => Ok(default),
             Some(value) => {
                 let place = value.as_u64().and_then(|n| usize::try_from(n).ok());
                 let filter = place.and_then(|place| Filter::ALL.get(place)).copied();
@@ -208,7 +239,7 @@ impl<'a> Settings<'a> {
     }
 
     /// In `f32` after the first product, as NumPy computes it there.
-    fn levels(&self, style: Style) -> Result<[Vec<f32>; 3]> {
+    pub(crate) fn levels(&self, style: Style) -> Result<[Vec<f32>; 3]> {
         const FACTOR: &str = "rescale_factor";
         let factor = match self.get(FACTOR) {
             _ if !self.flag("do_rescale", true)? => 1.0,
@@ -221,7 +252,7 @@ impl<'a> Settings<'a> {
         if self.flag("do_normalize", true)? {
             let clip = crate::ImageProcessor::clip(224);
             let (own_mean, own_std) = match style {
-                Style::Clip => (clip.mean, clip.std),
+                Style::Clip | Style::Idefics | Style::Blip => (clip.mean, clip.std),
                 Style::Siglip | Style::Vit => ([0.5; 3], [0.5; 3]),
             };
             mean = self.channels("image_mean", own_mean, |_| true)?;
@@ -255,12 +286,12 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn edge(value: Option<&Value>) -> Option<u32> {
+pub(crate) fn edge(value: Option<&Value>) -> Option<u32> {
     value?.as_u64().filter(|n| (1..=MAX_SIZE).contains(n)).map(|n| n as u32)
 }
 
 /// Height and width, of an object or a list.
-fn both(value: &Value) -> Option<[u32; 2]> {
+pub(crate) fn both(value: &Value) -> Option<[u32; 2]> {
     let (height, width) = match value {
         Value::Array(size) if size.len() == 2 => (size.first(), size.get(1)),
         _ => (value.get("height"), value.get("width")),
@@ -272,7 +303,7 @@ fn positive(value: &Value) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && *x > 0.0 && *x <= 1e6)
 }
 
-fn wrong(place: &'static str, expected: &str, got: &Value) -> Error {
+pub(crate) fn wrong(place: &'static str, expected: &str, got: &Value) -> Error {
     Error::Processor { place, expected: expected.into(), got: quote(&got.to_string()) }
 }
 
@@ -313,6 +344,11 @@ mod tests {
                 Some(Resize::Exact([16; 2])),
                 [16, 16],
             ),
+            (
+                json!({"image_processor_type": "IdeficsImageProcessor", "image_size": 20, "size": 9}),
+                Some(Resize::Exact([20; 2])),
+                [20, 20],
+            ),
         ];
         for (settings, resize, size) in cases {
             let got = read(settings.clone()).unwrap_or_else(|error| panic!("{settings}: {error}"));
@@ -340,6 +376,7 @@ mod tests {
             json!({"rescale_factor": -1}),
             json!({"do_pad": true}),
             json!({"image_processor_type": "Siglip2ImageProcessor"}),
+            json!({"image_processor_type": "IdeficsImageProcessor", "image_size": [20, 20]}),
             json!({"image_processor_type": 3}),
         ] {
             let text = read(settings.clone()).expect_err(&settings.to_string()).to_string();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
-//! published settings ──▶ HubProcessor, HubTokenizer
+//! published settings ──▶ HubProcessor, TileProcessor, HubTokenizer
 //! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! messages   ──published chat template──▶ text
@@ -24,6 +24,7 @@ mod resample;
 pub mod sound;
 mod special;
 pub mod text;
+mod tiles;
 mod tokenizer_json;
 mod vocabulary;
 
@@ -39,4 +40,5 @@ pub use picture::{Fit, ImageProcessor, Picture};
 pub use resample::Filter;
 pub use sound::{Sound, SoundError};
 pub use text::{Special, Tokenizer};
+pub use tiles::{TileProcessor, Tiles};
 pub use vocabulary::Vocabulary;

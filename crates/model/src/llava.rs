@@ -8,6 +8,8 @@
 //! ids [B, T] ──embed──▶ [B, T, D] ────────────splice──┴──▶ backbone ──▶ logits [B, T, V]
 //! ```
 
+use std::ops::ControlFlow;
+
 use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_flow::{Embeds, Features, Hidden};
@@ -17,6 +19,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::llm::Finish;
 use crate::prompt::Batch;
 use crate::splice::splice;
 
@@ -50,6 +53,19 @@ impl LlavaConfig {
             backbone: LlamaConfig::nano(),
             prefix: true,
         }
+    }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let parts = [
+            ("image", self.image.parameters()),
+            ("projector", self.projector.parameters()),
+            ("backbone", self.backbone.parameters()),
+        ];
+        let named = |(part, all): (&'static str, Vec<(String, Vec<usize>)>)| {
+            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
+        };
+        parts.into_iter().flat_map(named).collect()
     }
 
     /// Tokens that one picture takes.
@@ -93,10 +109,7 @@ impl Llava {
 
     /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, images: Tensor<4>) -> Features {
-        match &self.skips[..] {
-            [] => self.image.encode(images),
-            skips => self.image.encode_before(images, skips),
-        }
+        encode(&self.image, &self.skips, images)
     }
 
     /// The batch's prompts with its pictures' features spliced in, through the backbone:
@@ -119,7 +132,8 @@ impl Llava {
         answers_loss(&self.backbone, self.forward(batch, features), batch, z_loss)
     }
 
-    /// Answers `prompt` token by token until `end`, at most `max_tokens`.
+    /// Answers `prompt` token by token until `end` or a break, at most `max_tokens`. `on_draw` hears
+    /// of every token drawn, the end too, and of the logits `[V]` from which it was drawn.
     pub fn generate(
         &self,
         prompt: &Prompt,
@@ -127,8 +141,8 @@ impl Llava {
         end: u32,
         max_tokens: usize,
         sampling: Sampling,
-        mut on_token: impl FnMut(u32),
-    ) -> Vec<u32> {
+        mut on_draw: impl FnMut(u32, &[f32]) -> ControlFlow<()>,
+    ) -> (Vec<u32>, Finish) {
         let mut cache = Cache::default();
         let mut sampler = Sampler::new(sampling);
         let shape = [1, prompt.ids.len()];
@@ -137,15 +151,19 @@ impl Llava {
         let mut hidden = self.backbone.extend(embeds, spans, &mut cache);
         let mut answer = Vec::new();
         while answer.len() < max_tokens {
-            let token = sampler.pick(&self.last_logits(hidden));
+            let logits = self.last_logits(hidden);
+            let token = sampler.pick(&logits);
+            let flow = on_draw(token, &logits);
             if token == end {
-                break;
+                return (answer, Finish::Stop);
             }
             answer.push(token);
-            on_token(token);
+            if flow.is_break() {
+                return (answer, Finish::Interrupted);
+            }
             hidden = self.backbone.extend(self.backbone.embed(&[token], [1, 1]), None, &mut cache);
         }
-        answer
+        (answer, Finish::Length)
     }
 
     fn last_logits(&self, Hidden(hidden): Hidden) -> Vec<f32> {
@@ -165,6 +183,14 @@ impl Llava {
             Some(features) => splice(text, self.projector.project(features), images),
             None => text,
         }
+    }
+}
+
+/// What the projector reads of an encoder: see [`LlavaConfig::skips`].
+pub(crate) fn encode(image: &Vit, skips: &[usize], images: Tensor<4>) -> Features {
+    match skips {
+        [] => image.encode(images),
+        skips => image.encode_before(images, skips),
     }
 }
 

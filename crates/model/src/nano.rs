@@ -6,6 +6,7 @@
 //! Image encoder, projector and backbone answer; image encoder, text tower and the scalars of
 //! `clip` compare.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::checkpoint::gguf::{self, Gguf, Kind, Metadata, Source};
 use crate::checkpoint::{self, Tensors, safetensors};
 use crate::clip::{Clip, ClipConfig, in_chunks, softmax};
 use crate::llava::{Llava, LlavaConfig};
+use crate::llm::{Continuation, Reply, Step};
 use crate::weights;
 
 /// The components, in the order in which data meets them; each is one file.
@@ -110,21 +112,6 @@ impl Default for AskOptions {
     fn default() -> Self {
         Self { max_tokens: 64, sampling: Sampling::default() }
     }
-}
-
-/// An answer and what it cost.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The text.
-    pub text: String,
-    /// Tokens of the text.
-    pub tokens: usize,
-    /// Seconds in the image encoder.
-    pub encode: f64,
-    /// Seconds from features to the first token.
-    pub prefill: f64,
-    /// Seconds for all later tokens.
-    pub decode: f64,
 }
 
 impl Nano {
@@ -245,8 +232,8 @@ impl Nano {
         Ok(prompt)
     }
 
-    /// Continues a conversation whose messages hold `pictures` in order. `on_text` gets the answer
-    /// so far after every token.
+    /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
+    /// token.
     ///
     /// # Errors
     /// The conversation leaves no room for an answer.
@@ -255,32 +242,41 @@ impl Nano {
         messages: &[Message],
         pictures: &[Picture],
         options: AskOptions,
-        mut on_text: impl FnMut(&str),
-    ) -> Result<Answer> {
+        mut on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Reply> {
         let prompt = self.prompt(messages)?;
         let room = self.llava_config.backbone.context - prompt.ids.len();
         let start = Instant::now();
-        let features = self.encode(pictures);
+        let images = (!pictures.is_empty()).then(|| self.images(pictures));
+        let process = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let features = images.map(|images| self.llava.encode(images));
         let encode = start.elapsed().as_secs_f64();
 
-        let (start, mut first) = (Instant::now(), None);
-        let mut so_far = Vec::new();
-        let ids = self.llava.generate(
-            &prompt,
-            features,
-            self.tokenizer.special(Special::End),
-            options.max_tokens.min(room),
-            options.sampling,
-            |token| {
-                first.get_or_insert_with(|| start.elapsed().as_secs_f64());
-                so_far.push(token);
-                on_text(&self.tokenizer.decode(&so_far));
-            },
-        );
-        let total = start.elapsed().as_secs_f64();
-        let prefill = first.unwrap_or(total);
+        let end = self.tokenizer.special(Special::End);
+        let (start, mut prefill, mut steps) = (Instant::now(), 0.0, 0);
+        let (mut so_far, mut first_logits) = (Vec::new(), Vec::new());
+        let most = options.max_tokens.min(room);
+        let draw = |id: u32, logits: &[f32]| {
+            if first_logits.is_empty() {
+                (first_logits, prefill) = (logits.to_vec(), start.elapsed().as_secs_f64());
+            } else {
+                steps += 1;
+            }
+            if id == end {
+                return ControlFlow::Break(());
+            }
+            so_far.push(id);
+            on_step(Step { text: &self.tokenizer.decode(&so_far), id, logits })
+        };
+        let (ids, finish) =
+            self.llava.generate(&prompt, features, end, most, options.sampling, draw);
+        let decode = start.elapsed().as_secs_f64() - prefill;
         let text = self.tokenizer.decode(&ids).trim().to_string();
-        Ok(Answer { text, tokens: ids.len(), encode, prefill, decode: total - prefill })
+        let prompt_tokens = prompt.ids.len();
+        let continuation =
+            Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode };
+        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
     }
 }
 

@@ -140,13 +140,13 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         let prompt = prompt(&mut rng, 2, 3, 0);
         let features = llava.encode(pictures(&mut rng, 1, &device));
-        let got = llava.generate(
+        let (got, _) = llava.generate(
             &prompt,
             Some(features.clone()),
             u32::MAX,
             6,
             sensorium_backbone::Sampling::default(),
-            |_| {},
+            |_, _| std::ops::ControlFlow::Continue(()),
         );
         let mut whole = prompt;
         for token in got {

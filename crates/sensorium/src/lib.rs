@@ -1,6 +1,8 @@
 //! Sensorium as a library: its crates under one name.
 //!
 //! ```no_run
+//! use std::ops::ControlFlow;
+//!
 //! use sensorium::media::{Message, Picture, Role, parse_markers};
 //! use sensorium::model::nano::{AskOptions, Nano};
 //!
@@ -9,8 +11,9 @@
 //! let picture = Picture::read("scene.png".as_ref())?;
 //! let parts = parse_markers("what colour is the circle?", 1)?;
 //! let question = [Message { role: Role::User, parts }];
-//! let answer = nano.answer(&question, &[picture], AskOptions::default(), |_| ())?;
-//! println!("{}", answer.text);
+//! let options = AskOptions::default();
+//! let reply = nano.answer(&question, &[picture], options, |_| ControlFlow::Continue(()))?;
+//! println!("{}", reply.continuation.text);
 //! # Ok(())
 //! # }
 //! ```

@@ -1,5 +1,6 @@
 //! The `sensorium` command: reads its arguments, runs one command, prints one error.
 
+mod answers;
 mod commands;
 mod nano;
 mod pairs;

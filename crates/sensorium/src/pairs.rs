@@ -7,6 +7,7 @@ use sensorium_eval::label;
 use sensorium_media::Picture;
 use sensorium_model::clip::{Comparison, softmax};
 use sensorium_model::nano::Nano;
+use sensorium_model::published::blip2::Matcher;
 use sensorium_model::published::{Directory, Published};
 
 use crate::commands::precision::Precision;
@@ -59,6 +60,14 @@ impl Model {
             _ if texts.is_empty() => Ok(Vec::new()),
             Self::Nano(nano) => Ok(nano.embed_texts(texts)),
             Self::Published(published) => Ok(published.embed_texts(texts)?),
+        }
+    }
+
+    /// BLIP-2, which compares pictures and texts in its own ways.
+    pub fn matcher(&self) -> Option<&Matcher> {
+        match self {
+            Self::Published(published) => published.matcher(),
+            Self::Nano(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -20,11 +21,39 @@ pub fn piece(text: &str) -> Result<()> {
 
 /// What of the text so far was not written yet. A character whose last bytes are still to come
 /// decodes as U+FFFD: it waits.
-pub fn fresh<'a>(so_far: &'a str, written: &mut usize) -> &'a str {
+fn fresh<'a>(so_far: &'a str, written: &mut usize) -> &'a str {
     let whole = so_far.trim_end_matches('\u{FFFD}');
     let fresh = whole.get(*written..).unwrap_or_default();
     *written = (*written).max(whole.len());
     fresh
+}
+
+/// Prints a text as it grows.
+#[derive(Default)]
+pub struct Stream {
+    written: usize,
+    failed: Option<anyhow::Error>,
+}
+
+impl Stream {
+    /// The text so far; breaks off once nobody reads.
+    pub fn step(&mut self, so_far: &str) -> ControlFlow<()> {
+        match piece(fresh(so_far, &mut self.written)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// The whole text: what is left of it, a character that was never finished, and the line's end.
+    pub fn finish(self, whole: &str) -> Result<()> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => line(whole.get(self.written..).unwrap_or_default()),
+        }
+    }
 }
 
 /// Prints a result as JSON.

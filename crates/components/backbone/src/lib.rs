@@ -2,6 +2,7 @@
 
 mod any;
 mod cache;
+mod gated;
 mod gpt2;
 mod llama;
 mod opt;
@@ -11,6 +12,7 @@ mod whisper;
 
 pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
+pub use gated::{Gate, GatedLlama, GatedLlamaConfig, Shown};
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Biases, Llama, LlamaConfig, Stretch};
 pub use opt::{Opt, OptConfig};

@@ -221,13 +221,13 @@ impl Llama {
     ///
     /// `spans [B*T]` (0 = none) marks positions that see each other both ways: a picture's tokens.
     pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        self.read(embeds, spans, None)
+        self.read(embeds, spans, None, |_, x| x)
     }
 
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these. Spans must
     /// lie within one call.
     pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        self.read(embeds, spans, Some(cache))
+        self.read(embeds, spans, Some(cache), |_, x| x)
     }
 
     /// `[rows, D] -> [rows, V]`
@@ -238,11 +238,13 @@ impl Llama {
         }
     }
 
-    fn read(
+    /// Both; what each layer reads, `[B, T, D]`, passes through `before` with the layer's number.
+    pub(crate) fn read(
         &self,
         Embeds(x): Embeds,
         spans: Option<Arc<[i32]>>,
         mut cache: Option<&mut Cache>,
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
     ) -> Hidden {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
@@ -251,7 +253,8 @@ impl Llama {
             mask: mask(spans, offset, t),
         };
         let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
-            layer.forward(x, &place, cache.as_deref_mut().map(|cache| cache.layer(i)))
+            let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
+            layer.forward(before(i, x), &place, kept)
         });
         if let Some(cache) = cache {
             cache.advance(t);
@@ -311,7 +314,7 @@ impl Layer {
 
 sensorium_nn::pack!(Layer: attention, mlp);
 
-fn residual_std(config: &LlamaConfig) -> f64 {
+pub(crate) fn residual_std(config: &LlamaConfig) -> f64 {
     0.02 * (2.0 * config.n_layers as f64).powf(-0.5)
 }
 
@@ -385,20 +388,25 @@ impl GroupedAttention {
 sensorium_nn::pack!(GroupedAttention: q, k, v, o);
 
 #[derive(Module, Debug)]
-struct SwiGlu {
+pub(crate) struct SwiGlu {
     gate: Linear,
     up: Linear,
     down: Linear,
 }
 
 impl SwiGlu {
-    fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+    pub(crate) fn init(config: &LlamaConfig, init: &mut Init) -> Self {
         let (d, hidden) = (config.width, config.mlp);
         Self {
             gate: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             up: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             down: Linear::init(hidden, d, config.biases.mlp, residual_std(config), init),
         }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.down.forward(Linear::gated(&self.gate, &self.up, x))
     }
 
     /// `stream + mlp(x)`, `[B, T, D]`

@@ -66,8 +66,10 @@ mod tests {
             proj: false,
             ..small.clone()
         };
+        let mean = VitConfig { pooling: Pooling::Mean, ..siglip.clone() };
         let swiglu = VitConfig { activation: ActivationName::SwiGlu, ..small.clone() };
-        for config in [small, siglip, swiglu, VitConfig { n_layers: 1, ..VitConfig::nano() }] {
+        let nano = VitConfig { n_layers: 1, ..VitConfig::nano() };
+        for config in [small, siglip, mean, swiglu, nano] {
             assert_eq!(config.parameters(), made(&Vit::init(&config, init)));
         }
         let resnet =

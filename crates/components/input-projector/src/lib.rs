@@ -3,6 +3,8 @@
 
 mod linear;
 mod mlp;
+mod perceiver;
+pub mod qformer;
 mod shuffle;
 
 use sensorium_flow::{Embeds, Features};
@@ -11,16 +13,22 @@ use serde::{Deserialize, Serialize};
 
 pub use linear::LinearProjector;
 pub use mlp::MlpProjector;
+pub use perceiver::{Perceiver, PerceiverConfig};
 pub use shuffle::pixel_shuffle;
 
 /// Which projector, and its shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProjectorConfig {
-    /// One linear map (LLaVA 1.0).
+    /// One linear map (LLaVA 1.0), after a pixel shuffle that makes `shuffle²` positions one
+    /// (Idefics3, SmolVLM).
     Linear {
         /// Width E of the features.
         features: usize,
+        /// Side of the square of positions that become one token; 1 keeps all.
+        shuffle: usize,
+        /// Whether the map has a bias.
+        bias: bool,
         /// Width D of the backbone.
         width: usize,
     },
@@ -50,8 +58,31 @@ impl ProjectorConfig {
     /// Tokens that `n` positions become.
     pub fn tokens(&self, n: usize) -> usize {
         match self {
-            Self::Linear { .. } => n,
-            Self::Mlp { shuffle, .. } => n / (shuffle * shuffle),
+            Self::Linear { shuffle, .. } | Self::Mlp { shuffle, .. } => n / (shuffle * shuffle),
+        }
+    }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let put = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+        match *self {
+            Self::Linear { features, shuffle, bias, width } => {
+                let weight = put("Linear.fc.weight", &[width, features * shuffle * shuffle]);
+                let bias = bias.then(|| put("Linear.fc.bias", &[width]));
+                std::iter::once(weight).chain(bias).collect()
+            }
+            Self::Mlp { features, shuffle, norm, hidden, width } => {
+                let norm = norm.into_iter().flat_map(|part| {
+                    [put("Mlp.norm.weight", &[part]), put("Mlp.norm.bias", &[part])]
+                });
+                let maps = [
+                    put("Mlp.mlp.fc1.weight", &[hidden, features * shuffle * shuffle]),
+                    put("Mlp.mlp.fc1.bias", &[hidden]),
+                    put("Mlp.mlp.fc2.weight", &[width, hidden]),
+                    put("Mlp.mlp.fc2.bias", &[width]),
+                ];
+                norm.chain(maps).collect()
+            }
         }
     }
 }
@@ -70,8 +101,8 @@ impl Projector {
     /// Seeded weights.
     pub fn init(config: &ProjectorConfig, init: &mut Init) -> Self {
         match *config {
-            ProjectorConfig::Linear { features, width } => {
-                Self::Linear(LinearProjector::init(features, width, init))
+            ProjectorConfig::Linear { features, shuffle, bias, width } => {
+                Self::Linear(LinearProjector::init(shuffle, bias, [features, width], init))
             }
             ProjectorConfig::Mlp { features, shuffle, norm, hidden, width } => {
                 let in_ = features * shuffle * shuffle;
@@ -94,6 +125,27 @@ impl Pack for Projector {
         match self {
             Self::Linear(projector) => projector.pack(path, packer),
             Self::Mlp(projector) => projector.pack(path, packer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    #[test]
+    fn lists_are_those_of_what_is_made() {
+        let mlp =
+            ProjectorConfig::Mlp { features: 4, shuffle: 2, norm: Some(2), hidden: 3, width: 5 };
+        let bare =
+            ProjectorConfig::Mlp { features: 4, shuffle: 1, norm: None, hidden: 3, width: 5 };
+        let linear = |bias| ProjectorConfig::Linear { features: 4, shuffle: 2, bias, width: 5 };
+        for config in [mlp, bare, linear(true), linear(false)] {
+            let made = Projector::init(&config, &mut Init::empty(&running_device()));
+            let made: Vec<_> = params::list(&made).into_iter().map(|p| (p.name, p.shape)).collect();
+            assert_eq!(config.parameters(), made);
         }
     }
 }

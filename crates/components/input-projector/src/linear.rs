@@ -1,25 +1,35 @@
-//! One linear map: LLaVA 1.0 (Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, section 4.1).
+//! One linear map: LLaVA 1.0 (Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, section 4.1); after
+//! a pixel shuffle, Idefics3 (Laurençon et al. 2024, <https://arxiv.org/abs/2408.12637>, section 3.1).
 
 use sensorium_flow::{Embeds, Features};
 use sensorium_nn::prelude::*;
 
-/// `[B, N, E] -> [B, N, D]`
+use crate::pixel_shuffle;
+
+/// `[B, N, E] -> [B, N / shuffle², D]`
 #[derive(Module, Debug)]
 pub struct LinearProjector {
+    #[module(skip)]
+    shuffle: usize,
     fc: Linear,
 }
 
 sensorium_nn::pack!(LinearProjector: fc);
 
 impl LinearProjector {
-    /// Weights of `features^-0.5`.
-    pub fn init(features: usize, width: usize, init: &mut Init) -> Self {
-        let std = (features as f64).powf(-0.5);
-        Self { fc: Linear::init(features, width, true, std, init) }
+    /// Weights of `fan_in^-0.5`.
+    pub fn init(
+        shuffle: usize,
+        bias: bool,
+        [features, width]: [usize; 2],
+        init: &mut Init,
+    ) -> Self {
+        let in_ = features * shuffle * shuffle;
+        Self { shuffle, fc: Linear::init(in_, width, bias, (in_ as f64).powf(-0.5), init) }
     }
 
-    /// `[B, N, E] -> [B, N, D]`
+    /// `[B, N, E] -> [B, N / shuffle², D]`
     pub fn project(&self, Features(x): Features) -> Embeds {
-        Embeds(self.fc.forward(x))
+        Embeds(self.fc.forward(pixel_shuffle(x, self.shuffle)))
     }
 }

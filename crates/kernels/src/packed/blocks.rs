@@ -8,13 +8,15 @@
 use half::f16;
 
 use super::Blocked;
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::fill::Fill;
 use super::round::{largest, round};
 use super::tasks::{COLUMNS, Row, Tile, four};
 use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
-use crate::simd::vectorised;
+use crate::simd::{has_only_avx2, vectorised};
 
 /// Inputs of a block.
 pub(super) const BLOCK: usize = 32;
@@ -57,6 +59,8 @@ impl Layout {
 /// Activations: rows of blocks.
 pub(super) struct Rows {
     words: Vec<[i8; PACKED]>,
+    /// The words as AVX2 wants them, if it is that which multiplies.
+    halves: Vec<[i16; PACKED]>,
     /// Scale of each block.
     scales: Vec<f32>,
     /// Sums of the integers of each block's halves.
@@ -128,24 +132,37 @@ impl Blocks {
 }
 
 /// One panel of weights.
-struct Panel<'a> {
-    words: &'a [[u8; PACKED]],
-    scales: &'a [[u16; COLUMNS]],
-    least: &'a [[u16; COLUMNS]],
-    zero: i32,
+pub(super) struct Panel<'a> {
+    pub(super) words: &'a [[u8; PACKED]],
+    pub(super) scales: &'a [[u16; COLUMNS]],
+    pub(super) least: &'a [[u16; COLUMNS]],
+    pub(super) zero: i32,
 }
 
 /// The activations of a tile's rows.
 pub(super) struct Activations<'a> {
     pub(super) words: &'a [[i8; PACKED]],
+    pub(super) halves: &'a [[i16; PACKED]],
     pub(super) scales: &'a [f32],
     pub(super) sums: &'a [[i32; 2]],
 }
 
-impl Activations<'_> {
+impl<'a> Activations<'a> {
+    /// `n` rows of so many blocks from `row` on.
+    fn rows(&self, row: usize, n: usize, blocks: usize) -> Activations<'a> {
+        let blocks = row * blocks..(row + n) * blocks;
+        let words = blocks.start * WORDS..blocks.end * WORDS;
+        Activations {
+            words: &self.words[words.clone()],
+            halves: self.halves.get(words).unwrap_or_default(),
+            scales: &self.scales[blocks.clone()],
+            sums: &self.sums[blocks],
+        }
+    }
+
     /// The sum of a block.
     #[inline(always)]
-    fn sum(&self, block: usize) -> i32 {
+    pub(super) fn sum(&self, block: usize) -> i32 {
         self.sums[block][0] + self.sums[block][1]
     }
 
@@ -171,11 +188,33 @@ fn products<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, 
             }
         };
     }
+    #[cfg(target_arch = "x86_64")]
+    if !x.halves.is_empty() {
+        return avx2_rows::<NIBBLES, LEAST>(w, x, sums);
+    }
     if have_lanes() {
         return lanes::<Native, NIBBLES, LEAST>(w, x, sums);
     }
     for (i, sums) in sums.iter_mut().enumerate() {
         portable_row(NIBBLES, w, x, i, sums);
+    }
+}
+
+/// Three rows at a time, as many as there are registers for.
+#[cfg(target_arch = "x86_64")]
+fn avx2_rows<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
+    const ROWS: usize = 3;
+    for (n, sums) in sums.chunks_mut(ROWS).enumerate() {
+        let x = x.rows(n * ROWS, sums.len(), w.scales.len());
+        // SAFETY: the slices hold whole blocks for every row; halves are made only where there are
+        // AVX2, FMA and F16C.
+        unsafe {
+            match sums.len() {
+                1 => avx2::blocks::<1, NIBBLES, LEAST>(w, &x, sums),
+                2 => avx2::blocks::<2, NIBBLES, LEAST>(w, &x, sums),
+                _ => avx2::blocks::<ROWS, NIBBLES, LEAST>(w, &x, sums),
+            }
+        }
     }
 }
 
@@ -360,6 +399,8 @@ impl Rows {
         let (x, _) = x[..rows * in_].as_chunks::<BLOCK>();
         let (words, scales, sums) =
             (Fill::new(x.len() * WORDS), Fill::new(x.len()), Fill::new(x.len()));
+        let halved = has_only_avx2();
+        let halves = Fill::new(if halved { x.len() * WORDS } else { 0 });
         let task = rows_per_task(BLOCK);
         for_each(x.len().div_ceil(task), x.len() * BLOCK, |n| {
             let blocks = n * task..((n + 1) * task).min(x.len());
@@ -372,20 +413,24 @@ impl Rows {
                     let (x0, x1) = x.split_at(BLOCK / 2);
                     scales.set(at, scale);
                     sums.set(at, [round(x0, inverse, first), round(x1, inverse, second)]);
+                    #[cfg(target_arch = "x86_64")]
+                    if halved {
+                        let words = words.as_chunks().0;
+                        avx2::halve(words, halves.part(at * WORDS, WORDS));
+                    }
                 }
             }
         });
         // SAFETY: every block was written.
-        unsafe { Self { words: words.done(), scales: scales.done(), sums: sums.done() } }
+        unsafe {
+            let (words, halves) = (words.done(), halves.done());
+            Self { words, halves, scales: scales.done(), sums: sums.done() }
+        }
     }
 
     /// `n` rows of `in_` numbers from `row` on.
     pub(super) fn part(&self, row: usize, n: usize, in_: usize) -> Activations<'_> {
-        let blocks = row * in_ / BLOCK..(row + n) * in_ / BLOCK;
-        Activations {
-            words: &self.words[blocks.start * WORDS..blocks.end * WORDS],
-            scales: &self.scales[blocks.clone()],
-            sums: &self.sums[blocks],
-        }
+        let Self { words, halves, scales, sums } = self;
+        Activations { words, halves, scales, sums }.rows(row, n, in_ / BLOCK)
     }
 }

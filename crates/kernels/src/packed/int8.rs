@@ -4,8 +4,11 @@
 //! A word holds four numbers that follow each other along the inputs; AVX512-VNNI multiplies them
 //! by four others and adds the products up in one instruction, four times the rate of f32. It
 //! wants one side unsigned: weights are stored 128 higher, and 128 times the sum of a row of
-//! activations is taken off again. All sums are exact, so every path gives the same bits.
+//! activations is taken off again. Without it, AVX2 multiplies them as 16-bit numbers. All sums are
+//! exact, so every path gives the same bits.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::blocks::{WORDS, bytes};
 use super::fill::Fill;
 use super::round::{largest, round};
@@ -14,7 +17,7 @@ use super::tasks::{COLUMNS, Tile};
 use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
-use crate::simd::vectorised;
+use crate::simd::{has_only_avx2, vectorised};
 
 /// Numbers in a word.
 const PACKED: usize = 4;
@@ -34,6 +37,8 @@ pub(super) struct Int8 {
 /// Activations: rows of words.
 pub(super) struct Rows {
     words: Vec<[i8; PACKED]>,
+    /// The words as AVX2 wants them, if it is that which multiplies.
+    halves: Vec<[i16; PACKED]>,
     /// Scale of each row.
     scales: Vec<f32>,
     /// Sum of each row's integers, times [`ZERO`].
@@ -73,6 +78,7 @@ impl Int8 {
         };
         let x = Block {
             words: &x.words[row * depth..(row + n) * depth],
+            halves: x.halves.get(row * depth..(row + n) * depth).unwrap_or_default(),
             scales: &x.scales[row..row + n],
             zeros: &x.zeros[row..row + n],
         };
@@ -89,6 +95,7 @@ struct Panel<'a> {
 /// The activations of a tile.
 struct Block<'a> {
     words: &'a [[i8; PACKED]],
+    halves: &'a [[i16; PACKED]],
     scales: &'a [f32],
     zeros: &'a [i32],
 }
@@ -115,10 +122,35 @@ fn products(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
             }
         };
     }
+    #[cfg(target_arch = "x86_64")]
+    if !x.halves.is_empty() {
+        return avx2_rows(x, w, depth, sums);
+    }
     if have_lanes() {
         return lanes::<Native>(x, w, depth, sums);
     }
     portable(x, w, depth, sums);
+}
+
+/// Four rows at a time, as many as there are registers for.
+#[cfg(target_arch = "x86_64")]
+fn avx2_rows(x: &Block, w: &Panel, depth: usize, sums: &mut Tile) {
+    const ROWS: usize = 4;
+    let weights = (w.weights, w.scales);
+    for (n, sums) in sums.chunks_mut(ROWS).enumerate() {
+        let rows = n * ROWS..n * ROWS + sums.len();
+        let words = &x.halves[rows.start * depth..rows.end * depth];
+        let x = (words, &x.scales[rows.clone()], &x.zeros[rows]);
+        // SAFETY: the slices were cut to these lengths; halves are made only where there is AVX2.
+        unsafe {
+            match sums.len() {
+                1 => avx2::int8::<1>(x, weights, depth, sums),
+                2 => avx2::int8::<2>(x, weights, depth, sums),
+                3 => avx2::int8::<3>(x, weights, depth, sums),
+                _ => avx2::int8::<ROWS>(x, weights, depth, sums),
+            }
+        }
+    }
 }
 
 vectorised! {
@@ -206,6 +238,8 @@ impl Rows {
     pub(super) fn new(rows: usize, in_: usize, x: &[f32]) -> Self {
         let depth = in_.div_ceil(PACKED);
         let (words, scales, zeros) = (Fill::new(rows * depth), Fill::new(rows), Fill::new(rows));
+        let halved = has_only_avx2();
+        let halves = Fill::new(if halved { rows * depth } else { 0 });
         let task = rows_per_task(in_);
         for_each(rows.div_ceil(task), x.len(), |n| {
             for row in n * task..((n + 1) * task).min(rows) {
@@ -218,12 +252,19 @@ impl Rows {
                         *end = [0; PACKED];
                     }
                     let sum = round(x, inverse, &mut words.as_flattened_mut()[..in_]);
+                    #[cfg(target_arch = "x86_64")]
+                    if halved {
+                        avx2::halve(words, halves.part(row * depth, depth));
+                    }
                     scales.set(row, row_scale);
                     zeros.set(row, ZERO * sum);
                 }
             }
         });
         // SAFETY: every row was written.
-        unsafe { Self { words: words.done(), scales: scales.done(), zeros: zeros.done() } }
+        unsafe {
+            let (words, halves) = (words.done(), halves.done());
+            Self { words, halves, scales: scales.done(), zeros: zeros.done() }
+        }
     }
 }

@@ -66,8 +66,14 @@ impl Chat {
     /// is made from it.
     pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Value]) -> Result<Vec<u32>> {
         let messages = messages.iter().map(|message| shielded(tokenizer, message)).collect();
+        tokenizer.encode_rendered(&self.render(messages)?)
+    }
+
+    /// The text of messages, the last of which is to be answered. What of them is data must have been
+    /// [shielded](Tokenizer::shield).
+    pub fn render(&self, messages: Vec<Value>) -> Result<String> {
         let conversation = Conversation::to_answer(messages, self.variables.clone());
-        tokenizer.encode_rendered(&self.template()?.render(&conversation)?)
+        Ok(self.template()?.render(&conversation)?)
     }
 }
 

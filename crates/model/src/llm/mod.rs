@@ -8,21 +8,21 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
-mod chat;
+pub(crate) mod chat;
 mod config;
 pub mod convert;
-mod directory;
+pub(crate) mod directory;
 mod gguf_tokenizer;
 pub mod inspect;
 mod tokenizer;
 mod weights;
+mod writing;
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
 
-use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler};
-use sensorium_flow::Hidden;
+use sensorium_backbone::{Backbone, BackboneConfig, Cache};
+use sensorium_flow::{Embeds, Hidden};
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::ChatTemplate;
 use sensorium_nn::params::read;
@@ -35,6 +35,7 @@ use crate::nano::AskOptions;
 use crate::published;
 
 pub use tokenizer::Tokenizer;
+pub(crate) use writing::Writing;
 
 /// What can go wrong between a file and a text.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,34 @@ pub enum LlmError {
         /// Tokens of the prompt.
         got: usize,
     },
+
+    /// The prompt has other places for pictures than there are pictures.
+    #[error("expected {expected} of the token {marker} in the prompt, got {got}\nhint: {hint}")]
+    Places {
+        /// Name of the token.
+        marker: String,
+        /// As many as the pictures need.
+        expected: usize,
+        /// As many as there are.
+        got: usize,
+        /// What may be wrong.
+        hint: &'static str,
+    },
+
+    /// A model that reads one picture in front of a text was given several.
+    #[error(
+        "expected one picture, got {got}\nhint: this model reads a picture in front of a text; ask about each alone"
+    )]
+    OnePicture {
+        /// Pictures.
+        got: usize,
+    },
+
+    /// A model that reads texts alone was given pictures.
+    #[error(
+        "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, BLIP-2 or Idefics"
+    )]
+    Blind,
 
     /// The model has no chat template.
     #[error(
@@ -110,7 +139,7 @@ pub struct Llm {
     pub opening: Option<u32>,
     /// Ids after which nothing more is to be said.
     pub ends: Vec<u32>,
-    chat: chat::Chat,
+    pub(crate) chat: chat::Chat,
     backbone: Backbone,
 }
 
@@ -145,6 +174,19 @@ pub struct Continuation {
     pub steps: usize,
     /// Seconds of those steps, sampling included.
     pub decode: f64,
+}
+
+/// An answer, what was asked, and what seeing cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Ids of the prompt, pictures' tokens among them.
+    pub prompt: Vec<u32>,
+    /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
+    pub process: f64,
+    /// Seconds in the image encoder and the projector.
+    pub encode: f64,
+    /// What was said, and its cost.
+    pub continuation: Continuation,
 }
 
 /// What is known after each token.
@@ -230,38 +272,39 @@ impl Llm {
         &self,
         prompt: &[u32],
         options: AskOptions,
-        mut on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
+        on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Continuation> {
-        let room = self.room(prompt)?.min(options.max_tokens);
-        let mut cache = Cache::default();
-        let mut sampler = Sampler::new(options.sampling);
-        let start = Instant::now();
-        let mut logits = self.next(prompt, &mut cache)?;
-        let (prefill, first_logits) = (start.elapsed().as_secs_f64(), logits.clone());
+        self.room(prompt.len())?;
+        self.extend_read(self.embed(prompt), options, on_step)
+    }
 
-        let (start, mut ids, mut text, mut steps) = (Instant::now(), Vec::new(), String::new(), 0);
-        let finish = loop {
-            let id = sampler.pick(&logits);
-            if self.ends.contains(&id) {
-                break Finish::Stop;
-            }
-            ids.push(id);
-            text = self.tokenizer.decode(&ids)?;
-            if on_step(Step { text: &text, id, logits: &logits }).is_break() {
-                break Finish::Interrupted;
-            }
-            if ids.len() >= room {
-                break Finish::Length;
-            }
-            logits = self.next(&[id], &mut cache)?;
-            steps += 1;
+    /// Token ids to what the backbone reads, `[1, T, D]`.
+    pub(crate) fn embed(&self, ids: &[u32]) -> Embeds {
+        self.backbone.embed(ids, [1, ids.len()])
+    }
+
+    /// As [`extend`](Self::extend), from what the backbone reads in place of the prompt's ids,
+    /// `[1, T, D]`.
+    pub(crate) fn extend_read(
+        &self,
+        prompt: Embeds,
+        options: AskOptions,
+        on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Continuation> {
+        let prompt_tokens = prompt.0.dims()[1];
+        let room = self.room(prompt_tokens)?;
+        let mut cache = Cache::default();
+        let writing =
+            Writing { tokenizer: &self.tokenizer, ends: &self.ends, prompt_tokens, room, options };
+        let next = |id: Option<u32>| {
+            let read = id.map_or_else(|| prompt.clone(), |id| self.embed(&[id]));
+            self.next(read, &mut cache)
         };
-        let (decode, prompt_tokens) = (start.elapsed().as_secs_f64(), prompt.len());
-        Ok(Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode })
+        writing.write(next, on_step)
     }
 
     /// These ids, if the model has rows for them.
-    fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+    pub(crate) fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
         let vocabulary = self.config.vocabulary();
         match ids.iter().find(|id| **id as usize >= vocabulary) {
             Some(&got) => Err(LlmError::NoToken { vocabulary, got }),
@@ -269,23 +312,20 @@ impl Llm {
         }
     }
 
-    /// Tokens that fit after `prompt`.
-    fn room(&self, prompt: &[u32]) -> Result<usize> {
-        if prompt.is_empty() {
+    /// Tokens that fit after a prompt of so many.
+    pub(crate) fn room(&self, prompt: usize) -> Result<usize> {
+        if prompt == 0 {
             return Err(LlmError::Empty);
         }
         let context = self.config.context();
-        let room = context.saturating_sub(prompt.len());
-        if room == 0 {
-            let (limit, got) = (context.saturating_sub(1), prompt.len());
-            return Err(LlmError::TooLong { limit, got });
+        match context.saturating_sub(prompt) {
+            0 => Err(LlmError::TooLong { limit: context.saturating_sub(1), got: prompt }),
+            room => Ok(room),
         }
-        Ok(room)
     }
 
-    /// Logits `[V]` of the token after `ids`, which the cache does not hold yet.
-    fn next(&self, ids: &[u32], cache: &mut Cache) -> Result<Vec<f32>> {
-        let embeds = self.backbone.embed(ids, [1, ids.len()]);
+    /// Logits `[V]` of the token after these, which the cache does not hold yet.
+    fn next(&self, embeds: Embeds, cache: &mut Cache) -> Result<Vec<f32>> {
         let Hidden(hidden) = self.backbone.extend(embeds, None, cache);
         let [_, t, d] = hidden.dims();
         let logits = read(self.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
@@ -310,7 +350,7 @@ impl Llm {
 
     /// What the backbone makes of `ids [T]`, `[1, T, D]`.
     fn hidden(&self, ids: &[u32]) -> Tensor<3> {
-        self.backbone.forward(self.backbone.embed(ids, [1, ids.len()]), None).0
+        self.backbone.forward(self.embed(ids), None).0
     }
 
     /// `-ln p` of each token after position `first` of `ids`, given all tokens before it: one number

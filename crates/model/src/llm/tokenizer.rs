@@ -83,6 +83,16 @@ impl Tokenizer {
         }
     }
 
+    /// Name of a token, control tokens included.
+    pub(crate) fn name(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::Gguf(bpe) => {
+                bpe.control().iter().find(|(_, of)| *of == id).map(|(n, _)| n.clone())
+            }
+            Kind::Hub { data, .. } => data.token(id),
+        }
+    }
+
     /// Number of ids.
     pub fn vocabulary(&self) -> usize {
         match &self.kind {
@@ -92,7 +102,7 @@ impl Tokenizer {
     }
 
     /// What a user wrote, with every control token's name in it broken up.
-    pub(super) fn shield(&self, text: &str) -> String {
+    pub(crate) fn shield(&self, text: &str) -> String {
         let mut out = text.to_owned();
         for (name, _) in &self.control {
             if out.contains(name.as_str()) {
@@ -106,7 +116,7 @@ impl Tokenizer {
 
     /// Ids of a rendered template: names of control tokens become those tokens, but for those that
     /// were [shielded](Self::shield).
-    pub(super) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
+    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
         if let Kind::Hub { whole, .. } = &self.kind
             && !text.contains(SHIELD)
         {

@@ -1,4 +1,4 @@
-//! LLaVA 1.5 as transformers publishes it, in the three layouts that files have.
+//! LLaVA 1.5 as transformers publishes it, in the four layouts that files have.
 
 use super::clip::VISION;
 use super::llama::{BODY, HEAD};
@@ -25,6 +25,19 @@ pub const LLAVA_LEGACY: Layout = Layout {
     ignorable: IGNORABLE,
 };
 
+/// Files that transformers 5 writes: as [`LLAVA_LEGACY`], the tower without its inner prefix.
+pub const LLAVA_SAVED: Layout = Layout {
+    parts: &[
+        ("image", "vision_tower", VISION),
+        ("projector", "multi_modal_projector", PROJECTOR),
+        ("backbone", "language_model.model", BODY),
+        ("backbone", "language_model", HEAD),
+    ],
+    scalars: &[],
+    absent: ABSENT,
+    ignorable: IGNORABLE,
+};
+
 /// Files since transformers 4.52, whose tower is still a model in a model.
 pub const LLAVA_TOWER: Layout = Layout {
     parts: &[
@@ -38,7 +51,7 @@ pub const LLAVA_TOWER: Layout = Layout {
     ignorable: IGNORABLE,
 };
 
-/// The names of transformers 5: as [`LLAVA_TOWER`], the tower without its inner prefix.
+/// The names of transformers 5 in memory: as [`LLAVA_TOWER`], the tower without its inner prefix.
 pub const LLAVA: Layout = Layout {
     parts: &[
         ("image", "model.vision_tower", VISION),

@@ -8,10 +8,13 @@
 //! that its reader can find in the file.
 
 mod bert;
+mod blip2;
 mod clip;
 mod dinov2;
 mod gguf;
 mod gpt2;
+mod idefics;
+mod idefics3;
 mod in_proj;
 mod llama;
 mod llava;
@@ -28,12 +31,15 @@ use crate::checkpoint::{self, Tensors, strict_shapes};
 use crate::weights;
 
 pub use bert::{BERT, BERT_NESTED};
+pub use blip2::BLIP2;
 pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
+pub use idefics::IDEFICS;
+pub use idefics3::IDEFICS3;
 pub use llama::LLAMA;
-pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
+pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET};
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
@@ -217,6 +223,7 @@ mod tests {
         for layout in [
             BERT,
             BERT_NESTED,
+            BLIP2,
             CLIP,
             CLIP_VISION,
             DINOV2,
@@ -224,9 +231,12 @@ mod tests {
             GGUF,
             GPT2,
             GPT2_BARE,
+            IDEFICS,
+            IDEFICS3,
             LLAMA,
             LLAVA,
             LLAVA_LEGACY,
+            LLAVA_SAVED,
             LLAVA_TOWER,
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
@@ -256,6 +266,20 @@ mod tests {
             (SIGLIP, "image.pool.mlp.fc1.bias", "vision_model.head.mlp.fc1.bias"),
             (SIGLIP, "image.pool.attention.v.bias", "vision_model.head.attention.in_proj.v.bias"),
             (SIGLIP, "text.proj.bias", "text_model.head.bias"),
+            (
+                BLIP2,
+                "image.blocks.3.attention.k.bias",
+                "vision_model.encoder.layers.3.self_attn.qkv.k.bias",
+            ),
+            (BLIP2, "projector.qformer.queries", "query_tokens"),
+            (BLIP2, "projector.qformer.norm.weight", "qformer.layernorm.weight"),
+            (
+                BLIP2,
+                "projector.qformer.layers.4.cross.attention.v.weight",
+                "qformer.encoder.layer.4.crossattention.attention.value.weight",
+            ),
+            (BLIP2, "projector.fc.bias", "language_projection.bias"),
+            (BLIP2, "projector.head.weight", "itm_head.weight"),
             (DINOV2, "blocks.1.attention.o.bias", "encoder.layer.1.attention.output.dense.bias"),
             (
                 OPEN_CLIP,
@@ -283,6 +307,29 @@ mod tests {
             (LLAVA, "backbone.head.weight", "lm_head.weight"),
             (LLAVA, "image.norm.bias", "model.vision_tower.post_layernorm.bias"),
             (LLAVA_TOWER, "image.norm.bias", "model.vision_tower.vision_model.post_layernorm.bias"),
+            (IDEFICS, "image.pre_norm.bias", "model.vision_model.pre_layrnorm.bias"),
+            (IDEFICS, "projector.latents", "model.perceiver_resampler.latents"),
+            (
+                IDEFICS,
+                "projector.layers.2.mlp.fc2.weight",
+                "model.perceiver_resampler.blocks.2.1.c_proj.weight",
+            ),
+            (
+                IDEFICS,
+                "language.gated.3.cross.q_norm.weight",
+                "model.gated_cross_attn_layers.3.cross_attn.q_layer_norm.weight",
+            ),
+            (IDEFICS, "language.gated.3.mlp_gate", "model.gated_cross_attn_layers.3.alpha_dense"),
+            (IDEFICS, "language.llama.norm.weight", "model.norm.weight"),
+            (IDEFICS, "language.llama.head.weight", "lm_head.weight"),
+            (
+                IDEFICS3,
+                "projector.Linear.fc.weight",
+                "model.connector.modality_projection.proj.weight",
+            ),
+            (IDEFICS3, "backbone.norm.weight", "model.text_model.norm.weight"),
+            (IDEFICS3, "backbone.head.weight", "lm_head.weight"),
+            (IDEFICS3, "image.norm.bias", "model.vision_model.post_layernorm.bias"),
             (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
             (
                 WHISPER,

@@ -4,7 +4,7 @@ use super::clip::{IGNORABLE, TEXT};
 use super::{Layout, Row};
 
 /// The image encoder with its attention-pooling head.
-const VISION: &[Row] = &[
+pub(super) const VISION: &[Row] = &[
     ("stem.convs.0", "embeddings.patch_embedding"),
     ("position", "embeddings.position_embedding.weight"),
     ("blocks.*.norm1", "encoder.layers.*.layer_norm1"),

@@ -38,28 +38,32 @@ fn section<'a>(top: &Config<'a>, key: &str) -> Result<Config<'a>> {
     }
 }
 
-/// Defaults are those of `CLIPConfig`.
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
-    let embed = top.size_or("projection_dim", 512)?;
-    let image = section(top, "vision_config")?;
+/// The image encoder without its projection. Defaults are those of `CLIPVisionConfig`.
+pub fn image(image: &Config<'_>) -> Result<VitConfig> {
     let width = image.size_or("hidden_size", 768)?;
-    let (side, patch) = vision::patches(&image, [224, 32], width)?;
-    let image = VitConfig {
+    let (side, patch) = vision::patches(image, [224, 32], width)?;
+    Ok(VitConfig {
         image: side,
         stem: vec![patch],
         stem_bias: false,
         width,
-        n_layers: vision::layers(&image, "num_hidden_layers", 12)?,
-        n_heads: vision::heads(&image, "num_attention_heads", 12, width)?,
+        n_layers: vision::layers(image, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(image, "num_attention_heads", 12, width)?,
         mlp: image.size_or("intermediate_size", 3072)?,
-        activation: vision::activation(&image, "quick_gelu")?,
+        activation: vision::activation(image, "quick_gelu")?,
         stem_norm: false,
         pre_norm: true,
         pooling: Pooling::Class,
-        proj: true,
-        embed,
+        proj: false,
+        embed: width,
         eps: image.positive_or("layer_norm_eps", 1e-5)?,
-    };
+    })
+}
+
+/// Defaults are those of `CLIPConfig`.
+fn config(top: &Config<'_>) -> Result<ClipConfig> {
+    let embed = top.size_or("projection_dim", 512)?;
+    let image = VitConfig { proj: true, embed, ..image(&section(top, "vision_config")?)? };
     let text = section(top, "text_config")?;
     let width = text.size_or("hidden_size", 512)?;
     let text = TextConfig {

@@ -16,12 +16,14 @@ pub struct Config<'a> {
     file: &'a str,
     path: String,
     value: &'a Value,
+    /// What stands where the file leaves a key out.
+    defaults: Option<&'a Value>,
 }
 
 impl<'a> Config<'a> {
     /// The top of `file`, whose content is `value`.
     pub fn new(file: &'a str, value: &'a Value) -> Self {
-        Self { file, path: String::new(), value }
+        Self { file, path: String::new(), value, defaults: None }
     }
 
     /// The file that it is of.
@@ -45,7 +47,7 @@ impl<'a> Config<'a> {
         match self.get(key) {
             None => Ok(None),
             Some(value) if value.is_object() => {
-                Ok(Some(Self { file: self.file, path: self.place(key), value }))
+                Ok(Some(Self { file: self.file, path: self.place(key), value, defaults: None }))
             }
             Some(_) => Err(self.wrong(key, "an object", FOREIGN)),
         }
@@ -56,8 +58,14 @@ impl<'a> Config<'a> {
     /// # Errors
     /// Something else stands there.
     pub fn find_or_empty(&self, key: &str) -> Result<Self> {
-        let empty = Self { file: self.file, path: self.place(key), value: &Value::Null };
+        let (path, value) = (self.place(key), &Value::Null);
+        let empty = Self { file: self.file, path, value, defaults: None };
         Ok(self.find(key)?.unwrap_or(empty))
+    }
+
+    /// The same object, with these values where the file leaves a key out.
+    pub fn or(self, defaults: &'a Value) -> Self {
+        Self { defaults: Some(defaults), ..self }
     }
 
     /// All keys, in the order of the file.
@@ -67,7 +75,8 @@ impl<'a> Config<'a> {
 
     /// What stands at `key`; nothing for `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
-        self.value.get(key).filter(|value| !value.is_null())
+        let default = || self.defaults.and_then(|defaults| defaults.get(key));
+        self.value.get(key).filter(|value| !value.is_null()).or_else(default)
     }
 
     /// A size of 1 to 2²⁴.

@@ -57,6 +57,24 @@ pub enum Error {
         family: &'static str,
     },
 
+    /// A model that has no one vector for a picture, or no two towers.
+    #[error(
+        "expected a model with one vector for a picture, got {family}, which asks each picture many questions\nhint: `sensorium score --image FILE --text TEXT` compares them; for vectors take CLIP, SigLIP or DINOv2"
+    )]
+    ManyVectors {
+        /// Its family.
+        family: &'static str,
+    },
+
+    /// A model that writes what it sees was asked to compare.
+    #[error(
+        "expected a model that compares pictures and texts, got {family} that writes about pictures\nhint: `sensorium ask` and `sensorium caption` work with it; to compare take CLIP, SigLIP or BLIP-2 as Blip2ForImageTextRetrieval"
+    )]
+    Writes {
+        /// Its family.
+        family: &'static str,
+    },
+
     /// The file system refused to read a file.
     #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
     Io {

@@ -7,18 +7,21 @@
 //! preprocessor_config.json, tokenizer.json ──▶ HubProcessor, HubTokenizer ─┴─▶ Published
 //! ```
 
+pub mod blip2;
 mod clip;
 mod clip_resnet;
 mod config;
 mod dinov2;
 mod directory;
 mod error;
+pub mod idefics;
 pub mod language;
 mod open_clip;
 mod plan;
 mod positions;
 pub mod sentence;
 mod siglip;
+pub mod splicing;
 mod towers;
 mod vision;
 pub mod whisper;
@@ -37,7 +40,7 @@ pub use sentence::SentenceEncoder;
 pub use towers::Towers;
 
 /// `model_type` of every family that is built here.
-const FAMILIES: [&str; 4] = ["clip", "siglip", "dinov2", "bert"];
+const FAMILIES: [&str; 5] = ["clip", "siglip", "dinov2", "bert", blip2::FAMILY];
 
 /// A model of a published checkpoint.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub enum Published {
     Siglip(Towers),
     /// DINOv2: pictures alone.
     Dinov2(Dinov2),
+    /// BLIP-2 of the first stage: pictures and texts compared by a Q-Former.
+    Blip2(Box<blip2::Matcher>),
     /// BERT as sentence-transformers publishes it: texts alone.
     Bert(SentenceEncoder),
 }
@@ -64,6 +69,12 @@ impl Published {
             "siglip" => siglip::open(&directory).map(Self::Siglip),
             "dinov2" => dinov2::open(&directory).map(Self::Dinov2),
             "bert" => SentenceEncoder::open(&directory).map(Self::Bert),
+            blip2::FAMILY if !blip2::compares(&directory.config()) => {
+                Err(Error::Writes { family: blip2::FAMILY })
+            }
+            blip2::FAMILY => {
+                blip2::Matcher::open(&directory).map(|matcher| Self::Blip2(Box::new(matcher)))
+            }
             _ => clip::open(&directory).map(Self::Clip),
         }
     }
@@ -73,6 +84,7 @@ impl Published {
         match self {
             Self::Clip(towers) | Self::Siglip(towers) => towers.pack(format),
             Self::Dinov2(dinov2) => dinov2.vit.pack_as(format),
+            Self::Blip2(matcher) => matcher.pack(format),
             Self::Bert(encoder) => encoder.pack(format),
         }
     }
@@ -80,11 +92,12 @@ impl Published {
     /// One vector of unit length for each picture.
     ///
     /// # Errors
-    /// The model sees no pictures.
+    /// The model sees no pictures, or has no one vector for each.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Clip(towers) | Self::Siglip(towers) => Ok(towers.embed_pictures(pictures)),
             Self::Dinov2(dinov2) => Ok(dinov2.embed_pictures(pictures)),
+            Self::Blip2(_) => Err(Error::ManyVectors { family: blip2::FAMILY }),
             Self::Bert(_) => Err(Error::NoPictures { family: "bert" }),
         }
     }
@@ -96,18 +109,25 @@ impl Published {
     pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Bert(encoder) => encoder.embed(texts),
+            Self::Blip2(matcher) => matcher.embed_texts(texts),
             _ => self.towers()?.embed_texts(texts),
         }
+    }
+
+    /// BLIP-2 of the first stage, if it is that.
+    pub fn matcher(&self) -> Option<&blip2::Matcher> {
+        if let Self::Blip2(matcher) = self { Some(matcher) } else { None }
     }
 
     /// The two towers.
     ///
     /// # Errors
-    /// The model reads no texts.
+    /// The model has no two towers.
     pub fn towers(&self) -> Result<&Towers> {
         match self {
             Self::Clip(towers) | Self::Siglip(towers) => Ok(towers),
             Self::Dinov2(_) => Err(Error::NoTexts { family: "dinov2" }),
+            Self::Blip2(_) => Err(Error::ManyVectors { family: blip2::FAMILY }),
             Self::Bert(_) => Err(Error::NoPictures { family: "bert" }),
         }
     }
@@ -121,10 +141,17 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if language::is_known(&directory.config()) {
         return language::plan(directory);
     }
+    if idefics::is_known(&directory.config()) {
+        return idefics::plan(directory);
+    }
+    if splicing::family(&directory.config()).is_some() {
+        return splicing::plan(directory);
+    }
     match family(directory, &known())? {
         "siglip" => siglip::plan(directory),
         "dinov2" => dinov2::plan(directory),
         "bert" => sentence::plan(directory),
+        blip2::FAMILY => blip2::plan(directory),
         "whisper" => whisper::plan(directory),
         _ => clip::plan(directory),
     }
@@ -132,7 +159,8 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 
 /// `model_type` of every family that has a plan.
 fn known() -> Vec<&'static str> {
-    FAMILIES.into_iter().chain(["whisper"]).chain(language::kinds()).collect()
+    let seeing = splicing::FAMILIES.into_iter().chain(["idefics"]);
+    FAMILIES.into_iter().chain(["whisper"]).chain(seeing).chain(language::kinds()).collect()
 }
 
 /// That of `known` which the directory is of.

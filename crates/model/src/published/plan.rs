@@ -10,7 +10,8 @@ use crate::checkpoint::strict_shapes;
 use crate::names::Layout;
 
 /// What models are made of.
-pub const PARTS: [&str; 6] = ["image", "encoder", "decoder", "text", "language", "scalars"];
+pub const PARTS: [&str; 7] =
+    ["image", "encoder", "decoder", "text", "projector", "language", "scalars"];
 
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Plan {
             let part = match ours.split('.').next() {
                 Some("text") => "text",
                 Some("image") => "image",
+                Some("projector") => "projector",
                 Some("encoder") => "encoder",
                 Some("decoder") => "decoder",
                 Some("scale" | "bias") => "scalars",

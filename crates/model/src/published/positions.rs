@@ -1,4 +1,4 @@
-//! A table of positions for pictures of another size.
+//! Tables of positions for pictures of another size.
 
 /// Keys' cubic with a = -0.75, PyTorch's; Pillow's has -0.5.
 const A: f32 = -0.75;
@@ -46,9 +46,40 @@ fn taps(place: usize, from: usize, to: usize) -> [(usize, f32); 4] {
     })
 }
 
+/// For each of `to` patches along an edge, the place of a table with `from` along an edge: the whole
+/// edge is 1 long, and a patch takes the place in which it begins (Idefics2, Laurençon et al. 2024,
+/// <https://arxiv.org/abs/2405.02246>, section 3.2). In `f32`, as the published code computes; for
+/// tables of 16, 24, 26, 27, 32 and 70 places, those of published models, that gives its very
+/// places. (For others a begin on a bound may fall to either side there too, by the machine.)
+pub fn buckets(from: usize, to: usize) -> Vec<usize> {
+    let step = 1.0 / from as f64;
+    let bounds: Vec<f32> = (1..from).map(|i| (step + (i - 1) as f64 * step) as f32).collect();
+    let patch = 1.0 / to as f32;
+    let begins = (0..to).map(|i| (i as f32 * patch).min(1.0 - 1e-6));
+    begins.map(|begin| bounds.iter().filter(|bound| **bound <= begin).count()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `torch.bucketize` as `Idefics3VisionEmbeddings` calls it.
+    #[test]
+    fn patches_look_up_the_places_where_they_begin() {
+        assert_eq!(buckets(4, 4), [0, 1, 2, 3]);
+        assert_eq!(buckets(4, 2), [0, 2]);
+        assert_eq!(buckets(2, 4), [0, 0, 1, 1]);
+        assert_eq!(buckets(1, 3), [0, 0, 0]);
+        assert_eq!(buckets(5, 7), [0, 0, 1, 2, 2, 3, 4]);
+        for side in [16, 24, 26, 27, 32, 70] {
+            assert_eq!(buckets(side, side), (0..side).collect::<Vec<_>>());
+        }
+        let so400m = [
+            0, 2, 5, 8, 10, 13, 16, 18, 21, 24, 26, 29, 32, 35, 37, 40, 43, 45, 48, 51, 53, 56, 59,
+            61, 64, 67,
+        ];
+        assert_eq!(buckets(70, 26), so400m);
+    }
 
     #[test]
     fn even_tables_stay_even_and_equal_sizes_stay_the_same() {

@@ -26,28 +26,35 @@ pub fn open(directory: &Directory) -> Result<Towers> {
     Towers::load(directory, &plan(directory)?, config, (processor, tokenizer, reading))
 }
 
-/// Defaults are those of `SiglipConfig`.
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
-    let image = top.find_or_empty("vision_config")?;
-    image.only("vision_use_head", &Value::Bool(true))?;
-    let width = image.size_or("hidden_size", 768)?;
-    let (side, patch) = vision::patches(&image, [224, 16], width)?;
-    let image = VitConfig {
+/// The image encoder without its head, by SigLIP's shape. What a file may leave out: width, side of
+/// the picture, side of a patch, heads.
+pub fn tower(image: &Config<'_>, defaults: [usize; 4]) -> Result<VitConfig> {
+    let [width, side, patch, heads] = defaults;
+    let width = image.size_or("hidden_size", width)?;
+    let (side, patch) = vision::patches(image, [side, patch], width)?;
+    Ok(VitConfig {
         image: side,
         stem: vec![patch],
         stem_bias: true,
         width,
-        n_layers: vision::layers(&image, "num_hidden_layers", 12)?,
-        n_heads: vision::heads(&image, "num_attention_heads", 12, width)?,
+        n_layers: vision::layers(image, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(image, "num_attention_heads", heads, width)?,
         mlp: image.size_or("intermediate_size", 3072)?,
-        activation: vision::activation(&image, "gelu_pytorch_tanh")?,
+        activation: vision::activation(image, "gelu_pytorch_tanh")?,
         stem_norm: false,
         pre_norm: false,
-        pooling: Pooling::AttentionMlp,
+        pooling: Pooling::Mean,
         proj: false,
         embed: width,
         eps: image.positive_or("layer_norm_eps", 1e-6)?,
-    };
+    })
+}
+
+/// Defaults are those of `SiglipConfig`.
+fn config(top: &Config<'_>) -> Result<ClipConfig> {
+    let image = top.find_or_empty("vision_config")?;
+    image.only("vision_use_head", &Value::Bool(true))?;
+    let image = VitConfig { pooling: Pooling::AttentionMlp, ..tower(&image, [768, 224, 16, 12])? };
     let text = top.find_or_empty("text_config")?;
     let width = text.size_or("hidden_size", 768)?;
     let embed = text.size_or("projection_size", width)?;

@@ -1,7 +1,7 @@
 //! What the settings of all families share.
 
 use sensorium_encoder::image::{ActivationName, Conv};
-use sensorium_media::{HubProcessor, HubTokenizer, Style};
+use sensorium_media::{HubProcessor, HubTokenizer, Style, TileProcessor};
 use serde_json::Value;
 
 use super::config::Config;
@@ -63,6 +63,18 @@ pub fn activation(config: &Config<'_>, default: &'static str) -> Result<Activati
 
 /// The image processor; the copy inside `processor_config.json` goes first.
 pub fn processor(directory: &Directory, style: Style) -> Result<HubProcessor> {
+    read_processor(directory, |settings| HubProcessor::from_json(settings, style))
+}
+
+/// As [`processor`], of one that cuts pictures into tiles.
+pub fn tiles(directory: &Directory) -> Result<TileProcessor> {
+    read_processor(directory, TileProcessor::from_json)
+}
+
+fn read_processor<T>(
+    directory: &Directory,
+    read: impl FnOnce(&Value) -> sensorium_media::Result<T>,
+) -> Result<T> {
     let nested = directory.json("processor_config.json")?;
     let nested = nested.as_ref().and_then(|all| all.get("image_processor"));
     let (file, settings) = match nested {
@@ -72,8 +84,7 @@ pub fn processor(directory: &Directory, style: Style) -> Result<HubProcessor> {
     let settings = settings.ok_or_else(|| {
         directory.missing(file, "download it too: it says how pictures are scaled and normalised")
     })?;
-    let processor = HubProcessor::from_json(&settings, style);
-    processor.map_err(|source| Error::Media { path: directory.path().join(file), source })
+    read(&settings).map_err(|source| Error::Media { path: directory.path().join(file), source })
 }
 
 /// The image processor of a model that reads squares of `image` pixels.

@@ -8,6 +8,7 @@ mod bert;
 mod clip;
 mod decoders;
 mod exact;
+mod idefics;
 mod llama;
 mod llava;
 mod masks;

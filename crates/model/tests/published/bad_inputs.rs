@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::golden;
 
 /// A copy of a golden to damage.
-fn copy(name: &str) -> TempDir {
+pub fn copy(name: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(golden(name)).unwrap().flatten() {
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
@@ -21,7 +21,7 @@ fn copy(name: &str) -> TempDir {
 }
 
 #[track_caller]
-fn fails(dir: &Path, words: &[&str]) -> Error {
+pub fn fails(dir: &Path, words: &[&str]) -> Error {
     let error = Published::open(dir).expect_err("it is damaged");
     let text = error.to_string();
     assert!(text.contains("\nhint: "), "{text}");
@@ -31,14 +31,14 @@ fn fails(dir: &Path, words: &[&str]) -> Error {
     error
 }
 
-fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+pub fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
     let path = dir.join(file);
     let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut value);
     fs::write(path, value.to_string()).unwrap();
 }
 
-fn edit_weights(dir: &Path, change: impl FnOnce(&mut Tensors)) {
+pub fn edit_weights(dir: &Path, change: impl FnOnce(&mut Tensors)) {
     let path = dir.join("model.safetensors");
     let mut tensors = safetensors::load(&path).unwrap();
     change(&mut tensors);

@@ -1,6 +1,7 @@
 //! Published settings: parameter counts as the papers' code has them, and any bytes at all.
 
 use sensorium_model::published::{Directory, Plan, Published, plan};
+use sensorium_model::vlm::Vlm;
 use sensorium_nn::init::Rng;
 use sensorium_nn::prelude::*;
 
@@ -40,8 +41,35 @@ fn counts_are_the_published_ones() {
     }
 }
 
+/// Image encoder, projector, language model and all, as transformers counts them.
+#[test]
+fn counts_of_models_that_see() {
+    let cases: [(&[u8], [u64; 4]); 4] = [
+        // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
+        // too; in the second 107 M, 2,816 of them the norm after the encoder.
+        (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
+        (
+            include_bytes!("blip2-opt-2.7b.json"),
+            [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
+        ),
+        (
+            include_bytes!("llava-1.5-7b.json"),
+            [303_507_456, 20_979_712, 6_738_939_904, 7_063_427_072],
+        ),
+        (
+            include_bytes!("smolvlm-256m-instruct.json"),
+            [86_433_024, 7_077_888, 162_974_016, 256_484_928],
+        ),
+    ];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        let parts = [Some("image"), Some("projector"), Some("language"), None];
+        assert_eq!(parts.map(|part| plan.parameters(part)), want, "{}", plan.family);
+    }
+}
+
 /// The same file with one to three bytes changed, removed or put in.
-fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+pub fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
     let mut bytes = bytes.to_vec();
     for _ in 0..1 + rng.next_u64() % 3 {
@@ -62,7 +90,6 @@ fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
 /// No settings, however damaged, end in a panic or in memory that the weights do not fill.
 #[test]
 fn damaged_settings_are_errors_or_other_settings() {
-    let mut rng = Rng::new(11);
     for name in [
         "published_clip",
         "published_siglip",
@@ -70,28 +97,40 @@ fn damaged_settings_are_errors_or_other_settings() {
         "published_dinov2_swiglu",
         "published_open_clip",
         "published_clip_resnet",
+        "blip2_matching",
+        "blip2_matching_third",
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
-            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-        }
-        let files = ["config.json", "preprocessor_config.json", "open_clip_config.json"];
-        for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
-            let whole = std::fs::read(golden(name).join(file)).unwrap();
-            let mut opened = 0;
-            for _ in 0..300 {
-                let bytes = mutated(&whole, &mut rng);
-                std::fs::write(dir.path().join(file), &bytes).unwrap();
-                match Published::open(dir.path()) {
-                    Ok(_) => opened += 1,
-                    Err(error) => {
-                        let text = error.to_string();
-                        assert!(text.contains("hint: "), "{text}");
-                    }
-                }
+        damage(name, &|path| Published::open(path).map(drop).map_err(|e| e.to_string()));
+    }
+    for name in ["seeing_llava_legacy", "seeing_idefics3", "blip2_opt"] {
+        damage(name, &|path| Vlm::open(path, None).map(drop).map_err(|e| e.to_string()));
+    }
+}
+
+fn damage(name: &str, open: &dyn Fn(&std::path::Path) -> Result<(), String>) {
+    let mut rng = Rng::new(11);
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let files = [
+        "config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "open_clip_config.json",
+    ];
+    for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
+        let whole = std::fs::read(golden(name).join(file)).unwrap();
+        let mut opened = 0;
+        for _ in 0..300 {
+            let bytes = mutated(&whole, &mut rng);
+            std::fs::write(dir.path().join(file), &bytes).unwrap();
+            match open(dir.path()) {
+                Ok(()) => opened += 1,
+                Err(text) => assert!(text.contains("hint: "), "{text}"),
             }
-            assert!(opened > 0, "{name} {file}: every mutation was refused");
-            std::fs::write(dir.path().join(file), &whole).unwrap();
         }
+        assert!(opened > 0, "{name} {file}: every mutation was refused");
+        std::fs::write(dir.path().join(file), &whole).unwrap();
     }
 }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_inputs;
+mod blip2;
+mod blip2_writing;
 mod configs;
+mod idefics;
 mod outputs;
+mod seeing;
 
 use std::path::{Path, PathBuf};
 

@@ -40,7 +40,20 @@ impl Attention {
         }
     }
 
-    /// `x [B, Tq, D], context [B, Tk, D] -> [B, Tq, D]`; `lengths` are the keys that count.
+    /// As [`init`](Self::init), with keys and values of a context of width `e`.
+    pub fn across(
+        [d, e]: [usize; 2],
+        heads: usize,
+        [std, out_std]: [f64; 2],
+        init: &mut Init,
+    ) -> Self {
+        let mut attention = Self::init(d, heads, [std, out_std], init);
+        attention.k = Linear::init(e, d, true, std, init);
+        attention.v = Linear::init(e, d, true, std, init);
+        attention
+    }
+
+    /// `x [B, Tq, D], context [B, Tk, E] -> [B, Tq, D]`; `lengths` are the keys that count.
     pub fn forward(
         &self,
         x: Tensor<3>,

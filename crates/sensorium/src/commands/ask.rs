@@ -7,15 +7,17 @@ use clap::Args;
 use sensorium_media::{Message, Role, parse_markers};
 use serde::Serialize;
 
+use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::commands::told::{Telling, Told};
 use crate::{nano, print};
 
 /// Ask a question, with pictures or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png"
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>` marks the place of each picture, else they come first.
@@ -27,24 +29,16 @@ pub struct Ask {
     packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
-    /// Print JSON: answer, tokens, seconds.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    telling: Telling,
 }
 
 #[derive(Serialize)]
 struct Output {
     answer: String,
     tokens: usize,
-    seconds: Seconds,
-}
-
-#[derive(Serialize)]
-struct Seconds {
-    load: f64,
-    encode: f64,
-    prefill: f64,
-    decode: f64,
+    #[serde(flatten)]
+    told: Told,
 }
 
 impl Ask {
@@ -56,14 +50,18 @@ impl Ask {
         }
         let parts = parse_markers(&self.question, self.image.len())?;
         let pictures = nano::pictures(&self.image)?;
-        let (nano, load) = nano::open(&global.model, self.packing.precision)?;
+        let (model, load) = Model::open(&global.model, self.packing.precision)?;
         let messages = [Message { role: Role::User, parts }];
-        let answer = nano.answer(&messages, &pictures, self.sampling.options(global), |_| ())?;
-        if !self.json {
-            return print::line(answer.text);
+        let options = self.sampling.options(global);
+        if !self.telling.json {
+            return model.say(&messages, &pictures, options).map(drop);
         }
-        let (encode, prefill, decode) = (answer.encode, answer.prefill, answer.decode);
-        let seconds = Seconds { load, encode, prefill, decode };
-        print::json(&Output { answer: answer.text, tokens: answer.tokens, seconds })
+        let told = self.telling.tell(
+            load,
+            |id| model.token(id),
+            |on_step| model.answer(&messages, &pictures, options, on_step),
+        )?;
+        let (answer, tokens) = told.answer();
+        print::json(&Output { answer, tokens, told })
     }
 }

@@ -1,5 +1,6 @@
 //! `caption`: a sentence about each picture.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -7,11 +8,12 @@ use clap::Args;
 use sensorium_media::{Message, Part, Picture, Role};
 use serde::Serialize;
 
+use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::print;
 use crate::progress::Progress;
-use crate::{nano, print};
 
 /// The request that training uses most often.
 const REQUEST: &str = "describe the picture.";
@@ -23,6 +25,9 @@ pub struct Caption {
     /// Pictures: PNG, JPEG, GIF, WebP or BMP.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// What the model is asked; a published model without a chat template is asked nothing.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
@@ -45,17 +50,20 @@ struct Item {
 
 impl Caption {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
+        let (model, _) = Model::open(&global.model, self.packing.precision)?;
         let options = self.sampling.options(global);
-        let request = [Message {
-            role: Role::User,
-            parts: vec![Part::Image, Part::Text(REQUEST.to_owned())],
-        }];
+        let usual = if model.check_chat().is_ok() { REQUEST } else { "" };
+        let words = self.prompt.as_deref().unwrap_or(usual);
+        let mut parts = vec![Part::Image];
+        parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
+        let request = [Message { role: Role::User, parts }];
         let progress = Progress::new("caption");
         let mut captions = Vec::new();
         for (done, path) in self.files.iter().enumerate() {
             let picture = Picture::read(path)?;
-            let caption = nano.answer(&request, &[picture], options, |_| ())?.text;
+            let reply =
+                model.answer(&request, &[picture], options, |_| ControlFlow::Continue(()))?;
+            let caption = reply.continuation.text.trim().to_owned();
             captions.push(Item { file: path.display().to_string(), caption });
             progress.set(done + 1, self.files.len());
         }

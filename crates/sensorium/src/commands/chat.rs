@@ -8,12 +8,12 @@ use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_media::{Message, Picture, Role, parse_markers};
-use sensorium_model::nano::{AskOptions, Nano, NanoError};
+use sensorium_model::nano::AskOptions;
 
+use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::commands::talk;
 use crate::{nano, print};
 
 /// Endings by which a word of a prompt is taken for a picture's path.
@@ -36,20 +36,17 @@ pub struct Chat {
 
 impl Chat {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let options = self.sampling.options(global);
-        if talk::is_published(&global.model) {
-            let mut talk = talk::Talk::open(&global.model, self.packing.precision, options)?;
-            return listen(talk::HELP, |line| talk.hear(line));
-        }
-        let (nano, _) = nano::open(&global.model, self.packing.precision)?;
-        let mut talk = Talk::new(nano, options);
-        listen(HELP, |line| talk.hear(line))
+        let (model, _) = Model::open(&global.model, self.packing.precision)?;
+        // A model without a template is told before the first message, not after.
+        model.check_chat()?;
+        let mut talk = Talk::new(model, self.sampling.options(global));
+        listen(|line| talk.hear(line))
     }
 }
 
 /// Gives `hear` line after line, until it says false or there are no more.
-fn listen(help: &str, mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
-    eprintln!("{help}");
+fn listen(mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
+    eprintln!("{HELP}");
     let mut editor = DefaultEditor::new()?;
     loop {
         match editor.readline("> ") {
@@ -68,7 +65,7 @@ fn listen(help: &str, mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> 
 
 /// A conversation so far.
 struct Talk {
-    nano: Nano,
+    model: Model,
     options: AskOptions,
     messages: Vec<Message>,
     /// Pictures of `messages`, in order.
@@ -78,8 +75,8 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(nano: Nano, options: AskOptions) -> Self {
-        Self { nano, options, messages: vec![], pictures: vec![], pending: vec![] }
+    fn new(model: Model, options: AskOptions) -> Self {
+        Self { model, options, messages: vec![], pictures: vec![], pending: vec![] }
     }
 
     /// Takes one line; false ends the conversation. What is wrong with a line is said and leaves the
@@ -120,13 +117,12 @@ impl Talk {
     fn say(&mut self, line: &str) -> Result<()> {
         let (before, pictures) = (self.messages.len(), self.pictures.len());
         match self.turn(line) {
-            Ok(()) => print::line(""),
+            Ok(()) => Ok(()),
             Err(error) if print::is_closed(&error) => Err(error),
             Err(error) => {
                 self.messages.truncate(before);
                 self.pictures.truncate(pictures);
-                let full = error.downcast_ref::<NanoError>().is_some_and(is_full);
-                match full && before > 0 {
+                match Model::is_full(&error) && before > 0 {
                     true => print::error(
                         "expected room for another message, the conversation fills the model's \
                          context\nhint: /new starts another one",
@@ -145,25 +141,10 @@ impl Talk {
         let parts = parse_markers(&text, given.len())?;
         self.messages.push(Message { role: Role::User, parts });
         self.pictures.extend(given);
-        let (mut written, mut failed) = (0, None);
-        let answer = self.nano.answer(&self.messages, &self.pictures, self.options, |so_far| {
-            if let Err(error) = print::piece(fresh(so_far, &mut written)) {
-                failed.get_or_insert(error);
-            }
-        })?;
-        self.messages.push(Message::text(Role::Assistant, answer.text));
-        failed.map_or(Ok(()), Err)
+        let reply = self.model.say(&self.messages, &self.pictures, self.options)?;
+        self.messages.push(Message::text(Role::Assistant, reply.continuation.text.trim()));
+        Ok(())
     }
-}
-
-fn is_full(error: &NanoError) -> bool {
-    matches!(error, NanoError::TooLong { .. })
-}
-
-/// What of the answer so far was not written yet; an answer starts without a space.
-fn fresh<'a>(so_far: &'a str, written: &mut usize) -> &'a str {
-    let fresh = print::fresh(so_far, written);
-    if *written == fresh.len() { fresh.trim_start() } else { fresh }
 }
 
 /// The text without the paths of pictures in it, and those paths.
@@ -186,12 +167,5 @@ mod tests {
     fn paths_are_taken_out_of_prompts() {
         let (text, paths) = take_pictures("what is  in a/b.PNG and c.jpeg?");
         assert_eq!((text.as_str(), paths), ("what is in and c.jpeg?", vec!["a/b.PNG".to_owned()]));
-    }
-
-    #[test]
-    fn answers_start_without_a_space() {
-        let mut written = 0;
-        assert_eq!(fresh(" a", &mut written), "a");
-        assert_eq!(fresh(" a b", &mut written), " b");
     }
 }

@@ -1,6 +1,6 @@
 //! How likely the chosen token was, and the most likely ones beside it.
 
-use sensorium_model::llm::{Llm, Step};
+use sensorium_model::llm::Step;
 use serde::Serialize;
 
 /// A chosen token. Logarithms are natural, of the model's own distribution: before temperature.
@@ -21,14 +21,13 @@ struct Likely {
     logprob: f64,
 }
 
-/// The token of `step` and the `k` most likely in its place.
-pub fn chosen(llm: &Llm, step: Step<'_>, k: usize) -> Chosen {
+/// The token of `step` and the `k` most likely in its place; `text` spells one, and is empty where it
+/// cannot be spelt alone.
+pub fn chosen(text: &impl Fn(u32) -> String, step: Step<'_>, k: usize) -> Chosen {
     let logits = step.logits;
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
     let logprob = |id: u32| f64::from(logits[id as usize] - most) - sum.ln();
-    // A token that cannot be spelt alone is shown as what it is: no text.
-    let text = |id: u32| llm.tokenizer.decode(&[id]).unwrap_or_default();
 
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let better =

@@ -20,7 +20,7 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
-mod talk;
+mod told;
 mod train;
 mod transcribe;
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use sensorium_media::Picture;
 use sensorium_model::clip::Score as Pair;
+use sensorium_model::published::blip2::Match;
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -27,7 +29,9 @@ pub struct Score {
     #[command(flatten)]
     packing: Packing,
     /// Print JSON: pairs with similarity (cosine), logit and probability: of the pair where the model
-    /// has a bias (SigLIP, nano), else of the text among all texts (CLIP).
+    /// has a bias (SigLIP, nano), else of the text among all texts (CLIP). BLIP-2 has the best query's
+    /// cosine as similarity and logit, and beside it matching: the probability that the text belongs to
+    /// the picture.
     #[arg(long)]
     json: bool,
 }
@@ -44,37 +48,65 @@ struct Scored {
     similarity: f32,
     logit: f32,
     probability: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matching: Option<f32>,
 }
 
 impl Score {
     pub fn run(&self, global: &Global) -> Result<()> {
         let pictures = nano::pictures(&self.image)?;
         let model = Model::open(&global.model, self.packing.precision)?;
-        let comparison = model.comparison()?;
-        let texts = model.embed_texts(&self.text)?;
-        let rows = comparison.scores(&model.embed_pictures(&pictures)?, &texts);
-        let images = self.image.iter().map(|path| path.display().to_string());
-        let pairs = images.zip(rows).flat_map(|(image, row)| self.pairs(&image, row));
-        let pairs: Vec<Scored> = pairs.collect();
+        let rows = match model.matcher() {
+            Some(matcher) => {
+                let rows = matcher.compare(&pictures, &self.text)?;
+                rows.into_iter().map(|row| row.into_iter().map(matched).collect()).collect()
+            }
+            None => self.cosines(&model, &pictures)?,
+        };
+        let pairs = self.pairs(rows);
         if self.json {
             return print::json(&Output { pairs });
         }
         print::line("similarity     logit  probability  text, picture")?;
         pairs.iter().try_for_each(|pair| {
-            let Scored { image, text, similarity, logit, probability } = pair;
+            let Scored { image, text, similarity, logit, probability, matching } = pair;
             let percent = 100.0 * probability;
-            print::line(format!("{similarity:10.4} {logit:9.3} {percent:10.2} %  {text}, {image}"))
+            let matching = matching.map_or(String::new(), |p| format!(", matching {p:.4}"));
+            print::line(format!(
+                "{similarity:10.4} {logit:9.3} {percent:10.2} %  {text}, {image}{matching}"
+            ))
         })
     }
 
-    fn pairs(&self, image: &str, row: Vec<Pair>) -> Vec<Scored> {
-        let scored = |(text, pair): (&String, Pair)| Scored {
-            image: image.to_owned(),
+    /// A row for each picture.
+    fn cosines(&self, model: &Model, pictures: &[Picture]) -> Result<Vec<Vec<Numbers>>> {
+        let comparison = model.comparison()?;
+        let texts = model.embed_texts(&self.text)?;
+        let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
+        Ok(rows.into_iter().map(|row| row.into_iter().map(|pair| (pair, None)).collect()).collect())
+    }
+
+    fn pairs(&self, rows: Vec<Vec<Numbers>>) -> Vec<Scored> {
+        let scored = |image: &PathBuf, text: &String, (pair, matching): Numbers| Scored {
+            image: image.display().to_string(),
             text: text.clone(),
             similarity: pair.similarity,
             logit: pair.logit,
             probability: pair.probability,
+            matching,
         };
-        self.text.iter().zip(row).map(scored).collect()
+        let row = |(image, row): (_, Vec<Numbers>)| {
+            self.text.iter().zip(row).map(move |(text, pair)| scored(image, text, pair))
+        };
+        self.image.iter().zip(rows).flat_map(row).collect()
     }
+}
+
+/// A pair, and the probability that its text belongs to the picture where a model tells that apart.
+type Numbers = (Pair, Option<f32>);
+
+/// Without a temperature, a cosine is its own logit.
+fn matched(pair: Match) -> Numbers {
+    let Match { similarity, probability, matching } = pair;
+    (Pair { similarity, logit: similarity, probability }, Some(matching))
 }

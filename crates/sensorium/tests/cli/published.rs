@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::fixture::{dir, fails, file, gguf, model, png, succeeds};
+use crate::fixture::{
+    dir, fails, file, gguf, language_model, model, png, run_with, succeeds, texts,
+};
 
 fn golden(name: &str) -> String {
     format!("{}/../../goldens/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -77,6 +79,11 @@ fn inspections() {
     assert!(table.contains("ignored    text_model.embeddings.position_ids"), "{table}");
     assert!(table.contains("every tensor of the model is there"), "{table}");
 
+    for name in ["qwen2", "qwen2_tied"] {
+        let table = succeeds(&["inspect", &golden(name)]);
+        assert!(table.contains("every tensor of the model is there"), "{name}: {table}");
+    }
+
     let half = dir("inspect");
     let config = std::fs::read(format!("{}/config.json", golden("published_siglip"))).unwrap();
     file(&half, "config.json", &config);
@@ -85,6 +92,130 @@ fn inspections() {
     assert!(found.get("weights").is_none() && found["parameters"].as_u64().unwrap() > 1000);
     fails(1, &["inspect", path]);
     fails(1, &["inspect", "no/such/directory"]);
+}
+
+/// The very tokens that transformers writes, through the command.
+#[test]
+fn questions_about_pictures() {
+    for name in ["seeing_llava", "seeing_smolvlm", "seeing_idefics3"] {
+        let folder = golden(name);
+        let cases = std::fs::read(format!("{folder}/expected.json")).unwrap();
+        let cases: Value = serde_json::from_slice(&cases).unwrap();
+        for case in cases.as_array().unwrap() {
+            let mut args = vec!["ask".to_owned(), case["question"].as_str().unwrap().to_owned()];
+            for picture in case["pictures"].as_array().unwrap() {
+                let picture = picture.as_str().unwrap();
+                args.extend(["--image".to_owned(), golden(&format!("published_images/{picture}"))]);
+            }
+            args.extend(["--model", &folder, "--max-tokens", "16"].map(str::to_owned));
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let found = json(&[&args[..], &["--logprobs", "2", "--logits"]].concat());
+            assert_eq!(found["prompt_token_ids"], case["ids"], "{name}");
+            let said = found["token_ids"].as_array().unwrap();
+            let greedy = case["greedy"].as_array().unwrap();
+            assert_eq!(said[..], greedy[..said.len()], "{name}");
+            let stopped = found["finish_reason"] == "stop";
+            assert_eq!(stopped, said.len() < greedy.len() || said.len() < 16, "{found}");
+            assert_eq!(found["logprobs"].as_array().unwrap().len(), said.len());
+            let logits = found["first_logits"].as_array().unwrap();
+            let best = |id: &Value| logits[id.as_u64().unwrap() as usize].as_f64().unwrap();
+            assert!(logits.iter().all(|x| x.as_f64().unwrap() <= best(&greedy[0])));
+            for part in ["load", "process", "encode", "prefill", "decode"] {
+                assert!(found["seconds"][part].as_f64().unwrap() >= 0.0, "{found}");
+            }
+            assert_eq!(found["answer"], found["text"].as_str().unwrap().trim());
+        }
+    }
+}
+
+#[test]
+fn captions_and_talks_with_a_model_that_sees() {
+    let picture = golden("published_images/rings.png");
+    let smolvlm = golden("seeing_smolvlm");
+    let options = ["--model", &smolvlm, "--max-tokens", "3"];
+    let found = json(&[&["caption", &picture][..], &options].concat());
+    assert_eq!(found["captions"][0]["file"], picture.as_str());
+    let lines = format!("what is {picture}\n/image {picture}\nand this?\nwhy?\n");
+    let output = run_with(&[&["chat"][..], &options].concat(), &lines);
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && !err.contains("error: "), "{out}{err}");
+    let legacy = golden("seeing_llava_legacy");
+    assert!(fails(1, &["chat", "--model", &legacy]).contains("chat template"));
+    let question = ["ask", "why?", "--image", &picture, "--model"];
+    let error = fails(1, &[&question[..], &[language_model()]].concat());
+    assert!(error.contains("reads texts alone"), "{error}");
+}
+
+/// Few-shot prompts: pictures stand where the question marks them.
+#[test]
+fn questions_about_several_pictures_to_a_model_that_asks_them() {
+    let [a, b] = ["rings.png", "noise.png"].map(|name| golden(&format!("published_images/{name}")));
+    for name in ["idefics", "idefics_plain", "idefics_table"] {
+        let folder = golden(name);
+        let options = ["--model", &folder, "--max-tokens", "5"];
+        let asked = |args: &[&str]| json(&[&["ask"][..], args, &options].concat());
+        let count = |found: &Value, id: u64| {
+            let ids = found["prompt_token_ids"].as_array().unwrap();
+            ids.iter().filter(|other| other.as_u64() == Some(id)).count()
+        };
+        let image = 43;
+        let shots = "<image> a cat. <image> a dog. <image> is it a";
+        let found = asked(&[shots, "--image", &a, "--image", &b, "--image", &a]);
+        assert_eq!(count(&found, image), 3, "{found}");
+        // Each picture between marks of its own, for words stand between them.
+        assert_eq!(count(&found, 42), 6, "{found}");
+        let found = asked(&["two", "--image", &a, "--image", &b, "--precision", "bf16"]);
+        assert_eq!((count(&found, image), count(&found, 42)), (2, 3), "{found}");
+        let found = asked(&["a cat"]);
+        assert_eq!(count(&found, image), 0, "{found}");
+        let captions = json(&[&["caption", &a][..], &options].concat());
+        assert_eq!(captions["captions"].as_array().unwrap().len(), 1);
+        let output =
+            run_with(&[&["chat"][..], &options].concat(), &format!("what is {a}\nand {b}\nwhy?\n"));
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && !err.contains("error: "), "{out}{err}");
+        let found = json(&["inspect", &folder]);
+        assert_eq!(found["weights"]["missing"], Value::Array(vec![]), "{found}");
+        assert_eq!(found["weights"]["left_over"], Value::Array(vec![]), "{found}");
+        assert!(found["weights"]["reshaped"].as_array().unwrap().is_empty(), "{found}");
+    }
+    let error = fails(1, &["ask", "<image> a", "--model", &golden("idefics")]);
+    assert!(error.contains("1 <image> marker but 0 images"), "{error}");
+}
+
+#[test]
+fn blip2_compares_and_writes() {
+    let picture = file(&dir("blip2"), "scene.png", &png());
+    let matching = golden("blip2_matching");
+    let args = ["score", "--image", &picture, "--text", "a cat", "--text", "a dog"];
+    let found = json(&[&args[..], &["--model", &matching]].concat());
+    let pairs = found["pairs"].as_array().unwrap();
+    let number = |i: usize, key: &str| pairs[i][key].as_f64().unwrap();
+    let sum = number(0, "probability") + number(1, "probability");
+    assert!((sum - 1.0).abs() < 1e-5, "{found}");
+    assert!(number(0, "similarity") == number(0, "logit"), "{found}");
+    assert!((0.0..=1.0).contains(&number(0, "matching")), "{found}");
+    let table = succeeds(&[&args[..], &["--model", &matching]].concat());
+    assert!(table.lines().skip(1).all(|line| line.contains(", matching 0.")), "{table}");
+    let error = fails(1, &["embed", "--image", &picture, "--model", &matching]);
+    assert!(error.contains("sensorium score"), "{error}");
+
+    let writing = golden("blip2_opt");
+    let args = ["ask", "what is it?", "--image", &picture, "--model", &writing];
+    let found = json(&[&args[..], &["--max-tokens", "3"]].concat());
+    assert!(found["answer"].is_string(), "{found}");
+    let found = json(&["caption", &picture, "--model", &writing, "--max-tokens", "3"]);
+    assert_eq!(found["captions"][0]["file"], picture.as_str());
+    let error = fails(1, &["score", "--image", &picture, "--text", "a", "--model", &writing]);
+    assert!(error.contains("sensorium ask"), "{error}");
+    let found = json(&["inspect", &writing]);
+    let parts: Vec<&str> = found["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|part| part["part"].as_str())
+        .collect();
+    assert_eq!(parts, ["image", "projector", "language"]);
 }
 
 #[test]

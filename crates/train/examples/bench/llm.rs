@@ -7,7 +7,7 @@ use sensorium_model::llm::{Continuation, Llm};
 use sensorium_model::nano::AskOptions;
 use serde_json::Map;
 
-use crate::Task;
+use crate::{Task, fail};
 
 /// Tokens read before decoding begins.
 const PROMPT: usize = 16;
@@ -32,10 +32,7 @@ pub fn decode(file: &str, tokens: usize) -> Task {
 }
 
 fn open(file: &str) -> Llm {
-    let mut llm = Llm::open(Path::new(file), None).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        std::process::exit(1)
-    });
+    let mut llm = Llm::open(Path::new(file), None).unwrap_or_else(fail);
     // Whatever is said, the count of tokens stays the same.
     llm.ends.clear();
     llm
@@ -48,8 +45,5 @@ fn prompt(llm: &Llm, tokens: usize) -> Vec<u32> {
 
 fn extend(llm: &Llm, prompt: &[u32], max_tokens: usize) -> Continuation {
     let options = AskOptions { max_tokens, ..AskOptions::default() };
-    llm.extend(prompt, options, |_| ControlFlow::Continue(())).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        std::process::exit(1)
-    })
+    llm.extend(prompt, options, |_| ControlFlow::Continue(())).unwrap_or_else(fail)
 }

@@ -6,6 +6,8 @@
 //!                                            vit int8 16
 //!                                            prefill FILE.gguf 512
 //!                                            decode FILE.gguf 128
+//!                                            see DIRECTORY PICTURE f32
+//!                                            hear DIRECTORY SOUND f32
 //! target/release/examples/bench profile vit int8 16
 //! ```
 //! It warms up, prints `{"ready": ...}`, then one `{"ms": ...}` a line, as the peers in
@@ -13,6 +15,7 @@
 //! ten repetitions goes instead.
 
 mod llm;
+mod see;
 mod step;
 mod vit;
 
@@ -25,7 +28,9 @@ use serde_json::{Map, Value, json};
 
 const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
        bench [--threads N] [profile] vit f32|bf16|int8 BATCH
-       bench [--threads N] [profile] prefill|decode FILE.gguf TOKENS";
+       bench [--threads N] [profile] prefill|decode FILE.gguf TOKENS
+       bench [--threads N] [profile] see DIRECTORY PICTURE f32|bf16|int8
+       bench [--threads N] [profile] hear DIRECTORY SOUND f32|bf16|int8";
 const WARM_UPS: usize = 2;
 const PROFILED: usize = 10;
 
@@ -56,16 +61,32 @@ fn main() {
 
 fn task(words: &[&str]) -> Task {
     let number = |text: &str| text.parse().unwrap_or_else(|_| usage());
+    let format = |name: &str| match name {
+        "f32" => pack::Format::F32,
+        "bf16" => pack::Format::Bf16,
+        "int8" => pack::Format::Int8,
+        _ => usage(),
+    };
     match *words {
         ["step", "f32"] => step::task(Precision::F32),
         ["step", "bf16"] => step::task(Precision::Bf16),
-        ["vit", "f32", batch] => vit::task(pack::Format::F32, number(batch)),
-        ["vit", "bf16", batch] => vit::task(pack::Format::Bf16, number(batch)),
-        ["vit", "int8", batch] => vit::task(pack::Format::Int8, number(batch)),
+        ["vit", precision, batch] => vit::task(format(precision), number(batch)),
         ["prefill", file, tokens] => llm::prefill(file, number(tokens)),
         ["decode", file, tokens] => llm::decode(file, number(tokens)),
+        ["see", directory, picture, precision] => {
+            see::first_token(directory, picture, format(precision))
+        }
+        ["hear", directory, sound, precision] => {
+            see::transcript(directory, sound, format(precision))
+        }
         _ => usage(),
     }
+}
+
+/// Ends the program: a file is missing or damaged.
+fn fail<T>(error: impl std::fmt::Display) -> T {
+    eprintln!("error: {error}");
+    std::process::exit(1)
 }
 
 fn usage() -> ! {

@@ -45,6 +45,14 @@ pub fn all() -> Vec<Work> {
     works.extend(QUANTISED.map(|format| prefill(&format!("P5 prefill {format} 512"), format, 512)));
     works.extend(QUANTISED.map(|format| decode(&format!("P6 decode {format} 128"), format, 128)));
     works.extend([step("P7 step f32", "f32"), step("P8 step bf16", "bf16")]);
+    works.push(see("P10 see f32", "f32"));
+    works.push(see("P10 see bf16", "bf16"));
+    for (model, layers, d) in [("whisper-tiny.en", 4.0, 384.0), ("whisper-base", 6.0, 512.0)] {
+        for engine in ["faster-whisper", "transformers"] {
+            let operations = hear_operations(layers, d);
+            works.push(hear(&format!("hear {model} {engine}"), model, engine, operations));
+        }
+    }
     for tokens in [128, 256, 512, 1024, 2048, 4096] {
         works.push(prefill(&format!("growth growth-prefill Q8_0 {tokens}"), "Q8_0", tokens));
     }
@@ -57,7 +65,8 @@ pub fn all() -> Vec<Work> {
 /// The works of which one of `words` is a word; P1 to P8 without any.
 pub fn select(words: &[&str]) -> Vec<Work> {
     let chosen = |work: &Work| match words {
-        [] => work.name.starts_with('P'),
+        // P10 has a model of its own to be made first.
+        [] => work.name.starts_with('P') && !work.name.starts_with("P10"),
         words => work.name.split(' ').any(|word| words.contains(&word)),
     };
     all().into_iter().filter(chosen).collect()
@@ -120,6 +129,37 @@ fn step(name: &str, precision: &str) -> Work {
     }
 }
 
+/// A question about one picture of 512 x 512 pixels to its first token, SmolVLM-256M's shape with
+/// random weights.
+fn see(name: &str, precision: &str) -> Work {
+    const DIRECTORY: &str = "runs/peers/models/smolvlm-256m";
+    Work {
+        name: name.to_owned(),
+        ours: format!("see {DIRECTORY} {DIRECTORY}/picture.png {precision}"),
+        peer: format!("smolvlm_see.py {DIRECTORY} --precision {precision} --threads {THREADS}"),
+        file: Some(format!("{DIRECTORY}/model.safetensors")),
+        unit: "questions",
+        amount: 1.0,
+        limit: limit(precision),
+        cost: Cost::Operations(see_operations()),
+    }
+}
+
+/// One of pocketsphinx-testdata's recordings, 7.1 s, written down greedily in f32.
+fn hear(name: &str, model: &str, engine: &str, operations: f64) -> Work {
+    let (directory, sound) = (format!("data/{model}"), "data/speech/0870.wav");
+    Work {
+        name: name.to_owned(),
+        ours: format!("hear {directory} {sound} f32"),
+        peer: format!("whisper_hear.py {directory} {sound} --engine {engine} --threads {THREADS}"),
+        file: Some(sound.to_owned()),
+        unit: "recordings",
+        amount: 1.0,
+        limit: Limit::F32,
+        cost: Cost::Operations(operations),
+    }
+}
+
 fn limit(precision: &str) -> Limit {
     match precision {
         "int8" => Limit::Int8,
@@ -143,6 +183,25 @@ fn prefill_operations(tokens: usize) -> f64 {
     let layer = 2.0 * d * d + 2.0 * d * 192.0 + 3.0 * d * 1536.0;
     let attention = 2.0 * d * t * (t + 1.0) / 2.0;
     2.0 * (30.0 * (t * layer + attention) + d * 49152.0)
+}
+
+/// SmolVLM-256M: an encoder of 12 layers of width 768 on 1024 patches of 16 x 16 x 3, a map from
+/// 16 x 768 to 576 on 64 of them, a prompt of 90 tokens through SmolLM2-135M.
+fn see_operations() -> f64 {
+    let (n, d) = (1024.0, 768.0);
+    let layer = n * 12.0 * d * d + 2.0 * n * n * d;
+    let encoder = n * 16.0 * 16.0 * 3.0 * d + 12.0 * layer;
+    2.0 * (encoder + 64.0 * 16.0 * d * 576.0) + prefill_operations(90)
+}
+
+/// Whisper: two convolutions over 3000 frames of 80 bands, layers on 1500 positions, their keys and
+/// values for the decoder, and 26 tokens, each with the logits of 51865.
+fn hear_operations(layers: f64, d: f64) -> f64 {
+    let n = 1500.0;
+    let encoder =
+        2.0 * n * d * 240.0 + n * d * 3.0 * d + layers * (n * 12.0 * d * d + 2.0 * n * n * d);
+    let decoder = layers * 2.0 * n * d * d + 26.0 * (layers * 14.0 * d * d + 51865.0 * d);
+    2.0 * (encoder + decoder)
 }
 
 /// 6 layers of width 384, 32 x 64 tokens, 1000 logits each; the backward has twice the products.
@@ -175,6 +234,14 @@ mod tests {
     fn operations_are_those_counted_by_hand() {
         // 50 positions: 8.49 G in the layers' products, 0.23 G in the patches, 0.09 G in attention.
         assert!((vit_operations() / 1e9 - 8.82).abs() < 0.01, "{}", vit_operations());
+        // 0.9 G in the convolutions, 17.5 G in the layers, 2.5 G in the decoder, twice.
+        assert!(
+            (hear_operations(4.0, 384.0) / 1e9 - 42.0).abs() < 1.0,
+            "{}",
+            hear_operations(4.0, 384.0)
+        );
+        // 175 G in the encoder's products of 85 M weights, 39 G in its attention, 19 G in the prompt.
+        assert!((see_operations() / 1e9 - 234.2).abs() < 0.1, "{}", see_operations());
         // 11.0 M weights in products, 2048 tokens, forward and backward; 1.8 G in attention.
         assert!((step_operations() / 1e9 - 137.0).abs() < 0.1, "{}", step_operations());
         // 106.2 M weights, 512 tokens; 9.1 G in attention.

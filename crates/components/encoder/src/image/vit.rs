@@ -38,6 +38,9 @@ pub enum Pooling {
     Attention,
     /// As [`Attention`](Self::Attention), then an MLP beside what it found (SigLIP as published).
     AttentionMlp,
+    /// The mean of all patches: without weights of its own, as where only positions are read
+    /// (Idefics3).
+    Mean,
 }
 
 /// Shape of a [`Vit`].
@@ -211,7 +214,7 @@ impl VitConfig {
         let reads = Activation::from(self.activation).reads();
         all.blocks(self.n_layers, e, [reads * self.mlp, self.mlp]);
         all.norm("norm", e);
-        if classes == 0 {
+        if matches!(self.pooling, Pooling::Attention | Pooling::AttentionMlp) {
             all.put("pool.probe", &[1, 1, e]);
             all.attention("pool.attention", e);
         }
@@ -268,7 +271,7 @@ impl Vit {
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
             pool: match config.pooling {
-                Pooling::Class => None,
+                Pooling::Class | Pooling::Mean => None,
                 Pooling::Attention => Some(AttentionPool::init(e, config.n_heads, None, init)),
                 Pooling::AttentionMlp => {
                     Some(AttentionPool::init(e, config.n_heads, Some(&block), init))
@@ -303,6 +306,11 @@ impl Vit {
         self.norm.forward(self.hidden(image, 0))
     }
 
+    /// As [`positions`](Self::positions), before the last norm, which Idefics never reads.
+    pub fn positions_unnormed(&self, image: Tensor<4>) -> Tensor<3> {
+        self.hidden(image, 0)
+    }
+
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
         self.pooled(self.norm.forward(self.hidden(image, 0)))
@@ -318,9 +326,10 @@ impl Vit {
     /// Positions after the last norm to the shared space: `[B, N (+1), E] -> [B, C]`.
     fn pooled(&self, x: Tensor<3>) -> Tensor<2> {
         let [b, _, e] = x.dims();
-        let pooled = match &self.pool {
-            Some(pool) => pool.forward(x),
-            None => x.narrow(1, 0, 1).reshape([b, e]),
+        let pooled = match (&self.pool, &self.class) {
+            (Some(pool), _) => pool.forward(x),
+            (None, Some(_)) => x.narrow(1, 0, 1).reshape([b, e]),
+            (None, None) => x.mean_dim(1).reshape([b, e]),
         };
         match &self.proj {
             Some(proj) => proj.forward(pooled),

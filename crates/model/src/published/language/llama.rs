@@ -91,7 +91,7 @@ fn context(config: &Config<'_>, window: bool) -> Result<usize> {
 
 /// Base of the angles and their stretching, from `rope_parameters` or, in files before
 /// transformers 5, `rope_theta` and `rope_scaling`.
-fn rope(config: &Config<'_>) -> Result<(f32, Stretch)> {
+pub fn rope(config: &Config<'_>) -> Result<(f32, Stretch)> {
     let new = config.find("rope_parameters")?;
     let old = config.find("rope_scaling")?;
     let theta = match &new {

@@ -13,6 +13,8 @@ use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+pub(super) use llama::rope;
+
 use super::config::Config;
 use super::directory::Directory;
 use super::error::{Error, Result};
@@ -32,6 +34,9 @@ const KINDS: [(&str, Read); 6] = [
     ("opt", opt::opt),
     ("gpt2", gpt2::gpt2),
 ];
+
+/// The head, which files may have beside the token table that it is.
+const HEAD: &str = "lm_head.weight";
 
 const FOREIGN: &str =
     "the directory is of another kind of model, or of a language model that is not supported";
@@ -68,22 +73,31 @@ pub fn config(config: &Config<'_>) -> Result<BackboneConfig> {
 /// # Errors
 /// As [`config`].
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let settings = directory.config();
+    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
+    plan_of(&directory.config(), names.iter().map(String::as_str))
+}
+
+/// As [`plan`], for a language model with these settings in a file with these names.
+pub(super) fn plan_of<'a>(
+    settings: &Config<'_>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Plan> {
     let kind = settings.text_or("model_type", "")?;
-    let config = config(&settings)?;
+    let config = config(settings)?;
     let family = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
     // Before a list is made that is as long as a file says.
     if config.n_layers() > vision::MAX_LAYERS {
         let expected = format!("at most {}", vision::MAX_LAYERS);
         return Err(settings.wrong("num_hidden_layers", &expected, FOREIGN));
     }
-    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
-    let layout = layout(&config, names.iter().map(String::as_str));
+    let layout = layout(&config, names);
     let mut plan = Plan::new(family, "language", layout, config.parameters());
     if let BackboneConfig::Gpt2(_) = config {
         plan.tensors = gpt2::as_published(plan.tensors);
     }
-    plan.copies = &["lm_head.weight"];
+    if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
+        plan.copies = &[HEAD];
+    }
     Ok(plan)
 }
 
@@ -100,7 +114,11 @@ pub fn load(directory: &Directory, format: pack::Format) -> Result<(BackboneConf
     Ok((config, backbone))
 }
 
-fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone> {
+/// The model with these weights.
+///
+/// # Errors
+/// They are not those of the configuration.
+pub(super) fn fill(config: &BackboneConfig, tensors: Tensors) -> Result<Backbone> {
     let init = &mut Init::empty(&running_device());
     Ok(match config {
         BackboneConfig::Llama(shape) => {
@@ -145,7 +163,7 @@ fn checked(config: &BackboneConfig, tensors: &Tensors) -> Result<Layout> {
 ///
 /// # Errors
 /// They differ.
-fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) -> Result<Tensors> {
+pub(super) fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) -> Result<Tensors> {
     if tied && let Some(found) = tensors.tensors.remove(head) {
         let tables = tensors.tensors.iter().filter(|(name, _)| name.ends_with(table));
         let same = tables.into_iter().any(|(_, tensor)| *tensor == found);

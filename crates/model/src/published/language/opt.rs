@@ -6,22 +6,23 @@ use serde_json::json;
 use super::{Config, Result, divides};
 use crate::names::{Layout, OPT, OPT_LEGACY};
 
+/// Defaults are those of `OPTConfig`.
 pub fn opt(config: &Config<'_>) -> Result<BackboneConfig> {
     config.only("activation_function", &json!("relu"))?;
     config.only("enable_bias", &json!(true))?;
     config.only("layer_norm_elementwise_affine", &json!(true))?;
-    let width = config.size("hidden_size")?;
-    let n_heads = config.size("num_attention_heads")?;
+    let width = config.size_or("hidden_size", 768)?;
+    let n_heads = config.size_or("num_attention_heads", 12)?;
     divides(config, "num_attention_heads", width, n_heads)?;
     let post_norm = !config.flag_or("do_layer_norm_before", true)?;
     Ok(BackboneConfig::Opt(OptConfig {
-        vocabulary: config.size("vocab_size")?,
-        context: config.size("max_position_embeddings")?,
+        vocabulary: config.size_or("vocab_size", 50_272)?,
+        context: config.size_or("max_position_embeddings", 2048)?,
         embed: config.size_or("word_embed_proj_dim", width)?,
         width,
-        n_layers: config.size("num_hidden_layers")?,
+        n_layers: config.size_or("num_hidden_layers", 12)?,
         n_heads,
-        mlp: config.size("ffn_dim")?,
+        mlp: config.size_or("ffn_dim", 3072)?,
         post_norm,
         final_norm: !post_norm && !config.flag_or("_remove_final_layer_norm", false)?,
         tied: config.flag_or("tie_word_embeddings", true)?,

@@ -1,0 +1,221 @@
+//! Perceiver resampler: learned latents ask a picture's positions, however many they are, and go on
+//! in their place.
+//!
+//! Alayrac et al. 2022 (Flamingo), section 2.1, <https://arxiv.org/abs/2204.14198>, as Idefics has it
+//! (Laurençon et al. 2023, <https://arxiv.org/abs/2306.16527>): ReLU, heads of their own width.
+//!
+//! ```text
+//! features [B, N, E] ─────────┐ keys, values: both
+//! latents [Q, E] ──layers─────┴──▶ [B, Q, E] ──norm──▶ features [B, Q, E]
+//! ```
+//! What comes out is for a backbone that asks it by cross-attention, and keeps the width E.
+
+use sensorium_flow::Features;
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Shape of a [`Perceiver`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerceiverConfig {
+    /// Latents Q.
+    pub latents: usize,
+    /// Width E.
+    pub width: usize,
+    /// Layers.
+    pub n_layers: usize,
+    /// Heads.
+    pub n_heads: usize,
+    /// Width K of a head; all of them need not be E together.
+    pub head_width: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// LayerNorm over each head's queries and keys.
+    pub qk_norm: bool,
+}
+
+/// Epsilon of every norm: PyTorch's default, which no checkpoint states.
+const EPS: f64 = 1e-5;
+
+impl PerceiverConfig {
+    /// Name and shape of every parameter of such a [`Perceiver`], without making one.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (e, inner) = (self.width, self.n_heads * self.head_width);
+        let mut all = vec![("latents".to_owned(), vec![self.latents, e])];
+        let mut put = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+        for i in 0..self.n_layers {
+            let mut norm = |name: &str, width: usize| {
+                put(format!("layers.{i}.{name}.weight"), &[width]);
+                put(format!("layers.{i}.{name}.bias"), &[width]);
+            };
+            norm("context_norm", e);
+            norm("latents_norm", e);
+            if self.qk_norm {
+                norm("q_norm", self.head_width);
+                norm("k_norm", self.head_width);
+            }
+            norm("norm", e);
+            let matrices = [
+                ("q", [inner, e]),
+                ("k", [inner, e]),
+                ("v", [inner, e]),
+                ("o", [e, inner]),
+                ("mlp.fc1", [self.mlp, e]),
+                ("mlp.fc2", [e, self.mlp]),
+            ];
+            for (name, shape) in matrices {
+                put(format!("layers.{i}.{name}.weight"), &shape);
+            }
+        }
+        put("norm.weight".to_owned(), &[e]);
+        put("norm.bias".to_owned(), &[e]);
+        all
+    }
+}
+
+/// `[B, N, E] -> [B, Q, E]`
+#[derive(Module, Debug)]
+pub struct Perceiver {
+    latents: Param<Tensor<2>>,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+sensorium_nn::pack!(Perceiver: layers);
+
+impl Perceiver {
+    /// Latents of 1, matrices of `fan_in^-0.5`.
+    pub fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
+        Self {
+            latents: init.normal([config.latents, config.width], 1.0),
+            layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
+            norm: LayerNorm::init(config.width, EPS, init),
+        }
+    }
+
+    /// `[B, N, E] -> [B, Q, E]`
+    pub fn project(&self, Features(context): &Features) -> Features {
+        let latents = self.latents.val().unsqueeze::<3>().repeat_dim(0, context.dims()[0]);
+        let layers = self.layers.iter();
+        let x = layers.fold(latents, |x, layer| layer.forward(x, context.clone()));
+        Features(self.norm.forward(x))
+    }
+}
+
+/// `x + attention(x, context and x)`, then `x + mlp(norm(x))`. No biases.
+#[derive(Module, Debug)]
+struct Layer {
+    context_norm: LayerNorm,
+    latents_norm: LayerNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    q_norm: Option<LayerNorm>,
+    k_norm: Option<LayerNorm>,
+    o: Linear,
+    norm: LayerNorm,
+    mlp: Mlp,
+    #[module(skip)]
+    heads: usize,
+    #[module(skip)]
+    precision: Precision,
+}
+
+sensorium_nn::pack!(Layer: q, k, v, o, mlp);
+
+impl Layer {
+    fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
+        let (e, inner) = (config.width, config.n_heads * config.head_width);
+        let matrix = |in_: usize, out: usize, init: &mut Init| {
+            Linear::init(in_, out, false, (in_ as f64).powf(-0.5), init)
+        };
+        let norm = |init: &mut Init| LayerNorm::init(e, EPS, init);
+        let head_norm =
+            |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_width, EPS, init));
+        let std = [e, config.mlp].map(|in_| (in_ as f64).powf(-0.5));
+        let mut mlp = Mlp::init([e, config.mlp, e], Activation::Relu, std, init);
+        mlp.fc1.bias = None;
+        mlp.fc2.bias = None;
+        Self {
+            context_norm: norm(init),
+            latents_norm: norm(init),
+            q: matrix(e, inner, init),
+            k: matrix(e, inner, init),
+            v: matrix(e, inner, init),
+            q_norm: head_norm(init),
+            k_norm: head_norm(init),
+            o: matrix(inner, e, init),
+            norm: norm(init),
+            mlp,
+            heads: config.n_heads,
+            precision: init.precision(),
+        }
+    }
+
+    /// `x [B, Q, E], context [B, N, E] -> [B, Q, E]`
+    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        let latents = self.latents_norm.forward(x.clone());
+        let both = vec![self.context_norm.forward(context), latents.clone()];
+        let [k, v] = Linear::together([&self.k, &self.v], Tensor::cat(both, 1));
+        let q = normed(self.split(self.q.forward(latents)), &self.q_norm);
+        let k = normed(self.split(k), &self.k_norm);
+        let o = fused::attention(self.precision, q, k, self.split(v), Mask::Full, None);
+        let [b, t, h, k] = o.dims();
+        let x = self.o.add_to(x, o.reshape([b, t, h * k]));
+
+        let y = self.norm.forward(x.clone());
+        self.mlp.add_to(x, y)
+    }
+
+    /// `[B, T, H·K] -> [B, T, H, K]`
+    fn split(&self, y: Tensor<3>) -> Tensor<4> {
+        let [b, t, inner] = y.dims();
+        y.reshape([b, t, self.heads, inner / self.heads])
+    }
+}
+
+fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
+    match norm {
+        Some(norm) => norm.forward(y),
+        None => y,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::{list, read};
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    fn config(qk_norm: bool) -> PerceiverConfig {
+        let (latents, width, n_layers, n_heads, head_width, mlp) = (3, 10, 2, 2, 6, 14);
+        PerceiverConfig { latents, width, n_layers, n_heads, head_width, mlp, qk_norm }
+    }
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        for config in [config(false), config(true)] {
+            let made = Perceiver::init(&config, &mut Init::empty(&running_device()));
+            let made = list(&made).into_iter().map(|p| (p.name, p.shape));
+            let (mut made, mut listed): (Vec<_>, _) = (made.collect(), config.parameters());
+            made.sort();
+            listed.sort();
+            assert_eq!(listed, made);
+        }
+    }
+
+    /// However many positions there are, and whatever else is resampled beside them.
+    #[test]
+    fn as_many_come_out_as_there_are_latents() {
+        let init = &mut Init::new(5, &running_device());
+        let perceiver = Perceiver::init(&config(true), init);
+        let long = init.normal([2, 9, 10], 1.0).val();
+        let Features(out) = perceiver.project(&Features(long.clone()));
+        assert_eq!(out.dims(), [2, 3, 10]);
+        let Features(one) = perceiver.project(&Features(long.clone().narrow(0, 1, 1)));
+        assert_eq!(read(out.narrow(0, 1, 1)), read(one));
+        let Features(short) = perceiver.project(&Features(long.narrow(1, 0, 4)));
+        assert_eq!(short.dims(), [2, 3, 10]);
+    }
+}

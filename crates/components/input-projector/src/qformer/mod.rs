@@ -1,0 +1,413 @@
+//! Q-Former: a few learned queries ask a picture's features, and their answers are what a language
+//! model reads of it. With a text beside them it tells whether the two belong together.
+//!
+//! Li et al. 2023 (BLIP-2), <https://arxiv.org/abs/2301.12597>, section 3.1
+//!
+//! ```text
+//! queries [B, Q, D] ─┐               ┌─▶ cross-attention ─▶ queries' MLP ─▶ [B, Q, D]
+//!                    ├─▶ attention ──┤   features [B, N, E]
+//! text    [B, T, D] ─┘               └─▶ text's MLP ──────────────────────▶ [B, T, D]
+//! ```
+//! Every part is followed by a norm, as in BERT, from which the first weights were.
+
+mod matching;
+
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Features};
+use sensorium_nn::prelude::*;
+
+pub use matching::{Matching, MatchingConfig, Words};
+
+/// Shape of a [`QFormer`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct QFormerConfig {
+    /// Width E of the features.
+    pub features: usize,
+    /// Queries Q.
+    pub queries: usize,
+    /// Width D.
+    pub width: usize,
+    /// Layers.
+    pub n_layers: usize,
+    /// Heads; a divisor of the width.
+    pub n_heads: usize,
+    /// Width inside the MLPs.
+    pub mlp: usize,
+    /// Activation of the MLPs.
+    pub activation: Activation,
+    /// The first of so many layers asks the features, above 0.
+    pub every: usize,
+    /// Whether layers have an MLP for texts.
+    pub text: bool,
+    /// Epsilon of every norm.
+    pub eps: f64,
+}
+
+/// Standard deviation of weights before training (BERT).
+const STD: f64 = 0.02;
+
+impl QFormerConfig {
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let (d, e) = (self.width, self.features);
+        let mut all = vec![("queries".to_owned(), vec![self.queries, d])];
+        norm(&mut all, "norm", d);
+        for i in 0..self.n_layers {
+            attention(&mut all, &format!("layers.{i}.own"), d, d);
+            if self.asks(i) {
+                attention(&mut all, &format!("layers.{i}.cross"), d, e);
+            }
+            let parts = ["query_mlp", "text_mlp"].into_iter().take(if self.text { 2 } else { 1 });
+            for part in parts {
+                linear(&mut all, &format!("layers.{i}.{part}.mlp.fc1"), d, self.mlp);
+                linear(&mut all, &format!("layers.{i}.{part}.mlp.fc2"), self.mlp, d);
+                norm(&mut all, &format!("layers.{i}.{part}.norm"), d);
+            }
+        }
+        all
+    }
+
+    /// Whether layer `i` asks the features.
+    fn asks(&self, i: usize) -> bool {
+        i.is_multiple_of(self.every)
+    }
+}
+
+/// Names and shapes in the making.
+type Shapes = Vec<(String, Vec<usize>)>;
+
+fn linear(all: &mut Shapes, name: &str, in_: usize, out: usize) {
+    all.push((format!("{name}.weight"), vec![out, in_]));
+    all.push((format!("{name}.bias"), vec![out]));
+}
+
+fn norm(all: &mut Shapes, name: &str, d: usize) {
+    all.push((format!("{name}.weight"), vec![d]));
+    all.push((format!("{name}.bias"), vec![d]));
+}
+
+/// Of `d`, over keys of width `e`.
+fn attention(all: &mut Shapes, name: &str, d: usize, e: usize) {
+    for (part, in_) in [("q", d), ("k", e), ("v", e), ("o", d)] {
+        linear(all, &format!("{name}.attention.{part}"), in_, d);
+    }
+    norm(all, &format!("{name}.norm"), d);
+}
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct QFormer {
+    /// `[Q, D]`.
+    queries: Param<Tensor<2>>,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+impl QFormer {
+    /// Weights of 0.02.
+    pub fn init(config: &QFormerConfig, init: &mut Init) -> Self {
+        Self {
+            queries: init.normal([config.queries, config.width], STD),
+            norm: LayerNorm::init(config.width, config.eps, init),
+            layers: (0..config.n_layers).map(|i| Layer::init(config, i, init)).collect(),
+        }
+    }
+
+    /// The queries alone: `[B, N, E] -> [B, Q, D]`.
+    pub fn ask(&self, features: &Features) -> Tensor<3> {
+        let queries = self.queries(features);
+        let n = queries.dims()[1];
+        self.run(queries, n, Some(features), None)
+    }
+
+    /// A text alone: `[B, T, D] -> [B, T, D]`, of which `lengths [B]` positions count.
+    pub fn read(&self, text: Tensor<3>, lengths: &Arc<[usize]>) -> Tensor<3> {
+        self.run(text, 0, None, Some(lengths))
+    }
+
+    /// Queries and text, which see each other, to what becomes of the queries:
+    /// `[B, N, E], [B, T, D] -> [B, Q, D]`. Of the text, `lengths [B]` positions count.
+    pub fn ask_about(
+        &self,
+        features: &Features,
+        text: Tensor<3>,
+        lengths: &Arc<[usize]>,
+    ) -> Tensor<3> {
+        let queries = self.queries(features);
+        let n = queries.dims()[1];
+        // The queries stand first: they count as the text's beginning does.
+        let lengths: Arc<[usize]> = lengths.iter().map(|length| n + length).collect();
+        let both = Tensor::cat(vec![queries, text], 1); // [B, Q + T, D]
+        self.run(both, n, Some(features), Some(&lengths)).narrow(1, 0, n)
+    }
+
+    /// A copy for each picture, `[B, Q, D]`.
+    fn queries(&self, Features(features): &Features) -> Tensor<3> {
+        self.queries.val().unsqueeze::<3>().repeat_dim(0, features.dims()[0])
+    }
+
+    /// `[B, Q + T, D] -> [B, Q + T, D]`, the first `queries` of them queries.
+    fn run(
+        &self,
+        x: Tensor<3>,
+        queries: usize,
+        features: Option<&Features>,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<3> {
+        let x = self.norm.forward(x);
+        self.layers.iter().fold(x, |x, layer| layer.forward(x, queries, features, lengths))
+    }
+}
+
+sensorium_nn::pack!(QFormer: layers);
+
+/// The queries' answers in a language model's width: `[B, N, E] -> [B, Q, D]`.
+#[derive(Module, Debug)]
+pub struct QFormerProjector {
+    qformer: QFormer,
+    fc: Linear,
+}
+
+impl QFormerProjector {
+    /// Weights of 0.02, to embeddings of `width`.
+    pub fn init(config: &QFormerConfig, width: usize, init: &mut Init) -> Self {
+        Self {
+            qformer: QFormer::init(config, init),
+            fc: Linear::init(config.width, width, true, STD, init),
+        }
+    }
+
+    /// Name and shape of every parameter of one made so, without one being made.
+    pub fn parameters(config: &QFormerConfig, width: usize) -> Vec<(String, Vec<usize>)> {
+        let mut all = under("qformer", config.parameters());
+        linear(&mut all, "fc", config.width, width);
+        all
+    }
+
+    /// `[B, N, E] -> [B, Q, D]`
+    pub fn project(&self, features: &Features) -> Embeds {
+        Embeds(self.fc.forward(self.qformer.ask(features)))
+    }
+}
+
+sensorium_nn::pack!(QFormerProjector: qformer, fc);
+
+/// These parameters as those of the part `name`.
+fn under(name: &str, parameters: Shapes) -> Shapes {
+    parameters.into_iter().map(|(inner, shape)| (format!("{name}.{inner}"), shape)).collect()
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    own: PostAttention,
+    cross: Option<PostAttention>,
+    query_mlp: PostMlp,
+    text_mlp: Option<PostMlp>,
+}
+
+impl Layer {
+    fn init(config: &QFormerConfig, i: usize, init: &mut Init) -> Self {
+        let (d, e) = (config.width, config.features);
+        Self {
+            own: PostAttention::init(config, d, init),
+            cross: config.asks(i).then(|| PostAttention::init(config, e, init)),
+            query_mlp: PostMlp::init(config, init),
+            text_mlp: config.text.then(|| PostMlp::init(config, init)),
+        }
+    }
+
+    /// `[B, Q + T, D] -> [B, Q + T, D]`
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        queries: usize,
+        features: Option<&Features>,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<3> {
+        let x = self.own.forward(x.clone(), x, lengths);
+        let texts = x.dims()[1] - queries;
+        match (queries, texts) {
+            (0, _) => self.text(x),
+            (_, 0) => self.query(x, features),
+            _ => {
+                let text = x.clone().narrow(1, queries, texts);
+                let query = self.query(x.narrow(1, 0, queries), features);
+                Tensor::cat(vec![query, self.text(text)], 1)
+            }
+        }
+    }
+
+    fn query(&self, x: Tensor<3>, features: Option<&Features>) -> Tensor<3> {
+        let x = match (&self.cross, features) {
+            (Some(cross), Some(Features(features))) => cross.forward(x, features.clone(), None),
+            _ => x,
+        };
+        self.query_mlp.forward(x)
+    }
+
+    fn text(&self, x: Tensor<3>) -> Tensor<3> {
+        self.text_mlp.iter().fold(x, |x, mlp| mlp.forward(x))
+    }
+}
+
+sensorium_nn::pack!(Layer: own, cross, query_mlp, text_mlp);
+
+/// `norm(x + attention(x, context))`
+#[derive(Module, Debug)]
+struct PostAttention {
+    attention: Attention,
+    norm: LayerNorm,
+}
+
+impl PostAttention {
+    /// Over a context of width `e`.
+    fn init(config: &QFormerConfig, e: usize, init: &mut Init) -> Self {
+        let d = config.width;
+        Self {
+            attention: Attention::across([d, e], config.n_heads, [STD; 2], init),
+            norm: LayerNorm::init(d, config.eps, init),
+        }
+    }
+
+    /// `x [B, T, D], context [B, N, E] -> [B, T, D]`
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        context: Tensor<3>,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<3> {
+        let found = self.attention.forward(x.clone(), context, Mask::Full, lengths.cloned());
+        self.norm.forward(x + found)
+    }
+}
+
+sensorium_nn::pack!(PostAttention: attention);
+
+/// `norm(x + mlp(x))`
+#[derive(Module, Debug)]
+struct PostMlp {
+    mlp: Mlp,
+    norm: LayerNorm,
+}
+
+impl PostMlp {
+    fn init(config: &QFormerConfig, init: &mut Init) -> Self {
+        let d = config.width;
+        Self {
+            mlp: Mlp::init([d, config.mlp, d], config.activation, [STD; 2], init),
+            norm: LayerNorm::init(d, config.eps, init),
+        }
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.norm.forward(self.mlp.add_to(x.clone(), x))
+    }
+}
+
+sensorium_nn::pack!(PostMlp: mlp);
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::read;
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    fn config(text: bool) -> QFormerConfig {
+        QFormerConfig {
+            features: 10,
+            queries: 3,
+            width: 12,
+            n_layers: 3,
+            n_heads: 2,
+            mlp: 20,
+            activation: Activation::Gelu,
+            every: 2,
+            text,
+            eps: 1e-12,
+        }
+    }
+
+    fn made(module: &impl Module) -> Vec<(String, Vec<usize>)> {
+        params::list(module).into_iter().map(|p| (p.name, p.shape)).collect()
+    }
+
+    /// The weights scaled up, so that what is seen shows.
+    fn loud() -> (QFormer, Init) {
+        let mut init = Init::new(4, &running_device());
+        let qformer = QFormer::init(&config(true), &mut init);
+        let loud = params::update(qformer, |_, shape, data| {
+            data.iter_mut().for_each(|x| *x *= if shape.len() > 1 { 20.0 } else { 1.0 });
+            true
+        });
+        (loud, init)
+    }
+
+    fn differ(a: &Tensor<3>, b: &Tensor<3>) -> bool {
+        read(a.clone()).iter().zip(read(b.clone())).any(|(a, b)| (a - b).abs() > 1e-3)
+    }
+
+    fn same(a: &Tensor<3>, b: &Tensor<3>) -> bool {
+        read(a.clone()).iter().zip(read(b.clone())).all(|(a, b)| (a - b).abs() < 1e-6)
+    }
+
+    #[test]
+    fn listed_parameters_are_those_that_are_made() {
+        let init = &mut Init::empty(&running_device());
+        for text in [false, true] {
+            let config = config(text);
+            assert_eq!(config.parameters(), made(&QFormer::init(&config, init)));
+            let projector = QFormerProjector::init(&config, 7, init);
+            assert_eq!(QFormerProjector::parameters(&config, 7), made(&projector));
+            let matching = MatchingConfig {
+                qformer: config,
+                words: Words { vocabulary: 9, context: 6 },
+                embed: 5,
+            };
+            assert_eq!(matching.parameters(), made(&Matching::init(&matching, init)));
+        }
+    }
+
+    /// What two inputs make of each other: recipes, check E5.
+    #[test]
+    fn queries_and_texts_see_what_they_may() {
+        let (qformer, mut init) = loud();
+        let draw = |init: &mut Init, n: usize, width: usize| init.normal([2, n, width], 1.0).val();
+        let [see, see_other] = [(); 2].map(|()| Features(draw(&mut init, 5, 10)));
+        let [text, other] = [(); 2].map(|()| draw(&mut init, 4, 12));
+        let whole: Arc<[usize]> = vec![4; 2].into();
+
+        // Alone, neither moves the other: only the features and the text's own words do.
+        assert!(differ(&qformer.ask(&see), &qformer.ask(&see_other)));
+        assert!(differ(&qformer.read(text.clone(), &whole), &qformer.read(other.clone(), &whole)));
+
+        // Together, the text moves the queries, and the features what the queries say of it.
+        let both = |see: &Features, text: &Tensor<3>| qformer.ask_about(see, text.clone(), &whole);
+        let reference = both(&see, &text);
+        assert!(differ(&reference, &qformer.ask(&see)));
+        assert!(differ(&reference, &both(&see, &other)));
+        assert!(differ(&reference, &both(&see_other, &text)));
+
+        // And the queries move the text, which the last layer alone shows.
+        let joined = |see: &Features, text: &Tensor<3>| {
+            let x = Tensor::cat(vec![qformer.queries(see), text.clone()], 1);
+            qformer.run(x, 3, Some(see), None).narrow(1, 3, 4)
+        };
+        assert!(differ(&joined(&see, &text), &joined(&see_other, &text)));
+        assert!(differ(&joined(&see, &text), &qformer.read(text.clone(), &whole)));
+
+        // What pads a text moves nothing.
+        let short: Arc<[usize]> = vec![2, 4].into();
+        let head = |x: &Tensor<3>| x.clone().narrow(0, 0, 1).narrow(1, 0, 2);
+        let padded = Tensor::cat(
+            vec![Tensor::cat(vec![head(&text), head(&other)], 1), text.clone().narrow(0, 1, 1)],
+            0,
+        );
+        let read_both = [&text, &padded].map(|text| qformer.read(text.clone(), &short));
+        assert!(same(&head(&read_both[0]), &head(&read_both[1])));
+        let [a, b] = [&text, &padded].map(|text| qformer.ask_about(&see, text.clone(), &short));
+        assert!(same(&a, &b));
+    }
+}
