@@ -12,6 +12,7 @@
 mod byte_bpe;
 pub mod chat;
 pub mod chat_template;
+mod compression;
 mod error;
 mod header;
 mod hub_processor;
@@ -30,6 +31,7 @@ mod vocabulary;
 pub use byte_bpe::{ByteBpe, Published};
 pub use chat::{Message, Part, Prompt, Role, parse_markers, render};
 pub use chat_template::{ChatTemplate, Conversation};
+pub use compression::compression_ratio;
 pub use error::{Error, Result};
 pub use hub_processor::{HubProcessor, Style};
 pub use hub_tokenizer::HubTokenizer;

@@ -286,6 +286,9 @@ fn wrong(place: &'static str, expected: impl Into<String>, got: String) -> Error
 mod tests {
     use super::*;
 
+    /// What is done to a JSON file.
+    type Change<'a> = &'a dyn Fn(&mut Value);
+
     /// Every byte, four merges, a control token inside the vocabulary and two behind it.
     fn vocabulary(pre: &'static str) -> Vocabulary {
         let mut tokens: Vec<String> = vec!["<|end|>".into()];
@@ -329,7 +332,7 @@ mod tests {
     #[test]
     fn what_has_no_name_is_refused() {
         let json = vocabulary("qwen2").published().to_json(None).unwrap();
-        let changed = |change: &dyn Fn(&mut Value)| {
+        let changed = |change: Change<'_>| {
             let mut value: Value = serde_json::from_slice(&json).unwrap();
             change(&mut value);
             let bytes = serde_json::to_vec(&value).unwrap();
@@ -342,7 +345,7 @@ mod tests {
                 json!({"type": "Sequence", "normalizers": [{"type": "NFC"}]}))
             .is_ok()
         );
-        let cases: [(&str, &dyn Fn(&mut Value)); 6] = [
+        let cases: [(&str, Change<'_>); 6] = [
             ("pre_tokenizer", &|v| v["normalizer"] = Value::Null),
             ("pre_tokenizer", &|v| v["pre_tokenizer"] = json!({"type": "Whitespace"})),
             ("pre_tokenizer", &|v| v["model"]["ignore_merges"] = true.into()),

@@ -156,6 +156,9 @@ fn blocks_are_near_and_halves_are_kept() {
     assert!(error.to_string().contains("f32, f16 or bf16"), "{error}");
 }
 
+/// What is done to a JSON file.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// That this conversion fails, says this, and leaves nothing behind.
 fn fails(from: &Path, to: &Path, kind: Option<Kind>, says: &str) {
     let there = to.exists();
@@ -178,7 +181,7 @@ fn what_cannot_be_said_or_would_be_lost_is_refused() {
     fails(&dir.join("config.json"), &to, None, "directory");
     fails(dir, &dir.join("no/such/parent.gguf"), None, "no/such");
 
-    let change = |file: &str, change: &dyn Fn(&mut Value)| {
+    let change = |file: &str, change: Change<'_>| {
         let path = dir.join(file);
         let before = std::fs::read(&path).unwrap();
         let mut value = serde_json::from_slice(&before).unwrap();
@@ -186,7 +189,7 @@ fn what_cannot_be_said_or_would_be_lost_is_refused() {
         std::fs::write(&path, value.to_string()).unwrap();
         move || std::fs::write(&path, &before).unwrap()
     };
-    let cases: [(&str, &str, &dyn Fn(&mut Value)); 7] = [
+    let cases: [(&str, &str, Change<'_>); 7] = [
         ("config.json", "the biases of its family", &|v| v["attention_bias"] = true.into()),
         ("config.json", "one of llama, mistral, qwen2, qwen3", &|v| v["model_type"] = "opt".into()),
         ("config.json", "missing", &|v| v["num_hidden_layers"] = 3.into()),

@@ -7,6 +7,7 @@
 //! <|startoftranscript|> language task ──decoder──▶ rules ──best──▶ tokens, times ──▶ segments
 //! ```
 
+mod fallback;
 mod rules;
 mod segments;
 mod transcribe;
@@ -16,6 +17,7 @@ use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+pub use fallback::{Confidence, Fallback};
 pub use rules::{Rules, Task, Tasks};
 pub use segments::Segment;
 pub use transcribe::{Options, Transcriber, Transcript};

@@ -1,6 +1,6 @@
 //! From the tokens of one window to stretches of text, and to where the next window begins.
 
-use super::Rules;
+use super::{Confidence, Rules};
 
 /// Seconds of a step of time.
 const STEP: f64 = 0.02;
@@ -19,6 +19,8 @@ pub struct Segment {
     pub text: String,
     /// Its tokens, times included.
     pub tokens: Vec<u32>,
+    /// How sure the model was of the window that it is of.
+    pub confidence: Confidence,
 }
 
 /// A stretch of tokens and its times in seconds.

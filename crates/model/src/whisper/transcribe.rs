@@ -5,17 +5,12 @@ use std::time::Instant;
 use sensorium_backbone::{Heard, Sampler, Sampling};
 use sensorium_flow::Hidden;
 use sensorium_media::mel::{HOP, Mel, RATE};
-use sensorium_media::{HubTokenizer, Sound};
+use sensorium_media::{HubTokenizer, Sound, compression_ratio};
+use sensorium_nn::init::Rng;
 use sensorium_nn::params::read;
 
 use super::segments::cut;
-use super::{Rules, Segment, Task, Whisper, WhisperConfig, WhisperError};
-
-/// Windows that are probably silent and were written down without conviction count as silent
-/// (Radford et al. 2022, section 4.5).
-const NO_SPEECH: f64 = 0.6;
-/// Mean logarithm of the tokens' probabilities below which there is no conviction.
-const CONVICTION: f64 = -1.0;
+use super::{Confidence, Fallback, Rules, Segment, Task, Whisper, WhisperConfig, WhisperError};
 
 type Result<T> = std::result::Result<T, WhisperError>;
 
@@ -31,8 +26,13 @@ pub struct Transcriber {
     pub(crate) model: Whisper,
 }
 
+/// Opens what was said before.
+const BEFORE: &str = "<|startofprev|>";
+/// A window that was heard at a higher temperature does not lead the next one.
+const LEADING: f32 = 0.5;
+
 /// How a sound is to be written down.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Code of the language, such as `en`; heard if not given.
     pub language: Option<String>,
@@ -40,6 +40,14 @@ pub struct Options {
     pub task: Task,
     /// Whether segments have times. Those of sounds longer than a window always do.
     pub timestamps: bool,
+    /// When a window is heard again.
+    pub fallback: Fallback,
+    /// Whether a window is told what the windows before it said.
+    pub condition_on_previous_text: bool,
+    /// What the first window is told was said before it: names, a style.
+    pub initial_prompt: Option<String>,
+    /// Seed of the draws at temperatures above 0.
+    pub seed: u64,
 }
 
 /// What was said, and what it cost.
@@ -65,7 +73,7 @@ pub struct Transcript {
 struct Said {
     /// Without the end.
     tokens: Vec<u32>,
-    silent: bool,
+    confidence: Confidence,
 }
 
 impl Transcriber {
@@ -89,6 +97,8 @@ impl Transcriber {
         let mel = Mel::new(&samples, self.config.encoder.bands);
         let mut job = Job {
             whole: self,
+            options,
+            before: self.before(options)?,
             timestamps: options.timestamps || samples.len() > self.config.frames() * HOP,
             transcript: Transcript {
                 text: String::new(),
@@ -100,7 +110,7 @@ impl Transcriber {
                 decode: 0.0,
             },
         };
-        job.run(&mel, samples.len().div_ceil(HOP), options.task, asked, &mut progress)?;
+        job.run(&mel, samples.len().div_ceil(HOP), asked, &mut progress)?;
         Ok(job.transcript)
     }
 
@@ -111,7 +121,7 @@ impl Transcriber {
     /// The model computes no numbers.
     pub fn window(&self, mel: Vec<f32>, prompt: &[u32], timestamps: bool) -> Result<Vec<u32>> {
         let heard = self.model.hear(mel, self.config.encoder.bands);
-        Ok(self.say(prompt, heard, timestamps, 0)?.tokens)
+        Ok(self.say(prompt, heard, timestamps, 0, Sampling::default())?.tokens)
     }
 
     /// Code and id of the language of one window; nothing in a model of English.
@@ -126,59 +136,97 @@ impl Transcriber {
         if self.rules.languages.is_empty() {
             return Ok(None);
         }
-        let [logits, _] = self.next(&[self.rules.start], &mut heard);
+        let [logits, _] = self.next(&[self.rules.start], &mut heard, 0);
         finite(&logits, 0)?;
         Ok(self.rules.heard_language(&logits).map(|(code, id)| (code.to_owned(), id)))
     }
 
-    /// The likeliest tokens, one after the other.
+    /// Tokens one after the other, the likeliest ones or drawn.
     fn say(
         &self,
         prompt: &[u32],
         mut heard: Heard,
         timestamps: bool,
         first: usize,
+        sampling: Sampling,
     ) -> Result<Said> {
         let room = self.config.decoder.context.saturating_sub(prompt.len());
-        let mut sampler = Sampler::new(Sampling::default());
-        let [mut logits, opening] = self.next(prompt, &mut heard);
+        let mut sampler = Sampler::new(sampling);
+        let start = prompt.iter().position(|id| *id == self.rules.start).unwrap_or_default();
+        let [mut logits, opening] = self.next(prompt, &mut heard, start);
         finite(&logits, first)?;
         let no_speech = if opening.is_empty() { &logits } else { &opening };
-        let no_speech = probability(no_speech, self.rules.no_speech()).exp();
-        let (mut tokens, mut conviction) = (Vec::new(), 0.0);
+        let no_speech_prob = probability(no_speech, self.rules.no_speech()).exp();
+        let (mut tokens, mut logprob) = (Vec::new(), 0.0);
         while tokens.len() < room {
             self.rules.apply(&mut logits, &tokens, timestamps);
-            let best = sampler.pick(&logits);
-            conviction += probability(&logits, best);
-            if best == self.rules.end {
+            let next = sampler.pick(&logits);
+            logprob += probability(&logits, next);
+            if next == self.rules.end {
                 break;
             }
-            tokens.push(best);
+            tokens.push(next);
             if tokens.len() < room {
-                [logits, _] = self.next(&[best], &mut heard);
+                [logits, _] = self.next(&[next], &mut heard, 0);
                 finite(&logits, first)?;
             }
         }
-        let conviction = conviction / (tokens.len() + 1) as f64;
-        let silent = no_speech > NO_SPEECH && conviction < CONVICTION;
-        Ok(Said { tokens, silent })
+        let confidence = Confidence {
+            temperature: sampling.temperature,
+            avg_logprob: logprob / (tokens.len() + 1) as f64,
+            compression_ratio: compression_ratio(&self.text(&tokens)?),
+            no_speech_prob,
+        };
+        Ok(Said { tokens, confidence })
     }
 
-    /// Logits `[V]` after `ids`, and those after the first of them.
-    fn next(&self, ids: &[u32], heard: &mut Heard) -> [Vec<f32>; 2] {
+    /// The text of the tokens that are text.
+    fn text(&self, tokens: &[u32]) -> Result<String> {
+        let words = tokens.iter().copied().filter(|&id| id < self.rules.end);
+        let text = self.tokenizer.decode(&words.collect::<Vec<_>>(), false)?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// What was said before the sound.
+    fn before(&self, options: &Options) -> Result<Vec<u32>> {
+        let Some(text) = &options.initial_prompt else { return Ok(Vec::new()) };
+        // Words have their space in front.
+        let ids = self.tokenizer.clone().for_data().encode(&format!(" {}", text.trim()), false)?;
+        Ok(ids.into_iter().filter(|id| *id < self.rules.end).collect())
+    }
+
+    /// `prompt` behind as much of the end of `before` as the decoder has room for: half of it at most
+    /// (Radford et al. 2022, section 3.8).
+    fn led(&self, before: &[u32], prompt: &[u32]) -> Vec<u32> {
+        let context = self.config.decoder.context;
+        // Two ids more have to fit: what opens it, and one that is said.
+        let room = context.saturating_sub(prompt.len() + 2);
+        let kept = before.len().min((context / 2).saturating_sub(1)).min(room);
+        let opens = self.tokenizer.id(BEFORE).filter(|_| kept > 0);
+        let opens = opens.filter(|id| (*id as usize) < self.config.decoder.vocabulary);
+        let Some(opens) = opens else { return prompt.to_vec() };
+        let before = &before[before.len() - kept..];
+        [opens].into_iter().chain(before.iter().chain(prompt).copied()).collect()
+    }
+
+    /// Logits `[V]` after `ids`, and those after the one at `place` if that is not the last.
+    fn next(&self, ids: &[u32], heard: &mut Heard, place: usize) -> [Vec<f32>; 2] {
         let Hidden(hidden) = self.model.decoder.extend(ids, [1, ids.len()], heard);
         let [_, t, d] = hidden.dims();
         let row = |at| {
             let row = hidden.clone().narrow(1, at, 1).reshape([1, d]);
             read(self.model.decoder.logits(row))
         };
-        [row(t - 1), if t > 1 { row(0) } else { Vec::new() }]
+        [row(t - 1), if place + 1 < t { row(place) } else { Vec::new() }]
     }
 }
 
 /// A sound that is being written down.
 struct Job<'a> {
     whole: &'a Transcriber,
+    options: &'a Options,
+    /// What the next window is told.
+    before: Vec<u32>,
     timestamps: bool,
     transcript: Transcript,
 }
@@ -188,7 +236,6 @@ impl Job<'_> {
         &mut self,
         mel: &Mel,
         frames: usize,
-        task: Task,
         asked: Option<Option<u32>>,
         progress: &mut impl FnMut(f64, f64),
     ) -> Result<()> {
@@ -207,18 +254,38 @@ impl Job<'_> {
                         Some(language) => language,
                         None => self.hear_language(&heard)?,
                     };
-                    prompt.insert(rules.prompt(language, task, self.timestamps)?)
+                    prompt.insert(rules.prompt(language, self.options.task, self.timestamps)?)
                 }
             };
-            let said = self.whole.say(prompt, heard, self.timestamps, first)?;
+            let said = self.attempts(&self.whole.led(&self.before, prompt), &heard, first)?;
             let count = window.min(frames - first);
-            first += if said.silent { count } else { self.keep(&said, first, count, &mut spoken)? };
+            let silent = self.options.fallback.is_silent(&said.confidence);
+            first += if silent { count } else { self.keep(&said, first, count, &mut spoken)? };
             self.transcript.decode += begun.elapsed().as_secs_f64();
             let seconds = |frames: usize| (frames * HOP) as f64 / f64::from(RATE);
             progress(seconds(first.min(frames)), seconds(frames));
         }
-        self.transcript.text = self.text(&spoken)?;
+        self.transcript.text = self.whole.text(&spoken)?;
         Ok(())
+    }
+
+    /// What is heard at the first temperature that gives something to believe, or at the last.
+    fn attempts(&self, prompt: &[u32], heard: &Heard, first: usize) -> Result<Said> {
+        let say = |i: usize, temperature: f32| {
+            // Draws of one window tell nothing of another's.
+            let seed = Rng::new(self.options.seed ^ (first as u64) << 16 ^ i as u64).next_u64();
+            let sampling = Sampling { temperature, seed, ..Sampling::default() };
+            self.whole.say(prompt, heard.clone(), self.timestamps, first, sampling)
+        };
+        let fallback = &self.options.fallback;
+        let mut said = say(0, fallback.temperature)?;
+        for (i, temperature) in fallback.higher().enumerate() {
+            if !fallback.is_doubtful(&said.confidence) {
+                break;
+            }
+            said = say(i + 1, temperature)?;
+        }
+        Ok(said)
     }
 
     /// The language of the first window.
@@ -240,24 +307,22 @@ impl Job<'_> {
     ) -> Result<usize> {
         let (stretches, step) = cut(&self.whole.rules, &said.tokens, first, frames);
         for stretch in stretches {
-            let text = self.text(&stretch.tokens)?;
+            let text = self.whole.text(&stretch.tokens)?;
             spoken.extend_from_slice(&stretch.tokens);
             // Two times with nothing between them.
             if text.is_empty() {
                 continue;
             }
             let end = stretch.end.min(self.transcript.duration).max(stretch.start);
-            let segment = Segment { start: stretch.start, end, text, tokens: stretch.tokens };
-            self.transcript.segments.push(segment);
+            self.before.extend_from_slice(&stretch.tokens);
+            let (start, tokens, confidence) = (stretch.start, stretch.tokens, said.confidence);
+            self.transcript.segments.push(Segment { start, end, text, tokens, confidence });
+        }
+        let leads = said.confidence.temperature <= LEADING;
+        if !(self.options.condition_on_previous_text && leads) {
+            self.before.clear();
         }
         Ok(step)
-    }
-
-    /// The text of the tokens that are text.
-    fn text(&self, tokens: &[u32]) -> Result<String> {
-        let words = tokens.iter().copied().filter(|&id| id < self.whole.rules.end);
-        let text = self.whole.tokenizer.decode(&words.collect::<Vec<_>>(), false)?;
-        Ok(text.trim().to_owned())
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use sensorium_media::Sound;
-use sensorium_model::whisper::{self, Options, Segment, Transcriber, Transcript};
+use sensorium_model::whisper::{
+    self, Confidence, Fallback, Options, Segment, Transcriber, Transcript,
+};
 use sensorium_nn::pack;
 use serde::Serialize;
 
@@ -39,10 +41,77 @@ pub struct Transcribe {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
+    hearing: Hearing,
+    #[command(flatten)]
     packing: Packing,
     /// Print JSON, as --format json: text, segments, language, seconds.
     #[arg(long)]
     json: bool,
+}
+
+/// How sure the model must be, under the names of Whisper's own command, and as there.
+#[derive(Args, Debug)]
+struct Hearing {
+    /// Randomness of the first attempt at a window: 0 always takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    temperature: f32,
+    /// Added to it while an attempt fails, up to 1; none: one attempt only.
+    #[arg(long, value_name = "T", default_value = "0.2", value_parser = increment)]
+    temperature_increment_on_fallback: Limit,
+    /// An attempt whose text compresses better than this has failed, or none.
+    #[arg(long, value_name = "X", default_value = "2.4", value_parser = limit)]
+    compression_ratio_threshold: Limit,
+    /// An attempt with a mean log probability below this has failed, or none.
+    #[arg(long, value_name = "X", default_value = "-1.0", value_parser = limit, allow_hyphen_values = true)]
+    logprob_threshold: Limit,
+    /// An attempt that failed so is silence with more than this probability of it, or none.
+    #[arg(long, value_name = "P", default_value = "0.6", value_parser = limit)]
+    no_speech_threshold: Limit,
+    /// Whether a window is told what was said before it.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    condition_on_previous_text: bool,
+    /// What the first window is told was said before it, such as names.
+    #[arg(long, value_name = "TEXT")]
+    initial_prompt: Option<String>,
+}
+
+/// A number, or none.
+#[derive(Clone, Copy, Debug)]
+struct Limit(Option<f64>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Limit(None));
+    }
+    let number = text.parse().ok().filter(|x: &f64| x.is_finite());
+    number.map(|x| Limit(Some(x))).ok_or_else(|| "expected a number, or none".to_owned())
+}
+
+fn increment(text: &str) -> Result<Limit, String> {
+    let Limit(step) = limit(text)?;
+    match step {
+        Some(step) if !(0.01..=1.0).contains(&step) => {
+            Err("expected 0.01 to 1, or none".to_owned())
+        }
+        step => Ok(Limit(step)),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|t| (0.0..=1.0).contains(t));
+    number.ok_or_else(|| "expected 0 to 1".to_owned())
+}
+
+impl Hearing {
+    fn fallback(&self) -> Fallback {
+        Fallback {
+            temperature: self.temperature,
+            increment: self.temperature_increment_on_fallback.0.map(|step| step as f32),
+            compression_ratio: self.compression_ratio_threshold.0,
+            logprob: self.logprob_threshold.0,
+            no_speech: self.no_speech_threshold.0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -84,6 +153,11 @@ struct Stretch {
     end: f64,
     text: String,
     token_ids: Vec<u32>,
+    // Of the window that it is of.
+    temperature: f32,
+    avg_logprob: f64,
+    compression_ratio: f64,
+    no_speech_prob: f64,
 }
 
 #[derive(Serialize)]
@@ -114,6 +188,10 @@ impl Transcribe {
                 Task::Translate => whisper::Task::Translate,
             },
             timestamps: self.timestamps || [Format::Srt, Format::Vtt].contains(&format),
+            fallback: self.hearing.fallback(),
+            condition_on_previous_text: self.hearing.condition_on_previous_text,
+            initial_prompt: self.hearing.initial_prompt.clone(),
+            seed: global.seed(),
         };
         let mut transcripts = Vec::new();
         for path in &self.files {
@@ -161,8 +239,18 @@ fn hear(model: &Transcriber, path: &Path, options: &Options, load: f64) -> Resul
     let Transcript { text, segments, language, duration, mel, encode, decode } = heard?;
     let seconds = Seconds { load, read, mel, encode, decode };
     let stretch = |segment: Segment| {
-        let Segment { start, end, text, tokens: token_ids } = segment;
-        Stretch { start, end, text, token_ids }
+        let Segment { start, end, text, tokens: token_ids, confidence } = segment;
+        let Confidence { temperature, avg_logprob, compression_ratio, no_speech_prob } = confidence;
+        Stretch {
+            start,
+            end,
+            text,
+            token_ids,
+            temperature,
+            avg_logprob,
+            compression_ratio,
+            no_speech_prob,
+        }
     };
     Ok(Item {
         file: path.display().to_string(),
@@ -211,7 +299,17 @@ mod tests {
     fn subtitles_are_spelt_as_players_read_them() {
         let segment = |start, end, text: &str| {
             let (text, token_ids) = (text.to_owned(), Vec::new());
-            Stretch { start, end, text, token_ids }
+            let (avg_logprob, compression_ratio) = (0.0, 0.0);
+            Stretch {
+                start,
+                end,
+                text,
+                token_ids,
+                temperature: 0.0,
+                avg_logprob,
+                compression_ratio,
+                no_speech_prob: 0.0,
+            }
         };
         let segments = [segment(0.0, 2.5, "Hello."), segment(3661.0015, 3662.0, "a --> b")];
         assert_eq!(

@@ -46,11 +46,50 @@ fn long_sounds_are_heard_to_their_end() {
     let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec();
     wav.extend(samples);
     let sound = file(&dir("long"), "long.wav", &wav);
-    let args = ["transcribe", &sound, "--model", &golden("whisper_english"), "--json"];
-    let found: Value = serde_json::from_str(&succeeds(&args)).unwrap();
-    let segments = found["transcripts"][0]["segments"].as_array().unwrap().clone();
-    let starts: Vec<f64> = segments.iter().map(|s| s["start"].as_f64().unwrap()).collect();
-    assert!(starts.is_sorted() && *starts.last().unwrap() > 1.2, "{starts:?}");
+    let ids = |more: &[&str]| -> Vec<Value> {
+        let args = ["transcribe", &sound, "--model", &golden("whisper_english"), "--json"];
+        let once = ["--temperature-increment-on-fallback", "none"];
+        let all = succeeds(&[&args[..], &once, more].concat());
+        let found: Value = serde_json::from_str(&all).unwrap();
+        let segments = found["transcripts"][0]["segments"].as_array().unwrap().clone();
+        let starts: Vec<f64> = segments.iter().map(|s| s["start"].as_f64().unwrap()).collect();
+        assert!(starts.is_sorted() && *starts.last().unwrap() > 1.2, "{starts:?}");
+        segments.into_iter().map(|segment| segment["token_ids"].clone()).collect()
+    };
+    // The first window is told nothing, the second what the first said, or what a user says.
+    let (told, alone) = (ids(&[]), ids(&["--condition-on-previous-text", "false"]));
+    assert!(told[0] == alone[0] && told != alone, "{told:?} {alone:?}");
+    assert_ne!(ids(&["--initial-prompt", "Names: Ann, Bob"])[0], told[0]);
+}
+
+/// A model of random weights guesses: it is heard at every temperature unless it is told not to be.
+#[test]
+fn guesses_are_heard_again_at_higher_temperatures() {
+    let (model, sound) = (golden("whisper_english"), golden("sound/stereo.flac"));
+    let segments = |more: &[&str]| -> Vec<Value> {
+        let args = [&["transcribe", &sound, "--model", &model, "--json"], more].concat();
+        let found: Value = serde_json::from_str(&succeeds(&args)).unwrap();
+        found["transcripts"][0]["segments"].as_array().unwrap().clone()
+    };
+    let one = segments(&["--temperature-increment-on-fallback", "none"]);
+    assert!(one[0]["avg_logprob"].as_f64().unwrap() < -1.0, "{one:?}");
+    assert_eq!(one[0]["temperature"], 0.0);
+    let last = ["--no-speech-threshold", "none"];
+    let again = segments(&last);
+    assert_eq!(again[0]["temperature"], 1.0, "{again:?}");
+    assert_eq!(again, segments(&last), "the same seed");
+    assert_ne!(again, segments(&[&last[..], &["--seed", "7"]].concat()), "another seed");
+    let trusted =
+        segments(&["--logprob-threshold", "-99", "--compression-ratio-threshold", "none"]);
+    assert_eq!(trusted[0]["token_ids"], one[0]["token_ids"]);
+    for (option, value) in [
+        ("--temperature", "2"),
+        ("--temperature-increment-on-fallback", "0"),
+        ("--logprob-threshold", "NaN"),
+        ("--condition-on-previous-text", "perhaps"),
+    ] {
+        fails(2, &["transcribe", &sound, "--model", &model, option, value]);
+    }
 }
 
 #[test]
