@@ -119,7 +119,7 @@ impl Shape {
     }
 }
 
-/// See the [module](self).
+/// An image encoder of convolutions with attention pooling (Radford et al. 2021, section 2.4).
 #[derive(Module, Debug)]
 pub struct Resnet {
     conv1: Conv2d,

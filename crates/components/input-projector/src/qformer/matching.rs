@@ -50,7 +50,7 @@ impl MatchingConfig {
     }
 }
 
-/// See the [module](self).
+/// BLIP-2 of the first stage: a Q-Former with the heads of contrast and of matching.
 #[derive(Module, Debug)]
 pub struct Matching {
     qformer: QFormer,

@@ -63,7 +63,7 @@ pub fn write(metadata: &Metadata, tensors: &[Source<'_>]) -> Result<Vec<u8>> {
 /// file larger than memory is written piece by piece.
 ///
 /// # Errors
-/// As [`write`], but for the values.
+/// As [`write()`], but for the values.
 pub fn head(metadata: &Metadata, tensors: &[Form<'_>]) -> Result<Vec<u8>> {
     check(metadata, tensors)?;
     let alignment = alignment(metadata)?;
