@@ -99,19 +99,14 @@ def conversations(folder, processor, questions, template=True):
         if names:
             pixels = inputs["pixel_values"]
             outputs[f"{i}.pixels"] = pixels.reshape(-1, *pixels.shape[-3:])
-            outputs[f"{i}.features"] = features(model, inputs).reshape(-1, logits_width(model))
+            outputs[f"{i}.features"] = features(model, inputs).reshape(-1, model.config.text_config.hidden_size)
         ids = inputs["input_ids"][0].tolist()
         kept.append({"question": question, "pictures": [f"{n}.png" for n in names], "ids": ids,
                      "greedy": tokens})
     shown = [len(case["pictures"]) for case in kept]
     assert len(kept) >= 3 and 0 in shown and 1 in shown, f"{folder.name}: {shown}"
     print(folder.name, shown, [len(set(case["greedy"])) for case in kept])
-    (folder / "expected.json").write_text(json.dumps(kept) + "\n")
     return kept, outputs
-
-
-def logits_width(model):
-    return model.config.text_config.hidden_size
 
 
 def write(folder, kept, outputs):

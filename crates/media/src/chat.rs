@@ -45,6 +45,15 @@ impl Message {
     pub fn text(role: Role, text: impl Into<String>) -> Message {
         Message { role, parts: vec![Part::Text(text.into())] }
     }
+
+    /// Its texts, one after the other, without its pictures.
+    pub fn words(&self) -> String {
+        let texts = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Image => None,
+        });
+        texts.collect()
+    }
 }
 
 /// A rendered conversation. `ids`, `answer` and `spans` have one entry a token.

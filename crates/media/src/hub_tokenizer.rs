@@ -127,8 +127,7 @@ impl HubTokenizer {
 
     /// Whether this id is a special token: left out by [`decode`](Self::decode) unless asked for.
     pub fn is_special(&self, id: u32) -> bool {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        added.get(&id).is_some_and(|token| token.special)
+        self.added(id) == Some(true)
     }
 
     /// Whether the token with this id was added beside the model's, and then whether as a special one.

@@ -18,6 +18,7 @@ use sensorium_input_projector::qformer::{
 use sensorium_nn::prelude::*;
 
 use crate::clip::unit;
+use crate::weights::under;
 
 /// Shape of a [`Blip2Matcher`].
 #[derive(Clone, Debug, PartialEq)]
@@ -129,9 +130,4 @@ impl Blip2Eye {
 /// Tokens of each text that count.
 fn lengths(texts: &Texts) -> Arc<[usize]> {
     texts.ends.iter().map(|end| end + 1).collect()
-}
-
-/// These parameters as those of the part `name`.
-fn under(name: &str, parameters: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
-    parameters.into_iter().map(|(inner, shape)| (format!("{name}.{inner}"), shape)).collect()
 }

@@ -11,7 +11,10 @@
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
 use serde::{Deserialize, Serialize};
+
+use crate::weights::under;
 
 /// Largest value of the learned scale: ln 100 (the paper, section 2.5).
 pub const MAX_SCALE: f32 = 4.605_170_2;
@@ -47,10 +50,6 @@ pub fn parameters(
     text: &TextConfig,
     bias: bool,
 ) -> Vec<(String, Vec<usize>)> {
-    let under = |part: &str, of: Vec<(String, Vec<usize>)>| {
-        let named = of.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape));
-        named.collect::<Vec<_>>()
-    };
     let mut all = under("image", image);
     all.extend(under("text", text.parameters()));
     let scalars = ["scale", "bias"].into_iter().take(if bias { 2 } else { 1 });
@@ -157,6 +156,13 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let exps: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
     let sum: f32 = exps.iter().sum();
     exps.iter().map(|exp| exp / sum).collect()
+}
+
+/// Planes `[B, 3, h, w]`, row-major, as a tensor.
+pub(crate) fn batch(planes: Vec<f32>, [height, width]: [usize; 2]) -> Tensor<4> {
+    let pictures = planes.len() / (3 * height * width);
+    let data = TensorData::new(planes, [pictures, 3, height, width]);
+    Tensor::from_data(data, &running_device())
 }
 
 /// Runs `embed` over chunks of `size`, which bounds memory whatever the number of items.

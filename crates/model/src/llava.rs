@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::llm::Finish;
 use crate::prompt::Batch;
 use crate::splice::splice;
+use crate::weights::under;
 
 /// Shape of a [`Llava`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,15 +58,9 @@ impl LlavaConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let parts = [
-            ("image", self.image.parameters()),
-            ("projector", self.projector.parameters()),
-            ("backbone", self.backbone.parameters()),
-        ];
-        let named = |(part, all): (&'static str, Vec<(String, Vec<usize>)>)| {
-            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
-        };
-        parts.into_iter().flat_map(named).collect()
+        let image = under("image", self.image.parameters());
+        let projector = under("projector", self.projector.parameters());
+        [image, projector, under("backbone", self.backbone.parameters())].concat()
     }
 
     /// Tokens that one picture takes.

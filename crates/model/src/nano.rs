@@ -21,7 +21,7 @@ use sensorium_nn::running_device;
 
 use crate::checkpoint::gguf::{self, Gguf, Kind, Metadata, Source};
 use crate::checkpoint::{self, Tensors, safetensors};
-use crate::clip::{Clip, ClipConfig, in_chunks, softmax};
+use crate::clip::{Clip, ClipConfig, batch, in_chunks, softmax};
 use crate::llava::{Llava, LlavaConfig};
 use crate::llm::{Continuation, Reply, Step};
 use crate::weights;
@@ -96,7 +96,6 @@ pub struct Nano {
     pub processor: ImageProcessor,
     clip_config: ClipConfig,
     llava_config: LlavaConfig,
-    device: Device,
 }
 
 /// How an answer is made.
@@ -149,7 +148,7 @@ impl Nano {
             fit("backbone", Llama::init(&llava_config.backbone, init), &part("backbone")?)?;
         let llava = Llava::new(&llava_config, image, projector, backbone);
         let processor = ImageProcessor::nano();
-        Ok(Self { tokenizer, clip, llava, processor, clip_config, llava_config, device })
+        Ok(Self { tokenizer, clip, llava, processor, clip_config, llava_config })
     }
 
     /// Lays out every matrix of all five components for running.
@@ -176,11 +175,8 @@ impl Nano {
 
     /// Pictures to `[B, 3, size, size]`.
     pub fn images(&self, pictures: &[Picture]) -> Tensor<4> {
-        let planes: Vec<f32> =
-            pictures.iter().flat_map(|picture| self.processor.process(picture)).collect();
-        let size = self.processor.size as usize;
-        let shape = [pictures.len(), 3, size, size];
-        Tensor::from_data(TensorData::new(planes, shape), &self.device)
+        let planes = pictures.iter().flat_map(|picture| self.processor.process(picture)).collect();
+        batch(planes, [self.processor.size as usize; 2])
     }
 
     /// One vector of unit length for each picture.

@@ -32,6 +32,11 @@ pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
     }))
 }
 
+/// Names and shapes of parameters as those of the part `part`.
+pub(crate) fn under(part: &str, all: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
+    all.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape)).collect()
+}
+
 /// A module's tensors with every name passed through `rename`: the way into and out of published
 /// layouts.
 ///

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Picture};
 use sensorium_model::idefics::Viewer;
 use sensorium_model::llm::{Llm, LlmError, Reply, Step};
 use sensorium_model::nano::{AskOptions, Nano};
 use sensorium_model::vlm::Vlm;
-use sensorium_nn::pack;
 use serde_json::{Value, json};
 
 use crate::commands::precision::Precision;
@@ -31,19 +30,22 @@ pub enum Model {
 impl Model {
     /// The chosen model, and the seconds that loading took.
     pub fn open(choice: &str, precision: Precision) -> Result<(Self, f64)> {
-        let (start, path) = (Instant::now(), Path::new(choice));
+        let (start, path, format) = (Instant::now(), Path::new(choice), precision.format());
         let is_gguf = path.extension().is_some_and(|end| end == "gguf");
-        let model = if choice != nano::EMBEDDED && Vlm::is(path) {
-            Self::Vlm(Box::new(Vlm::open(path, precision.format())?))
-        } else if choice != nano::EMBEDDED && Viewer::is(path) {
-            let format = precision.format().unwrap_or(pack::Format::F32);
-            Self::Viewer(Box::new(Viewer::open(path, format)?))
-        } else if choice != nano::EMBEDDED && (is_gguf || path.join("config.json").is_file()) {
-            Self::Llm(Box::new(Llm::open(path, precision.format())?))
-        } else {
-            Self::Nano(Box::new(nano::open(choice, precision)?.0))
+        let model = match choice {
+            nano::EMBEDDED => Self::nano(choice, precision)?,
+            _ if Vlm::is(path) => Self::Vlm(Box::new(Vlm::open(path, format)?)),
+            _ if Viewer::is(path) => Self::Viewer(Box::new(Viewer::open(path, format)?)),
+            _ if is_gguf || path.join("config.json").is_file() => {
+                Self::Llm(Box::new(Llm::open(path, format)?))
+            }
+            _ => Self::nano(choice, precision)?,
         };
         Ok((model, start.elapsed().as_secs_f64()))
+    }
+
+    fn nano(choice: &str, precision: Precision) -> Result<Self> {
+        Ok(Self::Nano(Box::new(nano::open(choice, precision)?.0)))
     }
 
     /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
@@ -62,7 +64,9 @@ impl Model {
             Self::Llm(_) if !pictures.is_empty() => Err(LlmError::Blind.into()),
             Self::Llm(llm) => {
                 let prompt = match llm.chat_template() {
-                    Err(LlmError::NoChat) => llm.prompt(&messages.last().map_or("".into(), text)),
+                    Err(LlmError::NoChat) => {
+                        llm.prompt(&messages.last().map(Message::words).unwrap_or_default())
+                    }
                     _ => llm.chat(&messages.iter().map(spoken).collect::<Vec<_>>()),
                 }?;
                 let continuation = llm.extend(&prompt, options, on_step)?;
@@ -116,21 +120,7 @@ impl Model {
     }
 }
 
-/// A message's words.
-fn text(message: &Message) -> String {
-    let words = message.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text.as_str()),
-        Part::Image => None,
-    });
-    words.collect()
-}
-
 /// A message as chat templates read it.
 fn spoken(message: &Message) -> Value {
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    json!({"role": role, "content": text(message)})
+    json!({"role": message.role, "content": message.words()})
 }

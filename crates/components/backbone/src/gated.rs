@@ -16,7 +16,7 @@ use sensorium_flow::{Embeds, Features, Hidden};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::llama::{SwiGlu, residual_std};
+use crate::llama::{SwiGlu, normed, residual_std, split};
 use crate::parameters::Parameters;
 use crate::{Cache, Llama, LlamaConfig};
 
@@ -296,12 +296,12 @@ impl CrossAttention {
     /// One picture, `[1, N, E]`.
     fn show(&self, x: Tensor<3>) -> KeysValues {
         let [k, v] = Linear::together([&self.k, &self.v], x);
-        [normed(self.split(k), &self.k_norm), self.split(v)]
+        [normed(split(k, self.heads), &self.k_norm), split(v, self.heads)]
     }
 
     /// `[1, T, D] -> [1, T, D]`
     fn forward(&self, x: Tensor<3>, seen: &[(Range<usize>, Option<&KeysValues>)]) -> Tensor<3> {
-        let q = normed(self.split(self.q.forward(x)), &self.q_norm); // [1, T, H, K]
+        let q = normed(split(self.q.forward(x), self.heads), &self.q_norm); // [1, T, H, K]
         let [_, t, h, k] = q.dims();
         let ask = |(tokens, picture): &(Range<usize>, Option<&KeysValues>)| {
             let q = q.clone().narrow(1, tokens.start, tokens.len());
@@ -315,19 +315,6 @@ impl CrossAttention {
         };
         let o = Tensor::cat(seen.iter().map(ask).collect(), 1);
         self.o.forward(o.reshape([1, t, h * k]))
-    }
-
-    /// `[1, T, H·K] -> [1, T, H, K]`
-    fn split(&self, y: Tensor<3>) -> Tensor<4> {
-        let [b, t, inner] = y.dims();
-        y.reshape([b, t, self.heads, inner / self.heads])
-    }
-}
-
-fn normed(y: Tensor<4>, norm: &Option<RmsNorm>) -> Tensor<4> {
-    match norm {
-        Some(norm) => norm.forward(y),
-        None => y,
     }
 }
 

@@ -360,14 +360,6 @@ impl GroupedAttention {
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let [h, hkv] = self.heads;
-        let split = |y: Tensor<3>, h: usize| {
-            let k = y.dims()[2] / h;
-            y.reshape([b, t, h, k])
-        };
-        let normed = |y: Tensor<4>, norm: &Option<RmsNorm>| match norm {
-            Some(norm) => norm.forward(y),
-            None => y,
-        };
         let [q, k, v] = Linear::together([&self.q, &self.k, &self.v], x);
         let q = normed(split(q, h), &self.q_norm);
         let k = normed(split(k, hkv), &self.k_norm);
@@ -386,6 +378,20 @@ impl GroupedAttention {
 }
 
 sensorium_nn::pack!(GroupedAttention: q, k, v, o);
+
+/// `[B, T, H·K] -> [B, T, H, K]`
+pub(crate) fn split(y: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [b, t, inner] = y.dims();
+    y.reshape([b, t, heads, inner / heads])
+}
+
+/// Each head normed, where there is a norm.
+pub(crate) fn normed(y: Tensor<4>, norm: &Option<RmsNorm>) -> Tensor<4> {
+    match norm {
+        Some(norm) => norm.forward(y),
+        None => y,
+    }
+}
 
 #[derive(Module, Debug)]
 pub(crate) struct SwiGlu {

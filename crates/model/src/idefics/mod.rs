@@ -17,6 +17,8 @@ use sensorium_flow::Features;
 use sensorium_input_projector::{Perceiver, PerceiverConfig};
 use sensorium_nn::prelude::*;
 
+use crate::weights::under;
+
 pub use prompt::{Prompt, Prompter};
 pub use viewer::Viewer;
 
@@ -34,13 +36,10 @@ pub struct IdeficsConfig {
 impl IdeficsConfig {
     /// Name and shape of every parameter, without making one.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let under = |part: &'static str, all: Vec<(String, Vec<usize>)>| {
-            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
-        };
-        let projector = self.projector.iter().flat_map(PerceiverConfig::parameters).collect();
         let image = under("image", self.image.parameters());
+        let projector = self.projector.iter().flat_map(PerceiverConfig::parameters).collect();
         let language = under("language", self.language.parameters());
-        image.chain(under("projector", projector)).chain(language).collect()
+        [image, under("projector", projector), language].concat()
     }
 }
 

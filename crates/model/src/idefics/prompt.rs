@@ -8,7 +8,7 @@
 
 use sensorium_media::{Message, Part, Role};
 
-use crate::llm::{LlmError, Tokenizer};
+use crate::llm::{self, LlmError, Tokenizer};
 use crate::published::Error;
 
 /// Stands on both sides of a picture; pictures in a row share the one between them.
@@ -148,10 +148,7 @@ impl Prompter {
     }
 
     fn encode(&self, text: &str) -> Result<Prompt> {
-        let ids = self.tokenizer.encode_rendered(text)?;
-        if let Some(&got) = ids.iter().find(|id| **id as usize >= self.vocabulary) {
-            return Err(LlmError::NoToken { vocabulary: self.vocabulary, got });
-        }
+        let ids = llm::known(self.tokenizer.encode_rendered(text)?, self.vocabulary)?;
         let mut latest = None;
         let look = |id: &u32| {
             if *id == self.image {

@@ -8,10 +8,10 @@ use sensorium_flow::{Features, Hidden};
 use sensorium_media::{Error, HubProcessor, Message, Picture};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 use super::{Idefics, IdeficsConfig, Prompt, Prompter};
-use crate::llm::{LlmError, Reply, Step, Writing};
+use crate::clip::batch;
+use crate::llm::{self, LlmError, Reply, Step, Writing};
 use crate::nano::AskOptions;
 
 /// Pictures that are encoded at once: bounds memory whatever their number.
@@ -87,11 +87,10 @@ impl Viewer {
         if fitted.is_empty() {
             return Shown::default();
         }
-        let side = self.config.image.image;
+        let size = [self.config.image.image; 2];
         let see = |chunk: &[Picture]| {
-            let values = chunk.iter().flat_map(|picture| self.processor.planes(picture));
-            let data = TensorData::new(values.collect(), [chunk.len(), 3, side, side]);
-            self.model.see(Tensor::from_data(data, &running_device())).0
+            let planes = chunk.iter().flat_map(|picture| self.processor.planes(picture));
+            self.model.see(batch(planes.collect(), size)).0
         };
         let features = fitted.chunks(CHUNK).map(see).collect();
         self.model.language.show(&Features(Tensor::cat(features, 0)))
@@ -102,14 +101,7 @@ impl Viewer {
         if prompt.pictures() != pictures {
             return Err(Error::Markers { markers: prompt.pictures(), pictures }.into());
         }
-        if prompt.ids.is_empty() {
-            return Err(LlmError::Empty);
-        }
-        let (context, got) = (self.config.language.llama.context, prompt.ids.len());
-        match context.saturating_sub(got) {
-            0 => Err(LlmError::TooLong { limit: context.saturating_sub(1), got }),
-            room => Ok(room),
-        }
+        llm::room(self.config.language.llama.context, prompt.ids.len())
     }
 
     /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet.
@@ -118,9 +110,6 @@ impl Viewer {
         let Hidden(hidden) = language.extend(language.embed(ids), looks, shown);
         let [_, t, d] = hidden.dims();
         let logits = read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
-        match logits.iter().all(|logit| logit.is_finite()) {
-            true => Ok(logits),
-            false => Err(LlmError::NotFinite { tokens: shown.tokens() }),
-        }
+        llm::finite(logits, shown.tokens())
     }
 }

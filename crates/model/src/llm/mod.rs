@@ -303,25 +303,14 @@ impl Llm {
         writing.write(next, on_step)
     }
 
-    /// These ids, if the model has rows for them.
+    /// See [`known`].
     pub(crate) fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
-        let vocabulary = self.config.vocabulary();
-        match ids.iter().find(|id| **id as usize >= vocabulary) {
-            Some(&got) => Err(LlmError::NoToken { vocabulary, got }),
-            None => Ok(ids),
-        }
+        known(ids, self.config.vocabulary())
     }
 
-    /// Tokens that fit after a prompt of so many.
+    /// See [`room`].
     pub(crate) fn room(&self, prompt: usize) -> Result<usize> {
-        if prompt == 0 {
-            return Err(LlmError::Empty);
-        }
-        let context = self.config.context();
-        match context.saturating_sub(prompt) {
-            0 => Err(LlmError::TooLong { limit: context.saturating_sub(1), got: prompt }),
-            room => Ok(room),
-        }
+        room(self.config.context(), prompt)
     }
 
     /// Logits `[V]` of the token after these, which the cache does not hold yet.
@@ -329,11 +318,7 @@ impl Llm {
         let Hidden(hidden) = self.backbone.extend(embeds, None, cache);
         let [_, t, d] = hidden.dims();
         let logits = read(self.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
-        if logits.iter().all(|logit| logit.is_finite()) {
-            Ok(logits)
-        } else {
-            Err(LlmError::NotFinite { tokens: cache.tokens() })
-        }
+        finite(logits, cache.tokens())
     }
 
     /// Logits `[T, V]`, row-major, of the tokens after each of `ids [T]`.
@@ -363,5 +348,32 @@ impl Llm {
         let v = self.config.vocabulary();
         cross_entropy(said.len(), v, &logits, &targets, 0.0, &mut losses, &mut lse);
         losses
+    }
+}
+
+/// These ids, if a table of so many rows has them all.
+pub(crate) fn known(ids: Vec<u32>, vocabulary: usize) -> Result<Vec<u32>> {
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        Some(&got) => Err(LlmError::NoToken { vocabulary, got }),
+        None => Ok(ids),
+    }
+}
+
+/// Tokens that fit after a prompt of so many.
+pub(crate) fn room(context: usize, prompt: usize) -> Result<usize> {
+    if prompt == 0 {
+        return Err(LlmError::Empty);
+    }
+    match context.saturating_sub(prompt) {
+        0 => Err(LlmError::TooLong { limit: context.saturating_sub(1), got: prompt }),
+        room => Ok(room),
+    }
+}
+
+/// The logits after so many tokens, if they are numbers.
+pub(crate) fn finite(logits: Vec<f32>, tokens: usize) -> Result<Vec<f32>> {
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(logits),
+        false => Err(LlmError::NotFinite { tokens }),
     }
 }

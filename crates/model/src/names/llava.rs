@@ -33,9 +33,7 @@ pub const LLAVA_SAVED: Layout = Layout {
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
     ],
-    scalars: &[],
-    absent: ABSENT,
-    ignorable: IGNORABLE,
+    ..LLAVA_LEGACY
 };
 
 /// Files since transformers 4.52, whose tower is still a model in a model.
@@ -46,9 +44,7 @@ pub const LLAVA_TOWER: Layout = Layout {
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
-    scalars: &[],
-    absent: ABSENT,
-    ignorable: IGNORABLE,
+    ..LLAVA_LEGACY
 };
 
 /// The names of transformers 5 in memory: as [`LLAVA_TOWER`], the tower without its inner prefix.
@@ -59,7 +55,5 @@ pub const LLAVA: Layout = Layout {
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
-    scalars: &[],
-    absent: ABSENT,
-    ignorable: IGNORABLE,
+    ..LLAVA_LEGACY
 };

@@ -51,11 +51,11 @@ impl Viewer {
         Directory::open(path).is_ok_and(|directory| is_known(&directory.config()))
     }
 
-    /// A model from a directory, its matrices in `format`.
+    /// A model from a directory, its matrices in `format`; in f32 without one.
     ///
     /// # Errors
     /// A file is missing, damaged, or of a model that is not supported.
-    pub fn open(path: &Path, format: pack::Format) -> std::result::Result<Self, LlmError> {
+    pub fn open(path: &Path, format: Option<pack::Format>) -> std::result::Result<Self, LlmError> {
         let directory = Directory::open(path)?;
         let config = config(&directory.config())?;
         let processor = vision::square(&directory, Style::Idefics, config.image.image)?;
@@ -65,8 +65,8 @@ impl Viewer {
         let prompter = Prompter::new(words.tokenizer, opening, vocabulary)?;
         let mut ends = words.ends;
         ends.extend(prompter.utterance());
-        let (_, mut model) = load(&directory)?;
-        model.pack_as(format);
+        let mut model = load(&directory, &config)?;
+        model.pack_as(format.unwrap_or(pack::Format::F32));
         Ok(Self { config, processor, prompter, ends, model })
     }
 }
@@ -76,10 +76,12 @@ impl Viewer {
 /// # Errors
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let settings = directory.config();
-    let config = config(&settings)?;
+    plan_of(directory, &config(&directory.config())?)
+}
+
+fn plan_of(directory: &Directory, config: &IdeficsConfig) -> Result<Plan> {
     let mut plan = Plan::new(FAMILY, "language", IDEFICS, config.parameters());
-    let extra = extra(&settings)?;
+    let extra = extra(&directory.config())?;
     for [table, apart] in TABLES {
         let Some(at) = plan.tensors.iter().position(|tensor| tensor.name == table) else {
             continue;
@@ -103,19 +105,18 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The model in a directory.
+/// The model of this shape in a directory.
 ///
 /// # Errors
 /// As [`plan`]; the weights are missing, damaged, or not those of the configuration. Memory is taken
 /// only for what their files hold.
-pub fn load(directory: &Directory) -> Result<(IdeficsConfig, Idefics)> {
-    let config = config(&directory.config())?;
-    let plan = plan(directory)?;
+pub fn load(directory: &Directory, config: &IdeficsConfig) -> Result<Idefics> {
+    let plan = plan_of(directory, config)?;
     plan.check(directory)?;
     let tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
     let tensors = prepare(tensors, config.language.llama.tied)?;
-    let model = Idefics::init(&config, &mut Init::empty(&running_device()));
-    Ok((config, names::take(model, tensors, &plan.layout)?))
+    let model = Idefics::init(config, &mut Init::empty(&running_device()));
+    Ok(names::take(model, tensors, &plan.layout)?)
 }
 
 /// The tensors of a file as [`IDEFICS`] has them.

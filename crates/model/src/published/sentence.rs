@@ -81,12 +81,7 @@ impl SentenceEncoder {
 
     /// Ids of a text as the model reads it.
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode_within(text, true, self.longest)?;
-        let rows = self.config.vocabulary;
-        match ids.iter().find(|id| **id as usize >= rows) {
-            Some(&id) => Err(Error::Token { id, rows }),
-            None => Ok(ids),
-        }
+        vision::ids(&self.tokenizer, text, self.longest, self.config.vocabulary)
     }
 
     fn finished(&self, row: &[f32]) -> Vec<f32> {

@@ -67,12 +67,16 @@ pub fn family(config: &Config<'_>) -> Option<&'static str> {
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let (family, config) = config(directory)?;
+    Ok(plan_of(family, &config, directory))
+}
+
+fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
     let layout = layout(family, directory);
     let mut plan = Plan::new(family, "language", layout, config.parameters());
     if config.backbone.tied {
         plan.copies = HEADS;
     }
-    Ok(plan)
+    plan
 }
 
 /// The model in a directory.
@@ -85,7 +89,7 @@ pub fn open(directory: &Directory) -> Result<Spliced> {
         "llava" => Processor::Whole(vision::square(directory, Style::Clip, config.image.image)?),
         _ => Processor::Tiles(vision::tiles(directory)?),
     };
-    let plan = plan(directory)?;
+    let plan = plan_of(family, &config, directory);
     plan.check(directory)?;
     let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
     if let Processor::Tiles(tiles) = &processor {

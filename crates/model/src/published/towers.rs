@@ -7,11 +7,11 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
 use super::directory::Directory;
-use super::error::{Error, Result};
-use super::open_clip;
+use super::error::Result;
 use super::plan::Plan;
+use super::{open_clip, vision};
 use crate::checkpoint::{Tensor as Stored, Tensors};
-use crate::clip::{Clip, ClipConfig, Comparison, in_chunks, unit};
+use crate::clip::{Clip, ClipConfig, Comparison, batch, in_chunks, unit};
 use crate::names;
 
 /// How a text is padded, and at which position it is read.
@@ -97,14 +97,10 @@ impl Towers {
     /// # Errors
     /// As [`embed_texts`](Self::embed_texts).
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode_within(text, true, self.config.context)?;
-        let rows = self.config.vocabulary;
-        match ids.iter().find(|&&id| id as usize >= rows) {
-            Some(&id) => Err(Error::Token { id, rows }),
-            // A tower reads at least one position.
-            None if ids.is_empty() => Ok(vec![self.reading.pad()]),
-            None => Ok(ids),
-        }
+        let TextConfig { context, vocabulary, .. } = self.config;
+        let ids = vision::ids(&self.tokenizer, text, context, vocabulary)?;
+        // A tower reads at least one position.
+        Ok(if ids.is_empty() { vec![self.reading.pad()] } else { ids })
     }
 
     fn batch(&self, texts: &[Vec<u32>]) -> Texts {
@@ -157,10 +153,8 @@ pub(super) const CHUNK: usize = 8;
 
 /// Pictures as the model reads them, `[B, 3, h, w]`.
 pub(super) fn planes(processor: &HubProcessor, pictures: &[Picture]) -> Tensor<4> {
-    let values: Vec<f32> = pictures.iter().flat_map(|p| processor.process(p)).collect();
-    let [height, width] = processor.size().map(|n| n as usize);
-    let data = TensorData::new(values, [pictures.len(), 3, height, width]);
-    Tensor::from_data(data, &running_device())
+    let planes = pictures.iter().flat_map(|p| processor.process(p)).collect();
+    batch(planes, processor.size().map(|n| n as usize))
 }
 
 #[cfg(test)]

@@ -112,3 +112,15 @@ pub fn tokenizer(directory: &Directory) -> Result<HubTokenizer> {
     let tokenizer = HubTokenizer::from_bytes(&bytes);
     tokenizer.map_err(|source| Error::Media { path: directory.path().join(FILE), source })
 }
+
+/// Ids of a text with what the tokenizer puts around it, at most `context`, for a table of `rows`.
+///
+/// # Errors
+/// The tokenizer fails at the text, or gives an id that the table has no row for.
+pub fn ids(tokenizer: &HubTokenizer, text: &str, context: usize, rows: usize) -> Result<Vec<u32>> {
+    let ids = tokenizer.encode_within(text, true, context)?;
+    match ids.iter().find(|id| **id as usize >= rows) {
+        Some(&id) => Err(Error::Token { id, rows }),
+        None => Ok(ids),
+    }
+}

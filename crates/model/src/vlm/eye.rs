@@ -6,9 +6,9 @@ use sensorium_flow::Embeds;
 use sensorium_input_projector::Projector;
 use sensorium_media::{Picture, Tiles};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 use crate::blip2::Blip2Eye;
+use crate::clip::batch;
 use crate::llava::{self, Llava};
 use crate::published::blip2::Writer;
 use crate::published::splicing::{Processor, Spliced};
@@ -109,9 +109,8 @@ impl Eye {
     /// `n` tiles to `[n, Q, D]`.
     pub fn look(&self, tiles: &[Picture]) -> Embeds {
         let chunks = tiles.chunks(CHUNK).map(|chunk| {
-            let values = chunk.iter().flat_map(|tile| self.planes(tile)).collect::<Vec<f32>>();
-            let data = TensorData::new(values, [chunk.len(), 3, self.side, self.side]);
-            let images = Tensor::from_data(data, &running_device());
+            let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
+            let images = batch(planes, [self.side; 2]);
             match &self.sight {
                 Sight::Levels { image, skips, projector } => {
                     projector.project(llava::encode(image, skips, images)).0

@@ -1,7 +1,7 @@
 //! From messages with pictures to the ids that the backbone reads.
 
 use sensorium_media::chat_template::Content;
-use sensorium_media::{Message, Part, Role, Tiles};
+use sensorium_media::{Message, Part, Tiles};
 use serde_json::{Value, json};
 
 use super::{Place, Result, Vlm};
@@ -40,12 +40,8 @@ impl Vlm {
         if pictures.len() > 1 {
             return Err(LlmError::OnePicture { got: pictures.len() });
         }
-        let parts = messages.last().map_or(&[][..], |message| &message.parts);
-        let said = parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Image => None,
-        });
-        let text = self.llm.prompt(&said.collect::<String>())?;
+        let said = messages.last().map(Message::words).unwrap_or_default();
+        let text = self.llm.prompt(&said)?;
         let places = std::iter::repeat_n(marker, pictures.len() * self.eye.tokens());
         Ok(places.chain(text).collect())
     }
@@ -67,11 +63,7 @@ impl Vlm {
     /// A message as templates read it. What is said is data; a picture is a part, or, where a
     /// template wants a text, a marker on a line of its own (LLaVA).
     fn message(&self, message: &Message, content: Content, marker: &str) -> Value {
-        let role = match message.role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
+        let role = message.role;
         let part = |part: &Part| match part {
             Part::Text(text) => json!({"type": "text", "text": self.shield(text)}),
             Part::Image => json!({"type": "image"}),

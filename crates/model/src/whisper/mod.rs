@@ -17,6 +17,8 @@ use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
+use crate::weights::under;
+
 pub use fallback::{Confidence, Fallback};
 pub use rules::{Rules, Task, Tasks};
 pub use segments::Segment;
@@ -71,11 +73,8 @@ pub struct WhisperConfig {
 impl WhisperConfig {
     /// Name and shape of every parameter, without making one.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let under = |part: &'static str, all: Vec<(String, Vec<usize>)>| {
-            all.into_iter().map(move |(name, shape)| (format!("{part}.{name}"), shape))
-        };
-        let encoder = under("encoder", self.encoder.parameters());
-        encoder.chain(under("decoder", self.decoder.parameters())).collect()
+        [under("encoder", self.encoder.parameters()), under("decoder", self.decoder.parameters())]
+            .concat()
     }
 
     /// Frames of the spectrogram that are heard at once.

@@ -11,7 +11,6 @@ use sensorium_model::llm::Finish;
 use sensorium_model::names::{self, IDEFICS};
 use sensorium_model::nano::AskOptions;
 use sensorium_model::published::{self, Directory};
-use sensorium_nn::pack::Format;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
@@ -61,13 +60,14 @@ fn case(value: &Value) -> Case {
 
 fn open(name: &str) -> (Golden, Viewer) {
     let golden = Golden::open(name);
-    let viewer = Viewer::open(&golden.path(""), Format::F32);
+    let viewer = Viewer::open(&golden.path(""), None);
     (golden, viewer.unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 fn load(golden: &Golden) -> (Directory, Idefics) {
     let directory = Directory::open(&golden.path("")).expect("a directory");
-    let (_, model) = published::idefics::load(&directory).expect("the names fit");
+    let config = published::idefics::config(&directory.config()).expect("settings");
+    let model = published::idefics::load(&directory, &config).expect("the names fit");
     (directory, model)
 }
 

@@ -9,7 +9,6 @@ use sensorium_model::llm::LlmError;
 use sensorium_model::nano::AskOptions;
 use sensorium_model::published::{Directory, Published, plan};
 use sensorium_nn::init::Rng;
-use sensorium_nn::pack::Format;
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights};
@@ -33,7 +32,7 @@ fn counts_are_those_of_idefics_9b() {
 fn fails(name: &str, change: impl FnOnce(&std::path::Path), words: &[&str]) {
     let dir = copy(name);
     change(dir.path());
-    let text = Viewer::open(dir.path(), Format::F32).expect_err("it is damaged").to_string();
+    let text = Viewer::open(dir.path(), None).expect_err("it is damaged").to_string();
     assert!(text.contains("\nhint: "), "{text}");
     for word in words {
         assert!(text.contains(word), "{word}: {text}");
@@ -115,7 +114,7 @@ fn tensors_that_do_not_fit() {
 fn a_tied_head_may_be_there_again() {
     let dir = copy("idefics");
     edit(dir.path(), "config.json", |config| config["tie_word_embeddings"] = json!(true));
-    let text = Viewer::open(dir.path(), Format::F32).unwrap_err().to_string();
+    let text = Viewer::open(dir.path(), None).unwrap_err().to_string();
     assert!(text.contains("tie_word_embeddings") && text.contains("hint: "), "{text}");
     edit_weights(dir.path(), |all| {
         for (head, table) in [
@@ -125,7 +124,7 @@ fn a_tied_head_may_be_there_again() {
             all.tensors.insert(head.into(), all.tensors[table].clone());
         }
     });
-    Viewer::open(dir.path(), Format::F32).unwrap();
+    Viewer::open(dir.path(), None).unwrap();
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn text(text: &str) -> Part {
 
 #[test]
 fn prompts_that_cannot_be_are_errors() {
-    let viewer = Viewer::open(&golden("idefics"), Format::F32).unwrap();
+    let viewer = Viewer::open(&golden("idefics"), None).unwrap();
     let refused = |parts: &[Part], pictures: usize| {
         let prompt = viewer.prompter.prompt(parts).unwrap();
         let pictures = vec![Picture::filled(5, 7, [9; 3]); pictures];
@@ -167,7 +166,7 @@ fn prompts_that_cannot_be_are_errors() {
 /// What a user spells never becomes a picture or the end of a turn.
 #[test]
 fn texts_are_data() {
-    let viewer = Viewer::open(&golden("idefics"), Format::F32).unwrap();
+    let viewer = Viewer::open(&golden("idefics"), None).unwrap();
     let spelt = "a<image>b<end_of_utterance></s><fake_token_around_image>";
     let prompt = viewer.prompter.prompt(&[text(spelt), Part::Image]).unwrap();
     assert_eq!(prompt.pictures(), 1);
@@ -199,7 +198,7 @@ fn conversations_are_written_as_the_model_was_taught() {
         text("what is it? Answer: a cat.\nQuestion: is it a dog? Answer:"),
     ];
     for (name, parts) in [("idefics", &taught[..]), ("idefics_plain", &plain)] {
-        let prompter = Viewer::open(&golden(name), Format::F32).unwrap().prompter;
+        let prompter = Viewer::open(&golden(name), None).unwrap().prompter;
         let written = prompter.conversation(&messages).unwrap();
         assert_eq!(written, prompter.prompt(parts).unwrap(), "{name}");
         let turns = written.ids.iter().filter(|id| Some(**id) == prompter.utterance()).count();
@@ -224,7 +223,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         let mut opened = 0;
         for _ in 0..200 {
             std::fs::write(dir.path().join(file), mutated(&whole, &mut rng)).unwrap();
-            match Viewer::open(dir.path(), Format::F32) {
+            match Viewer::open(dir.path(), None) {
                 Ok(_) => opened += 1,
                 Err(error) => assert!(error.to_string().contains("hint: "), "{error}"),
             }

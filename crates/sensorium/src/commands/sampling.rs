@@ -43,6 +43,7 @@ fn share(text: &str) -> Result<f32, String> {
     number(text, |p| p > 0.0 && p <= 1.0).ok_or_else(|| "expected above 0, at most 1".to_owned())
 }
 
-fn number(text: &str, accepts: impl Fn(f32) -> bool) -> Option<f32> {
+/// A number that is accepted.
+pub fn number(text: &str, accepts: impl Fn(f32) -> bool) -> Option<f32> {
     text.parse().ok().filter(|&number| accepts(number))
 }

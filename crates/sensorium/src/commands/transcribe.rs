@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
+use crate::commands::sampling::number;
 use crate::nano::EMBEDDED;
 use crate::print;
 use crate::progress::Progress;
@@ -98,8 +99,7 @@ fn increment(text: &str) -> Result<Limit, String> {
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|t| (0.0..=1.0).contains(t));
-    number.ok_or_else(|| "expected 0 to 1".to_owned())
+    number(text, |t| (0.0..=1.0).contains(&t)).ok_or_else(|| "expected 0 to 1".to_owned())
 }
 
 impl Hearing {

@@ -14,7 +14,7 @@ use crate::clip::{in_chunks, softmax};
 use crate::names::{self, BLIP2};
 use crate::published::config::Config;
 use crate::published::directory::Directory;
-use crate::published::error::{Error, Result};
+use crate::published::error::Result;
 use crate::published::plan::Plan;
 use crate::published::towers::{CHUNK, planes};
 use crate::published::vision;
@@ -82,8 +82,11 @@ impl Matcher {
     /// # Errors
     /// The tokenizer fails at a text, or gives an id that the model has no row for.
     pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
-        let ids = self.all_ids(texts)?;
-        Ok(in_chunks(CHUNK, &ids, |chunk| self.model.embed_texts(&Texts::pad(chunk, 0))))
+        Ok(self.vectors(&self.all_ids(texts)?))
+    }
+
+    fn vectors(&self, ids: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        in_chunks(CHUNK, ids, |chunk| self.model.embed_texts(&Texts::pad(chunk, 0)))
     }
 
     /// Every picture beside every text, a row for each picture.
@@ -95,7 +98,8 @@ impl Matcher {
         pictures: &[Picture],
         texts: &[S],
     ) -> Result<Vec<Vec<Match>>> {
-        let (ids, vectors) = (self.all_ids(texts)?, self.embed_texts(texts)?);
+        let ids = self.all_ids(texts)?;
+        let vectors = self.vectors(&ids);
         let row = |picture| {
             let features = self.encode(picture);
             let queries = read(self.model.embed_images(&features));
@@ -128,13 +132,9 @@ impl Matcher {
     /// As [`embed_texts`](Self::embed_texts).
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let Words { vocabulary: rows, context } = self.config.projector.words;
-        let ids = self.tokenizer.encode_within(text, true, context)?;
-        match ids.iter().find(|&&id| id as usize >= rows) {
-            Some(&id) => Err(Error::Token { id, rows }),
-            // A tokenizer that puts nothing around a text: the model reads at least one position.
-            None if ids.is_empty() => Ok(vec![0]),
-            None => Ok(ids),
-        }
+        let ids = vision::ids(&self.tokenizer, text, context, rows)?;
+        // A tokenizer that puts nothing around a text: the model reads at least one position.
+        Ok(if ids.is_empty() { vec![0] } else { ids })
     }
 
     fn all_ids<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<u32>>> {
