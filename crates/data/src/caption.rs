@@ -153,8 +153,8 @@ pub struct Said {
     /// The same in the plainest words and a fixed order, so that two captions that say the same
     /// have one gist.
     pub gist: String,
-    /// The caption made false, up to twice: first with two attributes swapped, where that is
-    /// possible, then with one replaced.
+    /// The caption made false, up to three times: first with two attributes swapped, where that is
+    /// possible, then with one replaced, then with another swap.
     pub negatives: Vec<String>,
 }
 
@@ -163,7 +163,8 @@ pub fn said(scene: &Scene, rng: &mut Rng) -> Said {
     let plan = Plan::new(scene, Phrasing::Seen, rng);
     let first = plan.swapped(scene, rng).or_else(|| plan.replaced(scene, rng));
     let second = plan.replaced(scene, rng).filter(|text| Some(text) != first.as_ref());
-    let negatives = first.into_iter().chain(second).collect();
+    let third = plan.swapped(scene, rng).filter(|text| Some(text) != first.as_ref());
+    let negatives = first.into_iter().chain(second).chain(third).collect();
     Said { caption: plan.text(), gist: plan.gist(), negatives }
 }
 

@@ -42,12 +42,23 @@ const DETAIL: [&str; 5] = [
 /// Questions end when this many words have been said: conversations of one length fill a batch.
 const WORDS: usize = 75;
 
-/// What takes longest to learn is asked more often.
-const HARD: [Kind; 3] = [Kind::Count, Kind::Relation, Kind::Neighbour];
+/// What takes longest to learn is asked more often: relations, which two answers depend on at once
+/// (where things are, and which relation is asked about), most of all.
+const HARD: [Kind; 9] = [
+    Kind::Relation,
+    Kind::Relation,
+    Kind::Relation,
+    Kind::Side,
+    Kind::Side,
+    Kind::Count,
+    Kind::Count,
+    Kind::Where,
+    Kind::Larger,
+];
 
 /// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
 /// question is balanced as those of [`question::sample`] are; later ones are asked about what is
-/// there. Half of the conversations end with everything told, one in ten begins so.
+/// there. A quarter of the conversations ends with everything told, one in ten begins so.
 pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conversation {
     let rng = &mut split.rng(10, seed, index);
     let most = most_objects(progress);
@@ -65,7 +76,7 @@ pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conver
     };
     let mut turns = vec![first];
     ask_on(&mut turns, &scene, WORDS, rng);
-    if rng.chance(0.5) {
+    if rng.chance(0.25) {
         turns.push(in_detail(&scene, rng));
     }
     Conversation { view: View::Scene(Box::new(scene)), turns }
@@ -84,7 +95,7 @@ pub(crate) fn ask_on(turns: &mut Vec<Turn>, scene: &Scene, enough: usize, rng: &
         if words(turns) >= enough {
             break;
         }
-        let kind = if rng.chance(0.3) { rng.pick(&HARD) } else { rng.pick(&Kind::DRAWN) };
+        let kind = if rng.chance(0.6) { rng.pick(&HARD) } else { rng.pick(&Kind::DRAWN) };
         let Some((question, answer)) = question::follow_up(kind, scene, rng) else { continue };
         if turns.iter().all(|turn| turn[0] != question) {
             turns.push([question, answer]);

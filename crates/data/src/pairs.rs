@@ -79,7 +79,7 @@ pub struct Mix<'a> {
 }
 
 /// Share of scenes that come twice, the second time with two colours swapped.
-const TWINS: f32 = 0.5;
+const TWINS: f32 = 0.8;
 
 /// Pair `index` of a mix, after `progress` (0 to 1) of a run. Odd ones may show the scene before them
 /// with two colours swapped, so that each picture's caption is false of the other: which colour

@@ -41,6 +41,8 @@ pub enum Kind {
     Both,
     /// "is the red circle left of the blue star?"
     Relation,
+    /// "is the red circle left or right of the blue star?"
+    Side,
     /// "what is left of the blue star?"
     Neighbour,
     /// "what size is the circle?"
@@ -65,7 +67,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds that are drawn, in order.
-    pub const DRAWN: [Self; 19] = [
+    pub const DRAWN: [Self; 20] = [
         Self::Color,
         Self::OnlyColor,
         Self::Shape,
@@ -76,6 +78,7 @@ impl Kind {
         Self::Negation,
         Self::Both,
         Self::Relation,
+        Self::Side,
         Self::Neighbour,
         Self::Size,
         Self::Fill,
@@ -100,6 +103,7 @@ impl Kind {
             Self::Negation => "negation",
             Self::Both => "both",
             Self::Relation => "relation",
+            Self::Side => "side",
             Self::Neighbour => "neighbour",
             Self::Size => "size",
             Self::Fill => "fill",

@@ -136,6 +136,24 @@ impl Relation {
         }
     }
 
+    /// The answer to which side it is.
+    pub fn side(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::Above => "above",
+            Self::Below => "below",
+        }
+    }
+
+    /// Words for this relation or its opposite, such that "is a {either} b" is a question.
+    pub fn either(self) -> &'static str {
+        match self {
+            Self::Left | Self::Right => "left or right of",
+            Self::Above | Self::Below => "above or below",
+        }
+    }
+
     /// The relation seen from the other object.
     pub fn opposite(self) -> Self {
         match self {

@@ -53,7 +53,7 @@ fn description(split: Split, rng: &mut Rng) -> String {
 /// A described scene and one to four questions about what was said.
 fn dialogue(split: Split, rng: &mut Rng) -> Document {
     // Descriptions tell ninths of the picture, which do not decide every relation.
-    let told = |kind| !matches!(kind, Kind::Relation | Kind::Neighbour);
+    let told = |kind| !matches!(kind, Kind::Relation | Kind::Side | Kind::Neighbour);
     let drawn = (0..20).map(|_| question::sample(split, rng.bits(), 0, 1.0));
     let Some(sample) = drawn.into_iter().find(|s| told(s.kind)) else { return drill(rng) };
     let Some(scene) = sample.scene() else { return Document::Plain(sample.question) };

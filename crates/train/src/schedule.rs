@@ -54,6 +54,12 @@ pub enum Schedule {
     },
 }
 
+/// How far (0 to 1) a curriculum is at `step` (from 0) of `steps`, when `begin` of it lies behind at
+/// the first.
+pub fn progress(begin: f32, step: u64, steps: u64) -> f32 {
+    begin + (1.0 - begin) * (step as f32 / steps as f32)
+}
+
 /// The learning rate of `step` (from 0) in a stage of `steps` steps. Past the end it stays at the
 /// end value.
 pub fn rate(schedule: &Schedule, step: u64, steps: u64) -> f64 {

@@ -83,6 +83,7 @@ impl Ask {
             Kind::Negation => self.exists(true, rng),
             Kind::Both => self.both(rng),
             Kind::Relation => self.relation(rng),
+            Kind::Side => self.side(rng),
             Kind::Neighbour => self.neighbour(rng),
             Kind::Size => self.size(rng),
             Kind::Fill => self.fill(rng),
@@ -282,6 +283,24 @@ impl Ask {
         let parts = vec![("{x}", x), ("{y}", y), ("{r}", relation_words(relation, rng).to_owned())];
         let template = self.frame(templates::RELATION, rng);
         Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
+    }
+
+    fn side(&self, rng: &mut Rng) -> Option<Asked> {
+        let looks = self.two(rng)?;
+        let holds = rng.pick(&Relation::ALL);
+        let [(a, x), (b, y)] = self.named(&looks, rng);
+        let scene = self.arranged(
+            &looks,
+            rng,
+            |o| !a.fits(o) && !b.fits(o),
+            |scene| {
+                let [one, two] = find(scene, [a, b])?;
+                Some(holds.holds(one, two))
+            },
+        )?;
+        let parts = vec![("{x}", x), ("{y}", y), ("{r}", holds.either().to_owned())];
+        let template = self.frame(templates::SIDE, rng);
+        Some(Asked { scene, template, parts, answer: holds.side().to_owned(), choices: 2 })
     }
 
     /// Names for two looks that differ in colour and shape, each by colour and shape or by shape.

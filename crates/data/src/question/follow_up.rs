@@ -31,6 +31,7 @@ fn parts(kind: Kind, scene: &Scene, rng: &mut Rng) -> Option<Parts> {
         Kind::Negation => exists(true, scene, rng),
         Kind::Both => both(scene, rng),
         Kind::Relation => relation(scene, rng),
+        Kind::Side => side(scene, rng),
         Kind::Neighbour => neighbour(scene, rng),
         Kind::Size => {
             let (object, name) = one(scene, rng)?;
@@ -175,6 +176,14 @@ fn relation(scene: &Scene, rng: &mut Rng) -> Option<Parts> {
     let words = relation_words(relation, rng).to_owned();
     let parts = vec![("{x}", x.words()), ("{y}", y.words()), ("{r}", words)];
     Some((templates::RELATION, parts, yes_no(yes)))
+}
+
+fn side(scene: &Scene, rng: &mut Rng) -> Option<Parts> {
+    let [(a, x), (b, y)] = two(scene, rng)?;
+    let relation = rng.pick(&Relation::ALL);
+    let parts = vec![("{x}", x.words()), ("{y}", y.words()), ("{r}", relation.either().to_owned())];
+    let answer = relation.side().to_owned();
+    relation.holds(a, b).then_some((templates::SIDE, parts, answer))
 }
 
 fn neighbour(scene: &Scene, rng: &mut Rng) -> Option<Parts> {

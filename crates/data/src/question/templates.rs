@@ -147,6 +147,24 @@ pub(super) const RELATION: &[&str] = &[
     "does the {x} sit {r} the {y}?",
 ];
 
+/// On which side `{x}` is of `{y}`; `{r}` names both, "left or right of".
+pub(super) const SIDE: &[&str] = &[
+    "is the {x} {r} the {y}?",
+    "does the {x} lie {r} the {y}?",
+    "is the {x} located {r} the {y}?",
+    "the {x} is {r} the {y}, which one?",
+    "do you see the {x} {r} the {y}?",
+    "say whether the {x} is {r} the {y}",
+    "{x} {r} the {y}?",
+    "please tell me if the {x} is {r} the {y}",
+    "can the {x} be found {r} the {y}?",
+    "is the {x} placed {r} the {y}?",
+    "does the picture show the {x} {r} the {y}?",
+    "is the {x} drawn {r} the {y}?",
+    "would you say the {x} is {r} the {y}?",
+    "does the {x} sit {r} the {y}?",
+];
+
 /// What is `{r}` `{y}`?
 pub(super) const NEIGHBOUR: &[&str] = &[
     "what is {r} the {y}?",

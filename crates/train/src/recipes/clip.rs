@@ -76,7 +76,8 @@ pub struct ClipRecipe {
     #[serde(default)]
     pub icon_share: f32,
     /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
-    /// `.safetensors`; without it training starts from seeded weights.
+    /// `.safetensors`, and that of a captioner, where a run has left one; without it training
+    /// starts from seeded weights.
     pub start: Option<PathBuf>,
     /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`);
     /// without it, all.
@@ -95,6 +96,10 @@ pub struct ClipRecipe {
     pub batch: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
+    /// How much of the way from easy to full scenes (0 to 1) lies behind at the first step: 0.4 goes
+    /// on with all that scenes can hold.
+    #[serde(default)]
+    pub begin: f32,
     /// The loss.
     pub loss: Loss,
     /// Learning rate over the run.
@@ -126,18 +131,15 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let init =
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
-    let clip = match &recipe.start {
-        Some(dir) => {
-            let known = start(dir, &clip)?;
-            weights::load(clip, &known)?
-        }
-        None => clip,
-    };
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
-    let captioner = tells.then(|| Captioner::init(&told, init));
+    let mut pupil = Pupil { clip, captioner: tells.then(|| Captioner::init(&told, init)) };
+    if let Some(dir) = &recipe.start {
+        let known = start(dir, &pupil)?;
+        pupil = weights::load(pupil, &known)?;
+    }
     let parts = parts(recipe);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let (model, trained) = thaw_only(Pupil { clip, captioner }, &parts)?;
+    let (model, trained) = thaw_only(pupil, &parts)?;
     eprintln!("{trained}");
     let mut optim = AdamW::new(recipe.optim.clone());
     let plan = [recipe.steps, recipe.save_every];
@@ -183,14 +185,17 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
-    let best = optim.averaged(model.clone()).clip;
-    let mut scalars = weights::tensors(&best)?;
+    let Pupil { clip, captioner } = optim.averaged(model.clone());
+    let mut scalars = weights::tensors(&clip)?;
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
-    let components = [
-        ("image", weights::tensors(&best.image)?),
-        ("text", weights::tensors(&best.text)?),
+    let mut components = vec![
+        ("image", weights::tensors(&clip.image)?),
+        ("text", weights::tensors(&clip.text)?),
         ("clip", scalars),
     ];
+    if let Some(captioner) = captioner {
+        components.push(("captioner", weights::tensors(&captioner)?));
+    }
     run.finish(&model, &components)
 }
 
@@ -209,12 +214,15 @@ fn parts(recipe: &ClipRecipe) -> Vec<String> {
     parts.into_iter().map(str::to_owned).collect()
 }
 
-/// The weights of a trained [`Clip`], one file for each part. What the files do not hold, because
-/// the model has grown since, stays as it is in `seeded`.
-fn start(dir: &Path, seeded: &Clip) -> Result<Tensors> {
+/// The weights of a trained [`Pupil`], one file for each part; a captioner's is read where there is
+/// one. What the files do not hold, because the model has grown since, stays as it is in `seeded`.
+fn start(dir: &Path, seeded: &Pupil) -> Result<Tensors> {
     let mut all = weights::tensors(seeded)?;
     let mut kept: BTreeSet<String> = all.tensors.keys().cloned().collect();
-    for (part, prefix) in [("image", "image."), ("text", "text."), ("clip", "")] {
+    let parts = [("image", "clip.image."), ("text", "clip.text."), ("clip", "clip.")];
+    let captioner = dir.join("captioner.safetensors").is_file() && seeded.captioner.is_some();
+    for (part, prefix) in parts.into_iter().chain(captioner.then_some(("captioner", "captioner.")))
+    {
         let quantised = dir.join(part).with_extension("gguf");
         let path = match quantised.is_file() {
             true => quantised,
@@ -284,7 +292,7 @@ pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> 
 }
 
 fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
-    let progress = step as f32 / recipe.steps as f32;
+    let progress = schedule::progress(recipe.begin, step, recipe.steps);
     let mix = mix(recipe, icons);
     gather(recipe.batch, |i| pairs::pair(&mix, step * recipe.batch as u64 + i, progress))
 }

@@ -88,6 +88,10 @@ pub struct Stage {
     pub accumulate: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
+    /// How much of the way from easy to full scenes (0 to 1) lies behind at the first step: 0.4 goes
+    /// on with all that scenes can hold.
+    #[serde(default)]
+    pub begin: f32,
     /// Learning rate over the stage.
     pub schedule: Schedule,
     /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
@@ -158,7 +162,7 @@ impl Training<'_> {
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
 
         for step in run.steps() {
-            let progress = step as f32 / stage.steps as f32;
+            let progress = schedule::progress(stage.begin, step, stage.steps);
             let first = step * stage.batch as u64;
             let samples = gather(stage.batch, |i| sample(first + i, progress));
             let micro: Vec<Micro<'_>> = samples
