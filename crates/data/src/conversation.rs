@@ -47,18 +47,18 @@ const WORDS: usize = 75;
 const HARD: [Kind; 9] = [
     Kind::Relation,
     Kind::Relation,
-    Kind::Relation,
     Kind::Side,
     Kind::Side,
-    Kind::Count,
-    Kind::Count,
     Kind::Where,
+    Kind::Where,
+    Kind::Count,
+    Kind::Count,
     Kind::Larger,
 ];
 
 /// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
 /// question is balanced as those of [`question::sample`] are; later ones are asked about what is
-/// there. A quarter of the conversations ends with everything told, one in ten begins so.
+/// there. Half of the conversations end with everything told, one in ten begins so.
 pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conversation {
     let rng = &mut split.rng(10, seed, index);
     let most = most_objects(progress);
@@ -76,7 +76,7 @@ pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conver
     };
     let mut turns = vec![first];
     ask_on(&mut turns, &scene, WORDS, rng);
-    if rng.chance(0.25) {
+    if rng.chance(0.5) {
         turns.push(in_detail(&scene, rng));
     }
     Conversation { view: View::Scene(Box::new(scene)), turns }

@@ -111,7 +111,8 @@ impl Icons {
         let caption = concept.caption(rng);
         let turns = vec![[String::new(), caption.clone()]];
         let gist = concept.label.clone();
-        Pair { picture, caption, gist, turns, negatives: Vec::new(), concept: concept_id }
+        let negatives = Vec::new();
+        Pair { picture, caption, gist, turns, negatives, concept: concept_id, scene: None }
     }
 
     /// The icon of concept `at` centred on white, `size` x `size` pixels; nothing when there is no

@@ -234,6 +234,14 @@ pub struct Look {
 }
 
 impl Look {
+    /// How many classes colour, shape, size and fill have, "nothing is there" among them.
+    pub const CLASSES: [usize; 4] = [11, 10, 4, 4];
+
+    /// The classes of colour, shape, size and fill, from 1; 0 is nothing.
+    pub fn classes(&self) -> [i32; 4] {
+        [self.color as i32, self.shape as i32, self.size as i32, self.fill as i32].map(|n| n + 1)
+    }
+
     /// A uniformly random look, held-out pairs included. Five in six fills are solid, since
     /// that is what people draw.
     pub fn random(rng: &mut Rng) -> Self {

@@ -24,6 +24,8 @@ pub struct Pair {
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
     /// negatives of a contrastive loss.
     pub concept: u64,
+    /// What is drawn, of a scene.
+    pub scene: Option<Scene>,
 }
 
 /// Before this much of a run, pairs show one large solid object. Shapes must first be plain to see:
@@ -62,7 +64,7 @@ fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     ask_on(&mut turns, scene, WORDS, rng);
     turns.push([String::new(), caption::describe(scene, rng)]);
     let (picture, concept) = (scene.render(size), concept(scene));
-    Pair { picture, caption, gist, turns, negatives, concept }
+    Pair { picture, caption, gist, turns, negatives, concept, scene: Some(scene.clone()) }
 }
 
 /// Where pairs come from.

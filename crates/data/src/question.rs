@@ -41,8 +41,6 @@ pub enum Kind {
     Both,
     /// "is the red circle left of the blue star?"
     Relation,
-    /// "is the red circle left or right of the blue star?"
-    Side,
     /// "what is left of the blue star?"
     Neighbour,
     /// "what size is the circle?"
@@ -63,6 +61,8 @@ pub enum Kind {
     Background,
     /// A question of easy-VQA about a picture of easy-VQA.
     EasyVqa,
+    /// "is the red circle left or right of the blue star?"
+    Side,
 }
 
 impl Kind {

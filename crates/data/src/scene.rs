@@ -351,6 +351,23 @@ impl Scene {
         self.objects.iter().map(draw::bounds).collect()
     }
 
+    /// What lies at each position of a `grid` x `grid` map, row by row: the object whose box holds
+    /// the position's centre, the nearest of several, or whose own centre lies in it.
+    pub fn regions(&self, grid: usize) -> Vec<Option<&Object>> {
+        let boxes = self.boxes();
+        let side = grid as f32;
+        let at = |row: usize, column: usize| {
+            let (x, y) = ((column as f32 + 0.5) / side, (row as f32 + 0.5) / side);
+            let centred =
+                |o: &Object| (o.x * side) as usize == column && (o.y * side) as usize == row;
+            let holds = |b: &Box2| b.left <= x && x <= b.right && b.top <= y && y <= b.bottom;
+            let near = |o: &Object| (o.x - x).powi(2) + (o.y - y).powi(2);
+            let here = self.objects.iter().zip(&boxes).filter(|(o, b)| centred(o) || holds(b));
+            here.map(|(object, _)| object).min_by(|a, b| near(a).total_cmp(&near(b)))
+        };
+        (0..grid * grid).map(|i| at(i / grid, i % grid)).collect()
+    }
+
     /// How many objects satisfy a condition.
     pub fn count(&self, test: impl Fn(&Object) -> bool) -> usize {
         self.objects.iter().filter(|object| test(object)).count()

@@ -24,6 +24,7 @@ pub mod names;
 pub mod nano;
 pub mod prompt;
 pub mod published;
+pub mod regions;
 pub mod splice;
 pub mod vlm;
 pub mod weights;

@@ -54,8 +54,14 @@ fn llama(seed: u64) -> Llama {
 /// Pictures of 16 px, 16 positions, 4 tokens.
 fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
     let image = VitConfig { n_heads: 2, ..VitConfig::clip(16, 4, 16, 2, 8) };
-    let projector =
-        ProjectorConfig::Mlp { features: 16, shuffle: 2, norm: Some(16), hidden: 32, width: 24 };
+    let projector = ProjectorConfig::Mlp {
+        features: 16,
+        shuffle: 2,
+        norm: Some(16),
+        hidden: 32,
+        width: 24,
+        places: Some(4),
+    };
     let config = LlavaConfig { image, skips: vec![], projector, backbone: llama_config(), prefix };
     lively(Llava::init(&config, &mut Init::new(seed, device)))
 }

@@ -35,6 +35,7 @@ impl Size {
                 norm: Some(64),
                 hidden: 128,
                 width: 96,
+                places: Some(16),
             },
             Self::Nano => ProjectorConfig::nano(),
         };
@@ -63,6 +64,7 @@ impl Size {
                     norm: Some(64),
                     hidden: 128,
                     width: 96,
+                    places: None,
                 },
                 decoder: llama,
             },
@@ -75,6 +77,7 @@ impl Size {
                     norm: Some(192),
                     hidden: 384,
                     width: 192,
+                    places: None,
                 },
                 decoder: LlamaConfig {
                     width: 192,

@@ -46,13 +46,22 @@ pub enum ProjectorConfig {
         hidden: usize,
         /// Width D of the backbone.
         width: usize,
+        /// How many tokens there are, where each gets a learned vector for its place.
+        places: Option<usize>,
     },
 }
 
 impl ProjectorConfig {
     /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
     pub fn nano() -> Self {
-        Self::Mlp { features: 384, shuffle: 2, norm: Some(192), hidden: 384, width: 256 }
+        Self::Mlp {
+            features: 384,
+            shuffle: 2,
+            norm: Some(192),
+            hidden: 384,
+            width: 256,
+            places: Some(16),
+        }
     }
 
     /// Tokens that `n` positions become.
@@ -71,7 +80,7 @@ impl ProjectorConfig {
                 let bias = bias.then(|| put("Linear.fc.bias", &[width]));
                 std::iter::once(weight).chain(bias).collect()
             }
-            Self::Mlp { features, shuffle, norm, hidden, width } => {
+            Self::Mlp { features, shuffle, norm, hidden, width, places } => {
                 let norm = norm.into_iter().flat_map(|part| {
                     [put("Mlp.norm.weight", &[part]), put("Mlp.norm.bias", &[part])]
                 });
@@ -81,7 +90,8 @@ impl ProjectorConfig {
                     put("Mlp.mlp.fc2.weight", &[width, hidden]),
                     put("Mlp.mlp.fc2.bias", &[width]),
                 ];
-                norm.chain(maps).collect()
+                let places = places.map(|places| put("Mlp.position", &[places, width]));
+                norm.chain(maps).chain(places).collect()
             }
         }
     }
@@ -104,9 +114,9 @@ impl Projector {
             ProjectorConfig::Linear { features, shuffle, bias, width } => {
                 Self::Linear(LinearProjector::init(shuffle, bias, [features, width], init))
             }
-            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width } => {
+            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width, places } => {
                 let in_ = features * shuffle * shuffle;
-                Self::Mlp(MlpProjector::init(shuffle, norm, [in_, hidden, width], init))
+                Self::Mlp(MlpProjector::init(shuffle, norm, [in_, hidden, width], places, init))
             }
         }
     }
@@ -137,10 +147,22 @@ mod tests {
 
     #[test]
     fn lists_are_those_of_what_is_made() {
-        let mlp =
-            ProjectorConfig::Mlp { features: 4, shuffle: 2, norm: Some(2), hidden: 3, width: 5 };
-        let bare =
-            ProjectorConfig::Mlp { features: 4, shuffle: 1, norm: None, hidden: 3, width: 5 };
+        let mlp = ProjectorConfig::Mlp {
+            features: 4,
+            shuffle: 2,
+            norm: Some(2),
+            hidden: 3,
+            width: 5,
+            places: Some(4),
+        };
+        let bare = ProjectorConfig::Mlp {
+            features: 4,
+            shuffle: 1,
+            norm: None,
+            hidden: 3,
+            width: 5,
+            places: None,
+        };
         let linear = |bias| ProjectorConfig::Linear { features: 4, shuffle: 2, bias, width: 5 };
         for config in [mlp, bare, linear(true), linear(false)] {
             let made = Projector::init(&config, &mut Init::empty(&running_device()));

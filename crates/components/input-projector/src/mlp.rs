@@ -1,6 +1,8 @@
 //! Two maps and a GELU: LLaVA 1.5 (Liu et al. 2023, <https://arxiv.org/abs/2310.03744>, section
 //! 3.2), after an optional norm (InternVL, Chen et al. 2024, <https://arxiv.org/abs/2404.16821>,
-//! section 3.1) and an optional pixel shuffle.
+//! section 3.1) and an optional pixel shuffle; then, optionally, a learned vector for the place of
+//! each token (Qwen-VL, Bai et al. 2023, <https://arxiv.org/abs/2308.12966>, section 2.1, whose
+//! adapter adds positions too).
 
 use sensorium_flow::{Embeds, Features};
 use sensorium_nn::prelude::*;
@@ -16,6 +18,7 @@ pub struct MlpProjector {
     part: usize,
     norm: Option<LayerNorm>,
     mlp: Mlp,
+    position: Option<Param<Tensor<2>>>,
 }
 
 /// PyTorch's.
@@ -24,11 +27,12 @@ const EPS: f64 = 1e-5;
 sensorium_nn::pack!(MlpProjector: mlp);
 
 impl MlpProjector {
-    /// Weights of `fan_in^-0.5`.
+    /// Weights of `fan_in^-0.5`; vectors of 0 for the places of `places` tokens.
     pub fn init(
         shuffle: usize,
         norm: Option<usize>,
         [in_, hidden, width]: [usize; 3],
+        places: Option<usize>,
         init: &mut Init,
     ) -> Self {
         let std = [(in_ as f64).powf(-0.5), (hidden as f64).powf(-0.5)];
@@ -37,6 +41,7 @@ impl MlpProjector {
             part: norm.unwrap_or_default(),
             norm: norm.map(|part| LayerNorm::init(part, EPS, init)),
             mlp: Mlp::init([in_, hidden, width], Activation::Gelu, std, init),
+            position: places.map(|places| init.constant([places, width], 0.0)),
         }
     }
 
@@ -47,6 +52,10 @@ impl MlpProjector {
             Some(norm) => norm.forward(x.reshape([0, -1, self.part as i32])).reshape(shape),
             None => x,
         };
-        Embeds(self.mlp.forward(pixel_shuffle(x, self.shuffle)))
+        let tokens = self.mlp.forward(pixel_shuffle(x, self.shuffle));
+        Embeds(match &self.position {
+            Some(position) => tokens + position.val().unsqueeze(),
+            None => tokens,
+        })
     }
 }

@@ -154,7 +154,14 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
     let skips = levels(top, image.n_layers)?;
     let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
     let (features, width) = (image.width * skips.len(), backbone.width);
-    let projector = ProjectorConfig::Mlp { features, shuffle: 1, norm: None, hidden: width, width };
+    let projector = ProjectorConfig::Mlp {
+        features,
+        shuffle: 1,
+        norm: None,
+        hidden: width,
+        width,
+        places: None,
+    };
     Ok(LlavaConfig { image, skips, projector, backbone, prefix: false })
 }
 

@@ -64,8 +64,14 @@ fn clip_base_patch32_built_whole_has_151_277_313() {
 #[test]
 fn llava_projectors_have_the_published_number_of_parameters() {
     for (width, want) in [(4096, 20_979_712), (5120, 31_467_520)] {
-        let config =
-            ProjectorConfig::Mlp { features: 1024, shuffle: 1, norm: None, hidden: width, width };
+        let config = ProjectorConfig::Mlp {
+            features: 1024,
+            shuffle: 1,
+            norm: None,
+            hidden: width,
+            width,
+            places: None,
+        };
         assert_eq!(params::count(&Projector::init(&config, &mut empty())), want);
     }
 }

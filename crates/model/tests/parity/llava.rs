@@ -32,7 +32,14 @@ fn config(golden: &Golden) -> LlavaConfig {
         )
     };
     let (features, width) = (image.width, backbone.width);
-    let projector = ProjectorConfig::Mlp { features, shuffle: 1, norm: None, hidden: width, width };
+    let projector = ProjectorConfig::Mlp {
+        features,
+        shuffle: 1,
+        norm: None,
+        hidden: width,
+        width,
+        places: None,
+    };
     LlavaConfig { image, skips: vec![1], projector, backbone, prefix: false }
 }
 

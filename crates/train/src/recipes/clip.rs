@@ -6,7 +6,8 @@
 //! <https://arxiv.org/abs/2210.01936>). With `caption_weight`, a small decoder beside them must tell
 //! what is where from the encoder's positions (SigLIP 2, Tschannen et al. 2025,
 //! <https://arxiv.org/abs/2502.14786>); with `gist_weight`, what is said from the vectors of the
-//! shared space.
+//! shared space; with `region_weight`, a linear head must name what lies at each of the encoder's
+//! positions.
 //!
 //! ```text
 //! sensorium train recipes/clip/nano.toml
@@ -16,14 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sensorium_data::icons::Icons;
+use sensorium_data::look::Look;
 use sensorium_data::pairs::{self, Mix, Pair};
-use sensorium_data::scene::Split;
+use sensorium_data::scene::{Object, Split};
 use sensorium_media::ImageProcessor;
 use sensorium_media::text::{Special, Tokenizer};
 use sensorium_model::captioner::{Captioner, CaptionerConfig};
 use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
-use sensorium_model::prompt::Batch;
+use sensorium_model::prompt::{Batch, IGNORED};
+use sensorium_model::regions::Regions;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
@@ -90,6 +93,9 @@ pub struct ClipRecipe {
     /// it out.
     #[serde(default)]
     pub gist_weight: f32,
+    /// Weight of the loss over what lies at each position; 0 leaves it out.
+    #[serde(default)]
+    pub region_weight: f32,
     /// Steps.
     pub steps: u64,
     /// Pairs a step.
@@ -114,6 +120,7 @@ pub struct ClipRecipe {
 struct Pupil {
     clip: Clip,
     captioner: Option<Captioner>,
+    regions: Option<Regions>,
 }
 
 /// Trains the two encoders.
@@ -132,7 +139,10 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(&config, init), recipe.batch);
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
-    let mut pupil = Pupil { clip, captioner: tells.then(|| Captioner::init(&told, init)) };
+    let captioner = tells.then(|| Captioner::init(&told, init));
+    let names = recipe.region_weight > 0.0;
+    let regions = names.then(|| Regions::init(config.image.width, &Look::CLASSES, init));
+    let mut pupil = Pupil { clip, captioner, regions };
     if let Some(dir) = &recipe.start {
         let known = start(dir, &pupil)?;
         pupil = weights::load(pupil, &known)?;
@@ -163,6 +173,11 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
         extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
         let prompts = Prompts::of(recipe, &batch, &tokenizer, &told, config.image.patches());
+        if let Some(regions) = &model.regions {
+            let named = regions.loss(features.clone(), &named(&batch, config.image.patches()));
+            extra.insert("regions".into(), f64::from(read(named.clone())[0]));
+            loss = loss + named.mul_scalar(recipe.region_weight);
+        }
         if let (Some(captioner), Some(answers)) = (&model.captioner, &prompts.answers) {
             let caption = captioner.loss(answers, features);
             extra.insert("caption".into(), f64::from(read(caption.clone())[0]));
@@ -185,7 +200,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
-    let Pupil { clip, captioner } = optim.averaged(model.clone());
+    let Pupil { clip, captioner, .. } = optim.averaged(model.clone());
     let mut scalars = weights::tensors(&clip)?;
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
     let mut components = vec![
@@ -211,6 +226,7 @@ fn parts(recipe: &ClipRecipe) -> Vec<String> {
     parts.extend(
         (recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0).then_some("captioner.decoder"),
     );
+    parts.extend((recipe.region_weight > 0.0).then_some("regions"));
     parts.into_iter().map(str::to_owned).collect()
 }
 
@@ -282,6 +298,18 @@ impl Prompts {
         };
         self.answers.iter().chain(&self.gists).map(flops).sum()
     }
+}
+
+/// The classes of what lies at each of `positions`, for each attribute; unknown for icons.
+fn named(batch: &[Pair], positions: usize) -> Vec<Vec<i32>> {
+    let grid = positions.isqrt();
+    let of = |pair: &Pair| -> Vec<[i32; 4]> {
+        let Some(scene) = &pair.scene else { return vec![[IGNORED; 4]; positions] };
+        let classes = |o: Option<&Object>| o.map_or([0; 4], |o| o.look().classes());
+        scene.regions(grid).into_iter().map(classes).collect()
+    };
+    let all: Vec<[i32; 4]> = batch.iter().flat_map(of).collect();
+    (0..4).map(|attribute| all.iter().map(|classes| classes[attribute]).collect()).collect()
 }
 
 /// What a recipe learns from.

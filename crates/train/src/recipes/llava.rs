@@ -2,7 +2,8 @@
 //!
 //! Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, and LLaVA 1.5,
 //! <https://arxiv.org/abs/2310.03744>. Stage 1, align: descriptions, only the projector learns. Stage
-//! 2, instruct: conversations, projector and backbone learn. The encoder is frozen throughout.
+//! 2, instruct: conversations, projector and backbone learn. The encoder is frozen, unless a stage gives
+//! it a rate (as LLaVA-OneVision does, Li et al. 2024, <https://arxiv.org/abs/2408.03326>, section 3.4).
 //!
 //! ```text
 //! sensorium train recipes/llava/nano.toml
@@ -97,6 +98,10 @@ pub struct Stage {
     /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
     #[serde(default = "one")]
     pub projector_rate: f64,
+    /// Factor on the learning rate of the image encoder, as far as the projector reads it; 0
+    /// freezes it.
+    #[serde(default)]
+    pub image_rate: f64,
 }
 
 fn one() -> f64 {
@@ -153,7 +158,10 @@ impl Training<'_> {
     ) -> Result<Llava> {
         let device = training_device();
         let stage = self.stage;
-        let (model, trained) = thaw_only(model, parts)?;
+        let image = if stage.image_rate > 0.0 { read_by_projector(self.config) } else { vec![] };
+        let parts: Vec<&str> =
+            parts.iter().copied().chain(image.iter().map(String::as_str)).collect();
+        let (model, trained) = thaw_only(model, &parts)?;
         eprintln!("{name}: {trained}");
         let options = RunOptions { dir: options.dir.join(name), ..options.clone() };
         let mut optim = AdamW::new(self.recipe.optim.clone());
@@ -185,8 +193,10 @@ impl Training<'_> {
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let (updated, norm) =
-                run.update(model, &mut optim, &gradients, step, value, |name| {
-                    if name.starts_with("projector") { rate * stage.projector_rate } else { rate }
+                run.update(model, &mut optim, &gradients, step, value, |name| match name {
+                    name if name.starts_with("projector") => rate * stage.projector_rate,
+                    name if name.starts_with("image") => rate * stage.image_rate,
+                    _ => rate,
                 })?;
             model = updated;
 
@@ -218,14 +228,28 @@ impl Training<'_> {
         Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
     }
 
-    /// The encoder runs forward; of the backbone, three passes, two where it is frozen.
+    /// Of what is trained, three passes; where only the projector is, two of the backbone; of a
+    /// frozen encoder, one.
     fn flops(&self, batch: &Batch, pictures: usize) -> f64 {
         let [b, t] = batch.shape;
         let passes = if std::ptr::eq(self.stage, &self.recipe.align) { 2.0 } else { 3.0 };
         let backbone = self.config.backbone.flops(t, 0) * b as f64
             + self.config.backbone.flops(0, batch.learned());
-        self.config.image.flops() * pictures as f64 + passes * backbone
+        let image = if self.stage.image_rate > 0.0 { 3.0 } else { 1.0 };
+        image * self.config.image.flops() * pictures as f64 + passes * backbone
     }
+}
+
+/// Names of the image encoder's parameters that the projector's input depends on.
+fn read_by_projector(config: &LlavaConfig) -> Vec<String> {
+    let last = config.skips.iter().min().copied().unwrap_or_default();
+    let unread: Vec<String> = (config.image.n_layers - last..config.image.n_layers)
+        .map(|block| format!("blocks.{block}."))
+        .chain(["norm.", "pool.", "proj."].map(str::to_owned))
+        .collect();
+    let names = config.image.parameters().into_iter().map(|(name, _)| name);
+    let read = names.filter(|name| !unread.iter().any(|part| name.starts_with(part)));
+    read.map(|name| format!("image.{name}")).collect()
 }
 
 /// Part of a step.
