@@ -73,7 +73,7 @@ fn pixels(twin: &Twin, of: impl Fn(&Picture) -> Vec<f32>) {
 fn both_towers(name: &str) {
     let mut twin = Twin::open(name);
     let towers = twin.model.towers().unwrap();
-    pixels(&twin, |picture| towers.processor.process(picture));
+    pixels(&twin, |picture| read(towers.processor.image(picture)));
     let pad = towers.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
         let mut got = towers.ids(text).unwrap();

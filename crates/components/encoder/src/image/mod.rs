@@ -1,9 +1,11 @@
 //! Image encoders.
 
+mod naflex;
 mod pool;
 mod resnet;
 mod vit;
 
+pub use naflex::Naflex;
 pub use pool::AttentionPool;
 pub use resnet::{Resnet, ResnetConfig};
 pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
@@ -18,6 +20,8 @@ pub enum Encoder {
     Vit(Vit),
     /// CLIP's ResNet.
     Resnet(Resnet),
+    /// SigLIP 2's, for pictures of any shape.
+    Naflex(Naflex),
 }
 
 impl Encoder {
@@ -26,6 +30,7 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.embed(image),
             Self::Resnet(resnet) => resnet.embed(image),
+            Self::Naflex(naflex) => naflex.embed(image),
         }
     }
 }
@@ -35,6 +40,7 @@ impl Pack for Encoder {
         match self {
             Self::Vit(vit) => vit.pack(path, packer),
             Self::Resnet(resnet) => resnet.pack(path, packer),
+            Self::Naflex(naflex) => naflex.pack(path, packer),
         }
     }
 }
