@@ -247,7 +247,8 @@ def resnet(name):
 
 def main():
     two_passes()
-    for name in ("seeing_llava", "seeing_llava_legacy"):
+    for name in ("seeing_llava", "seeing_llava_legacy", "seeing_llava_full", "seeing_llava_siglip",
+                 "seeing_llava_headless"):
         seeing(name, "vision_tower", "language_model", "multi_modal_projector")
     for name in ("seeing_idefics3", "seeing_smolvlm"):
         seeing(name, "vision_model", "text_model", "connector")

@@ -56,7 +56,8 @@ fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
     let image = VitConfig { n_heads: 2, ..VitConfig::clip(16, 4, 16, 2, 8) };
     let projector =
         ProjectorConfig::Mlp { features: 16, shuffle: 2, norm: Some(16), hidden: 32, width: 24 };
-    let config = LlavaConfig { image, skips: vec![], projector, backbone: llama_config(), prefix };
+    let (skips, class, backbone) = (vec![], false, llama_config());
+    let config = LlavaConfig { image, skips, class, projector, backbone, prefix };
     lively(Llava::init(&config, &mut Init::new(seed, device)))
 }
 

@@ -56,11 +56,19 @@ pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> 
     })
 }
 
+/// The image encoder, with its head unless the settings say that there is none. Defaults are those of
+/// `SiglipVisionConfig`.
+pub fn headed(image: &Config<'_>) -> Result<VitConfig> {
+    let tower = tower(image, [768, 224, 16, 12])?;
+    let head = image.flag_or("vision_use_head", true)?;
+    Ok(VitConfig { pooling: if head { Pooling::AttentionMlp } else { Pooling::Mean }, ..tower })
+}
+
 /// Defaults are those of `SiglipConfig`.
 fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = top.find_or_empty("vision_config")?;
     image.only("vision_use_head", &Value::Bool(true))?;
-    let image = VitConfig { pooling: Pooling::AttentionMlp, ..tower(&image, [768, 224, 16, 12])? };
+    let image = headed(&image)?;
     let text = text(top, image.embed)?;
     Ok(ClipConfig { image, text, bias: true })
 }

@@ -33,7 +33,7 @@ fn config(golden: &Golden) -> LlavaConfig {
     };
     let (features, width) = (image.width, backbone.width);
     let projector = ProjectorConfig::Mlp { features, shuffle: 1, norm: None, hidden: width, width };
-    LlavaConfig { image, skips: vec![1], projector, backbone, prefix: false }
+    LlavaConfig { image, skips: vec![1], class: false, projector, backbone, prefix: false }
 }
 
 /// What lies behind the feature layer has no part in the loss.

@@ -99,6 +99,9 @@ fn seeing(name: &str) {
 fn llava_layer_by_layer() {
     seeing("seeing_llava");
     seeing("seeing_llava_legacy");
+    seeing("seeing_llava_full");
+    seeing("seeing_llava_siglip");
+    seeing("seeing_llava_headless");
 }
 
 #[test]

@@ -18,11 +18,16 @@ fn plan_of(config: &[u8]) -> sensorium_model::published::Result<Plan> {
 
 #[test]
 fn counts_are_the_published_ones() {
-    let cases: [(&[u8], [u64; 3]); 7] = [
+    let cases: [(&[u8], [u64; 3]); 8] = [
         (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
         (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
         (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
         (include_bytes!("siglip-base-patch16-224.json"), [92_884_224, 110_271_744, 203_155_970]),
+        // Its model card says 0.4 B.
+        (
+            include_bytes!("siglip2-base-patch16-naflex.json"),
+            [92_930_304, 282_303_744, 375_234_050],
+        ),
         // Its paper and open_clip's table: 102.01 M.
         (include_bytes!("clip-rn50.json"), [38_316_896, 63_690_240, 102_007_137]),
         // Meta's model card says 1.1 B, with the token for hidden patches.
@@ -93,6 +98,8 @@ fn damaged_settings_are_errors_or_other_settings() {
     for name in [
         "published_clip",
         "published_siglip",
+        "siglip2",
+        "siglip2_wide",
         "published_dinov2",
         "published_dinov2_swiglu",
         "published_open_clip",
@@ -102,7 +109,7 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| Published::open(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["seeing_llava_legacy", "seeing_idefics3", "blip2_opt"] {
+    for name in ["seeing_llava_legacy", "seeing_llava_siglip", "seeing_idefics3", "blip2_opt"] {
         damage(name, &|path| Vlm::open(path, None).map(drop).map_err(|e| e.to_string()));
     }
 }

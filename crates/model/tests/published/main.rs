@@ -9,6 +9,7 @@ mod configs;
 mod idefics;
 mod outputs;
 mod seeing;
+mod siglip2;
 
 use std::path::{Path, PathBuf};
 

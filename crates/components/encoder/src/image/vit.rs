@@ -291,14 +291,20 @@ impl Vit {
     /// other: `[B, c, h, w] -> [B, N, len(skips)·E]`. LLaVA reads CLIP at 1 (its
     /// `hidden_states[-2]`); all blocks skipped is what the first one reads.
     pub fn encode_before(&self, image: Tensor<4>, skips: &[usize]) -> Features {
+        Features(self.patches(self.levels(image, skips)))
+    }
+
+    /// As [`encode_before`](Self::encode_before), with the class token in front, where there is one:
+    /// `[B, c, h, w] -> [B, N (+1), len(skips)·E]`.
+    pub fn levels(&self, image: Tensor<4>, skips: &[usize]) -> Tensor<3> {
         let depth = |skip: usize| self.blocks.len().saturating_sub(skip);
         let deepest = skips.iter().map(|&skip| depth(skip)).max().unwrap_or_default();
         let mut levels = vec![self.positions_before(image, self.blocks.len())];
         for (i, block) in self.blocks[..deepest].iter().enumerate() {
             levels.push(block.forward(levels[i].clone(), &Mask::Full, None));
         }
-        let level = |&skip: &usize| self.patches(levels[depth(skip)].clone());
-        Features(Tensor::cat(skips.iter().map(level).collect(), 2))
+        let level = |&skip: &usize| levels[depth(skip)].clone();
+        Tensor::cat(skips.iter().map(level).collect(), 2)
     }
 
     /// All positions after the last norm, a class token first: `[B, c, h, w] -> [B, N (+1), E]`.
