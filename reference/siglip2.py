@@ -75,7 +75,7 @@ def compared(folder, images, pictures):
     for i, (values, grid) in enumerate(zip(inputs["pixel_values"], inputs["spatial_shapes"])):
         n = int(grid.prod())
         assert inputs["pixel_attention_mask"][i].sum() == n
-        outputs[f"{i}.patches"], outputs[f"{i}.grid"] = values[:n], grid
+        outputs[f"{i}.patches"], outputs[f"{i}.grid"] = values[:n], grid.float()
         for name, value in seen.items():
             if name.startswith("image"):
                 kept[f"{i}.{name}"] = value[i : i + 1, :n]

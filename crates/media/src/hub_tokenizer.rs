@@ -75,10 +75,8 @@ impl HubTokenizer {
     pub fn lowercased(mut self) -> Result<Self> {
         let own = self.inner.get_normalizer().cloned();
         let all = std::iter::once(Lowercase.into()).chain(own).collect();
-        guarded("normalizer", || {
-            self.inner.with_normalizer(Some(Sequence::new(all))).map(|_| ())
-        })?
-        .map_err(|error| wrong("normalizer", "lower case", quote(&error.to_string())))?;
+        guarded("normalizer", || self.inner.with_normalizer(Some(Sequence::new(all))).map(|_| ()))?
+            .map_err(|error| wrong("normalizer", "lower case", quote(&error.to_string())))?;
         Ok(self)
     }
 

@@ -1,4 +1,5 @@
-//! SigLIP and SigLIP 2 of one resolution as transformers publishes them (`SiglipModel`).
+//! SigLIP and SigLIP 2 as transformers publishes them (`SiglipModel`; `Siglip2Model`, whose patches are cut
+//! by a matrix).
 
 use super::clip::{IGNORABLE, TEXT};
 use super::{Layout, Row};

@@ -26,7 +26,8 @@ pub fn open(directory: &Directory) -> Result<Towers> {
     }
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let inputs = (Processor::Square(processor), vision::tokenizer(directory)?, reading(&directory.config())?);
+    let (processor, tokenizer) = (Processor::Square(processor), vision::tokenizer(directory)?);
+    let inputs = (processor, tokenizer, reading(&directory.config())?);
     Towers::load(directory, &plan(directory)?, config, inputs)
 }
 

@@ -173,11 +173,12 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
 /// `vision_feature_select_strategy`: whether the encoder's first position is read.
 fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
     const KEY: &str = "vision_feature_select_strategy";
+    const DROPS: &str = "of an encoder without a class token the other one drops a patch";
     match (top.text_or(KEY, "default")?, image.pooling) {
         ("default", Pooling::Class) => Ok(false),
         ("full", pooling) => Ok(pooling == Pooling::Class),
         (_, Pooling::Class) => Err(top.wrong(KEY, "\"default\" or \"full\"", FOREIGN)),
-        _ => Err(top.wrong(KEY, "\"full\"", "of an encoder without a class token it drops a patch")),
+        _ => Err(top.wrong(KEY, "\"full\"", DROPS)),
     }
 }
 

@@ -10,9 +10,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{
-    CURVE, STACK, assert_same_gradients, curve, ids, input, number, size, weights,
-};
+use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, input, number, size, weights};
 
 struct Twin {
     golden: Golden,

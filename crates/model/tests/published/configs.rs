@@ -49,7 +49,7 @@ fn counts_are_the_published_ones() {
 /// Image encoder, projector, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_see() {
-    let cases: [(&[u8], [u64; 4]); 4] = [
+    let cases: [(&[u8], [u64; 4]); 5] = [
         // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
         // too; in the second 107 M, 2,816 of them the norm after the encoder.
         (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
@@ -60,6 +60,11 @@ fn counts_of_models_that_see() {
         (
             include_bytes!("llava-1.5-7b.json"),
             [303_507_456, 20_979_712, 6_738_939_904, 7_063_427_072],
+        ),
+        // SigLIP's encoder without its head and its last block.
+        (
+            include_bytes!("llava-interleave-qwen-0.5b.json"),
+            [397_747_744, 2_230_272, 464_053_248, 864_031_264],
         ),
         (
             include_bytes!("smolvlm-256m-instruct.json"),

@@ -7,6 +7,7 @@ mod blip2;
 mod blip2_writing;
 mod configs;
 mod idefics;
+mod llava;
 mod outputs;
 mod seeing;
 mod siglip2;

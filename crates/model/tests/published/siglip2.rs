@@ -162,7 +162,7 @@ fn settings_that_cannot_be() {
         ("config.json", "/vision_config", json!("base"), "an object"),
         ("config.json", "/text_config/vocab_size", json!(16_000_000), "another shape"),
         ("preprocessor_config.json", "/patch_size", json!(16), "the patch_size of config.json"),
-        ("preprocessor_config.json", "/max_num_patches", json!(1 << 40), "max_num_patches"),
+        ("preprocessor_config.json", "/max_num_patches", json!(1_u64 << 40), "max_num_patches"),
         ("preprocessor_config.json", "/max_num_patches", json!(0), "max_num_patches"),
         ("preprocessor_config.json", "/do_resize", json!(false), "do_resize"),
         (

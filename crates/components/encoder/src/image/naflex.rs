@@ -34,7 +34,8 @@ impl Naflex {
         let table = self.vit.position();
         let (n, e, device) = (self.side, table.dims()[1], table.device());
         let matrix = |to: usize| {
-            Tensor::<2>::from_data(TensorData::new(stretch(n, to), [to, n]), &device)
+            let data = TensorData::new(stretch(n, to), [to, n]);
+            Tensor::<2>::from_data(data, &device)
         };
         let down = matrix(rows).matmul(table.reshape([n, n * e])); // [rows, n · E]
         let across = matrix(columns).unsqueeze::<3>().repeat_dim(0, rows); // [rows, columns, n]

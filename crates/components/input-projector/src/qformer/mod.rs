@@ -154,8 +154,8 @@ impl QFormer {
         let lengths: Option<Arc<[usize]>> =
             lengths.map(|lengths| lengths.iter().map(|length| n + length).collect());
         let x = Tensor::cat(queries.into_iter().chain(text).collect(), 1); // [B, Q + T, D]
-        let layers = self.layers.iter().take(layers);
-        layers.fold(self.norm.forward(x), |x, layer| layer.forward(x, n, features, lengths.as_ref()))
+        let (x, layers) = (self.norm.forward(x), self.layers.iter().take(layers));
+        layers.fold(x, |x, layer| layer.forward(x, n, features, lengths.as_ref()))
     }
 
     /// A copy for each picture, `[B, Q, D]`.
