@@ -13,7 +13,6 @@ pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
 use sensorium_nn::prelude::*;
 
 /// One of the encoders, to run.
-#[expect(clippy::large_enum_variant, reason = "a model has one")]
 #[derive(Debug)]
 pub enum Encoder {
     /// A Vision Transformer.
