@@ -36,6 +36,37 @@ fn every_tensor_has_its_place() {
     }
 }
 
+/// As files of before transformers 4.52 have it, since then, and as it is in memory.
+#[test]
+fn a_tower_of_siglip_in_every_layout_of_names() {
+    let layouts: [&[[&str; 2]]; 3] = [
+        &[["vision_tower.", "vision_tower.vision_model."]],
+        &[
+            ["vision_tower.", "model.vision_tower.vision_model."],
+            ["multi_modal_projector.", "model.multi_modal_projector."],
+            ["language_model.model.", "model.language_model."],
+            ["language_model.lm_head.", "lm_head."],
+        ],
+        &[
+            ["vision_tower.", "model.vision_tower."],
+            ["multi_modal_projector.", "model.multi_modal_projector."],
+            ["language_model.model.", "model.language_model."],
+            ["language_model.lm_head.", "lm_head."],
+        ],
+    ];
+    for layout in layouts {
+        let dir = copy("seeing_llava_siglip");
+        edit_weights(dir.path(), |all| {
+            let renamed = std::mem::take(&mut all.tensors).into_iter().map(|(name, tensor)| {
+                let found = layout.iter().find(|[from, _]| name.starts_with(from));
+                (found.map_or(name.clone(), |[from, to]| name.replacen(from, to, 1)), tensor)
+            });
+            all.tensors = renamed.collect();
+        });
+        Vlm::open(dir.path(), None).unwrap_or_else(|error| panic!("{layout:?}: {error}"));
+    }
+}
+
 #[test]
 fn keys_that_are_missing_renamed_or_left_over_are_named() {
     let keys = [
