@@ -19,12 +19,14 @@ import qwen2
 import qwen3
 import seeing
 import siglip
+import siglip2
+import states
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, blip2,
-                   chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper, whisper_mel,
-                   idefics):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, siglip2,
+                   blip2, chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper,
+                   whisper_mel, idefics, states):
         script.main()

@@ -6,6 +6,9 @@ https://arxiv.org/abs/2408.12637; Marafioti et al. 2025, https://arxiv.org/abs/2
     seeing_llava           what transformers 5 writes, one picture, a template of parts, `<s>` added
     seeing_llava_legacy    names and settings of most files on the hub, two levels of the tower,
                            grouped queries, two pictures, no chat template
+    seeing_llava_full      two levels of CLIP's tower with its class token
+    seeing_llava_siglip    SigLIP's tower with a head that nothing reads, Qwen2
+    seeing_llava_headless  SigLIP's tower without a head, its last level
     seeing_idefics3        pictures cut into tiles, a head of its own
     seeing_smolvlm         a table of positions larger than a tile, tied head, no cutting
 
@@ -25,7 +28,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (AutoModelForImageTextToText, CLIPImageProcessorPil, CLIPVisionConfig,
                           Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor,
                           LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
-                          PreTrainedTokenizerFast, SmolVLMConfig, SmolVLMForConditionalGeneration)
+                          PreTrainedTokenizerFast, Qwen2Config, SiglipImageProcessorPil,
+                          SiglipVisionConfig, SmolVLMConfig, SmolVLMForConditionalGeneration)
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 NEW_TOKENS, LEAD = 16, 0.02
@@ -125,14 +129,19 @@ def text_config(tokenizer, **more):
     return LlamaConfig(**{**size, **more})
 
 
-def llava(tokenizer, vision, text, level, template):
+def llava(tokenizer, vision, text, level, template, strategy="default"):
+    is_clip = vision.model_type == "clip_vision_model"
+    tokens = (vision.image_size // vision.patch_size) ** 2 + (is_clip and strategy == "full")
     config = LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=level, image_seq_length=(vision.image_size // vision.patch_size) ** 2)
+        vision_feature_layer=level, vision_feature_select_strategy=strategy, image_seq_length=tokens)
     size = vision.image_size
-    images = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    square = {"height": size, "width": size}
+    images = (CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=square) if is_clip
+              else SiglipImageProcessorPil(size=square))
     processor = LlavaProcessor(images, tokenizer, patch_size=vision.patch_size, chat_template=template,
-                               vision_feature_select_strategy="default", num_additional_image_tokens=1)
+                               vision_feature_select_strategy=strategy,
+                               num_additional_image_tokens=int(is_clip))
     return randomise(LlavaForConditionalGeneration(config)), processor
 
 
@@ -177,6 +186,31 @@ def legacy():
     write(folder, kept, outputs)
 
 
+def whole():
+    """All positions of an encoder: CLIP's with its class token, two levels; SigLIP's, in the settings of
+    llava-interleave, with its head and without."""
+    tokenizer = byte_tokenizer(["<pad>", "<s>", "</s>", "<image>"], "<s>", bos_token="<s>",
+                               eos_token="</s>", pad_token="<pad>")
+    ends = dict(bos_token_id=1, eos_token_id=2)
+    size = dict(hidden_size=24, intermediate_size=36, num_attention_heads=3)
+    clip = CLIPVisionConfig(**size, num_hidden_layers=2, image_size=20, patch_size=6)
+    siglip = SiglipVisionConfig(**size, num_hidden_layers=3, image_size=21, patch_size=6)
+    headless = SiglipVisionConfig(**size, num_hidden_layers=2, image_size=15, patch_size=5,
+                                  vision_use_head=False)
+    qwen = Qwen2Config(vocab_size=len(tokenizer) + 3, hidden_size=32, intermediate_size=40,
+                       num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                       max_position_embeddings=256, pad_token_id=0, **ends)
+    for name, vision, text, level in (
+            ("seeing_llava_full", clip, text_config(tokenizer, **ends), [-2, -1]),
+            ("seeing_llava_siglip", siglip, qwen, -2),
+            ("seeing_llava_headless", headless, text_config(tokenizer, **ends), -1)):
+        model, processor = llava(tokenizer, vision, text, level, LLAVA_TEMPLATE, "full")
+        folder = fresh(name)
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        write(folder, *conversations(folder, processor, QUESTIONS))
+
+
 def tiled(name, config_class, model_class, vision, tile, longest, split, scale, tied):
     places = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
     special = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>",
@@ -205,6 +239,7 @@ def main():
         pictures()
     present()
     legacy()
+    whole()
     tiled("seeing_idefics3", Idefics3Config, Idefics3ForConditionalGeneration,
           dict(hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=3,
                image_size=16, patch_size=4), tile=16, longest=32, split=True, scale=2, tied=False)

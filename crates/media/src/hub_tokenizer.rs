@@ -9,6 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{Tokenizer, TruncationDirection};
 
 use crate::tokenizer_json::quote;
@@ -65,6 +66,18 @@ impl HubTokenizer {
     pub fn for_data(mut self) -> Self {
         self.inner.set_encode_special_tokens(true);
         self
+    }
+
+    /// The same tokenizer, which reads every text in lower case.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if one of the file's added tokens cannot be spelt so.
+    pub fn lowercased(mut self) -> Result<Self> {
+        let own = self.inner.get_normalizer().cloned();
+        let all = std::iter::once(Lowercase.into()).chain(own).collect();
+        guarded("normalizer", || self.inner.with_normalizer(Some(Sequence::new(all))).map(|_| ()))?
+            .map_err(|error| wrong("normalizer", "lower case", quote(&error.to_string())))?;
+        Ok(self)
     }
 
     /// Ids of `text`; with `special`, those that the file puts around it too. Names of special
@@ -211,6 +224,13 @@ mod tests {
             let text = t.encode_within("abc", true, limit).unwrap_err().to_string();
             assert!(text.contains("room for a token") && text.contains("hint: "), "{text}");
         }
+    }
+
+    #[test]
+    fn lower_case_is_read_where_it_is_asked_for() {
+        let lower = tokenizer().lowercased().unwrap();
+        assert_eq!(lower.encode("ABC", false).unwrap(), [5]);
+        assert_eq!(lower.decode(&[7, 5, 8], true).unwrap(), "<s> abc <e>");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──resize, crop, pad──▶ CHW planes
-//! published settings ──▶ HubProcessor, TileProcessor, HubTokenizer
+//! published settings ──▶ HubProcessor, TileProcessor, NaflexProcessor, HubTokenizer
 //! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! messages   ──byte-level BPE, markers by id──▶ Prompt { ids, answer, images, spans }
 //! messages   ──published chat template──▶ text
@@ -18,6 +18,7 @@ mod header;
 mod hub_processor;
 mod hub_tokenizer;
 pub mod mel;
+mod naflex;
 pub mod picture;
 mod processor;
 mod resample;
@@ -36,6 +37,7 @@ pub use error::{Error, Result};
 pub use hub_processor::{HubProcessor, Style};
 pub use hub_tokenizer::HubTokenizer;
 pub use mel::Mel;
+pub use naflex::NaflexProcessor;
 pub use picture::{Fit, ImageProcessor, Picture};
 pub use resample::Filter;
 pub use sound::{Sound, SoundError};

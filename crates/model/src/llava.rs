@@ -34,6 +34,9 @@ pub struct LlavaConfig {
     /// number; none reads it after the last norm. LLaVA 1.5 reads CLIP at 1; several levels side by
     /// side are a Dense Connector (Yao et al. 2024, <https://arxiv.org/abs/2405.13800>, section 3.2).
     pub skips: Vec<usize>,
+    /// Whether the encoder's class token is read too, in front of its patches.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub class: bool,
     /// The projector.
     pub projector: ProjectorConfig,
     /// The language model.
@@ -50,6 +53,7 @@ impl LlavaConfig {
             // As LLaVA reads CLIP, for the last block is the shared space's own; beside it what the
             // first block reads, where nothing of places, backgrounds and sizes is lost yet.
             skips: vec![1, 5],
+            class: false,
             projector: ProjectorConfig::nano(),
             backbone: LlamaConfig::nano(),
             prefix: true,
@@ -65,7 +69,7 @@ impl LlavaConfig {
 
     /// Tokens that one picture takes.
     pub fn image_tokens(&self) -> usize {
-        self.projector.tokens(self.image.patches())
+        self.projector.tokens(self.image.patches() + usize::from(self.class))
     }
 }
 
@@ -81,6 +85,8 @@ pub struct Llava {
     #[module(skip)]
     skips: Vec<usize>,
     #[module(skip)]
+    class: bool,
+    #[module(skip)]
     prefix: bool,
 }
 
@@ -92,19 +98,21 @@ impl Llava {
             projector: Projector::init(&config.projector, init),
             backbone: Llama::init(&config.backbone, init),
             skips: config.skips.clone(),
+            class: config.class,
             prefix: config.prefix,
         }
     }
 
     /// A model from its loaded parts.
     pub fn new(config: &LlavaConfig, image: Vit, projector: Projector, backbone: Llama) -> Self {
-        let LlavaConfig { skips, prefix, .. } = config;
-        Self { image, projector, backbone, skips: skips.clone(), prefix: *prefix }
+        let LlavaConfig { skips, class, prefix, .. } = config;
+        let (skips, class, prefix) = (skips.clone(), *class, *prefix);
+        Self { image, projector, backbone, skips, class, prefix }
     }
 
     /// Pictures to what the projector reads: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, images: Tensor<4>) -> Features {
-        encode(&self.image, &self.skips, images)
+        encode(&self.image, &self.skips, self.class, images)
     }
 
     /// The batch's prompts with its pictures' features spliced in, through the backbone:
@@ -181,12 +189,18 @@ impl Llava {
     }
 }
 
-/// What the projector reads of an encoder: see [`LlavaConfig::skips`].
-pub(crate) fn encode(image: &Vit, skips: &[usize], images: Tensor<4>) -> Features {
-    match skips {
-        [] => image.encode(images),
-        skips => image.encode_before(images, skips),
+/// What the projector reads of an encoder: see [`LlavaConfig::skips`] and [`LlavaConfig::class`].
+pub(crate) fn encode(image: &Vit, skips: &[usize], class: bool, images: Tensor<4>) -> Features {
+    match (skips, class) {
+        ([], false) => image.encode(images),
+        ([], true) => Features(image.positions(images)),
+        (skips, false) => image.encode_before(images, skips),
+        (skips, true) => Features(image.levels(images, skips)),
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass through

@@ -62,7 +62,8 @@ fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
         width: 24,
         places: Some(4),
     };
-    let config = LlavaConfig { image, skips: vec![], projector, backbone: llama_config(), prefix };
+    let (skips, class, backbone) = (vec![], false, llama_config());
+    let config = LlavaConfig { image, skips, class, projector, backbone, prefix };
     lively(Llava::init(&config, &mut Init::new(seed, device)))
 }
 

@@ -1,6 +1,6 @@
 //! The first intermediate that departs from the reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::close::{departure, mixed};
 use crate::{Golden, Tensors};
@@ -12,20 +12,24 @@ pub struct Report {
     want: Tensors,
     tolerance: f32,
     faults: BTreeMap<usize, String>,
-    checked: usize,
+    checked: BTreeSet<usize>,
 }
 
 impl Report {
     /// A report against the outputs of `golden`; `tolerance` as in [`crate::assert_close`].
     #[track_caller]
     pub fn new(golden: &Golden, tolerance: f32) -> Self {
-        Self {
-            order: golden.order(),
-            want: golden.outputs(),
-            tolerance,
-            faults: BTreeMap::new(),
-            checked: 0,
-        }
+        Self::of(golden.order(), golden.outputs(), tolerance)
+    }
+
+    /// A report against every hidden state of `golden`, see [`Golden::states`].
+    #[track_caller]
+    pub fn states(golden: &Golden, tolerance: f32) -> Self {
+        Self::of(golden.states_order(), golden.states(), tolerance)
+    }
+
+    fn of(order: Vec<String>, want: Tensors, tolerance: f32) -> Self {
+        Self { order, want, tolerance, faults: BTreeMap::new(), checked: BTreeSet::new() }
     }
 
     /// Compares one intermediate. Order does not matter, and not every name need be checked.
@@ -39,7 +43,7 @@ impl Report {
         else {
             panic!("expected one of {:?}, got {name}", self.order);
         };
-        self.checked += 1;
+        self.checked.insert(turn);
         let fault = if shape != want.0 || got.len() != want.1.len() {
             Some(format!("{name}: got shape {shape:?}, want {:?}", want.0))
         } else {
@@ -50,19 +54,31 @@ impl Report {
         }
     }
 
+    /// As [`finish`](Self::finish), and fails if an intermediate of the golden was not checked.
+    ///
+    /// # Panics
+    /// If one departed, or was not checked.
+    #[track_caller]
+    pub fn finish_all(self) {
+        let left = self.order.iter().enumerate().filter(|(turn, _)| !self.checked.contains(turn));
+        let left: Vec<&str> = left.map(|(_, name)| name.as_str()).collect();
+        assert!(left.is_empty(), "expected every intermediate to be compared, left over: {left:?}");
+        self.finish();
+    }
+
     /// Fails if anything departed, the first departure on top.
     ///
     /// # Panics
     /// If an intermediate departed, or if none was checked.
     #[track_caller]
     pub fn finish(self) {
-        assert!(self.checked > 0, "expected intermediates to compare, got none");
+        assert!(!self.checked.is_empty(), "expected intermediates to compare, got none");
         let faults: Vec<String> = self.faults.into_values().collect();
         assert!(
             faults.is_empty(),
             "{} of {} intermediates depart, first:\n{}",
             faults.len(),
-            self.checked,
+            self.checked.len(),
             faults.join("\n")
         );
     }
@@ -94,6 +110,19 @@ mod tests {
             report.check(name, shape, &wrong);
         }
         report.finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "left over: [\"image.1\"")]
+    fn a_state_that_was_not_compared_is_named() {
+        let golden = Golden::open("idefics");
+        let mut report = Report::states(&golden, 0.0);
+        for (name, (shape, values)) in golden.states() {
+            if !name.starts_with("image.1") {
+                report.check(&name, &shape, &values);
+            }
+        }
+        report.finish_all();
     }
 
     #[test]

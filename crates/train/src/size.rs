@@ -45,6 +45,7 @@ impl Size {
                 Self::Tiny => vec![1, 2],
                 Self::Nano => LlavaConfig::nano().skips,
             },
+            class: false,
             projector,
             backbone: self.llama(vocabulary),
             prefix: true,

@@ -87,6 +87,16 @@ impl Backbone {
         }
     }
 
+    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
+    /// `[B, T, D]`: after none, what the first one reads.
+    pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
+        match self {
+            Self::Llama(llama) => llama.hidden(embeds, layers),
+            Self::Opt(opt) => opt.hidden(embeds, layers),
+            Self::Gpt2(gpt2) => gpt2.hidden(embeds, layers),
+        }
+    }
+
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
     pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
         match self {

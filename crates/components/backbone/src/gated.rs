@@ -161,6 +161,37 @@ impl GatedLlama {
         self.read(embeds, looks, &shown.pictures, None)
     }
 
+    /// As [`forward`](Self::forward), after so many layers and before the last norm, `[1, T, D]`: after
+    /// none, the tokens, which the first gated block reads.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn hidden(
+        &self,
+        embeds: Embeds,
+        looks: &[Option<usize>],
+        shown: &Shown,
+        layers: usize,
+    ) -> Tensor<3> {
+        let before = |i, x| self.gate(i, x, looks, &shown.pictures);
+        self.llama.run(embeds, None, None, layers, before)
+    }
+
+    /// What a layer reads, `[1, T, D] -> [1, T, D]`: the stream after the gated block before it, where
+    /// there is one.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn ask(
+        &self,
+        layer: usize,
+        stream: Tensor<3>,
+        looks: &[Option<usize>],
+        shown: &Shown,
+    ) -> Tensor<3> {
+        self.gate(layer, stream, looks, &shown.pictures)
+    }
+
     /// As [`forward`](Self::forward), after the tokens that `shown` has read, which grow by these.
     ///
     /// # Panics
@@ -182,18 +213,25 @@ impl GatedLlama {
         pictures: &[Vec<KeysValues>],
         cache: Option<&mut Cache>,
     ) -> Hidden {
-        let [b, t, _] = embeds.0.dims();
+        self.llama.read(embeds, None, cache, |i, x| self.gate(i, x, looks, pictures))
+    }
+
+    fn gate(
+        &self,
+        layer: usize,
+        x: Tensor<3>,
+        looks: &[Option<usize>],
+        pictures: &[Vec<KeysValues>],
+    ) -> Tensor<3> {
+        let [b, t, _] = x.dims();
         assert!(b == 1 && t == looks.len(), "{} looks for {b}x{t} tokens", looks.len());
-        let runs = runs(looks);
-        self.llama.read(embeds, None, cache, |i, x| {
-            if !i.is_multiple_of(self.interval) {
-                return x;
-            }
-            let block = i / self.interval;
-            let seen = |run: &Run| run.look.map(|picture| &pictures[picture][block]);
-            let seen: Vec<_> = runs.iter().map(|run| (run.tokens.clone(), seen(run))).collect();
-            self.gated[block].forward(x, &seen)
-        })
+        if !layer.is_multiple_of(self.interval) {
+            return x;
+        }
+        let block = layer / self.interval;
+        let seen = |run: Run| (run.tokens, run.look.map(|picture| &pictures[picture][block]));
+        let seen: Vec<_> = runs(looks).into_iter().map(seen).collect();
+        self.gated[block].forward(x, &seen)
     }
 }
 

@@ -95,12 +95,21 @@ impl Gpt2 {
 
     /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones; `spans [B*T]` as for
     /// [`Llama`](crate::Llama::forward).
-    pub fn forward(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        Hidden(self.norm.forward(self.run(embeds, spans, self.layers.len())))
+    }
+
+    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
+    /// `[B, T, D]`: after none, what the first one reads.
+    pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
+        self.run(embeds, None, layers)
+    }
+
+    fn run(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
         let t = x.dims()[1];
         let mask = mask(spans, 0, t);
         let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
-        let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, &mask, None));
-        Hidden(self.norm.forward(x))
+        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask, None))
     }
 
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.

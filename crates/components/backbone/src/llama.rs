@@ -224,6 +224,12 @@ impl Llama {
         self.read(embeds, spans, None, |_, x| x)
     }
 
+    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
+    /// `[B, T, D]`: after none, what the first one reads.
+    pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
+        self.run(embeds, None, None, layers, |_, x| x)
+    }
+
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these. Spans must
     /// lie within one call.
     pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
@@ -241,25 +247,39 @@ impl Llama {
     /// Both; what each layer reads, `[B, T, D]`, passes through `before` with the layer's number.
     pub(crate) fn read(
         &self,
+        embeds: Embeds,
+        spans: Option<Arc<[i32]>>,
+        cache: Option<&mut Cache>,
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Hidden {
+        let x = self.run(embeds, spans, cache, self.layers.len(), before);
+        Hidden(self.norm.forward(x))
+    }
+
+    /// As [`read`](Self::read), the first so many layers without the last norm.
+    pub(crate) fn run(
+        &self,
         Embeds(x): Embeds,
         spans: Option<Arc<[i32]>>,
         mut cache: Option<&mut Cache>,
+        layers: usize,
         before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
-    ) -> Hidden {
+    ) -> Tensor<3> {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
         let place = Place {
             table: RotaryTable::at(&self.rotary.0, offset..offset + t),
             mask: mask(spans, offset, t),
         };
-        let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
+        let layers = self.layers.iter().take(layers).enumerate();
+        let x = layers.fold(x, |x, (i, layer)| {
             let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
             layer.forward(before(i, x), &place, kept)
         });
         if let Some(cache) = cache {
             cache.advance(t);
         }
-        Hidden(self.norm.forward(x))
+        x
     }
 }
 

@@ -163,9 +163,19 @@ impl Opt {
     /// `[B, T, P] -> [B, T, P]`, later tokens seeing earlier ones; `spans [B*T]` as for
     /// [`Llama`](crate::Llama::forward).
     pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
+        self.leave(self.run(embeds, spans, self.layers.len()))
+    }
+
+    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
+    /// `[B, T, P] -> [B, T, D]`: after none, what the first one reads.
+    pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
+        self.run(embeds, None, layers)
+    }
+
+    fn run(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
         let x = self.enter(embeds, 0);
         let mask = mask(spans, 0, x.dims()[1]);
-        self.leave(self.layers.iter().fold(x, |x, layer| layer.forward(x, &mask)))
+        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask))
     }
 
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.

@@ -117,12 +117,23 @@ impl WhisperDecoder {
 
     /// Token ids, row-major `[B, T]`, to `[B, T, D]`, from the first position on.
     pub fn forward(&self, ids: &[u32], shape: [usize; 2], heard: &Heard) -> Hidden {
+        Hidden(self.norm.forward(self.hidden(ids, shape, heard, self.layers.len())))
+    }
+
+    /// As [`forward`](Self::forward), after so many layers and before the last norm, `[B, T, D]`:
+    /// after none, what the first one reads.
+    pub fn hidden(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        heard: &Heard,
+        layers: usize,
+    ) -> Tensor<3> {
         let mask = Mask::Causal { offset: 0 };
-        let layers = self.layers.iter().zip(&heard.features);
-        let x = layers.fold(self.embed(ids, shape, 0), |x, (layer, features)| {
+        let layers = self.layers.iter().zip(&heard.features).take(layers);
+        layers.fold(self.embed(ids, shape, 0), |x, (layer, features)| {
             layer.forward(x, &mask, None, features)
-        });
-        Hidden(self.norm.forward(x))
+        })
     }
 
     /// As [`forward`](Self::forward), after the tokens that `heard` has read, which grow by these.

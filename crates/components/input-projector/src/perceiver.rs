@@ -94,11 +94,16 @@ impl Perceiver {
     }
 
     /// `[B, N, E] -> [B, Q, E]`
-    pub fn project(&self, Features(context): &Features) -> Features {
+    pub fn project(&self, context: &Features) -> Features {
+        Features(self.norm.forward(self.hidden(context, self.layers.len())))
+    }
+
+    /// The latents after so many layers and before the last norm, `[B, N, E] -> [B, Q, E]`: after none,
+    /// as they are learned.
+    pub fn hidden(&self, Features(context): &Features, layers: usize) -> Tensor<3> {
         let latents = self.latents.val().unsqueeze::<3>().repeat_dim(0, context.dims()[0]);
-        let layers = self.layers.iter();
-        let x = layers.fold(latents, |x, layer| layer.forward(x, context.clone()));
-        Features(self.norm.forward(x))
+        let layers = self.layers.iter().take(layers);
+        layers.fold(latents, |x, layer| layer.forward(x, context.clone()))
     }
 }
 

@@ -68,7 +68,7 @@ impl Idefics {
 
     /// Pictures to what the gated blocks ask: `[M, c, h, w] -> [M, N, E]`, or `[M, Q, E]` resampled.
     pub fn see(&self, images: Tensor<4>) -> Features {
-        let positions = Features(self.image.positions_unnormed(images));
+        let positions = Features(self.image.positions_before(images, 0));
         match &self.projector {
             Some(projector) => projector.project(&positions),
             None => positions,

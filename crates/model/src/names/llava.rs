@@ -1,7 +1,9 @@
-//! LLaVA 1.5 as transformers publishes it, in the four layouts that files have.
+//! LLaVA 1.5 as transformers publishes it, in the four layouts that files have; with CLIP's encoder or
+//! SigLIP's, whose names are the same but for its head.
 
 use super::clip::VISION;
 use super::llama::{BODY, HEAD};
+use super::siglip::HEAD as HEAD_OF_SIGLIP;
 use super::{Layout, Row};
 
 const PROJECTOR: &[Row] = &[("Mlp.mlp.fc1", "linear_1"), ("Mlp.mlp.fc2", "linear_2")];
@@ -16,6 +18,7 @@ const IGNORABLE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq", "
 pub const LLAVA_LEGACY: Layout = Layout {
     parts: &[
         ("image", "vision_tower.vision_model", VISION),
+        ("image", "vision_tower.vision_model", HEAD_OF_SIGLIP),
         ("projector", "multi_modal_projector", PROJECTOR),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
@@ -29,6 +32,7 @@ pub const LLAVA_LEGACY: Layout = Layout {
 pub const LLAVA_SAVED: Layout = Layout {
     parts: &[
         ("image", "vision_tower", VISION),
+        ("image", "vision_tower", HEAD_OF_SIGLIP),
         ("projector", "multi_modal_projector", PROJECTOR),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
@@ -40,6 +44,7 @@ pub const LLAVA_SAVED: Layout = Layout {
 pub const LLAVA_TOWER: Layout = Layout {
     parts: &[
         ("image", "model.vision_tower.vision_model", VISION),
+        ("image", "model.vision_tower.vision_model", HEAD_OF_SIGLIP),
         ("projector", "model.multi_modal_projector", PROJECTOR),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
@@ -51,6 +56,7 @@ pub const LLAVA_TOWER: Layout = Layout {
 pub const LLAVA: Layout = Layout {
     parts: &[
         ("image", "model.vision_tower", VISION),
+        ("image", "model.vision_tower", HEAD_OF_SIGLIP),
         ("projector", "model.multi_modal_projector", PROJECTOR),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),

@@ -1,9 +1,10 @@
-//! SigLIP and SigLIP 2 of one resolution as transformers publishes them (`SiglipModel`).
+//! SigLIP and SigLIP 2 as transformers publishes them (`SiglipModel`; `Siglip2Model`, whose patches are cut
+//! by a matrix).
 
 use super::clip::{IGNORABLE, TEXT};
 use super::{Layout, Row};
 
-/// The image encoder with its attention-pooling head.
+/// The image encoder without its attention-pooling head.
 pub(super) const VISION: &[Row] = &[
     ("stem.convs.0", "embeddings.patch_embedding"),
     ("position", "embeddings.position_embedding.weight"),
@@ -16,6 +17,10 @@ pub(super) const VISION: &[Row] = &[
     ("blocks.*.mlp.fc1", "encoder.layers.*.mlp.fc1"),
     ("blocks.*.mlp.fc2", "encoder.layers.*.mlp.fc2"),
     ("norm", "post_layernorm"),
+];
+
+/// The head.
+pub(super) const HEAD: &[Row] = &[
     ("pool.probe", "head.probe"),
     ("pool.attention.q", "head.attention.in_proj.q"),
     ("pool.attention.k", "head.attention.in_proj.k"),
@@ -31,7 +36,12 @@ const TOP: &[Row] =
 
 /// A [`Clip`](crate::clip::Clip) with bias, whose pictures are pooled by attention and an MLP.
 pub const SIGLIP: Layout = Layout {
-    parts: &[("image", "vision_model", VISION), ("text", "text_model", TEXT), ("", "", TOP)],
+    parts: &[
+        ("image", "vision_model", VISION),
+        ("image", "vision_model", HEAD),
+        ("text", "text_model", TEXT),
+        ("", "", TOP),
+    ],
     scalars: &[],
     absent: &[],
     ignorable: IGNORABLE,

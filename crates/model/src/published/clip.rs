@@ -8,7 +8,7 @@ use super::config::Config;
 use super::directory::Directory;
 use super::error::Result;
 use super::plan::Plan;
-use super::towers::{Reading, Towers};
+use super::towers::{Processor, Reading, Towers};
 use super::{open_clip, vision};
 use crate::clip::ClipConfig;
 use crate::names;
@@ -26,7 +26,8 @@ pub fn open(directory: &Directory) -> Result<Towers> {
     }
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let inputs = (processor, vision::tokenizer(directory)?, reading(&directory.config())?);
+    let (processor, tokenizer) = (Processor::Square(processor), vision::tokenizer(directory)?);
+    let inputs = (processor, tokenizer, reading(&directory.config())?);
     Towers::load(directory, &plan(directory)?, config, inputs)
 }
 

@@ -21,6 +21,7 @@ mod plan;
 mod positions;
 pub mod sentence;
 mod siglip;
+mod siglip2;
 pub mod splicing;
 mod towers;
 mod vision;
@@ -37,17 +38,17 @@ pub use directory::Directory;
 pub use error::{Error, Result};
 pub use plan::{Expected, PARTS, Plan};
 pub use sentence::SentenceEncoder;
-pub use towers::Towers;
+pub use towers::{Processor, Towers};
 
 /// `model_type` of every family that is built here.
-const FAMILIES: [&str; 5] = ["clip", "siglip", "dinov2", "bert", blip2::FAMILY];
+const FAMILIES: [&str; 6] = ["clip", "siglip", "siglip2", "dinov2", "bert", blip2::FAMILY];
 
 /// A model of a published checkpoint.
 #[derive(Debug)]
 pub enum Published {
     /// CLIP: pictures and texts compared by softmax.
     Clip(Towers),
-    /// SigLIP: pictures and texts compared pair by pair.
+    /// SigLIP and SigLIP 2: pictures and texts compared pair by pair.
     Siglip(Towers),
     /// DINOv2: pictures alone.
     Dinov2(Dinov2),
@@ -67,6 +68,7 @@ impl Published {
         let directory = Directory::open(path)?;
         match family(&directory, &FAMILIES)? {
             "siglip" => siglip::open(&directory).map(Self::Siglip),
+            "siglip2" => siglip2::open(&directory).map(Self::Siglip),
             "dinov2" => dinov2::open(&directory).map(Self::Dinov2),
             "bert" => SentenceEncoder::open(&directory).map(Self::Bert),
             blip2::FAMILY if !blip2::compares(&directory.config()) => {
@@ -149,6 +151,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     }
     match family(directory, &known())? {
         "siglip" => siglip::plan(directory),
+        "siglip2" => siglip2::plan(directory),
         "dinov2" => dinov2::plan(directory),
         "bert" => sentence::plan(directory),
         blip2::FAMILY => blip2::plan(directory),

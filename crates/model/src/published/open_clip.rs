@@ -12,7 +12,7 @@ use super::config::Config;
 use super::directory::Directory;
 use super::error::{Error, Result};
 use super::plan::Plan;
-use super::towers::{Reading, Towers};
+use super::towers::{Processor, Reading, Towers};
 use super::{clip_resnet, vision};
 use crate::clip::ClipConfig;
 use crate::names;
@@ -56,7 +56,7 @@ pub fn open(directory: &Directory) -> Result<Towers> {
         Image::Resnet(resnet) => resnet.image,
     };
     let processor = processor(directory, side)?;
-    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
+    let inputs = (Processor::Square(processor), vision::tokenizer(directory)?, Reading::Largest);
     let plan = plan(directory)?;
     match image {
         Image::Vit(image) => {

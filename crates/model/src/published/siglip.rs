@@ -1,6 +1,6 @@
 //! `SiglipModel` of transformers: SigLIP, and SigLIP 2 of one resolution; `model_type` `siglip`.
 
-use sensorium_encoder::image::{Pooling, VitConfig};
+use sensorium_encoder::image::{Conv, Pooling, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_media::{HubTokenizer, Style};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::config::Config;
 use super::directory::Directory;
 use super::error::Result;
 use super::plan::Plan;
-use super::towers::{Reading, Towers};
+use super::towers::{Processor, Reading, Towers};
 use super::vision;
 use crate::clip::ClipConfig;
 use crate::names;
@@ -23,7 +23,8 @@ pub fn open(directory: &Directory) -> Result<Towers> {
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
     let tokenizer = vision::tokenizer(directory)?;
     let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocabulary)?);
-    Towers::load(directory, &plan(directory)?, config, (processor, tokenizer, reading))
+    let inputs = (Processor::Square(processor), tokenizer, reading);
+    Towers::load(directory, &plan(directory)?, config, inputs)
 }
 
 /// The image encoder without its head, by SigLIP's shape. What a file may leave out: width, side of
@@ -31,7 +32,12 @@ pub fn open(directory: &Directory) -> Result<Towers> {
 pub fn tower(image: &Config<'_>, defaults: [usize; 4]) -> Result<VitConfig> {
     let [width, side, patch, heads] = defaults;
     let width = image.size_or("hidden_size", width)?;
-    let (side, patch) = vision::patches(image, [side, patch], width)?;
+    shape(image, vision::patches(image, [side, patch], width)?, heads)
+}
+
+/// As [`tower`], from the side of the picture and the one convolution that cuts it.
+pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> Result<VitConfig> {
+    let width = patch.channels;
     Ok(VitConfig {
         image: side,
         stem: vec![patch],
@@ -50,19 +56,33 @@ pub fn tower(image: &Config<'_>, defaults: [usize; 4]) -> Result<VitConfig> {
     })
 }
 
+/// The image encoder, with its head unless the settings say that there is none. Defaults are those of
+/// `SiglipVisionConfig`.
+pub fn headed(image: &Config<'_>) -> Result<VitConfig> {
+    let tower = tower(image, [768, 224, 16, 12])?;
+    let head = image.flag_or("vision_use_head", true)?;
+    Ok(VitConfig { pooling: if head { Pooling::AttentionMlp } else { Pooling::Mean }, ..tower })
+}
+
 /// Defaults are those of `SiglipConfig`.
 fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = top.find_or_empty("vision_config")?;
     image.only("vision_use_head", &Value::Bool(true))?;
-    let image = VitConfig { pooling: Pooling::AttentionMlp, ..tower(&image, [768, 224, 16, 12])? };
+    let image = headed(&image)?;
+    let text = text(top, image.embed)?;
+    Ok(ClipConfig { image, text, bias: true })
+}
+
+/// The text tower of SigLIP and SigLIP 2, into the space of the image encoder.
+pub fn text(top: &Config<'_>, space: usize) -> Result<TextConfig> {
     let text = top.find_or_empty("text_config")?;
     let width = text.size_or("hidden_size", 768)?;
     let embed = text.size_or("projection_size", width)?;
-    if embed != image.embed {
-        let expected = format!("the image encoder's width {}", image.embed);
+    if embed != space {
+        let expected = format!("the image encoder's width {space}");
         return Err(text.wrong("projection_size", &expected, "the two towers share one space"));
     }
-    let text = TextConfig {
+    Ok(TextConfig {
         vocabulary: text.size_or("vocab_size", 32_000)?,
         context: text.size_or("max_position_embeddings", 64)?,
         waves: false,
@@ -76,13 +96,12 @@ fn config(top: &Config<'_>) -> Result<ClipConfig> {
         embed,
         proj_bias: true,
         eps: text.positive_or("layer_norm_eps", 1e-6)?,
-    };
-    Ok(ClipConfig { image, text, bias: true })
+    })
 }
 
 /// The id that fills texts up to the context: the towers were trained to read through it. What the
 /// tokenizer's settings call the padding token; else the config's, 1 unless it says another.
-fn pad(directory: &Directory, tokenizer: &HubTokenizer, rows: usize) -> Result<u32> {
+pub fn pad(directory: &Directory, tokenizer: &HubTokenizer, rows: usize) -> Result<u32> {
     let settings = directory.json("tokenizer_config.json")?;
     let token = settings.as_ref().and_then(|settings| settings.get("pad_token"));
     // A token, or an object that describes one.

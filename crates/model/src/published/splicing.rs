@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use sensorium_backbone::{BackboneConfig, LlamaConfig};
+use sensorium_encoder::image::{Pooling, VitConfig};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{HubProcessor, Style, TileProcessor};
 use sensorium_nn::prelude::*;
@@ -24,6 +25,10 @@ use crate::names::{self, IDEFICS3, LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER
 
 /// `model_type` of every family.
 pub const FAMILIES: [&str; 3] = ["llava", "idefics3", "smolvlm"];
+
+/// `model_type` of the encoders that LLaVA is built with.
+const CLIP: &str = "clip_vision_model";
+const SIGLIP: &str = "siglip_vision_model";
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
@@ -86,7 +91,11 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
 pub fn open(directory: &Directory) -> Result<Spliced> {
     let (family, mut config) = config(directory)?;
     let processor = match family {
-        "llava" => Processor::Whole(vision::square(directory, Style::Clip, config.image.image)?),
+        "llava" => {
+            let style =
+                if config.image.pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
+            Processor::Whole(vision::square(directory, style, config.image.image)?)
+        }
         _ => Processor::Tiles(vision::tiles(directory)?),
     };
     let plan = plan_of(family, &config, directory);
@@ -144,13 +153,16 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
     });
     top.only("projector_hidden_act", &json!("gelu"))?;
     top.only("multimodal_projector_bias", &json!(true))?;
-    top.only("vision_feature_select_strategy", &json!("default"))?;
     let vision = top.find("vision_config")?;
     let given = vision.is_some();
     let vision = vision.map_or_else(|| top.find_or_empty("vision_config"), Ok)?;
     let vision = if given { vision } else { vision.or(&VISION) };
-    vision.only("model_type", &json!("clip_vision_model"))?;
-    let image = clip::image(&vision)?;
+    let image = match vision.text_or("model_type", CLIP)? {
+        CLIP => clip::image(&vision)?,
+        SIGLIP => siglip::headed(&vision)?,
+        _ => return Err(vision.wrong("model_type", &format!("{CLIP} or {SIGLIP}"), FOREIGN)),
+    };
+    let class = reads_class(top, &image)?;
     let skips = levels(top, image.n_layers)?;
     let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
     let (features, width) = (image.width * skips.len(), backbone.width);
@@ -162,7 +174,19 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
         width,
         places: None,
     };
-    Ok(LlavaConfig { image, skips, projector, backbone, prefix: false })
+    Ok(LlavaConfig { image, skips, class, projector, backbone, prefix: false })
+}
+
+/// `vision_feature_select_strategy`: whether the encoder's first position is read.
+fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
+    const KEY: &str = "vision_feature_select_strategy";
+    const DROPS: &str = "of an encoder without a class token the other one drops a patch";
+    match (top.text_or(KEY, "default")?, image.pooling) {
+        ("default", Pooling::Class) => Ok(false),
+        ("full", pooling) => Ok(pooling == Pooling::Class),
+        (_, Pooling::Class) => Err(top.wrong(KEY, "\"default\" or \"full\"", FOREIGN)),
+        _ => Err(top.wrong(KEY, "\"full\"", DROPS)),
+    }
 }
 
 /// `vision_feature_layer`, one level or several, counted from the end where it is negative; each as
@@ -198,7 +222,8 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     }
     let (features, width) = (image.width, backbone.width);
     let projector = ProjectorConfig::Linear { features, shuffle, bias: false, width };
-    Ok(LlavaConfig { image, skips: Vec::new(), projector, backbone, prefix: false })
+    let (skips, class) = (Vec::new(), false);
+    Ok(LlavaConfig { image, skips, class, projector, backbone, prefix: false })
 }
 
 /// The language model. What `text_config` of a Llama leaves out is as `LlamaConfig` has it.

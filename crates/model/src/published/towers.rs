@@ -2,7 +2,7 @@
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_media::{HubProcessor, HubTokenizer, Picture};
+use sensorium_media::{HubProcessor, HubTokenizer, NaflexProcessor, Picture};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 
@@ -25,6 +25,29 @@ pub(super) enum Reading {
     Last(u32),
 }
 
+/// How pictures become pixels.
+#[derive(Clone, Debug)]
+pub enum Processor {
+    /// All of one size.
+    Square(HubProcessor),
+    /// Each of its own (SigLIP 2).
+    Naflex(NaflexProcessor),
+}
+
+impl Processor {
+    /// A picture as the encoder reads it, `[1, 3, h, w]`.
+    pub fn image(&self, picture: &Picture) -> Tensor<4> {
+        match self {
+            Self::Square(processor) => planes(processor, std::slice::from_ref(picture)),
+            Self::Naflex(processor) => {
+                let fitted = processor.fit(picture);
+                let size = [fitted.height, fitted.width].map(|n| n as usize);
+                batch(processor.planes(&fitted), size)
+            }
+        }
+    }
+}
+
 /// Two towers of one space, and what makes their inputs.
 #[derive(Debug)]
 pub struct Towers {
@@ -35,7 +58,7 @@ pub struct Towers {
     /// What makes logits of cosines.
     pub comparison: Comparison,
     /// Pictures to pixels.
-    pub processor: HubProcessor,
+    pub processor: Processor,
     /// Texts to ids.
     pub tokenizer: HubTokenizer,
     config: TextConfig,
@@ -43,7 +66,7 @@ pub struct Towers {
 }
 
 /// What makes the towers' inputs.
-pub(super) type Inputs = (HubProcessor, HubTokenizer, Reading);
+pub(super) type Inputs = (Processor, HubTokenizer, Reading);
 
 impl Towers {
     /// The weights of the directory, which must be those of `plan`.
@@ -80,7 +103,15 @@ impl Towers {
 
     /// One vector of unit length for each picture.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(CHUNK, pictures, |chunk| unit(self.image.embed(planes(&self.processor, chunk))))
+        let embed = |images| unit(self.image.embed(images));
+        match &self.processor {
+            Processor::Square(processor) => {
+                in_chunks(CHUNK, pictures, |chunk| embed(planes(processor, chunk)))
+            }
+            processor @ Processor::Naflex(_) => {
+                in_chunks(1, pictures, |chunk| embed(processor.image(&chunk[0])))
+            }
+        }
     }
 
     /// One vector of unit length for each text; longer ones are cut before their end token.

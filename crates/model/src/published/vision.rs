@@ -1,7 +1,7 @@
 //! What the settings of all families share.
 
 use sensorium_encoder::image::{ActivationName, Conv};
-use sensorium_media::{HubProcessor, HubTokenizer, Style, TileProcessor};
+use sensorium_media::{HubProcessor, HubTokenizer, NaflexProcessor, Style, TileProcessor};
 use serde_json::Value;
 
 use super::config::Config;
@@ -47,6 +47,17 @@ pub fn patches(config: &Config<'_>, defaults: [usize; 2], width: usize) -> Resul
     Ok((image, Conv { channels: width, kernel: patch, stride: patch, padding: 0 }))
 }
 
+/// As [`patches`], of a picture of so many patches an edge.
+pub fn cut(config: &Config<'_>, grid: usize, width: usize) -> Result<(usize, Conv)> {
+    config.only("num_channels", &Value::from(3))?;
+    let patch = config.size_or("patch_size", 16)?;
+    if patch > MAX_IMAGE / grid {
+        let expected = format!("at most {MAX_IMAGE} pixels in {grid} patches");
+        return Err(config.wrong("patch_size", &expected, FOREIGN));
+    }
+    Ok((grid * patch, Conv { channels: width, kernel: patch, stride: patch, padding: 0 }))
+}
+
 /// `hidden_act`, as transformers names it.
 pub fn activation(config: &Config<'_>, default: &'static str) -> Result<ActivationName> {
     match config.text_or("hidden_act", default)? {
@@ -69,6 +80,11 @@ pub fn processor(directory: &Directory, style: Style) -> Result<HubProcessor> {
 /// As [`processor`], of one that cuts pictures into tiles.
 pub fn tiles(directory: &Directory) -> Result<TileProcessor> {
     read_processor(directory, TileProcessor::from_json)
+}
+
+/// As [`processor`], of one whose pictures keep their ratio.
+pub fn naflex(directory: &Directory) -> Result<NaflexProcessor> {
+    read_processor(directory, NaflexProcessor::from_json)
 }
 
 fn read_processor<T>(

@@ -31,7 +31,7 @@ pub struct Eye {
 #[derive(Debug)]
 enum Sight {
     /// A projector reads one or several levels of an encoder.
-    Levels { image: Vit, skips: Vec<usize>, projector: Projector },
+    Levels { image: Vit, skips: Vec<usize>, class: bool, projector: Projector },
     /// A Q-Former asks an encoder's positions.
     Queries(Blip2Eye),
 }
@@ -50,7 +50,7 @@ impl Eye {
         let Spliced { llava, config, processor, .. } = spliced;
         let (tokens, side) = (config.image_tokens(), config.image.image);
         let Llava { image, projector, backbone, .. } = llava;
-        let sight = Sight::Levels { image, skips: config.skips, projector };
+        let sight = Sight::Levels { image, skips: config.skips, class: config.class, projector };
         (Self { sight, processor, tokens, side }, backbone)
     }
 
@@ -112,8 +112,8 @@ impl Eye {
             let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
             let images = batch(planes, [self.side; 2]);
             match &self.sight {
-                Sight::Levels { image, skips, projector } => {
-                    projector.project(llava::encode(image, skips, images)).0
+                Sight::Levels { image, skips, class, projector } => {
+                    projector.project(llava::encode(image, skips, *class, images)).0
                 }
                 Sight::Queries(eye) => eye.look(images).0,
             }

@@ -8,11 +8,9 @@ use sensorium_model::names::{self, CLIP};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
-use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
+use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{
-    CURVE, STACK, assert_same_gradients, curve, ids, input, number, patches, size, weights,
-};
+use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, input, number, size, weights};
 
 struct Twin {
     golden: Golden,
@@ -88,19 +86,21 @@ impl Twin {
         report.finish();
     }
 
-    /// The patches' features before the blocks, and after each; the class token is seen only
-    /// through the embedding.
+    /// Both towers' positions before the blocks and after each.
     fn layers(&self) {
-        let outputs = self.golden.outputs();
-        let names = [
-            "vision_model.encoder.layers.1",
-            "vision_model.encoder.layers.0",
-            "vision_model.pre_layrnorm",
-        ];
-        for (skip, name) in names.into_iter().enumerate() {
-            let x = self.model.image.encode_before(self.images.clone(), &[skip]).0;
-            assert_tensor(name, &x.dims(), &read(x), &patches(&outputs[name]), STACK);
+        let Clip { image, text, .. } = &self.model;
+        let mut report = Report::new(&self.golden, STACK);
+        let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
+        check("vision_model.pre_layrnorm", image.positions_before(self.images.clone(), 2));
+        check("text_model.embeddings", text.hidden(&self.texts, 0));
+        for i in 0..2 {
+            let layer = format!("encoder.layers.{i}");
+            let x = image.positions_before(self.images.clone(), 1 - i);
+            check(&format!("vision_model.{layer}"), x);
+            check(&format!("text_model.{layer}"), text.hidden(&self.texts, i + 1));
         }
+        check("text_model.final_layer_norm", text.positions(&self.texts));
+        report.finish();
     }
 
     fn check(&self) {

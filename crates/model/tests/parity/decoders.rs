@@ -6,7 +6,7 @@ use sensorium_flow::Hidden;
 use sensorium_model::published::{Config, Directory, language};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
-use sensorium_testkit::{Golden, assert_tensor};
+use sensorium_testkit::{Golden, Report};
 use serde_json::{Value, json};
 
 use crate::twin::{STACK, ids};
@@ -32,13 +32,18 @@ fn logits_and_hidden_states_are_those_of_transformers() {
     for name in NAMES {
         let (golden, config, backbone) = open(name);
         let (tokens, shape) = ids(&golden, "input_ids");
-        let outputs = golden.outputs();
-        let hidden = backbone.forward(backbone.embed(&tokens, shape), None);
-        let last = format!("hidden.{}", config.n_layers());
-        let got = read(hidden.0.clone());
-        assert_tensor(&format!("{name} {last}"), &hidden.0.dims(), &got, &outputs[&last], STACK);
+        let mut report = Report::new(&golden, STACK);
+        let embeds = backbone.embed(&tokens, shape);
+        let n = config.n_layers();
+        for i in 0..n {
+            let x = backbone.hidden(embeds.clone(), i);
+            report.check(&format!("hidden.{i}"), &x.dims(), &read(x));
+        }
+        let hidden = backbone.forward(embeds, None);
+        report.check(&format!("hidden.{n}"), &hidden.0.dims(), &read(hidden.0.clone()));
         let (shape, got) = logits(&backbone, hidden);
-        assert_tensor(&format!("{name} logits"), &shape, &got, &outputs["logits"], STACK);
+        report.check("logits", &shape, &got);
+        report.finish();
     }
 }
 

@@ -89,7 +89,7 @@ fn pictures_and_prompts_to_states_and_logits() {
         report.check("pixel_values", &[3, 3, side, side], &pixels);
         let pixels = TensorData::new(pixels, [3, 3, side, side]);
         let pixels = Tensor::<4>::from_data(pixels, &running_device());
-        let positions = viewer.model.image.positions_unnormed(pixels.clone());
+        let positions = viewer.model.image.positions_before(pixels.clone(), 0);
         report.check("positions", &positions.dims(), &read(positions));
         let seen = viewer.model.see(pixels).0;
         let last = if viewer.config.projector.is_some() { "latents" } else { "positions" };

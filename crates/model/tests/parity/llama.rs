@@ -72,6 +72,11 @@ fn check(name: &str) {
     let mut report = Report::new(&golden, STACK);
     let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
     check("model.embed_tokens", llama.embed(&tokens, shape).0);
+    let n = size(&golden, "/num_hidden_layers");
+    for i in 0..n {
+        let x = llama.hidden(llama.embed(&tokens, shape), i + 1);
+        check(&format!("model.layers.{i}"), x);
+    }
     check("model.norm", read_all(&llama).0);
     check("logits", logits(&llama, read_all(&llama)));
     report.check("loss", &[1], &read(loss(&llama)));

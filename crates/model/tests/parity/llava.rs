@@ -40,7 +40,7 @@ fn config(golden: &Golden) -> LlavaConfig {
         width,
         places: None,
     };
-    LlavaConfig { image, skips: vec![1], projector, backbone, prefix: false }
+    LlavaConfig { image, skips: vec![1], class: false, projector, backbone, prefix: false }
 }
 
 /// What lies behind the feature layer has no part in the loss.

@@ -14,6 +14,7 @@ mod llava;
 mod masks;
 mod nano_vit;
 mod siglip;
+mod states;
 mod twin;
 mod vit;
 mod whisper;

@@ -158,8 +158,8 @@ fn only_what_is_ignorable_may_be_of_another_dtype() {
 #[test]
 fn settings_that_cannot_be() {
     let cases: [(&str, &str, Value, &str); 15] = [
-        ("published_clip", "/model_type", json!("blip"), "clip, siglip, dinov2"),
-        ("published_clip", "/model_type", json!(3), "clip, siglip, dinov2"),
+        ("published_clip", "/model_type", json!("blip"), "clip, siglip, siglip2, dinov2"),
+        ("published_clip", "/model_type", json!(3), "clip, siglip, siglip2, dinov2"),
         ("published_clip", "/vision_config/hidden_size", json!(1u64 << 40), "hidden_size"),
         ("published_clip", "/vision_config/hidden_size", json!(1 << 23), "another shape"),
         ("published_clip", "/vision_config/num_hidden_layers", json!(1 << 20), "layers"),

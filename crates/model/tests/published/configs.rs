@@ -18,11 +18,16 @@ fn plan_of(config: &[u8]) -> sensorium_model::published::Result<Plan> {
 
 #[test]
 fn counts_are_the_published_ones() {
-    let cases: [(&[u8], [u64; 3]); 7] = [
+    let cases: [(&[u8], [u64; 3]); 8] = [
         (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
         (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
         (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
         (include_bytes!("siglip-base-patch16-224.json"), [92_884_224, 110_271_744, 203_155_970]),
+        // Its model card says 0.4 B.
+        (
+            include_bytes!("siglip2-base-patch16-naflex.json"),
+            [92_930_304, 282_303_744, 375_234_050],
+        ),
         // Its paper and open_clip's table: 102.01 M.
         (include_bytes!("clip-rn50.json"), [38_316_896, 63_690_240, 102_007_137]),
         // Meta's model card says 1.1 B, with the token for hidden patches.
@@ -44,7 +49,7 @@ fn counts_are_the_published_ones() {
 /// Image encoder, projector, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_see() {
-    let cases: [(&[u8], [u64; 4]); 4] = [
+    let cases: [(&[u8], [u64; 4]); 5] = [
         // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
         // too; in the second 107 M, 2,816 of them the norm after the encoder.
         (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
@@ -55,6 +60,11 @@ fn counts_of_models_that_see() {
         (
             include_bytes!("llava-1.5-7b.json"),
             [303_507_456, 20_979_712, 6_738_939_904, 7_063_427_072],
+        ),
+        // SigLIP's encoder without its head and its last block.
+        (
+            include_bytes!("llava-interleave-qwen-0.5b.json"),
+            [397_747_744, 2_230_272, 464_053_248, 864_031_264],
         ),
         (
             include_bytes!("smolvlm-256m-instruct.json"),
@@ -93,6 +103,8 @@ fn damaged_settings_are_errors_or_other_settings() {
     for name in [
         "published_clip",
         "published_siglip",
+        "siglip2",
+        "siglip2_wide",
         "published_dinov2",
         "published_dinov2_swiglu",
         "published_open_clip",
@@ -102,7 +114,7 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| Published::open(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["seeing_llava_legacy", "seeing_idefics3", "blip2_opt"] {
+    for name in ["seeing_llava_legacy", "seeing_llava_siglip", "seeing_idefics3", "blip2_opt"] {
         damage(name, &|path| Vlm::open(path, None).map(drop).map_err(|e| e.to_string()));
     }
 }

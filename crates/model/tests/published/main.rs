@@ -7,8 +7,10 @@ mod blip2;
 mod blip2_writing;
 mod configs;
 mod idefics;
+mod llava;
 mod outputs;
 mod seeing;
+mod siglip2;
 
 use std::path::{Path, PathBuf};
 

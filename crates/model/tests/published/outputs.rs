@@ -14,12 +14,12 @@ use crate::golden;
 /// Largest difference of a value of a stack in f32.
 const STACK: f32 = 1e-4;
 
-struct Twin {
-    model: Published,
-    pictures: Vec<Picture>,
-    texts: Vec<String>,
-    ids: Vec<Vec<u32>>,
-    outputs: Tensors,
+pub struct Twin {
+    pub model: Published,
+    pub pictures: Vec<Picture>,
+    pub texts: Vec<String>,
+    pub ids: Vec<Vec<u32>>,
+    pub outputs: Tensors,
 }
 
 fn strings(value: &Value) -> Vec<String> {
@@ -27,12 +27,14 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 impl Twin {
-    fn open(name: &str) -> Self {
+    pub fn open(name: &str) -> Self {
         let folder = golden(name);
         let expected = std::fs::read(folder.join("expected.json")).expect("the golden is there");
         let expected: Value = serde_json::from_slice(&expected).unwrap();
-        let picture =
-            |name: &String| Picture::read(&golden("published_images").join(name)).unwrap();
+        let picture = |name: &String| {
+            let (own, shared) = (folder.join(name), golden("published_images").join(name));
+            Picture::read(if own.exists() { &own } else { &shared }).unwrap()
+        };
         let outputs = std::fs::read(folder.join("outputs.safetensors")).unwrap();
         let outputs = sensorium_model::checkpoint::safetensors::read(&outputs).unwrap();
         let outputs = outputs.tensors.into_iter().map(|(name, t)| (name, t.into_parts()));
@@ -50,7 +52,7 @@ impl Twin {
     }
 
     /// Embeddings and logits; `tolerance` of an embedding's values.
-    fn compare(&self, tolerance: f32) {
+    pub fn compare(&self, tolerance: f32) {
         let towers = self.model.towers().unwrap();
         let pictures = self.model.embed_pictures(&self.pictures).expect("it sees");
         let texts = towers.embed_texts(&self.texts).unwrap();
@@ -73,7 +75,7 @@ fn pixels(twin: &Twin, of: impl Fn(&Picture) -> Vec<f32>) {
 fn both_towers(name: &str) {
     let mut twin = Twin::open(name);
     let towers = twin.model.towers().unwrap();
-    pixels(&twin, |picture| towers.processor.process(picture));
+    pixels(&twin, |picture| read(towers.processor.image(picture)));
     let pad = towers.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
         let mut got = towers.ids(text).unwrap();

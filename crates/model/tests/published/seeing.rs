@@ -85,6 +85,14 @@ fn llava_of_older_files_answers_as_transformers_does() {
     compare("seeing_llava_legacy");
 }
 
+/// All positions of an encoder, the class token too where there is one.
+#[test]
+fn llava_of_whole_towers_answers_as_transformers_does() {
+    compare("seeing_llava_full");
+    compare("seeing_llava_siglip");
+    compare("seeing_llava_headless");
+}
+
 #[test]
 fn idefics3_answers_as_transformers_does() {
     compare("seeing_idefics3");

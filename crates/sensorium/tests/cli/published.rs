@@ -22,6 +22,7 @@ fn scores_of_all_pairs() {
     for (choice, pairwise) in [
         (golden("published_clip"), false),
         (golden("published_siglip"), true),
+        (golden("siglip2"), true),
         (model().into(), true),
     ] {
         for precision in ["auto", "int8"] {
@@ -51,6 +52,11 @@ fn labels_and_vectors() {
     let labels = found["labels"].as_array().unwrap();
     let sum: f64 = labels.iter().map(|label| label["probability"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-5 && labels[0]["sigmoid"].as_f64().unwrap() > 0.0, "{found}");
+    let siglip2 = golden("siglip2_wide");
+    let found = json(&["classify", &picture, "--labels", "cat,dog", "--model", &siglip2]);
+    assert!(found["labels"][1]["sigmoid"].as_f64().unwrap() > 0.0, "{found}");
+    let found = json(&["embed", "--image", &picture, "--text", "a cat", "--model", &siglip2]);
+    assert_eq!(found["dim"], 30, "{found}");
     let clip = golden("published_open_clip");
     let args = ["classify", &picture, "--labels", "cat,dog", "--model", &clip];
     let found = json(&[&args[..], &["--template", "a {}"]].concat());
@@ -79,7 +85,7 @@ fn inspections() {
     assert!(table.contains("ignored    text_model.embeddings.position_ids"), "{table}");
     assert!(table.contains("every tensor of the model is there"), "{table}");
 
-    for name in ["qwen2", "qwen2_tied"] {
+    for name in ["qwen2", "qwen2_tied", "siglip2", "siglip2_wide", "seeing_llava_siglip"] {
         let table = succeeds(&["inspect", &golden(name)]);
         assert!(table.contains("every tensor of the model is there"), "{name}: {table}");
     }
@@ -97,7 +103,7 @@ fn inspections() {
 /// The very tokens that transformers writes, through the command.
 #[test]
 fn questions_about_pictures() {
-    for name in ["seeing_llava", "seeing_smolvlm", "seeing_idefics3"] {
+    for name in ["seeing_llava", "seeing_llava_siglip", "seeing_smolvlm", "seeing_idefics3"] {
         let folder = golden(name);
         let cases = std::fs::read(format!("{folder}/expected.json")).unwrap();
         let cases: Value = serde_json::from_slice(&cases).unwrap();

@@ -1,9 +1,11 @@
 //! Image encoders.
 
+mod naflex;
 mod pool;
 mod resnet;
 mod vit;
 
+pub use naflex::Naflex;
 pub use pool::AttentionPool;
 pub use resnet::{Resnet, ResnetConfig};
 pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
@@ -11,13 +13,14 @@ pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
 use sensorium_nn::prelude::*;
 
 /// One of the encoders, to run.
-#[expect(clippy::large_enum_variant, reason = "a model has one")]
 #[derive(Debug)]
 pub enum Encoder {
     /// A Vision Transformer.
     Vit(Vit),
     /// CLIP's ResNet.
     Resnet(Resnet),
+    /// SigLIP 2's, for pictures of any shape.
+    Naflex(Naflex),
 }
 
 impl Encoder {
@@ -26,6 +29,7 @@ impl Encoder {
         match self {
             Self::Vit(vit) => vit.embed(image),
             Self::Resnet(resnet) => resnet.embed(image),
+            Self::Naflex(naflex) => naflex.embed(image),
         }
     }
 }
@@ -35,6 +39,7 @@ impl Pack for Encoder {
         match self {
             Self::Vit(vit) => vit.pack(path, packer),
             Self::Resnet(resnet) => resnet.pack(path, packer),
+            Self::Naflex(naflex) => naflex.pack(path, packer),
         }
     }
 }

@@ -154,12 +154,17 @@ impl Resnet {
 
     /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
+        self.pool.forward(self.hidden(image, 4))
+    }
+
+    /// Places after so many of the four stages, `[B, 3, h, w] -> [B, channels, h', w']`: after none,
+    /// what the first one reads.
+    pub fn hidden(&self, image: Tensor<4>, stages: usize) -> Tensor<4> {
         let convs = [&self.conv1, &self.conv2, &self.conv3];
         let x = convs.into_iter().fold(image, |x, conv| Activation::Relu.forward(conv.forward(x)));
         let x = average_pool2d(x, 2); // [B, W, h/4, w/4]
-        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
-        let x = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
-        self.pool.forward(x)
+        let all = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        all.into_iter().take(stages).flatten().fold(x, |x, block| block.forward(x))
     }
 }
 

@@ -283,7 +283,7 @@ impl Vit {
 
     /// Pictures to the patches' features after the last norm: `[B, c, h, w] -> [B, N, E]`.
     pub fn encode(&self, image: Tensor<4>) -> Features {
-        let x = self.norm.forward(self.hidden(image, 0));
+        let x = self.norm.forward(self.positions_before(image, 0));
         Features(self.patches(x))
     }
 
@@ -291,34 +291,45 @@ impl Vit {
     /// other: `[B, c, h, w] -> [B, N, len(skips)·E]`. LLaVA reads CLIP at 1 (its
     /// `hidden_states[-2]`); all blocks skipped is what the first one reads.
     pub fn encode_before(&self, image: Tensor<4>, skips: &[usize]) -> Features {
+        Features(self.patches(self.levels(image, skips)))
+    }
+
+    /// As [`encode_before`](Self::encode_before), with the class token in front, where there is one:
+    /// `[B, c, h, w] -> [B, N (+1), len(skips)·E]`.
+    pub fn levels(&self, image: Tensor<4>, skips: &[usize]) -> Tensor<3> {
         let depth = |skip: usize| self.blocks.len().saturating_sub(skip);
         let deepest = skips.iter().map(|&skip| depth(skip)).max().unwrap_or_default();
-        let mut levels = vec![self.hidden(image, self.blocks.len())];
+        let mut levels = vec![self.positions_before(image, self.blocks.len())];
         for (i, block) in self.blocks[..deepest].iter().enumerate() {
             levels.push(block.forward(levels[i].clone(), &Mask::Full, None));
         }
-        let level = |&skip: &usize| self.patches(levels[depth(skip)].clone());
-        Features(Tensor::cat(skips.iter().map(level).collect(), 2))
+        let level = |&skip: &usize| levels[depth(skip)].clone();
+        Tensor::cat(skips.iter().map(level).collect(), 2)
     }
 
     /// All positions after the last norm, a class token first: `[B, c, h, w] -> [B, N (+1), E]`.
     pub fn positions(&self, image: Tensor<4>) -> Tensor<3> {
-        self.norm.forward(self.hidden(image, 0))
-    }
-
-    /// As [`positions`](Self::positions), before the last norm, which Idefics never reads.
-    pub fn positions_unnormed(&self, image: Tensor<4>) -> Tensor<3> {
-        self.hidden(image, 0)
+        self.norm.forward(self.positions_before(image, 0))
     }
 
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
-        self.pooled(self.norm.forward(self.hidden(image, 0)))
+        self.pooled(self.norm.forward(self.positions_before(image, 0)))
+    }
+
+    /// The table of positions, `[N (+1), E]`.
+    pub(super) fn position(&self) -> Tensor<2> {
+        self.position.val()
+    }
+
+    /// The same encoder with another table of positions.
+    pub(super) fn placed(&self, position: Tensor<2>) -> Self {
+        Self { position: Param::from_tensor(position), ..self.clone() }
     }
 
     /// What [`encode_before`](Self::encode_before) and [`embed`](Self::embed) give, in one pass.
     pub fn encode_and_embed(&self, image: Tensor<4>, skip: usize) -> (Features, Tensor<2>) {
-        let before = self.hidden(image, skip);
+        let before = self.positions_before(image, skip);
         let after = self.finish(before.clone(), skip);
         (Features(self.patches(before)), self.pooled(self.norm.forward(after)))
     }
@@ -337,8 +348,9 @@ impl Vit {
         }
     }
 
-    /// `[B, c, h, w] -> [B, N (+1), E]` after all blocks but the last `skip`.
-    fn hidden(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
+    /// All positions so many blocks before the end, before the last norm, a class token first:
+    /// `[B, c, h, w] -> [B, N (+1), E]`. Idefics reads its encoder at 0.
+    pub fn positions_before(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
         let patches = self.stem.forward(image); // [B, N, E]
         let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
         let [b, _, e] = patches.dims();

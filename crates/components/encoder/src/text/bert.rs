@@ -95,13 +95,19 @@ impl Bert {
 
     /// `[B, T] -> [B, T, E]`; what pads a text is not seen by its tokens.
     pub fn encode(&self, texts: &Texts) -> Tensor<3> {
+        self.hidden(texts, self.blocks.len())
+    }
+
+    /// Positions after so many blocks, `[B, T, E]`: after none, what the first one reads.
+    pub fn hidden(&self, texts: &Texts, blocks: usize) -> Tensor<3> {
         let [b, t] = texts.shape;
         let x = self.embedding.forward(&texts.ids, [b, t]) // [B, T, E]
             + self.position.val().narrow(0, 0, t).unsqueeze()
             + self.types.forward(&vec![0; b * t], [b, t]);
         let lengths: Arc<[usize]> = lengths(texts).collect();
         let x = self.norm.forward(x);
-        self.blocks.iter().fold(x, |x, block| block.forward(x, &Mask::Full, Some(&lengths)))
+        let blocks = self.blocks.iter().take(blocks);
+        blocks.fold(x, |x, block| block.forward(x, &Mask::Full, Some(&lengths)))
     }
 
     /// `[B, T] -> [B, E]`, not of unit length.

@@ -195,6 +195,21 @@ impl TextTower {
     /// Where the mask is causal, what pads a text never reaches its end token.
     pub fn embed(&self, texts: &Texts) -> Tensor<2> {
         let [b, t] = texts.shape;
+        let x = self.hidden(texts, self.blocks.len());
+        let e = x.dims()[2];
+        let ends = texts.ends.iter().enumerate().map(|(i, end)| (i * t + end) as i32).collect();
+        let at_end = fused::embedding(x.reshape([b * t, e]), ends); // [B, E]
+        self.proj.forward(self.norm.forward(at_end))
+    }
+
+    /// All positions after the last norm: `[B, T] -> [B, T, E]`.
+    pub fn positions(&self, texts: &Texts) -> Tensor<3> {
+        self.norm.forward(self.hidden(texts, self.blocks.len()))
+    }
+
+    /// All positions after so many blocks, `[B, T, E]`: after none, what the first one reads.
+    pub fn hidden(&self, texts: &Texts, blocks: usize) -> Tensor<3> {
+        let [b, t] = texts.shape;
         let x = self.embedding.forward(&texts.ids, [b, t]); // [B, T, E]
         let x = match &self.pairs {
             Some(pairs) => x + pairs.forward(&pair_rows(texts, pairs.rows()), [b, t]),
@@ -202,12 +217,7 @@ impl TextTower {
         };
         let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
         let mask = if self.causal { Mask::Causal { offset: 0 } } else { Mask::Full };
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, None));
-
-        let e = x.dims()[2];
-        let ends = texts.ends.iter().enumerate().map(|(i, end)| (i * t + end) as i32).collect();
-        let at_end = fused::embedding(x.reshape([b * t, e]), ends); // [B, E]
-        self.proj.forward(self.norm.forward(at_end))
+        self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &mask, None))
     }
 }
 

@@ -53,7 +53,8 @@ impl MatchingConfig {
 /// BLIP-2 of the first stage: a Q-Former with the heads of contrast and of matching.
 #[derive(Module, Debug)]
 pub struct Matching {
-    qformer: QFormer,
+    /// What asks and reads.
+    pub qformer: QFormer,
     embedding: Embedding,
     position: Param<Tensor<2>>,
     image_proj: Linear,
@@ -103,8 +104,9 @@ impl Matching {
         logits.mean_dim(1).reshape([shape[0], 2])
     }
 
-    /// `[B, T] -> [B, T, D]`, before the norm that queries pass too.
-    fn words(&self, ids: &[u32], [b, t]: [usize; 2]) -> Tensor<3> {
+    /// Token ids, row-major `[B, T]`, as the Q-Former reads them: `[B, T, D]`, before the norm that
+    /// queries pass too.
+    pub fn words(&self, ids: &[u32], [b, t]: [usize; 2]) -> Tensor<3> {
         self.embedding.forward(ids, [b, t]) + self.position.val().narrow(0, 0, t).unsqueeze()
     }
 }

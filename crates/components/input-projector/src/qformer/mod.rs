@@ -116,14 +116,12 @@ impl QFormer {
 
     /// The queries alone: `[B, N, E] -> [B, Q, D]`.
     pub fn ask(&self, features: &Features) -> Tensor<3> {
-        let queries = self.queries(features);
-        let n = queries.dims()[1];
-        self.run(queries, n, Some(features), None)
+        self.hidden(Some(features), None, self.layers.len())
     }
 
     /// A text alone: `[B, T, D] -> [B, T, D]`, of which `lengths [B]` positions count.
     pub fn read(&self, text: Tensor<3>, lengths: &Arc<[usize]>) -> Tensor<3> {
-        self.run(text, 0, None, Some(lengths))
+        self.hidden(None, Some((text, lengths)), self.layers.len())
     }
 
     /// Queries and text, which see each other, to what becomes of the queries:
@@ -134,29 +132,35 @@ impl QFormer {
         text: Tensor<3>,
         lengths: &Arc<[usize]>,
     ) -> Tensor<3> {
-        let queries = self.queries(features);
-        let n = queries.dims()[1];
+        let x = self.hidden(Some(features), Some((text, lengths)), self.layers.len());
+        x.narrow(1, 0, self.queries.dims()[0])
+    }
+
+    /// What so many layers make of queries, where there are features to ask, and of a text, where there
+    /// is one: `[B, Q + T, D]`, the queries first. After none, what the first one reads.
+    ///
+    /// # Panics
+    /// When there is neither.
+    pub fn hidden(
+        &self,
+        features: Option<&Features>,
+        text: Option<(Tensor<3>, &Arc<[usize]>)>,
+        layers: usize,
+    ) -> Tensor<3> {
+        let queries = features.map(|features| self.queries(features));
+        let n = queries.as_ref().map_or(0, |queries| queries.dims()[1]);
+        let (text, lengths) = text.unzip();
         // The queries stand first: they count as the text's beginning does.
-        let lengths: Arc<[usize]> = lengths.iter().map(|length| n + length).collect();
-        let both = Tensor::cat(vec![queries, text], 1); // [B, Q + T, D]
-        self.run(both, n, Some(features), Some(&lengths)).narrow(1, 0, n)
+        let lengths: Option<Arc<[usize]>> =
+            lengths.map(|lengths| lengths.iter().map(|length| n + length).collect());
+        let x = Tensor::cat(queries.into_iter().chain(text).collect(), 1); // [B, Q + T, D]
+        let (x, layers) = (self.norm.forward(x), self.layers.iter().take(layers));
+        layers.fold(x, |x, layer| layer.forward(x, n, features, lengths.as_ref()))
     }
 
     /// A copy for each picture, `[B, Q, D]`.
     fn queries(&self, Features(features): &Features) -> Tensor<3> {
         self.queries.val().unsqueeze::<3>().repeat_dim(0, features.dims()[0])
-    }
-
-    /// `[B, Q + T, D] -> [B, Q + T, D]`, the first `queries` of them queries.
-    fn run(
-        &self,
-        x: Tensor<3>,
-        queries: usize,
-        features: Option<&Features>,
-        lengths: Option<&Arc<[usize]>>,
-    ) -> Tensor<3> {
-        let x = self.norm.forward(x);
-        self.layers.iter().fold(x, |x, layer| layer.forward(x, queries, features, lengths))
     }
 }
 
@@ -165,7 +169,8 @@ sensorium_nn::pack!(QFormer: layers);
 /// The queries' answers in a language model's width: `[B, N, E] -> [B, Q, D]`.
 #[derive(Module, Debug)]
 pub struct QFormerProjector {
-    qformer: QFormer,
+    /// What asks.
+    pub qformer: QFormer,
     fc: Linear,
 }
 
@@ -392,8 +397,7 @@ mod tests {
 
         // And the queries move the text, which the last layer alone shows.
         let joined = |see: &Features, text: &Tensor<3>| {
-            let x = Tensor::cat(vec![qformer.queries(see), text.clone()], 1);
-            qformer.run(x, 3, Some(see), None).narrow(1, 3, 4)
+            qformer.hidden(Some(see), Some((text.clone(), &whole)), 3).narrow(1, 3, 4)
         };
         assert!(differ(&joined(&see, &text), &joined(&see_other, &text)));
         assert!(differ(&joined(&see, &text), &qformer.read(text.clone(), &whole)));
