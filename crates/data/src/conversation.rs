@@ -2,6 +2,8 @@
 //! encoded once for all of them (LLaVA 1.5, Liu et al. 2023, section 3.3, packs a picture's
 //! questions into one conversation for the same reason).
 
+use serde::{Deserialize, Serialize};
+
 use crate::caption;
 use crate::pairs::most_objects;
 use crate::question::{self, Kind, View};
@@ -42,24 +44,52 @@ const DETAIL: [&str; 5] = [
 /// Questions end when this many words have been said: conversations of one length fill a batch.
 const WORDS: usize = 75;
 
-/// What takes longest to learn is asked more often: relations, which two answers depend on at once
-/// (where things are, and which relation is asked about), most of all.
-const HARD: [Kind; 9] = [
-    Kind::Relation,
-    Kind::Relation,
-    Kind::Side,
-    Kind::Side,
-    Kind::Where,
-    Kind::Where,
-    Kind::Count,
-    Kind::Count,
-    Kind::Larger,
-];
+/// What a conversation's questions after the first are mostly about. In TOML: `{ kinds = ["where",
+/// "side"], share = 0.9, told = 0.1 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Focus {
+    /// Kinds that are asked about more often, each as often as it is listed.
+    pub kinds: Vec<Kind>,
+    /// Share (0 to 1) of the questions that are of these kinds; the others are of any.
+    pub share: f32,
+    /// Share (0 to 1) of the conversations that end with everything told.
+    pub told: f32,
+}
+
+impl Default for Focus {
+    /// What takes longest to learn is asked more often.
+    fn default() -> Self {
+        let kinds = vec![
+            Kind::Count,
+            Kind::Count,
+            Kind::Relation,
+            Kind::Side,
+            Kind::Where,
+            Kind::Neighbour,
+            Kind::Larger,
+        ];
+        Self { kinds, share: 0.5, told: 0.5 }
+    }
+}
+
+impl Focus {
+    fn kind(&self, rng: &mut Rng) -> Kind {
+        let listed = rng.chance(self.share).then(|| rng.choose(&self.kinds).copied()).flatten();
+        listed.unwrap_or_else(|| rng.pick(&Kind::DRAWN))
+    }
+}
 
 /// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
 /// question is balanced as those of [`question::sample`] are; later ones are asked about what is
-/// there. Half of the conversations end with everything told, one in ten begins so.
-pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conversation {
+/// there, as `focus` says. One conversation in ten begins with everything told.
+pub fn about_scene(
+    split: Split,
+    seed: u64,
+    index: u64,
+    progress: f32,
+    focus: &Focus,
+) -> Conversation {
     let rng = &mut split.rng(10, seed, index);
     let most = most_objects(progress);
     let sample = question::sample(split, seed, index, progress);
@@ -75,8 +105,8 @@ pub fn about_scene(split: Split, seed: u64, index: u64, progress: f32) -> Conver
         }
     };
     let mut turns = vec![first];
-    ask_on(&mut turns, &scene, WORDS, rng);
-    if rng.chance(0.5) {
+    ask_on(&mut turns, &scene, WORDS, focus, rng);
+    if rng.chance(focus.told) {
         turns.push(in_detail(&scene, rng));
     }
     Conversation { view: View::Scene(Box::new(scene)), turns }
@@ -90,13 +120,20 @@ pub fn detail(split: Split, seed: u64, index: u64, progress: f32) -> Conversatio
 }
 
 /// Asks about `scene`, never the same twice, until `turns` hold `enough` words.
-pub(crate) fn ask_on(turns: &mut Vec<Turn>, scene: &Scene, enough: usize, rng: &mut Rng) {
+pub(crate) fn ask_on(
+    turns: &mut Vec<Turn>,
+    scene: &Scene,
+    enough: usize,
+    focus: &Focus,
+    rng: &mut Rng,
+) {
     for _ in 0..40 {
         if words(turns) >= enough {
             break;
         }
-        let kind = if rng.chance(0.6) { rng.pick(&HARD) } else { rng.pick(&Kind::DRAWN) };
-        let Some((question, answer)) = question::follow_up(kind, scene, rng) else { continue };
+        let Some((question, answer)) = question::follow_up(focus.kind(rng), scene, rng) else {
+            continue;
+        };
         if turns.iter().all(|turn| turn[0] != question) {
             turns.push([question, answer]);
         }
@@ -119,14 +156,28 @@ mod tests {
     fn conversations_repeat_and_are_about_equally_long() {
         let mut lengths = Vec::new();
         for index in 0..500 {
-            let talk = about_scene(Split::Train, 1, index, 1.0);
-            let again = about_scene(Split::Train, 1, index, 1.0);
+            let talk = about_scene(Split::Train, 1, index, 1.0, &Focus::default());
+            let again = about_scene(Split::Train, 1, index, 1.0, &Focus::default());
             assert_eq!(talk.turns, again.turns);
             assert!(talk.turns.iter().flatten().all(|text| !text.is_empty()));
             lengths.push(words(&talk.turns));
         }
         lengths.sort_unstable();
         assert!(lengths[50] >= 60 && lengths[450] <= 180, "{} {}", lengths[50], lengths[450]);
+    }
+
+    #[test]
+    fn a_focus_is_kept_to() {
+        let focus = Focus { kinds: vec![Kind::Side], share: 1.0, told: 0.0 };
+        let mut asked = 0;
+        for index in 0..200 {
+            let talk = about_scene(Split::Train, 3, index, 1.0, &focus);
+            for [question, answer] in &talk.turns[1..] {
+                assert!(["left", "right", "above", "below"].contains(&&**answer), "{question}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 400, "{asked}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use sensorium_media::Picture;
 
 use crate::caption::{self, Said};
-use crate::conversation::{Turn, ask_on};
+use crate::conversation::{Focus, Turn, ask_on};
 use crate::icons::Icons;
 use crate::rng::mix;
 use crate::scene::{MOST_OBJECTS, Scene, Split};
@@ -61,7 +61,7 @@ fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
     let rng = &mut split.rng(2, seed, index);
     let Said { caption, gist, negatives } = caption::said(scene, rng);
     let mut turns = Vec::new();
-    ask_on(&mut turns, scene, WORDS, rng);
+    ask_on(&mut turns, scene, WORDS, &Focus::default(), rng);
     turns.push([String::new(), caption::describe(scene, rng)]);
     let (picture, concept) = (scene.render(size), concept(scene));
     Pair { picture, caption, gist, turns, negatives, concept, scene: Some(scene.clone()) }

@@ -12,6 +12,7 @@ mod templates;
 pub use follow_up::follow_up;
 
 use sensorium_media::Picture;
+use serde::{Deserialize, Serialize};
 
 use crate::caption::Phrasing;
 use crate::pairs::most_objects;
@@ -19,7 +20,8 @@ use crate::rng::Rng;
 use crate::scene::{Scene, Split};
 
 /// What a question is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// "what colour is the circle?"; one circle, other shapes around it.
     Color,

@@ -484,6 +484,24 @@ mod tests {
     }
 
     #[test]
+    fn regions_hold_every_object_where_it_is() {
+        for index in 0..200 {
+            let scene = Scene::random(Split::Train, 7, index, 6);
+            let regions = scene.regions(8);
+            assert_eq!(regions.len(), 64);
+            for object in &scene.objects {
+                let at = (object.y * 8.0) as usize * 8 + (object.x * 8.0) as usize;
+                assert!(regions[at].is_some());
+                assert!(regions.iter().flatten().any(|here| *here == object));
+            }
+            assert!(regions.iter().filter(|here| here.is_none()).count() > 5);
+            let classes = regions.iter().flatten().map(|object| object.look().classes());
+            let known = |(class, all): (i32, usize)| class > 0 && (class as usize) < all;
+            assert!(classes.flat_map(|c| c.into_iter().zip(Look::CLASSES)).all(known));
+        }
+    }
+
+    #[test]
     fn relations_have_opposites() {
         let scene =
             (0..).map(|i| Scene::random(Split::Train, 4, i, 6)).find(|s| s.objects.len() > 1);

@@ -120,6 +120,12 @@ mod tests {
     }
 
     #[test]
+    fn a_curriculum_may_begin_further_on() {
+        assert_eq!([0, 50, 100].map(|step| progress(0.0, step, 100)), [0.0, 0.5, 1.0]);
+        assert_eq!([0, 50, 100].map(|step| progress(0.5, step, 100)), [0.5, 0.75, 1.0]);
+    }
+
+    #[test]
     fn constant_warms_up_then_stays() {
         let schedule = Schedule::Constant { rate: 2.0, warmup: 4 };
         assert_eq!(curve(&schedule, 6), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]);

@@ -59,3 +59,28 @@ impl MlpProjector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::{self, read};
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    #[test]
+    fn places_are_added_to_tokens() {
+        let init = &mut Init::new(3, &running_device());
+        let bare = MlpProjector::init(2, None, [8, 3, 2], Some(4), init);
+        let placed = params::update(bare.clone(), |name, _, values| {
+            let place = name == "position";
+            if place {
+                (0..8).for_each(|i| values[i] = i as f32);
+            }
+            place
+        });
+        let features = Features(Tensor::ones([1, 16, 2], &running_device()));
+        let [bare, placed] = [bare, placed].map(|p| read(p.project(features.clone()).0));
+        let added: Vec<f32> = placed.iter().zip(&bare).map(|(a, b)| a - b).collect();
+        assert!((0..8).all(|i| (added[i] - i as f32).abs() < 1e-5), "{added:?}");
+    }
+}

@@ -294,6 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn sides_are_true_and_even() {
+        let mut sides = std::collections::BTreeMap::new();
+        for index in 0..4_000 {
+            let scene = Scene::random(Split::Train, 6, index, 2);
+            let [a, b] = scene.objects.as_slice() else { continue };
+            let asked = follow_up(Kind::Side, &scene, &mut Rng::new(6, 20, index));
+            let Some((question, answer)) = asked else { continue };
+            let relation = Relation::ALL.into_iter().find(|r| r.side() == answer).expect("a side");
+            // Whichever of the two is named first, it lies there.
+            assert!(relation.holds(a, b) || relation.holds(b, a), "{question} {answer}: {scene:?}");
+            *sides.entry(answer).or_insert(0) += 1;
+        }
+        assert_eq!(sides.len(), 4);
+        assert!(sides.values().all(|&n| n > 150), "{sides:?}");
+    }
+
+    #[test]
     fn existence_and_counts_are_true_and_held_out_pairs_unsaid() {
         for index in 0..3_000 {
             let scene = Scene::random(Split::Train, 5, index, 6);

@@ -29,6 +29,7 @@ pub struct Eye {
 
 /// What makes embeddings of pixels.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 enum Sight {
     /// A projector reads one or several levels of an encoder.
     Levels { image: Vit, skips: Vec<usize>, class: bool, projector: Projector },

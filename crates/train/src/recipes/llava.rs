@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sensorium_data::conversation::{self, Conversation, Turn};
+use sensorium_data::conversation::{self, Conversation, Focus, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
@@ -61,6 +61,8 @@ pub struct LlavaRecipe {
     pub image: PathBuf,
     /// The language model that the text recipe made.
     pub backbone: PathBuf,
+    /// A trained projector to go on with; stage 1 is then left out.
+    pub projector: Option<PathBuf>,
     /// easy-VQA's directory; without it the instruct stage asks about drawn scenes only.
     pub easy_vqa: Option<PathBuf>,
     /// Stage 1.
@@ -93,6 +95,9 @@ pub struct Stage {
     /// on with all that scenes can hold.
     #[serde(default)]
     pub begin: f32,
+    /// What is asked more often about scenes, in stage 2.
+    #[serde(default)]
+    pub focus: Focus,
     /// Learning rate over the stage.
     pub schedule: Schedule,
     /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
@@ -130,7 +135,13 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
 
     let align = Training { recipe, stage: &recipe.align, config: &config, tokenizer: &tokenizer };
     let detail = |index, progress| corpus.detail(index, progress);
-    let model = align.run("align", &["projector"], model, options, &detail)?;
+    let model = match &recipe.projector {
+        Some(file) => {
+            model.projector = weights::load(model.projector, &checkpoint::load(file)?)?;
+            model
+        }
+        None => align.run("align", &["projector"], model, options, &detail)?,
+    };
 
     let instruct = Training { stage: &recipe.instruct, ..align };
     let talk = |index, progress| corpus.sample(index, progress);
@@ -270,6 +281,7 @@ pub(crate) struct Sample {
 pub(crate) struct Corpus {
     seed: u64,
     easy_vqa: Option<EasyVqa>,
+    focus: Focus,
 }
 
 /// Questions about one picture of easy-VQA.
@@ -279,7 +291,7 @@ impl Corpus {
     pub(crate) fn open(recipe: &LlavaRecipe) -> Result<Self> {
         let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
         let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
-        Ok(Self { seed: recipe.seed, easy_vqa })
+        Ok(Self { seed: recipe.seed, easy_vqa, focus: recipe.instruct.focus.clone() })
     }
 
     fn detail(&self, index: u64, progress: f32) -> Sample {
@@ -297,7 +309,10 @@ impl Corpus {
                 let picture = rng.below(easy_vqa.pictures());
                 easy_vqa.conversation(picture, EASY_VQA_TURNS, &mut rng)
             }
-            _ => conversation::about_scene(Split::Train, self.seed, index, progress),
+            _ => {
+                let (seed, focus) = (self.seed, &self.focus);
+                conversation::about_scene(Split::Train, seed, index, progress, focus)
+            }
         };
         Sample::of(talk, apart)
     }
@@ -306,5 +321,20 @@ impl Corpus {
 impl Sample {
     fn of(Conversation { view, turns }: Conversation, apart: bool) -> Self {
         Self { picture: view.picture(ImageProcessor::nano().size), turns, apart }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projector_reads_all_but_the_last_block() {
+        let read = read_by_projector(&LlavaConfig::nano());
+        let has = |part: &str| read.iter().any(|name| name.starts_with(part));
+        assert!(has("image.stem.") && has("image.position") && has("image.blocks.3."));
+        assert!(!has("image.blocks.4.") && !has("image.norm.") && !has("image.pool."));
+        let all = LlavaConfig::nano().parameters();
+        assert!(read.iter().all(|name| all.iter().any(|(known, _)| known == name)));
     }
 }
