@@ -235,7 +235,8 @@ pub struct Look {
 
 impl Look {
     /// How many classes colour, shape, size and fill have, "nothing is there" among them.
-    pub const CLASSES: [usize; 4] = [11, 10, 4, 4];
+    pub const CLASSES: [usize; 4] =
+        [Color::ALL.len() + 1, Shape::ALL.len() + 1, Size::ALL.len() + 1, Fill::ALL.len() + 1];
 
     /// The classes of colour, shape, size and fill, from 1; 0 is nothing.
     pub fn classes(&self) -> [i32; 4] {

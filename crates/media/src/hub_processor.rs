@@ -65,10 +65,7 @@ impl HubProcessor {
     /// [`Error::Processor`] for a setting that is damaged or asks for what is not done here, and for
     /// pictures that would not all end at one size.
     pub fn from_json(settings: &Value, style: Style) -> Result<Self> {
-        if !settings.is_object() {
-            return Err(wrong("the top", "an object", settings));
-        }
-        let settings = Settings(settings);
+        let settings = Settings::of(settings)?;
         let style = settings.style()?.unwrap_or(style);
         if settings.flag("do_pad", false)? {
             return Err(wrong("do_pad", "false", &Value::Bool(true)));
@@ -154,6 +151,30 @@ fn before(have: u32, want: u32) -> u32 {
 pub(crate) struct Settings<'a>(pub(crate) &'a Value);
 
 impl<'a> Settings<'a> {
+    pub(crate) fn of(settings: &'a Value) -> Result<Self> {
+        match settings.is_object() {
+            true => Ok(Self(settings)),
+            false => Err(wrong("the top", "an object", settings)),
+        }
+    }
+
+    /// Settings of a processor that resizes and whose name, where there is one, begins with one of
+    /// `names`.
+    pub(crate) fn named(settings: &'a Value, names: &[&str], expected: &str) -> Result<Self> {
+        const TYPE: &str = "image_processor_type";
+        let settings = Self::of(settings)?;
+        if let Some(value) = settings.get(TYPE) {
+            let name = value.as_str().unwrap_or_default();
+            if !names.iter().any(|known| name.starts_with(known)) {
+                return Err(wrong(TYPE, expected, value));
+            }
+        }
+        match settings.flag("do_resize", true)? {
+            true => Ok(settings),
+            false => Err(wrong("do_resize", "true", &Value::Bool(false))),
+        }
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }

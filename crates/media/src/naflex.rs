@@ -36,20 +36,8 @@ impl NaflexProcessor {
     /// [`Error::Processor`](crate::Error::Processor) for a setting that is damaged or asks for what is
     /// not done here.
     pub fn from_json(settings: &Value) -> Result<Self> {
-        if !settings.is_object() {
-            return Err(wrong("the top", "an object", settings));
-        }
-        let settings = Settings(settings);
-        const TYPE: &str = "image_processor_type";
-        if let Some(value) = settings.get(TYPE) {
-            let name = value.as_str().unwrap_or_default();
-            if !name.starts_with("Siglip2ImageProcessor") {
-                return Err(wrong(TYPE, "Siglip2ImageProcessor", value));
-            }
-        }
-        if !settings.flag("do_resize", true)? {
-            return Err(wrong("do_resize", "true", &Value::Bool(false)));
-        }
+        let settings =
+            Settings::named(settings, &["Siglip2ImageProcessor"], "Siglip2ImageProcessor")?;
         let most = count(&settings, "max_num_patches", 256, MAX_PATCHES)?;
         let patch = count(&settings, "patch_size", 16, 4096)?;
         if u64::from(most) * u64::from(patch).pow(2) > MAX_PIXELS {

@@ -59,22 +59,8 @@ impl TileProcessor {
     /// [`Error::Processor`](crate::Error::Processor) for a setting that is damaged or asks for what is
     /// not done here.
     pub fn from_json(settings: &Value) -> Result<Self> {
-        if !settings.is_object() {
-            return Err(wrong("the top", "an object", settings));
-        }
-        let settings = Settings(settings);
-        const TYPE: &str = "image_processor_type";
-        if let Some(value) = settings.get(TYPE) {
-            let name = value.as_str().unwrap_or_default();
-            if !name.starts_with("Idefics3ImageProcessor")
-                && !name.starts_with("SmolVLMImageProcessor")
-            {
-                return Err(wrong(TYPE, "Idefics3- or SmolVLMImageProcessor", value));
-            }
-        }
-        if !settings.flag("do_resize", true)? {
-            return Err(wrong("do_resize", "true", &Value::Bool(false)));
-        }
+        const NAMES: [&str; 2] = ["Idefics3ImageProcessor", "SmolVLMImageProcessor"];
+        let settings = Settings::named(settings, &NAMES, "Idefics3- or SmolVLMImageProcessor")?;
         let size = match settings.get("size") {
             None => Size::Longest(4 * 364),
             Some(value) => match (edge(value.get("longest_edge")), both(value)) {

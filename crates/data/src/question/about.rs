@@ -271,15 +271,7 @@ impl Ask {
         let yes = rng.chance(0.5);
         let holds = if yes { relation } else { relation.opposite() };
         let [(a, x), (b, y)] = self.named(&looks, rng);
-        let scene = self.arranged(
-            &looks,
-            rng,
-            |o| !a.fits(o) && !b.fits(o),
-            |scene| {
-                let [one, two] = find(scene, [a, b])?;
-                Some(holds.holds(one, two))
-            },
-        )?;
+        let scene = self.related(&looks, [a, b], holds, rng)?;
         let parts = vec![("{x}", x), ("{y}", y), ("{r}", relation_words(relation, rng).to_owned())];
         let template = self.frame(templates::RELATION, rng);
         Some(Asked { scene, template, parts, answer: yes_no(yes), choices: 2 })
@@ -289,18 +281,25 @@ impl Ask {
         let looks = self.two(rng)?;
         let holds = rng.pick(&Relation::ALL);
         let [(a, x), (b, y)] = self.named(&looks, rng);
-        let scene = self.arranged(
-            &looks,
-            rng,
-            |o| !a.fits(o) && !b.fits(o),
-            |scene| {
-                let [one, two] = find(scene, [a, b])?;
-                Some(holds.holds(one, two))
-            },
-        )?;
+        let scene = self.related(&looks, [a, b], holds, rng)?;
         let parts = vec![("{x}", x), ("{y}", y), ("{r}", holds.either().to_owned())];
         let template = self.frame(templates::SIDE, rng);
         Some(Asked { scene, template, parts, answer: holds.side().to_owned(), choices: 2 })
+    }
+
+    /// A crowd in which two looks, alone with their names, lie so.
+    fn related(
+        &self,
+        looks: &[Look; 2],
+        [a, b]: [Name; 2],
+        holds: Relation,
+        rng: &mut Rng,
+    ) -> Option<Scene> {
+        let keep = |o: &Look| !a.fits(o) && !b.fits(o);
+        self.arranged(looks, rng, keep, |scene| {
+            let [one, two] = find(scene, [a, b])?;
+            Some(holds.holds(one, two))
+        })
     }
 
     /// Names for two looks that differ in colour and shape, each by colour and shape or by shape.

@@ -45,6 +45,21 @@ pub fn edit_weights(dir: &Path, change: impl FnOnce(&mut Tensors)) {
     fs::write(path, safetensors::write(&tensors, Dtype::F32).unwrap()).unwrap();
 }
 
+/// A golden without the tensor `key`, and one that calls it `renamed`, fail by naming both.
+#[track_caller]
+pub fn lacks_or_renames(name: &str, key: &str, renamed: &str, fails: impl Fn(&Path, &[&str])) {
+    let dir = copy(name);
+    edit_weights(dir.path(), |all| drop(all.tensors.remove(key)));
+    fails(dir.path(), &["1 missing, 0 unexpected", key]);
+
+    let dir = copy(name);
+    edit_weights(dir.path(), |all| {
+        let tensor = all.tensors.remove(key).unwrap();
+        all.tensors.insert(renamed.to_owned(), tensor);
+    });
+    fails(dir.path(), &["1 missing, 1 unexpected", key, renamed]);
+}
+
 #[test]
 fn files_that_are_missing() {
     let empty = tempfile::tempdir().unwrap();

@@ -2,7 +2,6 @@
 //! compared in [`seeing`](crate::seeing).
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use sensorium_media::{Message, Part, Picture, Role};
 use sensorium_model::checkpoint::{Tensor, safetensors};
@@ -13,18 +12,9 @@ use sensorium_model::vlm::Vlm;
 use sensorium_nn::prelude::pack;
 use serde_json::{Value, json};
 
-use crate::bad_inputs::{copy, edit, edit_weights};
+use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
 use crate::golden;
-
-#[track_caller]
-fn fails(dir: &Path, words: &[&str]) {
-    let Err(error) = Vlm::open(dir, None) else { panic!("it is damaged: {words:?}") };
-    let text = error.to_string();
-    assert!(text.contains("\nhint: "), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word}: {text}");
-    }
-}
+use crate::llava::fails;
 
 fn asked(text: &str, pictures: usize) -> [Message; 1] {
     let mut parts = vec![Part::Image; pictures];
@@ -66,17 +56,7 @@ fn keys_that_are_missing_renamed_or_left_over_are_named() {
         "language_model.model.decoder.layers.1.fc2.bias",
     ];
     for key in keys {
-        let dir = copy("blip2_opt");
-        edit_weights(dir.path(), |all| drop(all.tensors.remove(key)));
-        fails(dir.path(), &["1 missing, 0 unexpected", key]);
-
-        let renamed = key.replacen(['e', 'i'], "x", 1);
-        let dir = copy("blip2_opt");
-        edit_weights(dir.path(), |all| {
-            let tensor = all.tensors.remove(key).unwrap();
-            all.tensors.insert(renamed.clone(), tensor);
-        });
-        fails(dir.path(), &["1 missing, 1 unexpected", key, &renamed]);
+        lacks_or_renames("blip2_opt", key, &key.replacen(['e', 'i'], "x", 1), fails);
     }
     // What the other class has.
     let dir = copy("blip2_opt");

@@ -204,10 +204,12 @@ impl Training<'_> {
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let (updated, norm) =
-                run.update(model, &mut optim, &gradients, step, value, |name| match name {
-                    name if name.starts_with("projector") => rate * stage.projector_rate,
-                    name if name.starts_with("image") => rate * stage.image_rate,
-                    _ => rate,
+                run.update(model, &mut optim, &gradients, step, value, |name| {
+                    match name.split('.').next() {
+                        Some("projector") => rate * stage.projector_rate,
+                        Some("image") => rate * stage.image_rate,
+                        _ => rate,
+                    }
                 })?;
             model = updated;
 
