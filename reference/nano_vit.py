@@ -2,7 +2,8 @@
 
 The shipped encoder's shape at an eighth of its width: four convolutions (kernel 3, strides
 2, 2, 1, 3, padding 1, 1, 1, 0, exact GELU between them) turn 48x48 pixels into 4x4 tokens;
-a LayerNorm; learned positions; pre-norm blocks; a final LayerNorm; one learned probe attends to all tokens;
+a LayerNorm; learned positions; pre-norm blocks; a final LayerNorm; one learned probe attends to all tokens,
+and beside it two matrices read the whole grid;
 a projection without bias. The loss is the mean square of (embedding - target).
 
 Stem: Xiao et al. 2021, https://arxiv.org/abs/2106.14881
@@ -29,7 +30,7 @@ CONFIG = {
     "embed_dim": 16,
 }
 WIDTH, HEADS, EPS = CONFIG["hidden_size"], CONFIG["num_attention_heads"], CONFIG["layer_norm_eps"]
-TOKENS = 16
+TOKENS, NUMBERS = 16, 16
 
 
 def attend(module, queries, memory):
@@ -53,13 +54,24 @@ class Attention(nn.Module):
         return attend(self, x, x)
 
 
+class Grid(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.squeeze = nn.Linear(WIDTH, NUMBERS, bias=False)
+        self.spread = nn.Linear(TOKENS * NUMBERS, WIDTH, bias=False)
+
+    def forward(self, x):
+        return self.spread(self.squeeze(x).flatten(1))
+
+
 class Pool(Attention):
     def __init__(self):
         super().__init__()
         self.probe = nn.Parameter(torch.zeros(1, 1, WIDTH))
+        self.grid = Grid()
 
     def forward(self, x):
-        return attend(self, self.probe.expand(len(x), -1, -1), x)[:, 0]
+        return attend(self, self.probe.expand(len(x), -1, -1), x)[:, 0] + self.grid(x)
 
 
 class Mlp(nn.Module):

@@ -5,7 +5,7 @@
 
 use crate::look::{Color, Fill, Shape, Size, held_out};
 use crate::rng::Rng;
-use crate::scene::{Object, Paper, Relation, Scene};
+use crate::scene::{NAMES, Object, Paper, Places, Relation, Scene};
 
 /// Which templates to word a caption with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,9 @@ struct Plan {
     tail: String,
 }
 
+/// How often a caption tells how two objects lie, where they can be told apart.
+pub const RELATED: f32 = 0.45;
+
 /// A true sentence about the scene: lower case, ASCII, with the templates of training.
 pub fn caption(scene: &Scene, rng: &mut Rng) -> String {
     caption_in(scene, Phrasing::Seen, rng)
@@ -135,18 +138,11 @@ pub fn caption(scene: &Scene, rng: &mut Rng) -> String {
 
 /// [`caption`] with the templates of your choice.
 pub fn caption_in(scene: &Scene, phrasing: Phrasing, rng: &mut Rng) -> String {
-    Plan::new(scene, phrasing, rng).text()
-}
-
-/// The caption that [`caption`] makes from the same `rng`, with two attributes (or the two ends of
-/// a relation) swapped so that it is false. Nothing when no swap makes it false.
-pub fn swapped(scene: &Scene, rng: &mut Rng) -> Option<String> {
-    let plan = Plan::new(scene, Phrasing::Seen, rng);
-    plan.swapped(scene, rng)
+    Plan::new(scene, phrasing, RELATED, rng).text()
 }
 
 /// What is said of a scene.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Said {
     /// A true sentence, as [`caption`] makes it.
     pub caption: String,
@@ -156,16 +152,22 @@ pub struct Said {
     /// The caption made false, up to three times: first with two attributes swapped, where that is
     /// possible, then with one replaced, then with another swap.
     pub negatives: Vec<String>,
+    /// What the caption tells of where things lie: halfway to the side on which it says they are.
+    pub places: Places,
 }
 
-/// The caption that [`caption`] makes from the same `rng`, its gist and its negatives.
-pub fn said(scene: &Scene, rng: &mut Rng) -> Said {
-    let plan = Plan::new(scene, Phrasing::Seen, rng);
-    let first = plan.swapped(scene, rng).or_else(|| plan.replaced(scene, rng));
+/// The caption that [`caption`] makes from the same `rng`, its gist and its negatives; `related` is
+/// how often (0 to 1; [`RELATED`] in `caption`) it tells how two objects lie, where they can be told
+/// apart.
+pub fn said(scene: &Scene, related: f32, rng: &mut Rng) -> Said {
+    let plan = Plan::new(scene, Phrasing::Seen, related, rng);
+    let mut swapped = plan.swapped(scene);
+    let first = rng.choose(&swapped).cloned().or_else(|| plan.replaced(scene, rng));
     let second = plan.replaced(scene, rng).filter(|text| Some(text) != first.as_ref());
-    let third = plan.swapped(scene, rng).filter(|text| Some(text) != first.as_ref());
+    swapped.retain(|text| Some(text) != first.as_ref());
+    let third = rng.choose(&swapped).cloned();
     let negatives = first.into_iter().chain(second).chain(third).collect();
-    Said { caption: plan.text(), gist: plan.gist(), negatives }
+    Said { caption: plan.text(), gist: plan.gist(), negatives, places: plan.places() }
 }
 
 /// Everything there is to know about the scene, one clause per object, row by row as one reads.
@@ -207,11 +209,11 @@ fn counted(n: usize) -> String {
 }
 
 impl Plan {
-    fn new(scene: &Scene, phrasing: Phrasing, rng: &mut Rng) -> Self {
+    fn new(scene: &Scene, phrasing: Phrasing, related: f32, rng: &mut Rng) -> Self {
         let mut mentions = mentions(scene, rng);
         let lone = mentions.iter().all(|m| m.count == 1);
         let (mut relation, mut total) = (None, None);
-        let frame = if lone && mentions.len() >= 2 && rng.chance(0.45) {
+        let frame = if lone && mentions.len() >= 2 && rng.chance(related) {
             mentions.truncate(2);
             let find = |m: &Mention| scene.objects.iter().find(|o| is(o, m));
             if let (Some(a), Some(b)) = (find(&mentions[0]), find(&mentions[1])) {
@@ -257,14 +259,33 @@ impl Plan {
         }
     }
 
-    fn swapped(&self, scene: &Scene, rng: &mut Rng) -> Option<String> {
-        let mut plans = Vec::new();
-        for a in 0..self.mentions.len() {
-            for b in 0..a {
-                plans.extend(self.swaps(a, b, scene));
+    fn places(&self) -> Places {
+        let mut places = [[None; 2]; NAMES];
+        let (Some((relation, _)), [a, b]) = (self.relation, &self.mentions[..]) else {
+            return places;
+        };
+        let (axis, side) = match relation {
+            Relation::Left => (0, -0.5),
+            Relation::Right => (0, 0.5),
+            Relation::Above => (1, -0.5),
+            Relation::Below => (1, 0.5),
+        };
+        for (mention, side) in [(a, side), (b, -side)] {
+            if a.color != b.color {
+                places[mention.color as usize][axis] = Some(side);
+            }
+            if a.shape != b.shape {
+                places[Color::ALL.len() + mention.shape as usize][axis] = Some(side);
             }
         }
-        rng.choose(&plans).map(Self::text)
+        places
+    }
+
+    /// Every text that a swap makes false.
+    fn swapped(&self, scene: &Scene) -> Vec<String> {
+        let mentions = 0..self.mentions.len();
+        let pairs = mentions.flat_map(|a| (0..a).map(move |b| (a, b)));
+        pairs.flat_map(|(a, b)| self.swaps(a, b, scene)).map(|plan| plan.text()).collect()
     }
 
     /// Every way to swap something between two mentions that makes the caption false.
@@ -540,14 +561,15 @@ mod tests {
         let mut swaps = 0;
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 2, index, 6);
-            let plan = Plan::new(&scene, Phrasing::Seen, &mut Rng::new(2, 9, index));
+            let plan = Plan::new(&scene, Phrasing::Seen, RELATED, &mut Rng::new(2, 9, index));
             assert!(!plan.is_false(&scene), "{} {scene:?}", plan.text());
-            let Some(negative) = swapped(&scene, &mut Rng::new(2, 9, index)) else {
+            let all = plan.swapped(&scene);
+            let Some(negative) = all.get(index as usize % all.len().max(1)) else {
                 continue;
             };
             swaps += 1;
             let text = caption(&scene, &mut Rng::new(2, 9, index));
-            assert_ne!(text, negative);
+            assert_ne!(text, *negative);
             let words = |text: &str| {
                 let mut words: Vec<_> = text.split([' ', ',']).map(str::to_owned).collect();
                 words.retain(|w| w != "a" && w != "an" && w != "is" && w != "are");
@@ -555,10 +577,10 @@ mod tests {
                 words
             };
             if plan.mentions.iter().all(|m| m.count == 1) {
-                assert_eq!(words(&text), words(&negative), "same words, other order");
+                assert_eq!(words(&text), words(negative), "same words, other order");
             }
             // Read back independently: some named pair is absent, or the caption told more.
-            let pairs_hold = named_pairs(&negative)
+            let pairs_hold = named_pairs(negative)
                 .iter()
                 .all(|&(c, s)| scene.count(|o| o.color.name() == c && o.shape.name() == s) > 0);
             let told_more = plan.relation.is_some()
@@ -592,10 +614,60 @@ mod tests {
     }
 
     #[test]
+    fn captions_tell_how_objects_lie_as_often_as_is_asked() {
+        let share = |related: f32| {
+            let told = (0..2_000u64).filter(|index| {
+                let scene = Scene::random(Split::Train, 5, *index, 6);
+                let rng = &mut Rng::new(5, 9, *index);
+                Plan::new(&scene, Phrasing::Seen, related, rng).relation.is_some()
+            });
+            told.count() as f32 / 2_000.0
+        };
+        let [never, usual, always] = [0.0, RELATED, 1.0].map(share);
+        assert!(never == 0.0 && always > 0.5, "{never} {always}");
+        assert!((usual / always - RELATED).abs() < 0.05, "{usual} {always}");
+    }
+
+    #[test]
+    fn what_a_caption_tells_of_places_is_true() {
+        let mut told = 0;
+        for index in 0..1_000 {
+            let scene = Scene::random(Split::Train, 7, index, 6);
+            let plan = Plan::new(&scene, Phrasing::Seen, 1.0, &mut Rng::new(7, 9, index));
+            let (Some(_), [a, b]) = (plan.relation, &plan.mentions[..]) else {
+                assert_eq!(plan.places(), [[None; 2]; NAMES]);
+                continue;
+            };
+            let find = |m: &Mention| scene.objects.iter().find(|o| is(o, m)).expect("is there");
+            let (one, two) = (find(a), find(b));
+            let places = plan.places();
+            let [here, there] = [a, b].map(|m| places[m.color as usize]);
+            for (axis, apart) in [one.x - two.x, one.y - two.y].into_iter().enumerate() {
+                if let (Some(here), Some(there)) = (here[axis], there[axis]) {
+                    assert!((here - there) * apart > 0.0, "{}: {scene:?}", plan.text());
+                    told += 1;
+                }
+            }
+        }
+        assert!(told > 300, "{told}");
+    }
+
+    #[test]
+    fn false_captions_differ() {
+        for index in 0..1_000 {
+            let scene = Scene::random(Split::Train, 6, index, 6);
+            let Said { caption, negatives, .. } = said(&scene, 1.0, &mut Rng::new(6, 9, index));
+            let all: HashSet<&String> = negatives.iter().chain([&caption]).collect();
+            assert_eq!(all.len(), negatives.len() + 1, "{caption}: {negatives:?}");
+        }
+    }
+
+    #[test]
     fn training_never_says_held_out_pairs() {
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 3, index, 6);
-            let Said { caption, gist, negatives } = said(&scene, &mut Rng::new(3, 9, index));
+            let Said { caption, gist, negatives, .. } =
+                said(&scene, RELATED, &mut Rng::new(3, 9, index));
             for text in negatives.into_iter().chain([caption, gist]) {
                 let held = named_pairs(&text).iter().any(|&(c, s)| {
                     crate::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
@@ -610,7 +682,7 @@ mod tests {
         let mut gists = HashSet::new();
         for index in 0..500 {
             let scene = Scene::random(Split::Train, 4, index % 5, 2);
-            let said = said(&scene, &mut Rng::new(4, 9, index));
+            let said = said(&scene, RELATED, &mut Rng::new(4, 9, index));
             let pairs = |text: &str| {
                 let mut pairs: Vec<_> = named_pairs(text)
                     .into_iter()

@@ -2,11 +2,11 @@
 
 use sensorium_media::Picture;
 
-use crate::caption::{self, Said};
+use crate::caption::{self, RELATED, Said};
 use crate::conversation::{Focus, Turn, ask_on};
 use crate::icons::Icons;
 use crate::rng::mix;
-use crate::scene::{MOST_OBJECTS, Scene, Split};
+use crate::scene::{MOST_OBJECTS, Places, Scene, Split};
 
 /// A picture and what it shows.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Pair {
     pub turns: Vec<Turn>,
     /// The same sentence made false, where that is possible: first by swapping two attributes.
     pub negatives: Vec<String>,
+    /// What the caption tells of where things lie.
+    pub places: Places,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
     /// negatives of a contrastive loss.
     pub concept: u64,
@@ -45,7 +47,8 @@ pub fn most_objects(progress: f32) -> usize {
 
 /// Scene pair `index` of a split, drawn at `size` x `size` pixels.
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
-    told(&scene(split, seed, index, progress), split, seed, index, size)
+    let mix = Mix { split, seed, size, icons: None, related: RELATED };
+    told(&scene(split, seed, index, progress), &mix, index)
 }
 
 fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
@@ -57,14 +60,15 @@ fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
 }
 
 /// A scene with what is said of it.
-fn told(scene: &Scene, split: Split, seed: u64, index: u64, size: u32) -> Pair {
-    let rng = &mut split.rng(2, seed, index);
-    let Said { caption, gist, negatives } = caption::said(scene, rng);
+fn told(scene: &Scene, mix: &Mix, index: u64) -> Pair {
+    let rng = &mut mix.split.rng(2, mix.seed, index);
+    let Said { caption, gist, negatives, places } = caption::said(scene, mix.related, rng);
     let mut turns = Vec::new();
     ask_on(&mut turns, scene, WORDS, &Focus::default(), rng);
     turns.push([String::new(), caption::describe(scene, rng)]);
-    let (picture, concept) = (scene.render(size), concept(scene));
-    Pair { picture, caption, gist, turns, negatives, concept, scene: Some(scene.clone()) }
+    let (picture, concept) = (scene.render(mix.size), concept(scene));
+    let scene = Some(scene.clone());
+    Pair { picture, caption, gist, turns, negatives, places, concept, scene }
 }
 
 /// Where pairs come from.
@@ -78,6 +82,8 @@ pub struct Mix<'a> {
     pub size: u32,
     /// Icons and the share of pairs (0 to 1) that show one.
     pub icons: Option<(&'a Icons, f32)>,
+    /// How often a caption tells how two objects lie: see [`caption::said`].
+    pub related: f32,
 }
 
 /// Share of scenes that come twice, the second time with two colours swapped.
@@ -87,7 +93,7 @@ const TWINS: f32 = 0.8;
 /// with two colours swapped, so that each picture's caption is false of the other: which colour
 /// belongs to which shape is all that tells the two apart.
 pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
-    let Mix { split, seed, size, icons } = *mix;
+    let Mix { split, seed, size, icons, .. } = *mix;
     match icons {
         Some((icons, share)) if split.rng(6, seed, index).chance(share) => {
             icons.pair(split, seed, index, size)
@@ -97,7 +103,7 @@ pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
             let twins = index != other && split.rng(8, seed, other).chance(TWINS);
             let twin = twins.then(|| scene(split, seed, other, progress).twin()).flatten();
             let scene = twin.unwrap_or_else(|| scene(split, seed, index, progress));
-            told(&scene, split, seed, index, size)
+            told(&scene, mix, index)
         }
     }
 }
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn without_icons_every_pair_is_a_scene() {
-        let mix = Mix { split: Split::Val, seed: 3, size: 24, icons: None };
+        let mix = Mix { split: Split::Val, seed: 3, size: 24, icons: None, related: RELATED };
         let (a, b) = (pair(&mix, 8, 1.0), scene_pair(Split::Val, 3, 8, 1.0, 24));
         assert_eq!((a.caption, a.picture), (b.caption, b.picture));
     }
@@ -159,7 +165,7 @@ mod tests {
             assert!(!twin.objects.iter().any(|o| o.look().is_held_out()));
         }
         assert!(twins > 120, "{twins}");
-        let mix = Mix { split: Split::Train, seed: 1, size: 24, icons: None };
+        let mix = Mix { split: Split::Train, seed: 1, size: 24, icons: None, related: RELATED };
         let shared = (0..200).filter(|i| {
             let (a, b) = (pair(&mix, 2 * i, 1.0), pair(&mix, 2 * i + 1, 1.0));
             let differing = a.picture.pixels.iter().zip(&b.picture.pixels).filter(|(a, b)| a != b);

@@ -112,6 +112,12 @@ pub struct Box2 {
     pub bottom: f32,
 }
 
+/// Colours and shapes, whose [`Places`] may be known.
+pub const NAMES: usize = Color::ALL.len() + Shape::ALL.len();
+
+/// Where the thing of each colour, then of each shape, lies: x and y, each from -1 to 1, where known.
+pub type Places = [[Option<f32>; 2]; NAMES];
+
 /// How one object lies with respect to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // The names say it.
@@ -351,6 +357,23 @@ impl Scene {
         self.objects.iter().map(draw::bounds).collect()
     }
 
+    /// Where the only object of each colour, then of each shape, has its centre; nothing where none or
+    /// several are of it.
+    pub fn places(&self) -> Places {
+        let of = |name: usize| {
+            let named = |o: &&Object| match name.checked_sub(Color::ALL.len()) {
+                None => o.color == Color::ALL[name],
+                Some(shape) => o.shape == Shape::ALL[shape],
+            };
+            let mut all = self.objects.iter().filter(named);
+            match (all.next(), all.next()) {
+                (Some(lone), None) => [lone.x, lone.y].map(|at| Some(2.0 * at - 1.0)),
+                _ => [None; 2],
+            }
+        };
+        std::array::from_fn(of)
+    }
+
     /// What lies at each position of a `grid` x `grid` map, row by row: the object whose box holds
     /// the position's centre, the nearest of several, or whose own centre lies in it.
     pub fn regions(&self, grid: usize) -> Vec<Option<&Object>> {
@@ -498,6 +521,25 @@ mod tests {
             let classes = regions.iter().flatten().map(|object| object.look().classes());
             let known = |(class, all): (i32, usize)| class > 0 && (class as usize) < all;
             assert!(classes.flat_map(|c| c.into_iter().zip(Look::CLASSES)).all(known));
+        }
+    }
+
+    #[test]
+    fn places_are_of_things_that_stand_alone() {
+        for index in 0..500 {
+            let scene = Scene::random(Split::Train, 4, index, MOST_OBJECTS);
+            let places = scene.places();
+            for object in &scene.objects {
+                let lone = scene.count(|o| o.color == object.color) == 1;
+                let place = [2.0 * object.x - 1.0, 2.0 * object.y - 1.0];
+                assert_eq!(places[object.color as usize], place.map(|at| lone.then_some(at)));
+                let lone = scene.count(|o| o.shape == object.shape) == 1;
+                let shape = Color::ALL.len() + object.shape as usize;
+                assert_eq!(places[shape], place.map(|at| lone.then_some(at)));
+            }
+            let known = places.iter().flatten().flatten();
+            assert!(known.clone().count() <= 4 * scene.objects.len());
+            assert!(known.into_iter().all(|at| at.abs() < 1.0));
         }
     }
 

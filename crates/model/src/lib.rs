@@ -22,6 +22,7 @@ pub mod llava;
 pub mod llm;
 pub mod names;
 pub mod nano;
+pub mod places;
 pub mod prompt;
 pub mod published;
 pub mod regions;

@@ -54,10 +54,10 @@ pub enum Schedule {
     },
 }
 
-/// How far (0 to 1) a curriculum is at `step` (from 0) of `steps`, when `begin` of it lies behind at
-/// the first.
-pub fn progress(begin: f32, step: u64, steps: u64) -> f32 {
-    begin + (1.0 - begin) * (step as f32 / steps as f32)
+/// How far (0 to 1) a curriculum is at `step` (from 0) of `steps`, when the first begins and the last
+/// ends so far.
+pub fn progress([begin, end]: [f32; 2], step: u64, steps: u64) -> f32 {
+    begin + (end - begin) * (step as f32 / steps as f32)
 }
 
 /// The learning rate of `step` (from 0) in a stage of `steps` steps. Past the end it stays at the
@@ -120,9 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn a_curriculum_may_begin_further_on() {
-        assert_eq!([0, 50, 100].map(|step| progress(0.0, step, 100)), [0.0, 0.5, 1.0]);
-        assert_eq!([0, 50, 100].map(|step| progress(0.5, step, 100)), [0.5, 0.75, 1.0]);
+    fn a_curriculum_may_begin_further_on_and_end_early() {
+        let thirds = |way| [0, 50, 100].map(|step| progress(way, step, 100));
+        assert_eq!(thirds([0.0, 1.0]), [0.0, 0.5, 1.0]);
+        assert_eq!(thirds([0.5, 1.0]), [0.5, 0.75, 1.0]);
+        assert_eq!(thirds([0.0, 0.5]), [0.0, 0.25, 0.5]);
     }
 
     #[test]

@@ -44,7 +44,9 @@ fn theirs(name: &str) -> String {
 
 fn ours(name: &str) -> String {
     match name.strip_prefix("pool.") {
-        Some(rest) if rest != "probe" => format!("pool.attention.{rest}"),
+        Some(rest) if rest != "probe" && !rest.starts_with("grid.") => {
+            format!("pool.attention.{rest}")
+        }
         _ => name.to_string(),
     }
 }

@@ -16,15 +16,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use sensorium_data::caption::RELATED;
 use sensorium_data::icons::Icons;
 use sensorium_data::look::Look;
 use sensorium_data::pairs::{self, Mix, Pair};
-use sensorium_data::scene::{Object, Split};
+use sensorium_data::scene::{NAMES, Object, Places as Located, Scene, Split};
 use sensorium_media::ImageProcessor;
 use sensorium_media::text::{Special, Tokenizer};
 use sensorium_model::captioner::{Captioner, CaptionerConfig};
 use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
+use sensorium_model::places::Places;
 use sensorium_model::prompt::{Batch, IGNORED};
 use sensorium_model::regions::Regions;
 use sensorium_model::weights;
@@ -78,6 +80,9 @@ pub struct ClipRecipe {
     /// Share of icons among the pairs.
     #[serde(default)]
     pub icon_share: f32,
+    /// How often (0 to 1) a caption tells how two objects lie, where they can be told apart.
+    #[serde(default = "related")]
+    pub related: f32,
     /// A directory with the `image`, `text` and `clip` files to train on from, as `.gguf` or
     /// `.safetensors`, and that of a captioner, where a run has left one; without it training
     /// starts from seeded weights.
@@ -96,6 +101,10 @@ pub struct ClipRecipe {
     /// Weight of the loss over what lies at each position; 0 leaves it out.
     #[serde(default)]
     pub region_weight: f32,
+    /// Weight of the loss over where a picture's and a caption's vector tell that things lie; 0
+    /// leaves it out.
+    #[serde(default)]
+    pub place_weight: f32,
     /// Steps.
     pub steps: u64,
     /// Pairs a step.
@@ -115,12 +124,17 @@ pub struct ClipRecipe {
     pub optim: OptimConfig,
 }
 
+fn related() -> f32 {
+    RELATED
+}
+
 /// What is trained: the two encoders and, beside them, what makes the image encoder tell.
 #[derive(Module, Debug)]
 struct Pupil {
     clip: Clip,
     captioner: Option<Captioner>,
     regions: Option<Regions>,
+    places: Option<Places>,
 }
 
 /// Trains the two encoders.
@@ -142,7 +156,9 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let captioner = tells.then(|| Captioner::init(&told, init));
     let names = recipe.region_weight > 0.0;
     let regions = names.then(|| Regions::init(config.image.width, &Look::CLASSES, init));
-    let mut pupil = Pupil { clip, captioner, regions };
+    let tells_where = recipe.place_weight > 0.0;
+    let places = tells_where.then(|| Places::init(config.text.embed, NAMES, init));
+    let mut pupil = Pupil { clip, captioner, regions, places };
     if let Some(dir) = &recipe.start {
         let known = start(dir, &pupil)?;
         pupil = weights::load(pupil, &known)?;
@@ -172,22 +188,27 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
 
         let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
         extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
+        let mut add = |name: &str, part: Tensor<1>, weight: f32| {
+            extra.insert(name.into(), f64::from(read(part.clone())[0]));
+            loss = loss.clone() + part.mul_scalar(weight);
+        };
         let prompts = Prompts::of(recipe, &batch, &tokenizer, &told, config.image.patches());
         if let Some(regions) = &model.regions {
-            let named = regions.loss(features.clone(), &named(&batch, config.image.patches()));
-            extra.insert("regions".into(), f64::from(read(named.clone())[0]));
-            loss = loss + named.mul_scalar(recipe.region_weight);
+            let named = named(&batch, config.image.patches());
+            add("regions", regions.loss(features.clone(), &named), recipe.region_weight);
+        }
+        if let Some(places) = &model.places {
+            let captions = texts.clone().narrow(0, 0, batch.len());
+            let [seen, told] = located(&batch);
+            let loss = places.loss(images.clone(), &seen) + places.loss(captions, &told);
+            add("places", loss, recipe.place_weight);
         }
         if let (Some(captioner), Some(answers)) = (&model.captioner, &prompts.answers) {
-            let caption = captioner.loss(answers, features);
-            extra.insert("caption".into(), f64::from(read(caption.clone())[0]));
-            loss = loss + caption.mul_scalar(recipe.caption_weight);
+            add("caption", captioner.loss(answers, features), recipe.caption_weight);
         }
         if let (Some(captioner), Some(gists)) = (&model.captioner, &prompts.gists) {
             let vectors = Tensor::cat(vec![images, texts.narrow(0, 0, batch.len())], 0);
-            let gist = captioner.gist_loss(gists, vectors);
-            extra.insert("gist".into(), f64::from(read(gist.clone())[0]));
-            loss = loss + gist.mul_scalar(recipe.gist_weight);
+            add("gist", captioner.gist_loss(gists, vectors), recipe.gist_weight);
         }
         flops += prompts.flops(&told);
         let value = f64::from(read(loss.clone())[0]);
@@ -227,6 +248,7 @@ fn parts(recipe: &ClipRecipe) -> Vec<String> {
         (recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0).then_some("captioner.decoder"),
     );
     parts.extend((recipe.region_weight > 0.0).then_some("regions"));
+    parts.extend((recipe.place_weight > 0.0).then_some("places"));
     parts.into_iter().map(str::to_owned).collect()
 }
 
@@ -312,15 +334,22 @@ fn named(batch: &[Pair], positions: usize) -> Vec<Vec<i32>> {
     (0..4).map(|attribute| all.iter().map(|classes| classes[attribute]).collect()).collect()
 }
 
+/// Where things lie in each picture, unknown for icons, and where each caption says that they lie.
+fn located(batch: &[Pair]) -> [Vec<Option<f32>>; 2] {
+    let seen = |pair: &Pair| pair.scene.as_ref().map_or([[None; 2]; NAMES], Scene::places);
+    let flat = |places: Vec<Located>| places.into_iter().flatten().flatten().collect();
+    [flat(batch.iter().map(seen).collect()), flat(batch.iter().map(|pair| pair.places).collect())]
+}
+
 /// What a recipe learns from.
 pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> {
     let size = ImageProcessor::nano().size;
     let icons = icons.map(|icons| (icons, recipe.icon_share));
-    Mix { split: Split::Train, seed: recipe.seed, size, icons }
+    Mix { split: Split::Train, seed: recipe.seed, size, icons, related: recipe.related }
 }
 
 fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
-    let progress = schedule::progress(recipe.begin, step, recipe.steps);
+    let progress = schedule::progress([recipe.begin, 1.0], step, recipe.steps);
     let mix = mix(recipe, icons);
     gather(recipe.batch, |i| pairs::pair(&mix, step * recipe.batch as u64 + i, progress))
 }

@@ -95,6 +95,9 @@ pub struct Stage {
     /// on with all that scenes can hold.
     #[serde(default)]
     pub begin: f32,
+    /// How much of that way lies behind at the end: below 0.4, scenes hold two objects at most.
+    #[serde(default = "all_the_way")]
+    pub end: f32,
     /// What is asked more often about scenes, in stage 2.
     #[serde(default)]
     pub focus: Focus,
@@ -107,6 +110,10 @@ pub struct Stage {
     /// freezes it.
     #[serde(default)]
     pub image_rate: f64,
+}
+
+fn all_the_way() -> f32 {
+    1.0
 }
 
 fn one() -> f64 {
@@ -181,7 +188,7 @@ impl Training<'_> {
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
 
         for step in run.steps() {
-            let progress = schedule::progress(stage.begin, step, stage.steps);
+            let progress = schedule::progress([stage.begin, stage.end], step, stage.steps);
             let first = step * stage.batch as u64;
             let samples = gather(stage.batch, |i| sample(first + i, progress));
             let micro: Vec<Micro<'_>> = samples

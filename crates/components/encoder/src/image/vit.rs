@@ -12,6 +12,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::AttentionPool;
+use super::pool::Grid;
 use crate::shapes::Shapes;
 
 /// One convolution of the stem.
@@ -34,9 +35,9 @@ pub struct Conv {
 pub enum Pooling {
     /// A class token in front of the patches, read after the last norm (CLIP).
     Class,
-    /// A learned query attends to all patches (SigLIP).
+    /// A learned query attends to all patches (SigLIP), and beside it a matrix reads the whole grid.
     Attention,
-    /// As [`Attention`](Self::Attention), then an MLP beside what it found (SigLIP as published).
+    /// A learned query attends to all patches, then an MLP beside what it found (SigLIP).
     AttentionMlp,
     /// The mean of all patches: without weights of its own, as where only positions are read
     /// (Idefics3).
@@ -218,6 +219,10 @@ impl VitConfig {
             all.put("pool.probe", &[1, 1, e]);
             all.attention("pool.attention", e);
         }
+        if self.pooling == Pooling::Attention {
+            all.put("pool.grid.squeeze.weight", &[Grid::NUMBERS, e]);
+            all.put("pool.grid.spread.weight", &[e, self.patches() * Grid::NUMBERS]);
+        }
         if self.pooling == Pooling::AttentionMlp {
             all.norm("pool.norm", e);
             all.mlp("pool.mlp", e, [reads * self.mlp, self.mlp]);
@@ -272,9 +277,12 @@ impl Vit {
             norm: LayerNorm::init(e, config.eps, init),
             pool: match config.pooling {
                 Pooling::Class | Pooling::Mean => None,
-                Pooling::Attention => Some(AttentionPool::init(e, config.n_heads, None, init)),
+                Pooling::Attention => {
+                    let grid = Some(config.patches());
+                    Some(AttentionPool::init(e, config.n_heads, grid, None, init))
+                }
                 Pooling::AttentionMlp => {
-                    Some(AttentionPool::init(e, config.n_heads, Some(&block), init))
+                    Some(AttentionPool::init(e, config.n_heads, None, Some(&block), init))
                 }
             },
             proj: config.proj.then(|| Linear::init(e, config.embed, false, std, init)),

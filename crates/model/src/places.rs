@@ -1,0 +1,64 @@
+//! A linear head that must tell, from a vector of the shared space, where the thing of each name lies:
+//! from a picture's where it is, from a caption's on which side it is said to be. So vectors bind things
+//! to places, and both sorts do so in the same directions. It
+//! is thrown away after training, like the head of [`regions`](crate::regions).
+//!
+//! ```text
+//! vectors [B, C] of unit length ──head──▶ [B, 2 K], x and y of K names ──▶ mean square
+//! ```
+
+use sensorium_nn::prelude::*;
+
+/// See the [module](self).
+#[derive(Module, Debug)]
+pub struct Places {
+    /// From a vector to every name's x and y.
+    pub head: Linear,
+}
+
+impl Places {
+    /// Seeded weights for vectors of `width` and `names`.
+    pub fn init(width: usize, names: usize, init: &mut Init) -> Self {
+        Self { head: Linear::init(width, 2 * names, true, (width as f64).powf(-0.5), init) }
+    }
+
+    /// Mean square of how far off the head is, over the known coordinates, given `vectors [B, C]` of
+    /// unit length. `targets [B · 2K]` hold x and y of each name's place, from -1 to 1, where known.
+    pub fn loss(&self, vectors: Tensor<2>, targets: &[Option<f32>]) -> Tensor<1> {
+        let ([b, c], device) = (vectors.dims(), vectors.device());
+        let constant = |value: fn(&Option<f32>) -> f32| {
+            let values: Vec<f32> = targets.iter().map(value).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [b, targets.len() / b]), &device)
+        };
+        let known = targets.iter().flatten().count();
+        let mask = constant(|at| at.map_or(0.0, |_| 1.0));
+        // A unit vector's numbers are small: the head reads them at about 1.
+        let seen = self.head.forward(vectors.mul_scalar((c as f64).sqrt()));
+        let off = (seen - constant(|at| at.unwrap_or_default())) * mask;
+        (off.clone() * off).sum().div_scalar(known.max(1) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::{self, read};
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    #[test]
+    fn a_head_of_zeros_is_off_by_what_is_known() {
+        let places = Places::init(4, 2, &mut Init::new(1, &running_device()));
+        let zeros = |_: &str, _: &[usize], values: &mut Vec<f32>| {
+            values.fill(0.0);
+            true
+        };
+        let places = params::update(places, zeros);
+        let vectors = Tensor::ones([2, 4], &running_device()).div_scalar(2.0);
+        let loss = |targets: [_; 8]| read(places.loss(vectors.clone(), &targets))[0];
+        let mut known = [None; 8];
+        assert_eq!(loss(known), 0.0);
+        (known[0], known[3], known[7]) = (Some(0.6), Some(-0.8), Some(0.0));
+        assert!((loss(known) - 1.0 / 3.0).abs() < 1e-6, "{}", loss(known));
+    }
+}
