@@ -106,7 +106,7 @@ impl From<ActivationName> for Activation {
 }
 
 impl VitConfig {
-    /// The embedded model's encoder: 96 px, conv stem, 8x8 positions, 2.6 M parameters.
+    /// The embedded model's encoder: 96 px, conv stem, 8x8 positions, 2.8 M parameters.
     pub fn nano() -> Self {
         let conv = |channels, kernel, stride, padding| Conv { channels, kernel, stride, padding };
         Self {
