@@ -200,8 +200,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         if let Some(places) = &model.places {
             let captions = texts.clone().narrow(0, 0, batch.len());
             let [seen, told] = located(&batch);
-            let loss = places.loss(images.clone(), &seen) + places.loss(captions, &told);
-            add("places", loss, recipe.place_weight);
+            add("places", places.loss(images.clone(), &seen), recipe.place_weight);
+            add("sides", places.loss(captions, &told), recipe.place_weight);
         }
         if let (Some(captioner), Some(answers)) = (&model.captioner, &prompts.answers) {
             add("caption", captioner.loss(answers, features), recipe.caption_weight);
