@@ -5,7 +5,7 @@
 
 use crate::look::{Color, Fill, Shape, Size, held_out};
 use crate::rng::Rng;
-use crate::scene::{NAMES, Object, Paper, Places, Relation, Scene};
+use crate::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN};
 
 /// Which templates to word a caption with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,8 @@ pub struct Said {
     /// The caption made false, up to three times: first with two attributes swapped, where that is
     /// possible, then with one replaced, then with another swap.
     pub negatives: Vec<String>,
-    /// What the caption tells of where things lie: halfway to the side on which it says they are.
+    /// What the caption tells of where things lie, which is halfway to the side on which it says they
+    /// are, and of their sizes.
     pub places: Places,
 }
 
@@ -260,7 +261,16 @@ impl Plan {
     }
 
     fn places(&self) -> Places {
-        let mut places = [[None; 2]; NAMES];
+        let mut places = UNKNOWN;
+        for mention in &self.mentions {
+            let size = mention.size.map(|(size, _)| size.number());
+            if self.mentions.iter().filter(|m| m.color == mention.color).count() == 1 {
+                places[mention.color as usize][2] = size;
+            }
+            if self.mentions.iter().filter(|m| m.shape == mention.shape).count() == 1 {
+                places[Color::ALL.len() + mention.shape as usize][2] = size;
+            }
+        }
         let (Some((relation, _)), [a, b]) = (self.relation, &self.mentions[..]) else {
             return places;
         };
@@ -630,18 +640,24 @@ mod tests {
 
     #[test]
     fn what_a_caption_tells_of_places_is_true() {
-        let mut told = 0;
+        let (mut told, mut sizes) = (0, 0);
         for index in 0..1_000 {
             let scene = Scene::random(Split::Train, 7, index, 6);
             let plan = Plan::new(&scene, Phrasing::Seen, 1.0, &mut Rng::new(7, 9, index));
             let (Some(_), [a, b]) = (plan.relation, &plan.mentions[..]) else {
-                assert_eq!(plan.places(), [[None; 2]; NAMES]);
+                assert!(plan.places().iter().all(|known| known[..2] == [None; 2]));
                 continue;
             };
             let find = |m: &Mention| scene.objects.iter().find(|o| is(o, m)).expect("is there");
             let (one, two) = (find(a), find(b));
             let places = plan.places();
             let [here, there] = [a, b].map(|m| places[m.color as usize]);
+            for (m, told) in [a, b].into_iter().zip([here, there]) {
+                if let Some(size) = told[2] {
+                    assert!(a.color != b.color && find(m).size.number() == size, "{}", plan.text());
+                    sizes += 1;
+                }
+            }
             for (axis, apart) in [one.x - two.x, one.y - two.y].into_iter().enumerate() {
                 if let (Some(here), Some(there)) = (here[axis], there[axis]) {
                     assert!((here - there) * apart > 0.0, "{}: {scene:?}", plan.text());
@@ -649,7 +665,7 @@ mod tests {
                 }
             }
         }
-        assert!(told > 300, "{told}");
+        assert!(told > 300 && sizes > 100, "{told} {sizes}");
     }
 
     #[test]

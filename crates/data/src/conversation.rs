@@ -44,7 +44,7 @@ const DETAIL: [&str; 5] = [
 /// Questions end when this many words have been said: conversations of one length fill a batch.
 const WORDS: usize = 75;
 
-/// What a conversation's questions after the first are mostly about. In TOML: `{ kinds = ["where",
+/// What a conversation's questions are mostly about. In TOML: `{ kinds = ["where",
 /// "side"], share = 0.9, told = 0.1 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,9 +80,10 @@ impl Focus {
     }
 }
 
-/// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. The first
-/// question is balanced as those of [`question::sample`] are; later ones are asked about what is
-/// there, as `focus` says. One conversation in ten begins with everything told.
+/// Conversation `index` about a scene of a split, after `progress` (0 to 1) of a run. What is asked
+/// is as `focus` says. The first question is balanced as those of [`question::sample`] are: its
+/// scene is drawn for it. Later ones are about what is there. One conversation in five begins with a
+/// description instead.
 pub fn about_scene(
     split: Split,
     seed: u64,
@@ -92,7 +93,7 @@ pub fn about_scene(
 ) -> Conversation {
     let rng = &mut split.rng(10, seed, index);
     let most = most_objects(progress);
-    let sample = question::sample(split, seed, index, progress);
+    let sample = question::sample_by(|rng| focus.kind(rng), split, seed, index, progress);
     let (scene, first) = match sample.view {
         View::Scene(scene) if !rng.chance(0.2) => (*scene, [sample.question, sample.answer]),
         _ => {

@@ -13,7 +13,7 @@ use tiny_skia::{FilterQuality, Pixmap, PixmapPaint, PremultipliedColorU8, Transf
 
 use crate::pairs::Pair;
 use crate::rng::{Rng, mix};
-use crate::scene::{Background, NAMES, Paper, Split};
+use crate::scene::{Background, Paper, Split, UNKNOWN};
 use crate::{Error, Result};
 
 pub use names::{Concept, ZERO_SHOT};
@@ -112,7 +112,7 @@ impl Icons {
         let turns = vec![[String::new(), caption.clone()]];
         let gist = concept.label.clone();
         let negatives = Vec::new();
-        let places = [[None; 2]; NAMES];
+        let places = UNKNOWN;
         Pair { picture, caption, gist, turns, negatives, places, concept: concept_id, scene: None }
     }
 

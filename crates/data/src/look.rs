@@ -164,6 +164,11 @@ impl Size {
         }
     }
 
+    /// From -1, small, to 1, large.
+    pub fn number(self) -> f32 {
+        self as u8 as f32 - 1.0
+    }
+
     /// A radius in fractions of the picture's side. Ranges do not meet, so a size can be read off
     /// a picture; large shapes grow only where there is room.
     pub(crate) fn radius(self, objects: usize, rng: &mut Rng) -> f32 {

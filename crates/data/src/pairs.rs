@@ -21,7 +21,7 @@ pub struct Pair {
     pub turns: Vec<Turn>,
     /// The same sentence made false, where that is possible: first by swapping two attributes.
     pub negatives: Vec<String>,
-    /// What the caption tells of where things lie.
+    /// What the caption tells of where things lie and how large they are.
     pub places: Places,
     /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
     /// negatives of a contrastive loss.

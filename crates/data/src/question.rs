@@ -181,9 +181,19 @@ struct Asked {
 /// Question `index` of a split, after `progress` (0 to 1) of a run: scenes hold at most two
 /// objects before [`crate::pairs::EASY`], and typos occur (3 %) in training only.
 pub fn sample(split: Split, seed: u64, index: u64, progress: f32) -> Sample {
+    sample_by(|rng| rng.pick(&Kind::DRAWN), split, seed, index, progress)
+}
+
+/// [`sample`] of the kind that `kind` draws.
+pub(crate) fn sample_by(
+    kind: impl Fn(&mut Rng) -> Kind,
+    split: Split,
+    seed: u64,
+    index: u64,
+    progress: f32,
+) -> Sample {
     let rng = &mut split.rng(3, seed, index);
-    let kind = rng.pick(&Kind::DRAWN);
-    make(kind, split, Phrasing::Seen, most_objects(progress), rng)
+    make(kind(rng), split, Phrasing::Seen, most_objects(progress), rng)
 }
 
 /// Question `index` of one kind with the phrasing of your choice, up to six objects.

@@ -115,8 +115,12 @@ pub struct Box2 {
 /// Colours and shapes, whose [`Places`] may be known.
 pub const NAMES: usize = Color::ALL.len() + Shape::ALL.len();
 
-/// Where the thing of each colour, then of each shape, lies: x and y, each from -1 to 1, where known.
-pub type Places = [[Option<f32>; 2]; NAMES];
+/// Where the thing of each colour, then of each shape, lies and how large it is: x, y and size, each
+/// from -1 to 1, where known.
+pub type Places = [[Option<f32>; 3]; NAMES];
+
+/// Nothing known.
+pub const UNKNOWN: Places = [[None; 3]; NAMES];
 
 /// How one object lies with respect to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -357,8 +361,8 @@ impl Scene {
         self.objects.iter().map(draw::bounds).collect()
     }
 
-    /// Where the only object of each colour, then of each shape, has its centre; nothing where none or
-    /// several are of it.
+    /// Where the only object of each colour, then of each shape, has its centre, and its size; nothing
+    /// where none or several are of it.
     pub fn places(&self) -> Places {
         let of = |name: usize| {
             let named = |o: &&Object| match name.checked_sub(Color::ALL.len()) {
@@ -367,8 +371,10 @@ impl Scene {
             };
             let mut all = self.objects.iter().filter(named);
             match (all.next(), all.next()) {
-                (Some(lone), None) => [lone.x, lone.y].map(|at| Some(2.0 * at - 1.0)),
-                _ => [None; 2],
+                (Some(lone), None) => {
+                    [2.0 * lone.x - 1.0, 2.0 * lone.y - 1.0, lone.size.number()].map(Some)
+                }
+                _ => [None; 3],
             }
         };
         std::array::from_fn(of)
@@ -531,15 +537,15 @@ mod tests {
             let places = scene.places();
             for object in &scene.objects {
                 let lone = scene.count(|o| o.color == object.color) == 1;
-                let place = [2.0 * object.x - 1.0, 2.0 * object.y - 1.0];
+                let place = [2.0 * object.x - 1.0, 2.0 * object.y - 1.0, object.size.number()];
                 assert_eq!(places[object.color as usize], place.map(|at| lone.then_some(at)));
                 let lone = scene.count(|o| o.shape == object.shape) == 1;
                 let shape = Color::ALL.len() + object.shape as usize;
                 assert_eq!(places[shape], place.map(|at| lone.then_some(at)));
             }
             let known = places.iter().flatten().flatten();
-            assert!(known.clone().count() <= 4 * scene.objects.len());
-            assert!(known.into_iter().all(|at| at.abs() < 1.0));
+            assert!(known.clone().count() <= 6 * scene.objects.len());
+            assert!(known.into_iter().all(|at| at.abs() <= 1.0));
         }
     }
 

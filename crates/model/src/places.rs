@@ -1,10 +1,10 @@
-//! A linear head that must tell, from a vector of the shared space, where the thing of each name lies:
-//! from a picture's where it is, from a caption's on which side it is said to be. So vectors bind things
-//! to places, and both sorts do so in the same directions. It
-//! is thrown away after training, like the head of [`regions`](crate::regions).
+//! A linear head that must tell, from a vector of the shared space, where the thing of each name lies
+//! and how large it is: from a picture's as it is seen, from a caption's as it is said. So vectors bind
+//! things to places and sizes, and both sorts do so in the same directions. It is thrown away after
+//! training, like the head of [`regions`](crate::regions).
 //!
 //! ```text
-//! vectors [B, C] of unit length ──head──▶ [B, 2 K], x and y of K names ──▶ mean square
+//! vectors [B, C] of unit length ──head──▶ [B, K], K numbers that may be known ──▶ mean square
 //! ```
 
 use sensorium_nn::prelude::*;
@@ -12,18 +12,18 @@ use sensorium_nn::prelude::*;
 /// See the [module](self).
 #[derive(Module, Debug)]
 pub struct Places {
-    /// From a vector to every name's x and y.
+    /// From a vector to every number.
     pub head: Linear,
 }
 
 impl Places {
-    /// Seeded weights for vectors of `width` and `names`.
-    pub fn init(width: usize, names: usize, init: &mut Init) -> Self {
-        Self { head: Linear::init(width, 2 * names, true, (width as f64).powf(-0.5), init) }
+    /// Seeded weights for vectors of `width` and `numbers` to tell.
+    pub fn init(width: usize, numbers: usize, init: &mut Init) -> Self {
+        Self { head: Linear::init(width, numbers, true, (width as f64).powf(-0.5), init) }
     }
 
-    /// Mean square of how far off the head is, over the known coordinates, given `vectors [B, C]` of
-    /// unit length. `targets [B · 2K]` hold x and y of each name's place, from -1 to 1, where known.
+    /// Mean square of how far off the head is, over the known numbers, given `vectors [B, C]` of unit
+    /// length. `targets [B · K]` hold the numbers, from -1 to 1, where known.
     pub fn loss(&self, vectors: Tensor<2>, targets: &[Option<f32>]) -> Tensor<1> {
         let ([b, c], device) = (vectors.dims(), vectors.device());
         let constant = |value: fn(&Option<f32>) -> f32| {
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_head_of_zeros_is_off_by_what_is_known() {
-        let places = Places::init(4, 2, &mut Init::new(1, &running_device()));
+        let places = Places::init(4, 4, &mut Init::new(1, &running_device()));
         let zeros = |_: &str, _: &[usize], values: &mut Vec<f32>| {
             values.fill(0.0);
             true

@@ -101,6 +101,38 @@ fn clip_learns_with_either_loss() {
 }
 
 #[test]
+fn a_text_tower_learns_from_captions_alone() {
+    let trial = Trial::new();
+    trial.train("clip", "clip", &["steps=2", "batch=8"], false).unwrap();
+    let start = format!("start={:?}", trial.path("clip/final"));
+    let sets = [
+        "pictures=false",
+        "train=[\"clip.text\", \"captioner.vector\", \"captioner.decoder\"]",
+        "steps=40",
+        "batch=16",
+        "begin=0.4",
+        &start,
+    ];
+    trial.train("clip", "alone", &sets, false).unwrap();
+    let log = log::read(&trial.path("alone")).unwrap();
+    for part in ["sides", "gist"] {
+        let losses: Vec<f64> = log.iter().map(|m| m.extra[part]).collect();
+        let (early, late) = (mean(&losses[..5]), mean(&losses[35..]));
+        assert!(late < early, "{part}: {early} then {late}");
+    }
+    assert!(!log[0].extra.contains_key("contrast"));
+    // The head too is the one that the first run has left.
+    for part in ["image", "clip", "places"] {
+        let [before, after] = ["clip", "alone"]
+            .map(|run| trial.component(&format!("{run}/final/{part}.safetensors")));
+        assert_eq!(before, after, "{part}");
+    }
+    let [before, after] =
+        ["clip", "alone"].map(|run| trial.component(&format!("{run}/final/text.safetensors")));
+    assert_ne!(before, after);
+}
+
+#[test]
 fn a_run_is_resumed_as_it_began_or_not_at_all() {
     let trial = Trial::new();
     let sets = ["steps=2", "batch=2", "tokens=16", "save_every=1"];

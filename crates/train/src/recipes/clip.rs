@@ -20,8 +20,9 @@ use sensorium_data::caption::RELATED;
 use sensorium_data::icons::Icons;
 use sensorium_data::look::Look;
 use sensorium_data::pairs::{self, Mix, Pair};
-use sensorium_data::scene::{NAMES, Object, Places as Located, Scene, Split};
+use sensorium_data::scene::{Object, Scene, Split, UNKNOWN};
 use sensorium_media::ImageProcessor;
+use sensorium_media::chat::Prompt;
 use sensorium_media::text::{Special, Tokenizer};
 use sensorium_model::captioner::{Captioner, CaptionerConfig};
 use sensorium_model::checkpoint::{self, Tensors};
@@ -80,6 +81,10 @@ pub struct ClipRecipe {
     /// Share of icons among the pairs.
     #[serde(default)]
     pub icon_share: f32,
+    /// Whether pictures are looked at. Without them the text tower learns by itself what captions can
+    /// teach: `place_weight` and `gist_weight` say how much of what.
+    #[serde(default = "yes")]
+    pub pictures: bool,
     /// How often (0 to 1) a caption tells how two objects lie, where they can be told apart.
     #[serde(default = "related")]
     pub related: f32,
@@ -101,8 +106,8 @@ pub struct ClipRecipe {
     /// Weight of the loss over what lies at each position; 0 leaves it out.
     #[serde(default)]
     pub region_weight: f32,
-    /// Weight of the loss over where a picture's and a caption's vector tell that things lie; 0
-    /// leaves it out.
+    /// Weight of the loss over where a picture's and a caption's vector tell that things lie and how
+    /// large they are; 0 leaves it out.
     #[serde(default)]
     pub place_weight: f32,
     /// Steps.
@@ -124,6 +129,10 @@ pub struct ClipRecipe {
     pub optim: OptimConfig,
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn related() -> f32 {
     RELATED
 }
@@ -137,28 +146,16 @@ struct Pupil {
     places: Option<Places>,
 }
 
-/// Trains the two encoders.
+/// Trains the two encoders, or the text tower alone.
 ///
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
-    let device = training_device();
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let config = recipe.size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
     let told = recipe.size.captioner(tokenizer.vocabulary());
-    let processor = ImageProcessor::nano();
     let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
-
-    let init =
-        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
-    let clip = start_bias(Clip::init(&config, init), recipe.batch);
-    let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
-    let captioner = tells.then(|| Captioner::init(&told, init));
-    let names = recipe.region_weight > 0.0;
-    let regions = names.then(|| Regions::init(config.image.width, &Look::CLASSES, init));
-    let tells_where = recipe.place_weight > 0.0;
-    let places = tells_where.then(|| Places::init(config.text.embed, NAMES, init));
-    let mut pupil = Pupil { clip, captioner, regions, places };
+    let mut pupil = seeded(recipe, &config, &told);
     if let Some(dir) = &recipe.start {
         let known = start(dir, &pupil)?;
         pupil = weights::load(pupil, &known)?;
@@ -172,56 +169,23 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let (mut run, mut model) =
         Run::open("clip", options, &config::resolved(recipe)?, plan, model, &mut optim)?;
 
+    let training = Training { recipe, icons, tokenizer: &tokenizer, config: &config, told: &told };
     for step in run.steps() {
-        let batch = batch(recipe, icons.as_ref(), step);
-        let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
-        let images = images(&pictures, &processor, &device);
-        let (features, images) = model.clip.image.encode_and_embed(images, told.skip); // [B, N, E], [B, C]
-        let images = unit(images);
-        let (texts, tokens) = embed_texts(&model.clip, recipe, &config, &tokenizer, &batch); // [M, C]
-        let [accuracy, true_above_false] = accuracies(images.clone(), texts.clone(), &batch);
-        let mut extra = BTreeMap::from([
-            ("accuracy".to_string(), accuracy),
-            ("true_above_false".to_string(), true_above_false),
-        ]);
-        let mut flops = config.image.flops() * batch.len() as f64 + tokens;
-
-        let mut loss = loss(&model.clip, recipe.loss, images.clone(), texts.clone(), &batch);
-        extra.insert("contrast".into(), f64::from(read(loss.clone())[0]));
-        let mut add = |name: &str, part: Tensor<1>, weight: f32| {
-            extra.insert(name.into(), f64::from(read(part.clone())[0]));
-            loss = loss.clone() + part.mul_scalar(weight);
+        let Lesson { loss, extra, flops } = match recipe.pictures {
+            true => training.seen(&model, step),
+            false => training.told(&model, step),
         };
-        let prompts = Prompts::of(recipe, &batch, &tokenizer, &told, config.image.patches());
-        if let Some(regions) = &model.regions {
-            let named = named(&batch, config.image.patches());
-            add("regions", regions.loss(features.clone(), &named), recipe.region_weight);
-        }
-        if let Some(places) = &model.places {
-            let captions = texts.clone().narrow(0, 0, batch.len());
-            let [seen, told] = located(&batch);
-            add("places", places.loss(images.clone(), &seen), recipe.place_weight);
-            add("sides", places.loss(captions, &told), recipe.place_weight);
-        }
-        if let (Some(captioner), Some(answers)) = (&model.captioner, &prompts.answers) {
-            add("caption", captioner.loss(answers, features), recipe.caption_weight);
-        }
-        if let (Some(captioner), Some(gists)) = (&model.captioner, &prompts.gists) {
-            let vectors = Tensor::cat(vec![images, texts.narrow(0, 0, batch.len())], 0);
-            add("gist", captioner.gist_loss(gists, vectors), recipe.gist_weight);
-        }
-        flops += prompts.flops(&told);
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = Pupil { clip: clamp_scale(updated.clip), ..updated };
 
-        let (samples, flops) = (batch.len(), 3.0 * flops);
+        let (samples, flops) = (recipe.batch, 3.0 * flops);
         run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
-    let Pupil { clip, captioner, .. } = optim.averaged(model.clone());
+    let Pupil { clip, captioner, places, .. } = optim.averaged(model.clone());
     let mut scalars = weights::tensors(&clip)?;
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
     let mut components = vec![
@@ -232,7 +196,154 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     if let Some(captioner) = captioner {
         components.push(("captioner", weights::tensors(&captioner)?));
     }
+    if let Some(places) = places {
+        components.push(("places", weights::tensors(&places)?));
+    }
     run.finish(&model, &components)
+}
+
+/// The two encoders with what the recipe's losses need beside them.
+fn seeded(recipe: &ClipRecipe, config: &ClipConfig, told: &CaptionerConfig) -> Pupil {
+    let device = training_device();
+    let init =
+        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
+    let clip = start_bias(Clip::init(config, init), recipe.batch);
+    let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
+    let captioner = tells.then(|| Captioner::init(told, init));
+    let names = recipe.region_weight > 0.0;
+    let regions = names.then(|| Regions::init(config.image.width, &Look::CLASSES, init));
+    let tells_where = recipe.place_weight > 0.0;
+    let places =
+        tells_where.then(|| Places::init(config.text.embed, UNKNOWN.as_flattened().len(), init));
+    Pupil { clip, captioner, regions, places }
+}
+
+/// What a step reads.
+struct Training<'a> {
+    recipe: &'a ClipRecipe,
+    icons: Option<Icons>,
+    tokenizer: &'a Tokenizer,
+    config: &'a ClipConfig,
+    told: &'a CaptionerConfig,
+}
+
+/// What a step learns from: the sum of its losses, what is logged of them, and the operations of the
+/// forward pass.
+struct Lesson {
+    loss: Tensor<1>,
+    extra: BTreeMap<String, f64>,
+    flops: f64,
+}
+
+impl Lesson {
+    /// Nothing to learn yet, after `flops` operations.
+    fn new(flops: f64) -> Self {
+        Self { loss: Tensor::zeros([1], &training_device()), extra: BTreeMap::new(), flops }
+    }
+
+    fn add(&mut self, name: &str, part: Tensor<1>, weight: f32) {
+        self.extra.insert(name.into(), f64::from(read(part.clone())[0]));
+        self.loss = self.loss.clone() + part.mul_scalar(weight);
+    }
+}
+
+impl Training<'_> {
+    /// Pictures and their captions.
+    fn seen(&self, model: &Pupil, step: u64) -> Lesson {
+        let Self { recipe, config, told, .. } = *self;
+        let batch = batch(recipe, self.icons.as_ref(), step);
+        let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
+        let images = images(&pictures, &ImageProcessor::nano(), &training_device());
+        let (features, images) = model.clip.image.encode_and_embed(images, told.skip); // [B, N, E], [B, C]
+        let images = unit(images);
+        let captions = batch.iter().map(|pair| pair.caption.as_str());
+        let false_ones = batch.iter().flat_map(|pair| pair.negatives.iter().map(String::as_str));
+        let (texts, flops) = match recipe.loss {
+            Loss::Sigmoid => self.embed_texts(&model.clip, captions.chain(false_ones)),
+            Loss::InfoNce => self.embed_texts(&model.clip, captions),
+        }; // [M, C]
+        let captions = texts.clone().narrow(0, 0, batch.len());
+
+        let mut lesson = Lesson::new(flops + config.image.flops() * batch.len() as f64);
+        let [accuracy, true_above_false] = accuracies(images.clone(), texts.clone(), &batch);
+        lesson.extra.insert("accuracy".into(), accuracy);
+        lesson.extra.insert("true_above_false".into(), true_above_false);
+        lesson.add("contrast", loss(&model.clip, recipe.loss, images.clone(), texts, &batch), 1.0);
+        if let Some(regions) = &model.regions {
+            let named = named(&batch, config.image.patches());
+            lesson.add("regions", regions.loss(features.clone(), &named), recipe.region_weight);
+        }
+        if let Some(places) = &model.places {
+            let seen = places.loss(images.clone(), &seen_places(&batch));
+            lesson.add("places", seen, recipe.place_weight);
+            let told = places.loss(captions.clone(), &told_places(&batch));
+            lesson.add("sides", told, recipe.place_weight);
+        }
+        if let (Some(captioner), true) = (&model.captioner, recipe.caption_weight > 0.0) {
+            let answers = self.answers(&batch);
+            lesson.flops += decoding(told, &answers);
+            lesson.add("caption", captioner.loss(&answers, features), recipe.caption_weight);
+        }
+        if let (Some(captioner), true) = (&model.captioner, recipe.gist_weight > 0.0) {
+            let gists = self.gists(batch.iter().chain(&batch));
+            lesson.flops += decoding(told, &gists);
+            let vectors = Tensor::cat(vec![images, captions], 0);
+            lesson.add("gist", captioner.gist_loss(&gists, vectors), recipe.gist_weight);
+        }
+        lesson
+    }
+
+    /// Captions alone.
+    fn told(&self, model: &Pupil, step: u64) -> Lesson {
+        let Self { recipe, told, .. } = *self;
+        let batch = batch(recipe, self.icons.as_ref(), step);
+        let captions = batch.iter().map(|pair| pair.caption.as_str());
+        let (captions, flops) = self.embed_texts(&model.clip, captions); // [B, C]
+        let mut lesson = Lesson::new(flops);
+        if let Some(places) = &model.places {
+            let told = places.loss(captions.clone(), &told_places(&batch));
+            lesson.add("sides", told, recipe.place_weight);
+        }
+        if let (Some(captioner), true) = (&model.captioner, recipe.gist_weight > 0.0) {
+            let gists = self.gists(batch.iter());
+            lesson.flops += decoding(told, &gists);
+            lesson.add("gist", captioner.gist_loss(&gists, captions), recipe.gist_weight);
+        }
+        lesson
+    }
+
+    /// Texts as vectors `[M, C]`, and the operations that took.
+    fn embed_texts<'t>(
+        &self,
+        model: &Clip,
+        all: impl IntoIterator<Item = &'t str>,
+    ) -> (Tensor<2>, f64) {
+        let texts = texts(all, self.tokenizer, self.config.text.context);
+        let [m, t] = texts.shape;
+        (model.embed_texts(&texts), self.config.text.flops(t) * m as f64)
+    }
+
+    /// What the captioner is to answer from each picture's positions.
+    fn answers(&self, batch: &[Pair]) -> Batch {
+        let tokens = self.told.projector.tokens(self.config.image.patches());
+        self.padded(batch.iter().map(|pair| questions(&pair.turns, self.tokenizer, tokens)))
+    }
+
+    /// What the captioner is to write from a vector of each pair.
+    fn gists<'p>(&self, pairs: impl Iterator<Item = &'p Pair>) -> Batch {
+        let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
+        self.padded(pairs.map(|pair| conversation(&turn(pair), self.tokenizer, 1)))
+    }
+
+    fn padded(&self, prompts: impl Iterator<Item = Prompt>) -> Batch {
+        Batch::new(&Vec::from_iter(prompts), self.tokenizer.special(Special::Pad))
+    }
+}
+
+/// Operations of the captioner's forward pass.
+fn decoding(config: &CaptionerConfig, batch: &Batch) -> f64 {
+    let [b, t] = batch.shape;
+    config.decoder.flops(t, 0) * b as f64 + config.decoder.flops(0, batch.learned())
 }
 
 /// What is trained: what the recipe names, or all that one of its losses reaches.
@@ -252,15 +363,22 @@ fn parts(recipe: &ClipRecipe) -> Vec<String> {
     parts.into_iter().map(str::to_owned).collect()
 }
 
-/// The weights of a trained [`Pupil`], one file for each part; a captioner's is read where there is
-/// one. What the files do not hold, because the model has grown since, stays as it is in `seeded`.
+/// The weights of a trained [`Pupil`], one file for each part; those of what is thrown away after
+/// training are read where there are any. What the files do not hold, because the model has grown
+/// since, stays as it is in `seeded`.
 fn start(dir: &Path, seeded: &Pupil) -> Result<Tensors> {
     let mut all = weights::tensors(seeded)?;
     let mut kept: BTreeSet<String> = all.tensors.keys().cloned().collect();
+    let helpers = [
+        ("captioner", "captioner.", seeded.captioner.is_some()),
+        ("places", "places.", seeded.places.is_some()),
+    ];
+    let there = |(part, _, used): &(&str, &str, bool)| {
+        *used && dir.join(part).with_extension("safetensors").is_file()
+    };
+    let helpers = helpers.into_iter().filter(there).map(|(part, prefix, _)| (part, prefix));
     let parts = [("image", "clip.image."), ("text", "clip.text."), ("clip", "clip.")];
-    let captioner = dir.join("captioner.safetensors").is_file() && seeded.captioner.is_some();
-    for (part, prefix) in parts.into_iter().chain(captioner.then_some(("captioner", "captioner.")))
-    {
+    for (part, prefix) in parts.into_iter().chain(helpers) {
         let quantised = dir.join(part).with_extension("gguf");
         let path = match quantised.is_file() {
             true => quantised,
@@ -279,49 +397,6 @@ fn start(dir: &Path, seeded: &Pupil) -> Result<Tensors> {
     Ok(all)
 }
 
-/// What the captioner is to write, where the recipe asks for it.
-struct Prompts {
-    /// Answers from each picture's positions.
-    answers: Option<Batch>,
-    /// Gists from each picture's vector, then from each caption's.
-    gists: Option<Batch>,
-}
-
-impl Prompts {
-    fn of(
-        recipe: &ClipRecipe,
-        batch: &[Pair],
-        tokenizer: &Tokenizer,
-        config: &CaptionerConfig,
-        patches: usize,
-    ) -> Self {
-        let tokens = config.projector.tokens(patches);
-        let padded = |prompts: Vec<_>| Batch::new(&prompts, tokenizer.special(Special::Pad));
-        let answers = || {
-            let prompt = |pair: &Pair| questions(&pair.turns, tokenizer, tokens);
-            padded(batch.iter().map(prompt).collect())
-        };
-        let gists = || {
-            let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
-            let prompt = |pair: &Pair| conversation(&turn(pair), tokenizer, 1);
-            padded(batch.iter().chain(batch).map(prompt).collect())
-        };
-        Self {
-            answers: (recipe.caption_weight > 0.0).then(answers),
-            gists: (recipe.gist_weight > 0.0).then(gists),
-        }
-    }
-
-    /// Operations of the forward pass.
-    fn flops(&self, config: &CaptionerConfig) -> f64 {
-        let flops = |batch: &Batch| {
-            let [b, t] = batch.shape;
-            config.decoder.flops(t, 0) * b as f64 + config.decoder.flops(0, batch.learned())
-        };
-        self.answers.iter().chain(&self.gists).map(flops).sum()
-    }
-}
-
 /// The classes of what lies at each of `positions`, for each attribute; unknown for icons.
 fn named(batch: &[Pair], positions: usize) -> Vec<Vec<i32>> {
     let grid = positions.isqrt();
@@ -334,42 +409,32 @@ fn named(batch: &[Pair], positions: usize) -> Vec<Vec<i32>> {
     (0..4).map(|attribute| all.iter().map(|classes| classes[attribute]).collect()).collect()
 }
 
-/// Where things lie in each picture, unknown for icons, and where each caption says that they lie.
-fn located(batch: &[Pair]) -> [Vec<Option<f32>>; 2] {
-    let seen = |pair: &Pair| pair.scene.as_ref().map_or([[None; 2]; NAMES], Scene::places);
-    let flat = |places: Vec<Located>| places.into_iter().flatten().flatten().collect();
-    [flat(batch.iter().map(seen).collect()), flat(batch.iter().map(|pair| pair.places).collect())]
+/// Where things lie in each picture and how large they are; unknown for icons.
+fn seen_places(batch: &[Pair]) -> Vec<Option<f32>> {
+    let places = |pair: &Pair| pair.scene.as_ref().map_or(UNKNOWN, Scene::places);
+    batch.iter().flat_map(places).flatten().collect()
+}
+
+/// What each caption says of that.
+fn told_places(batch: &[Pair]) -> Vec<Option<f32>> {
+    batch.iter().flat_map(|pair| pair.places).flatten().collect()
 }
 
 /// What a recipe learns from.
 pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> {
-    let size = ImageProcessor::nano().size;
+    // Nobody looks at a picture of one pixel.
+    let size = if recipe.pictures { ImageProcessor::nano().size } else { 1 };
     let icons = icons.map(|icons| (icons, recipe.icon_share));
     Mix { split: Split::Train, seed: recipe.seed, size, icons, related: recipe.related }
 }
 
 fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
-    let progress = schedule::progress([recipe.begin, 1.0], step, recipe.steps);
-    let mix = mix(recipe, icons);
+    let (mix, progress) = (mix(recipe, icons), progress(recipe, step));
     gather(recipe.batch, |i| pairs::pair(&mix, step * recipe.batch as u64 + i, progress))
 }
 
-/// Captions, then, for SigLIP, the false ones; and the operations that took.
-fn embed_texts(
-    model: &Clip,
-    recipe: &ClipRecipe,
-    config: &ClipConfig,
-    tokenizer: &Tokenizer,
-    batch: &[Pair],
-) -> (Tensor<2>, f64) {
-    let captions = batch.iter().map(|pair| pair.caption.as_str());
-    let false_ones = batch.iter().flat_map(|pair| pair.negatives.iter().map(String::as_str));
-    let texts = match recipe.loss {
-        Loss::Sigmoid => texts(captions.chain(false_ones), tokenizer, config.text.context),
-        Loss::InfoNce => texts(captions, tokenizer, config.text.context),
-    };
-    let [m, t] = texts.shape;
-    (model.embed_texts(&texts), config.text.flops(t) * m as f64)
+fn progress(recipe: &ClipRecipe, step: u64) -> f32 {
+    schedule::progress([recipe.begin, 1.0], step, recipe.steps)
 }
 
 fn loss(
