@@ -262,6 +262,8 @@ impl Vit {
             n_layers: config.n_layers,
         };
         let classes = usize::from(config.pooling == Pooling::Class);
+        let grid = (config.pooling == Pooling::Attention).then_some(config.patches());
+        let mlp = (config.pooling == Pooling::AttentionMlp).then_some(&block);
         Self {
             stem: Stem::init(config, init),
             stem_norm: config.stem_norm.then(|| LayerNorm::init(e, config.eps, init)),
@@ -275,16 +277,8 @@ impl Vit {
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
-            pool: match config.pooling {
-                Pooling::Class | Pooling::Mean => None,
-                Pooling::Attention => {
-                    let grid = Some(config.patches());
-                    Some(AttentionPool::init(e, config.n_heads, grid, None, init))
-                }
-                Pooling::AttentionMlp => {
-                    Some(AttentionPool::init(e, config.n_heads, None, Some(&block), init))
-                }
-            },
+            pool: (grid.is_some() || mlp.is_some())
+                .then(|| AttentionPool::init(e, config.n_heads, grid, mlp, init)),
             proj: config.proj.then(|| Linear::init(e, config.embed, false, std, init)),
         }
     }
