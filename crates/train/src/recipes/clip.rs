@@ -422,14 +422,15 @@ fn told_places(batch: &[Pair]) -> Vec<Option<f32>> {
 
 /// What a recipe learns from.
 pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> {
-    // Nobody looks at a picture of one pixel.
-    let size = if recipe.pictures { ImageProcessor::nano().size } else { 1 };
+    let size = ImageProcessor::nano().size;
     let icons = icons.map(|icons| (icons, recipe.icon_share));
     Mix { split: Split::Train, seed: recipe.seed, size, icons, related: recipe.related }
 }
 
 fn batch(recipe: &ClipRecipe, icons: Option<&Icons>, step: u64) -> Vec<Pair> {
     let (mix, progress) = (mix(recipe, icons), progress(recipe, step));
+    // Where nobody looks at a picture, one pixel is soonest drawn.
+    let mix = Mix { size: if recipe.pictures { mix.size } else { 1 }, ..mix };
     gather(recipe.batch, |i| pairs::pair(&mix, step * recipe.batch as u64 + i, progress))
 }
 
