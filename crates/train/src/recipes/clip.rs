@@ -7,7 +7,8 @@
 //! what is where from the encoder's positions (SigLIP 2, Tschannen et al. 2025,
 //! <https://arxiv.org/abs/2502.14786>); with `gist_weight`, what is said from the vectors of the
 //! shared space; with `region_weight`, a linear head must name what lies at each of the encoder's
-//! positions.
+//! positions; with `place_weight`, another must tell from the vectors where things lie. `pictures =
+//! false` trains the text tower by itself on what captions alone can teach.
 //!
 //! ```text
 //! sensorium train recipes/clip/nano.toml
