@@ -191,4 +191,7 @@ fn a_bad_recipe_names_its_key() {
     assert!(unknown.contains("stepz") && unknown.contains("hint:"), "{unknown}");
     let missing = trial.train("llava", "llava", &[], false).unwrap_err();
     assert!(missing.contains("image.safetensors") && missing.contains("hint:"), "{missing}");
+    let sets = ["pictures=false", "place_weight=0.0", "gist_weight=0.0"];
+    let idle = trial.train("clip", "clip", &sets, false).unwrap_err();
+    assert!(idle.contains("pictures") && idle.contains("hint:"), "{idle}");
 }

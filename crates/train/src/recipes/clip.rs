@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{conversation, gather, images, questions, texts};
 use crate::config;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::freeze::thaw_only;
 use crate::optim::{AdamW, OptimConfig};
 use crate::recipes::Recipe;
@@ -152,6 +152,7 @@ struct Pupil {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
+    teaches(recipe)?;
     let tokenizer = tokenizer::load(&recipe.tokenizer)?;
     let config = recipe.size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
     let told = recipe.size.captioner(tokenizer.vocabulary());
@@ -201,6 +202,20 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         components.push(("places", weights::tensors(&places)?));
     }
     run.finish(&model, &components)
+}
+
+/// Captions alone teach only by losses that a recipe may leave out.
+fn teaches(recipe: &ClipRecipe) -> Result<()> {
+    if recipe.pictures || recipe.place_weight > 0.0 || recipe.gist_weight > 0.0 {
+        return Ok(());
+    }
+    Err(TrainError::Config {
+        place: "recipe".into(),
+        key: "pictures".into(),
+        message: "expected a loss over captions alone, got a place_weight and a gist_weight of 0"
+            .into(),
+        hint: "raise one of the two, or set pictures = true".into(),
+    })
 }
 
 /// The two encoders with what the recipe's losses need beside them.
@@ -277,40 +292,52 @@ impl Training<'_> {
         if let Some(places) = &model.places {
             let seen = places.loss(images.clone(), &seen_places(&batch));
             lesson.add("places", seen, recipe.place_weight);
-            let told = places.loss(captions.clone(), &told_places(&batch));
-            lesson.add("sides", told, recipe.place_weight);
         }
+        self.add_sides(&mut lesson, model, &batch, captions.clone());
         if let (Some(captioner), true) = (&model.captioner, recipe.caption_weight > 0.0) {
             let answers = self.answers(&batch);
             lesson.flops += decoding(told, &answers);
             lesson.add("caption", captioner.loss(&answers, features), recipe.caption_weight);
         }
-        if let (Some(captioner), true) = (&model.captioner, recipe.gist_weight > 0.0) {
-            let gists = self.gists(batch.iter().chain(&batch));
-            lesson.flops += decoding(told, &gists);
-            let vectors = Tensor::cat(vec![images, captions], 0);
-            lesson.add("gist", captioner.gist_loss(&gists, vectors), recipe.gist_weight);
-        }
+        let vectors = Tensor::cat(vec![images, captions], 0);
+        self.add_gists(&mut lesson, model, batch.iter().chain(&batch), vectors);
         lesson
     }
 
     /// Captions alone.
     fn told(&self, model: &Pupil, step: u64) -> Lesson {
-        let Self { recipe, told, .. } = *self;
-        let batch = batch(recipe, self.icons.as_ref(), step);
+        let batch = batch(self.recipe, self.icons.as_ref(), step);
         let captions = batch.iter().map(|pair| pair.caption.as_str());
         let (captions, flops) = self.embed_texts(&model.clip, captions); // [B, C]
         let mut lesson = Lesson::new(flops);
-        if let Some(places) = &model.places {
-            let told = places.loss(captions.clone(), &told_places(&batch));
-            lesson.add("sides", told, recipe.place_weight);
-        }
-        if let (Some(captioner), true) = (&model.captioner, recipe.gist_weight > 0.0) {
-            let gists = self.gists(batch.iter());
-            lesson.flops += decoding(told, &gists);
-            lesson.add("gist", captioner.gist_loss(&gists, captions), recipe.gist_weight);
-        }
+        self.add_sides(&mut lesson, model, &batch, captions.clone());
+        self.add_gists(&mut lesson, model, batch.iter(), captions);
         lesson
+    }
+
+    /// What captions `[B, C]` tell of places and sizes.
+    fn add_sides(&self, lesson: &mut Lesson, model: &Pupil, batch: &[Pair], captions: Tensor<2>) {
+        if let Some(places) = &model.places {
+            let told = places.loss(captions, &told_places(batch));
+            lesson.add("sides", told, self.recipe.place_weight);
+        }
+    }
+
+    /// What the captioner is to write from a vector `[·, C]` of each pair.
+    fn add_gists<'p>(
+        &self,
+        lesson: &mut Lesson,
+        model: &Pupil,
+        pairs: impl Iterator<Item = &'p Pair>,
+        vectors: Tensor<2>,
+    ) {
+        if let (Some(captioner), true) = (&model.captioner, self.recipe.gist_weight > 0.0) {
+            let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
+            let prompt = |pair| conversation(&turn(pair), self.tokenizer, 1);
+            let gists = self.padded(pairs.map(prompt));
+            lesson.flops += decoding(self.told, &gists);
+            lesson.add("gist", captioner.gist_loss(&gists, vectors), self.recipe.gist_weight);
+        }
     }
 
     /// Texts as vectors `[M, C]`, and the operations that took.
@@ -330,12 +357,6 @@ impl Training<'_> {
         self.padded(batch.iter().map(|pair| questions(&pair.turns, self.tokenizer, tokens)))
     }
 
-    /// What the captioner is to write from a vector of each pair.
-    fn gists<'p>(&self, pairs: impl Iterator<Item = &'p Pair>) -> Batch {
-        let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
-        self.padded(pairs.map(|pair| conversation(&turn(pair), self.tokenizer, 1)))
-    }
-
     fn padded(&self, prompts: impl Iterator<Item = Prompt>) -> Batch {
         Batch::new(&Vec::from_iter(prompts), self.tokenizer.special(Special::Pad))
     }
@@ -352,14 +373,16 @@ fn parts(recipe: &ClipRecipe) -> Vec<String> {
     if let Some(parts) = &recipe.train {
         return parts.clone();
     }
-    let mut parts = vec!["clip.image", "clip.text", "clip.scale"];
-    parts.extend((recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
-    parts.extend((recipe.caption_weight > 0.0).then_some("captioner.projector"));
-    parts.extend((recipe.gist_weight > 0.0).then_some("captioner.vector"));
-    parts.extend(
-        (recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0).then_some("captioner.decoder"),
-    );
-    parts.extend((recipe.region_weight > 0.0).then_some("regions"));
+    let (pictures, gists) = (recipe.pictures, recipe.gist_weight > 0.0);
+    let answers = pictures && recipe.caption_weight > 0.0;
+    let mut parts = vec!["clip.text"];
+    parts.extend(pictures.then_some("clip.image"));
+    parts.extend(pictures.then_some("clip.scale"));
+    parts.extend((pictures && recipe.loss == Loss::Sigmoid).then_some("clip.bias"));
+    parts.extend(answers.then_some("captioner.projector"));
+    parts.extend(gists.then_some("captioner.vector"));
+    parts.extend((answers || gists).then_some("captioner.decoder"));
+    parts.extend((pictures && recipe.region_weight > 0.0).then_some("regions"));
     parts.extend((recipe.place_weight > 0.0).then_some("places"));
     parts.into_iter().map(str::to_owned).collect()
 }
