@@ -5,7 +5,7 @@
 
 use crate::look::{Color, Fill, Shape, Size, held_out};
 use crate::rng::Rng;
-use crate::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN};
+use crate::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN, names};
 
 /// Which templates to word a caption with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,33 +262,28 @@ impl Plan {
 
     fn places(&self) -> Places {
         let mut places = UNKNOWN;
-        for mention in &self.mentions {
-            let size = mention.size.map(|(size, _)| size.number());
-            if self.mentions.iter().filter(|m| m.color == mention.color).count() == 1 {
-                places[mention.color as usize][2] = size;
-            }
-            if self.mentions.iter().filter(|m| m.shape == mention.shape).count() == 1 {
-                places[Color::ALL.len() + mention.shape as usize][2] = size;
-            }
-        }
-        let (Some((relation, _)), [a, b]) = (self.relation, &self.mentions[..]) else {
-            return places;
-        };
-        let (axis, side) = match relation {
-            Relation::Left => (0, -0.5),
-            Relation::Right => (0, 0.5),
-            Relation::Above => (1, -0.5),
-            Relation::Below => (1, 0.5),
-        };
-        for (mention, side) in [(a, side), (b, -side)] {
-            if a.color != b.color {
-                places[mention.color as usize][axis] = Some(side);
-            }
-            if a.shape != b.shape {
-                places[Color::ALL.len() + mention.shape as usize][axis] = Some(side);
+        for (at, mention) in self.mentions.iter().enumerate() {
+            for name in names(mention.color, mention.shape) {
+                let named = |m: &&Mention| names(m.color, m.shape).contains(&name);
+                if self.mentions.iter().filter(named).count() == 1 {
+                    places[name] = self.told(at);
+                }
             }
         }
         places
+    }
+
+    /// x, y and size that mention `at` is said to have. Where a relation is told, two are mentioned.
+    fn told(&self, at: usize) -> [Option<f32>; 3] {
+        let of = |relation: Relation| if at == 0 { relation } else { relation.opposite() };
+        let [x, y] = match self.relation.map(|(relation, _)| of(relation)) {
+            None => [None; 2],
+            Some(Relation::Left) => [Some(-0.5), None],
+            Some(Relation::Right) => [Some(0.5), None],
+            Some(Relation::Above) => [None, Some(-0.5)],
+            Some(Relation::Below) => [None, Some(0.5)],
+        };
+        [x, y, self.mentions[at].size.map(|(size, _)| size.number())]
     }
 
     /// Every text that a swap makes false.

@@ -115,6 +115,11 @@ pub struct Box2 {
 /// Colours and shapes, whose [`Places`] may be known.
 pub const NAMES: usize = Color::ALL.len() + Shape::ALL.len();
 
+/// Which of the [`NAMES`] a colour and a shape are.
+pub(crate) fn names(color: Color, shape: Shape) -> [usize; 2] {
+    [color as usize, Color::ALL.len() + shape as usize]
+}
+
 /// Where the thing of each colour, then of each shape, lies and how large it is: x, y and size, each
 /// from -1 to 1, where known.
 pub type Places = [[Option<f32>; 3]; NAMES];
@@ -365,10 +370,7 @@ impl Scene {
     /// where none or several are of it.
     pub fn places(&self) -> Places {
         let of = |name: usize| {
-            let named = |o: &&Object| match name.checked_sub(Color::ALL.len()) {
-                None => o.color == Color::ALL[name],
-                Some(shape) => o.shape == Shape::ALL[shape],
-            };
+            let named = |o: &&Object| names(o.color, o.shape).contains(&name);
             let mut all = self.objects.iter().filter(named);
             match (all.next(), all.next()) {
                 (Some(lone), None) => {
