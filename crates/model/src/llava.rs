@@ -8,18 +8,13 @@
 //! ids [B, T] ──embed──▶ [B, T, D] ────────────splice──┴──▶ backbone ──▶ logits [B, T, V]
 //! ```
 
-use std::ops::ControlFlow;
-
-use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
+use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_flow::{Embeds, Features, Hidden};
 use sensorium_input_projector::{Projector, ProjectorConfig};
-use sensorium_media::chat::Prompt;
-use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::llm::Finish;
 use crate::prompt::Batch;
 use crate::splice::splice;
 use crate::weights::under;
@@ -118,7 +113,7 @@ impl Llava {
     /// The batch's prompts with its pictures' features spliced in, through the backbone:
     /// `[B, T, D]`. `features [M, N, E]` are those of the batch's pictures in order.
     pub fn forward(&self, batch: &Batch, features: Option<Features>) -> Hidden {
-        let embeds = self.read(&batch.ids, batch.shape, &batch.images, features);
+        let embeds = self.embed(&batch.ids, batch.shape, &batch.images, features);
         self.backbone.forward(embeds, self.prefix.then(|| batch.spans.clone()))
     }
 
@@ -135,46 +130,8 @@ impl Llava {
         answers_loss(&self.backbone, self.forward(batch, features), batch, z_loss)
     }
 
-    /// Answers `prompt` token by token until `end` or a break, at most `max_tokens`. `on_draw` hears
-    /// of every token drawn, the end too, and of the logits `[V]` from which it was drawn.
-    pub fn generate(
-        &self,
-        prompt: &Prompt,
-        features: Option<Features>,
-        end: u32,
-        max_tokens: usize,
-        sampling: Sampling,
-        mut on_draw: impl FnMut(u32, &[f32]) -> ControlFlow<()>,
-    ) -> (Vec<u32>, Finish) {
-        let mut cache = Cache::default();
-        let mut sampler = Sampler::new(sampling);
-        let shape = [1, prompt.ids.len()];
-        let embeds = self.read(&prompt.ids, shape, &prompt.images, features);
-        let spans = self.prefix.then(|| prompt.spans.clone().into());
-        let mut hidden = self.backbone.extend(embeds, spans, &mut cache);
-        let mut answer = Vec::new();
-        while answer.len() < max_tokens {
-            let logits = self.last_logits(hidden);
-            let token = sampler.pick(&logits);
-            let flow = on_draw(token, &logits);
-            if token == end {
-                return (answer, Finish::Stop);
-            }
-            answer.push(token);
-            if flow.is_break() {
-                return (answer, Finish::Interrupted);
-            }
-            hidden = self.backbone.extend(self.backbone.embed(&[token], [1, 1]), None, &mut cache);
-        }
-        (answer, Finish::Length)
-    }
-
-    fn last_logits(&self, Hidden(hidden): Hidden) -> Vec<f32> {
-        let [_, t, d] = hidden.dims();
-        read(self.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
-    }
-
-    fn read(
+    /// What the backbone reads of ids `[B, T]`, the pictures' tokens in their places: `[B, T, D]`.
+    pub fn embed(
         &self,
         ids: &[u32],
         shape: [usize; 2],
@@ -190,7 +147,7 @@ impl Llava {
 }
 
 /// What the projector reads of an encoder: see [`LlavaConfig::skips`] and [`LlavaConfig::class`].
-pub(crate) fn encode(image: &Vit, skips: &[usize], class: bool, images: Tensor<4>) -> Features {
+pub fn encode(image: &Vit, skips: &[usize], class: bool, images: Tensor<4>) -> Features {
     match (skips, class) {
         ([], false) => image.encode(images),
         ([], true) => Features(image.positions(images)),
@@ -205,7 +162,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass through
 /// the head.
-pub(crate) fn answers_loss(
+pub fn answers_loss(
     backbone: &Llama,
     Hidden(hidden): Hidden,
     batch: &Batch,

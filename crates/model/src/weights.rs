@@ -2,7 +2,8 @@
 
 use sensorium_nn::prelude::*;
 
-use crate::checkpoint::{self, Tensors, strict};
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::{Tensors, strict};
 
 /// A module's parameters as named tensors.
 ///
@@ -33,7 +34,7 @@ pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
 }
 
 /// Names and shapes of parameters as those of the part `part`.
-pub(crate) fn under(part: &str, all: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
+pub fn under(part: &str, all: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
     all.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape)).collect()
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Tensors;
 use sensorium_kernels::optim as kernel;
-use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_nn::params;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sensorium_model::checkpoint::Tensors;
-use sensorium_model::checkpoint::directory::{self, save_dir, step_dir};
-use sensorium_model::checkpoint::file::{Disk, FileSystem};
-use sensorium_model::checkpoint::safetensors::{self, Dtype};
+use sensorium_checkpoint::Tensors;
+use sensorium_checkpoint::directory::{self, save_dir, step_dir};
+use sensorium_checkpoint::file::{Disk, FileSystem};
+use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};

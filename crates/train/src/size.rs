@@ -1,10 +1,10 @@
 //! The presets that recipes name: one word in a recipe, a whole configuration in a checkpoint.
 
+use crate::heads::captioner::CaptionerConfig;
 use sensorium_backbone::LlamaConfig;
 use sensorium_encoder::image::{Conv, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_model::captioner::CaptionerConfig;
 use sensorium_model::clip::ClipConfig;
 use sensorium_model::llava::LlavaConfig;
 use serde::{Deserialize, Serialize};

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use sensorium::checkpoint::Tensors;
+use sensorium::checkpoint::gguf::{self, Array, Kind, Metadata, Source, Value};
+use sensorium::checkpoint::safetensors::{self, Dtype};
 use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
-use sensorium::model::checkpoint::Tensors;
-use sensorium::model::checkpoint::gguf::{self, Array, Kind, Metadata, Source, Value};
-use sensorium::model::checkpoint::safetensors::{self, Dtype};
 use sensorium::model::clip::{Clip, ClipConfig};
 use sensorium::model::llava::{Llava, LlavaConfig};
 use sensorium::model::names::GGUF;

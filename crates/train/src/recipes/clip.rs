@@ -17,6 +17,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::heads::captioner::{Captioner, CaptionerConfig};
+use crate::heads::places::Places;
+use crate::heads::regions::Regions;
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Tensors;
 use sensorium_data::caption::RELATED;
 use sensorium_data::icons::Icons;
 use sensorium_data::look::Look;
@@ -25,12 +30,8 @@ use sensorium_data::scene::{Object, Scene, Split, UNKNOWN};
 use sensorium_media::ImageProcessor;
 use sensorium_media::chat::Prompt;
 use sensorium_media::text::{Special, Tokenizer};
-use sensorium_model::captioner::{Captioner, CaptionerConfig};
-use sensorium_model::checkpoint::{self, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
-use sensorium_model::places::Places;
 use sensorium_model::prompt::{Batch, IGNORED};
-use sensorium_model::regions::Regions;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;

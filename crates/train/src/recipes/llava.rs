@@ -12,13 +12,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use sensorium_checkpoint as checkpoint;
 use sensorium_data::conversation::{self, Conversation, Focus, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
 use sensorium_media::text::{Special, Tokenizer};
 use sensorium_media::{ImageProcessor, Picture};
-use sensorium_model::checkpoint;
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::weights;

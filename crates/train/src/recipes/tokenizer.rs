@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_data::icons::Icons;
 use sensorium_data::pairs;
 use sensorium_data::question;
@@ -15,7 +16,6 @@ use sensorium_data::scene::Split;
 use sensorium_data::text::{self, Document};
 use sensorium_media::chat::Part;
 use sensorium_media::text::Tokenizer;
-use sensorium_model::checkpoint::file::{Disk, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::gather;
