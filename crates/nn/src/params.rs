@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Shape, Tensor, TensorData};
 
+use crate::init::Init;
+
 /// A parameter without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -43,6 +45,13 @@ pub fn list(module: &impl Module) -> Vec<Parameter> {
         });
     });
     parameters
+}
+
+/// Name and shape of every parameter of the module that `init` makes, in field order, at the cost of
+/// the names: a file is compared with them before memory is taken for its claims.
+pub fn shapes<M: Module>(init: impl FnOnce(&mut Init) -> M) -> Vec<(String, Vec<usize>)> {
+    let module = init(&mut Init::empty(&crate::running_device()));
+    list(&module).into_iter().map(|p| (p.name, p.shape)).collect()
 }
 
 /// Number of values in all parameters.
@@ -246,5 +255,26 @@ impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let trainable = (self.trainable)(&self.path.join("."));
         param.set_require_grad(trainable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Conv2d, Conv2dConfig, LayerNorm, Linear};
+
+    /// Of a layer too large for any memory, whose values cannot even be counted.
+    #[test]
+    fn shapes_take_no_memory() {
+        let huge = usize::MAX / 2;
+        let linear = shapes(|init| Linear::init(huge, huge, true, 0.1, init));
+        let of = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+        assert_eq!(linear, [of("weight", &[huge, huge]), of("bias", &[huge])]);
+        let norm = shapes(|init| LayerNorm::init(huge, 1e-5, init));
+        assert_eq!(norm, [of("weight", &[huge]), of("bias", &[huge])]);
+        let (c_in, kernel) = (3, 1 << 24);
+        let config = Conv2dConfig { c_in, c_out: huge, kernel, stride: 1, padding: 0, bias: false };
+        let conv = shapes(|init| Conv2d::init(config, init));
+        assert_eq!(conv, [of("weight", &[huge, c_in, kernel, kernel])]);
     }
 }

@@ -2,5 +2,4 @@
 
 pub mod audio;
 pub mod image;
-mod shapes;
 pub mod text;

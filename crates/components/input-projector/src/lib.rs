@@ -73,27 +73,7 @@ impl ProjectorConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let put = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
-        match *self {
-            Self::Linear { features, shuffle, bias, width } => {
-                let weight = put("Linear.fc.weight", &[width, features * shuffle * shuffle]);
-                let bias = bias.then(|| put("Linear.fc.bias", &[width]));
-                std::iter::once(weight).chain(bias).collect()
-            }
-            Self::Mlp { features, shuffle, norm, hidden, width, places } => {
-                let norm = norm.into_iter().flat_map(|part| {
-                    [put("Mlp.norm.weight", &[part]), put("Mlp.norm.bias", &[part])]
-                });
-                let maps = [
-                    put("Mlp.mlp.fc1.weight", &[hidden, features * shuffle * shuffle]),
-                    put("Mlp.mlp.fc1.bias", &[hidden]),
-                    put("Mlp.mlp.fc2.weight", &[width, hidden]),
-                    put("Mlp.mlp.fc2.bias", &[width]),
-                ];
-                let places = places.map(|places| put("Mlp.position", &[places, width]));
-                norm.chain(maps).chain(places).collect()
-            }
-        }
+        params::shapes(|init| Projector::init(self, init))
     }
 }
 
@@ -135,39 +115,6 @@ impl Pack for Projector {
         match self {
             Self::Linear(projector) => projector.pack(path, packer),
             Self::Mlp(projector) => projector.pack(path, packer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sensorium_nn::running_device;
-
-    use super::*;
-
-    #[test]
-    fn lists_are_those_of_what_is_made() {
-        let mlp = ProjectorConfig::Mlp {
-            features: 4,
-            shuffle: 2,
-            norm: Some(2),
-            hidden: 3,
-            width: 5,
-            places: Some(4),
-        };
-        let bare = ProjectorConfig::Mlp {
-            features: 4,
-            shuffle: 1,
-            norm: None,
-            hidden: 3,
-            width: 5,
-            places: None,
-        };
-        let linear = |bias| ProjectorConfig::Linear { features: 4, shuffle: 2, bias, width: 5 };
-        for config in [mlp, bare, linear(true), linear(false)] {
-            let made = Projector::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> = params::list(&made).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
         }
     }
 }

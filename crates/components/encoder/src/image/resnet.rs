@@ -12,8 +12,6 @@
 
 use sensorium_nn::prelude::*;
 
-use crate::shapes::Shapes;
-
 /// Channels of a stage over those inside its bottlenecks.
 const EXPANSION: usize = 4;
 
@@ -50,32 +48,7 @@ impl ResnetConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let mut all = Shapes::default();
-        let mut conv = |name: String, c_in: usize, c_out: usize, kernel: usize| {
-            all.put(format!("{name}.weight"), &[c_out, c_in, kernel, kernel]);
-            all.put(format!("{name}.bias"), &[c_out]);
-        };
-        for (i, [c_in, c_out, _]) in self.stem().into_iter().enumerate() {
-            conv(format!("conv{}", i + 1), c_in, c_out, 3);
-        }
-        for (stage, blocks) in self.stages().into_iter().enumerate() {
-            for (i, block) in blocks.into_iter().enumerate() {
-                let name = |part: &str| format!("layer{}.{i}.{part}", stage + 1);
-                let Shape { c_in, planes, .. } = block;
-                conv(name("conv1"), c_in, planes, 1);
-                conv(name("conv2"), planes, planes, 3);
-                conv(name("conv3"), planes, EXPANSION * planes, 1);
-                if block.reshapes() {
-                    conv(name("downsample"), c_in, EXPANSION * planes, 1);
-                }
-            }
-        }
-        let e = self.channels();
-        all.put("pool.position", &[self.places() + 1, e]);
-        for (part, out) in [("q", e), ("k", e), ("v", e), ("o", self.embed)] {
-            all.linear(&format!("pool.{part}"), e, out);
-        }
-        all.0
+        params::shapes(|init| Resnet::init(self, init))
     }
 
     /// Channels in, channels out and step of the stem's convolutions.

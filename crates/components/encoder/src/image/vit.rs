@@ -12,8 +12,6 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::AttentionPool;
-use super::pool::Grid;
-use crate::shapes::Shapes;
 
 /// One convolution of the stem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,47 +188,7 @@ impl VitConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let e = self.width;
-        let mut all = Shapes::default();
-        let mut c_in = 3;
-        for (i, conv) in self.stem.iter().enumerate() {
-            let Conv { channels, kernel, .. } = *conv;
-            all.put(format!("stem.convs.{i}.weight"), &[channels, c_in, kernel, kernel]);
-            if self.stem_bias {
-                all.put(format!("stem.convs.{i}.bias"), &[channels]);
-            }
-            c_in = channels;
-        }
-        if self.stem_norm {
-            all.norm("stem_norm", e);
-        }
-        let classes = usize::from(self.pooling == Pooling::Class);
-        if classes == 1 {
-            all.put("class", &[e]);
-        }
-        all.put("position", &[self.patches() + classes, e]);
-        if self.pre_norm {
-            all.norm("pre_norm", e);
-        }
-        let reads = Activation::from(self.activation).reads();
-        all.blocks(self.n_layers, e, [reads * self.mlp, self.mlp]);
-        all.norm("norm", e);
-        if matches!(self.pooling, Pooling::Attention | Pooling::AttentionMlp) {
-            all.put("pool.probe", &[1, 1, e]);
-            all.attention("pool.attention", e);
-        }
-        if self.pooling == Pooling::Attention {
-            all.put("pool.grid.squeeze.weight", &[Grid::NUMBERS, e]);
-            all.put("pool.grid.spread.weight", &[e, self.patches() * Grid::NUMBERS]);
-        }
-        if self.pooling == Pooling::AttentionMlp {
-            all.norm("pool.norm", e);
-            all.mlp("pool.mlp", e, [reads * self.mlp, self.mlp]);
-        }
-        if self.proj {
-            all.put("proj.weight", &[self.embed, e]);
-        }
-        all.0
+        params::shapes(|init| Vit::init(self, init))
     }
 }
 
@@ -270,7 +228,8 @@ impl Vit {
             class: (classes == 1).then(|| init.normal([e], std)),
             position: match config.stem_norm {
                 true => {
-                    init.values(places(config.grid(), classes, e), [config.patches() + classes, e])
+                    let places = || places(config.grid(), classes, e);
+                    init.values(places, [config.patches() + classes, e])
                 }
                 false => init.normal([config.patches() + classes, e], std),
             },
