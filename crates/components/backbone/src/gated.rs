@@ -335,7 +335,7 @@ sensorium_nn::pack!(CrossAttention: q, k, v, o);
 
 #[cfg(test)]
 mod tests {
-    use sensorium_nn::params::{list, read, update};
+    use sensorium_nn::params::{read, update};
     use sensorium_nn::running_device;
 
     use super::*;

@@ -104,8 +104,8 @@ impl Layer {
 impl Pack for Layer {
     fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
         match self {
-            Self::Pre(block) => block.pack(&pack::join(path, "Pre"), packer),
-            Self::Post(block) => block.pack(&pack::join(path, "Post"), packer),
+            Self::Pre(block) => block.pack(path, packer),
+            Self::Post(block) => block.pack(path, packer),
         }
     }
 }

@@ -159,7 +159,7 @@ fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
-    use sensorium_nn::params::{list, read};
+    use sensorium_nn::params::read;
     use sensorium_nn::running_device;
 
     use super::*;
