@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
 use sensorium_encoder::image::{Vit, VitConfig};
-use sensorium_flow::{Embeds, Features, Hidden};
+use sensorium_flow::{Embeds, Encode, Features, Hidden, Project};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_media::chat::Prompt;
 use sensorium_nn::params::read;

@@ -8,9 +8,9 @@
 //! features [B, N, E] ─────────┐ keys, values: both
 //! latents [Q, E] ──layers─────┴──▶ [B, Q, E] ──norm──▶ features [B, Q, E]
 //! ```
-//! What comes out is for a backbone that asks it by cross-attention, and keeps the width E.
+//! What comes out keeps the width E: for a backbone that asks it by cross-attention, or is as wide.
 
-use sensorium_flow::Features;
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ impl Perceiver {
     }
 
     /// `[B, N, E] -> [B, Q, E]`
-    pub fn project(&self, context: &Features) -> Features {
+    pub fn resample(&self, context: &Features) -> Features {
         Features(self.norm.forward(self.hidden(context, self.layers.len())))
     }
 
@@ -75,6 +75,16 @@ impl Perceiver {
         let latents = self.latents.val().unsqueeze::<3>().repeat_dim(0, context.dims()[0]);
         let layers = self.layers.iter().take(layers);
         layers.fold(latents, |x, layer| layer.forward(x, context.clone()))
+    }
+}
+
+impl Project for Perceiver {
+    fn project(&self, features: Features) -> Embeds {
+        Embeds(self.resample(&features).0)
+    }
+
+    fn tokens(&self, _: usize) -> usize {
+        self.latents.dims()[0]
     }
 }
 
@@ -175,11 +185,11 @@ mod tests {
         let init = &mut Init::new(5, &running_device());
         let perceiver = Perceiver::init(&config(true), init);
         let long = init.normal([2, 9, 10], 1.0).val();
-        let Features(out) = perceiver.project(&Features(long.clone()));
+        let Features(out) = perceiver.resample(&Features(long.clone()));
         assert_eq!(out.dims(), [2, 3, 10]);
-        let Features(one) = perceiver.project(&Features(long.clone().narrow(0, 1, 1)));
+        let Features(one) = perceiver.resample(&Features(long.clone().narrow(0, 1, 1)));
         assert_eq!(read(out.narrow(0, 1, 1)), read(one));
-        let Features(short) = perceiver.project(&Features(long.narrow(1, 0, 4)));
+        let Features(short) = perceiver.resample(&Features(long.narrow(1, 0, 4)));
         assert_eq!(short.dims(), [2, 3, 10]);
     }
 }

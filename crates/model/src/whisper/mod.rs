@@ -14,6 +14,7 @@ mod transcribe;
 
 use sensorium_backbone::{Heard, WhisperDecoder, WhisperDecoderConfig};
 use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
+use sensorium_flow::Encode;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 

@@ -2,6 +2,7 @@
 //! curves for what is trained.
 
 use sensorium_encoder::image::VitConfig;
+use sensorium_flow::Project;
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_model::checkpoint;
 use sensorium_model::llava::{Llava, LlavaConfig};

@@ -1,7 +1,7 @@
 //! `goldens/whisper` (80 bands, languages and tasks) and `goldens/whisper_english` (128 bands):
 //! directories as the hub has them.
 
-use sensorium_flow::{Features, Hidden};
+use sensorium_flow::{Encode, Features, Hidden};
 use sensorium_model::checkpoint::safetensors;
 use sensorium_model::names::{self, WHISPER};
 use sensorium_model::published::{self, Directory};

@@ -6,7 +6,7 @@
 //! mel [B, bands, 2N] ──convolution, by 1──▶ ──convolution, by 2──▶ [B, N, E] ──blocks, norm──▶ [B, N, E]
 //! ```
 
-use sensorium_flow::Features;
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -77,17 +77,21 @@ impl WhisperEncoder {
         }
     }
 
-    /// Spectrograms to positions after the last norm: `[B, bands, 2N] -> [B, N, E]`.
-    pub fn encode(&self, mel: Tensor<3>) -> Features {
-        Features(self.norm.forward(self.hidden(mel, self.blocks.len())))
-    }
-
     /// Positions after so many blocks, `[B, N, E]`: after none, what the first one reads.
     pub fn hidden(&self, mel: Tensor<3>, blocks: usize) -> Tensor<3> {
         let x = self.conv1.activated(mel.swap_dims(1, 2), Activation::Gelu); // [B, 2N, E]
         let x = self.conv2.activated(x, Activation::Gelu); // [B, N, E]
         let x = x + self.position.val().unsqueeze();
         self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &Mask::Full, None))
+    }
+}
+
+impl Encode for WhisperEncoder {
+    type Input = Tensor<3>;
+
+    /// Spectrograms to positions after the last norm: `[B, bands, 2N] -> [B, N, E]`.
+    fn encode(&self, mel: Tensor<3>) -> Features {
+        Features(self.norm.forward(self.hidden(mel, self.blocks.len())))
     }
 }
 

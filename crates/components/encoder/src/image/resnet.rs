@@ -10,13 +10,16 @@
 //!     ──4 stages of bottlenecks──▶ [B, E, h/32, w/32] ──attention pool──▶ [B, C]      E = 32·W
 //! ```
 
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Channels of a stage over those inside its bottlenecks.
 const EXPANSION: usize = 4;
 
 /// Shape of a [`Resnet`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResnetConfig {
     /// Side of the input picture in pixels, a multiple of 32.
     pub image: usize,
@@ -42,7 +45,7 @@ impl ResnetConfig {
     }
 
     /// Positions after the last stage.
-    fn places(&self) -> usize {
+    pub fn places(&self) -> usize {
         (self.image / 32).pow(2)
     }
 
@@ -127,7 +130,7 @@ impl Resnet {
 
     /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
-        self.pool.forward(self.hidden(image, 4))
+        self.pool.forward(self.encode(image))
     }
 
     /// Places after so many of the four stages, `[B, 3, h, w] -> [B, channels, h', w']`: after none,
@@ -138,6 +141,15 @@ impl Resnet {
         let x = average_pool2d(x, 2); // [B, W, h/4, w/4]
         let all = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         all.into_iter().take(stages).flatten().fold(x, |x, block| block.forward(x))
+    }
+}
+
+impl Encode for Resnet {
+    type Input = Tensor<4>;
+
+    /// Places after the last stage, row by row: `[B, 3, h, w] -> [B, N, E]`.
+    fn encode(&self, image: Tensor<4>) -> Features {
+        Features(self.hidden(image, 4).flatten::<3>(2, 3).swap_dims(1, 2))
     }
 }
 
@@ -220,9 +232,8 @@ impl MeanPool {
         }
     }
 
-    /// `[B, E, h, w] -> [B, C]`
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = x.flatten::<3>(2, 3).swap_dims(1, 2); // [B, N, E]
+    /// `[B, N, E] -> [B, C]`
+    fn forward(&self, Features(x): Features) -> Tensor<2> {
         let [b, n, e] = x.dims();
         let x = Tensor::cat(vec![x.clone().mean_dim(1), x], 1); // [B, N + 1, E]
         let x = x + self.position.val().unsqueeze();

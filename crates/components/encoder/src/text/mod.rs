@@ -37,7 +37,7 @@ pub struct TextConfig {
     /// Width inside the MLPs.
     pub mlp: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
-    pub activation: crate::image::ActivationName,
+    pub activation: Activation,
     /// Whether a token sees only what comes before it (CLIP); else all of the text, padding too
     /// (SigLIP).
     pub causal: bool,
@@ -61,7 +61,7 @@ impl TextConfig {
             n_layers: 3,
             n_heads: 6,
             mlp: 768,
-            activation: crate::image::ActivationName::Gelu,
+            activation: Activation::Gelu,
             causal: true,
             embed: 128,
             proj_bias: false,
@@ -100,7 +100,7 @@ impl TextConfig {
             n_layers: 12,
             n_heads: width / 64,
             mlp: 4 * width,
-            activation: crate::image::ActivationName::QuickGelu,
+            activation: Activation::QuickGelu,
             causal: true,
             embed,
             proj_bias: false,
@@ -154,7 +154,7 @@ impl TextTower {
             d: config.width,
             heads: config.n_heads,
             hidden: config.mlp,
-            activation: config.activation.into(),
+            activation: config.activation,
             eps: config.eps,
             n_layers: config.n_layers,
         };

@@ -14,13 +14,15 @@ mod matching;
 
 use std::sync::Arc;
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use matching::{Matching, MatchingConfig, Words};
 
 /// Shape of a [`QFormer`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QFormerConfig {
     /// Width E of the features.
     pub features: usize,
@@ -151,10 +153,15 @@ impl QFormerProjector {
     pub fn parameters(config: &QFormerConfig, width: usize) -> Vec<(String, Vec<usize>)> {
         params::shapes(|init| Self::init(config, width, init))
     }
+}
 
-    /// `[B, N, E] -> [B, Q, D]`
-    pub fn project(&self, features: &Features) -> Embeds {
-        Embeds(self.fc.forward(self.qformer.ask(features)))
+impl Project for QFormerProjector {
+    fn project(&self, features: Features) -> Embeds {
+        Embeds(self.fc.forward(self.qformer.ask(&features)))
+    }
+
+    fn tokens(&self, _: usize) -> usize {
+        self.qformer.queries.dims()[0]
     }
 }
 
