@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_encoder::text::Texts;
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_input_projector::qformer::{
     Matching, MatchingConfig, QFormerConfig, QFormerProjector,
 };
@@ -123,7 +123,7 @@ impl Blip2Eye {
 
     /// `[B, c, h, w] -> [B, Q, D]`
     pub fn look(&self, images: Tensor<4>) -> Embeds {
-        self.projector.project(&Features(self.image.positions(images)))
+        self.projector.project(Features(self.image.positions(images)))
     }
 }
 

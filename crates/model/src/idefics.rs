@@ -64,7 +64,7 @@ impl Idefics {
     pub fn see(&self, images: Tensor<4>) -> Features {
         let positions = Features(self.image.positions_before(images, 0));
         match &self.projector {
-            Some(projector) => projector.project(&positions),
+            Some(projector) => projector.resample(&positions),
             None => positions,
         }
     }

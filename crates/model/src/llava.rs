@@ -10,7 +10,7 @@
 
 use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_encoder::image::{Vit, VitConfig};
-use sensorium_flow::{Embeds, Features, Hidden};
+use sensorium_flow::{Embeds, Encode, Features, Hidden, Project};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -113,8 +113,8 @@ impl Run {
                 model = weights::load(model, &file("weights.safetensors")?)?;
                 optim.restore(file("optimizer.safetensors")?);
                 let state = read_state(&latest.dir.join("state.json"))?;
-                (start, seconds, guard, frozen) =
-                    (state.step, state.seconds, state.guard, state.frozen);
+                (start, seconds, guard) = (state.step, state.seconds, state.guard);
+                frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
                     "resumed at step {start} from {} ({} later log lines cut)",

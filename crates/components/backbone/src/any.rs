@@ -46,7 +46,7 @@ impl BackboneConfig {
         }
     }
 
-    /// Name and shape of every parameter, without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         match self {
             Self::Llama(config) => config.parameters(),

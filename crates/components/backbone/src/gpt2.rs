@@ -13,7 +13,6 @@ use sensorium_nn::prelude::*;
 
 use crate::Cache;
 use crate::cache::mask;
-use crate::parameters::Parameters;
 
 /// Shape of a [`Gpt2`].
 #[derive(Clone, Debug, PartialEq)]
@@ -48,19 +47,9 @@ impl Gpt2Config {
         }
     }
 
-    /// Name and shape of every parameter of such a [`Gpt2`], without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let mut all = Parameters::default();
-        all.matrix("embedding", self.vocabulary, self.width, false);
-        all.0.push(("position".to_owned(), vec![self.context, self.width]));
-        for i in 0..self.n_layers {
-            all.block(&format!("layers.{i}"), &self.block(), false);
-        }
-        all.layer_norm("norm", self.width);
-        if !self.tied {
-            all.matrix("head", self.vocabulary, self.width, false);
-        }
-        all.0
+        params::shapes(|init| Gpt2::init(self, init))
     }
 }
 
@@ -139,32 +128,6 @@ impl Pack for Gpt2 {
         match &mut self.head {
             Some(head) => head.pack(&pack::join(path, "head"), packer),
             None => self.embedding.pack(&pack::join(path, "embedding"), packer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sensorium_nn::running_device;
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for tied in [true, false] {
-            let (vocabulary, context, width, n_layers) = (7, 5, 6, 2);
-            let config = Gpt2Config {
-                vocabulary,
-                context,
-                width,
-                n_layers,
-                n_heads: 2,
-                mlp: 9,
-                eps: 1e-5,
-                tied,
-            };
-            let gpt2 = Gpt2::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> = params::list(&gpt2).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
         }
     }
 }

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
-use crate::parameters::Parameters;
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,35 +128,9 @@ impl LlamaConfig {
         }
     }
 
-    /// Name and shape of every parameter of such a [`Llama`], without making one: a file can be
-    /// compared with them before memory is taken for its claims.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (d, q, kv) =
-            (self.width, self.n_heads * self.head_width, self.n_kv_heads * self.head_width);
-        let Biases { qkv, o, mlp } = self.biases;
-        let mut all = Parameters::default();
-        all.matrix("embedding", self.vocabulary, d, false);
-        for i in 0..self.n_layers {
-            let name = |part: &str| format!("layers.{i}.{part}");
-            all.vector(&name("norm1.weight"), d);
-            all.matrix(&name("attention.q"), q, d, qkv);
-            all.matrix(&name("attention.k"), kv, d, qkv);
-            all.matrix(&name("attention.v"), kv, d, qkv);
-            all.matrix(&name("attention.o"), d, q, o);
-            if self.qk_norm {
-                all.vector(&name("attention.q_norm.weight"), self.head_width);
-                all.vector(&name("attention.k_norm.weight"), self.head_width);
-            }
-            all.vector(&name("norm2.weight"), d);
-            all.matrix(&name("mlp.gate"), self.mlp, d, mlp);
-            all.matrix(&name("mlp.up"), self.mlp, d, mlp);
-            all.matrix(&name("mlp.down"), d, self.mlp, mlp);
-        }
-        all.vector("norm.weight", d);
-        if !self.tied {
-            all.matrix("head", self.vocabulary, d, false);
-        }
-        all.0
+        params::shapes(|init| Llama::init(self, init))
     }
 
     /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
@@ -442,21 +415,3 @@ impl SwiGlu {
 }
 
 sensorium_nn::pack!(SwiGlu: gate, up, down);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sensorium_nn::running_device;
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for (qk_norm, tied) in [(true, true), (false, false)] {
-            let biases = Biases { qkv: qk_norm, o: !qk_norm, mlp: tied };
-            let config = LlamaConfig { qk_norm, tied, biases, n_layers: 2, ..LlamaConfig::nano() };
-            let llama = Llama::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> =
-                params::list(&llama).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
-        }
-    }
-}

@@ -2,7 +2,7 @@
 
 use sensorium_backbone::{Backbone, Llama};
 use sensorium_encoder::image::Vit;
-use sensorium_flow::Embeds;
+use sensorium_flow::{Embeds, Project};
 use sensorium_input_projector::Projector;
 use sensorium_media::{Picture, Tiles};
 use sensorium_nn::prelude::*;

@@ -3,6 +3,7 @@
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_encoder::image::VitConfig;
+use sensorium_flow::Project;
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;

@@ -2,7 +2,7 @@
 //! names are nearly ours.
 
 use sensorium_encoder::image::{ActivationName, Conv, Pooling, Vit, VitConfig};
-use sensorium_flow::Features;
+use sensorium_flow::{Encode, Features};
 use sensorium_model::{checkpoint, weights as load};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;

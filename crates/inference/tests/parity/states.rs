@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::Texts;
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Encode, Features, Project};
 use sensorium_media::Picture;
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::idefics::Idefics;
@@ -126,7 +126,7 @@ fn blip2_that_writes_layer_by_layer() {
         let qformer = &writer.eye.projector.qformer;
         let layers = writer.config.qformer.n_layers;
         check.stack("ask", layers, |i| qformer.hidden(Some(&features), None, i));
-        let seen = writer.eye.projector.project(&features);
+        let seen = writer.eye.projector.project(features.clone());
         check.state("projector", seen.0.clone());
         let language = &writer.backbone;
         let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &[0]);
@@ -186,7 +186,7 @@ fn idefics_layer_by_layer() {
         if let (Some(projector), Some(shape)) = (projector, &config.projector) {
             let features = Features(image.positions_before(first, 0));
             check.stack("resampler", shape.n_layers, |i| projector.hidden(&features, i));
-            check.state("projector", projector.project(&features).0);
+            check.state("projector", projector.resample(&features).0);
         }
         let ids: Vec<u32> = numbers(&case["ids"]);
         let looks: Vec<i64> = numbers(&case["looks"]);

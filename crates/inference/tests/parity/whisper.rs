@@ -2,7 +2,7 @@
 //! directories as the hub has them.
 
 use sensorium_checkpoint::safetensors;
-use sensorium_flow::{Features, Hidden};
+use sensorium_flow::{Encode, Features, Hidden};
 use sensorium_model::whisper::{Rules, Task, Transcriber, Whisper, WhisperConfig};
 use sensorium_nn::pack::Format;
 use sensorium_nn::params::read;

@@ -11,6 +11,7 @@ mod rules;
 
 use sensorium_backbone::{Heard, WhisperDecoder, WhisperDecoderConfig};
 use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
+use sensorium_flow::Encode;
 use sensorium_nn::prelude::*;
 
 use crate::weights::under;

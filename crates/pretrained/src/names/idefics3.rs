@@ -4,7 +4,7 @@ use super::llama::{BODY, HEAD};
 use super::siglip::VISION;
 use super::{Layout, Row};
 
-const PROJECTOR: &[Row] = &[("Linear.fc", "modality_projection.proj")];
+const PROJECTOR: &[Row] = &[("fc", "modality_projection.proj")];
 
 /// A [`Llava`](sensorium_model::llava::Llava) whose encoder is SigLIP's and whose projector is one map.
 pub const IDEFICS3: Layout = Layout {

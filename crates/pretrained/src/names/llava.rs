@@ -6,7 +6,7 @@ use super::llama::{BODY, HEAD};
 use super::siglip::HEAD as HEAD_OF_SIGLIP;
 use super::{Layout, Row};
 
-const PROJECTOR: &[Row] = &[("Mlp.mlp.fc1", "linear_1"), ("Mlp.mlp.fc2", "linear_2")];
+const PROJECTOR: &[Row] = &[("mlp.fc1", "linear_1"), ("mlp.fc2", "linear_2")];
 
 /// The tower's projection into CLIP's space has no part in LLaVA.
 const ABSENT: &[&str] = &["image.proj.weight"];

@@ -10,7 +10,7 @@
 //! ```
 
 use sensorium_backbone::{Llama, LlamaConfig};
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_input_projector::{LinearProjector, Projector, ProjectorConfig};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
