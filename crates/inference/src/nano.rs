@@ -10,18 +10,20 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use sensorium_backbone::{Cache, Llama};
+use sensorium_backbone::{BackboneConfig, Cache, LlamaConfig};
 use sensorium_checkpoint::gguf::{self, Gguf, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors, safetensors};
-use sensorium_encoder::image::Vit;
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, Vit, VitConfig};
 use sensorium_encoder::text::{TextTower, Texts};
-use sensorium_flow::{Embeds, Hidden};
-use sensorium_input_projector::Projector;
+use sensorium_flow::{Embeds, Hidden, Project};
+use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{
     ImageProcessor, Message, Modality, Picture, Prompt, Special, Tokenizer, render,
 };
 use sensorium_model::clip::{Clip, ClipConfig, batch, in_chunks};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
+use sensorium_model::splice::splice;
 use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -123,8 +125,7 @@ impl Nano {
         let vocabulary = tokenizer.vocabulary();
         let mut clip_config = ClipConfig::nano();
         clip_config.text.vocabulary = vocabulary;
-        let mut llava_config = LlavaConfig::nano();
-        llava_config.backbone.vocabulary = vocabulary;
+        let llava_config = config(vocabulary);
 
         let init = &mut Init::empty(device);
         let part = |name: &str| component(files, name);
@@ -135,17 +136,13 @@ impl Nano {
             let tensor = scalars.get(name).map_err(|source| wrong("clip", source))?;
             Ok(Param::from_tensor(Tensor::from_floats(tensor.data(), device)))
         };
-        let clip = Clip {
-            image: image.clone(),
-            text,
-            scale: scalar("scale")?,
-            bias: Some(scalar("bias")?),
-        };
-        let projector = Projector::init(&llava_config.projector, init);
-        let projector = fit("projector", projector, &part("projector")?)?;
-        let backbone =
-            fit("backbone", Llama::init(&llava_config.backbone, init), &part("backbone")?)?;
-        let llava = Llava::new(&llava_config, image, projector, backbone);
+        let clip = Clip { image, text, scale: scalar("scale")?, bias: Some(scalar("bias")?) };
+        let mut llava = Llava::init(&llava_config, init);
+        let tower = llava.towers.remove(0);
+        let encoder = fit("image", tower.encoder, &part("image")?)?;
+        let projector = fit("projector", tower.projector, &part("projector")?)?;
+        llava.towers.push(Tower { encoder, projector });
+        llava.backbone = fit("backbone", llava.backbone, &part("backbone")?)?;
         let processor = ImageProcessor::nano();
         let device = device.clone();
         Ok(Self { tokenizer, clip, llava, processor, clip_config, llava_config, device })
@@ -155,8 +152,7 @@ impl Nano {
     pub fn pack(&mut self, format: pack::Format) {
         self.clip.image.pack_as(format);
         self.clip.text.pack_as(format);
-        self.llava.image.pack_as(format);
-        self.llava.projector.pack_as(format);
+        self.llava.towers[0].pack_as(format);
         self.llava.backbone.pack_as(format);
     }
 
@@ -205,9 +201,9 @@ impl Nano {
     /// # Errors
     /// It leaves no room for an answer.
     pub fn prompt(&self, messages: &[Message]) -> Result<Prompt> {
-        let image_tokens = self.llava_config.image_tokens();
+        let image_tokens = self.llava_config.towers[0].tokens();
         let prompt = render(&self.tokenizer, messages, image_tokens, true);
-        let limit = self.llava_config.backbone.context - 1;
+        let limit = self.llava_config.backbone.context() - 1;
         if prompt.ids.len() > limit {
             let (got, images) = (prompt.ids.len(), prompt.images.len());
             return Err(NanoError::TooLong { limit, got, images, image_tokens });
@@ -241,7 +237,7 @@ impl ChatModel for Nano {
         on_step: OnStep<'_>,
     ) -> crate::Result<Reply> {
         let prompt = self.prompt(messages)?;
-        let room = self.llava_config.backbone.context - prompt.ids.len();
+        let room = self.llava_config.backbone.context() - prompt.ids.len();
         let start = Instant::now();
         let images = (!pictures.is_empty()).then(|| self.images(pictures));
         let process = start.elapsed().as_secs_f64();
@@ -251,7 +247,13 @@ impl ChatModel for Nano {
 
         let start = Instant::now();
         let shape = [1, prompt.ids.len()];
-        let read = self.llava.embed(&prompt.ids, shape, &prompt.images, features);
+        let text = self.llava.backbone.embed(&prompt.ids, shape);
+        let read = match features {
+            Some(features) => {
+                splice(text, self.llava.towers[0].projector.project(features), &prompt.images)
+            }
+            None => text,
+        };
         let (mut cache, mut prefill, mut steps) = (Cache::default(), 0.0, 0);
         let mut first_logits = Vec::new();
         let mut next = |id: Option<u32>| {
@@ -285,6 +287,14 @@ impl ChatModel for Nano {
     fn token(&self, id: u32) -> String {
         self.tokenizer.decode(&[id])
     }
+}
+
+fn config(vocabulary: usize) -> LlavaConfig {
+    let features = FeatureSelect { layers: vec![1, 5], class: false };
+    let encoder = EncoderConfig::Vit { vit: VitConfig::nano(), features };
+    let backbone = BackboneConfig::Llama(LlamaConfig { vocabulary, ..LlamaConfig::nano() });
+    let towers = vec![TowerConfig { encoder, projector: ProjectorConfig::nano() }];
+    LlavaConfig { towers, backbone, prefix: true }
 }
 
 /// Pictures or texts that are embedded at once: bounds memory whatever their number.

@@ -79,7 +79,11 @@ impl Plan {
         parameters: Vec<(String, Vec<usize>)>,
     ) -> Self {
         let expected = |(ours, shape): (String, Vec<usize>)| {
-            let part = match ours.split('.').next() {
+            // A tower's encoder sees pictures, as far as any is published.
+            let inner =
+                ours.strip_prefix("towers.0.").map(|inner| inner.replacen("encoder", "image", 1));
+            let inner = inner.as_deref().unwrap_or(&ours);
+            let part = match inner.split('.').next() {
                 Some("text") => "text",
                 Some("image") => "image",
                 Some("projector") => "projector",

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig};
 
 /// Shape of a [`Backbone`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BackboneConfig {
     /// Llama, Mistral, Qwen2, Qwen3.
     Llama(LlamaConfig),
@@ -46,19 +48,28 @@ impl BackboneConfig {
         }
     }
 
+    /// Floating-point operations of `t` tokens' forward pass and of `heads` tokens' logits; an estimate
+    /// for all but a Llama.
+    pub fn flops(&self, t: usize, heads: usize) -> f64 {
+        match self {
+            Self::Llama(config) => config.flops(t, heads),
+            Self::Opt(_) | Self::Gpt2(_) => {
+                let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
+                let parameters: usize = self.parameters().iter().map(count).sum();
+                2.0 * parameters as f64 * t.max(heads) as f64
+            }
+        }
+    }
+
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        match self {
-            Self::Llama(config) => config.parameters(),
-            Self::Opt(config) => config.parameters(),
-            Self::Gpt2(config) => config.parameters(),
-        }
+        params::shapes(|init| Backbone::init(self, init))
     }
 }
 
 /// A decoder, to run: text in, text out.
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
-#[derive(Debug)]
+#[derive(Module, Debug)]
 pub enum Backbone {
     /// Llama, Mistral, Qwen2, Qwen3.
     Llama(Llama),
@@ -69,6 +80,15 @@ pub enum Backbone {
 }
 
 impl Backbone {
+    /// Weights by each kind's scheme.
+    pub fn init(config: &BackboneConfig, init: &mut Init) -> Self {
+        match config {
+            BackboneConfig::Llama(config) => Self::Llama(Llama::init(config, init)),
+            BackboneConfig::Opt(config) => Self::Opt(Opt::init(config, init)),
+            BackboneConfig::Gpt2(config) => Self::Gpt2(Gpt2::init(config, init)),
+        }
+    }
+
     /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
     pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
         match self {

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
 
 /// Shape of a [`Gpt2`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gpt2Config {
     /// Entries of the token table.
     pub vocabulary: usize,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::fused::KeyValues;
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
@@ -24,7 +25,8 @@ const OFFSET: usize = 2;
 const EPS: f64 = 1e-5;
 
 /// Shape of an [`Opt`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OptConfig {
     /// Entries of the token table.
     pub vocabulary: usize,

@@ -59,6 +59,18 @@ impl EncoderConfig {
         }
     }
 
+    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT.
+    pub fn flops(&self) -> f64 {
+        match self {
+            Self::Vit { vit, .. } => vit.flops(),
+            Self::Resnet(_) | Self::Whisper(_) => {
+                let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
+                let parameters: usize = self.parameters().iter().map(count).sum();
+                2.0 * parameters as f64 * self.positions() as f64
+            }
+        }
+    }
+
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         params::shapes(|init| Encoder::init(self, init))

@@ -11,7 +11,6 @@ mod prompt;
 
 use std::time::Instant;
 
-use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_media::{Message, Modality, Picture};
 use sensorium_nn::prelude::*;
 
@@ -71,8 +70,7 @@ impl VisionLanguageModel {
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
         let name = text.tokenizer.name(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
-        let (eye, llama) = Eye::open(spliced);
-        let (config, backbone) = (BackboneConfig::Llama(config), Backbone::Llama(llama));
+        let (eye, backbone) = Eye::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
         Ok(Self { llm, eye, place: Place::Marked { name, id } })
     }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use sensorium_backbone::{BackboneConfig, LlamaConfig};
-use sensorium_encoder::image::{Pooling, VitConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, Pooling, VitConfig};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{HubProcessor, Style, TileProcessor};
 use sensorium_nn::prelude::*;
@@ -22,7 +23,7 @@ use crate::names::{self, IDEFICS3, LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER
 use crate::plan::Plan;
 use crate::{positions, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 
 /// `model_type` of the encoders that LLaVA is built with.
 const CLIP: &str = "clip_vision_model";
@@ -74,7 +75,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
     let layout = layout(family, directory);
     let mut plan = Plan::new(family, "language", layout, config.parameters());
-    if config.backbone.tied {
+    if let BackboneConfig::Llama(LlamaConfig { tied: true, .. }) = config.backbone {
         plan.copies = HEADS;
     }
     plan
@@ -88,9 +89,9 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     let (family, mut config) = config(directory)?;
     let processor = match family {
         "llava" => {
-            let style =
-                if config.image.pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
-            Processor::Whole(vision::square(directory, style, config.image.image)?)
+            let VitConfig { image, pooling, .. } = *vit(&mut config);
+            let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
+            Processor::Whole(vision::square(directory, style, image)?)
         }
         _ => Processor::Tiles(vision::tiles(directory)?),
     };
@@ -98,10 +99,12 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     plan.check(directory)?;
     let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
     if let Processor::Tiles(tiles) = &processor {
-        let table = config.image.grid();
-        config.image.image = tiles.tile() as usize;
-        check_shuffle(&config)?;
-        place(&mut tensors, table, config.image.grid(), config.image.width)?;
+        let vit = vit(&mut config);
+        let table = vit.grid();
+        vit.image = tiles.tile() as usize;
+        let (grid, width) = (vit.grid(), vit.width);
+        check_shuffle(&mut config)?;
+        place(&mut tensors, table, grid, width)?;
     }
     let llava = Llava::init(&config, &mut Init::empty(device));
     let llava = names::take(llava, tensors, &plan.layout)?;
@@ -160,9 +163,9 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
         _ => return Err(vision.wrong("model_type", &format!("{CLIP} or {SIGLIP}"), FOREIGN)),
     };
     let class = reads_class(top, &image)?;
-    let skips = levels(top, image.n_layers)?;
+    let layers = levels(top, image.n_layers)?;
     let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
-    let (features, width) = (image.width * skips.len(), backbone.width);
+    let (features, width) = (image.width * layers.len(), backbone.width);
     let projector = ProjectorConfig::Mlp {
         features,
         shuffle: 1,
@@ -171,7 +174,8 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
         width,
         places: None,
     };
-    Ok(LlavaConfig { image, skips, class, projector, backbone, prefix: false })
+    let features = FeatureSelect { layers, class };
+    Ok(one_tower(image, features, projector, backbone))
 }
 
 /// `vision_feature_select_strategy`: whether the encoder's first position is read.
@@ -219,8 +223,7 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     }
     let (features, width) = (image.width, backbone.width);
     let projector = ProjectorConfig::Linear { features, shuffle, bias: false, width };
-    let (skips, class) = (Vec::new(), false);
-    Ok(LlavaConfig { image, skips, class, projector, backbone, prefix: false })
+    Ok(one_tower(image, FeatureSelect::default(), projector, backbone))
 }
 
 /// The language model. What `text_config` of a Llama leaves out is as `LlamaConfig` has it.
@@ -244,12 +247,32 @@ fn backbone(top: &Config<'_>, tied: bool) -> Result<LlamaConfig> {
     }
 }
 
+/// A language model that reads one kind of medium: pictures, by a Vision Transformer.
+fn one_tower(
+    vit: VitConfig,
+    features: FeatureSelect,
+    projector: ProjectorConfig,
+    backbone: LlamaConfig,
+) -> LlavaConfig {
+    let towers = vec![TowerConfig { encoder: EncoderConfig::Vit { vit, features }, projector }];
+    LlavaConfig { towers, backbone: BackboneConfig::Llama(backbone), prefix: false }
+}
+
+/// The encoder of [`one_tower`].
+fn vit(config: &mut LlavaConfig) -> &mut VitConfig {
+    match &mut config.towers[0].encoder {
+        EncoderConfig::Vit { vit, .. } => vit,
+        other => unreachable!("published towers are Vision Transformers, got {other:?}"),
+    }
+}
+
 /// That a tile's positions can be made fewer.
-fn check_shuffle(config: &LlavaConfig) -> Result<()> {
-    let ProjectorConfig::Linear { shuffle, .. } = config.projector else { return Ok(()) };
-    let grid = config.image.grid();
-    let patch = config.image.stem.first().map_or(1, |conv| conv.kernel);
-    if config.image.image >= patch && grid.is_multiple_of(shuffle) && grid <= MAX_GRID {
+fn check_shuffle(config: &mut LlavaConfig) -> Result<()> {
+    let ProjectorConfig::Linear { shuffle, .. } = config.towers[0].projector else { return Ok(()) };
+    let vit = vit(config);
+    let grid = vit.grid();
+    let patch = vit.stem.first().map_or(1, |conv| conv.kernel);
+    if vit.image >= patch && grid.is_multiple_of(shuffle) && grid <= MAX_GRID {
         return Ok(());
     }
     Err(Error::Setting {
@@ -259,7 +282,7 @@ fn check_shuffle(config: &LlavaConfig) -> Result<()> {
             "tiles of at most {MAX_GRID} patches of {patch} pixels an edge, a multiple of \
              scale_factor {shuffle}"
         ),
-        got: config.image.image.to_string(),
+        got: vit.image.to_string(),
         hint: "the files may be of different models",
     })
 }

@@ -1,7 +1,7 @@
 //! BLIP-2 as transformers publishes it (`Blip2ForImageTextRetrieval`,
 //! `Blip2ForConditionalGeneration`), without the language model.
 
-use super::{Layout, Part, Row};
+use super::{Layout, Row};
 
 /// The image encoder. Tables of one row of positions have a leading size of 1 in the files.
 const VISION: &[Row] = &[
@@ -51,13 +51,24 @@ const TOP: &[Row] = &[
     ("fc", "language_projection"),
 ];
 
-const PARTS: &[Part] = &[
-    ("image", "vision_model", VISION),
-    ("projector.qformer", "qformer", QFORMER),
-    ("projector", "", TOP),
-];
+/// A [`Blip2Matcher`](sensorium_model::blip2::Blip2Matcher). Older files carry the positions' numbers.
+pub const BLIP2: Layout = Layout {
+    parts: &[
+        ("image", "vision_model", VISION),
+        ("projector.qformer", "qformer", QFORMER),
+        ("projector", "", TOP),
+    ],
+    scalars: &[],
+    absent: &[],
+    ignorable: &["embeddings.position_ids"],
+};
 
-/// A [`Blip2Matcher`](sensorium_model::blip2::Blip2Matcher) or a [`Blip2Eye`](sensorium_model::blip2::Blip2Eye). Older
-/// files carry the positions' numbers.
-pub const BLIP2: Layout =
-    Layout { parts: PARTS, scalars: &[], absent: &[], ignorable: &["embeddings.position_ids"] };
+/// A [`Tower`](sensorium_model::llava::Tower) whose projector is a Q-Former.
+pub const BLIP2_TOWER: Layout = Layout {
+    parts: &[
+        ("encoder", "vision_model", VISION),
+        ("projector.qformer", "qformer", QFORMER),
+        ("projector", "", TOP),
+    ],
+    ..BLIP2
+};

@@ -9,8 +9,8 @@ const PROJECTOR: &[Row] = &[("fc", "modality_projection.proj")];
 /// A [`Llava`](sensorium_model::llava::Llava) whose encoder is SigLIP's and whose projector is one map.
 pub const IDEFICS3: Layout = Layout {
     parts: &[
-        ("image", "model.vision_model", VISION),
-        ("projector", "model.connector", PROJECTOR),
+        ("towers.0.encoder", "model.vision_model", VISION),
+        ("towers.0.projector", "model.connector", PROJECTOR),
         ("backbone", "model.text_model", BODY),
         ("backbone", "", HEAD),
     ],

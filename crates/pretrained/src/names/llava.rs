@@ -9,7 +9,7 @@ use super::{Layout, Row};
 const PROJECTOR: &[Row] = &[("mlp.fc1", "linear_1"), ("mlp.fc2", "linear_2")];
 
 /// The tower's projection into CLIP's space has no part in LLaVA.
-const ABSENT: &[&str] = &["image.proj.weight"];
+const ABSENT: &[&str] = &["towers.0.encoder.proj.weight"];
 
 /// What follows from the configuration, or is made for other ways to lay out a picture.
 const IGNORABLE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq", "image_newline"];
@@ -17,9 +17,9 @@ const IGNORABLE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq", "
 /// Files up to transformers 4.51, and nearly all on the hub.
 pub const LLAVA_LEGACY: Layout = Layout {
     parts: &[
-        ("image", "vision_tower.vision_model", VISION),
-        ("image", "vision_tower.vision_model", HEAD_OF_SIGLIP),
-        ("projector", "multi_modal_projector", PROJECTOR),
+        ("towers.0.encoder", "vision_tower.vision_model", VISION),
+        ("towers.0.encoder", "vision_tower.vision_model", HEAD_OF_SIGLIP),
+        ("towers.0.projector", "multi_modal_projector", PROJECTOR),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
     ],
@@ -31,9 +31,9 @@ pub const LLAVA_LEGACY: Layout = Layout {
 /// Files that transformers 5 writes: as [`LLAVA_LEGACY`], the tower without its inner prefix.
 pub const LLAVA_SAVED: Layout = Layout {
     parts: &[
-        ("image", "vision_tower", VISION),
-        ("image", "vision_tower", HEAD_OF_SIGLIP),
-        ("projector", "multi_modal_projector", PROJECTOR),
+        ("towers.0.encoder", "vision_tower", VISION),
+        ("towers.0.encoder", "vision_tower", HEAD_OF_SIGLIP),
+        ("towers.0.projector", "multi_modal_projector", PROJECTOR),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
     ],
@@ -43,9 +43,9 @@ pub const LLAVA_SAVED: Layout = Layout {
 /// Files since transformers 4.52, whose tower is still a model in a model.
 pub const LLAVA_TOWER: Layout = Layout {
     parts: &[
-        ("image", "model.vision_tower.vision_model", VISION),
-        ("image", "model.vision_tower.vision_model", HEAD_OF_SIGLIP),
-        ("projector", "model.multi_modal_projector", PROJECTOR),
+        ("towers.0.encoder", "model.vision_tower.vision_model", VISION),
+        ("towers.0.encoder", "model.vision_tower.vision_model", HEAD_OF_SIGLIP),
+        ("towers.0.projector", "model.multi_modal_projector", PROJECTOR),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
@@ -55,9 +55,9 @@ pub const LLAVA_TOWER: Layout = Layout {
 /// The names of transformers 5 in memory: as [`LLAVA_TOWER`], the tower without its inner prefix.
 pub const LLAVA: Layout = Layout {
     parts: &[
-        ("image", "model.vision_tower", VISION),
-        ("image", "model.vision_tower", HEAD_OF_SIGLIP),
-        ("projector", "model.multi_modal_projector", PROJECTOR),
+        ("towers.0.encoder", "model.vision_tower", VISION),
+        ("towers.0.encoder", "model.vision_tower", HEAD_OF_SIGLIP),
+        ("towers.0.projector", "model.multi_modal_projector", PROJECTOR),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],

@@ -32,7 +32,7 @@ use sensorium_checkpoint::{Tensors, strict_shapes};
 use sensorium_model::weights;
 
 pub use bert::{BERT, BERT_NESTED};
-pub use blip2::BLIP2;
+pub use blip2::{BLIP2, BLIP2_TOWER};
 pub use clip::{CLIP, CLIP_VISION};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;

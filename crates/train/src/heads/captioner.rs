@@ -69,6 +69,6 @@ impl Captioner {
         let text = self.decoder.embed(&batch.ids, batch.shape);
         let embeds = splice(text, media, &batch.images);
         let hidden = self.decoder.forward(embeds, Some(batch.spans.clone()));
-        answers_loss(&self.decoder, hidden, batch, 0.0)
+        answers_loss(|hidden| self.decoder.logits(hidden), hidden, batch, 0.0)
     }
 }

@@ -17,6 +17,7 @@ use sensorium_data::conversation::{self, Conversation, Focus, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
+use sensorium_encoder::EncoderConfig;
 use sensorium_media::text::{Special, Tokenizer};
 use sensorium_media::{ImageProcessor, Picture};
 use sensorium_model::llava::{Llava, LlavaConfig};
@@ -136,7 +137,9 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         &config,
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
     );
-    model.image = weights::load(model.image, &checkpoint::load(&recipe.image)?)?;
+    // One tower: that of pictures.
+    let mut tower = model.towers.remove(0);
+    tower.encoder = weights::load(tower.encoder, &checkpoint::load(&recipe.image)?)?;
     model.backbone = weights::load(model.backbone, &checkpoint::load(&recipe.backbone)?)?;
     let corpus = Corpus::open(recipe)?;
 
@@ -144,17 +147,25 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let detail = |index, progress| corpus.detail(index, progress);
     let model = match &recipe.projector {
         Some(file) => {
-            model.projector = weights::load(model.projector, &checkpoint::load(file)?)?;
+            tower.projector = weights::load(tower.projector, &checkpoint::load(file)?)?;
+            model.towers.push(tower);
             model
         }
-        None => align.run("align", &["projector"], model, options, &detail)?,
+        None => {
+            model.towers.push(tower);
+            align.run("align", &[PROJECTOR], model, options, &detail)?
+        }
     };
 
     let instruct = Training { stage: &recipe.instruct, ..align };
     let talk = |index, progress| corpus.sample(index, progress);
-    instruct.run("instruct", &["projector", "backbone"], model, options, &talk)?;
+    instruct.run("instruct", &[PROJECTOR, "backbone"], model, options, &talk)?;
     Ok(())
 }
+
+/// Names of the tower's parts, as a module has them.
+const ENCODER: &str = "towers.0.encoder.";
+const PROJECTOR: &str = "towers.0.projector.";
 
 /// One stage and what it reads.
 #[derive(Clone, Copy)]
@@ -211,12 +222,10 @@ impl Training<'_> {
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let (updated, norm) =
-                run.update(model, &mut optim, &gradients, step, value, |name| {
-                    match name.split('.').next() {
-                        Some("projector") => rate * stage.projector_rate,
-                        Some("image") => rate * stage.image_rate,
-                        _ => rate,
-                    }
+                run.update(model, &mut optim, &gradients, step, value, |name| match name {
+                    _ if name.starts_with(PROJECTOR) => rate * stage.projector_rate,
+                    _ if name.starts_with(ENCODER) => rate * stage.image_rate,
+                    _ => rate,
                 })?;
             model = updated;
 
@@ -227,8 +236,8 @@ impl Training<'_> {
         }
         let best = optim.averaged(model.clone());
         let components = [
-            ("image", weights::tensors(&best.image)?),
-            ("projector", weights::tensors(&best.projector)?),
+            ("image", weights::tensors(&best.towers[0].encoder)?),
+            ("projector", weights::tensors(&best.towers[0].projector)?),
             ("backbone", weights::tensors(&best.backbone)?),
         ];
         run.finish(&model, &components)?;
@@ -236,7 +245,7 @@ impl Training<'_> {
     }
 
     fn micro<'s>(&self, samples: &'s [Sample]) -> Micro<'s> {
-        let tokens = self.config.image_tokens();
+        let tokens = self.config.towers[0].tokens();
         let prompts: Vec<_> = samples
             .iter()
             .map(|Sample { turns, apart, .. }| match apart {
@@ -256,20 +265,23 @@ impl Training<'_> {
         let backbone = self.config.backbone.flops(t, 0) * b as f64
             + self.config.backbone.flops(0, batch.learned());
         let image = if self.stage.image_rate > 0.0 { 3.0 } else { 1.0 };
-        image * self.config.image.flops() * pictures as f64 + passes * backbone
+        image * self.config.towers[0].encoder.flops() * pictures as f64 + passes * backbone
     }
 }
 
 /// Names of the image encoder's parameters that the projector's input depends on.
 fn read_by_projector(config: &LlavaConfig) -> Vec<String> {
-    let last = config.skips.iter().min().copied().unwrap_or_default();
-    let unread: Vec<String> = (config.image.n_layers - last..config.image.n_layers)
+    let EncoderConfig::Vit { vit, features } = &config.towers[0].encoder else {
+        return vec![ENCODER.to_owned()];
+    };
+    let last = features.layers.iter().min().copied().unwrap_or_default();
+    let unread: Vec<String> = (vit.n_layers - last..vit.n_layers)
         .map(|block| format!("blocks.{block}."))
         .chain(["norm.", "pool.", "proj."].map(str::to_owned))
         .collect();
-    let names = config.image.parameters().into_iter().map(|(name, _)| name);
+    let names = vit.parameters().into_iter().map(|(name, _)| name);
     let read = names.filter(|name| !unread.iter().any(|part| name.starts_with(part)));
-    read.map(|name| format!("image.{name}")).collect()
+    read.map(|name| format!("{ENCODER}{name}")).collect()
 }
 
 /// Part of a step.
@@ -339,11 +351,13 @@ mod tests {
 
     #[test]
     fn the_projector_reads_all_but_the_last_block() {
-        let read = read_by_projector(&LlavaConfig::nano());
-        let has = |part: &str| read.iter().any(|name| name.starts_with(part));
-        assert!(has("image.stem.") && has("image.position") && has("image.blocks.3."));
-        assert!(!has("image.blocks.4.") && !has("image.norm.") && !has("image.pool."));
-        let all = LlavaConfig::nano().parameters();
+        let nano = Size::Nano.llava(4096);
+        let read = read_by_projector(&nano);
+        let has =
+            |part: &str| read.iter().any(|name| name.starts_with(&format!("{ENCODER}{part}")));
+        assert!(has("stem.") && has("position") && has("blocks.3."));
+        assert!(!has("blocks.4.") && !has("norm.") && !has("pool."));
+        let all = nano.parameters();
         assert!(read.iter().all(|name| all.iter().any(|(known, _)| known == name)));
     }
 }

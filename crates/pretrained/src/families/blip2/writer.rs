@@ -8,6 +8,9 @@
 //! embeddings in front of the text's.
 
 use sensorium_backbone::{Backbone, BackboneConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::FeatureSelect;
+use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{HubProcessor, Style};
 use sensorium_nn::prelude::*;
 
@@ -16,11 +19,11 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::families::language;
-use crate::names::{self, BLIP2};
+use crate::names::{self, BLIP2_TOWER};
 use crate::plan::{Expected, Plan};
 use crate::vision;
 use sensorium_checkpoint::Tensors;
-use sensorium_model::blip2::{Blip2Eye, Blip2EyeConfig};
+use sensorium_model::llava::{Tower, TowerConfig};
 
 /// The language model's tensors begin so.
 const LANGUAGE: &str = "language_model.";
@@ -32,9 +35,9 @@ const COPIES: &[&str] = &["language_model.lm_head.weight"];
 #[derive(Debug)]
 pub struct Writer {
     /// Pictures to embeddings.
-    pub eye: Blip2Eye,
+    pub tower: Tower,
     /// Its shape.
-    pub config: Blip2EyeConfig,
+    pub config: TowerConfig,
     /// Pictures to pixels.
     pub processor: HubProcessor,
     /// The language model.
@@ -56,16 +59,16 @@ impl Writer {
     pub fn open(directory: &Directory, device: &Device) -> Result<Self> {
         let (config, language) = config(directory)?;
         let marker = marker(directory, &language)?;
-        let processor = vision::square(directory, Style::Blip, config.image.image)?;
+        let processor = vision::square(directory, Style::Blip, image(&directory.config())?.image)?;
         let plan = plan(directory)?;
         plan.check(directory)?;
         // A head beside the token table is read, to be compared with it.
         let mut tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
         let backbone = language::fill(&language, language_model(&mut tensors), device)?;
-        let eye = Blip2Eye::init(&config, &mut Init::empty(device));
-        let eye = names::take(eye, flat(tensors)?, &BLIP2)?;
+        let tower = Tower::init(&config, &mut Init::empty(device));
+        let tower = names::take(tower, flat(tensors)?, &BLIP2_TOWER)?;
         let device = device.clone();
-        Ok(Self { eye, config, processor, backbone, language, marker, device })
+        Ok(Self { tower, config, processor, backbone, language, marker, device })
     }
 }
 
@@ -84,12 +87,13 @@ fn language_model(tensors: &mut Tensors) -> Tensors {
 
 /// What the weights must be.
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let (eye, _) = config(directory)?;
+    let (tower, _) = config(directory)?;
     let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
     let names = names.iter().filter_map(|name| name.strip_prefix(LANGUAGE));
     let language = language::plan_of(&directory.config().child("text_config")?, names)?;
 
-    let mut plan = as_published(Plan::new(FAMILY, "projector", BLIP2, eye.parameters()));
+    let parameters = params::shapes(|init| Tower::init(&tower, init));
+    let mut plan = as_published(Plan::new(FAMILY, "projector", BLIP2_TOWER, parameters));
     let under =
         |tensor: Expected| Expected { name: format!("{LANGUAGE}{}", tensor.name), ..tensor };
     if !language.copies.is_empty() {
@@ -99,7 +103,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     Ok(plan)
 }
 
-fn config(directory: &Directory) -> Result<(Blip2EyeConfig, BackboneConfig)> {
+fn config(directory: &Directory) -> Result<(TowerConfig, BackboneConfig)> {
     let top = directory.config();
     let text = top.child("text_config")?;
     let foreign = || text.wrong("model_type", "\"opt\"", "only BLIP-2 with OPT is built here");
@@ -112,8 +116,8 @@ fn config(directory: &Directory) -> Result<(Blip2EyeConfig, BackboneConfig)> {
         let hint = "pictures are put among tokens, which must be as wide as the stream";
         return Err(text.wrong("word_embed_proj_dim", &opt.width.to_string(), hint));
     }
-    let image = image(&top)?;
-    let qformer = qformer(&top, image.width)?;
+    let vit = image(&top)?;
+    let qformer = qformer(&top, vit.width)?;
     let settings = directory.json(PROCESSOR)?.unwrap_or_default();
     let settings = Config::new(PROCESSOR, &settings);
     if settings.size_or(QUERIES, qformer.queries)? != qformer.queries {
@@ -121,7 +125,10 @@ fn config(directory: &Directory) -> Result<(Blip2EyeConfig, BackboneConfig)> {
         return Err(settings.wrong(QUERIES, &expected, "the files may be of different models"));
     }
     let width = opt.width;
-    Ok((Blip2EyeConfig { image, qformer, width }, language))
+    // All positions after the last norm, the class token among them.
+    let features = FeatureSelect { layers: Vec::new(), class: true };
+    let encoder = EncoderConfig::Vit { vit, features };
+    Ok((TowerConfig { encoder, projector: ProjectorConfig::Qformer { qformer, width } }, language))
 }
 
 const PROCESSOR: &str = "processor_config.json";
