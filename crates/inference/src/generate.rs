@@ -164,7 +164,8 @@ impl<'a> Drawing<'a> {
 }
 
 /// What a text needs beside the model that writes it.
-pub(crate) struct Writing<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Request<'a> {
     /// Ids to text.
     pub tokenizer: &'a Tokenizer,
     /// Ids after which nothing more is to be said.
@@ -179,76 +180,88 @@ pub(crate) struct Writing<'a> {
     pub options: &'a GenerateOptions,
 }
 
-impl Writing<'_> {
-    /// Goes on until an end, a stop string, `max_new_tokens`, no room, or a break. `next` is as in
-    /// [`Drawing::run`]; `on_step` hears of every token.
+/// A text that grows token by token until an end, a stop string, `max_new_tokens`, no room, or a break.
+#[derive(Debug)]
+pub(crate) struct Sequence<'a> {
+    request: Request<'a>,
+    drawing: Drawing<'a>,
+    text: String,
+    first_logits: Vec<f32>,
+    started: Instant,
+    prefill: f64,
+    steps: usize,
+    finish: Option<Finish>,
+}
+
+impl<'a> Sequence<'a> {
+    /// A text of which nothing is drawn yet; its prompt is about to be read.
+    pub fn new(request: Request<'a>) -> Self {
+        let room = request.room.min(request.options.max_new_tokens);
+        let drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
+        let (text, first_logits) = (String::new(), Vec::new());
+        let started = Instant::now();
+        Self { request, drawing, text, first_logits, started, prefill: 0.0, steps: 0, finish: None }
+    }
+
+    /// Draws from the logits `[V]` after the last token; the token to be read next, none at the end.
+    /// `on_step` hears of it.
     ///
     /// # Errors
-    /// As `next`, the logits are not finite, or the tokenizer's decoder fails.
-    pub fn write(
-        self,
-        mut next: impl FnMut(Option<u32>) -> Result<Vec<f32>>,
+    /// The logits are not finite, or the tokenizer's decoder fails.
+    pub fn accept(&mut self, logits: &[f32], on_step: OnStep<'_>) -> Result<Option<u32>> {
+        if self.first_logits.is_empty() {
+            self.first_logits = logits.to_vec();
+            self.prefill = self.started.elapsed().as_secs_f64();
+        } else {
+            self.steps += 1;
+        }
+        let Self { request, drawing, text, .. } = self;
+        let process =
+            |logits: &mut Cow<'_, [f32]>, _: &[u32]| suppress(logits, request.suppress_tokens);
+        let mut on_draw = |ids: &[u32], drawn: Drawn<'_>| {
+            if drawn.ends {
+                return Ok(None);
+            }
+            *text = request.tokenizer.decode(ids)?;
+            let stops = cut(text, &request.options.stop);
+            let broken = on_step(Step { text, id: drawn.id, logits: drawn.logits }).is_break();
+            Ok(broken.then_some(Finish::Interrupted).or(stops.then_some(Finish::Stop)))
+        };
+        self.finish = drawing.draw(logits, &process, &mut on_draw)?;
+        Ok(self.drawing.ids.last().copied().filter(|_| self.finish.is_none()))
+    }
+
+    /// What was said.
+    pub fn finish(self) -> Continuation {
+        let Self { request, drawing, text, first_logits, started, prefill, steps, finish } = self;
+        let (prompt_tokens, ids) = (request.prompt_tokens, drawing.ids);
+        let finish = finish.unwrap_or(Finish::Interrupted);
+        let decode = started.elapsed().as_secs_f64() - prefill;
+        Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode }
+    }
+
+    /// Goes on to the end. `next` is handed each token, at first none for the prompt, and gives the
+    /// logits `[V]` of the one after it.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn run(
+        mut self,
+        mut next: impl FnMut(Option<u32>) -> Vec<f32>,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
-        let Self { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options } = self;
-        let room = room.min(options.max_new_tokens);
-        let mut drawing = Drawing::new(options.sampling, eos_token_ids, room);
-        let mut text = Growing::new(tokenizer, &options.stop);
-        let (start, mut prefill, mut steps) = (Instant::now(), 0.0, 0);
-        let mut first_logits = Vec::new();
-        let mut timed = |id: Option<u32>| {
-            let logits = next(id)?;
-            match id {
-                None => (prefill, first_logits) = (start.elapsed().as_secs_f64(), logits.clone()),
-                Some(_) => steps += 1,
-            }
-            Ok(logits)
-        };
-        let process = |logits: &mut Cow<'_, [f32]>, _: &[u32]| suppress(logits, suppress_tokens);
-        let mut on_draw = |ids: &[u32], drawn: Drawn<'_>| match drawn.ends {
-            true => Ok(None),
-            false => text.push(ids, drawn, on_step),
-        };
-        let finish = drawing.run(&mut timed, &process, &mut on_draw)?;
-        let decode = start.elapsed().as_secs_f64() - prefill;
-        let (text, ids) = (text.finish(&drawing.ids)?, drawing.ids);
-        Ok(Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode })
-    }
-}
-
-/// The text of the tokens drawn so far.
-struct Growing<'a> {
-    tokenizer: &'a Tokenizer,
-    stop: &'a [String],
-    text: String,
-    stopped: bool,
-}
-
-impl<'a> Growing<'a> {
-    fn new(tokenizer: &'a Tokenizer, stop: &'a [String]) -> Self {
-        Self { tokenizer, stop, text: String::new(), stopped: false }
-    }
-
-    fn push(
-        &mut self,
-        ids: &[u32],
-        drawn: Drawn<'_>,
-        on_step: OnStep<'_>,
-    ) -> Result<Option<Finish>> {
-        self.text = self.tokenizer.decode(ids)?;
-        let at = self.stop.iter().filter_map(|stop| self.text.find(stop.as_str())).min();
-        if let Some(at) = at {
-            self.text.truncate(at);
-            self.stopped = true;
+        let mut logits = next(None);
+        while let Some(id) = self.accept(&logits, on_step)? {
+            logits = next(Some(id));
         }
-        let step = Step { text: &self.text, id: drawn.id, logits: drawn.logits };
-        let broken = on_step(step).is_break().then_some(Finish::Interrupted);
-        Ok(broken.or(self.stopped.then_some(Finish::Stop)))
+        Ok(self.finish())
     }
+}
 
-    fn finish(self, ids: &[u32]) -> Result<String> {
-        if self.stopped { Ok(self.text) } else { Ok(self.tokenizer.decode(ids)?) }
-    }
+/// Ends a text before the first of these strings; whether there was one.
+fn cut(text: &mut String, stop: &[String]) -> bool {
+    let at = stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+    at.inspect(|&at| text.truncate(at)).is_some()
 }
 
 /// Makes the logits of some ids as low as can be.

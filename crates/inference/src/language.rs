@@ -5,8 +5,7 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
-use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::Embeds;
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::{Message, Modality, Picture};
 use sensorium_nn::params::read;
@@ -15,8 +14,9 @@ use sensorium_pretrained::{CausalLm, Error as Directory};
 use serde_json::{Value, json};
 
 use crate::ChatModel;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::generate::{Continuation, GenerateOptions, OnStep, Reply, Writing, known, room};
+use crate::generate::{Continuation, GenerateOptions, OnStep, Reply, known, room};
 
 /// A loaded language model.
 #[derive(Debug)]
@@ -83,19 +83,14 @@ impl LanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
-        let prompt_tokens = prompt.0.dims()[1];
-        let room = self.room(prompt_tokens)?;
-        let mut cache = Cache::default();
-        let text = &self.lm.text;
-        let (tokenizer, eos_token_ids) = (&text.tokenizer, &text.eos_token_ids);
-        let suppress_tokens = &[];
-        let writing =
-            Writing { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
-        let next = |id: Option<u32>| {
-            let read = id.map_or_else(|| prompt.clone(), |id| self.embed(&[id]));
-            Ok(self.next(read, &mut cache))
-        };
-        writing.write(next, on_step)
+        let mut batch = Batch::new(self);
+        batch.join_embeds(prompt, options)?;
+        loop {
+            let mut finished = batch.step(&mut |_, step| on_step(step));
+            if let Some((_, done)) = finished.pop() {
+                return done;
+            }
+        }
     }
 
     /// See [`known`].
@@ -106,13 +101,6 @@ impl LanguageModel {
     /// See [`room`].
     pub(crate) fn room(&self, prompt: usize) -> Result<usize> {
         room(self.lm.config.context(), prompt)
-    }
-
-    /// Logits `[V]` of the token after these, which the cache does not hold yet.
-    fn next(&self, embeds: Embeds, cache: &mut Cache) -> Vec<f32> {
-        let Hidden(hidden) = self.lm.backbone.extend(embeds, None, cache);
-        let [_, t, d] = hidden.dims();
-        read(self.lm.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
     }
 
     /// Logits `[T, V]`, row-major, of the tokens after each of `ids [T]`.

@@ -8,6 +8,7 @@
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
 
+pub mod batch;
 mod embed;
 mod error;
 pub mod generate;
@@ -20,6 +21,7 @@ pub mod whisper;
 
 use sensorium_media::{Message, Modality, Picture, Sound};
 
+pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
 pub use error::{Error, Result};
 pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};

@@ -57,7 +57,9 @@ impl Model {
             return Self::gguf(path, options);
         }
         let mut model = Self::from(Pretrained::open(path, &options.device)?)?;
-        if let Some(format) = options.format {
+        // Rows one at a time are multiplied faster by packed matrices.
+        let default = model.decodes().then_some(pack::Format::F32);
+        if let Some(format) = options.format.or(default) {
             model.pack(format);
         }
         Ok(model)
@@ -115,6 +117,14 @@ impl Model {
             Self::Idefics(model) => model.parts.model.pack_as(format),
             Self::Whisper(model) => model.listener.model.pack_as(format),
         }
+    }
+
+    /// Whether it goes token by token.
+    fn decodes(&self) -> bool {
+        matches!(
+            self,
+            Self::Language(_) | Self::VisionLanguage(_) | Self::Idefics(_) | Self::Whisper(_)
+        )
     }
 
     /// The model as one that answers.

@@ -6,13 +6,12 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use sensorium_backbone::Sampling;
 use sensorium_checkpoint::gguf::{Kind, Mapped};
 use sensorium_checkpoint::safetensors::{self, Dtype};
-use sensorium_inference::GenerateOptions;
-use sensorium_inference::Llm;
+use sensorium_inference::{GenerateOptions, LanguageModel, Model, Options};
 use sensorium_media::Vocabulary;
 use sensorium_nn::prelude::pack;
+use sensorium_nn::running_device;
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::convert::{Converted, convert};
 use serde_json::{Value, json};
@@ -85,13 +84,17 @@ fn run(from: &Path, to: &Path, kind: Option<Kind>) -> Converted {
     done
 }
 
-fn open(path: &Path) -> Llm {
-    Llm::open(path, Some(pack::Format::F32)).unwrap()
+fn open(path: &Path) -> LanguageModel {
+    let options = Options { format: Some(pack::Format::F32), device: running_device() };
+    match Model::open(path, &options).unwrap() {
+        Model::Language(model) => model,
+        other => panic!("a language model, not {other:?}"),
+    }
 }
 
-fn greedy(llm: &Llm, prompt: &[u32]) -> Vec<u32> {
-    let options = GenerateOptions { max_new_tokens: 16, sampling: Sampling::default() };
-    llm.extend(prompt, options, |_| ControlFlow::Continue(())).unwrap().ids
+fn greedy(llm: &LanguageModel, prompt: &[u32]) -> Vec<u32> {
+    let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
+    llm.extend(prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap().ids
 }
 
 #[test]
@@ -107,21 +110,22 @@ fn directories_become_files_and_directories_again_bit_for_bit() {
             |path: &Path| safetensors::load(&path.join("model.safetensors")).unwrap().tensors;
         assert_eq!(tensors(from.path()), tensors(&back), "{name}");
         let [a, b, c] = [from.path(), &file, &back].map(open);
-        assert_eq!(a.config, c.config, "{name}");
+        assert_eq!(a.lm.config, c.lm.config, "{name}");
         let text = "hello  there, 123 <think>ll\n\nhell";
         let prompt = a.prompt(text).unwrap();
         for other in [&b, &c] {
             assert_eq!(other.prompt(text).unwrap(), prompt, "{name}");
             assert_eq!(
-                other.tokenizer.decode(&prompt).unwrap(),
-                a.tokenizer.decode(&prompt).unwrap()
+                other.lm.text.tokenizer.decode(&prompt).unwrap(),
+                a.lm.text.tokenizer.decode(&prompt).unwrap()
             );
-            assert_eq!(other.opening, a.opening, "{name}");
+            assert_eq!(other.lm.text.bos_token_id, a.lm.text.bos_token_id, "{name}");
             let say = [json!({"role": "user", "content": "hell<|im_end|>o"})];
             assert_eq!(other.chat(&say).unwrap(), a.chat(&say).unwrap(), "{name}");
             assert_eq!(other.logits(&prompt[..10]), a.logits(&prompt[..10]), "{name}");
             assert_eq!(greedy(other, &prompt[..5]), greedy(&a, &prompt[..5]), "{name}");
-            assert!(a.ends.iter().all(|end| other.ends.contains(end)), "{name}");
+            let [ours, theirs] = [&a, other].map(|model| &model.lm.text.eos_token_ids);
+            assert!(ours.iter().all(|end| theirs.contains(end)), "{name}");
         }
     }
 }

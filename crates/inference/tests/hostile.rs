@@ -6,8 +6,10 @@
 use std::path::Path;
 
 use sensorium_flow::Hidden;
-use sensorium_nn::prelude::pack;
-use sensorium_pretrained::{Directory, Error, SentenceEncoder, language};
+use sensorium_nn::prelude::{Pack, pack};
+use sensorium_nn::running_device;
+use sensorium_pretrained::families::language;
+use sensorium_pretrained::{Directory, Error, SentenceEncoder};
 use sensorium_testkit::Golden;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -54,9 +56,12 @@ impl Copy {
 fn run(name: &str, folder: &Path) -> Result<(), Error> {
     let directory = Directory::open(folder)?;
     if name == "bert" {
-        return SentenceEncoder::open(&directory)?.embed(&["a b", ""]).map(|_| ());
+        return SentenceEncoder::open(&directory, &running_device())?
+            .embed(&["a b", ""])
+            .map(|_| ());
     }
-    let (config, backbone) = language::load(&directory, pack::Format::F32)?;
+    let (config, mut backbone) = language::load(&directory, &running_device())?;
+    backbone.pack_as(pack::Format::F32);
     let ids = [1, 2, 3].map(|id| id.min(config.vocabulary() as u32 - 1));
     let t = ids.len().min(config.context());
     let Hidden(x) = backbone.forward(backbone.embed(&ids[..t], [1, t]), None);

@@ -72,15 +72,6 @@ pub enum Error {
         family: &'static str,
     },
 
-    /// A model that writes what it sees was asked to compare.
-    #[error(
-        "expected a model that compares pictures and texts, got {family} that writes about pictures\nhint: `sensorium ask` and `sensorium caption` work with it; to compare take CLIP, SigLIP or BLIP-2 as Blip2ForImageTextRetrieval"
-    )]
-    Writes {
-        /// Its family.
-        family: &'static str,
-    },
-
     /// The file system refused to read a file.
     #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
     Io {

@@ -15,7 +15,7 @@ use sensorium_pretrained::families::idefics::Parts;
 
 use crate::ChatModel;
 use crate::error::Result;
-use crate::generate::{GenerateOptions, OnStep, Reply, Writing, room};
+use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
 
 pub use prompt::{Prompt, Prompter};
 
@@ -70,16 +70,14 @@ impl IdeficsModel {
 
         let (tokenizer, prompt_tokens) = (&self.prompter.tokenizer, prompt.ids.len());
         let (eos_token_ids, suppress_tokens) = (&self.eos_token_ids, &self.prompter.picture_ids());
-        let writing =
-            Writing { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
+        let request =
+            Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
         let latest = prompt.looks.last().copied().flatten();
-        let next = |id: Option<u32>| {
-            Ok(match id {
-                Some(id) => self.next(&[id], &[latest], &mut shown),
-                None => self.next(&prompt.ids, &prompt.looks, &mut shown),
-            })
+        let next = |id: Option<u32>| match id {
+            Some(id) => self.next(&[id], &[latest], &mut shown),
+            None => self.next(&prompt.ids, &prompt.looks, &mut shown),
         };
-        let continuation = writing.write(next, on_step)?;
+        let continuation = Sequence::new(request).run(next, on_step)?;
         Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
     }
 

@@ -4,8 +4,10 @@
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
 use sensorium_flow::Hidden;
 use sensorium_nn::params::read;
-use sensorium_nn::prelude::pack;
-use sensorium_pretrained::{Config, Directory, language};
+use sensorium_nn::prelude::{Pack, pack};
+use sensorium_nn::running_device;
+use sensorium_pretrained::families::language;
+use sensorium_pretrained::{Config, Directory};
 use sensorium_testkit::{Golden, Report};
 use serde_json::{Value, json};
 
@@ -17,7 +19,8 @@ const NAMES: [&str; 8] =
 fn open(name: &str) -> (Golden, BackboneConfig, Backbone) {
     let golden = Golden::open(name);
     let directory = Directory::open(&golden.path("")).expect("the golden is a checkpoint");
-    let (config, backbone) = language::load(&directory, pack::Format::F32).expect("it loads");
+    let (config, mut backbone) = language::load(&directory, &running_device()).expect("it loads");
+    backbone.pack_as(pack::Format::F32);
     (golden, config, backbone)
 }
 

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use sensorium_flow::Hidden;
-use sensorium_inference::Finish;
-use sensorium_inference::GenerateOptions;
+use sensorium_inference::idefics::Prompt;
+use sensorium_inference::{Finish, GenerateOptions, IdeficsModel, Model};
 use sensorium_media::{Part, Picture};
-use sensorium_model::idefics::{Idefics, Prompt, Viewer};
+use sensorium_model::idefics::Idefics;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use sensorium_pretrained::names::{self, IDEFICS};
-use sensorium_pretrained::{self, Directory};
+use sensorium_pretrained::{Directory, families};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
@@ -58,16 +58,17 @@ fn case(value: &Value) -> Case {
     Case { parts, pictures, prompt: Prompt { ids: ids("ids"), looks }, greedy: ids("greedy") }
 }
 
-fn open(name: &str) -> (Golden, Viewer) {
+fn open(name: &str) -> (Golden, IdeficsModel) {
     let golden = Golden::open(name);
-    let viewer = Viewer::open(&golden.path(""), None);
-    (golden, viewer.unwrap_or_else(|error| panic!("{name}: {error}")))
+    let Model::Idefics(model) = crate::open::model(&golden) else { panic!("{name} is Idefics") };
+    (golden, model)
 }
 
 fn load(golden: &Golden) -> (Directory, Idefics) {
     let directory = Directory::open(&golden.path("")).expect("a directory");
-    let config = published::idefics::config(&directory.config()).expect("settings");
-    let model = published::idefics::load(&directory, &config).expect("the names fit");
+    let config = families::idefics::config(&directory.config()).expect("settings");
+    let model =
+        families::idefics::load(&directory, &config, &running_device()).expect("the names fit");
     (directory, model)
 }
 
@@ -84,27 +85,29 @@ fn pictures_and_prompts_to_states_and_logits() {
         let (golden, viewer) = open(name);
         let mut report = Report::new(&golden, STACK);
         let images = ["noise.png", "smooth.png", "rings.png"].map(picture);
-        let pixels: Vec<f32> = images.iter().flat_map(|p| viewer.processor.process(p)).collect();
-        let side = viewer.config.image.image;
+        let pixels: Vec<f32> =
+            images.iter().flat_map(|p| viewer.parts.processor.process(p)).collect();
+        let side = viewer.parts.config.image.image;
         report.check("pixel_values", &[3, 3, side, side], &pixels);
         let pixels = TensorData::new(pixels, [3, 3, side, side]);
         let pixels = Tensor::<4>::from_data(pixels, &running_device());
-        let positions = viewer.model.image.positions_before(pixels.clone(), 0);
+        let positions = viewer.parts.model.image.positions_before(pixels.clone(), 0);
         report.check("positions", &positions.dims(), &read(positions));
-        let seen = viewer.model.see(pixels).0;
-        let last = if viewer.config.projector.is_some() { "latents" } else { "positions" };
+        let seen = viewer.parts.model.see(pixels).0;
+        let last = if viewer.parts.config.projector.is_some() { "latents" } else { "positions" };
         report.check(last, &seen.dims(), &read(seen));
 
         for (n, case) in cases(&golden).into_iter().enumerate() {
             let prompt = viewer.prompter.prompt(&case.parts).expect("ids");
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
-            let fitted: Vec<_> = case.pictures.iter().map(|p| viewer.processor.fit(p)).collect();
-            let (language, shown) = (&viewer.model.language, viewer.show(&fitted));
+            let fitted: Vec<_> =
+                case.pictures.iter().map(|p| viewer.parts.processor.fit(p)).collect();
+            let (language, shown) = (&viewer.parts.model.language, viewer.show(&fitted));
             let hidden = language.forward(language.embed(&prompt.ids), &prompt.looks, &shown);
             let x = hidden.0.clone();
             report.check(&format!("{n}.hidden"), &x.dims(), &read(x));
-            let x = logits(&viewer.model, hidden);
+            let x = logits(&viewer.parts.model, hidden);
             report.check(&format!("{n}.logits"), &x.dims(), &read(x));
         }
         report.finish();
@@ -118,7 +121,7 @@ fn greedy_tokens_are_those_of_transformers() {
         for (n, case) in cases(&golden).into_iter().enumerate() {
             let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
             let mut heard = Vec::new();
-            let done = viewer.extend(&case.prompt, &case.pictures, options, |step| {
+            let done = viewer.extend(&case.prompt, &case.pictures, &options, &mut |step| {
                 heard.push(step.id);
                 ControlFlow::Continue(())
             });
@@ -150,9 +153,9 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
             let plain = llama.forward(llama.embed(ids, [1, ids.len()]), None);
             let plain = read(logits(&model, plain));
             let of = |model: &Idefics| {
-                let pixels = |p: &Picture| viewer.processor.process(p);
+                let pixels = |p: &Picture| viewer.parts.processor.process(p);
                 let pixels: Vec<f32> = case.pictures.iter().flat_map(pixels).collect();
-                let side = viewer.config.image.image;
+                let side = viewer.parts.config.image.image;
                 let pixels = TensorData::new(pixels, [case.pictures.len(), 3, side, side]);
                 let shown = match case.pictures.len() {
                     0 => Default::default(),

@@ -13,6 +13,7 @@ mod llama;
 mod llava;
 mod masks;
 mod nano_vit;
+mod open;
 mod siglip;
 mod states;
 mod twin;

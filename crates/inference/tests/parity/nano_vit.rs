@@ -1,9 +1,10 @@
 //! `goldens/nano_vit`: the convolutional stem and the attention pooling. The golden is ours, so its
 //! names are nearly ours.
 
+use sensorium_checkpoint as checkpoint;
 use sensorium_encoder::image::{ActivationName, Conv, Pooling, Vit, VitConfig};
 use sensorium_flow::{Encode, Features};
-use sensorium_model::{checkpoint, weights as load};
+use sensorium_model::weights as load;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;

@@ -13,7 +13,8 @@ use sensorium_model::splice::splice;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
-use sensorium_pretrained::{self, Directory, Published, Towers, blip2, splicing};
+use sensorium_pretrained::families::{blip2, idefics, llava, whisper};
+use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
@@ -71,8 +72,9 @@ fn case(check: &Check, wanted: impl Fn(&Value) -> bool) -> (usize, Value) {
 
 fn seeing(name: &str) {
     let mut check = Check::open(name);
-    let spliced = splicing::open(&check.directory()).unwrap_or_else(|error| panic!("{error}"));
-    let splicing::Spliced { llava, config, marker, .. } = spliced;
+    let spliced = llava::open(&check.directory(), &running_device())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let llava::Spliced { llava, config, marker, .. } = spliced;
     let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
     let ids: Vec<u32> = numbers(&case["ids"]);
     let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
@@ -114,7 +116,7 @@ fn idefics3_and_smolvlm_layer_by_layer() {
 fn blip2_that_writes_layer_by_layer() {
     for name in ["blip2_opt", "blip2_opt_plain"] {
         let mut check = Check::open(name);
-        let writer = blip2::Writer::open(&check.directory()).expect("it loads");
+        let writer = blip2::Writer::open(&check.directory(), &running_device()).expect("it loads");
         let (i, case) = case(&check, |case| case["question"] != "");
         let ids: Vec<u32> = numbers(&case["ids"]);
         let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
@@ -141,7 +143,7 @@ fn blip2_that_writes_layer_by_layer() {
 fn blip2_that_compares_layer_by_layer() {
     for name in ["blip2_matching", "blip2_matching_third"] {
         let mut check = Check::open(name);
-        let matcher = blip2::Matcher::open(&check.directory()).expect("it loads");
+        let matcher = Matcher::open(&check.directory(), &running_device()).expect("it loads");
         let Blip2Matcher { image, projector } = &matcher.model;
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
@@ -169,8 +171,8 @@ fn idefics_layer_by_layer() {
     for name in ["idefics", "idefics_plain", "idefics_table"] {
         let mut check = Check::open(name);
         let directory = check.directory();
-        let config = published::idefics::config(&directory.config()).expect("settings");
-        let model = published::idefics::load(&directory, &config).expect("the names fit");
+        let config = idefics::config(&directory.config()).expect("settings");
+        let model = idefics::load(&directory, &config, &running_device()).expect("the names fit");
         let Idefics { image, projector, language } = &model;
         let expected = check.expected();
         let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
@@ -209,9 +211,9 @@ fn whisper_layer_by_layer() {
     for name in ["whisper", "whisper_english"] {
         let mut check = Check::open(name);
         let directory = check.directory();
-        let config = published::whisper::config(&directory.config()).expect("settings");
+        let config = whisper::config(&directory.config()).expect("settings");
         let tensors = directory.tensors().expect("tensors");
-        let model = published::whisper::load(&config, tensors).expect("the names fit");
+        let model = whisper::load(&config, tensors, &running_device()).expect("the names fit");
         let mel: Tensor<3> = crate::twin::input(&check.golden, "input_features");
         let mel = Tensor::from_data(mel.into_data(), &running_device());
         let (ids, shape) = crate::twin::ids(&check.golden, "decoder_input_ids");
@@ -223,6 +225,12 @@ fn whisper_layer_by_layer() {
         check.stack("decoder", config.decoder.n_layers, hidden);
         check.report.finish_all();
     }
+}
+
+fn towers(check: &Check) -> Towers {
+    let model = crate::open::pretrained(&check.golden);
+    let Pretrained::DualEncoder(towers) = model else { panic!("two towers") };
+    towers
 }
 
 /// A text tower, of the golden's first two texts.
@@ -240,13 +248,12 @@ fn two_towers_layer_by_layer() {
         [("published_clip", 2), ("published_clip_sharded", 1), ("published_siglip", 2)]
     {
         let mut check = Check::open(name);
-        let model = Published::open(&check.golden.path("")).expect("it loads");
-        let towers = model.towers().expect("two towers");
+        let towers = towers(&check);
         let Encoder::Vit(image) = &towers.image else { panic!("a Vision Transformer") };
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         check.stack("image", 2, |i| image.positions_before(pixels.clone(), 2 - i));
-        let pool = match &model {
-            Published::Siglip(_) => image.embed(pixels),
+        let pool = match name {
+            "published_siglip" => image.embed(pixels),
             _ => {
                 let x = image.positions(pixels).narrow(1, 0, 1);
                 let e = x.dims()[2];
@@ -254,7 +261,7 @@ fn two_towers_layer_by_layer() {
             }
         };
         check.state("pool", pool);
-        texts(&mut check, towers, layers);
+        texts(&mut check, &towers, layers);
         check.report.finish_all();
     }
 }
@@ -264,15 +271,16 @@ fn two_towers_layer_by_layer() {
 fn siglip2_layer_by_layer() {
     for (name, [deep, layers]) in [("siglip2", [2, 2]), ("siglip2_wide", [3, 1])] {
         let mut check = Check::open(name);
-        let model = Published::open(&check.golden.path("")).expect("it loads");
-        let towers = model.towers().expect("two towers");
+        let towers = towers(&check);
         let Encoder::Naflex(naflex) = &towers.image else { panic!("pictures of any shape") };
         let pictures: Vec<String> = numbers(&check.expected()["pictures"]);
         for (i, picture) in pictures.iter().enumerate() {
             let own = check.golden.path(picture);
             let shared = check.golden.path("../published_images").join(picture);
             let picture = Picture::read(if own.exists() { &own } else { &shared });
-            let pixels = towers.processor.image(&picture.expect("the golden is complete"));
+            let pixels = towers
+                .processor
+                .image(&picture.expect("the golden is complete"), &running_device());
             let grid = check.golden.outputs()[&format!("{i}.grid")].1.clone();
             let vit = naflex.at([grid[0] as usize, grid[1] as usize]);
             let stack = |k| vit.positions_before(pixels.clone(), deep - k);
@@ -280,7 +288,7 @@ fn siglip2_layer_by_layer() {
             check.state(&format!("{i}.image"), vit.positions(pixels.clone()));
             check.state(&format!("{i}.pool"), towers.image.embed(pixels));
         }
-        texts(&mut check, towers, layers);
+        texts(&mut check, &towers, layers);
         check.report.finish_all();
     }
 }
@@ -289,8 +297,8 @@ fn siglip2_layer_by_layer() {
 fn dinov2_layer_by_layer() {
     for name in ["published_dinov2", "published_dinov2_swiglu"] {
         let mut check = Check::open(name);
-        let model = Published::open(&check.golden.path("")).expect("it loads");
-        let Published::Dinov2(dinov2) = model else { panic!("it is DINOv2") };
+        let model = crate::open::pretrained(&check.golden);
+        let Pretrained::ImageEncoder(dinov2) = model else { panic!("it is DINOv2") };
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let (vit, n) = (&dinov2.vit, dinov2.config().n_layers);
         check.stack("image", n, |i| vit.positions_before(pixels.clone(), n - i));
@@ -302,13 +310,12 @@ fn dinov2_layer_by_layer() {
 #[test]
 fn a_resnet_stage_by_stage() {
     let mut check = Check::open("published_clip_resnet");
-    let model = Published::open(&check.golden.path("")).expect("it loads");
-    let towers = model.towers().expect("two towers");
+    let towers = towers(&check);
     let Encoder::Resnet(resnet) = &towers.image else { panic!("a ResNet") };
     let name: Vec<String> = numbers(&check.expected()["pictures"]);
     let picture = check.golden.path("../published_images").join(&name[0]);
     let picture = Picture::read(&picture).expect("the golden is complete");
-    let pixels = towers.processor.image(&picture);
+    let pixels = towers.processor.image(&picture, &running_device());
     check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
     check.state("pool", resnet.embed(pixels));
     check.report.finish_all();

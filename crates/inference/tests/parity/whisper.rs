@@ -3,20 +3,20 @@
 
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::{Encode, Features, Hidden};
-use sensorium_model::whisper::{Rules, Task, Transcriber, Whisper, WhisperConfig};
-use sensorium_nn::pack::Format;
+use sensorium_inference::{Model, WhisperModel};
+use sensorium_model::whisper::{Rules, Task, Whisper, WhisperConfig};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
+use sensorium_pretrained::Directory;
 use sensorium_pretrained::names::{self, WHISPER};
-use sensorium_pretrained::{self, Directory};
+use sensorium_pretrained::{Config, families};
 use sensorium_testkit::{Golden, Report};
 
 use crate::twin::{STACK, ids};
 
 struct Twin {
     golden: Golden,
-    directory: Directory,
     config: WhisperConfig,
     rules: Rules,
     model: Whisper,
@@ -26,13 +26,20 @@ impl Twin {
     fn open(name: &str) -> Self {
         let golden = Golden::open(name);
         let directory = Directory::open(&golden.path("")).expect("a directory");
-        let config = published::whisper::config(&directory.config()).expect("a configuration");
-        let rules = published::whisper::rules(&directory, &config).expect("rules");
+        let config = families::whisper::config(&directory.config()).expect("a configuration");
+        let rules = families::whisper::rules(&directory, &config).expect("rules");
         let tensors = directory.tensors().expect("tensors");
-        let model = published::whisper::load(&config, tensors.clone()).expect("the names fit");
+        let model = families::whisper::load(&config, tensors.clone(), &running_device())
+            .expect("the names fit");
         let saved = names::save(&model, &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
-        Self { golden, directory, config, rules, model }
+        Self { golden, config, rules, model }
+    }
+
+    /// The model as one that transcribes.
+    fn running(&self) -> WhisperModel {
+        let Model::Whisper(model) = crate::open::model(&self.golden) else { panic!("Whisper") };
+        model
     }
 
     fn mel(&self) -> Vec<f32> {
@@ -71,7 +78,7 @@ impl Twin {
 
     /// What `generate` says of the window, whatever the matrices' layout.
     fn said(&self, language: Option<&str>, task: Task) {
-        let transcriber = Transcriber::open(&self.golden.path(""), Format::F32).expect("it opens");
+        let transcriber = self.running();
         for (name, timestamps) in [("without_times", false), ("with_times", true)] {
             let want: Vec<u32> =
                 self.golden.outputs()[name].1.iter().map(|&id| id as u32).collect();
@@ -89,7 +96,7 @@ fn whisper() {
     let twin = Twin::open("whisper");
     twin.states();
     twin.said(Some("de"), Task::Translate);
-    let transcriber = Transcriber::open(twin.directory.path(), Format::F32).expect("it opens");
+    let transcriber = twin.running();
     let (code, id) = transcriber.detect(twin.mel()).expect("finite").expect("languages");
     assert_eq!(id, twin.golden.outputs()["language"].1[0] as u32);
     assert!(["de", "en", "fr"].contains(&code.as_str()));
@@ -100,7 +107,7 @@ fn whisper_english() {
     let twin = Twin::open("whisper_english");
     twin.states();
     twin.said(None, Task::Transcribe);
-    let transcriber = Transcriber::open(twin.directory.path(), Format::F32).expect("it opens");
+    let transcriber = twin.running();
     assert_eq!(transcriber.detect(twin.mel()).expect("finite"), None);
 }
 
@@ -130,9 +137,10 @@ fn whisper_refuses_settings_that_do_not_fit() {
     for (key, value, words) in cases {
         let mut changed = golden.config();
         changed[key] = value;
-        let config = published::Config::new("config.json", &changed);
-        let result = published::whisper::config(&config)
-            .and_then(|config| published::whisper::load(&config, tensors.clone()));
+        let config = Config::new("config.json", &changed);
+        let result = families::whisper::config(&config).and_then(|config| {
+            families::whisper::load(&config, tensors.clone(), &running_device())
+        });
         let text = result.expect_err(key).to_string();
         assert!(text.contains(words), "{key}: {text}");
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
-use sensorium_pretrained::{Error, Published};
+use sensorium_inference::Error as Running;
+use sensorium_pretrained::Error;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::golden;
+use crate::open::{model, pretrained};
 
 /// A copy of a golden to damage.
 pub fn copy(name: &str) -> TempDir {
@@ -23,7 +25,7 @@ pub fn copy(name: &str) -> TempDir {
 
 #[track_caller]
 pub fn fails(dir: &Path, words: &[&str]) -> Error {
-    let error = Published::open(dir).expect_err("it is damaged");
+    let error = pretrained(dir).expect_err("it is damaged");
     let text = error.to_string();
     assert!(text.contains("\nhint: "), "{text}");
     for word in words {
@@ -174,8 +176,13 @@ fn only_what_is_ignorable_may_be_of_another_dtype() {
 #[test]
 fn settings_that_cannot_be() {
     let cases: [(&str, &str, Value, &str); 15] = [
-        ("published_clip", "/model_type", json!("blip"), "clip, siglip, siglip2, dinov2"),
-        ("published_clip", "/model_type", json!(3), "clip, siglip, siglip2, dinov2"),
+        (
+            "published_clip",
+            "/model_type",
+            json!("blip"),
+            "clip, open_clip, siglip, siglip2, dinov2",
+        ),
+        ("published_clip", "/model_type", json!(3), "clip, open_clip, siglip, siglip2, dinov2"),
         ("published_clip", "/vision_config/hidden_size", json!(1u64 << 40), "hidden_size"),
         ("published_clip", "/vision_config/hidden_size", json!(1 << 23), "another shape"),
         ("published_clip", "/vision_config/num_hidden_layers", json!(1 << 20), "layers"),
@@ -239,7 +246,7 @@ fn image_processors_and_tokenizers_that_do_not_fit() {
     let dir = copy("published_siglip");
     fs::copy(golden("published_clip").join("tokenizer.json"), dir.path().join("tokenizer.json"))
         .unwrap();
-    let model = Published::open(dir.path()).unwrap();
-    let error = model.towers().unwrap().embed_texts(&["a cat"]).unwrap_err();
-    assert!(matches!(error, Error::Token { .. }), "{error}");
+    let model = model(dir.path(), None).unwrap();
+    let error = model.embedding().unwrap().embed_texts(&["a cat".to_owned()]).unwrap_err();
+    assert!(matches!(error, Running::Pretrained(Error::Token { .. })), "{error}");
 }

@@ -3,17 +3,18 @@
 use std::fs;
 
 use sensorium_checkpoint::safetensors;
+use sensorium_inference::Error as Running;
 use sensorium_media::Picture;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::blip2::Matcher;
 use sensorium_pretrained::names::{self, BLIP2};
-use sensorium_pretrained::{Directory, Error, Published, plan};
+use sensorium_pretrained::{Directory, Error, Matcher, Pretrained, plan};
 use sensorium_testkit::{Tensors, assert_close, assert_tensor};
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, fails, lacks_or_renames};
 use crate::golden;
+use crate::open::{model, pretrained};
 
 /// Largest difference of a value of a stack in f32.
 const STACK: f32 = 1e-4;
@@ -38,12 +39,12 @@ impl Twin {
         let picture =
             |name: &String| Picture::read(&golden("published_images").join(name)).unwrap();
         let outputs = safetensors::load(&folder.join("outputs.safetensors")).unwrap();
-        let Published::Blip2(model) = Published::open(&folder).unwrap_or_else(|e| panic!("{e}"))
+        let Pretrained::Matcher(model) = pretrained(&folder).unwrap_or_else(|e| panic!("{e}"))
         else {
             panic!("it is BLIP-2")
         };
         Self {
-            model: *model,
+            model,
             pictures: strings("pictures").iter().map(picture).collect(),
             texts: strings("texts"),
             ids: serde_json::from_value(expected["ids"].clone()).unwrap(),
@@ -178,14 +179,14 @@ fn settings_that_cannot_be() {
 
 #[test]
 fn what_it_has_no_vector_for() {
-    let model = Published::open(&golden("blip2_matching")).unwrap();
+    let model = model(&golden("blip2_matching"), None).unwrap();
     let picture = Picture::read(&golden("published_images").join("noise.png")).unwrap();
-    for error in [model.embed_pictures(&[picture]).unwrap_err(), model.towers().unwrap_err()] {
-        assert!(matches!(error, Error::ManyVectors { .. }), "{error}");
-        assert!(error.to_string().contains("hint: `sensorium score"), "{error}");
-    }
-    assert_eq!(model.embed_texts(&["a cat"]).unwrap()[0].len(), 14);
-    assert!(model.matcher().unwrap().compare(&[], &["a cat"]).unwrap().is_empty());
+    let error = model.embedding().unwrap().embed_pictures(&[picture]).unwrap_err();
+    assert!(matches!(error, Running::Pretrained(Error::ManyVectors { .. })), "{error}");
+    assert!(error.to_string().contains("hint: `sensorium score"), "{error}");
+    let texts = ["a cat".to_owned()];
+    assert_eq!(model.embedding().unwrap().embed_texts(&texts).unwrap()[0].len(), 14);
+    assert!(model.score().unwrap().score(&[], &texts).unwrap().is_empty());
 }
 
 #[test]
@@ -194,7 +195,7 @@ fn tokenizers_of_other_models_are_found_out() {
     edit(dir.path(), "tokenizer.json", |tokenizer| {
         tokenizer["model"]["vocab"]["cat"] = json!(5000);
     });
-    let model = Published::open(dir.path()).unwrap();
-    let error = model.embed_texts(&["a cat"]).unwrap_err();
-    assert!(matches!(error, Error::Token { id: 5000, .. }), "{error}");
+    let model = model(dir.path(), None).unwrap();
+    let error = model.embedding().unwrap().embed_texts(&["a cat".to_owned()]).unwrap_err();
+    assert!(matches!(error, Running::Pretrained(Error::Token { id: 5000, .. })), "{error}");
 }

@@ -1,29 +1,22 @@
 //! BLIP-2 that writes: what can be wrong with its directory (`goldens/blip2_opt*`). Its answers are
 //! compared in [`seeing`](crate::seeing).
 
-use std::ops::ControlFlow;
-
 use sensorium_checkpoint::{Tensor, safetensors};
 use sensorium_inference::Error;
-use sensorium_inference::GenerateOptions;
-use sensorium_inference::VisionLanguageModel;
 use sensorium_media::{Message, Part, Picture, Role};
 use sensorium_nn::prelude::pack;
-use sensorium_pretrained::{Directory, Error, Published, plan};
+use sensorium_pretrained::{Directory, Pretrained, plan};
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
 use crate::golden;
 use crate::llava::fails;
+use crate::open::{answer, model, pretrained, vision_language};
 
 fn asked(text: &str, pictures: usize) -> [Message; 1] {
     let mut parts = vec![Part::Image; pictures];
     parts.push(Part::Text(text.to_owned()));
     [Message { role: Role::User, parts }]
-}
-
-fn options(max_new_tokens: usize) -> GenerateOptions {
-    GenerateOptions { max_tokens, ..GenerateOptions::default() }
 }
 
 #[test]
@@ -75,7 +68,7 @@ fn a_tied_head_may_be_there_twice_but_not_differ() {
         let table = all.tensors[TABLE].clone();
         all.tensors.insert(HEAD.into(), table);
     });
-    assert!(Vlm::open(dir.path(), None).is_ok());
+    assert!(vision_language(dir.path(), None).is_ok());
 
     edit_weights(dir.path(), |all| {
         let (shape, mut values) = all.tensors[HEAD].clone().into_parts();
@@ -116,30 +109,38 @@ fn settings_that_cannot_be() {
 
 #[test]
 fn each_class_says_where_it_belongs() {
-    let error = Published::open(&golden("blip2_opt")).unwrap_err();
-    assert!(matches!(error, Error::Writes { .. }), "{error}");
-    assert!(error.to_string().contains("hint: `sensorium ask`"), "{error}");
-    assert!(Vlm::is(&golden("blip2_opt")) && Vlm::is(&golden("blip2_opt_plain")));
-    assert!(!Vlm::is(&golden("blip2_matching")));
+    for name in ["blip2_opt", "blip2_opt_plain"] {
+        let writer = model(&golden(name), None).unwrap();
+        for error in [writer.score().err().unwrap(), writer.embedding().err().unwrap()] {
+            assert!(matches!(error, Error::Cannot { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains("which answers about pictures\nhint: take CLIP"), "{text}");
+        }
+        assert!(writer.chat().is_ok());
+    }
+    let matcher = model(&golden("blip2_matching"), None).unwrap();
+    let error = matcher.chat().err().unwrap();
+    assert!(matches!(error, Error::Cannot { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("which compares pictures and texts\nhint: take a language"), "{text}");
 
     // Without a class's name, a Q-Former that reads texts is that of the class that compares.
     let dir = copy("blip2_matching");
     let nameless =
         |config: &mut Value| drop(config.as_object_mut().unwrap().remove("architectures"));
     edit(dir.path(), "config.json", nameless);
-    assert!(Published::open(dir.path()).is_ok());
+    assert!(matches!(pretrained(dir.path()), Ok(Pretrained::Matcher(_))));
     let dir = copy("blip2_opt");
     edit(dir.path(), "config.json", nameless);
-    assert!(Vlm::is(dir.path()) && Vlm::open(dir.path(), None).is_ok());
+    assert!(matches!(pretrained(dir.path()), Ok(Pretrained::Blip2(..))));
 }
 
 #[test]
 fn one_picture_in_front_of_a_text_that_fits() {
-    let vlm = Vlm::open(&golden("blip2_opt"), None).unwrap();
+    let vlm = vision_language(&golden("blip2_opt"), None).unwrap();
     let picture = Picture::read(&golden("published_images").join("noise.png")).unwrap();
     let answer = |text: &str, n: usize, most: usize| {
-        let pictures = vec![picture.clone(); n];
-        vlm.answer(&asked(text, n), &pictures, options(most), |_| ControlFlow::Continue(()))
+        answer(&vlm, &asked(text, n), &vec![picture.clone(); n], most)
     };
     let error = answer("a", 2, 4).unwrap_err();
     assert!(matches!(error, Error::OnePicture { got: 2 }), "{error}");
@@ -147,7 +148,7 @@ fn one_picture_in_front_of_a_text_that_fits() {
     // No picture: the language model alone.
     assert_eq!(answer("ab", 0, 2).unwrap().prompt, vlm.llm.prompt("ab").unwrap());
     // A typed marker stays text.
-    let marker = vlm.llm.tokenizer.id("<image>").unwrap();
+    let marker = vlm.llm.lm.text.tokenizer.id("<image>").unwrap();
     let ids = answer("<image>", 1, 1).unwrap().prompt;
     assert_eq!(ids.iter().filter(|id| **id == marker).count(), 6);
 }
@@ -158,10 +159,9 @@ fn packed_models_see_nearly_the_same() {
     let outputs = safetensors::load(&golden("blip2_opt").join("outputs.safetensors")).unwrap();
     let want = outputs.tensors["0.logits"].data();
     for (format, tolerance) in [(pack::Format::Bf16, 0.2), (pack::Format::Int8, 0.4)] {
-        let vlm = Vlm::open(&golden("blip2_opt"), Some(format)).unwrap();
+        let vlm = vision_language(&golden("blip2_opt"), Some(format)).unwrap();
         let pictures = std::slice::from_ref(&picture);
-        let reply =
-            vlm.answer(&asked("", 1), pictures, options(1), |_| ControlFlow::Continue(())).unwrap();
+        let reply = answer(&vlm, &asked("", 1), pictures, 1).unwrap();
         let got = &reply.continuation.first_logits;
         let off = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < tolerance, "{format:?}: {off}");

@@ -1,11 +1,11 @@
 //! Published settings: parameter counts as the papers' code has them, and any bytes at all.
 
-use sensorium_inference::VisionLanguageModel;
 use sensorium_nn::init::Rng;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::{Directory, Plan, Published, plan};
+use sensorium_pretrained::{Directory, Plan, plan};
 
 use crate::golden;
+use crate::open::{model, pretrained};
 
 fn plan_of(config: &[u8]) -> sensorium_pretrained::Result<Plan> {
     let dir = tempfile::tempdir().unwrap();
@@ -112,10 +112,10 @@ fn damaged_settings_are_errors_or_other_settings() {
         "blip2_matching",
         "blip2_matching_third",
     ] {
-        damage(name, &|path| Published::open(path).map(drop).map_err(|e| e.to_string()));
+        damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
     for name in ["seeing_llava_legacy", "seeing_llava_siglip", "seeing_idefics3", "blip2_opt"] {
-        damage(name, &|path| Vlm::open(path, None).map(drop).map_err(|e| e.to_string()));
+        damage(name, &|path| model(path, None).map(drop).map_err(|e| e.to_string()));
     }
 }
 

@@ -3,17 +3,16 @@
 use std::ops::ControlFlow;
 
 use sensorium_checkpoint::Tensor;
-use sensorium_inference::Error;
-use sensorium_inference::GenerateOptions;
+use sensorium_inference::{Error, GenerateOptions};
 use sensorium_media::{Message, Part, Picture, Role};
-use sensorium_model::idefics::Viewer;
 use sensorium_nn::init::Rng;
-use sensorium_pretrained::{Directory, Published, plan};
+use sensorium_pretrained::{Directory, plan};
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights};
 use crate::configs::mutated;
 use crate::golden;
+use crate::open::{self, model};
 
 /// Sums of shapes that transformers gives on its meta device.
 #[test]
@@ -32,7 +31,7 @@ fn counts_are_those_of_idefics_9b() {
 fn fails(name: &str, change: impl FnOnce(&std::path::Path), words: &[&str]) {
     let dir = copy(name);
     change(dir.path());
-    let text = Viewer::open(dir.path(), None).expect_err("it is damaged").to_string();
+    let text = open::idefics(dir.path()).expect_err("it is damaged").to_string();
     assert!(text.contains("\nhint: "), "{text}");
     for word in words {
         assert!(text.contains(word), "{word}: {text}");
@@ -114,7 +113,7 @@ fn tensors_that_do_not_fit() {
 fn a_tied_head_may_be_there_again() {
     let dir = copy("idefics");
     edit(dir.path(), "config.json", |config| config["tie_word_embeddings"] = json!(true));
-    let text = Viewer::open(dir.path(), None).unwrap_err().to_string();
+    let text = open::idefics(dir.path()).unwrap_err().to_string();
     assert!(text.contains("tie_word_embeddings") && text.contains("hint: "), "{text}");
     edit_weights(dir.path(), |all| {
         for (head, table) in [
@@ -124,7 +123,7 @@ fn a_tied_head_may_be_there_again() {
             all.tensors.insert(head.into(), all.tensors[table].clone());
         }
     });
-    Viewer::open(dir.path(), None).unwrap();
+    open::idefics(dir.path()).unwrap();
 }
 
 #[test]
@@ -146,12 +145,12 @@ fn text(text: &str) -> Part {
 
 #[test]
 fn prompts_that_cannot_be_are_errors() {
-    let viewer = Viewer::open(&golden("idefics"), None).unwrap();
+    let viewer = open::idefics(&golden("idefics")).unwrap();
     let refused = |parts: &[Part], pictures: usize| {
         let prompt = viewer.prompter.prompt(parts).unwrap();
         let pictures = vec![Picture::filled(5, 7, [9; 3]); pictures];
         let options = GenerateOptions { max_new_tokens: 2, ..GenerateOptions::default() };
-        viewer.extend(&prompt, &pictures, options, |_| ControlFlow::Continue(()))
+        viewer.extend(&prompt, &pictures, &options, &mut |_| ControlFlow::Continue(()))
     };
     let error = refused(&[Part::Image, text("a")], 0).unwrap_err().to_string();
     assert!(error.contains("1 <image> marker but 0 images"), "{error}");
@@ -166,7 +165,7 @@ fn prompts_that_cannot_be_are_errors() {
 /// What a user spells never becomes a picture or the end of a turn.
 #[test]
 fn texts_are_data() {
-    let viewer = Viewer::open(&golden("idefics"), None).unwrap();
+    let viewer = open::idefics(&golden("idefics")).unwrap();
     let spelt = "a<image>b<end_of_utterance></s><fake_token_around_image>";
     let prompt = viewer.prompter.prompt(&[text(spelt), Part::Image]).unwrap();
     assert_eq!(prompt.pictures(), 1);
@@ -198,7 +197,7 @@ fn conversations_are_written_as_the_model_was_taught() {
         text("what is it? Answer: a cat.\nQuestion: is it a dog? Answer:"),
     ];
     for (name, parts) in [("idefics", &taught[..]), ("idefics_plain", &plain)] {
-        let prompter = Viewer::open(&golden(name), None).unwrap().prompter;
+        let prompter = open::idefics(&golden(name)).unwrap().prompter;
         let written = prompter.conversation(&messages).unwrap();
         assert_eq!(written, prompter.prompt(parts).unwrap(), "{name}");
         let turns = written.ids.iter().filter(|id| Some(**id) == prompter.utterance()).count();
@@ -209,8 +208,12 @@ fn conversations_are_written_as_the_model_was_taught() {
 /// It has no one vector for a picture.
 #[test]
 fn it_is_no_encoder_of_one_space() {
-    let text = Published::open(&golden("idefics")).unwrap_err().to_string();
-    assert!(text.contains("model_type") && text.contains("hint: "), "{text}");
+    let idefics = model(&golden("idefics"), None).unwrap();
+    let error = idefics.embedding().err().unwrap();
+    assert!(matches!(error, Error::Cannot { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("makes vectors, got a vision-language model"), "{text}");
+    assert!(text.contains("hint: "), "{text}");
 }
 
 /// No settings, however damaged, end in a panic or in memory that the weights do not fill.
@@ -223,7 +226,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         let mut opened = 0;
         for _ in 0..200 {
             std::fs::write(dir.path().join(file), mutated(&whole, &mut rng)).unwrap();
-            match Viewer::open(dir.path(), None) {
+            match open::idefics(dir.path()) {
                 Ok(_) => opened += 1,
                 Err(error) => assert!(error.to_string().contains("hint: "), "{error}"),
             }

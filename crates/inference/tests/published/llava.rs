@@ -4,16 +4,16 @@
 use std::path::Path;
 
 use sensorium_checkpoint::Tensor;
-use sensorium_inference::VisionLanguageModel;
 use sensorium_pretrained::{Directory, plan};
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
 use crate::golden;
+use crate::open::vision_language;
 
 #[track_caller]
 pub fn fails(dir: &Path, words: &[&str]) {
-    let Err(error) = Vlm::open(dir, None) else { panic!("it is damaged: {words:?}") };
+    let Err(error) = vision_language(dir, None) else { panic!("it is damaged: {words:?}") };
     let text = error.to_string();
     assert!(text.contains("\nhint: "), "{text}");
     for word in words {
@@ -63,7 +63,7 @@ fn a_tower_of_siglip_in_every_layout_of_names() {
             });
             all.tensors = renamed.collect();
         });
-        Vlm::open(dir.path(), None).unwrap_or_else(|error| panic!("{layout:?}: {error}"));
+        vision_language(dir.path(), None).unwrap_or_else(|error| panic!("{layout:?}: {error}"));
     }
 }
 

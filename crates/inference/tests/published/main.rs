@@ -8,6 +8,7 @@ mod blip2_writing;
 mod configs;
 mod idefics;
 mod llava;
+mod open;
 mod outputs;
 mod seeing;
 mod siglip2;

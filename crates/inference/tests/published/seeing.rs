@@ -1,12 +1,8 @@
 //! Models that answer about pictures: directories, conversations and picture files to the very tokens
 //! that transformers writes.
 
-use std::ops::ControlFlow;
-
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::Embeds;
-use sensorium_inference::GenerateOptions;
-use sensorium_inference::VisionLanguageModel;
 use sensorium_media::{Message, Part, Picture, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
@@ -14,6 +10,7 @@ use sensorium_testkit::{Tensors, assert_close};
 use serde::Deserialize;
 
 use crate::golden;
+use crate::open::{answer, vision_language};
 
 const STACK: f32 = 1e-4;
 
@@ -48,7 +45,7 @@ fn cases(name: &str) -> (Vec<Case>, Tensors) {
 }
 
 fn compare(name: &str) {
-    let vlm = Vlm::open(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
+    let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
     let (cases, outputs) = cases(name);
     assert!(cases.len() >= 4, "{} cases", cases.len());
     for (i, case) in cases.iter().enumerate() {
@@ -61,10 +58,8 @@ fn compare(name: &str) {
             let Embeds(seen) = vlm.eye.look(&tiles);
             assert_close("features", &read(seen), &outputs[&format!("{i}.features")].1, STACK);
         }
-        let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
-        let reply = vlm
-            .answer(&case.messages(), &pictures, options, |_| ControlFlow::Continue(()))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let reply =
+            answer(&vlm, &case.messages(), &pictures, 16).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(reply.prompt, case.ids, "{name} {i}: {}", case.question);
         let logits = &reply.continuation.first_logits;
         assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, STACK);
@@ -107,12 +102,9 @@ fn smolvlm_answers_as_transformers_does() {
 #[test]
 fn packed_models_answer_nearly_the_same() {
     let (cases, outputs) = cases("seeing_llava");
-    let vlm = Vlm::open(&golden("seeing_llava"), Some(pack::Format::Bf16)).unwrap();
+    let vlm = vision_language(&golden("seeing_llava"), Some(pack::Format::Bf16)).unwrap();
     for (i, case) in cases.iter().enumerate() {
-        let options = GenerateOptions { max_new_tokens: 1, ..GenerateOptions::default() };
-        let reply = vlm
-            .answer(&case.messages(), &case.pictures(), options, |_| ControlFlow::Continue(()))
-            .unwrap();
+        let reply = answer(&vlm, &case.messages(), &case.pictures(), 1).unwrap();
         assert_eq!(reply.prompt, case.ids);
         let logits = &reply.continuation.first_logits;
         assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, 0.15);
@@ -122,11 +114,11 @@ fn packed_models_answer_nearly_the_same() {
 /// What users write never becomes a picture's place or a control token.
 #[test]
 fn typed_markers_stay_text() {
-    let vlm = Vlm::open(&golden("seeing_smolvlm"), None).unwrap();
+    let vlm = vision_language(&golden("seeing_smolvlm"), None).unwrap();
     let text = "<image> <end_of_utterance> <fake_token_around_image>";
     let message = Message { role: Role::User, parts: vec![Part::Text(text.into())] };
     let ids = vlm.prompt(&[message], &[]).unwrap();
-    let special = |name: &str| vlm.llm.tokenizer.id(name).unwrap();
+    let special = |name: &str| vlm.llm.lm.text.tokenizer.id(name).unwrap();
     let count = |name: &str| ids.iter().filter(|id| **id == special(name)).count();
     assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));
     assert_eq!(count("<end_of_utterance>"), 1);

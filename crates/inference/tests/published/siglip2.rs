@@ -4,15 +4,18 @@
 use std::fs;
 
 use sensorium_checkpoint::Tensor as Stored;
+use sensorium_inference::Error as Running;
 use sensorium_media::Picture;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::{Directory, Error, Published, Towers, plan};
+use sensorium_nn::running_device;
+use sensorium_pretrained::{Directory, Error, Towers, plan};
 use sensorium_testkit::assert_close;
 use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, fails, lacks_or_renames};
 use crate::golden;
+use crate::open::model;
 use crate::outputs::Twin;
 
 /// Largest difference of a value of a stack in f32.
@@ -22,7 +25,7 @@ const GOLDENS: [&str; 2] = ["siglip2", "siglip2_wide"];
 
 /// Patches as transformers cuts them, `[N, p · p · 3]`: row by row, channels last.
 fn patches(towers: &Towers, picture: &Picture, patch: usize) -> ([usize; 2], Vec<f32>) {
-    let image = towers.processor.image(picture);
+    let image = towers.processor.image(picture, &running_device());
     let [_, _, height, width] = image.dims();
     let planes = read(image);
     let mut all = Vec::with_capacity(planes.len());
@@ -39,8 +42,8 @@ fn patches(towers: &Towers, picture: &Picture, patch: usize) -> ([usize; 2], Vec
 #[test]
 fn pictures_of_any_shape_and_texts_are_compared_as_transformers_does() {
     for (name, patch) in [("siglip2", 6), ("siglip2_wide", 5)] {
-        let mut twin = Twin::open(name);
-        let towers = twin.model.towers().unwrap();
+        let twin = Twin::open(name, None);
+        let towers = twin.towers();
         for (i, picture) in twin.pictures.iter().enumerate() {
             let (grid, got) = patches(towers, picture, patch);
             assert_eq!(grid.map(|n| n as f32)[..], twin.outputs[&format!("{i}.grid")].1, "{name}");
@@ -51,19 +54,16 @@ fn pictures_of_any_shape_and_texts_are_compared_as_transformers_does() {
             assert_eq!(&towers.ids(text).unwrap(), ids, "{text}");
         }
         twin.compare(STACK);
-        twin.model.pack(pack::Format::F32);
-        twin.compare(STACK);
+        Twin::open(name, Some(pack::Format::F32)).compare(STACK);
     }
 }
 
 #[test]
 fn fewer_bits_keep_the_directions() {
-    let exact = Twin::open("siglip2");
-    let exact = exact.model.embed_pictures(&exact.pictures).unwrap();
+    let exact = Twin::open("siglip2", None).embed_pictures();
     for (format, least) in [(pack::Format::Bf16, 0.999), (pack::Format::Int8, 0.995)] {
-        let mut twin = Twin::open("siglip2");
-        twin.model.pack(format);
-        for (a, b) in exact.iter().zip(&twin.model.embed_pictures(&twin.pictures).unwrap()) {
+        let twin = Twin::open("siglip2", Some(format));
+        for (a, b) in exact.iter().zip(&twin.embed_pictures()) {
             let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
             assert!(cosine > least, "{format:?}: {cosine}");
         }
@@ -73,10 +73,10 @@ fn fewer_bits_keep_the_directions() {
 /// From one pixel to the thinnest strip: each has a vector of unit length.
 #[test]
 fn pictures_of_extreme_shapes_are_read() {
-    let model = Published::open(&golden("siglip2")).unwrap();
+    let model = model(&golden("siglip2"), None).unwrap();
     let pictures = [(1, 1), (1, 3000), (3000, 1), (5, 7)]
         .map(|(width, height)| Picture::filled(width, height, [200, 30, 90]));
-    for vector in model.embed_pictures(&pictures).unwrap() {
+    for vector in model.embedding().unwrap().embed_pictures(&pictures).unwrap() {
         let length: f32 = vector.iter().map(|x| x * x).sum();
         assert!((length - 1.0).abs() < 1e-5, "{length}");
     }
@@ -187,7 +187,7 @@ fn files_that_are_missing_and_tokenizers_of_other_models() {
     edit(dir.path(), "tokenizer.json", |tokenizer| {
         tokenizer["model"]["vocab"]["▁cat"] = json!(5000);
     });
-    let model = Published::open(dir.path()).unwrap();
-    let error = model.embed_texts(&["a cat"]).unwrap_err();
-    assert!(matches!(error, Error::Token { id: 5000, .. }), "{error}");
+    let model = model(dir.path(), None).unwrap();
+    let error = model.embedding().unwrap().embed_texts(&["a cat".to_owned()]).unwrap_err();
+    assert!(matches!(error, Running::Pretrained(Error::Token { id: 5000, .. })), "{error}");
 }
