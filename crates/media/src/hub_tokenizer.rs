@@ -45,7 +45,8 @@ impl HubTokenizer {
         if bytes.len() > MAX_BYTES {
             return Err(wrong("file", format!("at most {MAX_BYTES} bytes"), bytes.len()));
         }
-        let parsed = guarded("file", || Tokenizer::from_bytes(bytes))?;
+        // `parse` was compiled with the library; `Tokenizer::from_bytes` would be again, here.
+        let parsed = guarded("file", || str::from_utf8(bytes)?.parse::<Tokenizer>())?;
         let mut inner = parsed.map_err(|error| {
             wrong("file", "a tokenizer.json of the tokenizers library", quote(&error.to_string()))
         })?;

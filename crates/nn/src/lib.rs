@@ -8,6 +8,7 @@
 //! **D** backbone width, **E** encoder width, **C** condition width, **H** heads, **K** width per
 //! head, **V** vocabulary; image axes `c, h, w`.
 
+mod features;
 pub mod fused;
 pub mod init;
 pub mod layers;
