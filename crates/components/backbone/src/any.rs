@@ -106,6 +106,19 @@ impl Backbone {
         }
     }
 
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        match self {
+            Self::Llama(llama) => llama.step(ids, caches),
+            Self::Opt(opt) => opt.step(ids, caches),
+            Self::Gpt2(gpt2) => gpt2.step(ids, caches),
+        }
+    }
+
     /// `[rows, D] -> [rows, V]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {

@@ -107,10 +107,27 @@ impl Gpt2 {
         let (t, offset) = (x.dims()[1], cache.tokens());
         let mask = mask(spans, offset, t);
         let x = x + self.position.val().narrow(0, offset, t).unsqueeze();
-        let layers = self.layers.iter().enumerate();
-        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        let x = self.stack(x, &mask, cache);
         cache.advance(t);
         Hidden(self.norm.forward(x))
+    }
+
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let rows = positions.iter().map(|&at| at as i32).collect();
+            let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
+            self.norm.forward(self.stack(x + positions, &Mask::Full, all))
+        })
+    }
+
+    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
     }
 
     /// `[rows, D] -> [rows, V]`

@@ -209,6 +209,15 @@ impl Llama {
         self.read(embeds, spans, Some(cache), |_, x| x)
     }
 
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        self.step_with(ids, caches, |_, x| x)
+    }
+
     /// `[rows, D] -> [rows, V]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.head {
@@ -244,15 +253,42 @@ impl Llama {
             table: RotaryTable::at(&self.rotary.0, offset..offset + t),
             mask: mask(spans, offset, t),
         };
-        let layers = self.layers.iter().take(layers).enumerate();
-        let x = layers.fold(x, |x, (i, layer)| {
-            let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
-            layer.forward(before(i, x), &place, kept)
-        });
+        let x = self.stack(x, &place, cache.as_deref_mut(), layers, before);
         if let Some(cache) = cache {
             cache.advance(t);
         }
         x
+    }
+
+    /// As [`step`](Self::step); what each layer reads, `[S, 1, D]`, passes through `before` with the
+    /// layer's number.
+    pub(crate) fn step_with(
+        &self,
+        ids: &[u32],
+        caches: &mut [&mut Cache],
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let table = RotaryTable::at(&self.rotary.0, positions.iter().copied());
+            let place = Place { table, mask: Mask::Full };
+            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), before))
+        })
+    }
+
+    /// The first so many layers.
+    fn stack(
+        &self,
+        x: Tensor<3>,
+        place: &Place,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let layers = self.layers.iter().take(layers).enumerate();
+        layers.fold(x, |x, (i, layer)| {
+            let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
+            layer.forward(before(i, x), place, kept)
+        })
     }
 }
 

@@ -142,7 +142,7 @@ impl Opt {
     /// `[B, T, P] -> [B, T, P]`, later tokens seeing earlier ones; `spans [B*T]` as for
     /// [`Llama`](crate::Llama::forward).
     pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        self.leave(self.run(embeds, spans, self.layers.len()))
+        Hidden(self.leave(self.run(embeds, spans, self.layers.len())))
     }
 
     /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
@@ -151,22 +151,38 @@ impl Opt {
         self.run(embeds, None, layers)
     }
 
-    fn run(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
-        let x = self.enter(embeds, 0);
-        let mask = mask(spans, 0, x.dims()[1]);
+    fn run(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
+        let t = x.dims()[1];
+        let (x, mask) = (self.enter(x, self.positions(0, t)), mask(spans, 0, t));
         self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask))
     }
 
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
     pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        let offset = cache.tokens();
-        let x = self.enter(embeds, offset);
-        let t = x.dims()[1];
-        let mask = mask(spans, offset, t);
-        let layers = self.layers.iter().enumerate();
-        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        let Embeds(x) = embeds;
+        let (t, offset) = (x.dims()[1], cache.tokens());
+        let x = self.enter(x, self.positions(offset, t));
+        let x = self.stack(x, &mask(spans, offset, t), cache);
         cache.advance(t);
-        self.leave(x)
+        Hidden(self.leave(x))
+    }
+
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, P]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let rows = positions.iter().map(|at| (OFFSET + at) as i32).collect();
+            let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
+            self.leave(self.stack(self.enter(x, positions), &Mask::Full, all))
+        })
+    }
+
+    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
     }
 
     /// `[rows, P] -> [rows, V]`
@@ -177,26 +193,30 @@ impl Opt {
         }
     }
 
-    /// `[B, T, P] -> [B, T, D]`, at places `offset..`.
-    fn enter(&self, Embeds(x): Embeds, offset: usize) -> Tensor<3> {
-        let t = x.dims()[1];
+    /// The table from the position of token `offset` on, `[1, T, D]`.
+    fn positions(&self, offset: usize, t: usize) -> Tensor<3> {
+        self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+    }
+
+    /// `[B, T, P] -> [B, T, D]`, with `positions [1, T, D]` or `[B, T, D]` added.
+    fn enter(&self, x: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
         let x = match &self.project_in {
             Some(project) => project.forward(x),
             None => x,
         };
-        x + self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+        x + positions
     }
 
     /// `[B, T, D] -> [B, T, P]`
-    fn leave(&self, x: Tensor<3>) -> Hidden {
+    fn leave(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        Hidden(match &self.project_out {
+        match &self.project_out {
             Some(project) => project.forward(x),
             None => x,
-        })
+        }
     }
 }
 
