@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use sensorium_backbone::{Cache, Llama, LlamaConfig, Sampler, Sampling};
 use sensorium_encoder::image::{Vit, VitConfig};
-use sensorium_flow::{Embeds, Encode, Features, Hidden, Project};
+use sensorium_flow::{Embeds, Encode, Features, Forward, Hidden, Project, Sequence};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_media::chat::Prompt;
 use sensorium_nn::params::read;
@@ -20,7 +20,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::llm::Finish;
-use crate::prompt::Batch;
+use crate::prompt::{Batch, span};
 use crate::splice::splice;
 use crate::weights::under;
 
@@ -119,7 +119,8 @@ impl Llava {
     /// `[B, T, D]`. `features [M, N, E]` are those of the batch's pictures in order.
     pub fn forward(&self, batch: &Batch, features: Option<Features>) -> Hidden {
         let embeds = self.read(&batch.ids, batch.shape, &batch.images, features);
-        self.backbone.forward(embeds, self.prefix.then(|| batch.spans.clone()))
+        let spans = self.prefix.then(|| batch.spans.clone());
+        self.backbone.forward(embeds, &Sequence { spans, positions: None }, None)
     }
 
     /// `[B, T, D] -> [B, T, V]`
@@ -150,8 +151,9 @@ impl Llava {
         let mut sampler = Sampler::new(sampling);
         let shape = [1, prompt.ids.len()];
         let embeds = self.read(&prompt.ids, shape, &prompt.images, features);
-        let spans = self.prefix.then(|| prompt.spans.clone().into());
-        let mut hidden = self.backbone.extend(embeds, spans, &mut cache);
+        let spans = self.prefix.then(|| prompt.spans.iter().map(|&number| span(number)).collect());
+        let sequence = Sequence { spans, positions: None };
+        let mut hidden = self.backbone.forward(embeds, &sequence, Some(&mut cache));
         let mut answer = Vec::new();
         while answer.len() < max_tokens {
             let logits = self.last_logits(hidden);
@@ -164,7 +166,8 @@ impl Llava {
             if flow.is_break() {
                 return (answer, Finish::Interrupted);
             }
-            hidden = self.backbone.extend(self.backbone.embed(&[token], [1, 1]), None, &mut cache);
+            let embeds = self.backbone.embed(&[token], [1, 1]);
+            hidden = self.backbone.forward(embeds, &Sequence::default(), Some(&mut cache));
         }
         (answer, Finish::Length)
     }

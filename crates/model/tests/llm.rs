@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, Sampling, Stretch};
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_model::checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, write};
 use sensorium_model::checkpoint::safetensors::{self, Dtype};
 use sensorium_model::checkpoint::{Tensor, Tensors};
@@ -160,7 +160,8 @@ fn reference(config: &LlamaConfig, published: &Tensors, ids: &[u32]) -> Vec<f32>
     let init = &mut Init::empty(&running_device());
     let llama = Llama::init(config, init);
     let llama = names::load(llama, &safetensors::read(&bytes).unwrap(), &LLAMA).unwrap();
-    let Hidden(hidden) = llama.forward(llama.embed(ids, [1, ids.len()]), None);
+    let Hidden(hidden) =
+        llama.forward(llama.embed(ids, [1, ids.len()]), &Sequence::default(), None);
     read(llama.logits(hidden.reshape([ids.len(), config.width])))
 }
 

@@ -22,7 +22,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache};
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::ChatTemplate;
 use sensorium_nn::params::read;
@@ -315,7 +315,8 @@ impl Llm {
 
     /// Logits `[V]` of the token after these, which the cache does not hold yet.
     fn next(&self, embeds: Embeds, cache: &mut Cache) -> Result<Vec<f32>> {
-        let Hidden(hidden) = self.backbone.extend(embeds, None, cache);
+        let sequence = Sequence::default();
+        let Hidden(hidden) = self.backbone.forward(embeds, &sequence, Some(cache));
         let [_, t, d] = hidden.dims();
         let logits = read(self.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])));
         finite(logits, cache.tokens())
@@ -335,7 +336,7 @@ impl Llm {
 
     /// What the backbone makes of `ids [T]`, `[1, T, D]`.
     fn hidden(&self, ids: &[u32]) -> Tensor<3> {
-        self.backbone.forward(self.embed(ids), None).0
+        self.backbone.forward(self.embed(ids), &Sequence::default(), None).0
     }
 
     /// `-ln p` of each token after position `first` of `ids`, given all tokens before it: one number
