@@ -1,8 +1,9 @@
 """llama.cpp's side of P5 and P6: a prompt read at once, or tokens made one by one, a time a line.
 
-    llama_cpp_run.py FILE.gguf prefill|decode TOKENS [--threads 2] [--flash]
+    llama_cpp_run.py FILE.gguf prefill|decode TOKENS [--texts 1] [--threads 2] [--flash]
 
-Decoding starts after a prompt of 16 tokens and takes the best token each time, whatever it is.
+Decoding starts after a prompt of 16 tokens and takes the best token each time, whatever it is. Several
+texts are decoded at once, a token of each in a batch.
 """
 
 import argparse
@@ -31,8 +32,9 @@ class Model:
         assert self.model, f"cannot load {arguments.file}"
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
         params = c.llama_context_default_params()
-        params.n_ctx = PROMPT + arguments.tokens
-        params.n_batch = params.n_ctx
+        params.n_batch = PROMPT + arguments.tokens
+        params.n_ctx = params.n_batch * arguments.texts
+        params.n_seq_max = arguments.texts
         params.n_threads = params.n_threads_batch = arguments.threads
         params.flash_attn_type = 1 if arguments.flash else 0
         params.no_perf = True
@@ -43,11 +45,25 @@ class Model:
         c.llama_memory_clear(c.llama_get_memory(self.context), True)
 
     def read(self, tokens):
-        """The best token after `tokens`."""
+        """The best token after `tokens`, read by the first text."""
         array = (c.llama_token * len(tokens))(*tokens)
         status = c.llama_decode(self.context, c.llama_batch_get_one(array, len(tokens)))
         assert status == 0, f"llama_decode returned {status}"
-        logits = c.llama_get_logits_ith(self.context, -1)
+        return self.best(-1)
+
+    def step(self, batch, tokens, position):
+        """The best token of each text after one more of each, at `position` in all of them."""
+        batch.n_tokens = len(tokens)
+        for text, token in enumerate(tokens):
+            batch.token[text], batch.pos[text] = token, position
+            batch.n_seq_id[text], batch.seq_id[text][0] = 1, text
+            batch.logits[text] = True
+        status = c.llama_decode(self.context, batch)
+        assert status == 0, f"llama_decode returned {status}"
+        return [self.best(text) for text in range(len(tokens))]
+
+    def best(self, index):
+        logits = c.llama_get_logits_ith(self.context, index)
         return int(numpy.ctypeslib.as_array(logits, (self.vocabulary,)).argmax())
 
 
@@ -56,6 +72,7 @@ def main():
     parser.add_argument("file")
     parser.add_argument("task", choices=["prefill", "decode"])
     parser.add_argument("tokens", type=int)
+    parser.add_argument("--texts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--flash", action="store_true")
     arguments = parser.parse_args()
@@ -65,18 +82,20 @@ def main():
     model = Model(arguments)
     # Spread over the vocabulary, as bench's own side does.
     tokens = [i * 7919 % 49152 for i in range(max(arguments.tokens, PROMPT))]
-    state = {"next": 0}
+    batch = c.llama_batch_init(arguments.texts, 0, 1)
+    state = {"next": []}
 
     def prefill():
         model.read(tokens[: arguments.tokens])
 
     def prompt():
         model.clear()
-        state["next"] = model.read(tokens[:PROMPT])
+        for position, token in enumerate(tokens[:PROMPT]):
+            state["next"] = model.step(batch, [token + text for text in range(arguments.texts)], position)
 
     def decode():
-        for _ in range(arguments.tokens):
-            state["next"] = model.read([state["next"]])
+        for position in range(PROMPT, PROMPT + arguments.tokens):
+            state["next"] = model.step(batch, state["next"], position)
 
     name = f"llama.cpp (llama-cpp-python {c.__version__}{', flash' if arguments.flash else ''})"
     if arguments.task == "prefill":

@@ -205,7 +205,11 @@ impl Llama {
     /// # Panics
     /// When there is not a token for each cache, or one of them holds several texts.
     pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
-        self.step_with(ids, caches, |_, x| x)
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let table = self.rotary.at(positions.iter().copied());
+            let place = Place { table, mask: Mask::Full };
+            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), |_, x| x))
+        })
     }
 
     /// As [`forward`](Forward::forward); what each layer reads, `[B, T, D]`, passes through `before` with the layer's number.
@@ -241,21 +245,6 @@ impl Llama {
             cache.advance(t);
         }
         x
-    }
-
-    /// As [`step`](Self::step); what each layer reads, `[S, 1, D]`, passes through `before` with the
-    /// layer's number.
-    pub(crate) fn step_with(
-        &self,
-        ids: &[u32],
-        caches: &mut [&mut Cache],
-        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
-    ) -> Tensor<2> {
-        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
-            let table = self.rotary.at(positions.iter().copied());
-            let place = Place { table, mask: Mask::Full };
-            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), before))
-        })
     }
 
     /// The first so many layers.

@@ -10,7 +10,7 @@ use serde_json::Map;
 use crate::{Task, fail};
 
 /// Tokens read before decoding begins.
-const PROMPT: usize = 16;
+pub const PROMPT: usize = 16;
 
 pub fn prefill(file: &str, tokens: usize) -> Task {
     let llm = open(file);

@@ -6,6 +6,7 @@
 //!                                            vit int8 16
 //!                                            prefill FILE.gguf 512
 //!                                            decode FILE.gguf 128
+//!                                            batch FILE.gguf 8 128
 //!                                            see DIRECTORY PICTURE f32
 //!                                            hear DIRECTORY SOUND f32
 //! target/release/examples/bench profile vit int8 16
@@ -14,6 +15,7 @@
 //! `bench/peers` do. `--threads N` goes first; two otherwise. `profile` prints where the time of
 //! ten repetitions goes instead.
 
+mod batch;
 mod llm;
 mod see;
 mod step;
@@ -29,6 +31,7 @@ use serde_json::{Map, Value, json};
 const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
        bench [--threads N] [profile] vit f32|bf16|int8 BATCH
        bench [--threads N] [profile] prefill|decode FILE.gguf TOKENS
+       bench [--threads N] [profile] batch FILE.gguf TEXTS TOKENS
        bench [--threads N] [profile] see DIRECTORY PICTURE f32|bf16|int8
        bench [--threads N] [profile] hear DIRECTORY SOUND f32|bf16|int8";
 const WARM_UPS: usize = 2;
@@ -73,6 +76,7 @@ fn task(words: &[&str]) -> Task {
         ["vit", precision, batch] => vit::task(format(precision), number(batch)),
         ["prefill", file, tokens] => llm::prefill(file, number(tokens)),
         ["decode", file, tokens] => llm::decode(file, number(tokens)),
+        ["batch", file, texts, tokens] => batch::decode(file, number(texts), number(tokens)),
         ["see", directory, picture, precision] => {
             see::first_token(directory, picture, format(precision))
         }

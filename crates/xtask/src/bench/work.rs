@@ -54,6 +54,9 @@ pub fn all() -> Vec<Work> {
     for tokens in [128, 256, 512, 1024, 2048, 4096] {
         works.push(prefill(&format!("growth growth-prefill Q8_0 {tokens}"), "Q8_0", tokens));
     }
+    for texts in [1, 2, 4, 8, 16] {
+        works.push(decode_batch("Q4_1", texts, 128));
+    }
     for batch in [1, 2, 4, 8, 16, 32, 64] {
         works.push(vit(&format!("growth growth-vit int8 batch {batch}"), "int8", batch));
     }
@@ -110,6 +113,18 @@ fn decode(name: &str, format: &str, tokens: usize) -> Work {
         limit: Limit::Read,
         // The keys and values of at most 144 tokens are little beside it.
         cost: Cost::Readings(tokens as f64),
+    }
+}
+
+/// So many tokens of each of several texts at once.
+fn decode_batch(format: &str, texts: usize, tokens: usize) -> Work {
+    let name = format!("growth growth-decode {format} {tokens} batch {texts}");
+    let decode = decode(&name, format, tokens);
+    Work {
+        ours: format!("batch {MODEL}.{format}.gguf {texts} {tokens}"),
+        peer: format!("{} --texts {texts}", decode.peer),
+        amount: (texts * tokens) as f64,
+        ..decode
     }
 }
 
@@ -221,7 +236,7 @@ mod tests {
     fn words_select_rows() {
         assert_eq!(names(&["P1", "P8"]), ["P1 vit int8 batch 16", "P8 step bf16"]);
         assert_eq!(names(&["decode"]).len(), 3);
-        assert_eq!(names(&["growth"]).len(), 13);
+        assert_eq!(names(&["growth"]).len(), 18);
         assert_eq!(names(&["growth-vit"]).len(), 7);
         assert!(names(&["P9"]).is_empty());
         assert_eq!(names(&[]).len(), 12);
