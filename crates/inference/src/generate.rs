@@ -86,6 +86,12 @@ pub struct Step<'a> {
 /// Who hears of every token, and may break off.
 pub type OnStep<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
 
+/// Changes the logits `[V]` after the tokens drawn so far.
+type Process<'a> = &'a dyn Fn(&mut Cow<'_, [f32]>, &[u32]);
+
+/// Hears of the tokens drawn so far and of the last one; says why the text ends there, if it does.
+type OnDraw<'a> = &'a mut dyn FnMut(&[u32], Drawn<'_>) -> Result<Option<Finish>>;
+
 /// Tokens that are drawn one after another.
 #[derive(Debug)]
 pub(crate) struct Drawing<'a> {
@@ -121,8 +127,8 @@ impl<'a> Drawing<'a> {
     pub fn draw(
         &mut self,
         logits: &[f32],
-        process: &dyn Fn(&mut Cow<'_, [f32]>, &[u32]),
-        on_draw: &mut dyn FnMut(&[u32], Drawn<'_>) -> Result<Option<Finish>>,
+        process: Process<'_>,
+        on_draw: OnDraw<'_>,
     ) -> Result<Option<Finish>> {
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(Error::NotFinite { tokens: self.ids.len() });
@@ -149,8 +155,8 @@ impl<'a> Drawing<'a> {
     pub fn run(
         &mut self,
         next: &mut dyn FnMut(Option<u32>) -> Result<Vec<f32>>,
-        process: &dyn Fn(&mut Cow<'_, [f32]>, &[u32]),
-        on_draw: &mut dyn FnMut(&[u32], Drawn<'_>) -> Result<Option<Finish>>,
+        process: Process<'_>,
+        on_draw: OnDraw<'_>,
     ) -> Result<Finish> {
         let mut read = None;
         loop {

@@ -53,7 +53,8 @@ impl Model {
     /// # Errors
     /// A file is missing, damaged, or asks for what is not built here.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        if path.extension().is_some_and(|end| end == "gguf") && !path.is_dir() {
+        let is_gguf = path.extension().is_some_and(|end| end == "gguf");
+        if path.is_file() || is_gguf && !path.is_dir() {
             return Self::gguf(path, options);
         }
         let mut model = Self::from(Pretrained::open(path, &options.device)?)?;
@@ -200,7 +201,7 @@ impl Model {
     pub fn speech(&self) -> Result<&dyn SpeechToText> {
         match self {
             Self::Whisper(model) => Ok(model),
-            other => Err(other.cannot("hears", "pass the directory of a Whisper checkpoint: config.json, model.safetensors, tokenizer.json")),
+            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json")),
         }
     }
 

@@ -24,15 +24,17 @@ pub fn find(name: &str) -> Result<String> {
 pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let start = Instant::now();
     let options = Options { format: precision.format(), device: global.device() };
-    let path = Path::new(&global.model);
-    let published = path.join("config.json").is_file()
-        || path.join("open_clip_config.json").is_file()
-        || path.extension().is_some_and(|end| end == "gguf");
-    let model = match published {
-        true => Model::open(path, &options)?,
-        false => Model::nano(&files(&global.model)?, &options)?,
+    let model = match is_nano(&global.model) {
+        true => Model::nano(&files(&global.model)?, &options)?,
+        false => Model::open(Path::new(&global.model), &options)?,
     };
     Ok((model, start.elapsed().as_secs_f64()))
+}
+
+/// Whether the choice is the embedded model, or a directory of its parts.
+fn is_nano(choice: &str) -> bool {
+    let has = |name| Path::new(choice).join(name).is_file();
+    choice == EMBEDDED || has("image.gguf") || has("image.safetensors")
 }
 
 /// The files of the chosen model.

@@ -56,7 +56,7 @@ fn settings_that_cannot_be() {
         ("idefics", "/alpha_type", json!("vector"), "another shape"),
         ("idefics", "/additional_vocab_size", json!(-1), "additional_vocab_size"),
         ("idefics", "/additional_vocab_size", json!(2), "another shape"),
-        ("idefics", "/additional_vocab_size", json!(0), "<image>"),
+        ("idefics", "/additional_vocab_size", json!(0), "additional_embedding"),
         ("idefics", "/qk_layer_norms", json!("yes"), "qk_layer_norms"),
         ("idefics", "/qk_layer_norms", json!(false), "unexpected"),
         ("idefics", "/use_resampler", json!(false), "unexpected"),
@@ -133,6 +133,12 @@ fn tokenizers_that_do_not_fit() {
         std::fs::copy(other, dir.join("tokenizer.json")).unwrap();
     };
     fails("idefics", swap, &["tokenizer.json", "<image>"]);
+    // Its id has no row.
+    let shorten = |dir: &std::path::Path| {
+        edit(dir, "config.json", |config| config["additional_vocab_size"] = json!(0));
+        edit_weights(dir, |all| all.tensors.retain(|name, _| !name.contains(".additional_")));
+    };
+    fails("idefics", shorten, &["tokenizer.json", "<image>", "below"]);
     let remove = |dir: &std::path::Path| {
         std::fs::remove_file(dir.join("preprocessor_config.json")).unwrap();
     };

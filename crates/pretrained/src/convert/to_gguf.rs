@@ -114,7 +114,7 @@ fn model(directory: &Directory) -> Result<(LlamaConfig, &'static Family)> {
     }
     let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.published).copied().collect();
     let hint = "models of other families cannot be converted yet";
-    Err(settings.wrong("model_type", &format!("one of {}", known.join(", ")), hint).into())
+    Err(settings.wrong("model_type", &format!("one of {}", known.join(", ")), hint))
 }
 
 /// Every tensor of the file, in the order of the model.
@@ -162,7 +162,7 @@ fn same_head(left: &BTreeMap<String, (PathBuf, Stored)>, taken: &[Tensor]) -> Re
     if safetensors::load_one(path, HEAD)?.data() == table {
         return Ok(());
     }
-    Err(language::untied(HEAD, "embed_tokens.weight").into())
+    Err(language::untied(HEAD, "embed_tokens.weight"))
 }
 
 /// How most of the numbers are stored.

@@ -213,7 +213,7 @@ fn blip2_compares_and_writes() {
     let found = json(&["caption", &picture, "--model", &writing, "--max-tokens", "3"]);
     assert_eq!(found["captions"][0]["file"], picture.as_str());
     let error = fails(1, &["score", "--image", &picture, "--text", "a", "--model", &writing]);
-    assert!(error.contains("sensorium ask"), "{error}");
+    assert!(error.contains("which answers about pictures\nhint: take CLIP"), "{error}");
     let found = json(&["inspect", &writing]);
     let parts: Vec<&str> = found["parts"]
         .as_array()
