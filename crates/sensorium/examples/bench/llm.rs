@@ -31,7 +31,7 @@ pub fn decode(file: &str, tokens: usize) -> Task {
     Task { facts: Map::new(), run }
 }
 
-fn open(file: &str) -> LanguageModel {
+pub fn open(file: &str) -> LanguageModel {
     let options = Options { format: None, device: running_device() };
     let Model::Language(mut llm) = Model::open(Path::new(file), &options).unwrap_or_else(fail)
     else {
