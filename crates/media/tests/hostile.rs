@@ -154,7 +154,7 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
     let _turn = TURN.lock();
     let texts = (0..40).map(|i| format!("the cat and the hat number {i}"));
     let tok = Tokenizer::train(texts, 520).expect("trains");
-    let seed = tok.to_bytes();
+    let seed = tok.to_bytes().expect("writes");
     // A third of the mutants change anything, a third the vocabulary and
     // merges, a third the merges.
     let text = std::str::from_utf8(&seed).expect("JSON is UTF-8");
@@ -167,9 +167,9 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
         assert!(heap <= 2 * MIB + 32 * bytes.len(), "mutant {index}: {heap} bytes");
         if let Ok(tok) = result {
             good += 1;
-            let ids = tok.encode("the hat <|user|> 12\n日");
+            let ids = tok.encode("the hat <|user|> 12\n日").unwrap_or_default();
             assert!(ids.iter().all(|id| (*id as usize) < tok.vocabulary()));
-            tok.decode(&ids);
+            let _ = tok.decode(&ids);
         }
     }
     assert!(good < 4_000, "{good} mutants were accepted");

@@ -1,0 +1,50 @@
+//! Kinds of media.
+
+use std::fmt::{self, Display};
+
+use serde::{Deserialize, Serialize};
+
+/// What a medium is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Modality {
+    /// Words.
+    Text,
+    /// Pictures.
+    Image,
+    /// Sounds.
+    Audio,
+    /// Pictures in time.
+    Video,
+    /// Rows and columns.
+    Table,
+}
+
+impl Modality {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Image, Self::Audio, Self::Video, Self::Table];
+}
+
+impl Display for Modality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Table => "table",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_messages_spell_them_alike() {
+        for modality in Modality::ALL {
+            assert_eq!(serde_json::json!(modality), serde_json::json!(modality.to_string()));
+        }
+    }
+}
