@@ -4,71 +4,47 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use rayon::prelude::*;
-use sensorium_backbone::Sampling;
 use sensorium_data::question::Sample;
-use sensorium_flow::Features;
-use sensorium_media::{Message, Part, Picture, Role, Special};
-use sensorium_model::nano::Nano;
+use sensorium_inference::{ChatModel, GenerateOptions};
+use sensorium_media::{Message, Modality, Part, Role};
 
 use crate::error::Result;
 use crate::figure::Figure;
 
-/// Questions whose pictures are encoded together.
+/// Questions that are asked between two words of progress.
 const CHUNK: usize = 64;
 
 /// Answers have one to three words.
-const MAX_TOKENS: usize = 8;
+const MAX_NEW_TOKENS: usize = 8;
 
-/// Greedy answers to questions, normalised. A picture that several questions in a row are about is
-/// encoded once. `done` gets the number of answers so far.
+/// Greedy answers to questions about pictures of `size` pixels a side, normalised. `done` gets the
+/// number of answers so far.
 ///
 /// # Errors
 /// A question does not fit the model's context.
-pub fn all(nano: &Nano, samples: &[Sample], done: &dyn Fn(usize)) -> Result<Vec<String>> {
+pub fn all(
+    model: &dyn ChatModel,
+    samples: &[Sample],
+    size: u32,
+    done: &dyn Fn(usize),
+) -> Result<Vec<String>> {
     let mut answers = Vec::with_capacity(samples.len());
     for chunk in samples.chunks(CHUNK) {
-        let (pictures, places) = distinct(chunk, nano.processor.size);
-        let features = nano.encode(&pictures);
-        let answered: Result<Vec<String>> = chunk
-            .par_iter()
-            .zip(&places)
-            .map(|(sample, &place)| {
-                let features = features.as_ref().map(|all| row(all, place));
-                one(nano, &sample.question, features)
-            })
-            .collect();
+        let answered: Result<Vec<String>> =
+            chunk.par_iter().map(|sample| one(model, sample, size)).collect();
         answers.extend(answered?);
         done(answers.len());
     }
     Ok(answers)
 }
 
-/// The pictures of samples without repeats in a row, and the picture of each sample.
-fn distinct(samples: &[Sample], size: u32) -> (Vec<Picture>, Vec<usize>) {
-    let drawn: Vec<Picture> = samples.par_iter().map(|sample| sample.picture(size)).collect();
-    let mut pictures: Vec<Picture> = Vec::new();
-    let mut places = Vec::with_capacity(samples.len());
-    for picture in drawn {
-        if pictures.last() != Some(&picture) {
-            pictures.push(picture);
-        }
-        places.push(pictures.len() - 1);
-    }
-    (pictures, places)
-}
-
-fn row(features: &Features, place: usize) -> Features {
-    Features(features.0.clone().narrow(0, place, 1))
-}
-
-fn one(nano: &Nano, question: &str, features: Option<Features>) -> Result<String> {
-    let parts = vec![Part::Image, Part::Text(question.to_owned())];
-    let prompt = nano.prompt(&[Message { role: Role::User, parts }])?;
-    let end = nano.tokenizer.special(Special::End);
-    let sampling = Sampling::default();
-    let on = |_, _: &[f32]| ControlFlow::Continue(());
-    let (ids, _) = nano.llava.generate(&prompt, features, end, MAX_TOKENS, sampling, on);
-    Ok(normal(&nano.tokenizer.decode(&ids)))
+fn one(model: &dyn ChatModel, sample: &Sample, size: u32) -> Result<String> {
+    let parts = vec![Part::Media(Modality::Image), Part::Text(sample.question.clone())];
+    let messages = [Message { role: Role::User, parts }];
+    let options = GenerateOptions { max_new_tokens: MAX_NEW_TOKENS, ..GenerateOptions::default() };
+    let pictures = [sample.picture(size)];
+    let reply = model.answer(&messages, &pictures, &options, &mut |_| ControlFlow::Continue(()))?;
+    Ok(normal(&reply.continuation.text))
 }
 
 /// Lower case, without space or full stop at the ends: what exact match compares.
@@ -170,13 +146,5 @@ mod tests {
         let figure = figure("t", &[(&a, &answers[0]), (&b, &answers[1])], 0.25);
         assert_eq!((figure.right, figure.n, figure.chance), (1, 2, 0.5));
         assert_eq!(normal(" Red Circle. "), "red circle");
-    }
-
-    #[test]
-    fn pictures_in_a_row_are_kept_once() {
-        let (a, b) =
-            (question::sample(Split::Val, 1, 0, 1.0), question::sample(Split::Val, 1, 1, 1.0));
-        let (pictures, places) = distinct(&[a.clone(), a, b], 16);
-        assert_eq!((pictures.len(), places), (2, vec![0, 0, 1]));
     }
 }

@@ -3,7 +3,7 @@
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::question::Sample;
 use sensorium_data::scene::Split;
-use sensorium_model::nano::Nano;
+use sensorium_inference::ChatModel;
 
 use crate::Settings;
 use crate::answer::{self, Prior, normal, share};
@@ -15,7 +15,7 @@ use crate::report::Report;
 ///
 /// # Errors
 /// `easy-vqa` below the data folder is missing or damaged.
-pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
+pub fn measure(model: &dyn ChatModel, settings: &Settings<'_>) -> Result<Report> {
     let dir = settings.data.join("easy-vqa");
     let test = EasyVqa::open(&dir, Split::Val)?;
     let n = settings.samples_or(test.len()).min(test.len());
@@ -23,7 +23,7 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
     let samples: Vec<Sample> = (0..n).map(|i| test.sample(i * test.len() / n)).collect();
     let prior = prior(&dir)?;
     let done = |i| (settings.progress)(i, n);
-    let answers = answer::all(nano, &samples, &done)?;
+    let answers = answer::all(model, &samples, settings.size, &done)?;
 
     let scored: Vec<(&Sample, &String)> = samples.iter().zip(&answers).collect();
     let row = |task: &str, choices: Option<usize>| {

@@ -11,13 +11,9 @@ pub enum EvalError {
     #[error(transparent)]
     Data(#[from] sensorium_data::Error),
 
-    /// The model could not be asked.
+    /// The model cannot do the task, or could not be asked.
     #[error(transparent)]
-    Model(#[from] sensorium_model::nano::NanoError),
-
-    /// A language model could not read the text.
-    #[error(transparent)]
-    Llm(#[from] sensorium_model::llm::LlmError),
+    Model(#[from] sensorium_inference::Error),
 
     /// A window of text does not fit the model.
     #[error(

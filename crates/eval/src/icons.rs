@@ -1,7 +1,7 @@
 //! Style: naming icons drawn by people whose style training never sees.
 
 use sensorium_data::icons::{Icons, Style, ZERO_SHOT};
-use sensorium_model::nano::Nano;
+use sensorium_inference::{EmbeddingModel, embed_labels};
 
 use crate::error::Result;
 use crate::figure::Figure;
@@ -13,9 +13,9 @@ use crate::{Settings, label};
 ///
 /// # Errors
 /// `icons` below the data folder is missing or damaged.
-pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
+pub fn measure(model: &dyn EmbeddingModel, settings: &Settings<'_>) -> Result<Report> {
     let dir = settings.data.join("icons");
-    let labels = label::embed(nano, &ZERO_SHOT);
+    let labels = embed_labels(model, &ZERO_SHOT.map(str::to_owned), None)?;
     let styles = [
         (Style::OpenMoji, "OpenMoji, a style never trained on"),
         (Style::Noto, "Noto, a style to train on"),
@@ -23,10 +23,10 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
     let mut figures = Vec::new();
     for (row, (style, task)) in styles.into_iter().enumerate() {
         let icons = Icons::open_styles(&dir, &[style])?;
-        let mut shown = icons.zero_shot(style, nano.processor.size);
+        let mut shown = icons.zero_shot(style, settings.size);
         shown.truncate(settings.samples_or(ZERO_SHOT.len()));
         let (truths, pictures): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
-        let embedded = nano.embed_pictures(&pictures);
+        let embedded = model.embed_pictures(&pictures)?;
         let right = embedded
             .iter()
             .zip(&truths)

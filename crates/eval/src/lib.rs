@@ -2,7 +2,7 @@
 //! the prior of the question alone. Knows no files but the data sets' and no training.
 //!
 //! ```text
-//! Nano + data + seed ──measure──▶ Report { figures: [value, interval, n, chance, prior] }
+//! Model + data + seed ──measure──▶ Report { figures: [value, interval, n, chance, prior] }
 //!                                    ├──▶ a table for people
 //!                                    ├──▶ JSON
 //!                                    └──▶ the model card
@@ -23,7 +23,7 @@ pub mod zero_shot;
 
 use std::path::Path;
 
-use sensorium_model::nano::Nano;
+use sensorium_inference::Model;
 use serde::{Deserialize, Serialize};
 
 pub use error::{EvalError, Result};
@@ -73,6 +73,8 @@ pub struct Settings<'a> {
     pub seed: u64,
     /// Folder that holds `easy-vqa` and `icons`.
     pub data: &'a Path,
+    /// Side of drawn pictures in pixels.
+    pub size: u32,
     /// Called with the number of items done and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
@@ -87,13 +89,14 @@ impl Settings<'_> {
 /// Runs one evaluation.
 ///
 /// # Errors
-/// A data set is missing or damaged, or a question does not fit the model's context.
-pub fn measure(which: Evaluation, nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
+/// The model cannot do the task, a data set is missing or damaged, or a question does not fit the
+/// model's context.
+pub fn measure(which: Evaluation, model: &Model, settings: &Settings<'_>) -> Result<Report> {
     match which {
-        Evaluation::EasyVqa => easy_vqa::measure(nano, settings),
-        Evaluation::ZeroShot => Ok(zero_shot::measure(nano, settings)),
-        Evaluation::Icons => icons::measure(nano, settings),
-        Evaluation::Retrieval => Ok(retrieval::measure(nano, settings)),
-        Evaluation::Scenes => scenes::measure(nano, settings),
+        Evaluation::EasyVqa => easy_vqa::measure(model.chat()?, settings),
+        Evaluation::ZeroShot => zero_shot::measure(model.embedding()?, settings),
+        Evaluation::Icons => icons::measure(model.embedding()?, settings),
+        Evaluation::Retrieval => retrieval::measure(model.embedding()?, settings),
+        Evaluation::Scenes => scenes::measure(model.chat()?, settings),
     }
 }

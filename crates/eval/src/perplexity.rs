@@ -11,7 +11,7 @@
 //!              scored           scored           scored
 //! ```
 
-use sensorium_model::llm::Llm;
+use sensorium_inference::LanguageModel;
 use serde::Serialize;
 
 use crate::{EvalError, Result};
@@ -43,12 +43,12 @@ pub struct Perplexity {
 /// # Errors
 /// The window does not fit the model, or the text does not fill one.
 pub fn measure(
-    llm: &Llm,
+    llm: &LanguageModel,
     text: &str,
     context: usize,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Perplexity> {
-    let longest = llm.config.context();
+    let longest = llm.lm.config.context();
     if !(4..=longest).contains(&context) {
         return Err(EvalError::Window { longest, got: context });
     }
@@ -61,7 +61,7 @@ pub fn measure(
     for (done, window) in ids.chunks_exact(context).enumerate() {
         progress(done, windows);
         let mut window = window.to_vec();
-        if let Some(opening) = llm.opening {
+        if let Some(opening) = llm.lm.text.bos_token_id {
             window[0] = opening;
         }
         scores.extend(llm.surprise(&window, context / 2).into_iter().map(f64::from));
@@ -76,7 +76,7 @@ pub fn measure(
         windows,
         scored: scores.len(),
         tokens: ids.len(),
-        chance: llm.config.vocabulary(),
+        chance: llm.lm.config.vocabulary(),
     })
 }
 

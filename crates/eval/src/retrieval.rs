@@ -4,9 +4,10 @@
 use rayon::prelude::*;
 use sensorium_data::pairs::{self, Pair};
 use sensorium_data::scene::Split;
-use sensorium_model::nano::Nano;
+use sensorium_inference::EmbeddingModel;
 
 use crate::Settings;
+use crate::error::Result;
 use crate::figure::Figure;
 use crate::label::cosine;
 use crate::report::Report;
@@ -25,9 +26,9 @@ struct Gallery {
 
 /// Recall at 1, 5 and 10 both ways in a gallery of 1,000 validation scenes (by default), and how
 /// often a caption scores above itself made false.
-pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Report {
+pub fn measure(model: &dyn EmbeddingModel, settings: &Settings<'_>) -> Result<Report> {
     let n = settings.samples_or(1000);
-    let gallery = Gallery::embed(nano, n, settings);
+    let gallery = Gallery::embed(model, n, settings)?;
     let mut figures = Vec::new();
     let ways = [
         ("picture to caption", &gallery.pictures, &gallery.captions),
@@ -44,7 +45,7 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Report {
     }
     figures.push(gallery.told_apart("swapped attributes", true));
     figures.push(gallery.told_apart("one attribute replaced", false));
-    Report {
+    Ok(Report {
         name: "retrieval".to_owned(),
         data: format!("gallery of {n} validation scenes of 1 to 6 objects"),
         seed: settings.seed,
@@ -53,12 +54,12 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Report {
             "ties count against the model".to_owned(),
             format!("captions that the gallery holds more than once: {}", gallery.repeated),
         ],
-    }
+    })
 }
 
 impl Gallery {
-    fn embed(nano: &Nano, n: usize, settings: &Settings<'_>) -> Self {
-        let size = nano.processor.size;
+    fn embed(model: &dyn EmbeddingModel, n: usize, settings: &Settings<'_>) -> Result<Self> {
+        let size = settings.size;
         let mut gallery =
             Self { pictures: vec![], captions: vec![], negatives: vec![], repeated: 0 };
         let mut texts = Vec::with_capacity(n);
@@ -67,34 +68,35 @@ impl Gallery {
                 .into_par_iter()
                 .map(|i| pairs::scene_pair(Split::Val, settings.seed, i as u64, 1.0, size))
                 .collect();
-            gallery.add(nano, start, &pairs);
+            gallery.add(model, start, &pairs)?;
             texts.extend(pairs.into_iter().map(|pair| pair.caption));
             (settings.progress)(texts.len(), n);
         }
         texts.sort_unstable();
         gallery.repeated =
             texts.chunk_by(|a, b| a == b).map(<[_]>::len).filter(|&len| len > 1).sum();
-        gallery
+        Ok(gallery)
     }
 
-    fn add(&mut self, nano: &Nano, start: usize, pairs: &[Pair]) {
+    fn add(&mut self, model: &dyn EmbeddingModel, start: usize, pairs: &[Pair]) -> Result<()> {
         let pictures: Vec<_> = pairs.iter().map(|pair| pair.picture.clone()).collect();
-        self.pictures.extend(nano.embed_pictures(&pictures));
-        let captions: Vec<_> = pairs.iter().map(|pair| pair.caption.as_str()).collect();
-        self.captions.extend(nano.embed_texts(&captions));
+        self.pictures.extend(model.embed_pictures(&pictures)?);
+        let captions: Vec<_> = pairs.iter().map(|pair| pair.caption.clone()).collect();
+        self.captions.extend(model.embed_texts(&captions)?);
         let false_ones: Vec<(usize, &Pair, &str)> = pairs
             .iter()
             .enumerate()
             .filter_map(|(i, pair)| Some((start + i, pair, pair.negatives.first()?.as_str())))
             .collect();
-        let texts: Vec<_> = false_ones.iter().map(|(_, _, text)| *text).collect();
-        let embedded = nano.embed_texts(&texts);
+        let texts: Vec<_> = false_ones.iter().map(|(_, _, text)| (*text).to_owned()).collect();
+        let embedded = model.embed_texts(&texts)?;
         self.negatives.extend(
             false_ones
                 .iter()
                 .zip(embedded)
                 .map(|((i, pair, text), row)| (*i, row, same_words(&pair.caption, text))),
         );
+        Ok(())
     }
 
     fn told_apart(&self, task: &str, swapped: bool) -> Figure {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use sensorium_data::caption::Phrasing;
 use sensorium_data::question::{self, Kind, Sample};
 use sensorium_data::scene::Split;
-use sensorium_model::nano::Nano;
+use sensorium_inference::ChatModel;
 
 use crate::Settings;
 use crate::answer::{self, Prior, share};
@@ -27,7 +27,7 @@ const SETS: [(&str, Split, Phrasing); 3] = [
 ///
 /// # Errors
 /// A question does not fit the model's context.
-pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
+pub fn measure(model: &dyn ChatModel, settings: &Settings<'_>) -> Result<Report> {
     let kinds = Kind::DRAWN.len();
     let each = settings.samples_or(4000).div_ceil(kinds);
     let priors = priors(settings.seed);
@@ -36,7 +36,7 @@ pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Result<Report> {
     for (set, (task, split, phrasing)) in SETS.into_iter().enumerate() {
         let samples = draw(split, phrasing, settings.seed, each);
         let done = |i| (settings.progress)(set * each * kinds + i, total);
-        let answers = answer::all(nano, &samples, &done)?;
+        let answers = answer::all(model, &samples, settings.size, &done)?;
         let scored: Vec<(&Sample, &String)> = samples.iter().zip(&answers).collect();
         let row = |task: &str, items: &[(&Sample, &String)]| {
             answer::figure(task, items, share(items, |(sample, _)| hits(&priors, sample)))

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 use sensorium_data::look::{Color, Look, Shape};
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::{Scene, Split};
-use sensorium_model::nano::Nano;
+use sensorium_inference::{EmbeddingModel, embed_labels};
 
+use crate::error::Result;
 use crate::figure::Figure;
 use crate::report::Report;
 use crate::{Settings, label};
@@ -18,31 +19,40 @@ const CHUNK: usize = 64;
 const STREAM: u64 = 0x5A5;
 
 /// Accuracy on pictures of held-out pairs and on pictures of all pairs, 2,000 each by default.
-pub fn measure(nano: &Nano, settings: &Settings<'_>) -> Report {
+pub fn measure(model: &dyn EmbeddingModel, settings: &Settings<'_>) -> Result<Report> {
     let n = settings.samples_or(2000);
     let names: Vec<String> =
         pairs().map(|(color, shape)| format!("{} {}", color.name(), shape.name())).collect();
-    let labels = label::embed(nano, &names);
+    let labels = embed_labels(model, &names, None)?;
     let chance = 1.0 / labels.len() as f64;
 
     let held_out = |i| Scene::random(Split::HeldOut, settings.seed, i, 1);
     let rows: [(&str, &(dyn Fn(u64) -> Scene + Sync)); 2] =
         [("held-out pairs", &held_out), ("all pairs", &|i| any_pair(settings.seed, i))];
-    let figures = rows.into_iter().enumerate().map(|(row, (task, scene))| {
+    let mut figures = Vec::new();
+    for (row, (task, scene)) in rows.into_iter().enumerate() {
         let done = |i| (settings.progress)(row * n + i, 2 * n);
-        let right = count_right(nano, &labels, n, scene, &done);
-        Figure::new(task, "top-1 of 90", [right, n], chance)
-    });
-    Report {
+        let shown = Shown { n, size: settings.size, scene };
+        let right = count_right(model, &labels, &shown, &done)?;
+        figures.push(Figure::new(task, "top-1 of 90", [right, n], chance));
+    }
+    Ok(Report {
         name: "zero-shot".to_owned(),
         data: "pictures of one drawn object".to_owned(),
         seed: settings.seed,
-        figures: figures.collect(),
+        figures,
         notes: vec![
             "colours and shapes of held-out pairs occur in training, but never together in a picture"
                 .to_owned(),
         ],
-    }
+    })
+}
+
+/// Pictures that are shown.
+struct Shown<'a> {
+    n: usize,
+    size: u32,
+    scene: &'a (dyn Fn(u64) -> Scene + Sync),
 }
 
 fn pairs() -> impl Iterator<Item = (Color, Shape)> {
@@ -57,19 +67,17 @@ fn any_pair(seed: u64, index: u64) -> Scene {
 }
 
 fn count_right(
-    nano: &Nano,
+    model: &dyn EmbeddingModel,
     labels: &[Vec<f32>],
-    n: usize,
-    scene: &(dyn Fn(u64) -> Scene + Sync),
+    &Shown { n, size, scene }: &Shown<'_>,
     done: &dyn Fn(usize),
-) -> usize {
-    let size = nano.processor.size;
+) -> Result<usize> {
     let mut right = 0;
     for start in (0..n).step_by(CHUNK) {
         let scenes: Vec<Scene> =
             (start..n.min(start + CHUNK)).into_par_iter().map(|i| scene(i as u64)).collect();
         let pictures: Vec<_> = scenes.par_iter().map(|scene| scene.render(size)).collect();
-        let embedded = nano.embed_pictures(&pictures);
+        let embedded = model.embed_pictures(&pictures)?;
         right += embedded
             .iter()
             .zip(&scenes)
@@ -77,7 +85,7 @@ fn count_right(
             .count();
         done(start + scenes.len());
     }
-    right
+    Ok(right)
 }
 
 /// Position of the scene's pair in [`pairs`].

@@ -7,7 +7,7 @@
 
 mod running;
 
-pub use running::attend;
+pub use running::{Sample, attend, attend_each};
 
 use crate::gemm::{Strided, gemm_strided};
 use crate::math::exp;

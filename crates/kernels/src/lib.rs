@@ -30,6 +30,8 @@ pub mod patches;
 pub mod quant;
 pub mod rotary;
 
+#[cfg(test)]
+mod alone;
 mod buffer;
 mod lanes;
 mod math;

@@ -18,8 +18,12 @@ pub fn rotary_rates(theta: f32, k: usize) -> Vec<f32> {
 }
 
 /// As [`rotary_tables`], for any rates.
-pub fn rotary_tables_at(rates: &[f32], positions: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+pub fn rotary_tables_at(
+    rates: &[f32],
+    positions: impl IntoIterator<Item = usize>,
+) -> (Vec<f32>, Vec<f32>) {
     // The angle is rounded to f32 as the reference implementation does.
+    let positions = positions.into_iter();
     let angles = positions.flat_map(|p| rates.iter().map(move |&rate| f64::from(p as f32 * rate)));
     angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }

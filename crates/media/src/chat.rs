@@ -80,6 +80,16 @@ pub struct Prompt {
     pub spans: Vec<i32>,
 }
 
+impl Prompt {
+    /// Puts a token before all others.
+    pub fn open(&mut self, id: u32) {
+        self.ids.insert(0, id);
+        self.answer.insert(0, false);
+        self.spans.insert(0, 0);
+        self.slots.iter_mut().for_each(|slot| slot.at += 1);
+    }
+}
+
 /// A place in a prompt for the features of a medium, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {

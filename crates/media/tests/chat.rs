@@ -60,7 +60,7 @@ fn answers_are_found_without_a_block_for_them() {
 
 #[test]
 fn a_generation_block_says_what_is_learned() {
-    let template = "{% for m in messages %}<|user|>{{ m.role }}: {% if m.role == 'assistant' %}\
+    let template = "{% for m in messages %}<|user|>{{ m.role }}\n{% if m.role == 'assistant' %}\
         {% generation %}{{ m.content }}<|end|>{% endgeneration %}{% else %}{{ m.content }}<|end|>\
         {% endif %}{% endfor %}";
     let lesson = format(template).lesson(&TOKENIZER, &talk(), &[]).unwrap();

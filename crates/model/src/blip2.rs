@@ -11,10 +11,8 @@ use std::sync::Arc;
 
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_encoder::text::Texts;
-use sensorium_flow::{Embeds, Features};
-use sensorium_input_projector::qformer::{
-    Matching, MatchingConfig, QFormerConfig, QFormerProjector,
-};
+use sensorium_flow::Features;
+use sensorium_input_projector::qformer::{Matching, MatchingConfig};
 use sensorium_nn::prelude::*;
 
 use crate::clip::unit;
@@ -75,55 +73,6 @@ impl Blip2Matcher {
     /// Logits of "does not belong" and "belongs" of each picture with its text, `[B, 2]`.
     pub fn compare(&self, features: &Features, texts: &Texts) -> Tensor<2> {
         self.projector.compare(features, &texts.ids, texts.shape, &lengths(texts))
-    }
-}
-
-/// Shape of a [`Blip2Eye`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Blip2EyeConfig {
-    /// The image encoder.
-    pub image: VitConfig,
-    /// The Q-Former.
-    pub qformer: QFormerConfig,
-    /// Width D of the language model.
-    pub width: usize,
-}
-
-impl Blip2EyeConfig {
-    /// Name and shape of every parameter, in field order, without one being made.
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let projector = QFormerProjector::parameters(&self.qformer, self.width);
-        [under("image", self.image.parameters()), under("projector", projector)].concat()
-    }
-}
-
-/// Pictures to a language model's embeddings: what the second stage trains.
-#[derive(Module, Debug)]
-pub struct Blip2Eye {
-    /// The image encoder, read at all its positions after the last norm.
-    pub image: Vit,
-    /// Its features to tokens.
-    pub projector: QFormerProjector,
-}
-
-impl Blip2Eye {
-    /// Seeded weights.
-    pub fn init(config: &Blip2EyeConfig, init: &mut Init) -> Self {
-        Self {
-            image: Vit::init(&config.image, init),
-            projector: QFormerProjector::init(&config.qformer, config.width, init),
-        }
-    }
-
-    /// Lays out every matrix for running.
-    pub fn pack(&mut self, format: pack::Format) {
-        self.image.pack_as(format);
-        self.projector.pack_as(format);
-    }
-
-    /// `[B, c, h, w] -> [B, Q, D]`
-    pub fn look(&self, images: Tensor<4>) -> Embeds {
-        self.projector.project(&Features(self.image.positions(images)))
     }
 }
 

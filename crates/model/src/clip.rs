@@ -11,7 +11,6 @@
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::under;
@@ -159,18 +158,14 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// Planes `[B, 3, h, w]`, row-major, as a tensor.
-pub(crate) fn batch(planes: Vec<f32>, [height, width]: [usize; 2]) -> Tensor<4> {
+pub fn batch(planes: Vec<f32>, [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
     let pictures = planes.len() / (3 * height * width);
     let data = TensorData::new(planes, [pictures, 3, height, width]);
-    Tensor::from_data(data, &running_device())
+    Tensor::from_data(data, device)
 }
 
 /// Runs `embed` over chunks of `size`, which bounds memory whatever the number of items.
-pub(crate) fn in_chunks<T>(
-    size: usize,
-    items: &[T],
-    embed: impl Fn(&[T]) -> Tensor<2>,
-) -> Vec<Vec<f32>> {
+pub fn in_chunks<T>(size: usize, items: &[T], embed: impl Fn(&[T]) -> Tensor<2>) -> Vec<Vec<f32>> {
     let mut rows = Vec::with_capacity(items.len());
     for chunk in items.chunks(size) {
         let embedded = embed(chunk);

@@ -35,7 +35,7 @@ impl Batch {
             let start = row * t;
             ids[start..start + prompt.ids.len()].copy_from_slice(&prompt.ids);
             spans[start..start + prompt.ids.len()].copy_from_slice(&prompt.spans);
-            images.extend(prompt.images.iter().map(|place| start + place));
+            images.extend(prompt.slots.iter().map(|slot| start + slot.at));
             for next in 1..prompt.ids.len() {
                 if prompt.answer[next] {
                     labels[start + next - 1] = prompt.ids[next] as i32;

@@ -1,8 +1,11 @@
 //! Between a module's parameters and a checkpoint's tensors. Strict in both directions.
 
+use std::collections::BTreeMap;
+
 use sensorium_nn::prelude::*;
 
-use crate::checkpoint::{self, Tensors, strict};
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::{Tensors, strict_shapes};
 
 /// A module's parameters as named tensors.
 ///
@@ -16,14 +19,17 @@ pub fn tensors(module: &impl Module) -> checkpoint::Result<Tensors> {
     Ok(all)
 }
 
-/// The module with every parameter read from `tensors`.
+/// The module with every parameter read from `tensors`, whose names may be those of [`plain`].
 ///
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
     let expected: Vec<_> = params::list(&module).into_iter().map(|p| (p.name, p.shape)).collect();
-    strict(&expected, tensors)?;
-    Ok(params::update(module, |name, _, data| match tensors.tensors.get(name) {
+    let found: BTreeMap<String, &checkpoint::Tensor> =
+        tensors.tensors.iter().map(|(name, tensor)| (plain(name), tensor)).collect();
+    let shapes = found.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
+    strict_shapes(&expected, &shapes.collect())?;
+    Ok(params::update(module, |name, _, data| match found.get(name) {
         Some(tensor) => {
             data.copy_from_slice(tensor.data());
             true
@@ -32,8 +38,17 @@ pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
     }))
 }
 
+/// Variants of enums in the names of older files: `Mlp.mlp.fc1.weight` is now `mlp.fc1.weight`.
+const VARIANTS: [&str; 2] = ["Linear", "Mlp"];
+
+/// A parameter's name, whichever version of ours wrote it.
+pub fn plain(name: &str) -> String {
+    let fields = name.split('.').filter(|field| !VARIANTS.contains(field));
+    fields.collect::<Vec<_>>().join(".")
+}
+
 /// Names and shapes of parameters as those of the part `part`.
-pub(crate) fn under(part: &str, all: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
+pub fn under(part: &str, all: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
     all.into_iter().map(|(name, shape)| (format!("{part}.{name}"), shape)).collect()
 }
 
@@ -52,4 +67,25 @@ pub fn renamed(tensors: Tensors, rename: impl Fn(&str) -> String) -> Tensors {
 pub fn hashes(module: &impl Module) -> Vec<(String, String)> {
     let hash = |v: &params::Values| checkpoint::manifest::hash_tensor(&v.shape, &v.data);
     params::values(module).iter().map(|(name, values)| (name.clone(), hash(values))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_input_projector::{Projector, ProjectorConfig};
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    #[test]
+    fn names_of_older_files_are_read() {
+        let linear = ProjectorConfig::Linear { features: 3, shuffle: 1, bias: true, width: 2 };
+        let made = Projector::init(&linear, &mut Init::new(1, &running_device()));
+        let new = tensors(&made).expect("shapes fit");
+        assert!(new.tensors.contains_key("fc.weight"));
+        let old = renamed(new.clone(), |name| format!("Linear.{name}"));
+        let empty = Projector::init(&linear, &mut Init::empty(&running_device()));
+        let read = load(empty, &old).expect("the names are known");
+        assert_eq!(tensors(&read).expect("shapes fit"), new);
+        assert_eq!(plain("m.projector.Mlp.mlp.fc1.weight"), "m.projector.mlp.fc1.weight");
+    }
 }

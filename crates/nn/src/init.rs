@@ -57,7 +57,8 @@ impl Init {
         Self { rng: Some(Rng::new(seed)), ..Self::empty(device) }
     }
 
-    /// Zeros on `device`, for weights that are about to be loaded.
+    /// Zeros on `device` that take no memory, whatever their shape: for weights that are about to be
+    /// loaded, and for their names alone.
     pub fn empty(device: &Device) -> Self {
         Self { device: device.clone(), rng: None, precision: Precision::F32, recompute: false }
     }
@@ -92,22 +93,28 @@ impl Init {
 
     /// Every value the same: 0 for biases, 1 for norms.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        if self.rng.is_none() {
+            return self.zeros(shape);
+        }
         self.param(vec![value; shape.iter().product()], shape)
     }
 
-    /// These values, row-major.
+    /// What `values` gives, row-major; it is not asked where weights are about to be loaded.
     ///
     /// # Panics
-    /// When `values` does not fill `shape`.
+    /// When the values do not fill `shape`.
     pub fn values<const D: usize>(
         &mut self,
-        values: Vec<f32>,
+        values: impl FnOnce() -> Vec<f32>,
         shape: [usize; D],
     ) -> Param<Tensor<D>> {
-        self.param(values, shape)
+        if self.rng.is_none() {
+            return self.zeros(shape);
+        }
+        self.param(values(), shape)
     }
 
-    /// One zero, seen everywhere: weights that are about to be loaded take no memory before.
+    /// One zero, seen everywhere.
     fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
         Param::from_tensor(Tensor::<D>::zeros([1; D], &self.device).expand(shape))
     }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Shape, Tensor, TensorData};
 
+use crate::init::Init;
+
 /// A parameter without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Field names joined by dots: `blocks.0.mlp.fc1.weight`.
+    /// Field names joined by dots: `blocks.0.mlp.fc1.weight`. Variants of enums are not named.
     pub name: String,
     /// Extent of each axis.
     pub shape: Vec<usize>,
@@ -43,6 +45,13 @@ pub fn list(module: &impl Module) -> Vec<Parameter> {
         });
     });
     parameters
+}
+
+/// Name and shape of every parameter of the module that `init` makes, in field order, at the cost of
+/// the names: a file is compared with them before memory is taken for its claims.
+pub fn shapes<M: Module>(init: impl FnOnce(&mut Init) -> M) -> Vec<(String, Vec<usize>)> {
+    let module = init(&mut Init::empty(&crate::running_device()));
+    list(&module).into_iter().map(|p| (p.name, p.shape)).collect()
 }
 
 /// Number of values in all parameters.
@@ -103,7 +112,7 @@ pub fn update<M: Module>(
     module: M,
     change: impl FnMut(&str, &[usize], &mut Vec<f32>) -> bool,
 ) -> M {
-    module.map(&mut Updater { path: Vec::new(), change })
+    module.map(&mut Updater { path: Path::default(), change })
 }
 
 /// Edits the values of the parameters whose names satisfy `wanted`, where they lie unless something
@@ -113,12 +122,12 @@ pub fn edit<M: Module>(
     wanted: impl Fn(&str) -> bool,
     change: impl FnMut(&str, &[usize], &mut Vec<f32>),
 ) -> M {
-    module.map(&mut Editor { path: Vec::new(), wanted, change })
+    module.map(&mut Editor { path: Path::default(), wanted, change })
 }
 
 /// Makes parameters whose name satisfies `trainable` trainable and all others frozen.
 pub fn set_trainable<M: Module>(module: M, trainable: impl Fn(&str) -> bool) -> M {
-    module.map(&mut Thaw { path: Vec::new(), trainable })
+    module.map(&mut Thaw { path: Path::default(), trainable })
 }
 
 /// What a visitor may ask of a parameter, whatever its rank.
@@ -150,40 +159,68 @@ pub fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn visit(module: &impl Module, each: impl FnMut(&str, &dyn AnyRank)) {
-    module.visit(&mut Visitor { path: Vec::new(), each });
+    module.visit(&mut Visitor { path: Path::default(), each });
+}
+
+/// Names of the fields on the way to a parameter. A variant of an enum is no field: which type reads
+/// a file is not the file's to say.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !is_enum(container) {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !is_enum(container) {
+            self.0.pop();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// As burn's derived modules tell their visitors.
+fn is_enum(container: &str) -> bool {
+    container.starts_with("Enum:")
 }
 
 struct Visitor<F> {
-    path: Vec<String>,
+    path: Path,
     each: F,
 }
 
 impl<F: FnMut(&str, &dyn AnyRank)> ModuleVisitor for Visitor<F> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        (self.each)(&self.path.join("."), &param.val());
+        (self.each)(&self.path.name(), &param.val());
     }
 }
 
 struct Updater<F> {
-    path: Vec<String>,
+    path: Path,
     change: F,
 }
 
 impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+        let name = self.path.name();
         param.map(|tensor| {
             let (dims, device) = (tensor.dims(), tensor.device());
             let trainable = tensor.is_require_grad();
@@ -198,7 +235,7 @@ impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F
 }
 
 struct Editor<W, F> {
-    path: Vec<String>,
+    path: Path,
     wanted: W,
     change: F,
 }
@@ -208,14 +245,14 @@ where
     W: Fn(&str) -> bool,
     F: FnMut(&str, &[usize], &mut Vec<f32>),
 {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+        let name = self.path.name();
         if !(self.wanted)(&name) {
             return param;
         }
@@ -232,19 +269,63 @@ where
 }
 
 struct Thaw<F> {
-    path: Vec<String>,
+    path: Path,
     trainable: F,
 }
 
 impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let trainable = (self.trainable)(&self.path.join("."));
+        let trainable = (self.trainable)(&self.path.name());
         param.set_require_grad(trainable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Conv2d, Conv2dConfig, LayerNorm, Linear};
+
+    #[derive(Module, Debug)]
+    enum Either {
+        One(Linear),
+        Many(Vec<Linear>),
+    }
+
+    #[test]
+    fn variants_are_not_named() {
+        let init = &mut Init::empty(&crate::running_device());
+        let mut linear = || Linear::init(2, 2, false, 0.1, init);
+        let names = |module: &Either| list(module).into_iter().map(|p| p.name).collect::<Vec<_>>();
+        assert_eq!(names(&Either::One(linear())), ["weight"]);
+        let many = Either::Many(vec![linear(), linear()]);
+        assert_eq!(names(&many), ["0.weight", "1.weight"]);
+        let (mut updated, mut edited) = (Vec::new(), Vec::new());
+        let many = update(many, |name, _, _| {
+            updated.push(name.to_owned());
+            true
+        });
+        let many = edit(many, |name| name == "1.weight", |name, _, _| edited.push(name.to_owned()));
+        assert_eq!((names(&many), edited), (updated, vec!["1.weight".to_owned()]));
+    }
+
+    /// Of a layer too large for any memory, whose values cannot even be counted.
+    #[test]
+    fn shapes_take_no_memory() {
+        let huge = usize::MAX / 2;
+        let linear = shapes(|init| Linear::init(huge, huge, true, 0.1, init));
+        let of = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+        assert_eq!(linear, [of("weight", &[huge, huge]), of("bias", &[huge])]);
+        let norm = shapes(|init| LayerNorm::init(huge, 1e-5, init));
+        assert_eq!(norm, [of("weight", &[huge]), of("bias", &[huge])]);
+        let (c_in, kernel) = (3, 1 << 24);
+        let config = Conv2dConfig { c_in, c_out: huge, kernel, stride: 1, padding: 0, bias: false };
+        let conv = shapes(|init| Conv2d::init(config, init));
+        assert_eq!(conv, [of("weight", &[huge, c_in, kernel, kernel])]);
     }
 }

@@ -1,13 +1,14 @@
 //! The model inside the binary: `nano`, as `sensorium export` wrote it to `models/nano`.
 
-use sensorium_model::nano::Files;
+use sensorium_inference::nano::Files;
 
 /// Its files. Nothing is copied: they are parts of the program.
 ///
 /// ```
-/// use sensorium::model::nano::Nano;
+/// use sensorium::inference::{EmbeddingModel, nano::Nano};
+/// use sensorium::nn::running_device;
 ///
-/// let nano = Nano::load(&sensorium::embedded::files()).expect("the embedded model is whole");
+/// let nano = Nano::load(&sensorium::embedded::files(), &running_device()).expect("it is whole");
 /// assert_eq!(nano.embed_texts(&["a red circle"])[0].len(), 128);
 /// ```
 pub fn files() -> Files<'static> {

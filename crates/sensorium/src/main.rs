@@ -1,9 +1,7 @@
 //! The `sensorium` command: reads its arguments, runs one command, prints one error.
 
-mod answers;
 mod commands;
-mod nano;
-mod pairs;
+mod open;
 mod print;
 mod progress;
 

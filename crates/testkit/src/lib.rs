@@ -17,6 +17,7 @@
 mod allocations;
 mod close;
 mod error;
+pub mod fault;
 mod golden;
 mod report;
 mod slope;

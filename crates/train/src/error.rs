@@ -46,7 +46,7 @@ pub enum TrainError {
 
     /// Weights could not be read or written.
     #[error(transparent)]
-    Checkpoint(Box<sensorium_model::checkpoint::Error>),
+    Checkpoint(Box<sensorium_checkpoint::Error>),
 
     /// A medium or a tokenizer could not be read.
     #[error(transparent)]
@@ -152,8 +152,8 @@ pub enum TrainError {
     },
 }
 
-impl From<sensorium_model::checkpoint::Error> for TrainError {
-    fn from(error: sensorium_model::checkpoint::Error) -> Self {
+impl From<sensorium_checkpoint::Error> for TrainError {
+    fn from(error: sensorium_checkpoint::Error) -> Self {
         Self::Checkpoint(Box::new(error))
     }
 }

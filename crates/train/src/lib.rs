@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod freeze;
 pub mod guard;
+pub mod heads;
 pub mod log;
 pub mod optim;
 pub mod plot;

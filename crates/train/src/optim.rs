@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Tensors;
 use sensorium_kernels::optim as kernel;
-use sensorium_model::checkpoint::{self, Tensors};
+use sensorium_model::weights;
 use sensorium_nn::params;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -144,7 +146,7 @@ impl AdamW {
         self.step = state.metadata.get("step").and_then(|s| s.parse().ok()).unwrap_or(0);
         for (key, tensor) in state.tensors {
             let (_, values) = tensor.into_parts();
-            match key.split_once('.') {
+            match weights::plain(&key).split_once('.') {
                 Some(("m", name)) => self.moments.entry(name.into()).or_default().m = values,
                 Some(("v", name)) => self.moments.entry(name.into()).or_default().v = values,
                 Some(("ema", name)) => {

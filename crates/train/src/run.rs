@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sensorium_model::checkpoint::Tensors;
-use sensorium_model::checkpoint::directory::{self, save_dir, step_dir};
-use sensorium_model::checkpoint::file::{Disk, FileSystem};
-use sensorium_model::checkpoint::safetensors::{self, Dtype};
+use sensorium_checkpoint::Tensors;
+use sensorium_checkpoint::directory::{self, save_dir, step_dir};
+use sensorium_checkpoint::file::{Disk, FileSystem};
+use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -113,8 +113,8 @@ impl Run {
                 model = weights::load(model, &file("weights.safetensors")?)?;
                 optim.restore(file("optimizer.safetensors")?);
                 let state = read_state(&latest.dir.join("state.json"))?;
-                (start, seconds, guard, frozen) =
-                    (state.step, state.seconds, state.guard, state.frozen);
+                (start, seconds, guard) = (state.step, state.seconds, state.guard);
+                frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
                     "resumed at step {start} from {} ({} later log lines cut)",

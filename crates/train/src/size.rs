@@ -1,12 +1,13 @@
 //! The presets that recipes name: one word in a recipe, a whole configuration in a checkpoint.
 
-use sensorium_backbone::LlamaConfig;
-use sensorium_encoder::image::{Conv, VitConfig};
+use crate::heads::captioner::CaptionerConfig;
+use sensorium_backbone::{BackboneConfig, LlamaConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{Conv, FeatureSelect, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_model::captioner::CaptionerConfig;
 use sensorium_model::clip::ClipConfig;
-use sensorium_model::llava::LlavaConfig;
+use sensorium_model::llava::{LlavaConfig, TowerConfig};
 use serde::{Deserialize, Serialize};
 
 /// Size of the models that a recipe trains.
@@ -39,15 +40,17 @@ impl Size {
             },
             Self::Nano => ProjectorConfig::nano(),
         };
+        // As LLaVA reads CLIP, for the last block is the shared space's own; beside it what the first
+        // block reads, where nothing of places, backgrounds and sizes is lost yet.
+        let layers = match self {
+            Self::Tiny => vec![1, 2],
+            Self::Nano => vec![1, 5],
+        };
+        let features = FeatureSelect { layers, class: false };
+        let encoder = EncoderConfig::Vit { vit: self.image(), features };
         LlavaConfig {
-            image: self.image(),
-            skips: match self {
-                Self::Tiny => vec![1, 2],
-                Self::Nano => LlavaConfig::nano().skips,
-            },
-            class: false,
-            projector,
-            backbone: self.llama(vocabulary),
+            towers: vec![TowerConfig { encoder, projector }],
+            backbone: BackboneConfig::Llama(self.llama(vocabulary)),
             prefix: true,
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sensorium_model::checkpoint::{Tensor, safetensors};
+use sensorium_checkpoint::{Tensor, safetensors};
 use sensorium_train::log::{self, Metrics};
 use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig};
 
 /// Shape of a [`Backbone`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BackboneConfig {
     /// Llama, Mistral, Qwen2, Qwen3.
     Llama(LlamaConfig),
@@ -46,19 +48,28 @@ impl BackboneConfig {
         }
     }
 
-    /// Name and shape of every parameter, without making one.
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+    /// Floating-point operations of `t` tokens' forward pass and of `heads` tokens' logits; an estimate
+    /// for all but a Llama.
+    pub fn flops(&self, t: usize, heads: usize) -> f64 {
         match self {
-            Self::Llama(config) => config.parameters(),
-            Self::Opt(config) => config.parameters(),
-            Self::Gpt2(config) => config.parameters(),
+            Self::Llama(config) => config.flops(t, heads),
+            Self::Opt(_) | Self::Gpt2(_) => {
+                let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
+                let parameters: usize = self.parameters().iter().map(count).sum();
+                2.0 * parameters as f64 * t.max(heads) as f64
+            }
         }
+    }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        params::shapes(|init| Backbone::init(self, init))
     }
 }
 
 /// A decoder, to run: text in, text out.
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
-#[derive(Debug)]
+#[derive(Module, Debug)]
 pub enum Backbone {
     /// Llama, Mistral, Qwen2, Qwen3.
     Llama(Llama),
@@ -69,6 +80,15 @@ pub enum Backbone {
 }
 
 impl Backbone {
+    /// Weights by each kind's scheme.
+    pub fn init(config: &BackboneConfig, init: &mut Init) -> Self {
+        match config {
+            BackboneConfig::Llama(config) => Self::Llama(Llama::init(config, init)),
+            BackboneConfig::Opt(config) => Self::Opt(Opt::init(config, init)),
+            BackboneConfig::Gpt2(config) => Self::Gpt2(Gpt2::init(config, init)),
+        }
+    }
+
     /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
     pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
         match self {
@@ -103,6 +123,19 @@ impl Backbone {
             Self::Llama(llama) => llama.extend(embeds, spans, cache),
             Self::Opt(opt) => opt.extend(embeds, spans, cache),
             Self::Gpt2(gpt2) => gpt2.extend(embeds, spans, cache),
+        }
+    }
+
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        match self {
+            Self::Llama(llama) => llama.step(ids, caches),
+            Self::Opt(opt) => opt.step(ids, caches),
+            Self::Gpt2(gpt2) => gpt2.step(ids, caches),
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use sensorium_flow::Embeds;
 use sensorium_nn::fused::KeyValues;
-use sensorium_nn::prelude::Mask;
+use sensorium_nn::prelude::{Mask, Tensor};
 
 /// One entry a layer; grows as tokens are read.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,31 @@ impl Cache {
             self.layers.resize_with(layer + 1, KeyValues::default);
         }
         &mut self.layers[layer]
+    }
+
+    /// Has `run` read `x [S, 1, D]`, one more token of each of several texts, with their positions and
+    /// one cache that holds them all, a sample each: `[S, D]`.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub(crate) fn step(
+        caches: &mut [&mut Self],
+        Embeds(x): Embeds,
+        run: impl FnOnce(Tensor<3>, &[usize], &mut Self) -> Tensor<3>,
+    ) -> Tensor<2> {
+        assert_eq!(x.dims()[0], caches.len(), "one token for each cache");
+        let positions: Vec<_> = caches.iter().map(|cache| cache.tokens).collect();
+        let n_layers = caches.iter().map(|cache| cache.layers.len()).max().unwrap_or(0);
+        let join = |i| KeyValues::join(caches.iter_mut().map(|cache| cache.layer(i)));
+        let mut all = Self { layers: (0..n_layers).map(join).collect(), tokens: 0 };
+        let hidden = run(x, &positions, &mut all);
+        for (i, kept) in all.layers.into_iter().enumerate() {
+            for (cache, kept) in caches.iter_mut().zip(kept.split()) {
+                *cache.layer(i) = kept;
+            }
+        }
+        caches.iter_mut().for_each(|cache| cache.advance(1));
+        hidden.squeeze_dim(1)
     }
 
     pub(crate) fn advance(&mut self, tokens: usize) {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
-use crate::parameters::Parameters;
 
 /// Shape of a [`Gpt2`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gpt2Config {
     /// Entries of the token table.
     pub vocabulary: usize,
@@ -48,19 +49,9 @@ impl Gpt2Config {
         }
     }
 
-    /// Name and shape of every parameter of such a [`Gpt2`], without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let mut all = Parameters::default();
-        all.matrix("embedding", self.vocabulary, self.width, false);
-        all.0.push(("position".to_owned(), vec![self.context, self.width]));
-        for i in 0..self.n_layers {
-            all.block(&format!("layers.{i}"), &self.block(), false);
-        }
-        all.layer_norm("norm", self.width);
-        if !self.tied {
-            all.matrix("head", self.vocabulary, self.width, false);
-        }
-        all.0
+        params::shapes(|init| Gpt2::init(self, init))
     }
 }
 
@@ -118,10 +109,27 @@ impl Gpt2 {
         let (t, offset) = (x.dims()[1], cache.tokens());
         let mask = mask(spans, offset, t);
         let x = x + self.position.val().narrow(0, offset, t).unsqueeze();
-        let layers = self.layers.iter().enumerate();
-        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        let x = self.stack(x, &mask, cache);
         cache.advance(t);
         Hidden(self.norm.forward(x))
+    }
+
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let rows = positions.iter().map(|&at| at as i32).collect();
+            let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
+            self.norm.forward(self.stack(x + positions, &Mask::Full, all))
+        })
+    }
+
+    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
     }
 
     /// `[rows, D] -> [rows, V]`
@@ -139,32 +147,6 @@ impl Pack for Gpt2 {
         match &mut self.head {
             Some(head) => head.pack(&pack::join(path, "head"), packer),
             None => self.embedding.pack(&pack::join(path, "embedding"), packer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sensorium_nn::running_device;
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for tied in [true, false] {
-            let (vocabulary, context, width, n_layers) = (7, 5, 6, 2);
-            let config = Gpt2Config {
-                vocabulary,
-                context,
-                width,
-                n_layers,
-                n_heads: 2,
-                mlp: 9,
-                eps: 1e-5,
-                tied,
-            };
-            let gpt2 = Gpt2::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> = params::list(&gpt2).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
         }
     }
 }

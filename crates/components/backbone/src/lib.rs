@@ -6,7 +6,6 @@ mod gated;
 mod gpt2;
 mod llama;
 mod opt;
-mod parameters;
 mod sample;
 mod whisper;
 

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
-use crate::parameters::Parameters;
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,35 +128,9 @@ impl LlamaConfig {
         }
     }
 
-    /// Name and shape of every parameter of such a [`Llama`], without making one: a file can be
-    /// compared with them before memory is taken for its claims.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (d, q, kv) =
-            (self.width, self.n_heads * self.head_width, self.n_kv_heads * self.head_width);
-        let Biases { qkv, o, mlp } = self.biases;
-        let mut all = Parameters::default();
-        all.matrix("embedding", self.vocabulary, d, false);
-        for i in 0..self.n_layers {
-            let name = |part: &str| format!("layers.{i}.{part}");
-            all.vector(&name("norm1.weight"), d);
-            all.matrix(&name("attention.q"), q, d, qkv);
-            all.matrix(&name("attention.k"), kv, d, qkv);
-            all.matrix(&name("attention.v"), kv, d, qkv);
-            all.matrix(&name("attention.o"), d, q, o);
-            if self.qk_norm {
-                all.vector(&name("attention.q_norm.weight"), self.head_width);
-                all.vector(&name("attention.k_norm.weight"), self.head_width);
-            }
-            all.vector(&name("norm2.weight"), d);
-            all.matrix(&name("mlp.gate"), self.mlp, d, mlp);
-            all.matrix(&name("mlp.up"), self.mlp, d, mlp);
-            all.matrix(&name("mlp.down"), d, self.mlp, mlp);
-        }
-        all.vector("norm.weight", d);
-        if !self.tied {
-            all.matrix("head", self.vocabulary, d, false);
-        }
-        all.0
+        params::shapes(|init| Llama::init(self, init))
     }
 
     /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
@@ -236,6 +209,15 @@ impl Llama {
         self.read(embeds, spans, Some(cache), |_, x| x)
     }
 
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        self.step_with(ids, caches, |_, x| x)
+    }
+
     /// `[rows, D] -> [rows, V]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.head {
@@ -271,15 +253,42 @@ impl Llama {
             table: RotaryTable::at(&self.rotary.0, offset..offset + t),
             mask: mask(spans, offset, t),
         };
-        let layers = self.layers.iter().take(layers).enumerate();
-        let x = layers.fold(x, |x, (i, layer)| {
-            let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
-            layer.forward(before(i, x), &place, kept)
-        });
+        let x = self.stack(x, &place, cache.as_deref_mut(), layers, before);
         if let Some(cache) = cache {
             cache.advance(t);
         }
         x
+    }
+
+    /// As [`step`](Self::step); what each layer reads, `[S, 1, D]`, passes through `before` with the
+    /// layer's number.
+    pub(crate) fn step_with(
+        &self,
+        ids: &[u32],
+        caches: &mut [&mut Cache],
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let table = RotaryTable::at(&self.rotary.0, positions.iter().copied());
+            let place = Place { table, mask: Mask::Full };
+            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), before))
+        })
+    }
+
+    /// The first so many layers.
+    fn stack(
+        &self,
+        x: Tensor<3>,
+        place: &Place,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+        before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let layers = self.layers.iter().take(layers).enumerate();
+        layers.fold(x, |x, (i, layer)| {
+            let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
+            layer.forward(before(i, x), place, kept)
+        })
     }
 }
 
@@ -442,21 +451,3 @@ impl SwiGlu {
 }
 
 sensorium_nn::pack!(SwiGlu: gate, up, down);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sensorium_nn::running_device;
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for (qk_norm, tied) in [(true, true), (false, false)] {
-            let biases = Biases { qkv: qk_norm, o: !qk_norm, mlp: tied };
-            let config = LlamaConfig { qk_norm, tied, biases, n_layers: 2, ..LlamaConfig::nano() };
-            let llama = Llama::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> =
-                params::list(&llama).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
-        }
-    }
-}

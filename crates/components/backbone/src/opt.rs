@@ -13,10 +13,10 @@ use std::sync::Arc;
 use sensorium_flow::{Embeds, Hidden};
 use sensorium_nn::fused::KeyValues;
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::Cache;
 use crate::cache::mask;
-use crate::parameters::Parameters;
 
 /// Rows of the position table before that of the first token: it was made for padded texts.
 const OFFSET: usize = 2;
@@ -25,7 +25,8 @@ const OFFSET: usize = 2;
 const EPS: f64 = 1e-5;
 
 /// Shape of an [`Opt`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OptConfig {
     /// Entries of the token table.
     pub vocabulary: usize,
@@ -61,29 +62,9 @@ impl OptConfig {
         }
     }
 
-    /// Name and shape of every parameter of such an [`Opt`], without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (p, d) = (self.embed, self.width);
-        let kind = if self.post_norm { "Post" } else { "Pre" };
-        let mut all = Parameters::default();
-        all.matrix("embedding", self.vocabulary, p, false);
-        all.0.push(("position".to_owned(), vec![self.context + OFFSET, d]));
-        if p != d {
-            all.matrix("project_in", d, p, false);
-        }
-        for i in 0..self.n_layers {
-            all.block(&format!("layers.{i}.{kind}"), &self.block(), self.post_norm);
-        }
-        if self.final_norm {
-            all.layer_norm("norm", d);
-        }
-        if p != d {
-            all.matrix("project_out", p, d, false);
-        }
-        if !self.tied {
-            all.matrix("head", self.vocabulary, p, false);
-        }
-        all.0
+        params::shapes(|init| Opt::init(self, init))
     }
 }
 
@@ -125,8 +106,8 @@ impl Layer {
 impl Pack for Layer {
     fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
         match self {
-            Self::Pre(block) => block.pack(&pack::join(path, "Pre"), packer),
-            Self::Post(block) => block.pack(&pack::join(path, "Post"), packer),
+            Self::Pre(block) => block.pack(path, packer),
+            Self::Post(block) => block.pack(path, packer),
         }
     }
 }
@@ -163,7 +144,7 @@ impl Opt {
     /// `[B, T, P] -> [B, T, P]`, later tokens seeing earlier ones; `spans [B*T]` as for
     /// [`Llama`](crate::Llama::forward).
     pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        self.leave(self.run(embeds, spans, self.layers.len()))
+        Hidden(self.leave(self.run(embeds, spans, self.layers.len())))
     }
 
     /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
@@ -172,22 +153,38 @@ impl Opt {
         self.run(embeds, None, layers)
     }
 
-    fn run(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
-        let x = self.enter(embeds, 0);
-        let mask = mask(spans, 0, x.dims()[1]);
+    fn run(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
+        let t = x.dims()[1];
+        let (x, mask) = (self.enter(x, self.positions(0, t)), mask(spans, 0, t));
         self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask))
     }
 
     /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
     pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        let offset = cache.tokens();
-        let x = self.enter(embeds, offset);
-        let t = x.dims()[1];
-        let mask = mask(spans, offset, t);
-        let layers = self.layers.iter().enumerate();
-        let x = layers.fold(x, |x, (i, layer)| layer.extend(x, &mask, cache.layer(i)));
+        let Embeds(x) = embeds;
+        let (t, offset) = (x.dims()[1], cache.tokens());
+        let x = self.enter(x, self.positions(offset, t));
+        let x = self.stack(x, &mask(spans, offset, t), cache);
         cache.advance(t);
-        self.leave(x)
+        Hidden(self.leave(x))
+    }
+
+    /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
+    /// `[S, P]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    ///
+    /// # Panics
+    /// When there is not a token for each cache, or one of them holds several texts.
+    pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
+        Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
+            let rows = positions.iter().map(|at| (OFFSET + at) as i32).collect();
+            let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
+            self.leave(self.stack(self.enter(x, positions), &Mask::Full, all))
+        })
+    }
+
+    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
     }
 
     /// `[rows, P] -> [rows, V]`
@@ -198,26 +195,30 @@ impl Opt {
         }
     }
 
-    /// `[B, T, P] -> [B, T, D]`, at places `offset..`.
-    fn enter(&self, Embeds(x): Embeds, offset: usize) -> Tensor<3> {
-        let t = x.dims()[1];
+    /// The table from the position of token `offset` on, `[1, T, D]`.
+    fn positions(&self, offset: usize, t: usize) -> Tensor<3> {
+        self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+    }
+
+    /// `[B, T, P] -> [B, T, D]`, with `positions [1, T, D]` or `[B, T, D]` added.
+    fn enter(&self, x: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
         let x = match &self.project_in {
             Some(project) => project.forward(x),
             None => x,
         };
-        x + self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+        x + positions
     }
 
     /// `[B, T, D] -> [B, T, P]`
-    fn leave(&self, x: Tensor<3>) -> Hidden {
+    fn leave(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match &self.norm {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        Hidden(match &self.project_out {
+        match &self.project_out {
             Some(project) => project.forward(x),
             None => x,
-        })
+        }
     }
 }
 
@@ -229,33 +230,6 @@ impl Pack for Opt {
         match &mut self.head {
             Some(head) => head.pack(&pack::join(path, "head"), packer),
             None => self.embedding.pack(&pack::join(path, "embedding"), packer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sensorium_nn::running_device;
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for (embed, post_norm, tied) in [(6, false, true), (4, true, false)] {
-            let config = OptConfig {
-                vocabulary: 7,
-                context: 5,
-                embed,
-                width: 6,
-                n_layers: 2,
-                n_heads: 2,
-                mlp: 9,
-                post_norm,
-                final_norm: !post_norm,
-                tied,
-            };
-            let opt = Opt::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> = params::list(&opt).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
         }
     }
 }

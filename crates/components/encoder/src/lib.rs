@@ -1,6 +1,202 @@
-//! Media to [`Features`](sensorium_flow::Features): image, sound and text encoders.
+//! Media to [`Features`]: image, sound and text encoders.
 
 pub mod audio;
 pub mod image;
-mod shapes;
 pub mod text;
+
+use sensorium_flow::{Encode, Features, Input, Modality};
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use audio::{WhisperEncoder, WhisperEncoderConfig};
+use image::{FeatureSelect, Pooling, Resnet, ResnetConfig, Vit, VitConfig};
+
+/// Which encoder, and its shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum EncoderConfig {
+    /// A Vision Transformer, and what is read of it.
+    Vit {
+        /// Its shape.
+        vit: VitConfig,
+        /// Which positions, after which blocks.
+        #[serde(default)]
+        features: FeatureSelect,
+    },
+    /// CLIP's ResNet.
+    Resnet(ResnetConfig),
+    /// Whisper's encoder.
+    Whisper(WhisperEncoderConfig),
+}
+
+impl EncoderConfig {
+    /// What it encodes.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Vit { .. } | Self::Resnet(_) => Modality::Image,
+            Self::Whisper(_) => Modality::Audio,
+        }
+    }
+
+    /// Positions N of the features.
+    pub fn positions(&self) -> usize {
+        match self {
+            Self::Vit { vit, features } => {
+                let class = features.class && vit.pooling == Pooling::Class;
+                vit.patches() + usize::from(class)
+            }
+            Self::Resnet(resnet) => resnet.places(),
+            Self::Whisper(whisper) => whisper.positions,
+        }
+    }
+
+    /// Width E of the features.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Vit { vit, features } => vit.width * features.layers.len().max(1),
+            Self::Resnet(resnet) => resnet.channels(),
+            Self::Whisper(whisper) => whisper.width,
+        }
+    }
+
+    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT.
+    pub fn flops(&self) -> f64 {
+        match self {
+            Self::Vit { vit, .. } => vit.flops(),
+            Self::Resnet(_) | Self::Whisper(_) => {
+                let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
+                let parameters: usize = self.parameters().iter().map(count).sum();
+                2.0 * parameters as f64 * self.positions() as f64
+            }
+        }
+    }
+
+    /// Name and shape of every parameter, in field order, without one being made.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        params::shapes(|init| Encoder::init(self, init))
+    }
+}
+
+/// An encoder of any kind of media.
+#[expect(clippy::large_enum_variant, reason = "a model has one or two of them")]
+#[derive(Module, Debug)]
+pub enum Encoder {
+    /// Of pictures.
+    Image(image::Encoder),
+    /// Of sounds.
+    Audio(WhisperEncoder),
+}
+
+impl Encoder {
+    /// Seeded weights.
+    pub fn init(config: &EncoderConfig, init: &mut Init) -> Self {
+        match config {
+            EncoderConfig::Vit { vit, features } => {
+                let vit = Vit::init(vit, init).with_features(features.clone());
+                Self::Image(image::Encoder::Vit(vit))
+            }
+            EncoderConfig::Resnet(config) => {
+                Self::Image(image::Encoder::Resnet(Resnet::init(config, init)))
+            }
+            EncoderConfig::Whisper(config) => Self::Audio(WhisperEncoder::init(config, init)),
+        }
+    }
+
+    /// What it encodes.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Image(_) => Modality::Image,
+            Self::Audio(_) => Modality::Audio,
+        }
+    }
+}
+
+impl Encode for Encoder {
+    type Input = Input;
+
+    /// Media to `[B, N, E]`.
+    ///
+    /// # Panics
+    /// When they are of another kind than its [`modality`](Encoder::modality).
+    fn encode(&self, input: Input) -> Features {
+        match (self, input) {
+            (Self::Image(encoder), Input::Image(image)) => encoder.encode(image),
+            (Self::Audio(encoder), Input::Audio(mel)) => encoder.encode(mel),
+            (_, input) => panic!("an {} encoder got {}", self.modality(), input.modality()),
+        }
+    }
+}
+
+impl Pack for Encoder {
+    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+        match self {
+            Self::Image(encoder) => encoder.pack(path, packer),
+            Self::Audio(encoder) => encoder.pack(path, packer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::read;
+    use sensorium_nn::running_device;
+
+    use super::*;
+
+    fn vit(pooling: Pooling) -> VitConfig {
+        VitConfig { n_heads: 2, pooling, ..VitConfig::clip(12, 4, 8, 3, 6) }
+    }
+
+    fn features(layers: &[usize], class: bool) -> FeatureSelect {
+        FeatureSelect { layers: layers.to_vec(), class }
+    }
+
+    /// Of every kind of encoder, and every choice of what is read of it.
+    #[test]
+    fn features_have_the_shape_that_the_config_tells() {
+        let select =
+            [&[][..], &[1], &[1, 3]].map(|layers| [true, false].map(|c| features(layers, c)));
+        let vits = select.into_iter().flatten().flat_map(|features| {
+            [Pooling::Class, Pooling::Mean]
+                .map(|pooling| EncoderConfig::Vit { vit: vit(pooling), features: features.clone() })
+        });
+        let resnet =
+            ResnetConfig { image: 64, layers: [2, 1, 1, 1], width: 4, n_heads: 2, embed: 6 };
+        let whisper = WhisperEncoderConfig {
+            bands: 7,
+            positions: 5,
+            width: 12,
+            n_layers: 2,
+            n_heads: 3,
+            mlp: 20,
+        };
+        let others = [EncoderConfig::Resnet(resnet), EncoderConfig::Whisper(whisper)];
+        let mut init = Init::new(1, &running_device());
+        for config in vits.chain(others) {
+            let side = if matches!(config, EncoderConfig::Resnet(_)) { 64 } else { 12 };
+            let input = match config.modality() {
+                Modality::Image => Input::Image(init.normal([2, 3, side, side], 1.0).val()),
+                _ => Input::Audio(init.normal([2, 7, 10], 1.0).val()),
+            };
+            let encoder = Encoder::init(&config, &mut init);
+            assert_eq!(encoder.modality(), config.modality());
+            let shape = encoder.encode(input).0.dims();
+            assert_eq!(shape, [2, config.positions(), config.width()], "{config:?}");
+            let json = serde_json::to_string(&config).expect("it has no maps");
+            assert_eq!(serde_json::from_str::<EncoderConfig>(&json).expect("its own text"), config);
+        }
+    }
+
+    #[test]
+    fn levels_stand_side_by_side_and_the_class_in_front() {
+        let vit = Vit::init(&vit(Pooling::Class), &mut Init::new(2, &running_device()));
+        let image = Init::new(3, &running_device()).normal([1, 3, 12, 12], 1.0).val();
+        let at = |layers: &[usize], class| {
+            vit.clone().with_features(features(layers, class)).encode(image.clone()).0
+        };
+        let [both, deep, shallow] = [&[1, 3][..], &[1], &[3]].map(|layers| at(layers, true));
+        assert_eq!(read(both), read(Tensor::cat(vec![deep.clone(), shallow], 2)));
+        assert_eq!(read(at(&[1], false)), read(deep.narrow(1, 1, 9)));
+        assert_eq!(read(at(&[], true)), read(vit.positions(image.clone())));
+    }
+}

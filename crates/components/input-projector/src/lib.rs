@@ -1,5 +1,4 @@
-//! [`Features`] to [`Embeds`]: from an encoder's
-//! width and count of positions to a backbone's.
+//! [`Features`] to [`Embeds`]: from an encoder's width and count of positions to a backbone's.
 
 mod linear;
 mod mlp;
@@ -7,17 +6,18 @@ mod perceiver;
 pub mod qformer;
 mod shuffle;
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use linear::LinearProjector;
 pub use mlp::MlpProjector;
 pub use perceiver::{Perceiver, PerceiverConfig};
+use qformer::{QFormerConfig, QFormerProjector};
 pub use shuffle::pixel_shuffle;
 
 /// Which projector, and its shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProjectorConfig {
     /// One linear map (LLaVA 1.0), after a pixel shuffle that makes `shuffle²` positions one
@@ -49,6 +49,15 @@ pub enum ProjectorConfig {
         /// How many tokens there are, where each gets a learned vector for its place.
         places: Option<usize>,
     },
+    /// Learned latents that ask the features (Flamingo); D is the features' width E.
+    Perceiver(PerceiverConfig),
+    /// Learned queries that ask the features, and a linear map (BLIP-2).
+    Qformer {
+        /// What asks.
+        qformer: QFormerConfig,
+        /// Width D of the backbone.
+        width: usize,
+    },
 }
 
 impl ProjectorConfig {
@@ -68,36 +77,18 @@ impl ProjectorConfig {
     pub fn tokens(&self, n: usize) -> usize {
         match self {
             Self::Linear { shuffle, .. } | Self::Mlp { shuffle, .. } => n / (shuffle * shuffle),
+            Self::Perceiver(config) => config.latents,
+            Self::Qformer { qformer, .. } => qformer.queries,
         }
     }
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let put = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
-        match *self {
-            Self::Linear { features, shuffle, bias, width } => {
-                let weight = put("Linear.fc.weight", &[width, features * shuffle * shuffle]);
-                let bias = bias.then(|| put("Linear.fc.bias", &[width]));
-                std::iter::once(weight).chain(bias).collect()
-            }
-            Self::Mlp { features, shuffle, norm, hidden, width, places } => {
-                let norm = norm.into_iter().flat_map(|part| {
-                    [put("Mlp.norm.weight", &[part]), put("Mlp.norm.bias", &[part])]
-                });
-                let maps = [
-                    put("Mlp.mlp.fc1.weight", &[hidden, features * shuffle * shuffle]),
-                    put("Mlp.mlp.fc1.bias", &[hidden]),
-                    put("Mlp.mlp.fc2.weight", &[width, hidden]),
-                    put("Mlp.mlp.fc2.bias", &[width]),
-                ];
-                let places = places.map(|places| put("Mlp.position", &[places, width]));
-                norm.chain(maps).chain(places).collect()
-            }
-        }
+        params::shapes(|init| Projector::init(self, init))
     }
 }
 
-/// A projector of either kind.
+/// A projector of any kind.
 #[expect(clippy::large_enum_variant, reason = "a model has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Projector {
@@ -105,6 +96,10 @@ pub enum Projector {
     Linear(LinearProjector),
     /// Pixel shuffle and two maps.
     Mlp(MlpProjector),
+    /// Learned latents.
+    Perceiver(Perceiver),
+    /// Learned queries and one map.
+    Qformer(QFormerProjector),
 }
 
 impl Projector {
@@ -118,14 +113,32 @@ impl Projector {
                 let in_ = features * shuffle * shuffle;
                 Self::Mlp(MlpProjector::init(shuffle, norm, [in_, hidden, width], places, init))
             }
+            ProjectorConfig::Perceiver(ref config) => {
+                Self::Perceiver(Perceiver::init(config, init))
+            }
+            ProjectorConfig::Qformer { ref qformer, width } => {
+                Self::Qformer(QFormerProjector::init(qformer, width, init))
+            }
         }
     }
+}
 
-    /// `[B, N, E] -> [B, Q, D]`
-    pub fn project(&self, features: Features) -> Embeds {
+impl Project for Projector {
+    fn project(&self, features: Features) -> Embeds {
         match self {
             Self::Linear(projector) => projector.project(features),
             Self::Mlp(projector) => projector.project(features),
+            Self::Perceiver(projector) => projector.project(features),
+            Self::Qformer(projector) => projector.project(features),
+        }
+    }
+
+    fn tokens(&self, n: usize) -> usize {
+        match self {
+            Self::Linear(projector) => projector.tokens(n),
+            Self::Mlp(projector) => projector.tokens(n),
+            Self::Perceiver(projector) => projector.tokens(n),
+            Self::Qformer(projector) => projector.tokens(n),
         }
     }
 }
@@ -135,6 +148,8 @@ impl Pack for Projector {
         match self {
             Self::Linear(projector) => projector.pack(path, packer),
             Self::Mlp(projector) => projector.pack(path, packer),
+            Self::Perceiver(projector) => projector.pack(path, packer),
+            Self::Qformer(projector) => projector.pack(path, packer),
         }
     }
 }
@@ -145,29 +160,64 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn lists_are_those_of_what_is_made() {
-        let mlp = ProjectorConfig::Mlp {
-            features: 4,
+    fn every_kind() -> [ProjectorConfig; 5] {
+        let mlp = |norm, places| ProjectorConfig::Mlp {
+            features: 6,
             shuffle: 2,
-            norm: Some(2),
+            norm,
             hidden: 3,
-            width: 5,
-            places: Some(4),
+            width: 6,
+            places,
         };
-        let bare = ProjectorConfig::Mlp {
-            features: 4,
-            shuffle: 1,
-            norm: None,
-            hidden: 3,
-            width: 5,
-            places: None,
-        };
-        let linear = |bias| ProjectorConfig::Linear { features: 4, shuffle: 2, bias, width: 5 };
-        for config in [mlp, bare, linear(true), linear(false)] {
-            let made = Projector::init(&config, &mut Init::empty(&running_device()));
-            let made: Vec<_> = params::list(&made).into_iter().map(|p| (p.name, p.shape)).collect();
-            assert_eq!(config.parameters(), made);
+        let (n_layers, n_heads, mlp_width) = (2, 2, 14);
+        [
+            ProjectorConfig::Linear { features: 6, shuffle: 4, bias: true, width: 6 },
+            mlp(None, None),
+            mlp(Some(3), Some(4)),
+            ProjectorConfig::Perceiver(PerceiverConfig {
+                latents: 3,
+                width: 6,
+                n_layers,
+                n_heads,
+                head_width: 4,
+                mlp: mlp_width,
+                qk_norm: true,
+            }),
+            ProjectorConfig::Qformer {
+                qformer: QFormerConfig {
+                    features: 6,
+                    queries: 5,
+                    width: 8,
+                    n_layers,
+                    n_heads,
+                    mlp: mlp_width,
+                    activation: Activation::Gelu,
+                    every: 2,
+                    text: false,
+                    eps: 1e-12,
+                },
+                width: 6,
+            },
+        ]
+    }
+
+    #[test]
+    fn tokens_are_as_many_as_the_config_tells() {
+        let mut init = Init::new(1, &running_device());
+        let features = Features(init.normal([2, 16, 6], 1.0).val());
+        for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 3, 5]) {
+            let projector = Projector::init(&config, &mut init);
+            assert_eq!((config.tokens(16), projector.tokens(16)), (tokens, tokens), "{config:?}");
+            assert_eq!(projector.project(features.clone()).0.dims(), [2, tokens, 6], "{config:?}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_read_as_it_was_written() {
+        for config in every_kind() {
+            let json = serde_json::to_string(&config).expect("it has no maps");
+            let read: ProjectorConfig = serde_json::from_str(&json).expect("its own text");
+            assert_eq!(read, config);
         }
     }
 }

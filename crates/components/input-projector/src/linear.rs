@@ -1,7 +1,7 @@
 //! One linear map: LLaVA 1.0 (Liu et al. 2023, <https://arxiv.org/abs/2304.08485>, section 4.1); after
 //! a pixel shuffle, Idefics3 (Laurençon et al. 2024, <https://arxiv.org/abs/2408.12637>, section 3.1).
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 
 use crate::pixel_shuffle;
@@ -27,9 +27,14 @@ impl LinearProjector {
         let in_ = features * shuffle * shuffle;
         Self { shuffle, fc: Linear::init(in_, width, bias, (in_ as f64).powf(-0.5), init) }
     }
+}
 
-    /// `[B, N, E] -> [B, N / shuffle², D]`
-    pub fn project(&self, Features(x): Features) -> Embeds {
+impl Project for LinearProjector {
+    fn project(&self, Features(x): Features) -> Embeds {
         Embeds(self.fc.forward(pixel_shuffle(x, self.shuffle)))
+    }
+
+    fn tokens(&self, n: usize) -> usize {
+        n / (self.shuffle * self.shuffle)
     }
 }

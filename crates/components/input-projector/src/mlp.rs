@@ -4,7 +4,7 @@
 //! each token (Qwen-VL, Bai et al. 2023, <https://arxiv.org/abs/2308.12966>, section 2.1, whose
 //! adapter adds positions too).
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 
 use crate::pixel_shuffle;
@@ -44,9 +44,10 @@ impl MlpProjector {
             position: places.map(|places| init.constant([places, width], 0.0)),
         }
     }
+}
 
-    /// `[B, N, E] -> [B, N / shuffle², D]`
-    pub fn project(&self, Features(x): Features) -> Embeds {
+impl Project for MlpProjector {
+    fn project(&self, Features(x): Features) -> Embeds {
         let shape = x.dims();
         let x = match &self.norm {
             Some(norm) => norm.forward(x.reshape([0, -1, self.part as i32])).reshape(shape),
@@ -57,6 +58,10 @@ impl MlpProjector {
             Some(position) => tokens + position.val().unsqueeze(),
             None => tokens,
         })
+    }
+
+    fn tokens(&self, n: usize) -> usize {
+        n / (self.shuffle * self.shuffle)
     }
 }
 

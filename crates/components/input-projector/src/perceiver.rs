@@ -8,9 +8,9 @@
 //! features [B, N, E] ─────────┐ keys, values: both
 //! latents [Q, E] ──layers─────┴──▶ [B, Q, E] ──norm──▶ features [B, Q, E]
 //! ```
-//! What comes out is for a backbone that asks it by cross-attention, and keeps the width E.
+//! What comes out keeps the width E: for a backbone that asks it by cross-attention, or is as wide.
 
-use sensorium_flow::Features;
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -38,38 +38,9 @@ pub struct PerceiverConfig {
 const EPS: f64 = 1e-5;
 
 impl PerceiverConfig {
-    /// Name and shape of every parameter of such a [`Perceiver`], without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (e, inner) = (self.width, self.n_heads * self.head_width);
-        let mut all = vec![("latents".to_owned(), vec![self.latents, e])];
-        let mut put = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
-        for i in 0..self.n_layers {
-            let mut norm = |name: &str, width: usize| {
-                put(format!("layers.{i}.{name}.weight"), &[width]);
-                put(format!("layers.{i}.{name}.bias"), &[width]);
-            };
-            norm("context_norm", e);
-            norm("latents_norm", e);
-            if self.qk_norm {
-                norm("q_norm", self.head_width);
-                norm("k_norm", self.head_width);
-            }
-            norm("norm", e);
-            let matrices = [
-                ("q", [inner, e]),
-                ("k", [inner, e]),
-                ("v", [inner, e]),
-                ("o", [e, inner]),
-                ("mlp.fc1", [self.mlp, e]),
-                ("mlp.fc2", [e, self.mlp]),
-            ];
-            for (name, shape) in matrices {
-                put(format!("layers.{i}.{name}.weight"), &shape);
-            }
-        }
-        put("norm.weight".to_owned(), &[e]);
-        put("norm.bias".to_owned(), &[e]);
-        all
+        params::shapes(|init| Perceiver::init(self, init))
     }
 }
 
@@ -94,7 +65,7 @@ impl Perceiver {
     }
 
     /// `[B, N, E] -> [B, Q, E]`
-    pub fn project(&self, context: &Features) -> Features {
+    pub fn resample(&self, context: &Features) -> Features {
         Features(self.norm.forward(self.hidden(context, self.layers.len())))
     }
 
@@ -104,6 +75,16 @@ impl Perceiver {
         let latents = self.latents.val().unsqueeze::<3>().repeat_dim(0, context.dims()[0]);
         let layers = self.layers.iter().take(layers);
         layers.fold(latents, |x, layer| layer.forward(x, context.clone()))
+    }
+}
+
+impl Project for Perceiver {
+    fn project(&self, features: Features) -> Embeds {
+        Embeds(self.resample(&features).0)
+    }
+
+    fn tokens(&self, _: usize) -> usize {
+        self.latents.dims()[0]
     }
 }
 
@@ -188,7 +169,7 @@ fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
-    use sensorium_nn::params::{list, read};
+    use sensorium_nn::params::read;
     use sensorium_nn::running_device;
 
     use super::*;
@@ -198,29 +179,17 @@ mod tests {
         PerceiverConfig { latents, width, n_layers, n_heads, head_width, mlp, qk_norm }
     }
 
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        for config in [config(false), config(true)] {
-            let made = Perceiver::init(&config, &mut Init::empty(&running_device()));
-            let made = list(&made).into_iter().map(|p| (p.name, p.shape));
-            let (mut made, mut listed): (Vec<_>, _) = (made.collect(), config.parameters());
-            made.sort();
-            listed.sort();
-            assert_eq!(listed, made);
-        }
-    }
-
     /// However many positions there are, and whatever else is resampled beside them.
     #[test]
     fn as_many_come_out_as_there_are_latents() {
         let init = &mut Init::new(5, &running_device());
         let perceiver = Perceiver::init(&config(true), init);
         let long = init.normal([2, 9, 10], 1.0).val();
-        let Features(out) = perceiver.project(&Features(long.clone()));
+        let Features(out) = perceiver.resample(&Features(long.clone()));
         assert_eq!(out.dims(), [2, 3, 10]);
-        let Features(one) = perceiver.project(&Features(long.clone().narrow(0, 1, 1)));
+        let Features(one) = perceiver.resample(&Features(long.clone().narrow(0, 1, 1)));
         assert_eq!(read(out.narrow(0, 1, 1)), read(one));
-        let Features(short) = perceiver.project(&Features(long.narrow(1, 0, 4)));
+        let Features(short) = perceiver.resample(&Features(long.narrow(1, 0, 4)));
         assert_eq!(short.dims(), [2, 3, 10]);
     }
 }

@@ -14,6 +14,17 @@ const TILE: usize = 64;
 /// Columns of the largest tile of a matrix product.
 const PANEL: usize = 32;
 
+/// Keys and values `[Tk, Hkv, K]` of one sample, and which of them its queries see.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// k.
+    pub keys: &'a [f32],
+    /// v.
+    pub values: &'a [f32],
+    /// Its spans are this sample's alone.
+    pub mask: Mask<'a>,
+}
+
 /// `[B, Tq, H, K]`: `softmax(scale·q·kᵀ)·v` over the keys that each query sees. A query that sees
 /// none gives 0. Products of numbers in `precision`.
 pub fn attend(
@@ -26,20 +37,48 @@ pub fn attend(
     mask: Mask,
 ) -> Vec<f32> {
     shape.check(q, k, v, mask, None);
+    let sample = |b| {
+        let own = shape.k_at(b, 0)..shape.k_at(b + 1, 0);
+        let mask = View::new(&shape, b, mask, None).mask;
+        Sample { keys: &k[own.clone()], values: &v[own], mask }
+    };
+    attend_each(precision, shape, q, &(0..shape.batch).map(sample).collect::<Vec<_>>(), scale)
+}
+
+/// As [`attend`], of B samples that have numbers of keys of their own; what `shape` says of keys is
+/// not read.
+pub fn attend_each(
+    precision: Precision,
+    shape: AttentionShape,
+    q: &[f32],
+    samples: &[Sample],
+    scale: f32,
+) -> Vec<f32> {
+    assert_eq!(samples.len(), shape.batch, "attention: samples of {shape:?}");
+    assert_eq!(q.len(), shape.q_at(shape.batch, 0, 0), "attention: q of {shape:?}");
+    let shape_of = |(b, &Sample { keys, values, mask }): (usize, &Sample)| {
+        let own = AttentionShape { batch: 1, keys: keys.len() / shape.k_row().max(1), ..shape };
+        let q = &q[shape.q_at(b, 0, 0)..shape.q_at(b + 1, 0, 0)];
+        own.check(q, keys, values, mask, None);
+        own
+    };
+    let shapes: Vec<_> = samples.iter().enumerate().map(shape_of).collect();
+    let work = shapes.iter().map(AttentionShape::work).sum::<usize>() * shape.width / 4;
     let mut o = buffer(q.len());
     let tiles = shape.queries.div_ceil(TILE);
     let all = Shared::new(&mut o);
-    let work = shape.work() * shape.width / 4;
     for_each(shape.batch * shape.kv_heads * tiles, work, |task| {
         // The last tiles see the most keys: they go first.
         let (tile, task) = (tiles - 1 - task % tiles, task / tiles);
         let (b, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
+        let (own, Sample { keys, values, mask }) = (shapes[b], samples[b]);
+        let at = own.k_at(0, kv_head);
         let group = Group {
             precision,
-            shape,
-            view: View::new(&shape, b, mask, None),
-            keys: &k[shape.k_at(b, kv_head)..],
-            values: &v[shape.k_at(b, kv_head)..],
+            shape: own,
+            view: View { mask, keys: own.keys },
+            keys: keys.get(at..).unwrap_or_default(),
+            values: values.get(at..).unwrap_or_default(),
             scale,
             first: tile * TILE,
             rows: TILE.min(shape.queries - tile * TILE),
@@ -167,6 +206,33 @@ mod tests {
             ][kind];
             let (got, want) = run(shape, mask);
             assert_eq!(got, want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn samples_do_not_know_of_each_other(
+            keys in prop::collection::vec(1..90_usize, 0..9),
+            queries in 1..4_usize,
+            kv_heads in 1..3_usize,
+            group in 1..4_usize,
+            width in 1..40_usize,
+        ) {
+            let (batch, heads) = (keys.len(), kv_heads * group);
+            let shape = AttentionShape { batch, queries, keys: 0, heads, kv_heads, width };
+            let (q, mask) = (random(1, batch * queries * shape.q_row()), Mask::Causal { offset: 5 });
+            let kept: Vec<_> = keys
+                .iter()
+                .map(|&n| [2, 3].map(|seed| random(seed, n * shape.k_row())))
+                .collect();
+            let samples: Vec<_> =
+                kept.iter().map(|[keys, values]| Sample { keys, values, mask }).collect();
+            let got = attend_each(F32, shape, &q, &samples, 0.3);
+            let alone = |((q, keys), [k, v]): ((&[f32], usize), &[Vec<f32>; 2])| {
+                attend(F32, AttentionShape { batch: 1, keys, ..shape }, q, k, v, 0.3, mask)
+            };
+            let each = q.chunks(queries * shape.q_row()).zip(keys).zip(&kept);
+            assert_eq!(got, each.flat_map(alone).collect::<Vec<_>>());
         }
     }
 

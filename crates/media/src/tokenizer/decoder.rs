@@ -61,9 +61,9 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
-    pub fn finish(mut self) -> Result<String> {
-        match &self.held {
-            Held::Bytes(held) => Ok(String::from_utf8_lossy(held).into_owned()),
+    pub fn finish(&mut self) -> Result<String> {
+        match &mut self.held {
+            Held::Bytes(held) => Ok(String::from_utf8_lossy(&std::mem::take(held)).into_owned()),
             Held::Ids { .. } => self.flush(),
         }
     }

@@ -7,35 +7,21 @@
 //! <|startoftranscript|> language task ──decoder──▶ rules ──best──▶ tokens, times ──▶ segments
 //! ```
 
-mod fallback;
 mod rules;
-mod segments;
-mod transcribe;
 
 use sensorium_backbone::{Heard, WhisperDecoder, WhisperDecoderConfig};
 use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
+use sensorium_flow::Encode;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 use crate::weights::under;
 
-pub use fallback::{Confidence, Fallback};
 pub use rules::{Rules, Task, Tasks};
-pub use segments::Segment;
-pub use transcribe::{Options, Transcriber, Transcript};
 
-/// What can go wrong between a sound and a text.
+/// What a model cannot be asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WhisperError {
-    /// The checkpoint is damaged, foreign, or not of a supported model.
-    #[error(transparent)]
-    Published(#[from] crate::published::Error),
-
-    /// The tokenizer cannot spell what the model said.
-    #[error(transparent)]
-    Tokenizer(#[from] sensorium_media::Error),
-
     /// The model does not know the language.
     #[error("expected a language that the model knows, got {got:?}\nhint: {known}")]
     Language {
@@ -50,15 +36,6 @@ pub enum WhisperError {
         "expected the task transcribe, got translate\nhint: this model knows English only; take a multilingual one"
     )]
     Task,
-
-    /// The model computed no numbers.
-    #[error(
-        "expected finite logits at {seconds:.2} s, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
-    )]
-    NotFinite {
-        /// Where in the sound.
-        seconds: f64,
-    },
 }
 
 /// Shape of a [`Whisper`].
@@ -102,10 +79,10 @@ impl Whisper {
     }
 
     /// What the decoder will ask of one window `[bands, frames]`, row-major.
-    pub fn hear(&self, mel: Vec<f32>, bands: usize) -> Heard {
+    pub fn hear(&self, mel: Vec<f32>, bands: usize, device: &Device) -> Heard {
         let frames = mel.len() / bands.max(1);
         let mel = TensorData::new(mel, [1, bands, frames]);
-        self.decoder.hear(&self.encoder.encode(Tensor::from_data(mel, &running_device())))
+        self.decoder.hear(&self.encoder.encode(Tensor::from_data(mel, device)))
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use sensorium_kernels::Precision;
-use sensorium_kernels::attention::{AttentionShape, attend};
+use sensorium_kernels::attention::{Sample, attend_each};
 
 use super::backend::{Array, Call, Fused, Operation};
 use super::{Mask, attention};
 
-/// Keys and values of the tokens that one layer has read.
+/// Keys and values of the tokens that one layer has read. Samples need not have read equally many.
 #[derive(Clone, Debug, Default)]
 pub struct KeyValues {
     /// `[T, Hkv, K]` of each sample.
@@ -32,6 +32,23 @@ struct Cached {
 }
 
 impl KeyValues {
+    /// One sample of each of `parts`, taken from them.
+    ///
+    /// # Panics
+    /// When one of them has read several samples.
+    pub fn join<'a>(parts: impl Iterator<Item = &'a mut Self>) -> Self {
+        let sample = |part: &'a mut Self| {
+            assert!(part.samples.len() <= 1, "{} samples in one", part.samples.len());
+            part.samples.pop().unwrap_or_default()
+        };
+        Self { samples: parts.map(sample).collect() }
+    }
+
+    /// Each sample by itself.
+    pub fn split(self) -> impl Iterator<Item = Self> {
+        self.samples.into_iter().map(|sample| Self { samples: vec![sample] })
+    }
+
     /// Adds `k, v [B, T, Hkv, K]`, then asks all that were added: `q [B, T, H, K] -> [B, T, H, K]`,
     /// scaled by `K^-0.5`; products of numbers in `precision`. For models that run.
     pub fn attention(
@@ -53,23 +70,24 @@ impl KeyValues {
 impl Operation for Cached {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let [q, k, v] = inputs else { unreachable!("attention has 3 inputs") };
-        let AttentionShape { batch, queries, heads, kv_heads, width, .. } =
-            attention::shape_of(q, k);
+        let shape = attention::shape_of(q, k);
+        let row = shape.kv_heads * shape.width;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.samples.resize_with(batch, Kept::default);
-        let scale = (width as f32).powf(-0.5);
-        let (q_size, k_size) = (queries * heads * width, queries * kv_heads * width);
-        let mut o = Vec::new();
-        for (b, Kept { keys, values }) in kept.samples.iter_mut().enumerate() {
-            keys.extend_from_slice(&k.values()[b * k_size..(b + 1) * k_size]);
-            values.extend_from_slice(&v.values()[b * k_size..(b + 1) * k_size]);
-            let n = keys.len() / (kv_heads * width).max(1);
-            let shape = AttentionShape { batch: 1, queries, keys: n, heads, kv_heads, width };
-            let q = &q.values()[b * q_size..(b + 1) * q_size];
-            let one =
-                attend(self.precision, shape, q, keys, values, scale, self.mask.view_of(b, n));
-            if batch == 1 { o = one } else { o.extend(one) }
+        kept.samples.resize_with(shape.batch, Kept::default);
+        let new = (shape.queries * row).max(1);
+        let new = k.values().chunks(new).zip(v.values().chunks(new));
+        for (Kept { keys, values }, (k, v)) in kept.samples.iter_mut().zip(new) {
+            keys.extend_from_slice(k);
+            values.extend_from_slice(v);
         }
+        let samples = kept.samples.iter().enumerate().map(|(b, Kept { keys, values })| Sample {
+            keys,
+            values,
+            mask: self.mask.view_of(b, keys.len() / row.max(1)),
+        });
+        let samples: Vec<_> = samples.collect();
+        let scale = (shape.width as f32).powf(-0.5);
+        let o = attend_each(self.precision, shape, q.values(), &samples, scale);
         (Array::new(o, &q.shape()), Vec::new())
     }
 

@@ -9,7 +9,7 @@ use sensorium_kernels::rotary as kernel;
 
 use super::backend::{Array, Call, Operation, apply1, shaped};
 
-/// Cosines and sines of consecutive positions, `[T, K/2]` each.
+/// Cosines and sines of positions, `[T, K/2]` each, or `[B, T, K/2]`.
 #[derive(Clone, Debug)]
 pub struct RotaryTable {
     cos: Arc<[f32]>,
@@ -23,8 +23,9 @@ impl RotaryTable {
         Self { cos: cos.into(), sin: sin.into() }
     }
 
-    /// Angles `position · rate`, with a rate for each pair of channels.
-    pub fn at(rates: &[f32], positions: Range<usize>) -> Self {
+    /// Angles `position · rate`, with a rate for each pair of channels. Positions are those of T
+    /// tokens, or of each of `B x T`.
+    pub fn at(rates: &[f32], positions: impl IntoIterator<Item = usize>) -> Self {
         let (cos, sin) = kernel::rotary_tables_at(rates, positions);
         Self { cos: cos.into(), sin: sin.into() }
     }

@@ -2,13 +2,15 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::Linear;
 use crate::fused::{self, Gelu};
 use crate::init::Init;
 
-/// The activation of an [`Mlp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The activation of an [`Mlp`]; configurations spell it in lower case: `gelu_tanh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// Exact GELU.
     Gelu,

@@ -7,12 +7,11 @@ use clap::Args;
 use sensorium_media::{Message, Role, parse_markers};
 use serde::Serialize;
 
-use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::commands::told::{Telling, Told};
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Ask a question, with pictures or without.
 #[derive(Args, Debug)]
@@ -49,17 +48,18 @@ impl Ask {
             ));
         }
         let parts = parse_markers(&self.question, self.image.len())?;
-        let pictures = nano::pictures(&self.image)?;
-        let (model, load) = Model::open(&global.model, self.packing.precision)?;
+        let pictures = open::pictures(&self.image)?;
+        let (model, load) = open::open(global, self.packing.precision)?;
+        let model = model.chat()?;
         let messages = [Message { role: Role::User, parts }];
         let options = self.sampling.options(global);
         if !self.telling.json {
-            return model.say(&messages, &pictures, options).map(drop);
+            return open::say(model, &messages, &pictures, &options).map(drop);
         }
         let told = self.telling.tell(
             load,
             |id| model.token(id),
-            |on_step| model.answer(&messages, &pictures, options, on_step),
+            |on_step| Ok(model.answer(&messages, &pictures, &options, on_step)?),
         )?;
         let (answer, tokens) = told.answer();
         print::json(&Output { answer, tokens, told })

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Modality, Part, Picture, Role};
 use serde::Serialize;
 
-use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::print;
 use crate::progress::Progress;
+use crate::{open, print};
 
 /// The request that training uses most often.
 const REQUEST: &str = "describe the picture.";
@@ -50,11 +49,12 @@ struct Item {
 
 impl Caption {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (model, _) = Model::open(&global.model, self.packing.precision)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
+        let model = model.chat()?;
         let options = self.sampling.options(global);
-        let usual = if model.check_chat().is_ok() { REQUEST } else { "" };
+        let usual = if model.has_template()? { REQUEST } else { "" };
         let words = self.prompt.as_deref().unwrap_or(usual);
-        let mut parts = vec![Part::Image];
+        let mut parts = vec![Part::Media(Modality::Image)];
         parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
         let request = [Message { role: Role::User, parts }];
         let progress = Progress::new("caption");
@@ -62,7 +62,7 @@ impl Caption {
         for (done, path) in self.files.iter().enumerate() {
             let picture = Picture::read(path)?;
             let reply =
-                model.answer(&request, &[picture], options, |_| ControlFlow::Continue(()))?;
+                model.answer(&request, &[picture], &options, &mut |_| ControlFlow::Continue(()))?;
             let caption = reply.continuation.text.trim().to_owned();
             captions.push(Item { file: path.display().to_string(), caption });
             progress.set(done + 1, self.files.len());

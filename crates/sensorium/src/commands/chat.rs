@@ -7,14 +7,13 @@ use anyhow::Result;
 use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use sensorium_inference::{ChatModel, Error, GenerateOptions};
 use sensorium_media::{Message, Picture, Role, parse_markers};
-use sensorium_model::nano::AskOptions;
 
-use crate::answers::Model;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Endings by which a word of a prompt is taken for a picture's path.
 const ENDINGS: [&str; 6] = [".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"];
@@ -36,10 +35,12 @@ pub struct Chat {
 
 impl Chat {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let (model, _) = Model::open(&global.model, self.packing.precision)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
         // A model without a template is told before the first message, not after.
-        model.check_chat()?;
-        let mut talk = Talk::new(model, self.sampling.options(global));
+        if !model.chat()?.has_template()? {
+            return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
+        }
+        let mut talk = Talk::new(model.chat()?, self.sampling.options(global));
         listen(|line| talk.hear(line))
     }
 }
@@ -64,9 +65,9 @@ fn listen(mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
 }
 
 /// A conversation so far.
-struct Talk {
-    model: Model,
-    options: AskOptions,
+struct Talk<'m> {
+    model: &'m dyn ChatModel,
+    options: GenerateOptions,
     messages: Vec<Message>,
     /// Pictures of `messages`, in order.
     pictures: Vec<Picture>,
@@ -74,8 +75,8 @@ struct Talk {
     pending: Vec<Picture>,
 }
 
-impl Talk {
-    fn new(model: Model, options: AskOptions) -> Self {
+impl<'m> Talk<'m> {
+    fn new(model: &'m dyn ChatModel, options: GenerateOptions) -> Self {
         Self { model, options, messages: vec![], pictures: vec![], pending: vec![] }
     }
 
@@ -122,7 +123,7 @@ impl Talk {
             Err(error) => {
                 self.messages.truncate(before);
                 self.pictures.truncate(pictures);
-                match Model::is_full(&error) && before > 0 {
+                match open::is_full(&error) && before > 0 {
                     true => print::error(
                         "expected room for another message, the conversation fills the model's \
                          context\nhint: /new starts another one",
@@ -137,11 +138,11 @@ impl Talk {
     fn turn(&mut self, line: &str) -> Result<()> {
         let (text, paths) = take_pictures(line);
         let mut given = std::mem::take(&mut self.pending);
-        given.extend(nano::pictures(&paths)?);
+        given.extend(open::pictures(&paths)?);
         let parts = parse_markers(&text, given.len())?;
         self.messages.push(Message { role: Role::User, parts });
         self.pictures.extend(given);
-        let reply = self.model.say(&self.messages, &self.pictures, self.options)?;
+        let reply = open::say(self.model, &self.messages, &self.pictures, &self.options)?;
         self.messages.push(Message::text(Role::Assistant, reply.continuation.text.trim()));
         Ok(())
     }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use sensorium_inference::Classified;
 use sensorium_media::Picture;
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
-use crate::pairs::{Classified, Model};
-use crate::print;
+use crate::{open, print};
 
 /// Tell which label fits a picture best.
 #[derive(Args, Debug)]
@@ -23,7 +23,7 @@ pub struct Classify {
     /// At least two labels, separated by commas.
     #[arg(long, value_name = "A,B,...")]
     labels: String,
-    /// Sentence around a label, at {} [default: "This is a photo of {}."; of nano, seven of its own].
+    /// Sentence around a label, at {} [default: "This is a photo of {}."; of the embedded model, seven of its own].
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
     #[command(flatten)]
@@ -57,8 +57,8 @@ impl Classify {
                 template.unwrap_or_default()
             ));
         }
-        let model = Model::open(&global.model, self.packing.precision)?;
-        let found = model.classify(&picture, &labels, template)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
+        let found = model.score()?.classify(&picture, &labels, template)?;
         let mut scored: Vec<Scored> = labels
             .into_iter()
             .zip(found)

@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
-use crate::pairs::Model;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Turn pictures and texts into vectors of unit length in one space.
 #[derive(Args, Debug)]
@@ -45,11 +44,15 @@ struct Item {
 
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let pictures = nano::pictures(&self.image)?;
-        let model = Model::open(&global.model, self.packing.precision)?;
+        let pictures = open::pictures(&self.image)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
         let sources = self.image.iter().map(|path| path.display().to_string());
-        let mut items = items("image", sources, model.embed_pictures(&pictures)?);
-        let texts = model.embed_texts(&self.text)?;
+        let model = model.embedding()?;
+        // A model without texts is none to complain about where there are none; nor is one without
+        // pictures.
+        let rows = if pictures.is_empty() { vec![] } else { model.embed_pictures(&pictures)? };
+        let mut items = items("image", sources, rows);
+        let texts = if self.text.is_empty() { vec![] } else { model.embed_texts(&self.text)? };
         items.extend(self::items("text", self.text.iter().cloned(), texts));
         let dim = items.first().map_or(0, |item| item.embedding.len());
         if self.json {

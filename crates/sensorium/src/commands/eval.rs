@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_eval::card::{About, card};
 use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
-use sensorium_model::checkpoint::file::{Disk, write_atomic};
-use sensorium_model::nano::{Files, Nano};
+use sensorium_inference::nano::Files;
+use sensorium_inference::{Error, Model};
 
 use crate::commands::precision::Precision;
 use crate::commands::{Global, info, perplexity};
 use crate::progress::Progress;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Measure a model; every figure stands beside chance, prior and its 95 % interval.
 #[derive(Args, Debug)]
@@ -37,6 +38,9 @@ pub struct Eval {
     /// Tokens of a window of `perplexity`, whose second half is scored.
     #[arg(long, value_name = "N", default_value_t = 512)]
     context: usize,
+    /// Side of drawn pictures in pixels.
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    size: u32,
     /// Also write the model card.
     #[arg(long, value_name = "FILE")]
     card: Option<PathBuf>,
@@ -81,25 +85,24 @@ impl Eval {
                 );
             }
             return perplexity::run(
-                &global.model,
+                global,
                 self.precision,
                 self.text.as_deref(),
                 self.context,
                 self.json,
             );
         }
-        let files = nano::files(&global.model)?;
-        let nano = nano::load(&files, self.precision)?;
+        let (model, _) = open::open(global, self.precision)?;
         let mut reports = Vec::new();
         for &which in self.name.evaluations() {
-            let report = self.one(which, &nano, global.seed())?;
+            let report = self.one(which, &model, global.seed())?;
             if !self.json {
                 print::line(&report)?;
             }
             reports.push(report);
         }
         if let Some(path) = &self.card {
-            self.write_card(path, &files, &reports, global)?;
+            self.write_card(path, &open::files(&global.model)?, &reports, global)?;
         }
         match (self.json, reports.as_slice()) {
             (false, _) => Ok(()),
@@ -108,16 +111,20 @@ impl Eval {
         }
     }
 
-    /// Among all evaluations, one without its data set is reported as not measured.
-    fn one(&self, which: Evaluation, nano: &Nano, seed: u64) -> Result<Report> {
+    /// Among all evaluations, one without its data set, or of what the model was not made for, is
+    /// reported as not measured.
+    fn one(&self, which: Evaluation, model: &Model, seed: u64) -> Result<Report> {
         let progress = Progress::new(which.name());
         let samples = self.samples.map(|n| n as usize);
         let show = |done, all| progress.set(done, all);
-        let settings = Settings { samples, seed, data: &self.data, progress: &show };
-        let measured = measure(which, nano, &settings);
+        let settings =
+            Settings { samples, seed, data: &self.data, size: self.size, progress: &show };
+        let measured = measure(which, model, &settings);
         progress.finish();
         match measured {
-            Err(EvalError::Data(error)) if self.name == Name::All => {
+            Err(error @ (EvalError::Data(_) | EvalError::Model(Error::Cannot { .. })))
+                if self.name == Name::All =>
+            {
                 Ok(Report::not_measured(which.name(), seed, &error.to_string()))
             }
             measured => Ok(measured?),

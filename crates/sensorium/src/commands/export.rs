@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
+use sensorium_checkpoint::file::{Disk, write_atomic};
+use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_inference::nano::{COMPONENTS, Nano, quantised};
 use sensorium_media::Tokenizer;
-use sensorium_model::checkpoint::file::{Disk, write_atomic};
-use sensorium_model::checkpoint::safetensors::{self, Dtype};
-use sensorium_model::nano::{COMPONENTS, Nano, quantised};
 use sensorium_train::config;
 use serde::{Deserialize, Serialize};
 
+use crate::commands::Global;
 use crate::print;
 
 /// Collect the components of finished runs into a model directory.
@@ -72,7 +73,7 @@ struct RunConfig {
 }
 
 impl Export {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, global: &Global) -> Result<()> {
         let sources = self.sources()?;
         std::fs::create_dir_all(&self.to).with_context(|| {
             format!(
@@ -90,7 +91,7 @@ impl Export {
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
         write_atomic(&Disk, &self.to.join("manifest.json"), text.as_bytes())?;
         // What does not load again is no model.
-        Nano::open(&self.to)?;
+        Nano::open(&self.to, &global.device())?;
         if self.json {
             return print::json(&manifest);
         }
@@ -135,8 +136,8 @@ impl Export {
             None => self.configured()?,
         };
         let bytes = bytes(&path)?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)?;
-        self.write("tokenizer.json".to_owned(), &tokenizer.to_bytes(), 0, &path)
+        Tokenizer::from_bytes(&bytes)?;
+        self.write("tokenizer.json".to_owned(), &bytes, 0, &path)
     }
 
     fn configured(&self) -> Result<PathBuf> {

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_model::nano::{COMPONENTS, Files, Nano, component};
+use sensorium_inference::nano::{COMPONENTS, Files, Nano, component};
 use serde::Serialize;
 
 use crate::commands::Global;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Data that nano is trained on, with licences.
 pub const TRAINED_ON: [(&str, &str); 5] = [
@@ -53,8 +53,8 @@ struct TensorInfo {
 
 impl Info {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let files = nano::files(&global.model)?;
-        let model = Nano::load(&files)?;
+        let files = open::files(&global.model)?;
+        let model = Nano::load(&files, &global.device())?;
         let components = components(&files)?;
         // Both models read the same image encoder: components count it once.
         let parameters: usize = components.iter().map(|component| component.parameters).sum();

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use sensorium_model::checkpoint::differences;
-use sensorium_model::checkpoint::gguf::Mapped;
-use sensorium_model::checkpoint::safetensors::Stored;
-use sensorium_model::llm::inspect as gguf;
-use sensorium_model::published::{Directory, PARTS, Plan, plan};
+use sensorium_checkpoint::differences;
+use sensorium_checkpoint::gguf::Mapped;
+use sensorium_checkpoint::safetensors::Stored;
+use sensorium_pretrained::gguf::inspect as gguf;
+use sensorium_pretrained::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
 
 use crate::commands::precision::Precision;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
 #[derive(Args, Debug)]
@@ -72,7 +72,7 @@ struct Weights {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let path = nano::find(&self.path)?;
+        let path = open::find(&self.path)?;
         let path = Path::new(&path);
         let output = if path.is_dir() { self.directory(path)? } else { self.gguf(path)? };
         if self.json { print::json(&output) } else { output.table() }

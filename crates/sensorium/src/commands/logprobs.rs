@@ -1,6 +1,6 @@
 //! How likely the chosen token was, and the most likely ones beside it.
 
-use sensorium_model::llm::Step;
+use sensorium_inference::Step;
 use serde::Serialize;
 
 /// A chosen token. Logarithms are natural, of the model's own distribution: before temperature.

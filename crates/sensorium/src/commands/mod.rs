@@ -25,7 +25,8 @@ mod train;
 mod transcribe;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sensorium_nn::prelude::Device;
 
 /// Trains, runs and measures multimodal language models: pictures and text in, text out.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The model to use: a directory, a GGUF file, a name in the cache, or the one inside the binary.
-    #[arg(long, global = true, value_name = "MODEL", default_value = crate::nano::EMBEDDED)]
+    #[arg(long, global = true, value_name = "MODEL", default_value = crate::open::EMBEDDED)]
     pub model: String,
     /// Seed of everything random [default: 0; of `train`, the recipe's].
     #[arg(long, global = true, value_name = "N")]
@@ -54,6 +55,16 @@ pub struct Global {
     /// Threads to compute with; results do not depend on it [default: one a core].
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Where models compute.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub device: DeviceName,
+}
+
+/// Where models compute.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DeviceName {
+    #[default]
+    Cpu,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,7 +73,7 @@ enum Command {
     Caption(caption::Caption),
     Classify(classify::Classify),
     Embed(embed::Embed),
-    Score(score::Score),
+    Score(score::ScoreCommand),
     Chat(chat::Chat),
     Run(run::Run),
     Transcribe(transcribe::Transcribe),
@@ -111,7 +122,7 @@ impl Cli {
             Command::Info(command) => command.run(global),
             Command::Inspect(command) => command.run(),
             Command::Data(command) => command.run(),
-            Command::Export(command) => command.run(),
+            Command::Export(command) => command.run(global),
             Command::Convert(command) => command.run(),
         }
     }
@@ -121,10 +132,17 @@ impl Global {
     /// The same with the path of the model in place of its name.
     fn found(&self) -> Result<Self> {
         let model = match self.model.as_str() {
-            crate::nano::EMBEDDED => self.model.clone(),
-            name => crate::nano::find(name)?,
+            crate::open::EMBEDDED => self.model.clone(),
+            name => crate::open::find(name)?,
         };
         Ok(Self { model, ..*self })
+    }
+
+    /// Where models compute.
+    pub fn device(&self) -> Device {
+        match self.device {
+            DeviceName::Cpu => sensorium_nn::running_device(),
+        }
     }
 
     /// The seed, 0 unless given.

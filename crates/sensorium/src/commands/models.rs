@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use sensorium_hub::Settings;
-use sensorium_model::published::Directory;
+use sensorium_pretrained::Directory;
 use serde::Serialize;
 
 use crate::print;

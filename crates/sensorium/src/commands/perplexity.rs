@@ -5,34 +5,35 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use sensorium_eval::Perplexity;
 use sensorium_eval::perplexity::measure;
-use sensorium_model::llm::Llm;
 
+use crate::commands::Global;
 use crate::commands::precision::Precision;
-use crate::nano::EMBEDDED;
+use crate::open::{self, EMBEDDED};
 use crate::print;
 use crate::progress::Progress;
 
 /// Measures `text` with the model in the file `model` and prints the result.
 pub fn run(
-    model: &str,
+    global: &Global,
     precision: Precision,
     text: Option<&Path>,
     context: usize,
     json: bool,
 ) -> Result<()> {
     let example = "sensorium eval perplexity --model FILE.gguf --text FILE";
-    if model == EMBEDDED {
+    if global.model == EMBEDDED {
         return Err(anyhow!(
             "expected --model FILE.gguf, got the embedded model, which answers about pictures\nhint: {example}"
         ));
     }
     let text = text.ok_or_else(|| anyhow!("expected --text FILE, got none\nhint: {example}"))?;
-    let llm = Llm::open(Path::new(model), precision.format())?;
+    let (model, _) = open::open(global, precision)?;
+    let llm = model.language()?;
     let words = std::fs::read_to_string(text).with_context(|| {
         format!("could not read {} as UTF-8 text\nhint: check the path", text.display())
     })?;
     let progress = Progress::new("perplexity");
-    let measured = measure(&llm, &words, context, &|done, all| progress.set(done, all));
+    let measured = measure(llm, &words, context, &|done, all| progress.set(done, all));
     progress.finish();
     let found = measured?;
     if json { print::json(&found) } else { print::line(sentence(&found)) }

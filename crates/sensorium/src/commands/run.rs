@@ -1,18 +1,15 @@
 //! `run`: a published language model continues a text.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use clap::Args;
-use sensorium_model::llm::{Llm, Reply};
-use sensorium_model::nano::AskOptions;
+use sensorium_inference::{ChatModel, GenerateOptions, LanguageModel, Reply};
 use serde_json::json;
 
 use crate::commands::Global;
 use crate::commands::precision::Precision;
 use crate::commands::sampling::Sampling;
 use crate::commands::told::{Speed, Telling};
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Continue a text with a published language model.
 #[derive(Args, Debug)]
@@ -40,29 +37,29 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let start = Instant::now();
-        let llm = Llm::open(nano::find(&self.from)?.as_ref(), self.precision.format())?;
-        let load = start.elapsed().as_secs_f64();
+        let global = &Global { model: open::find(&self.from)?, ..*global };
+        let (model, load) = open::open(global, self.precision)?;
+        let llm = model.language()?;
         let prompt = match self.chat {
             true => llm.chat(&[json!({"role": "user", "content": self.prompt})])?,
             false => llm.prompt(&self.prompt)?,
         };
         let options = self.sampling.options(global);
         if !self.telling.json {
-            return stream(&llm, &prompt, options);
+            return stream(llm, &prompt, &options);
         }
-        let token = |id| llm.tokenizer.decode(&[id]).unwrap_or_default();
+        let token = |id| llm.token(id);
         print::json(&self.telling.tell(load, token, |on_step| {
-            let continuation = llm.extend(&prompt, options, on_step)?;
+            let continuation = llm.extend(&prompt, &options, on_step)?;
             Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
         })?)
     }
 }
 
 /// Prints what the model adds as it is made, then how fast.
-fn stream(llm: &Llm, prompt: &[u32], options: AskOptions) -> Result<()> {
+fn stream(llm: &LanguageModel, prompt: &[u32], options: &GenerateOptions) -> Result<()> {
     let mut stream = print::Stream::default();
-    let done = llm.extend(prompt, options, |step| stream.step(step.text))?;
+    let done = llm.extend(prompt, options, &mut |step| stream.step(step.text))?;
     stream.finish(&done.text)?;
     let Speed { prefill, decode } = Speed::of(&done);
     let decode = decode.map_or(String::new(), |speed| format!(", then {speed:.1}"));

@@ -1,7 +1,7 @@
 //! Options of commands that write text.
 
 use clap::Args;
-use sensorium_model::nano::AskOptions;
+use sensorium_inference::GenerateOptions;
 
 use crate::commands::Global;
 
@@ -24,9 +24,11 @@ pub struct Sampling {
 
 impl Sampling {
     /// The options in the model's terms.
-    pub fn options(&self, global: &Global) -> AskOptions {
-        let mut options =
-            AskOptions { max_tokens: self.max_tokens as usize, ..AskOptions::default() };
+    pub fn options(&self, global: &Global) -> GenerateOptions {
+        let mut options = GenerateOptions {
+            max_new_tokens: self.max_tokens as usize,
+            ..GenerateOptions::default()
+        };
         options.sampling.temperature = self.temperature;
         options.sampling.top_k = self.top_k;
         options.sampling.top_p = self.top_p;

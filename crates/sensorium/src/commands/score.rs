@@ -4,22 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::Picture;
-use sensorium_model::clip::Score as Pair;
-use sensorium_model::published::blip2::Match;
+use sensorium_inference::Score;
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
-use crate::pairs::Model;
-use crate::{nano, print};
+use crate::{open, print};
 
 /// Tell how well each text fits each picture.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  sensorium score --image scene.png --text \"a red circle\" --text \"a blue star\""
 )]
-pub struct Score {
+pub struct ScoreCommand {
     /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
     #[arg(long, value_name = "FILE", required = true)]
     image: Vec<PathBuf>,
@@ -52,17 +49,11 @@ struct Scored {
     matching: Option<f32>,
 }
 
-impl Score {
+impl ScoreCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let pictures = nano::pictures(&self.image)?;
-        let model = Model::open(&global.model, self.packing.precision)?;
-        let rows = match model.matcher() {
-            Some(matcher) => {
-                let rows = matcher.compare(&pictures, &self.text)?;
-                rows.into_iter().map(|row| row.into_iter().map(matched).collect()).collect()
-            }
-            None => self.cosines(&model, &pictures)?,
-        };
+        let pictures = open::pictures(&self.image)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
+        let rows = model.score()?.score(&pictures, &self.text)?;
         let pairs = self.pairs(rows);
         if self.json {
             return print::json(&Output { pairs });
@@ -78,35 +69,18 @@ impl Score {
         })
     }
 
-    /// A row for each picture.
-    fn cosines(&self, model: &Model, pictures: &[Picture]) -> Result<Vec<Vec<Numbers>>> {
-        let comparison = model.comparison()?;
-        let texts = model.embed_texts(&self.text)?;
-        let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
-        Ok(rows.into_iter().map(|row| row.into_iter().map(|pair| (pair, None)).collect()).collect())
-    }
-
-    fn pairs(&self, rows: Vec<Vec<Numbers>>) -> Vec<Scored> {
-        let scored = |image: &PathBuf, text: &String, (pair, matching): Numbers| Scored {
+    fn pairs(&self, rows: Vec<Vec<Score>>) -> Vec<Scored> {
+        let scored = |image: &PathBuf, text: &String, pair: Score| Scored {
             image: image.display().to_string(),
             text: text.clone(),
             similarity: pair.similarity,
             logit: pair.logit,
             probability: pair.probability,
-            matching,
+            matching: pair.matching,
         };
-        let row = |(image, row): (_, Vec<Numbers>)| {
+        let row = |(image, row): (_, Vec<Score>)| {
             self.text.iter().zip(row).map(move |(text, pair)| scored(image, text, pair))
         };
         self.image.iter().zip(rows).flat_map(row).collect()
     }
-}
-
-/// A pair, and the probability that its text belongs to the picture where a model tells that apart.
-type Numbers = (Pair, Option<f32>);
-
-/// Without a temperature, a cosine is its own logit.
-fn matched(pair: Match) -> Numbers {
-    let Match { similarity, probability, matching } = pair;
-    (Pair { similarity, logit: similarity, probability }, Some(matching))
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_model::llm::{Continuation, Finish, Reply, Step};
+use sensorium_inference::{Continuation, Finish, Reply, Step};
 use serde::Serialize;
 
 use crate::commands::logprobs::{Chosen, chosen};

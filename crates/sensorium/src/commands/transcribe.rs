@@ -6,19 +6,18 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use sensorium_media::Sound;
-use sensorium_model::whisper::{
-    self, Confidence, Fallback, Options, Segment, Transcriber, Transcript,
+use sensorium_inference::SpeechToText;
+use sensorium_inference::whisper::{
+    self, Confidence, Fallback, Segment, TranscribeOptions, Transcript,
 };
-use sensorium_nn::pack;
+use sensorium_media::Sound;
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::number;
-use crate::nano::EMBEDDED;
-use crate::print;
 use crate::progress::Progress;
+use crate::{open, print};
 
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
@@ -178,10 +177,9 @@ impl Transcribe {
                 self.files.len()
             ));
         }
-        let begun = Instant::now();
-        let model = open(&global.model, self.packing.precision.format())?;
-        let load = begun.elapsed().as_secs_f64();
-        let options = Options {
+        let (model, load) = open::open(global, self.packing.precision)?;
+        let model = model.speech()?;
+        let options = TranscribeOptions {
             language: self.language.clone(),
             task: match self.task {
                 Task::Transcribe => whisper::Task::Transcribe,
@@ -195,7 +193,7 @@ impl Transcribe {
         };
         let mut transcripts = Vec::new();
         for path in &self.files {
-            let item = hear(&model, path, &options, load)?;
+            let item = hear(model, path, &options, load)?;
             match format {
                 Format::Json => transcripts.push(item),
                 Format::Srt => print::piece(&srt(&item.segments))?,
@@ -218,21 +216,17 @@ impl Transcribe {
     }
 }
 
-fn open(choice: &str, format: Option<pack::Format>) -> Result<Transcriber> {
-    if choice == EMBEDDED {
-        return Err(anyhow!(
-            "expected --model DIR, got the embedded model, which does not hear\nhint: pass the directory of a Whisper checkpoint: config.json, model.safetensors, tokenizer.json"
-        ));
-    }
-    Ok(Transcriber::open(Path::new(choice), format.unwrap_or(pack::Format::F32))?)
-}
-
-fn hear(model: &Transcriber, path: &Path, options: &Options, load: f64) -> Result<Item> {
+fn hear(
+    model: &dyn SpeechToText,
+    path: &Path,
+    options: &TranscribeOptions,
+    load: f64,
+) -> Result<Item> {
     let begun = Instant::now();
     let sound = Sound::read(path)?;
     let read = begun.elapsed().as_secs_f64();
     let progress = Progress::new("transcribe");
-    let heard = model.transcribe(sound, options, |done, all| {
+    let heard = model.transcribe(sound, options, &mut |done, all| {
         progress.set(done as usize, all.ceil() as usize);
     });
     progress.finish();

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use sensorium::checkpoint::Tensors;
+use sensorium::checkpoint::gguf::{self, Array, Kind, Metadata, Source, Value};
+use sensorium::checkpoint::safetensors::{self, Dtype};
 use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
-use sensorium::model::checkpoint::Tensors;
-use sensorium::model::checkpoint::gguf::{self, Array, Kind, Metadata, Source, Value};
-use sensorium::model::checkpoint::safetensors::{self, Dtype};
 use sensorium::model::clip::{Clip, ClipConfig};
 use sensorium::model::llava::{Llava, LlavaConfig};
 use sensorium::model::names::GGUF;
@@ -50,7 +50,7 @@ fn write_model() -> String {
     let path = dir("model");
     let captions = (0..500).map(|i| pairs::scene_pair(Split::Train, 1, i, 1.0, 1).caption);
     let tokenizer = Tokenizer::train(captions, 600).unwrap();
-    file(&path, "tokenizer.json", &tokenizer.to_bytes());
+    file(&path, "tokenizer.json", &tokenizer.to_bytes().unwrap());
     let mut clip_config = ClipConfig::nano();
     clip_config.text.vocabulary = tokenizer.vocabulary();
     let mut llava_config = LlavaConfig::nano();

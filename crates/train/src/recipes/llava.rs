@@ -12,13 +12,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+use sensorium_checkpoint as checkpoint;
 use sensorium_data::conversation::{self, Conversation, Focus, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
-use sensorium_media::text::{Special, Tokenizer};
-use sensorium_media::{ImageProcessor, Picture};
-use sensorium_model::checkpoint;
+use sensorium_encoder::EncoderConfig;
+use sensorium_media::{ImageProcessor, Picture, Special, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
@@ -27,7 +28,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{conversation, gather, images, questions};
+use crate::batch::{conversation, gather, images, questions, side};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -136,7 +137,9 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         &config,
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
     );
-    model.image = weights::load(model.image, &checkpoint::load(&recipe.image)?)?;
+    // One tower: that of pictures.
+    let mut tower = model.towers.remove(0);
+    tower.encoder = weights::load(tower.encoder, &checkpoint::load(&recipe.image)?)?;
     model.backbone = weights::load(model.backbone, &checkpoint::load(&recipe.backbone)?)?;
     let corpus = Corpus::open(recipe)?;
 
@@ -144,17 +147,25 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let detail = |index, progress| corpus.detail(index, progress);
     let model = match &recipe.projector {
         Some(file) => {
-            model.projector = weights::load(model.projector, &checkpoint::load(file)?)?;
+            tower.projector = weights::load(tower.projector, &checkpoint::load(file)?)?;
+            model.towers.push(tower);
             model
         }
-        None => align.run("align", &["projector"], model, options, &detail)?,
+        None => {
+            model.towers.push(tower);
+            align.run("align", &[PROJECTOR], model, options, &detail)?
+        }
     };
 
     let instruct = Training { stage: &recipe.instruct, ..align };
     let talk = |index, progress| corpus.sample(index, progress);
-    instruct.run("instruct", &["projector", "backbone"], model, options, &talk)?;
+    instruct.run("instruct", &[PROJECTOR, "backbone"], model, options, &talk)?;
     Ok(())
 }
+
+/// Names of the tower's parts, as a module has them.
+const ENCODER: &str = "towers.0.encoder.";
+const PROJECTOR: &str = "towers.0.projector.";
 
 /// One stage and what it reads.
 #[derive(Clone, Copy)]
@@ -194,7 +205,7 @@ impl Training<'_> {
             let micro: Vec<Micro<'_>> = samples
                 .chunks(stage.batch.div_ceil(stage.accumulate.max(1)))
                 .map(|samples| self.micro(samples))
-                .collect();
+                .collect::<Result<_>>()?;
             let learned: usize = micro.iter().map(|micro| micro.batch.learned()).sum();
 
             let (mut gradients, mut value, mut flops) = (Gradients::new(), 0.0, 0.0);
@@ -211,12 +222,10 @@ impl Training<'_> {
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let (updated, norm) =
-                run.update(model, &mut optim, &gradients, step, value, |name| {
-                    match name.split('.').next() {
-                        Some("projector") => rate * stage.projector_rate,
-                        Some("image") => rate * stage.image_rate,
-                        _ => rate,
-                    }
+                run.update(model, &mut optim, &gradients, step, value, |name| match name {
+                    _ if name.starts_with(PROJECTOR) => rate * stage.projector_rate,
+                    _ if name.starts_with(ENCODER) => rate * stage.image_rate,
+                    _ => rate,
                 })?;
             model = updated;
 
@@ -227,25 +236,26 @@ impl Training<'_> {
         }
         let best = optim.averaged(model.clone());
         let components = [
-            ("image", weights::tensors(&best.image)?),
-            ("projector", weights::tensors(&best.projector)?),
+            ("image", weights::tensors(&best.towers[0].encoder)?),
+            ("projector", weights::tensors(&best.towers[0].projector)?),
             ("backbone", weights::tensors(&best.backbone)?),
         ];
         run.finish(&model, &components)?;
         Ok(best)
     }
 
-    fn micro<'s>(&self, samples: &'s [Sample]) -> Micro<'s> {
-        let tokens = self.config.image_tokens();
-        let prompts: Vec<_> = samples
-            .iter()
+    fn micro<'s>(&self, samples: &'s [Sample]) -> Result<Micro<'s>> {
+        let tokens = self.config.towers[0].tokens();
+        let prompts = samples
+            .par_iter()
             .map(|Sample { turns, apart, .. }| match apart {
                 true => questions(turns, self.tokenizer, tokens),
                 false => conversation(turns, self.tokenizer, tokens),
             })
-            .collect();
-        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
-        Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
+            .collect::<Result<Vec<_>>>()?;
+        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad)?);
+        let pictures = samples.iter().map(|sample| &sample.picture).collect();
+        Ok(Micro { batch, pictures })
     }
 
     /// Of what is trained, three passes; where only the projector is, two of the backbone; of a
@@ -256,20 +266,23 @@ impl Training<'_> {
         let backbone = self.config.backbone.flops(t, 0) * b as f64
             + self.config.backbone.flops(0, batch.learned());
         let image = if self.stage.image_rate > 0.0 { 3.0 } else { 1.0 };
-        image * self.config.image.flops() * pictures as f64 + passes * backbone
+        image * self.config.towers[0].encoder.flops() * pictures as f64 + passes * backbone
     }
 }
 
 /// Names of the image encoder's parameters that the projector's input depends on.
 fn read_by_projector(config: &LlavaConfig) -> Vec<String> {
-    let last = config.skips.iter().min().copied().unwrap_or_default();
-    let unread: Vec<String> = (config.image.n_layers - last..config.image.n_layers)
+    let EncoderConfig::Vit { vit, features } = &config.towers[0].encoder else {
+        return vec![ENCODER.to_owned()];
+    };
+    let last = features.layers.iter().min().copied().unwrap_or_default();
+    let unread: Vec<String> = (vit.n_layers - last..vit.n_layers)
         .map(|block| format!("blocks.{block}."))
         .chain(["norm.", "pool.", "proj."].map(str::to_owned))
         .collect();
-    let names = config.image.parameters().into_iter().map(|(name, _)| name);
+    let names = vit.parameters().into_iter().map(|(name, _)| name);
     let read = names.filter(|name| !unread.iter().any(|part| name.starts_with(part)));
-    read.map(|name| format!("image.{name}")).collect()
+    read.map(|name| format!("{ENCODER}{name}")).collect()
 }
 
 /// Part of a step.
@@ -329,7 +342,7 @@ impl Corpus {
 
 impl Sample {
     fn of(Conversation { view, turns }: Conversation, apart: bool) -> Self {
-        Self { picture: view.picture(ImageProcessor::nano().size), turns, apart }
+        Self { picture: view.picture(side(&ImageProcessor::nano())), turns, apart }
     }
 }
 
@@ -339,11 +352,13 @@ mod tests {
 
     #[test]
     fn the_projector_reads_all_but_the_last_block() {
-        let read = read_by_projector(&LlavaConfig::nano());
-        let has = |part: &str| read.iter().any(|name| name.starts_with(part));
-        assert!(has("image.stem.") && has("image.position") && has("image.blocks.3."));
-        assert!(!has("image.blocks.4.") && !has("image.norm.") && !has("image.pool."));
-        let all = LlavaConfig::nano().parameters();
+        let nano = Size::Nano.llava(4096);
+        let read = read_by_projector(&nano);
+        let has =
+            |part: &str| read.iter().any(|name| name.starts_with(&format!("{ENCODER}{part}")));
+        assert!(has("stem.") && has("position") && has("blocks.3."));
+        assert!(!has("blocks.4.") && !has("norm.") && !has("pool."));
+        let all = nano.parameters();
         assert!(read.iter().all(|name| all.iter().any(|(known, _)| known == name)));
     }
 }

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sensorium-kernels", &[]),
     ("sensorium-media", &[]),
     ("sensorium-nn", &["sensorium-kernels"]),
-    ("sensorium-flow", &["sensorium-nn"]),
+    ("sensorium-flow", &["sensorium-media", "sensorium-nn"]),
     ("sensorium-encoder", COMPONENT),
     ("sensorium-input-projector", COMPONENT),
     ("sensorium-backbone", COMPONENT),

@@ -87,7 +87,7 @@ const RULES: &[Rule] = &[
         ],
         tests_free: true,
         expected: "files written only by the checkpoint layer and the logs",
-        hint: "write through sensorium_model::checkpoint, under which faults are tested",
+        hint: "write through sensorium_checkpoint, under which faults are tested",
     },
 ];
 

@@ -8,12 +8,14 @@ mod vit;
 pub use naflex::Naflex;
 pub use pool::AttentionPool;
 pub use resnet::{Resnet, ResnetConfig};
-pub use vit::{ActivationName, Conv, Pooling, Vit, VitConfig};
+pub use sensorium_nn::prelude::Activation as ActivationName;
+pub use vit::{Conv, FeatureSelect, Pooling, Vit, VitConfig};
 
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 
-/// One of the encoders, to run.
-#[derive(Debug)]
+/// One of the encoders.
+#[derive(Module, Debug)]
 pub enum Encoder {
     /// A Vision Transformer.
     Vit(Vit),
@@ -30,6 +32,19 @@ impl Encoder {
             Self::Vit(vit) => vit.embed(image),
             Self::Resnet(resnet) => resnet.embed(image),
             Self::Naflex(naflex) => naflex.embed(image),
+        }
+    }
+}
+
+impl Encode for Encoder {
+    type Input = Tensor<4>;
+
+    /// `[B, 3, h, w] -> [B, N, E]`
+    fn encode(&self, image: Tensor<4>) -> Features {
+        match self {
+            Self::Vit(vit) => vit.encode(image),
+            Self::Resnet(resnet) => resnet.encode(image),
+            Self::Naflex(naflex) => naflex.encode(image),
         }
     }
 }

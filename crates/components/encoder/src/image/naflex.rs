@@ -8,17 +8,20 @@
 //! image [B, c, h, w] ──patches──▶ [B, N, E] ──────┴─ + ──blocks──▶ [B, N, E] ──pool──▶ [B, C]
 //! ```
 
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 
 use super::{Vit, VitConfig};
 
 /// A [`Vit`] that reads pictures of any number of patches.
-#[derive(Debug)]
+#[derive(Module, Debug)]
 pub struct Naflex {
     vit: Vit,
     /// Edge of a patch in pixels.
+    #[module(skip)]
     patch: usize,
     /// Places along an edge of the table of positions.
+    #[module(skip)]
     side: usize,
 }
 
@@ -46,16 +49,25 @@ impl Naflex {
     /// Pictures of one size, a multiple of a patch, to the shared space, not yet of unit length:
     /// `[B, 3, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
+        self.fitting(&image).embed(image)
+    }
+
+    fn fitting(&self, image: &Tensor<4>) -> Vit {
         let [_, _, height, width] = image.dims();
-        self.at([height, width].map(|edge| edge / self.patch)).embed(image)
+        self.at([height, width].map(|edge| edge / self.patch))
     }
 }
 
-impl Pack for Naflex {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
-        self.vit.pack(path, packer);
+impl Encode for Naflex {
+    type Input = Tensor<4>;
+
+    /// Pictures of one size, a multiple of a patch: `[B, 3, h, w] -> [B, N, E]`.
+    fn encode(&self, image: Tensor<4>) -> Features {
+        self.fitting(&image).encode(image)
     }
 }
+
+sensorium_nn::pack!(Naflex: vit);
 
 /// What each of `to` places takes from `from`, `[to, from]`: a triangle around its middle, as wide as
 /// a place of the coarser of the two, as PyTorch's `interpolate(mode="bilinear", antialias=True,

@@ -10,15 +10,16 @@
 //!     ──4 stages of bottlenecks──▶ [B, E, h/32, w/32] ──attention pool──▶ [B, C]      E = 32·W
 //! ```
 
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
-
-use crate::shapes::Shapes;
+use serde::{Deserialize, Serialize};
 
 /// Channels of a stage over those inside its bottlenecks.
 const EXPANSION: usize = 4;
 
 /// Shape of a [`Resnet`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResnetConfig {
     /// Side of the input picture in pixels, a multiple of 32.
     pub image: usize,
@@ -44,38 +45,13 @@ impl ResnetConfig {
     }
 
     /// Positions after the last stage.
-    fn places(&self) -> usize {
+    pub fn places(&self) -> usize {
         (self.image / 32).pow(2)
     }
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let mut all = Shapes::default();
-        let mut conv = |name: String, c_in: usize, c_out: usize, kernel: usize| {
-            all.put(format!("{name}.weight"), &[c_out, c_in, kernel, kernel]);
-            all.put(format!("{name}.bias"), &[c_out]);
-        };
-        for (i, [c_in, c_out, _]) in self.stem().into_iter().enumerate() {
-            conv(format!("conv{}", i + 1), c_in, c_out, 3);
-        }
-        for (stage, blocks) in self.stages().into_iter().enumerate() {
-            for (i, block) in blocks.into_iter().enumerate() {
-                let name = |part: &str| format!("layer{}.{i}.{part}", stage + 1);
-                let Shape { c_in, planes, .. } = block;
-                conv(name("conv1"), c_in, planes, 1);
-                conv(name("conv2"), planes, planes, 3);
-                conv(name("conv3"), planes, EXPANSION * planes, 1);
-                if block.reshapes() {
-                    conv(name("downsample"), c_in, EXPANSION * planes, 1);
-                }
-            }
-        }
-        let e = self.channels();
-        all.put("pool.position", &[self.places() + 1, e]);
-        for (part, out) in [("q", e), ("k", e), ("v", e), ("o", self.embed)] {
-            all.linear(&format!("pool.{part}"), e, out);
-        }
-        all.0
+        params::shapes(|init| Resnet::init(self, init))
     }
 
     /// Channels in, channels out and step of the stem's convolutions.
@@ -154,7 +130,7 @@ impl Resnet {
 
     /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
-        self.pool.forward(self.hidden(image, 4))
+        self.pool.forward(self.encode(image))
     }
 
     /// Places after so many of the four stages, `[B, 3, h, w] -> [B, channels, h', w']`: after none,
@@ -165,6 +141,15 @@ impl Resnet {
         let x = average_pool2d(x, 2); // [B, W, h/4, w/4]
         let all = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         all.into_iter().take(stages).flatten().fold(x, |x, block| block.forward(x))
+    }
+}
+
+impl Encode for Resnet {
+    type Input = Tensor<4>;
+
+    /// Places after the last stage, row by row: `[B, 3, h, w] -> [B, N, E]`.
+    fn encode(&self, image: Tensor<4>) -> Features {
+        Features(self.hidden(image, 4).flatten::<3>(2, 3).swap_dims(1, 2))
     }
 }
 
@@ -247,9 +232,8 @@ impl MeanPool {
         }
     }
 
-    /// `[B, E, h, w] -> [B, C]`
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = x.flatten::<3>(2, 3).swap_dims(1, 2); // [B, N, E]
+    /// `[B, N, E] -> [B, C]`
+    fn forward(&self, Features(x): Features) -> Tensor<2> {
         let [b, n, e] = x.dims();
         let x = Tensor::cat(vec![x.clone().mean_dim(1), x], 1); // [B, N + 1, E]
         let x = x + self.position.val().unsqueeze();

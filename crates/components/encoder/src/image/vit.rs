@@ -7,13 +7,11 @@
 //! image [B, c, h, w] ──stem──▶ [B, N, E] ──blocks──▶ [B, N, E] ──pool, proj──▶ [B, C]
 //! ```
 
-use sensorium_flow::Features;
+use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::AttentionPool;
-use super::pool::Grid;
-use crate::shapes::Shapes;
 
 /// One convolution of the stem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +61,7 @@ pub struct VitConfig {
     /// Width inside the MLPs.
     pub mlp: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
-    pub activation: ActivationName,
+    pub activation: Activation,
     /// LayerNorm after the stem, before the positions are added, which then start as sines and
     /// cosines of the same size. A deep stem's output grows in training until nothing in it tells
     /// where a patch is; this keeps the place as loud as what is there.
@@ -80,29 +78,17 @@ pub struct VitConfig {
     pub eps: f64,
 }
 
-/// The activation as configurations spell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActivationName {
-    /// Exact GELU.
-    Gelu,
-    /// GELU in its tanh form.
-    GeluTanh,
-    /// `x·sigmoid(1.702x)`.
-    QuickGelu,
-    /// `silu(a)·b` of halves: the first map of an MLP has twice its width.
-    SwiGlu,
-}
-
-impl From<ActivationName> for Activation {
-    fn from(name: ActivationName) -> Self {
-        match name {
-            ActivationName::Gelu => Self::Gelu,
-            ActivationName::GeluTanh => Self::GeluTanh,
-            ActivationName::QuickGelu => Self::QuickGelu,
-            ActivationName::SwiGlu => Self::SwiGlu,
-        }
-    }
+/// Which of a [`Vit`]'s positions are its features, and after which blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeatureSelect {
+    /// How many blocks before the end it is read, its last norm left out, once for each number and
+    /// side by side; none reads it after the last norm. LLaVA 1.5 reads CLIP at 1 (transformers'
+    /// `vision_feature_layer` of -2); several are a Dense Connector (Yao et al. 2024,
+    /// <https://arxiv.org/abs/2405.13800>, section 3.2).
+    pub layers: Vec<usize>,
+    /// Whether the class token, where there is one, stands in front of the patches.
+    pub class: bool,
 }
 
 impl VitConfig {
@@ -117,7 +103,7 @@ impl VitConfig {
             n_layers: 5,
             n_heads: 6,
             mlp: 768,
-            activation: ActivationName::Gelu,
+            activation: Activation::Gelu,
             stem_norm: true,
             pre_norm: false,
             pooling: Pooling::Attention,
@@ -152,7 +138,7 @@ impl VitConfig {
             n_layers,
             n_heads: width / 64,
             mlp: 4 * width,
-            activation: ActivationName::QuickGelu,
+            activation: Activation::QuickGelu,
             stem_norm: false,
             pre_norm: true,
             pooling: Pooling::Class,
@@ -178,7 +164,7 @@ impl VitConfig {
             c_in = conv.channels;
         }
         let (n, e) = (self.patches(), self.width);
-        let maps = 1 + Activation::from(self.activation).reads();
+        let maps = 1 + self.activation.reads();
         let block = n * (4 * e * e + maps * e * self.mlp) + 2 * n * n * e;
         2.0 * (stem + self.n_layers * block) as f64
     }
@@ -190,47 +176,7 @@ impl VitConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let e = self.width;
-        let mut all = Shapes::default();
-        let mut c_in = 3;
-        for (i, conv) in self.stem.iter().enumerate() {
-            let Conv { channels, kernel, .. } = *conv;
-            all.put(format!("stem.convs.{i}.weight"), &[channels, c_in, kernel, kernel]);
-            if self.stem_bias {
-                all.put(format!("stem.convs.{i}.bias"), &[channels]);
-            }
-            c_in = channels;
-        }
-        if self.stem_norm {
-            all.norm("stem_norm", e);
-        }
-        let classes = usize::from(self.pooling == Pooling::Class);
-        if classes == 1 {
-            all.put("class", &[e]);
-        }
-        all.put("position", &[self.patches() + classes, e]);
-        if self.pre_norm {
-            all.norm("pre_norm", e);
-        }
-        let reads = Activation::from(self.activation).reads();
-        all.blocks(self.n_layers, e, [reads * self.mlp, self.mlp]);
-        all.norm("norm", e);
-        if matches!(self.pooling, Pooling::Attention | Pooling::AttentionMlp) {
-            all.put("pool.probe", &[1, 1, e]);
-            all.attention("pool.attention", e);
-        }
-        if self.pooling == Pooling::Attention {
-            all.put("pool.grid.squeeze.weight", &[Grid::NUMBERS, e]);
-            all.put("pool.grid.spread.weight", &[e, self.patches() * Grid::NUMBERS]);
-        }
-        if self.pooling == Pooling::AttentionMlp {
-            all.norm("pool.norm", e);
-            all.mlp("pool.mlp", e, [reads * self.mlp, self.mlp]);
-        }
-        if self.proj {
-            all.put("proj.weight", &[self.embed, e]);
-        }
-        all.0
+        params::shapes(|init| Vit::init(self, init))
     }
 }
 
@@ -246,6 +192,8 @@ pub struct Vit {
     norm: LayerNorm,
     pool: Option<AttentionPool>,
     proj: Option<Linear>,
+    #[module(skip)]
+    select: FeatureSelect,
 }
 
 impl Vit {
@@ -257,7 +205,7 @@ impl Vit {
             d: e,
             heads: config.n_heads,
             hidden: config.mlp,
-            activation: config.activation.into(),
+            activation: config.activation,
             eps: config.eps,
             n_layers: config.n_layers,
         };
@@ -270,7 +218,8 @@ impl Vit {
             class: (classes == 1).then(|| init.normal([e], std)),
             position: match config.stem_norm {
                 true => {
-                    init.values(places(config.grid(), classes, e), [config.patches() + classes, e])
+                    let places = || places(config.grid(), classes, e);
+                    init.values(places, [config.patches() + classes, e])
                 }
                 false => init.normal([config.patches() + classes, e], std),
             },
@@ -280,13 +229,13 @@ impl Vit {
             pool: (grid.is_some() || mlp.is_some())
                 .then(|| AttentionPool::init(e, config.n_heads, grid, mlp, init)),
             proj: config.proj.then(|| Linear::init(e, config.embed, false, std, init)),
+            select: FeatureSelect::default(),
         }
     }
 
-    /// Pictures to the patches' features after the last norm: `[B, c, h, w] -> [B, N, E]`.
-    pub fn encode(&self, image: Tensor<4>) -> Features {
-        let x = self.norm.forward(self.positions_before(image, 0));
-        Features(self.patches(x))
+    /// The same encoder with other features.
+    pub fn with_features(self, select: FeatureSelect) -> Self {
+        Self { select, ..self }
     }
 
     /// The patches' features so many blocks before the end, before the last norm, one beside the
@@ -383,6 +332,21 @@ impl Vit {
             }
             None => x,
         }
+    }
+}
+
+impl Encode for Vit {
+    type Input = Tensor<4>;
+
+    /// `[B, c, h, w] -> [B, N (+1), E]`, or of as many E side by side as there are layers: see
+    /// [`FeatureSelect`].
+    fn encode(&self, image: Tensor<4>) -> Features {
+        let FeatureSelect { layers, class } = &self.select;
+        let x = match layers.is_empty() {
+            true => self.positions(image),
+            false => self.levels(image, layers),
+        };
+        Features(if *class { x } else { self.patches(x) })
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use sensorium_nn::prelude::*;
 
 use super::Texts;
-use crate::shapes::Shapes;
 
 /// Shape of a [`Bert`].
 #[derive(Clone, Debug, PartialEq)]
@@ -38,15 +37,9 @@ pub struct BertConfig {
 }
 
 impl BertConfig {
-    /// Name and shape of every parameter, without making one.
+    /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (e, mut all) = (self.width, Shapes::default());
-        all.put("embedding.weight", &[self.vocabulary, e]);
-        all.put("position", &[self.context, e]);
-        all.put("types.weight", &[self.types, e]);
-        all.norm("norm", e);
-        all.blocks(self.n_layers, e, [self.mlp; 2]);
-        all.0
+        params::shapes(|init| Bert::init(self, init))
     }
 
     fn block(&self) -> BlockConfig {

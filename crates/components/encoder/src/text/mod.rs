@@ -12,8 +12,6 @@ pub mod bert;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::shapes::Shapes;
-
 /// Shape of a [`TextTower`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +37,7 @@ pub struct TextConfig {
     /// Width inside the MLPs.
     pub mlp: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
-    pub activation: crate::image::ActivationName,
+    pub activation: Activation,
     /// Whether a token sees only what comes before it (CLIP); else all of the text, padding too
     /// (SigLIP).
     pub causal: bool,
@@ -63,7 +61,7 @@ impl TextConfig {
             n_layers: 3,
             n_heads: 6,
             mlp: 768,
-            activation: crate::image::ActivationName::Gelu,
+            activation: Activation::Gelu,
             causal: true,
             embed: 128,
             proj_bias: false,
@@ -89,20 +87,7 @@ impl TextConfig {
 
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let e = self.width;
-        let mut all = Shapes::default();
-        all.put("embedding.weight", &[self.vocabulary, e]);
-        if self.pairs > 0 {
-            all.put("pairs.weight", &[self.pairs, e]);
-        }
-        all.put("position", &[self.context, e]);
-        all.blocks(self.n_layers, e, [self.mlp; 2]);
-        all.norm("norm", e);
-        all.put("proj.weight", &[self.embed, e]);
-        if self.proj_bias {
-            all.put("proj.bias", &[self.embed]);
-        }
-        all.0
+        params::shapes(|init| TextTower::init(self, init))
     }
 
     fn clip(width: usize, embed: usize) -> Self {
@@ -115,7 +100,7 @@ impl TextConfig {
             n_layers: 12,
             n_heads: width / 64,
             mlp: 4 * width,
-            activation: crate::image::ActivationName::QuickGelu,
+            activation: Activation::QuickGelu,
             causal: true,
             embed,
             proj_bias: false,
@@ -169,7 +154,7 @@ impl TextTower {
             d: config.width,
             heads: config.n_heads,
             hidden: config.mlp,
-            activation: config.activation.into(),
+            activation: config.activation,
             eps: config.eps,
             n_layers: config.n_layers,
         };
@@ -180,7 +165,7 @@ impl TextTower {
             pairs: (config.pairs > 0)
                 .then(|| Embedding::init(config.pairs, config.width, 0.0, init)),
             position: match config.waves {
-                true => init.values(positions(config), [config.context, config.width]),
+                true => init.values(|| positions(config), [config.context, config.width]),
                 false => init.normal([config.context, config.width], 0.01),
             },
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),

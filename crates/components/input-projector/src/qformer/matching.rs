@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sensorium_flow::Features;
 use sensorium_nn::prelude::*;
 
-use super::{QFormer, QFormerConfig, STD, linear, under};
+use super::{QFormer, QFormerConfig, STD};
 
 /// Shape of a [`Matching`].
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +39,7 @@ pub struct Words {
 impl MatchingConfig {
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let d = self.qformer.width;
-        let mut all = under("qformer", self.qformer.parameters());
-        all.push(("embedding.weight".to_owned(), vec![self.words.vocabulary, d]));
-        all.push(("position".to_owned(), vec![self.words.context, d]));
-        linear(&mut all, "image_proj", d, self.embed);
-        linear(&mut all, "text_proj", d, self.embed);
-        linear(&mut all, "head", d, 2);
-        all
+        params::shapes(|init| Matching::init(self, init))
     }
 }
 

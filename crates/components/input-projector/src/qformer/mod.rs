@@ -14,13 +14,15 @@ mod matching;
 
 use std::sync::Arc;
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use matching::{Matching, MatchingConfig, Words};
 
 /// Shape of a [`QFormer`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QFormerConfig {
     /// Width E of the features.
     pub features: usize,
@@ -50,49 +52,13 @@ const STD: f64 = 0.02;
 impl QFormerConfig {
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let (d, e) = (self.width, self.features);
-        let mut all = vec![("queries".to_owned(), vec![self.queries, d])];
-        norm(&mut all, "norm", d);
-        for i in 0..self.n_layers {
-            attention(&mut all, &format!("layers.{i}.own"), d, d);
-            if self.asks(i) {
-                attention(&mut all, &format!("layers.{i}.cross"), d, e);
-            }
-            let parts = ["query_mlp", "text_mlp"].into_iter().take(if self.text { 2 } else { 1 });
-            for part in parts {
-                linear(&mut all, &format!("layers.{i}.{part}.mlp.fc1"), d, self.mlp);
-                linear(&mut all, &format!("layers.{i}.{part}.mlp.fc2"), self.mlp, d);
-                norm(&mut all, &format!("layers.{i}.{part}.norm"), d);
-            }
-        }
-        all
+        params::shapes(|init| QFormer::init(self, init))
     }
 
     /// Whether layer `i` asks the features.
     fn asks(&self, i: usize) -> bool {
         i.is_multiple_of(self.every)
     }
-}
-
-/// Names and shapes in the making.
-type Shapes = Vec<(String, Vec<usize>)>;
-
-fn linear(all: &mut Shapes, name: &str, in_: usize, out: usize) {
-    all.push((format!("{name}.weight"), vec![out, in_]));
-    all.push((format!("{name}.bias"), vec![out]));
-}
-
-fn norm(all: &mut Shapes, name: &str, d: usize) {
-    all.push((format!("{name}.weight"), vec![d]));
-    all.push((format!("{name}.bias"), vec![d]));
-}
-
-/// Of `d`, over keys of width `e`.
-fn attention(all: &mut Shapes, name: &str, d: usize, e: usize) {
-    for (part, in_) in [("q", d), ("k", e), ("v", e), ("o", d)] {
-        linear(all, &format!("{name}.attention.{part}"), in_, d);
-    }
-    norm(all, &format!("{name}.norm"), d);
 }
 
 /// See the [module](self).
@@ -185,23 +151,21 @@ impl QFormerProjector {
 
     /// Name and shape of every parameter of one made so, without one being made.
     pub fn parameters(config: &QFormerConfig, width: usize) -> Vec<(String, Vec<usize>)> {
-        let mut all = under("qformer", config.parameters());
-        linear(&mut all, "fc", config.width, width);
-        all
+        params::shapes(|init| Self::init(config, width, init))
+    }
+}
+
+impl Project for QFormerProjector {
+    fn project(&self, features: Features) -> Embeds {
+        Embeds(self.fc.forward(self.qformer.ask(&features)))
     }
 
-    /// `[B, N, E] -> [B, Q, D]`
-    pub fn project(&self, features: &Features) -> Embeds {
-        Embeds(self.fc.forward(self.qformer.ask(features)))
+    fn tokens(&self, _: usize) -> usize {
+        self.qformer.queries.dims()[0]
     }
 }
 
 sensorium_nn::pack!(QFormerProjector: qformer, fc);
-
-/// These parameters as those of the part `name`.
-fn under(name: &str, parameters: Shapes) -> Shapes {
-    parameters.into_iter().map(|(inner, shape)| (format!("{name}.{inner}"), shape)).collect()
-}
 
 #[derive(Module, Debug)]
 struct Layer {
@@ -335,10 +299,6 @@ mod tests {
         }
     }
 
-    fn made(module: &impl Module) -> Vec<(String, Vec<usize>)> {
-        params::list(module).into_iter().map(|p| (p.name, p.shape)).collect()
-    }
-
     /// The weights scaled up, so that what is seen shows.
     fn loud() -> (QFormer, Init) {
         let mut init = Init::new(4, &running_device());
@@ -356,23 +316,6 @@ mod tests {
 
     fn same(a: &Tensor<3>, b: &Tensor<3>) -> bool {
         read(a.clone()).iter().zip(read(b.clone())).all(|(a, b)| (a - b).abs() < 1e-6)
-    }
-
-    #[test]
-    fn listed_parameters_are_those_that_are_made() {
-        let init = &mut Init::empty(&running_device());
-        for text in [false, true] {
-            let config = config(text);
-            assert_eq!(config.parameters(), made(&QFormer::init(&config, init)));
-            let projector = QFormerProjector::init(&config, 7, init);
-            assert_eq!(QFormerProjector::parameters(&config, 7), made(&projector));
-            let matching = MatchingConfig {
-                qformer: config,
-                words: Words { vocabulary: 9, context: 6 },
-                embed: 5,
-            };
-            assert_eq!(matching.parameters(), made(&Matching::init(&matching, init)));
-        }
     }
 
     /// What two inputs make of each other: recipes, check E5.

@@ -1,0 +1,268 @@
+//! Pictures and texts as vectors, and how well they fit each other.
+
+use sensorium_media::Picture;
+use sensorium_model::clip::{self, Comparison, softmax};
+use sensorium_pretrained::{Dinov2, Error, Match, Matcher, SentenceEncoder, Towers};
+
+use crate::error::Result;
+use crate::nano::Nano;
+use crate::{EmbeddingModel, ScoreModel};
+
+/// What transformers puts labels into.
+pub const TEMPLATES: &[&str] = &["This is a photo of {}."];
+
+/// A picture and a text beside each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Cosine of the two vectors, -1 to 1; of BLIP-2, the best query's.
+    pub similarity: f32,
+    /// What a model makes of the cosine.
+    pub logit: f32,
+    /// Of this text among all of the picture (softmax); of a model that was trained on pairs, of the
+    /// pair alone (sigmoid).
+    pub probability: f32,
+    /// That the text belongs to the picture, where a model was trained to tell that (BLIP-2's ITM).
+    pub matching: Option<f32>,
+}
+
+impl From<clip::Score> for Score {
+    fn from(clip::Score { similarity, logit, probability }: clip::Score) -> Self {
+        Self { similarity, logit, probability, matching: None }
+    }
+}
+
+impl From<Match> for Score {
+    /// Without a temperature, a cosine is its own logit.
+    fn from(Match { similarity, probability, matching }: Match) -> Self {
+        Self { similarity, logit: similarity, probability, matching: Some(matching) }
+    }
+}
+
+/// A label's place among others, and of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Classified {
+    /// Among all labels (softmax).
+    pub probability: f32,
+    /// Of the label alone (sigmoid), where the model was trained to tell it.
+    pub sigmoid: Option<f32>,
+}
+
+/// A label inside a template: `{}` stands for it, `{a}` for it with its article.
+fn filled(template: &str, label: &str) -> String {
+    template.replace("{a}", &with_article(label)).replace("{}", label)
+}
+
+/// "a" or "an" before a label that has no article yet.
+fn with_article(label: &str) -> String {
+    let label = label.trim();
+    let has_one = ["a ", "an ", "the "].iter().any(|article| label.starts_with(article));
+    match label.chars().next() {
+        _ if has_one => label.to_owned(),
+        Some(c) if "aeiouAEIOU".contains(c) => format!("an {label}"),
+        _ => format!("a {label}"),
+    }
+}
+
+/// One vector of unit length for each label. The mean over the model's templates, or of the one given,
+/// is less moody than any one of them (Radford et al. 2021, <https://arxiv.org/abs/2103.00020>, section
+/// 3.1.4).
+///
+/// # Errors
+/// As [`EmbeddingModel::embed_texts`].
+pub fn embed_labels(
+    model: &dyn EmbeddingModel,
+    labels: &[String],
+    template: Option<&str>,
+) -> Result<Vec<Vec<f32>>> {
+    let own = model.templates();
+    let templates = template.as_ref().map_or(own, std::slice::from_ref);
+    let sentences = labels.iter().flat_map(|label| templates.iter().map(|t| filled(t, label)));
+    let rows = model.embed_texts(&sentences.collect::<Vec<_>>())?;
+    Ok(match templates.len() {
+        1 => rows,
+        n => rows.chunks(n).map(mean).collect(),
+    })
+}
+
+fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
+    let width = rows.first().map_or(0, Vec::len);
+    let sum: Vec<f32> = (0..width).map(|i| rows.iter().map(|row| row[i]).sum()).collect();
+    // A sum of zero length stays zero instead of becoming NaN.
+    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+    sum.iter().map(|x| x / length).collect()
+}
+
+/// Scores of two towers.
+fn score(
+    model: &dyn EmbeddingModel,
+    comparison: Comparison,
+    pictures: &[Picture],
+    texts: &[String],
+) -> Result<Vec<Vec<Score>>> {
+    let texts = model.embed_texts(texts)?;
+    let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
+    Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+}
+
+/// How well each label fits the picture, by two towers.
+fn classify(
+    model: &dyn EmbeddingModel,
+    comparison: Comparison,
+    picture: &Picture,
+    labels: &[String],
+    template: Option<&str>,
+) -> Result<Vec<Classified>> {
+    let labels = embed_labels(model, labels, template)?;
+    let picture = model.embed_pictures(std::slice::from_ref(picture))?;
+    let scores = comparison.scores(&picture, &labels).concat();
+    let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
+    let alone = comparison.bias.is_some();
+    let both = among.into_iter().zip(&scores).map(|(probability, score)| Classified {
+        probability,
+        sigmoid: alone.then_some(score.probability),
+    });
+    Ok(both.collect())
+}
+
+impl EmbeddingModel for Towers {
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(Towers::embed_pictures(self, pictures))
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(Towers::embed_texts(self, texts)?)
+    }
+
+    fn templates(&self) -> &[&str] {
+        TEMPLATES
+    }
+}
+
+impl ScoreModel for Towers {
+    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        score(self, self.comparison, pictures, texts)
+    }
+
+    fn classify(
+        &self,
+        picture: &Picture,
+        labels: &[String],
+        template: Option<&str>,
+    ) -> Result<Vec<Classified>> {
+        classify(self, self.comparison, picture, labels, template)
+    }
+}
+
+impl EmbeddingModel for Nano {
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(Nano::embed_pictures(self, pictures))
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(Nano::embed_texts(self, texts)?)
+    }
+
+    fn templates(&self) -> &[&str] {
+        crate::nano::TEMPLATES
+    }
+}
+
+impl ScoreModel for Nano {
+    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        score(self, self.clip.comparison(), pictures, texts)
+    }
+
+    fn classify(
+        &self,
+        picture: &Picture,
+        labels: &[String],
+        template: Option<&str>,
+    ) -> Result<Vec<Classified>> {
+        classify(self, self.clip.comparison(), picture, labels, template)
+    }
+}
+
+impl EmbeddingModel for Dinov2 {
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(Dinov2::embed_pictures(self, pictures))
+    }
+
+    fn embed_texts(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::NoTexts { family: "dinov2" }.into())
+    }
+
+    fn templates(&self) -> &[&str] {
+        TEMPLATES
+    }
+}
+
+impl EmbeddingModel for SentenceEncoder {
+    fn embed_pictures(&self, _: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::NoPictures { family: "bert" }.into())
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(self.embed(texts)?)
+    }
+
+    fn templates(&self) -> &[&str] {
+        TEMPLATES
+    }
+}
+
+impl EmbeddingModel for Matcher {
+    fn embed_pictures(&self, _: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::ManyVectors { family: "blip-2" }.into())
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(Matcher::embed_texts(self, texts)?)
+    }
+
+    fn templates(&self) -> &[&str] {
+        TEMPLATES
+    }
+}
+
+impl ScoreModel for Matcher {
+    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        let rows = self.compare(pictures, texts)?;
+        Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+    }
+
+    fn classify(
+        &self,
+        picture: &Picture,
+        labels: &[String],
+        template: Option<&str>,
+    ) -> Result<Vec<Classified>> {
+        let template = template.unwrap_or(TEMPLATES[0]);
+        let texts: Vec<String> = labels.iter().map(|label| filled(template, label)).collect();
+        let scores = self.score(std::slice::from_ref(picture), &texts)?.concat();
+        let alone =
+            |score: Score| Classified { probability: score.probability, sigmoid: score.matching };
+        Ok(scores.into_iter().map(alone).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_get_their_articles() {
+        let cases =
+            [("red circle", "a red circle"), ("orange", "an orange"), ("the sun", "the sun")];
+        for (label, expected) in cases {
+            assert_eq!(with_article(label), expected);
+        }
+        assert_eq!(filled("this is {a}", " a cat "), "this is a cat");
+        assert_eq!(filled("photo of {}.", "cat"), "photo of cat.");
+    }
+
+    #[test]
+    fn means_have_unit_length() {
+        assert_eq!(mean(&[vec![1.0, 0.0], vec![1.0, 0.0]]), [1.0, 0.0]);
+        assert_eq!(mean(&[vec![1.0], vec![-1.0]]), [0.0]);
+    }
+}

@@ -1,0 +1,113 @@
+//! What can go wrong between a file, a prompt and an answer.
+
+use sensorium_model::whisper::WhisperError;
+
+/// Result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of a running model: expected, got, and a hint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A GGUF file is damaged, foreign, or of a model that is not supported.
+    #[error(transparent)]
+    File(#[from] sensorium_checkpoint::Error),
+
+    /// A checkpoint is damaged, foreign, or of a model that is not supported.
+    #[error(transparent)]
+    Pretrained(#[from] sensorium_pretrained::Error),
+
+    /// The tokenizer or the chat template is inconsistent or not supported, or refuses what it is
+    /// given.
+    #[error(transparent)]
+    Text(#[from] sensorium_media::Error),
+
+    /// A speech model cannot do what is asked for.
+    #[error(transparent)]
+    Whisper(#[from] WhisperError),
+
+    /// The embedded model's files are damaged or do not fit together.
+    #[error(transparent)]
+    Nano(#[from] crate::nano::NanoError),
+
+    /// A model was asked for what it was not made for.
+    #[error("expected a model that {expected}, got {family}, which {does}\nhint: {hint}")]
+    Cannot {
+        /// What was asked for, such as `answers`.
+        expected: &'static str,
+        /// The model's family.
+        family: &'static str,
+        /// What it does.
+        does: &'static str,
+        /// Which models or commands to take.
+        hint: &'static str,
+    },
+
+    /// There is nothing to go on from.
+    #[error(
+        "expected a prompt of at least one token, got none\nhint: this model's texts have no opening token; write a word"
+    )]
+    Empty,
+
+    /// The prompt is longer than the model can read.
+    #[error(
+        "expected a prompt of at most {limit} tokens, got {got}\nhint: shorten the prompt, or take a model with a longer context"
+    )]
+    TooLong {
+        /// Tokens that fit beside one of the answer.
+        limit: usize,
+        /// Tokens of the prompt.
+        got: usize,
+    },
+
+    /// A model that reads one picture in front of a text was given several.
+    #[error(
+        "expected one picture, got {got}\nhint: this model reads a picture in front of a text; ask about each alone"
+    )]
+    OnePicture {
+        /// Pictures.
+        got: usize,
+    },
+
+    /// A model that reads texts alone was given pictures.
+    #[error(
+        "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, BLIP-2 or Idefics"
+    )]
+    Blind,
+
+    /// An id that the model has no row for.
+    #[error(
+        "expected token ids below {vocabulary}, got {got}\nhint: the tokenizer is not that of the model"
+    )]
+    NoToken {
+        /// Rows of the token table.
+        vocabulary: usize,
+        /// The id.
+        got: u32,
+    },
+
+    /// The model computed no numbers.
+    #[error(
+        "expected finite logits after token {tokens}, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try another file of the model"
+    )]
+    NotFinite {
+        /// Tokens read.
+        tokens: usize,
+    },
+
+    /// The model computed no numbers for a stretch of sound.
+    #[error(
+        "expected finite logits at {seconds:.2} s, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
+    )]
+    NotFiniteAt {
+        /// Where in the sound.
+        seconds: f64,
+    },
+}
+
+impl Error {
+    /// Whether a conversation fills the model's context.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::Nano(crate::nano::NanoError::TooLong { .. }))
+    }
+}

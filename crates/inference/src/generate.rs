@@ -1,0 +1,306 @@
+//! The one loop from logits to text: a token is drawn, heard of, and read, until the text ends.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use sensorium_backbone::{Sampler, Sampling};
+use sensorium_media::{Decoder, Tokenizer};
+
+use crate::error::{Error, Result};
+
+/// How a text is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens of the text.
+    pub max_new_tokens: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Strings before which the text ends.
+    pub stop: Vec<String>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_new_tokens: 64, sampling: Sampling::default(), stop: Vec::new() }
+    }
+}
+
+/// Why a text goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model said one of its ends, or one of the strings to stop at.
+    Stop,
+    /// As many tokens as were asked for, or as fit.
+    Length,
+    /// Who listens broke off.
+    Interrupted,
+}
+
+/// A text that was continued, and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    /// What was added.
+    pub text: String,
+    /// Its ids, without the end.
+    pub ids: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Logits `[V]` of the first token after the prompt.
+    pub first_logits: Vec<f32>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Seconds from the prompt's ids to the first logits.
+    pub prefill: f64,
+    /// Tokens read one by one after the prompt.
+    pub steps: usize,
+    /// Seconds of those steps, sampling included.
+    pub decode: f64,
+}
+
+/// An answer, what was asked, and what seeing cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Ids of the prompt, pictures' tokens among them.
+    pub prompt: Vec<u32>,
+    /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
+    pub process: f64,
+    /// Seconds in the image encoder and the projector.
+    pub encode: f64,
+    /// What was said, and its cost.
+    pub continuation: Continuation,
+}
+
+/// What is known after each token.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The added text so far.
+    pub text: &'a str,
+    /// The token.
+    pub id: u32,
+    /// The logits `[V]` from which it was drawn.
+    pub logits: &'a [f32],
+}
+
+/// Who hears of every token, and may break off.
+pub type OnStep<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
+
+/// Tokens that are drawn one after another.
+#[derive(Debug)]
+pub(crate) struct Drawing<'a> {
+    /// The tokens so far, without the end.
+    pub ids: Vec<u32>,
+    sampler: Sampler,
+    eos_token_ids: &'a [u32],
+    room: usize,
+}
+
+/// A token that was drawn.
+pub(crate) struct Drawn<'a> {
+    pub id: u32,
+    /// Whether it ends the text; it is then no part of it.
+    pub ends: bool,
+    /// The logits that the model gave.
+    pub logits: &'a [f32],
+    /// Those from which it was drawn.
+    pub processed: &'a [f32],
+}
+
+impl<'a> Drawing<'a> {
+    /// At most `room` tokens, until one of `eos_token_ids`.
+    pub fn new(sampling: Sampling, eos_token_ids: &'a [u32], room: usize) -> Self {
+        Self { ids: Vec::new(), sampler: Sampler::new(sampling), eos_token_ids, room }
+    }
+
+    /// Draws from the logits `[V]` after the last token, as `process` leaves them; why the text ends
+    /// there, if it does. `on_draw` hears of the token, the end too.
+    ///
+    /// # Errors
+    /// The logits are not finite, or `on_draw` fails.
+    pub fn draw(
+        &mut self,
+        logits: &[f32],
+        process: &dyn Fn(&mut Cow<'_, [f32]>, &[u32]),
+        on_draw: &mut dyn FnMut(&[u32], Drawn<'_>) -> Result<Option<Finish>>,
+    ) -> Result<Option<Finish>> {
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(Error::NotFinite { tokens: self.ids.len() });
+        }
+        let mut processed = Cow::Borrowed(logits);
+        process(&mut processed, &self.ids);
+        let id = self.sampler.pick(&processed);
+        let ends = self.eos_token_ids.contains(&id);
+        if !ends {
+            self.ids.push(id);
+        }
+        let finish = on_draw(&self.ids, Drawn { id, ends, logits, processed: &processed })?;
+        Ok(match ends {
+            true => Some(Finish::Stop),
+            false => finish.or((self.ids.len() >= self.room).then_some(Finish::Length)),
+        })
+    }
+
+    /// Draws until the text ends. `next` is handed each token, at first none for the prompt, and gives
+    /// the logits `[V]` of the one after it.
+    ///
+    /// # Errors
+    /// As `next` and [`draw`](Self::draw).
+    pub fn run(
+        &mut self,
+        next: &mut dyn FnMut(Option<u32>) -> Result<Vec<f32>>,
+        process: &dyn Fn(&mut Cow<'_, [f32]>, &[u32]),
+        on_draw: &mut dyn FnMut(&[u32], Drawn<'_>) -> Result<Option<Finish>>,
+    ) -> Result<Finish> {
+        let mut read = None;
+        loop {
+            let logits = next(read)?;
+            if let Some(finish) = self.draw(&logits, process, on_draw)? {
+                return Ok(finish);
+            }
+            read = self.ids.last().copied();
+        }
+    }
+}
+
+/// What a text needs beside the model that writes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request<'a> {
+    /// Ids to text.
+    pub tokenizer: &'a Tokenizer,
+    /// Ids after which nothing more is to be said.
+    pub eos_token_ids: &'a [u32],
+    /// Ids that are never drawn, whatever their logits.
+    pub suppress_tokens: &'a [u32],
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that fit after it.
+    pub room: usize,
+    /// How it is made.
+    pub options: &'a GenerateOptions,
+}
+
+/// A text that grows token by token until an end, a stop string, `max_new_tokens`, no room, or a break.
+#[derive(Debug)]
+pub(crate) struct Sequence<'a> {
+    request: Request<'a>,
+    drawing: Drawing<'a>,
+    decoder: Decoder<'a>,
+    text: String,
+    first_logits: Vec<f32>,
+    started: Instant,
+    prefill: f64,
+    steps: usize,
+    finish: Option<Finish>,
+}
+
+impl<'a> Sequence<'a> {
+    /// A text of which nothing is drawn yet; its prompt is about to be read.
+    pub fn new(request: Request<'a>) -> Self {
+        let room = request.room.min(request.options.max_new_tokens);
+        let drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
+        Self {
+            decoder: request.tokenizer.decoder(),
+            request,
+            drawing,
+            text: String::new(),
+            first_logits: Vec::new(),
+            started: Instant::now(),
+            prefill: 0.0,
+            steps: 0,
+            finish: None,
+        }
+    }
+
+    /// Draws from the logits `[V]` after the last token; the token to be read next, none at the end.
+    /// `on_step` hears of it.
+    ///
+    /// # Errors
+    /// The logits are not finite, or the tokenizer's decoder fails.
+    pub fn accept(&mut self, logits: &[f32], on_step: OnStep<'_>) -> Result<Option<u32>> {
+        if self.first_logits.is_empty() {
+            self.first_logits = logits.to_vec();
+            self.prefill = self.started.elapsed().as_secs_f64();
+        } else {
+            self.steps += 1;
+        }
+        let Self { request, drawing, decoder, text, .. } = self;
+        let process =
+            |logits: &mut Cow<'_, [f32]>, _: &[u32]| suppress(logits, request.suppress_tokens);
+        let mut stops = false;
+        let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
+            if drawn.ends {
+                return Ok(None);
+            }
+            text.push_str(&decoder.push(drawn.id)?);
+            stops = cut(text, &request.options.stop);
+            let broken = on_step(Step { text, id: drawn.id, logits: drawn.logits }).is_break();
+            Ok(broken.then_some(Finish::Interrupted).or(stops.then_some(Finish::Stop)))
+        };
+        self.finish = drawing.draw(logits, &process, &mut on_draw)?;
+        if self.finish.is_some() && !stops {
+            text.push_str(&decoder.finish()?);
+            cut(text, &request.options.stop);
+        }
+        Ok(self.drawing.ids.last().copied().filter(|_| self.finish.is_none()))
+    }
+
+    /// What was said.
+    pub fn finish(self) -> Continuation {
+        let Self { request, drawing, text, first_logits, started, prefill, steps, finish, .. } =
+            self;
+        let (prompt_tokens, ids) = (request.prompt_tokens, drawing.ids);
+        let finish = finish.unwrap_or(Finish::Interrupted);
+        let decode = started.elapsed().as_secs_f64() - prefill;
+        Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode }
+    }
+
+    /// Goes on to the end. `next` is handed each token, at first none for the prompt, and gives the
+    /// logits `[V]` of the one after it.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn run(
+        mut self,
+        mut next: impl FnMut(Option<u32>) -> Vec<f32>,
+        on_step: OnStep<'_>,
+    ) -> Result<Continuation> {
+        let mut logits = next(None);
+        while let Some(id) = self.accept(&logits, on_step)? {
+            logits = next(Some(id));
+        }
+        Ok(self.finish())
+    }
+}
+
+/// Ends a text before the first of these strings; whether there was one.
+fn cut(text: &mut String, stop: &[String]) -> bool {
+    let at = stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+    at.inspect(|&at| text.truncate(at)).is_some()
+}
+
+/// Makes the logits of some ids as low as can be.
+fn suppress(logits: &mut Cow<'_, [f32]>, ids: &[u32]) {
+    for &id in ids {
+        logits.to_mut()[id as usize] = f32::NEG_INFINITY;
+    }
+}
+
+/// These ids, if a table of so many rows has them all.
+pub(crate) fn known(ids: Vec<u32>, vocabulary: usize) -> Result<Vec<u32>> {
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        Some(&got) => Err(Error::NoToken { vocabulary, got }),
+        None => Ok(ids),
+    }
+}
+
+/// Tokens that fit after a prompt of so many.
+pub(crate) fn room(context: usize, prompt: usize) -> Result<usize> {
+    if prompt == 0 {
+        return Err(Error::Empty);
+    }
+    match context.saturating_sub(prompt) {
+        0 => Err(Error::TooLong { limit: context.saturating_sub(1), got: prompt }),
+        room => Ok(room),
+    }
+}

@@ -1,0 +1,138 @@
+//! From pictures and a prompt to a text.
+
+mod prompt;
+
+use std::time::Instant;
+
+use sensorium_backbone::Shown;
+use sensorium_flow::{Features, Hidden};
+use sensorium_media::{Error, Message, Modality, Picture};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+
+use sensorium_model::clip::batch;
+use sensorium_pretrained::families::idefics::Parts;
+
+use crate::ChatModel;
+use crate::error::Result;
+use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
+
+pub use prompt::{Prompt, Prompter};
+
+/// Pictures that are encoded at once: bounds memory whatever their number.
+const CHUNK: usize = 4;
+
+/// A published Idefics as its users meet it.
+#[derive(Debug)]
+pub struct IdeficsModel {
+    /// Sizes, processor, model.
+    pub parts: Parts,
+    /// Texts and pictures to prompts.
+    pub prompter: Prompter,
+    /// Ids after which nothing more is to be said.
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl IdeficsModel {
+    /// A loaded model as one that answers.
+    ///
+    /// # Errors
+    /// Its tokenizer has no token for pictures.
+    pub fn new(parts: Parts) -> Result<Self> {
+        let opening = parts.text.bos_token().unwrap_or_default().to_owned();
+        let vocabulary = parts.config.language.llama.vocabulary;
+        let prompter = Prompter::new(parts.text.tokenizer.clone(), opening, vocabulary)?;
+        let mut eos_token_ids = parts.text.eos_token_ids.clone();
+        eos_token_ids.extend(prompter.utterance());
+        Ok(Self { parts, prompter, eos_token_ids })
+    }
+
+    /// Goes on from a prompt about these pictures until an end, `max_tokens`, the end of the context,
+    /// or a break. `on_step` hears of every token.
+    ///
+    /// # Errors
+    /// There are more or fewer pictures than the prompt speaks of; it is empty or leaves no room; the
+    /// logits are not finite; the tokenizer's decoder fails.
+    pub fn extend(
+        &self,
+        prompt: &Prompt,
+        pictures: &[Picture],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let room = self.room(prompt, pictures.len())?;
+        let start = Instant::now();
+        let fitted: Vec<Picture> =
+            pictures.iter().flat_map(|p| self.parts.processor.fit(p).pictures).collect();
+        let process = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let mut shown = self.show(&fitted);
+        let encode = start.elapsed().as_secs_f64();
+
+        let (tokenizer, prompt_tokens) = (&self.prompter.tokenizer, prompt.ids.len());
+        let (eos_token_ids, suppress_tokens) = (&self.eos_token_ids, &self.prompter.picture_ids());
+        let request =
+            Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
+        let latest = prompt.looks.last().copied().flatten();
+        let next = |id: Option<u32>| match id {
+            Some(id) => self.next(&[id], &[latest], &mut shown),
+            None => self.next(&prompt.ids, &prompt.looks, &mut shown),
+        };
+        let continuation = Sequence::new(request).run(next, on_step)?;
+        Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
+    }
+
+    /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
+    pub fn show(&self, fitted: &[Picture]) -> Shown {
+        if fitted.is_empty() {
+            return Shown::default();
+        }
+        let size = [self.parts.config.image.image; 2];
+        let see = |chunk: &[Picture]| {
+            let planes = chunk.iter().flat_map(|picture| self.parts.processor.planes(picture));
+            self.parts.model.see(batch(planes.collect(), size, &self.parts.device)).0
+        };
+        let features = fitted.chunks(CHUNK).map(see).collect();
+        self.parts.model.language.show(&Features(Tensor::cat(features, 0)))
+    }
+
+    /// Tokens that fit after the prompt.
+    fn room(&self, prompt: &Prompt, pictures: usize) -> Result<usize> {
+        if prompt.pictures() != pictures {
+            return Err(Error::Markers { markers: prompt.pictures(), pictures }.into());
+        }
+        room(self.parts.config.language.llama.context, prompt.ids.len())
+    }
+
+    /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet.
+    fn next(&self, ids: &[u32], looks: &[Option<usize>], shown: &mut Shown) -> Vec<f32> {
+        let language = &self.parts.model.language;
+        let Hidden(hidden) = language.extend(language.embed(ids), looks, shown);
+        let [_, t, d] = hidden.dims();
+        read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
+    }
+}
+
+impl ChatModel for IdeficsModel {
+    fn modalities(&self) -> &[Modality] {
+        &[Modality::Text, Modality::Image]
+    }
+
+    fn has_template(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        self.extend(&self.prompter.conversation(messages)?, pictures, options, on_step)
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.prompter.tokenizer.decode(&[id]).unwrap_or_default()
+    }
+}

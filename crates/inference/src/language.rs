@@ -1,0 +1,183 @@
+//! A language model that runs: text in, more text out.
+//!
+//! ```text
+//! messages ──template──▶ text
+//! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
+//! ```
+
+use sensorium_flow::Embeds;
+use sensorium_kernels::cross_entropy::cross_entropy;
+use sensorium_media::{Message, Modality, Picture};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::{Pack, Tensor, pack};
+use sensorium_pretrained::{CausalLm, Error as Directory};
+use serde_json::{Value, json};
+
+use crate::ChatModel;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::generate::{Continuation, GenerateOptions, OnStep, Reply, known, room};
+
+/// A loaded language model.
+#[derive(Debug)]
+pub struct LanguageModel {
+    /// Tokenizer, template, backbone.
+    pub lm: CausalLm,
+}
+
+impl LanguageModel {
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.lm.backbone.pack_as(format);
+    }
+
+    /// Ids of a text to be continued.
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for it.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let text = self.lm.text.tokenizer.encode(text)?;
+        self.known(self.lm.text.bos_token_id.into_iter().chain(text).collect())
+    }
+
+    /// Ids of messages, `{"role": ..., "content": ...}`, that the assistant is to answer, by the
+    /// model's own chat template.
+    ///
+    /// # Errors
+    /// The model has no template, or it is broken, or refuses the messages.
+    pub fn chat(&self, messages: &[Value]) -> Result<Vec<u32>> {
+        let text = &self.lm.text;
+        self.known(text.chat.prompt(&text.tokenizer, messages)?)
+    }
+
+    /// Goes on from `prompt` until an end, `max_new_tokens`, the end of the context, or a break.
+    /// `on_step` hears of every token.
+    ///
+    /// # Errors
+    /// The prompt is empty or leaves no room; the logits are not finite; the tokenizer's decoder
+    /// fails.
+    ///
+    /// # Panics
+    /// If the prompt has an id that is no token's: [`prompt`](Self::prompt) and [`chat`](Self::chat)
+    /// give none.
+    pub fn extend(
+        &self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Continuation> {
+        self.room(prompt.len())?;
+        self.extend_embeds(self.embed(prompt), options, on_step)
+    }
+
+    /// Token ids to what the backbone reads, `[1, T, D]`.
+    pub(crate) fn embed(&self, ids: &[u32]) -> Embeds {
+        self.lm.backbone.embed(ids, [1, ids.len()])
+    }
+
+    /// As [`extend`](Self::extend), from what the backbone reads in place of the prompt's ids,
+    /// `[1, T, D]`.
+    pub(crate) fn extend_embeds(
+        &self,
+        prompt: Embeds,
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Continuation> {
+        let mut batch = Batch::new(self);
+        batch.join_embeds(prompt, options)?;
+        loop {
+            let mut finished = batch.step(&mut |_, step| on_step(step));
+            if let Some((_, done)) = finished.pop() {
+                return done;
+            }
+        }
+    }
+
+    /// See [`known`].
+    pub(crate) fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        known(ids, self.lm.config.vocabulary())
+    }
+
+    /// See [`room`].
+    pub(crate) fn room(&self, prompt: usize) -> Result<usize> {
+        room(self.lm.config.context(), prompt)
+    }
+
+    /// Logits `[T, V]`, row-major, of the tokens after each of `ids [T]`.
+    pub fn logits(&self, ids: &[u32]) -> Vec<f32> {
+        self.logits_from(ids, 0)
+    }
+
+    fn logits_from(&self, ids: &[u32], first: usize) -> Vec<f32> {
+        let hidden = self.hidden(ids);
+        let [_, t, d] = hidden.dims();
+        let rows = t - first;
+        read(self.lm.backbone.logits(hidden.narrow(1, first, rows).reshape([rows, d])))
+    }
+
+    /// What the backbone makes of `ids [T]`, `[1, T, D]`.
+    fn hidden(&self, ids: &[u32]) -> Tensor<3> {
+        self.lm.backbone.forward(self.embed(ids), None).0
+    }
+
+    /// `-ln p` of each token after position `first` of `ids`, given all tokens before it: one number
+    /// for each of `ids[first + 1..]`.
+    pub fn surprise(&self, ids: &[u32], first: usize) -> Vec<f32> {
+        let (read, said) = (&ids[..ids.len() - 1], &ids[first + 1..]);
+        let logits = self.logits_from(read, first);
+        let targets: Vec<i32> = said.iter().map(|&id| id as i32).collect();
+        let (mut losses, mut lse) = (vec![0.0; said.len()], vec![0.0; said.len()]);
+        let v = self.lm.config.vocabulary();
+        cross_entropy(said.len(), v, &logits, &targets, 0.0, &mut losses, &mut lse);
+        losses
+    }
+}
+
+impl ChatModel for LanguageModel {
+    fn modalities(&self) -> &[Modality] {
+        &[Modality::Text]
+    }
+
+    fn has_template(&self) -> Result<bool> {
+        has_template(&self.lm)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        if !pictures.is_empty() {
+            return Err(Error::Blind);
+        }
+        let prompt = match self.has_template()? {
+            false => self.prompt(&messages.last().map(Message::words).unwrap_or_default()),
+            true => self.chat(&messages.iter().map(spoken).collect::<Vec<_>>()),
+        }?;
+        let continuation = self.extend(&prompt, options, on_step)?;
+        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.lm.text.tokenizer.decode(&[id]).unwrap_or_default()
+    }
+}
+
+/// Whether a model has a chat template.
+///
+/// # Errors
+/// It has a broken one.
+pub(crate) fn has_template(lm: &CausalLm) -> Result<bool> {
+    match lm.text.chat.template() {
+        Ok(_) => Ok(true),
+        Err(Directory::NoChat) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A message as chat templates read it.
+fn spoken(message: &Message) -> Value {
+    json!({"role": message.role, "content": message.words()})
+}

@@ -1,0 +1,117 @@
+//! Models that run: one door for whoever asks, embeds, scores or transcribes.
+//!
+//! ```text
+//! path ──Model::open──▶ Model ──chat──────▶ dyn ChatModel       messages, pictures → text
+//!                             ──embedding─▶ dyn EmbeddingModel  pictures, texts → vectors
+//!                             ──score─────▶ dyn ScoreModel      pictures × texts → how well they fit
+//!                             ──speech────▶ dyn SpeechToText    sound → text
+//! ```
+//! Whoever runs a model sees these traits and no kind of model.
+
+pub mod batch;
+mod embed;
+mod error;
+pub mod generate;
+pub mod idefics;
+pub mod language;
+mod model;
+pub mod nano;
+pub mod vision_language;
+pub mod whisper;
+
+use sensorium_media::{Message, Modality, Picture, Sound};
+
+pub use batch::Batch;
+pub use embed::{Classified, Score, embed_labels};
+pub use error::{Error, Result};
+pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
+pub use idefics::IdeficsModel;
+pub use language::LanguageModel;
+pub use model::{Model, Options};
+pub use sensorium_backbone::Sampling;
+pub use vision_language::VisionLanguageModel;
+pub use whisper::WhisperModel;
+
+use whisper::{TranscribeOptions, Transcript};
+
+/// A model that answers.
+pub trait ChatModel: Sync {
+    /// What its prompts may hold.
+    fn modalities(&self) -> &[Modality];
+
+    /// Whether the model was made for more than one message; one that was not continues the last.
+    ///
+    /// # Errors
+    /// Its chat template is broken.
+    fn has_template(&self) -> Result<bool>;
+
+    /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
+    /// token.
+    ///
+    /// # Errors
+    /// The template refuses the messages, the prompt leaves no room for an answer, the model does not
+    /// see pictures, or it computes no numbers.
+    fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply>;
+
+    /// A token's text; none where it cannot be spelt alone.
+    fn token(&self, id: u32) -> String;
+}
+
+/// A model that makes vectors.
+pub trait EmbeddingModel: Sync {
+    /// One vector of unit length for each picture.
+    ///
+    /// # Errors
+    /// The model sees no pictures, or has no one vector for each.
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>>;
+
+    /// One vector for each text: of unit length, unless a sentence encoder is made otherwise.
+    ///
+    /// # Errors
+    /// The model reads no texts, or its tokenizer fails at one.
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+
+    /// Sentences around a label, at `{}` or, with its article, at `{a}`, whose vectors are averaged.
+    fn templates(&self) -> &[&str];
+}
+
+/// A model that tells how well pictures and texts fit.
+pub trait ScoreModel: Sync {
+    /// Every picture beside every text, a row for each picture.
+    ///
+    /// # Errors
+    /// The tokenizer fails at a text, or gives an id that the model has no row for.
+    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>>;
+
+    /// How well each label fits the picture; each stands in `template` at `{}`, in the model's own
+    /// sentences without one.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn classify(
+        &self,
+        picture: &Picture,
+        labels: &[String],
+        template: Option<&str>,
+    ) -> Result<Vec<Classified>>;
+}
+
+/// A model that writes down what was said.
+pub trait SpeechToText: Sync {
+    /// Writes a sound down; `progress` sees how many of how many seconds are done.
+    ///
+    /// # Errors
+    /// The model does not know the language or the task, or computes no numbers.
+    fn transcribe(
+        &self,
+        sound: Sound,
+        options: &TranscribeOptions,
+        progress: &mut dyn FnMut(f64, f64),
+    ) -> Result<Transcript>;
+}

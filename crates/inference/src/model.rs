@@ -1,0 +1,222 @@
+//! A model of any kind, opened from where it lies.
+
+use std::path::Path;
+
+use sensorium_checkpoint::gguf::Mapped;
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::{Dinov2, Matcher, Pretrained, SentenceEncoder, Towers, gguf};
+
+use crate::error::{Error, Result};
+use crate::nano::{Files, Nano};
+use crate::{
+    ChatModel, EmbeddingModel, IdeficsModel, LanguageModel, ScoreModel, SpeechToText,
+    VisionLanguageModel, WhisperModel,
+};
+
+/// How a model is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What its matrices are laid out as. Without one, those of a GGUF file are multiplied as they are
+    /// stored where there is a kernel for that, all others in f32.
+    pub format: Option<pack::Format>,
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// A loaded model.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
+pub enum Model {
+    /// The model inside the binary.
+    Nano(Nano),
+    /// CLIP, SigLIP.
+    DualEncoder(Towers),
+    /// DINOv2.
+    ImageEncoder(Dinov2),
+    /// BERT, MiniLM.
+    SentenceEncoder(SentenceEncoder),
+    /// BLIP-2 of the first stage.
+    Matcher(Matcher),
+    /// Texts in, text out.
+    Language(LanguageModel),
+    /// Pictures among a language model's tokens: LLaVA, SmolVLM, BLIP-2 of the second stage.
+    VisionLanguage(VisionLanguageModel),
+    /// Pictures beside them: Idefics.
+    Idefics(IdeficsModel),
+    /// Whisper.
+    Whisper(WhisperModel),
+}
+
+impl Model {
+    /// The model in a directory or a GGUF file.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or asks for what is not built here.
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        if path.extension().is_some_and(|end| end == "gguf") && !path.is_dir() {
+            return Self::gguf(path, options);
+        }
+        let mut model = Self::from(Pretrained::open(path, &options.device)?)?;
+        // Rows one at a time are multiplied faster by packed matrices.
+        let default = model.decodes().then_some(pack::Format::F32);
+        if let Some(format) = options.format.or(default) {
+            model.pack(format);
+        }
+        Ok(model)
+    }
+
+    /// The embedded model from its files.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn nano(files: &Files<'_>, options: &Options) -> Result<Self> {
+        let mut nano = Nano::load(files, &options.device)?;
+        if let Some(format) = options.format {
+            nano.pack(format);
+        }
+        Ok(Self::Nano(nano))
+    }
+
+    fn gguf(path: &Path, options: &Options) -> Result<Self> {
+        let mapped = Mapped::open(path)?;
+        let lm = gguf::open(&mapped.gguf()?, options.format, &options.device);
+        let lm = lm.map_err(|error| match error {
+            sensorium_pretrained::Error::Weights(source) => Error::File(source.in_file(path)),
+            other => other.into(),
+        })?;
+        Ok(Self::Language(LanguageModel { lm }))
+    }
+
+    fn from(pretrained: Pretrained) -> Result<Self> {
+        Ok(match pretrained {
+            Pretrained::DualEncoder(towers) => Self::DualEncoder(towers),
+            Pretrained::ImageEncoder(encoder) => Self::ImageEncoder(encoder),
+            Pretrained::SentenceEncoder(encoder) => Self::SentenceEncoder(encoder),
+            Pretrained::Matcher(matcher) => Self::Matcher(matcher),
+            Pretrained::Language(lm) => Self::Language(LanguageModel { lm }),
+            Pretrained::Llava(text, spliced) => {
+                Self::VisionLanguage(VisionLanguageModel::spliced(text, spliced)?)
+            }
+            Pretrained::Blip2(text, writer) => {
+                Self::VisionLanguage(VisionLanguageModel::blip2(text, writer))
+            }
+            Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
+            Pretrained::Whisper(listener) => Self::Whisper(WhisperModel { listener }),
+        })
+    }
+
+    fn pack(&mut self, format: pack::Format) {
+        match self {
+            Self::Nano(nano) => nano.pack(format),
+            Self::DualEncoder(towers) => towers.pack(format),
+            Self::ImageEncoder(encoder) => encoder.vit.pack_as(format),
+            Self::SentenceEncoder(encoder) => encoder.pack(format),
+            Self::Matcher(matcher) => matcher.pack(format),
+            Self::Language(model) => model.pack(format),
+            Self::VisionLanguage(model) => model.pack(format),
+            Self::Idefics(model) => model.parts.model.pack_as(format),
+            Self::Whisper(model) => model.listener.model.pack_as(format),
+        }
+    }
+
+    /// Whether it goes token by token.
+    fn decodes(&self) -> bool {
+        matches!(
+            self,
+            Self::Language(_) | Self::VisionLanguage(_) | Self::Idefics(_) | Self::Whisper(_)
+        )
+    }
+
+    /// The model as one that answers.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn chat(&self) -> Result<&dyn ChatModel> {
+        match self {
+            Self::Nano(model) => Ok(model),
+            Self::Language(model) => Ok(model),
+            Self::VisionLanguage(model) => Ok(model),
+            Self::Idefics(model) => Ok(model),
+            other => {
+                Err(other
+                    .cannot("answers", "take a language model, LLaVA, SmolVLM, BLIP-2 or Idefics"))
+            }
+        }
+    }
+
+    /// The model as one that continues texts.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn language(&self) -> Result<&LanguageModel> {
+        match self {
+            Self::Language(model) => Ok(model),
+            Self::VisionLanguage(model) => Ok(&model.llm),
+            other => {
+                Err(other
+                    .cannot("continues texts", "take a language model: Llama, Qwen, OPT, GPT-2"))
+            }
+        }
+    }
+
+    /// The model as one that makes vectors.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
+        match self {
+            Self::Nano(model) => Ok(model),
+            Self::DualEncoder(model) => Ok(model),
+            Self::ImageEncoder(model) => Ok(model),
+            Self::SentenceEncoder(model) => Ok(model),
+            Self::Matcher(model) => Ok(model),
+            other => {
+                Err(other
+                    .cannot("makes vectors", "take CLIP, SigLIP, DINOv2 or a sentence encoder"))
+            }
+        }
+    }
+
+    /// The model as one that compares pictures and texts.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn score(&self) -> Result<&dyn ScoreModel> {
+        match self {
+            Self::Nano(model) => Ok(model),
+            Self::DualEncoder(model) => Ok(model),
+            Self::Matcher(model) => Ok(model),
+            other => Err(other.cannot(
+                "compares pictures and texts",
+                "take CLIP, SigLIP, or BLIP-2 as Blip2ForImageTextRetrieval",
+            )),
+        }
+    }
+
+    /// The model as one that writes down what was said.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn speech(&self) -> Result<&dyn SpeechToText> {
+        match self {
+            Self::Whisper(model) => Ok(model),
+            other => Err(other.cannot("hears", "pass the directory of a Whisper checkpoint: config.json, model.safetensors, tokenizer.json")),
+        }
+    }
+
+    fn cannot(&self, expected: &'static str, hint: &'static str) -> Error {
+        let (family, does) = match self {
+            Self::Nano(_) => ("the embedded model", "answers and compares"),
+            Self::DualEncoder(_) => ("CLIP or SigLIP", "compares pictures and texts"),
+            Self::ImageEncoder(_) => ("DINOv2", "makes vectors of pictures alone"),
+            Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
+            Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
+            Self::Language(_) => ("a language model", "continues and answers texts"),
+            Self::VisionLanguage(_) | Self::Idefics(_) => {
+                ("a vision-language model", "answers about pictures")
+            }
+            Self::Whisper(_) => ("Whisper", "writes down what was said"),
+        };
+        Error::Cannot { expected, family, does, hint }
+    }
+}

@@ -1,0 +1,85 @@
+//! From pictures to the tokens that stand for them.
+
+use sensorium_backbone::Backbone;
+use sensorium_flow::{Embeds, Input};
+use sensorium_media::{Fitted, ImageProcessor, Layout, Picture};
+use sensorium_model::clip::batch;
+use sensorium_model::llava::Tower;
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::blip2::Writer;
+use sensorium_pretrained::families::llava::Spliced;
+
+/// Tiles that are encoded at once: bounds memory whatever their number.
+const CHUNK: usize = 4;
+
+/// A tower, and what makes its input.
+#[derive(Debug)]
+pub struct Eye {
+    tower: Tower,
+    processor: ImageProcessor,
+    /// Tokens of a tile.
+    tokens: usize,
+    device: Device,
+}
+
+impl Eye {
+    /// BLIP-2's two halves.
+    pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
+        let Writer { tower, config, processor, backbone, device, .. } = writer;
+        let (tokens, processor) = (config.tokens(), processor);
+        (Self { tower, processor, tokens, device }, backbone)
+    }
+
+    /// A model's two halves.
+    pub(super) fn open(spliced: Spliced) -> (Self, Backbone) {
+        let Spliced { mut llava, config, processor, device, .. } = spliced;
+        let (tokens, tower) = (config.towers[0].tokens(), llava.towers.remove(0));
+        (Self { tower, processor, tokens, device }, llava.backbone)
+    }
+
+    pub(super) fn pack(&mut self, format: pack::Format) {
+        self.tower.pack_as(format);
+    }
+
+    /// Tokens Q of a tile.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The squares that are looked at for a picture.
+    pub fn fit(&self, picture: &Picture) -> Fitted {
+        self.processor.fit(picture)
+    }
+
+    /// What stands in the prompt for a picture: its tokens, each a `marker`, and what tells where a
+    /// tile is.
+    pub(super) fn spell(&self, layout: Layout, marker: &str) -> String {
+        const AROUND: &str = "<fake_token_around_image>";
+        let tokens = marker.repeat(self.tokens);
+        let Layout::Tiles { rows, columns } = layout else { return tokens };
+        let mut text = String::new();
+        for row in 1..=rows {
+            for column in 1..=columns {
+                text += &format!("{AROUND}<row_{row}_col_{column}>{tokens}");
+            }
+            text.push('\n');
+        }
+        let gap = if rows > 0 { "\n" } else { "" };
+        text + &format!("{gap}{AROUND}<global-img>{tokens}{AROUND}")
+    }
+
+    /// Pixels as the encoder reads them, `[3, h, w]`.
+    pub fn planes(&self, tile: &Picture) -> Vec<f32> {
+        self.processor.planes(tile)
+    }
+
+    /// `n` tiles to `[n, Q, D]`.
+    pub fn look(&self, tiles: &[Picture]) -> Embeds {
+        let chunks = tiles.chunks(CHUNK).map(|chunk| {
+            let size = [chunk[0].height, chunk[0].width].map(|n| n as usize);
+            let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
+            self.tower.embed(Input::Image(batch(planes, size, &self.device))).0
+        });
+        Embeds(Tensor::cat(chunks.collect(), 0))
+    }
+}

@@ -1,0 +1,120 @@
+//! A published language model that sees: questions about pictures in, text out.
+//!
+//! ```text
+//! picture ──cut──▶ tiles [n, 3, h, w] ──look──▶ [n, Q, D] ─┐
+//! messages ──template──▶ text, each picture spelt out      │
+//! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
+//! ```
+
+mod eye;
+mod prompt;
+
+use std::time::Instant;
+
+use sensorium_media::{Message, Modality, Picture};
+use sensorium_nn::prelude::*;
+
+use sensorium_pretrained::families::blip2::Writer;
+use sensorium_pretrained::families::llava::Spliced;
+use sensorium_pretrained::{CausalLm, TextProcessor};
+
+use crate::ChatModel;
+use crate::error::Result;
+use crate::generate::{GenerateOptions, OnStep, Reply};
+use crate::language::{LanguageModel, has_template};
+use sensorium_model::splice::splice;
+
+pub use eye::Eye;
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct VisionLanguageModel {
+    /// The language model.
+    pub llm: LanguageModel,
+    /// What sees.
+    pub eye: Eye,
+    place: Place,
+}
+
+/// Where pictures stand in a prompt.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Where the text names a token.
+    Marked {
+        /// Its name.
+        name: String,
+    },
+    /// One, in front of all else (BLIP-2).
+    Front {
+        /// Stands in the prompt's ids for each of its tokens.
+        id: u32,
+    },
+}
+
+impl VisionLanguageModel {
+    /// BLIP-2 of the second stage.
+    pub(crate) fn blip2(text: TextProcessor, writer: Writer) -> Self {
+        let (config, marker) = (writer.language.clone(), writer.marker);
+        let (eye, backbone) = Eye::blip2(writer);
+        let id = marker.or(text.bos_token_id).unwrap_or_default();
+        let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
+        Self { llm, eye, place: Place::Front { id } }
+    }
+
+    /// LLaVA, Idefics3, SmolVLM.
+    ///
+    /// # Errors
+    /// The tokenizer does not know the token whose places pictures take.
+    pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
+        let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
+        let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
+        let (eye, backbone) = Eye::open(spliced);
+        let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
+        Ok(Self { llm, eye, place: Place::Marked { name } })
+    }
+
+    pub(crate) fn pack(&mut self, format: pack::Format) {
+        self.eye.pack(format);
+        self.llm.pack(format);
+    }
+}
+
+impl ChatModel for VisionLanguageModel {
+    fn modalities(&self) -> &[Modality] {
+        &[Modality::Text, Modality::Image]
+    }
+
+    fn has_template(&self) -> Result<bool> {
+        has_template(&self.llm.lm)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        pictures: &[Picture],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let start = Instant::now();
+        let fitted: Vec<_> = pictures.iter().map(|picture| self.eye.fit(picture)).collect();
+        let process = start.elapsed().as_secs_f64();
+        let prompt = self.prompt(messages, &fitted)?;
+        self.llm.room(prompt.ids.len())?;
+
+        let start = Instant::now();
+        let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
+        let starts: Vec<usize> = prompt.slots.iter().map(|slot| slot.at).collect();
+        let text = self.llm.embed(&prompt.ids);
+        let embeds = match tiles.is_empty() {
+            true => text,
+            false => splice(text, self.eye.look(&tiles), &starts),
+        };
+        let encode = start.elapsed().as_secs_f64();
+        let continuation = self.llm.extend_embeds(embeds, options, on_step)?;
+        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.llm.token(id)
+    }
+}

@@ -1,0 +1,372 @@
+//! Whisper that runs: long sounds, window by window.
+//!
+//! Radford et al. 2022, <https://arxiv.org/abs/2212.04356>
+//!
+//! ```text
+//! samples ──log-mel──▶ [bands, frames] ──30 s at a time, encoder──▶ features ──hear──▶ keys, values
+//! <|startoftranscript|> language task ──decoder──▶ rules ──best──▶ tokens, times ──▶ segments
+//! ```
+
+mod fallback;
+mod segments;
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use sensorium_backbone::{Heard, Sampling};
+use sensorium_flow::Hidden;
+use sensorium_media::mel::{HOP, Mel, RATE};
+use sensorium_media::{Sound, compression_ratio};
+use sensorium_nn::init::Rng;
+use sensorium_nn::params::read;
+
+use sensorium_pretrained::families::whisper::Listener;
+
+use crate::SpeechToText;
+use crate::error::{Error, Result};
+use crate::generate::{Drawing, Drawn};
+use segments::cut;
+
+pub use fallback::{Confidence, Fallback};
+pub use segments::Segment;
+pub use sensorium_model::whisper::Task;
+
+/// A loaded model and all that is needed to listen with it.
+#[derive(Debug)]
+pub struct WhisperModel {
+    /// Shape, rules, tokenizer, model.
+    pub listener: Listener,
+}
+
+/// Opens what was said before.
+const BEFORE: &str = "<|startofprev|>";
+/// A window that was heard at a higher temperature does not lead the next one.
+const LEADING: f32 = 0.5;
+
+/// How a sound is to be written down.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TranscribeOptions {
+    /// Code of the language, such as `en`; heard if not given.
+    pub language: Option<String>,
+    /// What is written down.
+    pub task: Task,
+    /// Whether segments have times. Those of sounds longer than a window always do.
+    pub timestamps: bool,
+    /// When a window is heard again.
+    pub fallback: Fallback,
+    /// Whether a window is told what the windows before it said.
+    pub condition_on_previous_text: bool,
+    /// What the first window is told was said before it: names, a style.
+    pub initial_prompt: Option<String>,
+    /// Seed of the draws at temperatures above 0.
+    pub seed: u64,
+}
+
+/// What was said, and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    /// All of it.
+    pub text: String,
+    /// Stretches of it.
+    pub segments: Vec<Segment>,
+    /// Code of the language.
+    pub language: String,
+    /// Length of the sound in seconds.
+    pub duration: f64,
+    /// Seconds of the spectrogram.
+    pub mel: f64,
+    /// Seconds of the encoder.
+    pub encode: f64,
+    /// Seconds of the decoder.
+    pub decode: f64,
+}
+
+/// One window's tokens.
+struct Said {
+    /// Without the end.
+    tokens: Vec<u32>,
+    confidence: Confidence,
+}
+
+impl WhisperModel {
+    /// The likeliest tokens of one window of the spectrogram, `[bands, frames]` row-major, without
+    /// the end.
+    ///
+    /// # Errors
+    /// The model computes no numbers.
+    pub fn window(&self, mel: Vec<f32>, prompt: &[u32], timestamps: bool) -> Result<Vec<u32>> {
+        let heard = self.hear(mel);
+        Ok(self.say(prompt, heard, timestamps, 0, Sampling::default())?.tokens)
+    }
+
+    /// Code and id of the language of one window; nothing in a model of English.
+    ///
+    /// # Errors
+    /// The model computes no numbers.
+    pub fn detect(&self, mel: Vec<f32>) -> Result<Option<(String, u32)>> {
+        self.language(self.hear(mel))
+    }
+
+    fn hear(&self, mel: Vec<f32>) -> Heard {
+        let Listener { config, model, device, .. } = &self.listener;
+        model.hear(mel, config.encoder.bands, device)
+    }
+
+    fn language(&self, mut heard: Heard) -> Result<Option<(String, u32)>> {
+        if self.listener.rules.languages.is_empty() {
+            return Ok(None);
+        }
+        let [logits, _] = self.next(&[self.listener.rules.start], &mut heard, 0);
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(Error::NotFiniteAt { seconds: 0.0 });
+        }
+        Ok(self.listener.rules.heard_language(&logits).map(|(code, id)| (code.to_owned(), id)))
+    }
+
+    /// Tokens one after the other, the likeliest ones or drawn.
+    fn say(
+        &self,
+        prompt: &[u32],
+        mut heard: Heard,
+        timestamps: bool,
+        first: usize,
+        sampling: Sampling,
+    ) -> Result<Said> {
+        let rules = &self.listener.rules;
+        let room = self.listener.config.decoder.context.saturating_sub(prompt.len());
+        let start = prompt.iter().position(|id| *id == rules.start).unwrap_or_default();
+        let (mut no_speech_prob, mut logprob) = (0.0, 0.0);
+        let mut next = |id: Option<u32>| {
+            let Some(id) = id else {
+                let [logits, opening] = self.next(prompt, &mut heard, start);
+                let no_speech = if opening.is_empty() { &logits } else { &opening };
+                no_speech_prob = probability(no_speech, rules.no_speech()).exp();
+                return Ok(logits);
+            };
+            let [logits, _] = self.next(&[id], &mut heard, 0);
+            Ok(logits)
+        };
+        let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
+            rules.apply(logits.to_mut(), said, timestamps);
+        };
+        let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
+            logprob += probability(drawn.processed, drawn.id);
+            Ok(None)
+        };
+        let ends = [rules.end];
+        let mut drawing = Drawing::new(sampling, &ends, room);
+        if room > 0 {
+            let run = drawing.run(&mut next, &process, &mut on_draw);
+            run.map_err(|error| at(error, first))?;
+        }
+        let tokens = drawing.ids;
+        let confidence = Confidence {
+            temperature: sampling.temperature,
+            avg_logprob: logprob / (tokens.len() + 1) as f64,
+            compression_ratio: compression_ratio(&self.text(&tokens)?),
+            no_speech_prob,
+        };
+        Ok(Said { tokens, confidence })
+    }
+
+    /// The text of the tokens that are text.
+    fn text(&self, tokens: &[u32]) -> Result<String> {
+        let words = tokens.iter().copied().filter(|&id| id < self.listener.rules.end);
+        let text = self.listener.tokenizer.decode(&words.collect::<Vec<_>>())?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// What was said before the sound.
+    fn before(&self, options: &TranscribeOptions) -> Result<Vec<u32>> {
+        let Some(text) = &options.initial_prompt else { return Ok(Vec::new()) };
+        // Words have their space in front.
+        let ids = self.listener.tokenizer.encode(&format!(" {}", text.trim()))?;
+        Ok(ids.into_iter().filter(|id| *id < self.listener.rules.end).collect())
+    }
+
+    /// `prompt` behind as much of the end of `before` as the decoder has room for: half of it at most
+    /// (Radford et al. 2022, section 3.8).
+    fn led(&self, before: &[u32], prompt: &[u32]) -> Vec<u32> {
+        let context = self.listener.config.decoder.context;
+        // Two ids more have to fit: what opens it, and one that is said.
+        let room = context.saturating_sub(prompt.len() + 2);
+        let kept = before.len().min((context / 2).saturating_sub(1)).min(room);
+        let opens = self.listener.tokenizer.id(BEFORE).filter(|_| kept > 0);
+        let opens = opens.filter(|id| (*id as usize) < self.listener.config.decoder.vocabulary);
+        let Some(opens) = opens else { return prompt.to_vec() };
+        let before = &before[before.len() - kept..];
+        [opens].into_iter().chain(before.iter().chain(prompt).copied()).collect()
+    }
+
+    /// Logits `[V]` after `ids`, and those after the one at `place` if that is not the last.
+    fn next(&self, ids: &[u32], heard: &mut Heard, place: usize) -> [Vec<f32>; 2] {
+        let Hidden(hidden) = self.listener.model.decoder.extend(ids, [1, ids.len()], heard);
+        let [_, t, d] = hidden.dims();
+        let row = |at| {
+            let row = hidden.clone().narrow(1, at, 1).reshape([1, d]);
+            read(self.listener.model.decoder.logits(row))
+        };
+        [row(t - 1), if place + 1 < t { row(place) } else { Vec::new() }]
+    }
+}
+
+impl SpeechToText for WhisperModel {
+    fn transcribe(
+        &self,
+        sound: Sound,
+        options: &TranscribeOptions,
+        progress: &mut dyn FnMut(f64, f64),
+    ) -> Result<Transcript> {
+        let asked = options
+            .language
+            .as_deref()
+            .map(|code| self.listener.rules.language(code))
+            .transpose()?;
+        // Refused before anything is heard.
+        self.listener.rules.prompt(None, options.task, false)?;
+        let begun = Instant::now();
+        let samples = sound.at_rate(RATE).samples;
+        let duration = samples.len() as f64 / f64::from(RATE);
+        let mel = Mel::new(&samples, self.listener.config.encoder.bands);
+        let mut job = Job {
+            whole: self,
+            options,
+            before: self.before(options)?,
+            timestamps: options.timestamps || samples.len() > self.listener.config.frames() * HOP,
+            transcript: Transcript {
+                text: String::new(),
+                segments: Vec::new(),
+                language: options.language.as_deref().unwrap_or("en").to_lowercase(),
+                duration,
+                mel: begun.elapsed().as_secs_f64(),
+                encode: 0.0,
+                decode: 0.0,
+            },
+        };
+        job.run(&mel, samples.len().div_ceil(HOP), asked, progress)?;
+        Ok(job.transcript)
+    }
+}
+
+/// A sound that is being written down.
+struct Job<'a> {
+    whole: &'a WhisperModel,
+    options: &'a TranscribeOptions,
+    /// What the next window is told.
+    before: Vec<u32>,
+    timestamps: bool,
+    transcript: Transcript,
+}
+
+impl Job<'_> {
+    fn run(
+        &mut self,
+        mel: &Mel,
+        frames: usize,
+        asked: Option<Option<u32>>,
+        progress: &mut dyn FnMut(f64, f64),
+    ) -> Result<()> {
+        let rules = &self.whole.listener.rules;
+        let window = self.whole.listener.config.frames();
+        let (mut first, mut prompt, mut spoken) = (0, None, Vec::new());
+        while first < frames {
+            let begun = Instant::now();
+            let heard = self.whole.hear(mel.window(first, window));
+            self.transcript.encode += begun.elapsed().as_secs_f64();
+            let begun = Instant::now();
+            let prompt = match &prompt {
+                Some(prompt) => prompt,
+                None => {
+                    let language = match asked {
+                        Some(language) => language,
+                        None => self.hear_language(&heard)?,
+                    };
+                    prompt.insert(rules.prompt(language, self.options.task, self.timestamps)?)
+                }
+            };
+            let said = self.attempts(&self.whole.led(&self.before, prompt), &heard, first)?;
+            let count = window.min(frames - first);
+            let silent = self.options.fallback.is_silent(&said.confidence);
+            first += if silent { count } else { self.keep(&said, first, count, &mut spoken)? };
+            self.transcript.decode += begun.elapsed().as_secs_f64();
+            let seconds = |frames: usize| (frames * HOP) as f64 / f64::from(RATE);
+            progress(seconds(first.min(frames)), seconds(frames));
+        }
+        self.transcript.text = self.whole.text(&spoken)?;
+        Ok(())
+    }
+
+    /// What is heard at the first temperature that gives something to believe, or at the last.
+    fn attempts(&self, prompt: &[u32], heard: &Heard, first: usize) -> Result<Said> {
+        let say = |i: usize, temperature: f32| {
+            // Draws of one window tell nothing of another's.
+            let seed = Rng::new(self.options.seed ^ (first as u64) << 16 ^ i as u64).next_u64();
+            let sampling = Sampling { temperature, seed, ..Sampling::default() };
+            self.whole.say(prompt, heard.clone(), self.timestamps, first, sampling)
+        };
+        let fallback = &self.options.fallback;
+        let mut said = say(0, fallback.temperature)?;
+        for (i, temperature) in fallback.higher().enumerate() {
+            if !fallback.is_doubtful(&said.confidence) {
+                break;
+            }
+            said = say(i + 1, temperature)?;
+        }
+        Ok(said)
+    }
+
+    /// The language of the first window.
+    fn hear_language(&mut self, heard: &Heard) -> Result<Option<u32>> {
+        let found = self.whole.language(heard.clone())?;
+        Ok(found.map(|(code, id)| {
+            self.transcript.language = code;
+            id
+        }))
+    }
+
+    /// Adds a window's segments; says how many frames further the next window begins.
+    fn keep(
+        &mut self,
+        said: &Said,
+        first: usize,
+        frames: usize,
+        spoken: &mut Vec<u32>,
+    ) -> Result<usize> {
+        let (stretches, step) = cut(&self.whole.listener.rules, &said.tokens, first, frames);
+        for stretch in stretches {
+            let text = self.whole.text(&stretch.tokens)?;
+            spoken.extend_from_slice(&stretch.tokens);
+            // Two times with nothing between them.
+            if text.is_empty() {
+                continue;
+            }
+            let end = stretch.end.min(self.transcript.duration).max(stretch.start);
+            self.before.extend_from_slice(&stretch.tokens);
+            let (start, tokens, confidence) = (stretch.start, stretch.tokens, said.confidence);
+            self.transcript.segments.push(Segment { start, end, text, tokens, confidence });
+        }
+        let leads = said.confidence.temperature <= LEADING;
+        if !(self.options.condition_on_previous_text && leads) {
+            self.before.clear();
+        }
+        Ok(step)
+    }
+}
+
+/// An error of the window that begins at frame `first`.
+fn at(error: Error, first: usize) -> Error {
+    match error {
+        Error::NotFinite { .. } => {
+            Error::NotFiniteAt { seconds: (first * HOP) as f64 / f64::from(RATE) }
+        }
+        error => error,
+    }
+}
+
+/// Logarithm of the probability of `id`.
+fn probability(logits: &[f32], id: u32) -> f64 {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+    let logit = logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    f64::from(logit - most) - sum.ln()
+}

@@ -1,0 +1,21 @@
+//! Our models against PyTorch's: weights read under their published names, then outputs,
+//! intermediates, the gradient of every parameter, ten steps of AdamW and greedy tokens.
+//!
+//! Tolerances, in f32: 1e-5 of a loss or a stack of layers (4e-6 are seen), gradients 1e-4 of the
+//! largest value of their tensor (2e-5), losses of a curve 1e-4 of their size (4e-6).
+
+mod bert;
+mod clip;
+mod decoders;
+mod exact;
+mod idefics;
+mod llama;
+mod llava;
+mod masks;
+mod nano_vit;
+mod open;
+mod siglip;
+mod states;
+mod twin;
+mod vit;
+mod whisper;

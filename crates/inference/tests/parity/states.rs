@@ -1,0 +1,322 @@
+//! Every hidden state of models that lie in directories (`reference/states.py`): each layer of each
+//! stack by name, so that a failure says which is the first to depart.
+
+use std::sync::Arc;
+
+use sensorium_encoder::image::Encoder;
+use sensorium_encoder::text::Texts;
+use sensorium_flow::{Embeds, Encode, Features, Project};
+use sensorium_media::Picture;
+use sensorium_model::blip2::Blip2Matcher;
+use sensorium_model::idefics::Idefics;
+use sensorium_model::splice::splice;
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+use sensorium_nn::running_device;
+use sensorium_pretrained::families::{blip2, idefics, llava, whisper};
+use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers};
+use sensorium_testkit::{Golden, Report};
+use serde_json::Value;
+
+/// All layers of a tiny stack in f32.
+const STATE: f32 = 1e-5;
+
+/// The states of one golden.
+struct Check {
+    golden: Golden,
+    report: Report,
+}
+
+impl Check {
+    fn open(name: &str) -> Self {
+        let golden = Golden::open(name);
+        let report = Report::states(&golden, STATE);
+        Self { golden, report }
+    }
+
+    fn directory(&self) -> Directory {
+        Directory::open(&self.golden.path("")).expect("the golden is a checkpoint")
+    }
+
+    fn expected(&self) -> Value {
+        self.golden.json("expected.json")
+    }
+
+    /// Output `name` of the golden.
+    fn output<const D: usize>(&self, name: &str) -> Tensor<D> {
+        let (shape, values) = self.golden.outputs().remove(name).expect("the golden has it");
+        Tensor::from_data(TensorData::new(values, shape), &running_device())
+    }
+
+    fn state<const D: usize>(&mut self, name: &str, x: Tensor<D>) {
+        self.report.check(name, &x.dims(), &read(x));
+    }
+
+    /// `<name>.0` to `<name>.n`, what `of` makes after so many layers.
+    fn stack<const D: usize>(&mut self, name: &str, n: usize, of: impl Fn(usize) -> Tensor<D>) {
+        (0..=n).for_each(|i| self.state(&format!("{name}.{i}"), of(i)));
+    }
+}
+
+fn numbers<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<T> {
+    serde_json::from_value(value.clone()).expect("a list of numbers")
+}
+
+/// The first of the golden's conversations that `wanted` picks, with its number.
+fn case(check: &Check, wanted: impl Fn(&Value) -> bool) -> (usize, Value) {
+    let cases = check.expected();
+    let mut cases = cases.as_array().expect("cases").iter().enumerate();
+    let (i, case) = cases.find(|(_, case)| wanted(case)).expect("one of them");
+    (i, case.clone())
+}
+
+fn seeing(name: &str) {
+    let mut check = Check::open(name);
+    let spliced = llava::open(&check.directory(), &running_device())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let llava::Spliced { llava, config, marker, .. } = spliced;
+    let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
+    let ids: Vec<u32> = numbers(&case["ids"]);
+    let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
+    let first = pixels.clone().narrow(0, 0, 1);
+
+    let n = config.image.n_layers;
+    check.stack("image", n, |i| llava.image.positions_before(first.clone(), n - i));
+    if config.skips.is_empty() {
+        check.state("image", llava.image.positions(first));
+    }
+    let Embeds(seen) = llava.projector.project(llava.encode(pixels));
+    check.state("projector", seen.clone().narrow(0, 0, 1));
+    let marked = ids.iter().enumerate().filter(|(_, id)| **id == marker).map(|(at, _)| at);
+    let places: Vec<usize> = marked.step_by(seen.dims()[1]).collect();
+    let language = &llava.backbone;
+    let embeds = splice(language.embed(&ids, [1, ids.len()]), Embeds(seen), &places);
+    let layers = config.backbone.n_layers;
+    check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
+    check.state("language", language.forward(embeds, None).0);
+    check.report.finish_all();
+}
+
+#[test]
+fn llava_layer_by_layer() {
+    seeing("seeing_llava");
+    seeing("seeing_llava_legacy");
+    seeing("seeing_llava_full");
+    seeing("seeing_llava_siglip");
+    seeing("seeing_llava_headless");
+}
+
+#[test]
+fn idefics3_and_smolvlm_layer_by_layer() {
+    seeing("seeing_idefics3");
+    seeing("seeing_smolvlm");
+}
+
+#[test]
+fn blip2_that_writes_layer_by_layer() {
+    for name in ["blip2_opt", "blip2_opt_plain"] {
+        let mut check = Check::open(name);
+        let writer = blip2::Writer::open(&check.directory(), &running_device()).expect("it loads");
+        let (i, case) = case(&check, |case| case["question"] != "");
+        let ids: Vec<u32> = numbers(&case["ids"]);
+        let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
+
+        let (image, n) = (&writer.eye.image, writer.config.image.n_layers);
+        check.stack("image", n, |i| image.positions_before(pixels.clone(), n - i));
+        let features = Features(image.positions(pixels));
+        check.state("image", features.0.clone());
+        let qformer = &writer.eye.projector.qformer;
+        let layers = writer.config.qformer.n_layers;
+        check.stack("ask", layers, |i| qformer.hidden(Some(&features), None, i));
+        let seen = writer.eye.projector.project(features.clone());
+        check.state("projector", seen.0.clone());
+        let language = &writer.backbone;
+        let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &[0]);
+        let layers = writer.language.n_layers();
+        check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
+        check.state("language", language.forward(embeds, None).0);
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn blip2_that_compares_layer_by_layer() {
+    for name in ["blip2_matching", "blip2_matching_third"] {
+        let mut check = Check::open(name);
+        let matcher = Matcher::open(&check.directory(), &running_device()).expect("it loads");
+        let Blip2Matcher { image, projector } = &matcher.model;
+        let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
+        let ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
+        let texts = Texts::pad(&[ids[0].clone(), ids[3].clone()], 0);
+
+        let n = matcher.config().image.n_layers;
+        check.stack("image", n, |i| image.positions_before(pixels.clone(), n - i));
+        let features = Features(image.positions(pixels));
+        check.state("image", features.0.clone());
+        let layers = matcher.config().projector.qformer.n_layers;
+        let qformer = &projector.qformer;
+        check.stack("ask", layers, |i| qformer.hidden(Some(&features), None, i));
+        let lengths: Arc<[usize]> = texts.ends.iter().map(|end| end + 1).collect();
+        let words = || projector.words(&texts.ids, texts.shape);
+        check.stack("read", layers, |i| qformer.hidden(None, Some((words(), &lengths)), i));
+        let twice = Features(features.0.repeat_dim(0, 2));
+        let both = |i| qformer.hidden(Some(&twice), Some((words(), &lengths)), i);
+        check.stack("both", layers, both);
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn idefics_layer_by_layer() {
+    for name in ["idefics", "idefics_plain", "idefics_table"] {
+        let mut check = Check::open(name);
+        let directory = check.directory();
+        let config = idefics::config(&directory.config()).expect("settings");
+        let model = idefics::load(&directory, &config, &running_device()).expect("the names fit");
+        let Idefics { image, projector, language } = &model;
+        let expected = check.expected();
+        let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
+        let names: Vec<String> = numbers(&expected["images"]);
+        let place = |part: &Value| names.iter().position(|name| *name == part["image"]);
+        let shown = case["prompt"].as_array().expect("a prompt").iter().filter_map(place);
+        let all: Tensor<4> = check.output("pixel_values");
+        let pixels = Tensor::cat(shown.map(|at| all.clone().narrow(0, at, 1)).collect(), 0);
+        let first = pixels.clone().narrow(0, 0, 1);
+
+        let n = config.image.n_layers;
+        check.stack("image", n, |i| image.positions_before(first.clone(), n - i));
+        if let (Some(projector), Some(shape)) = (projector, &config.projector) {
+            let features = Features(image.positions_before(first, 0));
+            check.stack("resampler", shape.n_layers, |i| projector.hidden(&features, i));
+            check.state("projector", projector.resample(&features).0);
+        }
+        let ids: Vec<u32> = numbers(&case["ids"]);
+        let looks: Vec<i64> = numbers(&case["looks"]);
+        let looks: Vec<_> = looks.into_iter().map(|look| usize::try_from(look).ok()).collect();
+        let shown = language.show(&model.see(pixels));
+        let hidden = |i| language.hidden(language.embed(&ids), &looks, &shown, i);
+        check.stack("language", config.language.llama.n_layers, hidden);
+        for i in 0..config.language.n_gated() {
+            let layer = i * config.language.interval;
+            let asked = language.ask(layer, hidden(layer), &looks, &shown);
+            check.state(&format!("gated.{i}"), asked);
+        }
+        check.state("language", language.forward(language.embed(&ids), &looks, &shown).0);
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn whisper_layer_by_layer() {
+    for name in ["whisper", "whisper_english"] {
+        let mut check = Check::open(name);
+        let directory = check.directory();
+        let config = whisper::config(&directory.config()).expect("settings");
+        let tensors = directory.tensors().expect("tensors");
+        let model = whisper::load(&config, tensors, &running_device()).expect("the names fit");
+        let mel: Tensor<3> = crate::twin::input(&check.golden, "input_features");
+        let mel = Tensor::from_data(mel.into_data(), &running_device());
+        let (ids, shape) = crate::twin::ids(&check.golden, "decoder_input_ids");
+
+        let encoder = &model.encoder;
+        check.stack("encoder", config.encoder.n_layers, |i| encoder.hidden(mel.clone(), i));
+        let heard = model.decoder.hear(&encoder.encode(mel));
+        let hidden = |i| model.decoder.hidden(&ids, shape, &heard, i);
+        check.stack("decoder", config.decoder.n_layers, hidden);
+        check.report.finish_all();
+    }
+}
+
+fn towers(check: &Check) -> Towers {
+    let model = crate::open::pretrained(&check.golden);
+    let Pretrained::DualEncoder(towers) = model else { panic!("two towers") };
+    towers
+}
+
+/// A text tower, of the golden's first two texts.
+fn texts(check: &mut Check, towers: &Towers, layers: usize) {
+    let mut ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
+    ids.truncate(2);
+    let texts = Texts::pad(&ids, 0);
+    check.stack("text", layers, |i| towers.text.hidden(&texts, i));
+    check.state("text", towers.text.positions(&texts));
+}
+
+#[test]
+fn two_towers_layer_by_layer() {
+    for (name, layers) in
+        [("published_clip", 2), ("published_clip_sharded", 1), ("published_siglip", 2)]
+    {
+        let mut check = Check::open(name);
+        let towers = towers(&check);
+        let Encoder::Vit(image) = &towers.image else { panic!("a Vision Transformer") };
+        let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
+        check.stack("image", 2, |i| image.positions_before(pixels.clone(), 2 - i));
+        let pool = match name {
+            "published_siglip" => image.embed(pixels),
+            _ => {
+                let x = image.positions(pixels).narrow(1, 0, 1);
+                let e = x.dims()[2];
+                x.reshape([1, e])
+            }
+        };
+        check.state("pool", pool);
+        texts(&mut check, &towers, layers);
+        check.report.finish_all();
+    }
+}
+
+/// Each picture alone, where transformers pads all to one number of patches and hides the padding.
+#[test]
+fn siglip2_layer_by_layer() {
+    for (name, [deep, layers]) in [("siglip2", [2, 2]), ("siglip2_wide", [3, 1])] {
+        let mut check = Check::open(name);
+        let towers = towers(&check);
+        let Encoder::Naflex(naflex) = &towers.image else { panic!("pictures of any shape") };
+        let pictures: Vec<String> = numbers(&check.expected()["pictures"]);
+        for (i, picture) in pictures.iter().enumerate() {
+            let own = check.golden.path(picture);
+            let shared = check.golden.path("../published_images").join(picture);
+            let picture = Picture::read(if own.exists() { &own } else { &shared });
+            let pixels = towers
+                .processor
+                .image(&picture.expect("the golden is complete"), &running_device());
+            let grid = check.golden.outputs()[&format!("{i}.grid")].1.clone();
+            let vit = naflex.at([grid[0] as usize, grid[1] as usize]);
+            let stack = |k| vit.positions_before(pixels.clone(), deep - k);
+            check.stack(&format!("{i}.image"), deep, stack);
+            check.state(&format!("{i}.image"), vit.positions(pixels.clone()));
+            check.state(&format!("{i}.pool"), towers.image.embed(pixels));
+        }
+        texts(&mut check, &towers, layers);
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn dinov2_layer_by_layer() {
+    for name in ["published_dinov2", "published_dinov2_swiglu"] {
+        let mut check = Check::open(name);
+        let model = crate::open::pretrained(&check.golden);
+        let Pretrained::ImageEncoder(dinov2) = model else { panic!("it is DINOv2") };
+        let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
+        let (vit, n) = (&dinov2.vit, dinov2.config().n_layers);
+        check.stack("image", n, |i| vit.positions_before(pixels.clone(), n - i));
+        check.state("image", vit.positions(pixels));
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn a_resnet_stage_by_stage() {
+    let mut check = Check::open("published_clip_resnet");
+    let towers = towers(&check);
+    let Encoder::Resnet(resnet) = &towers.image else { panic!("a ResNet") };
+    let name: Vec<String> = numbers(&check.expected()["pictures"]);
+    let picture = check.golden.path("../published_images").join(&name[0]);
+    let picture = Picture::read(&picture).expect("the golden is complete");
+    let pixels = towers.processor.image(&picture, &running_device());
+    check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
+    check.state("pool", resnet.embed(pixels));
+    check.report.finish_all();
+}

@@ -1,0 +1,148 @@
+//! Published settings: parameter counts as the papers' code has them, and any bytes at all.
+
+use sensorium_nn::init::Rng;
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::{Directory, Plan, plan};
+
+use crate::golden;
+use crate::open::{model, pretrained};
+
+fn plan_of(config: &[u8]) -> sensorium_pretrained::Result<Plan> {
+    let dir = tempfile::tempdir().unwrap();
+    // open_clip's settings stand in a file of another name.
+    let open_clip = config.windows(9).any(|at| at == b"model_cfg");
+    let name = if open_clip { "open_clip_config.json" } else { "config.json" };
+    std::fs::write(dir.path().join(name), config).unwrap();
+    plan(&Directory::open(dir.path())?)
+}
+
+#[test]
+fn counts_are_the_published_ones() {
+    let cases: [(&[u8], [u64; 3]); 8] = [
+        (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
+        (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
+        (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
+        (include_bytes!("siglip-base-patch16-224.json"), [92_884_224, 110_271_744, 203_155_970]),
+        // Its model card says 0.4 B.
+        (
+            include_bytes!("siglip2-base-patch16-naflex.json"),
+            [92_930_304, 282_303_744, 375_234_050],
+        ),
+        // Its paper and open_clip's table: 102.01 M.
+        (include_bytes!("clip-rn50.json"), [38_316_896, 63_690_240, 102_007_137]),
+        // Meta's model card says 1.1 B, with the token for hidden patches.
+        (include_bytes!("dinov2-giant.json"), [1_136_479_232, 0, 1_136_479_232]),
+        // Meta's model card says 22 M; the table of positions is that of 518 pixels.
+        (include_bytes!("dinov2-small.json"), [22_056_192, 0, 22_056_192]),
+    ];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        let got = [Some("image"), Some("text"), None].map(|part| plan.parameters(part));
+        assert_eq!(got, want, "{}", plan.family);
+        let bytes = |format| plan.bytes(Some(format)) as f64 / plan.bytes(None) as f64;
+        assert_eq!(bytes(pack::Format::F32), 1.0);
+        let [half, quarter] = [pack::Format::Bf16, pack::Format::Int8].map(bytes);
+        assert!(half > 0.5 && half < 0.8 && quarter > 0.25 && quarter < half, "{half} {quarter}");
+    }
+}
+
+/// Image encoder, projector, language model and all, as transformers counts them.
+#[test]
+fn counts_of_models_that_see() {
+    let cases: [(&[u8], [u64; 4]); 5] = [
+        // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
+        // too; in the second 107 M, 2,816 of them the norm after the encoder.
+        (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
+        (
+            include_bytes!("blip2-opt-2.7b.json"),
+            [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
+        ),
+        (
+            include_bytes!("llava-1.5-7b.json"),
+            [303_507_456, 20_979_712, 6_738_939_904, 7_063_427_072],
+        ),
+        // SigLIP's encoder without its head and its last block.
+        (
+            include_bytes!("llava-interleave-qwen-0.5b.json"),
+            [397_747_744, 2_230_272, 464_053_248, 864_031_264],
+        ),
+        (
+            include_bytes!("smolvlm-256m-instruct.json"),
+            [86_433_024, 7_077_888, 162_974_016, 256_484_928],
+        ),
+    ];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        let parts = [Some("image"), Some("projector"), Some("language"), None];
+        assert_eq!(parts.map(|part| plan.parameters(part)), want, "{}", plan.family);
+    }
+}
+
+/// The same file with one to three bytes changed, removed or put in.
+pub fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+    const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
+    let mut bytes = bytes.to_vec();
+    for _ in 0..1 + rng.next_u64() % 3 {
+        let at = rng.next_u64() as usize % bytes.len().max(1);
+        let new = match rng.next_u64() % 4 {
+            0 => rng.next_u64() as u8,
+            _ => LIKELY[rng.next_u64() as usize % LIKELY.len()],
+        };
+        match rng.next_u64() % 4 {
+            0 => bytes.insert(at, new),
+            1 if bytes.len() > 1 => drop(bytes.remove(at)),
+            _ => bytes[at] = new,
+        }
+    }
+    bytes
+}
+
+/// No settings, however damaged, end in a panic or in memory that the weights do not fill.
+#[test]
+fn damaged_settings_are_errors_or_other_settings() {
+    for name in [
+        "published_clip",
+        "published_siglip",
+        "siglip2",
+        "siglip2_wide",
+        "published_dinov2",
+        "published_dinov2_swiglu",
+        "published_open_clip",
+        "published_clip_resnet",
+        "blip2_matching",
+        "blip2_matching_third",
+    ] {
+        damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
+    }
+    for name in ["seeing_llava_legacy", "seeing_llava_siglip", "seeing_idefics3", "blip2_opt"] {
+        damage(name, &|path| model(path, None).map(drop).map_err(|e| e.to_string()));
+    }
+}
+
+fn damage(name: &str, open: &dyn Fn(&std::path::Path) -> Result<(), String>) {
+    let mut rng = Rng::new(11);
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let files = [
+        "config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "open_clip_config.json",
+    ];
+    for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
+        let whole = std::fs::read(golden(name).join(file)).unwrap();
+        let mut opened = 0;
+        for _ in 0..300 {
+            let bytes = mutated(&whole, &mut rng);
+            std::fs::write(dir.path().join(file), &bytes).unwrap();
+            match open(dir.path()) {
+                Ok(()) => opened += 1,
+                Err(text) => assert!(text.contains("hint: "), "{text}"),
+            }
+        }
+        assert!(opened > 0, "{name} {file}: every mutation was refused");
+        std::fs::write(dir.path().join(file), &whole).unwrap();
+    }
+}

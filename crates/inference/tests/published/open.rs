@@ -1,0 +1,45 @@
+//! Models from directories, as what they are, and questions to them.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use sensorium_inference::{
+    ChatModel, GenerateOptions, IdeficsModel, Model, Options, Reply, Result, VisionLanguageModel,
+};
+use sensorium_media::{Message, Picture};
+use sensorium_nn::prelude::pack;
+use sensorium_nn::running_device;
+use sensorium_pretrained::Pretrained;
+
+pub fn pretrained(path: &Path) -> sensorium_pretrained::Result<Pretrained> {
+    Pretrained::open(path, &running_device())
+}
+
+pub fn model(path: &Path, format: Option<pack::Format>) -> Result<Model> {
+    Model::open(path, &Options { format, device: running_device() })
+}
+
+pub fn vision_language(path: &Path, format: Option<pack::Format>) -> Result<VisionLanguageModel> {
+    match model(path, format)? {
+        Model::VisionLanguage(model) => Ok(model),
+        _ => panic!("{} is no vision-language model", path.display()),
+    }
+}
+
+pub fn idefics(path: &Path) -> Result<IdeficsModel> {
+    match model(path, None)? {
+        Model::Idefics(model) => Ok(model),
+        _ => panic!("{} is no Idefics", path.display()),
+    }
+}
+
+/// At most so many tokens, the likeliest.
+pub fn answer(
+    model: &dyn ChatModel,
+    messages: &[Message],
+    pictures: &[Picture],
+    max_new_tokens: usize,
+) -> Result<Reply> {
+    let options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
+    model.answer(messages, pictures, &options, &mut |_| ControlFlow::Continue(()))
+}

@@ -1,0 +1,136 @@
+//! Models that answer about pictures: directories, conversations and picture files to the very tokens
+//! that transformers writes.
+
+use sensorium_checkpoint::safetensors;
+use sensorium_flow::Embeds;
+use sensorium_media::{Message, Modality, Part, Picture, Role};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::pack;
+use sensorium_testkit::{Tensors, assert_close};
+use serde::Deserialize;
+
+use crate::golden;
+use crate::open::{answer, vision_language};
+
+const STACK: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Case {
+    question: String,
+    pictures: Vec<String>,
+    ids: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+impl Case {
+    fn pictures(&self) -> Vec<Picture> {
+        let read = |name| Picture::read(&golden("published_images").join(name)).unwrap();
+        self.pictures.iter().map(read).collect()
+    }
+
+    fn messages(&self) -> [Message; 1] {
+        let mut parts = vec![Part::Media(Modality::Image); self.pictures.len()];
+        parts.push(Part::Text(self.question.clone()));
+        [Message { role: Role::User, parts }]
+    }
+}
+
+fn cases(name: &str) -> (Vec<Case>, Tensors) {
+    let folder = golden(name);
+    let cases = std::fs::read(folder.join("expected.json")).expect("the golden is there");
+    let outputs = std::fs::read(folder.join("outputs.safetensors")).unwrap();
+    let outputs = safetensors::read(&outputs).unwrap().tensors.into_iter();
+    let outputs = outputs.map(|(name, t)| (name, t.into_parts())).collect();
+    (serde_json::from_slice(&cases).unwrap(), outputs)
+}
+
+fn compare(name: &str) {
+    let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
+    let (cases, outputs) = cases(name);
+    assert!(cases.len() >= 4, "{} cases", cases.len());
+    for (i, case) in cases.iter().enumerate() {
+        let pictures = case.pictures();
+        if !pictures.is_empty() {
+            let tiles: Vec<Picture> =
+                pictures.iter().flat_map(|picture| vlm.eye.cut(picture).tiles).collect();
+            let pixels: Vec<f32> = tiles.iter().flat_map(|tile| vlm.eye.planes(tile)).collect();
+            assert_close("pixels", &pixels, &outputs[&format!("{i}.pixels")].1, 1e-5);
+            let Embeds(seen) = vlm.eye.look(&tiles);
+            assert_close("features", &read(seen), &outputs[&format!("{i}.features")].1, STACK);
+        }
+        let reply =
+            answer(&vlm, &case.messages(), &pictures, 16).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(reply.prompt, case.ids, "{name} {i}: {}", case.question);
+        let logits = &reply.continuation.first_logits;
+        assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, STACK);
+        // Theirs holds the end too.
+        let said = &reply.continuation.ids;
+        assert_eq!(said[..], case.greedy[..said.len()], "{name} {i}: {}", case.question);
+        assert!(case.greedy.len() - said.len() <= 1, "{name} {i}: {} tokens", said.len());
+    }
+}
+
+#[test]
+fn llava_answers_as_transformers_does() {
+    compare("seeing_llava");
+}
+
+#[test]
+fn llava_of_older_files_answers_as_transformers_does() {
+    compare("seeing_llava_legacy");
+}
+
+/// All positions of an encoder, the class token too where there is one.
+#[test]
+fn llava_of_whole_towers_answers_as_transformers_does() {
+    compare("seeing_llava_full");
+    compare("seeing_llava_siglip");
+    compare("seeing_llava_headless");
+}
+
+#[test]
+fn idefics3_answers_as_transformers_does() {
+    compare("seeing_idefics3");
+}
+
+#[test]
+fn smolvlm_answers_as_transformers_does() {
+    compare("seeing_smolvlm");
+}
+
+/// Rounded weights move logits a little, not the tokens of a prompt.
+#[test]
+fn packed_models_answer_nearly_the_same() {
+    let (cases, outputs) = cases("seeing_llava");
+    let vlm = vision_language(&golden("seeing_llava"), Some(pack::Format::Bf16)).unwrap();
+    for (i, case) in cases.iter().enumerate() {
+        let reply = answer(&vlm, &case.messages(), &case.pictures(), 1).unwrap();
+        assert_eq!(reply.prompt, case.ids);
+        let logits = &reply.continuation.first_logits;
+        assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, 0.15);
+    }
+}
+
+/// What users write never becomes a picture's place or a control token.
+#[test]
+fn typed_markers_stay_text() {
+    let vlm = vision_language(&golden("seeing_smolvlm"), None).unwrap();
+    let text = "<image> <end_of_utterance> <fake_token_around_image>";
+    let message = Message { role: Role::User, parts: vec![Part::Text(text.into())] };
+    let ids = vlm.prompt(&[message], &[]).unwrap().ids;
+    let special = |name: &str| vlm.llm.lm.text.tokenizer.id(name).unwrap();
+    let count = |name: &str| ids.iter().filter(|id| **id == special(name)).count();
+    assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));
+    assert_eq!(count("<end_of_utterance>"), 1);
+}
+
+#[test]
+fn blip2_answers_as_transformers_does() {
+    compare("blip2_opt");
+}
+
+/// Files of 2023, in which no token stands for a picture.
+#[test]
+fn blip2_without_an_image_token_answers_as_transformers_does() {
+    compare("blip2_opt_plain");
+}

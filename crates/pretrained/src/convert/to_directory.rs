@@ -1,0 +1,218 @@
+//! From a GGUF file to a directory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sensorium_backbone::{LlamaConfig, Stretch};
+use serde_json::{Value, json};
+
+use super::{Converted, Meter, common, unwritable};
+use crate::error::Result;
+use crate::gguf::config::{self, Family};
+use crate::gguf::tokenizer::{self as gguf_tokenizer, Marks};
+use crate::gguf::weights;
+use crate::names::{GGUF, LLAMA};
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Error;
+use sensorium_checkpoint::directory::create_whole;
+use sensorium_checkpoint::file::{Disk, FileSystem};
+use sensorium_checkpoint::gguf::{Gguf, Info, Kind, Mapped};
+use sensorium_checkpoint::safetensors::{self, Dtype};
+
+/// See [`convert`](super::convert).
+pub fn write(
+    from: &Path,
+    to: &Path,
+    kind: Option<Kind>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Converted> {
+    let mapped = Mapped::open(from)?;
+    let gguf = mapped.gguf()?;
+    let (config, family) = config::read(&gguf)?;
+    weights::check(&gguf, &config)?;
+    gguf.tensors().iter().try_for_each(Info::check)?;
+    // The setting of a directory is one for both.
+    let halved = family.biases.is_none() && config.biases.qkv != config.biases.o;
+    if halved {
+        let hint = "no config.json says so";
+        return Err(unwritable(to, "biases on all maps of attention, or none", "some", hint).into());
+    }
+    let matrices = gguf.tensors().iter().filter(|info| info.shape().len() == 2);
+    let dtype = dtype(to, kind.unwrap_or_else(|| common(matrices.map(Info::kind))))?;
+    let texts = texts(&gguf, &config, family, dtype)?;
+
+    let weights = Weights { gguf: &gguf, config: &config, family, dtype };
+    let (parameters, mut bytes) = (weights.parameters(), 0);
+    let mut meter = Meter::new(parameters, progress);
+    create_whole(&Disk, to, |temp| {
+        Disk.create_dir(temp).map_err(Error::io("create", temp))?;
+        for (name, text) in &texts {
+            let path = temp.join(name);
+            Disk.write(&path, text).map_err(Error::io("write", &path))?;
+            bytes += text.len() as u64;
+        }
+        let mut pieces = weights.pieces(&mut meter)?.inspect(|piece| {
+            bytes += piece.as_ref().map_or(0, Vec::len) as u64;
+        });
+        Disk.write_pieces(&temp.join("model.safetensors"), &mut pieces)?;
+        Disk.sync_dir(temp).map_err(Error::io("sync", temp))
+    })?;
+    let n = config.parameters().len();
+    let stored = BTreeMap::from([(format!("{dtype:?}"), n)]);
+    Ok(Converted { family: family.published[0], parameters, stored, bytes })
+}
+
+fn dtype(to: &Path, kind: Kind) -> checkpoint::Result<Dtype> {
+    match kind {
+        Kind::F32 => Ok(Dtype::F32),
+        Kind::F16 => Ok(Dtype::F16),
+        Kind::BF16 => Ok(Dtype::BF16),
+        other => {
+            let hint = "safetensors of these models hold no blocks";
+            Err(unwritable(to, "f32, f16 or bf16", &format!("{other:?}"), hint))
+        }
+    }
+}
+
+/// The tensors as the directory holds them.
+struct Weights<'a> {
+    gguf: &'a Gguf<'a>,
+    config: &'a LlamaConfig,
+    family: &'a Family,
+    dtype: Dtype,
+}
+
+impl<'a> Weights<'a> {
+    fn parameters(&self) -> u64 {
+        let counts = self.config.parameters().into_iter();
+        counts.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// The file, piece by piece, in the order of the published names.
+    fn pieces<'m>(
+        &'m self,
+        meter: &'m mut Meter<'_>,
+    ) -> checkpoint::Result<impl Iterator<Item = checkpoint::Result<Vec<u8>>> + 'm> {
+        let all = self.config.parameters().into_iter();
+        let all: BTreeMap<String, (String, Vec<usize>)> =
+            all.map(|(ours, shape)| (LLAMA.to_hf(&ours), (ours, shape))).collect();
+        let shapes = all.iter().map(|(name, (_, shape))| (name.as_str(), shape.as_slice()));
+        // Other readers ask for it.
+        let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let head = safetensors::head(&shapes.collect(), &format, self.dtype)?;
+        let body = move |(name, (ours, _)): (String, (String, Vec<usize>))| {
+            let values = self.values(&ours)?;
+            meter.add(values.len());
+            safetensors::body(&name, &values, self.dtype)
+        };
+        Ok(std::iter::once(Ok(head)).chain(all.into_iter().map(body)))
+    }
+
+    fn values(&self, ours: &str) -> checkpoint::Result<Vec<f32>> {
+        let (shape, data) = self.gguf.get(&GGUF.to_hf(ours))?.tensor()?.into_parts();
+        if !weights::rotated(self.family, ours) {
+            return Ok(data);
+        }
+        let row = shape.get(1).copied().unwrap_or(1);
+        Ok(weights::halves(&data, row, self.config.head_width))
+    }
+}
+
+/// Every file but the weights.
+fn texts(
+    gguf: &Gguf<'_>,
+    config: &LlamaConfig,
+    family: &Family,
+    dtype: Dtype,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let metadata = &gguf.metadata;
+    let published = gguf_tokenizer::published(metadata)?;
+    let tokenizer = gguf_tokenizer::read(metadata)?;
+    let marks = gguf_tokenizer::marks(metadata, &tokenizer)?;
+    let chat = gguf_tokenizer::chat(metadata);
+    let mut tokens = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": false,
+        "model_max_length": config.context,
+    });
+    for (name, token) in &chat.variables {
+        tokens[name] = token.clone();
+    }
+    if let Some(text) = chat.text()? {
+        tokens["chat_template"] = text.into();
+    }
+    let mut settings = settings(config, family, dtype);
+    let mut generation = json!({"_from_model_config": true});
+    let (begin, end) = ends(gguf, &marks);
+    for file in [&mut settings, &mut generation] {
+        file["bos_token_id"] = begin.clone();
+        file["eos_token_id"] = end.clone();
+    }
+    let text = |value: &Value| format!("{value:#}\n").into_bytes();
+    Ok(vec![
+        ("config.json", text(&settings)),
+        ("generation_config.json", text(&generation)),
+        ("tokenizer.json", published.to_json(marks.opening)?),
+        ("tokenizer_config.json", text(&tokens)),
+    ])
+}
+
+/// The ids that open and end texts, as `config.json` has them.
+fn ends(gguf: &Gguf<'_>, marks: &Marks) -> (Value, Value) {
+    let begin = gguf.metadata.u32("tokenizer.ggml.bos_token_id").ok().or(marks.opening);
+    let end = match marks.ends[..] {
+        [] => Value::Null,
+        [one] => one.into(),
+        _ => marks.ends.clone().into(),
+    };
+    (begin.into(), end)
+}
+
+fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
+    let (kind, architecture) = match family.name {
+        "qwen2" => ("qwen2", "Qwen2ForCausalLM"),
+        "qwen3" => ("qwen3", "Qwen3ForCausalLM"),
+        _ => ("llama", "LlamaForCausalLM"),
+    };
+    let mut settings = json!({
+        "architectures": [architecture],
+        "model_type": kind,
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_width,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": decimal(config.eps as f32),
+        // As before transformers 5, which all versions read.
+        "rope_theta": decimal(config.theta),
+        "tie_word_embeddings": config.tied,
+        "torch_dtype": match dtype {
+            Dtype::F32 => "float32",
+            Dtype::F16 => "float16",
+            Dtype::BF16 => "bfloat16",
+        },
+    });
+    if kind == "llama" {
+        settings["attention_bias"] = config.biases.qkv.into();
+        settings["mlp_bias"] = config.biases.mlp.into();
+    }
+    if let Stretch::Llama3 { factor, low, high, context } = config.stretch {
+        settings["rope_scaling"] = json!({
+            "rope_type": "llama3",
+            "factor": decimal(factor),
+            "low_freq_factor": decimal(low),
+            "high_freq_factor": decimal(high),
+            "original_max_position_embeddings": context as u64,
+        });
+    }
+    settings
+}
+
+/// The number as it is written in decimal, not as its f32 is widened: 1e-6, not 9.99999997e-7.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or_else(|_| x.into())
+}

@@ -1,0 +1,247 @@
+//! From a directory to a GGUF file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sensorium_backbone::{BackboneConfig, LlamaConfig, Stretch};
+use sensorium_media::{Tokenizer, Vocabulary};
+use serde_json::Value as Json;
+
+use super::{Converted, Meter, common};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error;
+use crate::error::Result;
+use crate::families::language;
+use crate::gguf::config::{self as gguf_config, FAMILIES, Family, ROPE_FREQS};
+use crate::gguf::tokenizer::{self as gguf_tokenizer, ENDS, OPENS, TEMPLATE};
+use crate::gguf::weights;
+use crate::names::{GGUF, LLAMA};
+use crate::text;
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Error;
+use sensorium_checkpoint::file::{Disk, write_atomic_pieces};
+use sensorium_checkpoint::gguf::{self, Form, Kind, Metadata, Value};
+use sensorium_checkpoint::safetensors::{self, Stored};
+
+/// A tensor of the file to be.
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    kind: Kind,
+    from: From,
+}
+
+/// Where its values come from.
+enum From {
+    /// A file, under this name, its rows to be stored as pairs in heads of so many.
+    File(PathBuf, String, Option<usize>),
+    /// The configuration.
+    Values(Vec<f32>),
+}
+
+impl Tensor {
+    fn form(&self) -> Form<'_> {
+        Form { name: &self.name, shape: &self.shape, kind: self.kind }
+    }
+
+    fn values(&self) -> checkpoint::Result<Vec<f32>> {
+        match &self.from {
+            From::Values(values) => Ok(values.clone()),
+            From::File(path, name, head) => {
+                let (shape, data) = safetensors::load_one(path, name)?.into_parts();
+                let row = shape.get(1).copied().unwrap_or(1);
+                Ok(match *head {
+                    Some(head) => weights::pairs(&data, row, head),
+                    None => data,
+                })
+            }
+        }
+    }
+}
+
+/// See [`convert`](super::convert).
+pub fn write(
+    from: &Path,
+    to: &Path,
+    kind: Option<Kind>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Converted> {
+    let directory = Directory::open(from)?;
+    let (config, family) = model(&directory)?;
+    let mut metadata = gguf_config::write(&config, family)?;
+    language::plan(&directory)?.check(&directory)?;
+    let tensors = tensors(&directory, &config, family, kind)?;
+    let name = from.canonicalize().unwrap_or_else(|_| from.into());
+    let name =
+        name.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    metadata.set("general.name", Value::String(name));
+    describe(&mut metadata, &tensors);
+    tell(&mut metadata, &directory, &config)?;
+
+    let forms: Vec<Form<'_>> = tensors.iter().map(Tensor::form).collect();
+    let head = gguf::head(&metadata, &forms)?;
+    let parameters =
+        tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
+    let (mut meter, mut bytes) = (Meter::new(parameters, progress), 0);
+    let body = |tensor: &Tensor| {
+        let values = tensor.values()?;
+        let body = gguf::body(&metadata, &tensor.form(), &values)?;
+        meter.add(values.len());
+        Ok(body)
+    };
+    let pieces = std::iter::once(Ok(head)).chain(tensors.iter().map(body));
+    let mut pieces = pieces.inspect(|piece: &checkpoint::Result<Vec<u8>>| {
+        bytes += piece.as_ref().map_or(0, Vec::len) as u64;
+    });
+    write_atomic_pieces(&Disk, to, &mut pieces)?;
+    let mut stored = BTreeMap::new();
+    for form in forms {
+        *stored.entry(format!("{:?}", form.stored())).or_default() += 1;
+    }
+    Ok(Converted { family: family.name, parameters, stored, bytes })
+}
+
+/// The shape, and the family as which GGUF knows it.
+fn model(directory: &Directory) -> Result<(LlamaConfig, &'static Family)> {
+    let settings = directory.config();
+    let kind = settings.text_or("model_type", "")?;
+    let family = FAMILIES.iter().find(|family| family.published.contains(&kind));
+    if let Some(family) = family
+        && let BackboneConfig::Llama(config) = language::config(&settings)?
+    {
+        return Ok((config, family));
+    }
+    let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.published).copied().collect();
+    let hint = "models of other families cannot be converted yet";
+    Err(settings.wrong("model_type", &format!("one of {}", known.join(", ")), hint).into())
+}
+
+/// Every tensor of the file, in the order of the model.
+fn tensors(
+    directory: &Directory,
+    config: &LlamaConfig,
+    family: &Family,
+    kind: Option<Kind>,
+) -> Result<Vec<Tensor>> {
+    let mut places = directory.places()?;
+    let matrices = places.values().filter(|(_, stored)| stored.shape.len() == 2);
+    let kind = kind.unwrap_or_else(|| {
+        common(matrices.map(|(_, stored)| match stored.dtype.as_str() {
+            "F16" => Kind::F16,
+            "BF16" => Kind::BF16,
+            _ => Kind::F32,
+        }))
+    });
+    let tensor = |(ours, shape): (String, Vec<usize>)| {
+        let theirs = LLAMA.to_hf(&ours);
+        let (path, _) = places
+            .remove(&theirs)
+            .ok_or_else(|| Error::NoTensor { name: theirs.clone(), closest: String::new() })?;
+        let head = weights::rotated(family, &ours).then_some(config.head_width);
+        // Norms and biases are few, and other readers expect them so.
+        let kind = if shape.len() == 1 { Kind::F32 } else { kind };
+        let from = From::File(path, theirs, head);
+        Ok(Tensor { name: GGUF.to_hf(&ours), shape, kind, from })
+    };
+    let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
+    same_head(&places, &all)?;
+    if config.stretch != Stretch::None {
+        let values = config.stretch.factors(config.theta, config.head_width);
+        let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
+        all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
+    }
+    Ok(all)
+}
+
+/// That a head which is left behind is the token table again.
+fn same_head(left: &BTreeMap<String, (PathBuf, Stored)>, taken: &[Tensor]) -> Result<()> {
+    const HEAD: &str = "lm_head.weight";
+    let Some((path, _)) = left.get(HEAD) else { return Ok(()) };
+    let table = taken.first().map_or(Ok(Vec::new()), Tensor::values)?;
+    if safetensors::load_one(path, HEAD)?.data() == table {
+        return Ok(());
+    }
+    Err(language::untied(HEAD, "embed_tokens.weight").into())
+}
+
+/// How most of the numbers are stored.
+fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
+    let matrix = tensors.iter().find(|tensor| tensor.shape.len() == 2);
+    let kind = matrix.map_or(Kind::F32, |tensor| tensor.kind);
+    // llama.cpp's numbers of mixtures; ours are plain.
+    let number = match kind {
+        Kind::F32 => 0,
+        Kind::F16 => 1,
+        Kind::Q4_0 => 2,
+        Kind::Q4_1 => 3,
+        Kind::Q8_0 => 7,
+        Kind::Q4_K => 14,
+        Kind::Q6_K => 18,
+        Kind::BF16 => 32,
+    };
+    metadata.set("general.file_type", Value::U32(number));
+    if kind.block() > 1 {
+        metadata.set("general.quantization_version", Value::U32(2));
+    }
+}
+
+/// The tokens, those with a meaning, and the chat template.
+fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) -> Result<()> {
+    let bytes = text::tokenizer(directory)?;
+    let hub = Tokenizer::from_bytes(&bytes)?;
+    gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocabulary)?);
+    let opening = hub.encode("", true)?;
+    if opening.len() > 1 {
+        let (expected, got) = ("at most one token around a text".into(), opening.len().to_string());
+        let place = "post_processor";
+        return Err(error::Error::Text(sensorium_media::Error::Tokenizer { place, expected, got }));
+    }
+    let chat = text::chat(directory)?;
+    if let Some(text) = chat.text()? {
+        metadata.set(TEMPLATE, Value::String(text.into()));
+    }
+    let named =
+        |key: &str| chat.variables.get(key).and_then(Json::as_str).and_then(|name| hub.id(name));
+    metadata.set(OPENS, Value::Bool(!opening.is_empty()));
+    let settings = directory.config();
+    let set = |metadata: &mut Metadata, key: &str, id: Option<u32>| {
+        if let Some(id) = id.filter(|id| (*id as usize) < config.vocabulary) {
+            metadata.set(key, Value::U32(id));
+        }
+    };
+    let bos = opening.first().copied().or(named("bos_token")).or(id(&settings, "bos_token_id"));
+    set(metadata, "tokenizer.ggml.bos_token_id", bos);
+    let pad = named("pad_token").or(id(&settings, "pad_token_id"));
+    set(metadata, "tokenizer.ggml.padding_token_id", pad);
+    set(metadata, "tokenizer.ggml.unknown_token_id", named("unk_token"));
+    for (key, id) in ENDS.into_iter().zip(ends(directory, named("eos_token"))?) {
+        set(metadata, key, Some(id));
+    }
+    Ok(())
+}
+
+/// The ids that end texts, that of the tokenizer first.
+fn ends(directory: &Directory, named: Option<u32>) -> Result<Vec<u32>> {
+    let mut ends = text::eos_token_ids(directory)?;
+    if let Some(at) = ends.iter().position(|end| Some(*end) == named) {
+        ends.swap(0, at);
+    } else if ends.is_empty() {
+        ends.extend(named);
+    }
+    if ends.len() > ENDS.len() {
+        return Err(Error::Unwritable {
+            what: "the ids that end texts".into(),
+            expected: format!("at most {}, for which GGUF has keys", ENDS.len()),
+            got: ends.len().to_string(),
+            hint: "leave in generation_config.json those eos_token_id that the model says",
+        }
+        .into());
+    }
+    Ok(ends)
+}
+
+/// One id of the settings; lists of them have no key.
+fn id(settings: &Config<'_>, key: &str) -> Option<u32> {
+    settings.get(key)?.as_u64()?.try_into().ok()
+}

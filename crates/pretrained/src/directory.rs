@@ -1,0 +1,255 @@
+//! A checkpoint's directory: its files, and its tensors in one file or many.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config::Config;
+use super::error::{Error, Result};
+use sensorium_checkpoint::{Tensors, safetensors};
+
+/// Longest JSON file: the vocabulary of 256,000 pieces with its merges takes 33 MB.
+const MAX_JSON: u64 = 64 << 20;
+
+/// The settings.
+const CONFIG: &str = "config.json";
+
+/// open_clip's settings; read where there is no `config.json`.
+pub const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+
+/// One file of weights.
+const SINGLE: &str = "model.safetensors";
+
+/// open_clip's.
+const OPEN_CLIP_SINGLE: &str = "open_clip_model.safetensors";
+
+/// Which of many files holds which tensor.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A published checkpoint on disk.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+    /// The file of settings.
+    file: &'static str,
+    config: Value,
+    /// The one file of weights.
+    single: &'static str,
+}
+
+impl Directory {
+    /// Reads `config.json`, or `open_clip_config.json` where there is none; no weights yet.
+    ///
+    /// # Errors
+    /// It is missing, no JSON object, or longer than any.
+    pub fn open(path: &Path) -> Result<Self> {
+        for (file, single) in [(CONFIG, SINGLE), (OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE)] {
+            let config = read_json(&path.join(file))?.filter(Value::is_object);
+            if let Some(config) = config {
+                return Ok(Self { path: path.into(), file, config, single });
+            }
+        }
+        Err(Error::Missing {
+            file: "config.json, a JSON object,".into(),
+            path: path.into(),
+            found: listing(path),
+            hint: "pass the directory that holds config.json and model.safetensors",
+        })
+    }
+
+    /// Whether a published checkpoint's settings lie in the directory at `path`.
+    pub fn is(path: &Path) -> bool {
+        [CONFIG, OPEN_CLIP_CONFIG].iter().any(|file| path.join(file).is_file())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings.
+    pub fn config(&self) -> Config<'_> {
+        Config::new(self.file, &self.config)
+    }
+
+    /// `model_type`; open_clip's files are of `open_clip`.
+    pub fn model_type(&self) -> Option<&str> {
+        match self.file {
+            OPEN_CLIP_CONFIG => Some("open_clip"),
+            _ => self.config.get("model_type").and_then(Value::as_str),
+        }
+    }
+
+    /// The error for a file that should be here.
+    pub(crate) fn missing(&self, file: &str, hint: &'static str) -> Error {
+        let (path, found) = (self.path.clone(), listing(&self.path));
+        Error::Missing { file: file.to_owned(), path, found, hint }
+    }
+
+    /// Another JSON file of the directory, if it is there.
+    ///
+    /// # Errors
+    /// It is no JSON, or longer than any.
+    pub fn json(&self, name: &str) -> Result<Option<Value>> {
+        read_json(&self.path.join(name))
+    }
+
+    /// The bytes of a file of the directory, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than any.
+    pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        read(&self.path.join(name))
+    }
+
+    /// All tensors, of one file or of those that the index lists.
+    ///
+    /// # Errors
+    /// No weights are there, a shard is missing or damaged, or index and shards disagree.
+    pub fn tensors(&self) -> Result<Tensors> {
+        self.tensors_but(|_| false)
+    }
+
+    /// As [`tensors`](Self::tensors), but for those whose name is `ignorable`, which may be of any
+    /// dtype.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn tensors_but(&self, ignorable: impl Fn(&str) -> bool) -> Result<Tensors> {
+        let load = |path: &Path| Ok(safetensors::load_but(path, &ignorable)?.tensors);
+        let tensors = self.collect(load, &ignorable)?;
+        Ok(Tensors { tensors, metadata: BTreeMap::new() })
+    }
+
+    /// Dtype and shape of every tensor; no values are read.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn shapes(&self) -> Result<BTreeMap<String, safetensors::Stored>> {
+        self.collect(|path| Ok(safetensors::shapes(path)?), |_| false)
+    }
+
+    /// Every tensor's file, and how that stores it; no values are read.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn places(&self) -> Result<BTreeMap<String, (PathBuf, safetensors::Stored)>> {
+        let read = |path: &Path| {
+            let stored = safetensors::shapes(path)?.into_iter();
+            Ok(stored.map(|(name, stored)| (name, (path.to_owned(), stored))).collect())
+        };
+        self.collect(read, |_| false)
+    }
+
+    /// What `read` gives for the one file, or for all that the index lists.
+    fn collect<T>(
+        &self,
+        read: impl Fn(&Path) -> Result<BTreeMap<String, T>>,
+        ignorable: impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, T>> {
+        let single = self.path.join(self.single);
+        if single.exists() {
+            return read(&single);
+        }
+        let index = self.json(INDEX)?.ok_or_else(|| self.no_weights())?;
+        let mut all = BTreeMap::new();
+        for (shard, names) in self.shards(&index)? {
+            let path = self.path.join(shard);
+            if !path.exists() {
+                let hint = "the index lists a file that is not there; download it, or the whole checkpoint again";
+                return Err(self.missing(shard, hint));
+            }
+            let mut found = read(&path)?;
+            for name in names.into_iter().filter(|name| !ignorable(name)) {
+                let Some(tensor) = found.remove(name) else {
+                    return Err(setting(name, shard, "the file does not hold it"));
+                };
+                all.insert(name.to_owned(), tensor);
+            }
+            if let Some(left) = found.keys().next() {
+                return Err(setting(left, "no tensor that the index leaves out", shard));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The tensors of each file of the index.
+    fn shards<'i>(&self, index: &'i Value) -> Result<BTreeMap<&'i str, BTreeSet<&'i str>>> {
+        let map = Config::new(INDEX, index).child("weight_map")?;
+        let mut shards: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for name in map.keys() {
+            let shard = map.text_or(name, "")?;
+            // A name, not a path: an index does not choose which files of the machine are read.
+            let plain = !shard.contains(['/', '\\']) && shard.ends_with(".safetensors");
+            if !plain {
+                return Err(map.wrong(name, "the name of a .safetensors file beside it", DAMAGED));
+            }
+            shards.entry(shard).or_default().insert(name);
+        }
+        Ok(shards)
+    }
+
+    fn no_weights(&self) -> Error {
+        let pickled = fs::read_dir(&self.path).into_iter().flatten().flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")
+        });
+        Error::Missing {
+            file: format!("{} or {INDEX}", self.single),
+            path: self.path.clone(),
+            found: listing(&self.path),
+            hint: if pickled {
+                "pickles (.bin, .pt) can run code and are never loaded; save the model once, where you trust it, with Python: model.save_pretrained(DIR)"
+            } else {
+                "download the weights too"
+            },
+        }
+    }
+}
+
+const DAMAGED: &str = "the index is damaged; download it again";
+
+fn setting(tensor: &str, expected: &str, got: &str) -> Error {
+    let (file, key) = (INDEX.to_owned(), format!("weight_map.{tensor}"));
+    Error::Setting { file, key, expected: expected.into(), got: got.into(), hint: DAMAGED }
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|error| Error::Json { path: path.into(), got: error.to_string() })
+}
+
+/// Never more than the limit, whatever the file says its length is.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let io = |source| Error::Io { path: path.into(), source };
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(io)?,
+    };
+    let got = file.metadata().map_err(io)?.len();
+    if got > MAX_JSON {
+        return Err(Error::TooLong { path: path.into(), limit: MAX_JSON, got });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_JSON).read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
+}
+
+/// Names in a directory, for an error.
+fn listing(path: &Path) -> String {
+    const SHOWN: usize = 12;
+    let Ok(entries) = fs::read_dir(path) else { return "no directory there".into() };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    match names.len() {
+        0 => "an empty directory".into(),
+        n if n > SHOWN => format!("{}, and {} more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
+}

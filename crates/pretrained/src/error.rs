@@ -1,0 +1,131 @@
+//! What can go wrong between a published checkpoint and a model.
+
+use std::path::PathBuf;
+
+use sensorium_checkpoint as checkpoint;
+
+/// Result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of a published checkpoint: expected, got, where, and a hint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weights are damaged, foreign, or not those of the model.
+    #[error(transparent)]
+    Weights(#[from] checkpoint::Error),
+
+    /// The tokenizer or the image processor is damaged, or asks for what is not done here.
+    #[error("{}: {source}", path.display())]
+    Media {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: sensorium_media::Error,
+    },
+
+    /// The model has no chat template.
+    #[error(
+        "expected a model with a chat template, got none\nhint: leave --chat out to continue the text as it is"
+    )]
+    NoChat,
+
+    /// A text that the tokenizer fails at.
+    #[error(transparent)]
+    Text(#[from] sensorium_media::Error),
+
+    /// The tokenizer is of a model with more tokens.
+    #[error(
+        "expected token ids below {rows}, the vocab_size of config.json, got {id}\nhint: tokenizer.json and the weights may be of different models"
+    )]
+    Token {
+        /// What the tokenizer gave.
+        id: u32,
+        /// Rows of the token table.
+        rows: usize,
+    },
+
+    /// A model of texts alone was given pictures.
+    #[error(
+        "expected a model that sees pictures, got {family}, which reads texts alone\nhint: `sensorium embed --text TEXT` works with it; for pictures take CLIP, SigLIP or DINOv2"
+    )]
+    NoPictures {
+        /// Its family.
+        family: &'static str,
+    },
+
+    /// A model without a text tower was given texts.
+    #[error(
+        "expected a model of pictures and texts, got {family}, which reads pictures alone\nhint: `sensorium embed --image FILE` works with it; for texts take CLIP or SigLIP"
+    )]
+    NoTexts {
+        /// Its family.
+        family: &'static str,
+    },
+
+    /// A model that has no one vector for a picture, or no two towers.
+    #[error(
+        "expected a model with one vector for a picture, got {family}, which asks each picture many questions\nhint: `sensorium score --image FILE --text TEXT` compares them; for vectors take CLIP, SigLIP or DINOv2"
+    )]
+    ManyVectors {
+        /// Its family.
+        family: &'static str,
+    },
+
+    /// The file system refused to read a file.
+    #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// A file that every checkpoint of this kind has.
+    #[error("expected {file} in {}, found {found}\nhint: {hint}", path.display())]
+    Missing {
+        /// The file sought.
+        file: String,
+        /// The directory.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+
+    /// A file that is longer than any of its kind.
+    #[error("{}: expected at most {limit} bytes, got {got}\nhint: this is not the file that its name says", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        limit: u64,
+        /// Its length.
+        got: u64,
+    },
+
+    /// A file that is no JSON.
+    #[error("{}: expected JSON, got {got}\nhint: the file is damaged; copy or download it again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        got: String,
+    },
+
+    /// A setting that is missing, of another type, out of range or not supported.
+    #[error("{file}: {key}: expected {expected}, got {got}\nhint: {hint}")]
+    Setting {
+        /// The file, such as `config.json`.
+        file: String,
+        /// Path of the key, such as `vision_config.hidden_size`.
+        key: String,
+        /// What is read.
+        expected: String,
+        /// What stands there.
+        got: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}

@@ -1,0 +1,200 @@
+//! `Dinov2Model` of transformers: `model_type` `dinov2`.
+//!
+//! Oquab et al. 2023, <https://arxiv.org/abs/2304.07193>. Two things are done once, when the weights
+//! are read: the factor of each channel that a block writes (layer scale) is multiplied into the
+//! matrix before it, and the table of positions is resized to the pictures that are read.
+
+use sensorium_encoder::image::{ActivationName, Pooling, Vit, VitConfig};
+use sensorium_media::{ImageProcessor, Picture, Style};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::plan::{Expected, Plan};
+use crate::towers::{CHUNK, planes};
+use crate::{positions, vision};
+use sensorium_checkpoint::{Tensor as Stored, Tensors};
+use sensorium_model::clip::{in_chunks, unit};
+
+const CLASS: &str = "embeddings.cls_token";
+const POSITIONS: &str = "embeddings.position_embeddings";
+
+/// The factors of a block and what they multiply.
+const FACTORS: [[&str; 2]; 3] = [
+    ["layer_scale1.lambda1", "attention.output.dense"],
+    ["layer_scale2.lambda1", "mlp.fc2"],
+    ["layer_scale2.lambda1", "mlp.weights_out"],
+];
+
+/// An image encoder trained without words.
+#[derive(Debug)]
+pub struct Dinov2 {
+    /// The encoder.
+    pub vit: Vit,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    config: VitConfig,
+    device: Device,
+}
+
+impl Dinov2 {
+    /// Sizes, for pictures as the processor makes them.
+    pub fn config(&self) -> &VitConfig {
+        &self.config
+    }
+
+    /// One vector of unit length for each picture: the class token after the last norm.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        in_chunks(CHUNK, pictures, |chunk| {
+            unit(self.vit.embed(planes(&self.processor, chunk, &self.device)))
+        })
+    }
+
+    /// All positions of one picture after the last norm, the class token first: rows of width E.
+    pub fn positions(&self, picture: &Picture) -> Vec<f32> {
+        read(self.vit.positions(planes(
+            &self.processor,
+            std::slice::from_ref(picture),
+            &self.device,
+        )))
+    }
+}
+
+/// What the weights must be.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let config = config(&directory.config())?;
+    let layout = match config.activation {
+        ActivationName::SwiGlu => names::DINOV2_SWIGLU,
+        _ => names::DINOV2,
+    };
+    let mut plan = Plan::new("dinov2", "image", layout, config.parameters());
+    for tensor in &mut plan.tensors {
+        match tensor.name.as_str() {
+            CLASS => tensor.shape = vec![1, 1, config.width],
+            POSITIONS => tensor.shape.insert(0, 1),
+            _ => {}
+        }
+    }
+    for (i, [factor, _]) in
+        (0..config.n_layers).flat_map(|i| [FACTORS[0], FACTORS[1]].map(|pair| (i, pair)))
+    {
+        let (name, shape) = (format!("encoder.layer.{i}.{factor}"), vec![config.width]);
+        plan.tensors.push(Expected { part: "image", name, shape, packs: false });
+    }
+    Ok(plan)
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
+pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
+    let mut config = config(&directory.config())?;
+    let processor = vision::processor(directory, Style::Clip)?;
+    let plan = plan(directory)?;
+    plan.check(directory)?;
+    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    (0..config.n_layers).for_each(|i| fold(&mut tensors, &format!("encoder.layer.{i}")));
+
+    let from = config.grid();
+    config.image = side(&processor, &config)?;
+    reshape(&mut tensors, CLASS, |_, values| (vec![config.width], values))?;
+    reshape(&mut tensors, POSITIONS, |_, values| {
+        let resized = positions::resize(values, from, config.grid(), config.width);
+        (vec![config.patches() + 1, config.width], resized)
+    })?;
+    let vit = Vit::init(&config, &mut Init::empty(device));
+    let vit = names::take(vit, tensors, &plan.layout)?;
+    Ok(Dinov2 { vit, processor, config, device: device.clone() })
+}
+
+/// Defaults are those of `Dinov2Config`.
+fn config(top: &Config<'_>) -> Result<VitConfig> {
+    top.only("qkv_bias", &Value::Bool(true))?;
+    let width = top.size_or("hidden_size", 768)?;
+    let (image, patch) = vision::patches(top, [224, 14], width)?;
+    let hidden = width * top.size_or("mlp_ratio", 4)?;
+    // Two thirds, so that three matrices have as many weights as two, in eights (its code).
+    let (mlp, activation) = match top.flag_or("use_swiglu_ffn", false)? {
+        true => ((hidden * 2 / 3).next_multiple_of(8), ActivationName::SwiGlu),
+        false => (hidden, vision::activation(top, "gelu")?),
+    };
+    Ok(VitConfig {
+        image,
+        stem: vec![patch],
+        stem_bias: true,
+        width,
+        n_layers: vision::layers(top, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(top, "num_attention_heads", 12, width)?,
+        mlp,
+        activation,
+        stem_norm: false,
+        pre_norm: false,
+        pooling: Pooling::Class,
+        proj: false,
+        embed: width,
+        eps: top.positive_or("layer_norm_eps", 1e-6)?,
+    })
+}
+
+/// Patches along an edge: attention over more than the square of it costs gigabytes.
+const MAX_GRID: usize = 256;
+
+/// Side of the square that the processor makes, of at least one patch.
+fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
+    let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
+    let patch = config.stem.first().map_or(1, |conv| conv.kernel);
+    let most = MAX_GRID * patch;
+    if height == width && (patch..=most).contains(&height) {
+        return Ok(height);
+    }
+    Err(Error::Setting {
+        file: "preprocessor_config.json".into(),
+        key: "size and crop_size".into(),
+        expected: format!("a square of at least {patch} and at most {most} pixels"),
+        got: format!("{width}x{height}"),
+        hint: "DINOv2 reads squares here; set both edges of crop_size to one number",
+    })
+}
+
+/// `λ·(W x + b) = (λW) x + λb`
+fn fold(tensors: &mut Tensors, block: &str) {
+    for [factor, layer] in FACTORS {
+        let layer = format!("{block}.{layer}");
+        if !tensors.tensors.contains_key(&format!("{layer}.weight")) {
+            continue;
+        }
+        let Some(factors) = tensors.tensors.remove(&format!("{block}.{factor}")) else { continue };
+        for end in ["weight", "bias"] {
+            // All of them are there: the plan has been checked.
+            let _ = reshape(tensors, &format!("{layer}.{end}"), |shape, mut values| {
+                let row = values.len().checked_div(factors.data().len()).unwrap_or(1).max(1);
+                for (row, factor) in values.chunks_exact_mut(row).zip(factors.data()) {
+                    row.iter_mut().for_each(|value| *value *= factor);
+                }
+                (shape, values)
+            });
+        }
+    }
+}
+
+/// Puts another tensor in the place of the one called `name`, if it is there.
+fn reshape(
+    tensors: &mut Tensors,
+    name: &str,
+    change: impl FnOnce(Vec<usize>, Vec<f32>) -> (Vec<usize>, Vec<f32>),
+) -> Result<()> {
+    if let Some(tensor) = tensors.tensors.remove(name) {
+        let (shape, values) = tensor.into_parts();
+        let (shape, values) = change(shape, values);
+        tensors.tensors.insert(name.to_owned(), Stored::new(shape, values)?);
+    }
+    Ok(())
+}

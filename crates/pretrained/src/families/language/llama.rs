@@ -1,0 +1,128 @@
+//! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3.
+
+use sensorium_backbone::{BackboneConfig, Biases, LlamaConfig, Stretch};
+use serde_json::{Value, json};
+
+use super::{Config, FOREIGN, Result, divides, tied};
+use sensorium_checkpoint::Tensors;
+
+/// <https://huggingface.co/docs/transformers/model_doc/llama>
+pub fn llama(config: &Config<'_>) -> Result<BackboneConfig> {
+    let bias = config.flag_or("attention_bias", false)?;
+    let mlp = config.flag_or("mlp_bias", false)?;
+    read(config, Family { biases: Biases { qkv: bias, o: bias, mlp }, ..Family::default() })
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/mistral>
+pub fn mistral(config: &Config<'_>) -> Result<BackboneConfig> {
+    read(config, Family { n_kv_heads: Some(8), window: true, ..Family::default() })
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/qwen2>
+pub fn qwen2(config: &Config<'_>) -> Result<BackboneConfig> {
+    let biases = Biases { qkv: true, ..Biases::default() };
+    let window = config.flag_or("use_sliding_window", false)?;
+    read(config, Family { n_kv_heads: Some(32), biases, window, ..Family::default() })
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/qwen3>
+pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
+    let bias = config.flag_or("attention_bias", false)?;
+    let window = config.flag_or("use_sliding_window", false)?;
+    let biases = Biases { qkv: bias, o: bias, mlp: false };
+    let (n_kv_heads, head_width) = (Some(32), Some(128));
+    read(config, Family { n_kv_heads, head_width, biases, window, qk_norm: true })
+}
+
+/// What one kind of model differs in, and its defaults for what a file leaves out.
+#[derive(Default)]
+struct Family {
+    /// As many as there are query heads, unless stated.
+    n_kv_heads: Option<usize>,
+    /// The width over the heads, unless stated.
+    head_width: Option<usize>,
+    biases: Biases,
+    qk_norm: bool,
+    /// `sliding_window` counts.
+    window: bool,
+}
+
+fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
+    config.only("hidden_act", &json!("silu"))?;
+    config.only("partial_rotary_factor", &json!(1.0))?;
+    let width = config.size("hidden_size")?;
+    let n_heads = config.size("num_attention_heads")?;
+    let n_kv_heads = config.size_or("num_key_value_heads", family.n_kv_heads.unwrap_or(n_heads))?;
+    divides(config, "num_key_value_heads", n_heads, n_kv_heads)?;
+    let head_width =
+        config.size_or("head_dim", family.head_width.unwrap_or((width / n_heads).max(1)))?;
+    if head_width % 2 != 0 || head_width > MAX_HEAD {
+        let expected = format!("an even width of at most {MAX_HEAD}");
+        return Err(config.wrong("head_dim", &expected, FOREIGN));
+    }
+    let (theta, stretch) = rope(config)?;
+    Ok(BackboneConfig::Llama(LlamaConfig {
+        vocabulary: config.size("vocab_size")?,
+        context: context(config, family.window)?,
+        width,
+        n_layers: config.size("num_hidden_layers")?,
+        n_heads,
+        n_kv_heads,
+        head_width,
+        mlp: config.size("intermediate_size")?,
+        theta,
+        eps: config.positive_or("rms_norm_eps", 1e-6)?,
+        qk_norm: family.qk_norm,
+        tied: config.flag_or("tie_word_embeddings", false)?,
+        biases: family.biases,
+        stretch,
+    }))
+}
+
+/// Widest head: the published ones have up to 256.
+const MAX_HEAD: usize = 1 << 12;
+
+/// The longest text. Where each token sees only so many before it, a text up to that length is read
+/// as if it saw all, and longer ones are refused.
+fn context(config: &Config<'_>, window: bool) -> Result<usize> {
+    let context = config.size("max_position_embeddings")?;
+    Ok(if window { context.min(config.size_or("sliding_window", context)?) } else { context })
+}
+
+/// Base of the angles and their stretching, from `rope_parameters` or, in files before
+/// transformers 5, `rope_theta` and `rope_scaling`.
+pub fn rope(config: &Config<'_>) -> Result<(f32, Stretch)> {
+    let new = config.find("rope_parameters")?;
+    let old = config.find("rope_scaling")?;
+    let theta = match &new {
+        Some(new) if new.get("rope_theta").is_some() => new.positive_or("rope_theta", 1e4)?,
+        _ => config.positive_or("rope_theta", 1e4)?,
+    };
+    let Some(rope) = new.or(old) else { return Ok((theta as f32, Stretch::None)) };
+    rope.only("partial_rotary_factor", &json!(1.0))?;
+    let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
+    let stretch = match rope.text_or(key, "default")? {
+        "default" => Stretch::None,
+        "llama3" => llama3(&rope)?,
+        _ => return Err(rope.wrong(key, "\"default\" or \"llama3\"", FOREIGN)),
+    };
+    Ok((theta as f32, stretch))
+}
+
+fn llama3(rope: &Config<'_>) -> Result<Stretch> {
+    let number = |key: &str| match rope.get(key).is_some_and(Value::is_number) {
+        true => rope.positive_or(key, 1.0).map(|x| x as f32),
+        false => Err(rope.wrong(key, "a number", FOREIGN)),
+    };
+    let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+    if high <= low {
+        return Err(rope.wrong("high_freq_factor", "more than low_freq_factor", FOREIGN));
+    }
+    let context = number("original_max_position_embeddings")?;
+    Ok(Stretch::Llama3 { factor: number("factor")?, low, high, context })
+}
+
+/// The tensors without a head that is the table again.
+pub fn prepare(config: &LlamaConfig, tensors: Tensors) -> Result<Tensors> {
+    tied(tensors, config.tied, "lm_head.weight", "embed_tokens.weight")
+}

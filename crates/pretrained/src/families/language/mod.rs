@@ -1,0 +1,179 @@
+//! Language models from a directory: Llama, Mistral, Qwen2, Qwen3, OPT, GPT-2.
+//!
+//! ```text
+//! config.json ──model_type──▶ BackboneConfig ──parameters──▶ compared with the tensors
+//!                                                            ──names::load──▶ Backbone
+//! ```
+
+mod gpt2;
+mod llama;
+mod opt;
+
+use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
+use sensorium_nn::prelude::*;
+
+pub(super) use llama::rope;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names::{self, LLAMA, Layout};
+use crate::plan::Plan;
+use crate::vision;
+use sensorium_checkpoint::{Tensors, strict_shapes};
+
+/// What reads the settings of one `model_type`.
+type Read = fn(&Config<'_>) -> Result<BackboneConfig>;
+
+const KINDS: [(&str, Read); 6] = [
+    ("llama", llama::llama),
+    ("mistral", llama::mistral),
+    ("qwen2", llama::qwen2),
+    ("qwen3", llama::qwen3),
+    ("opt", opt::opt),
+    ("gpt2", gpt2::gpt2),
+];
+
+/// The head, which files may have beside the token table that it is.
+const HEAD: &str = "lm_head.weight";
+
+const FOREIGN: &str =
+    "the directory is of another kind of model, or of a language model that is not supported";
+
+fn find(kind: &str) -> Option<Read> {
+    KINDS.iter().find(|(name, _)| *name == kind).map(|(_, read)| *read)
+}
+
+/// The shape that `config.json` describes.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn config(config: &Config<'_>) -> Result<BackboneConfig> {
+    let read = find(config.text_or("model_type", "")?).ok_or_else(|| {
+        let known = KINDS.map(|(name, _)| name).join(", ");
+        config.wrong("model_type", &format!("one of {known}"), FOREIGN)
+    })?;
+    config.only_null("quantization_config")?;
+    read(config)
+}
+
+/// What the weights in a directory must be.
+///
+/// # Errors
+/// As [`config`].
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
+    plan_of(&directory.config(), names.iter().map(String::as_str))
+}
+
+/// As [`plan`], for a language model with these settings in a file with these names.
+pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) -> Result<Plan> {
+    let kind = settings.text_or("model_type", "")?;
+    let config = config(settings)?;
+    let family = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
+    // Before a list is made that is as long as a file says.
+    if config.n_layers() > vision::MAX_LAYERS {
+        let expected = format!("at most {}", vision::MAX_LAYERS);
+        return Err(settings.wrong("num_hidden_layers", &expected, FOREIGN));
+    }
+    let layout = layout(&config, names);
+    let mut plan = Plan::new(family, "language", layout, config.parameters());
+    if let BackboneConfig::Gpt2(_) = config {
+        plan.tensors = gpt2::as_published(plan.tensors);
+    }
+    if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
+        plan.copies = &[HEAD];
+    }
+    Ok(plan)
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// As [`config`]; the weights are missing, damaged, or not those of the configuration.
+pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, Backbone)> {
+    let config = config(&directory.config())?;
+    let plan = plan(directory)?;
+    let tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
+    let backbone = fill(&config, tensors, device)?;
+    Ok((config, backbone))
+}
+
+/// The model with these weights.
+///
+/// # Errors
+/// They are not those of the configuration.
+pub fn fill(config: &BackboneConfig, tensors: Tensors, device: &Device) -> Result<Backbone> {
+    let init = &mut Init::empty(device);
+    Ok(match config {
+        BackboneConfig::Llama(shape) => {
+            let tensors = llama::prepare(shape, tensors)?;
+            let layout = checked(config, &tensors)?;
+            Backbone::Llama(names::take(Llama::init(shape, init), tensors, &layout)?)
+        }
+        BackboneConfig::Opt(shape) => {
+            let tensors = tied(tensors, shape.tied, "lm_head.weight", "embed_tokens.weight")?;
+            let layout = checked(config, &tensors)?;
+            Backbone::Opt(names::take(Opt::init(shape, init), tensors, &layout)?)
+        }
+        BackboneConfig::Gpt2(shape) => {
+            let tensors = gpt2::prepare(shape, tensors)?;
+            let layout = checked(config, &tensors)?;
+            Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
+        }
+    })
+}
+
+/// How a file with these `names` spells its tensors.
+fn layout<'a>(config: &BackboneConfig, mut names: impl Iterator<Item = &'a str>) -> Layout {
+    match config {
+        BackboneConfig::Llama(_) => LLAMA,
+        BackboneConfig::Opt(_) => opt::layout(names.any(|name| name.starts_with(opt::BARE))),
+        BackboneConfig::Gpt2(_) => gpt2::layout(names.any(|name| name.starts_with(gpt2::BARE))),
+    }
+}
+
+/// The layout, once the tensors have been found to be those of the configuration: only then may
+/// memory be taken for it.
+fn checked(config: &BackboneConfig, tensors: &Tensors) -> Result<Layout> {
+    let layout = layout(config, tensors.tensors.keys().map(String::as_str));
+    let wanted = config.parameters().into_iter().map(|(name, shape)| (layout.to_hf(&name), shape));
+    let kept = tensors.tensors.iter().filter(|(name, _)| !layout.is_ignorable(name));
+    let found = kept.map(|(name, tensor)| (name.as_str(), tensor.shape()));
+    strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())?;
+    Ok(layout)
+}
+
+/// Without the head, where it is the token table: some files hold it twice.
+///
+/// # Errors
+/// They differ.
+pub fn tied(mut tensors: Tensors, tied: bool, head: &str, table: &str) -> Result<Tensors> {
+    if tied && let Some(found) = tensors.tensors.remove(head) {
+        let tables = tensors.tensors.iter().filter(|(name, _)| name.ends_with(table));
+        let same = tables.into_iter().any(|(_, tensor)| *tensor == found);
+        if !same {
+            return Err(untied(head, table));
+        }
+    }
+    Ok(tensors)
+}
+
+/// The error for a head that is said to be the token table and is not.
+pub(crate) fn untied(head: &str, table: &str) -> Error {
+    Error::Setting {
+        file: "config.json".into(),
+        key: "tie_word_embeddings".into(),
+        expected: format!("false, for {head} differs from {table}"),
+        got: "true".into(),
+        hint: "config.json and the weights must be of the same model",
+    }
+}
+
+/// A divisor of `n`.
+fn divides(config: &Config<'_>, key: &str, n: usize, by: usize) -> Result<()> {
+    match n % by {
+        0 => Ok(()),
+        _ => Err(config.wrong(key, &format!("a divisor of {n}"), FOREIGN)),
+    }
+}

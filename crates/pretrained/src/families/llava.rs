@@ -1,0 +1,294 @@
+//! Models whose pictures become tokens of a Llama's prompt: LLaVA 1.5, Idefics3, SmolVLM.
+//!
+//! ```text
+//! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
+//! ```
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use sensorium_backbone::{BackboneConfig, LlamaConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, Pooling, VitConfig};
+use sensorium_input_projector::ProjectorConfig;
+use sensorium_media::{ImageProcessor, Style};
+use sensorium_nn::prelude::*;
+use serde_json::{Value, json};
+
+use super::{clip, language, siglip};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names::{self, IDEFICS3, LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, Layout};
+use crate::plan::Plan;
+use crate::{positions, vision};
+use sensorium_checkpoint::{Tensor as Stored, Tensors};
+use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
+
+/// `model_type` of the encoders that LLaVA is built with.
+const CLIP: &str = "clip_vision_model";
+const SIGLIP: &str = "siglip_vision_model";
+
+const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
+
+/// The table of positions that is looked up by place.
+const POSITIONS: &str = "model.vision_model.embeddings.position_embedding.weight";
+
+/// A head that is the token table again.
+const HEADS: &[&str] = &["lm_head.weight", "language_model.lm_head.weight"];
+
+/// A loaded model and what makes its inputs.
+#[derive(Debug)]
+pub struct Spliced {
+    /// The model.
+    pub llava: Llava,
+    /// Its shape.
+    pub config: LlavaConfig,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    /// The token whose places pictures take.
+    pub marker: u32,
+    /// The directory that it is of.
+    pub path: PathBuf,
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// What the weights in a directory must be.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let (family, config) = config(directory)?;
+    Ok(plan_of(family, &config, directory))
+}
+
+fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
+    let layout = layout(family, directory);
+    let mut plan = Plan::new(family, "language", layout, config.parameters());
+    if let BackboneConfig::Llama(LlamaConfig { tied: true, .. }) = config.backbone {
+        plan.copies = HEADS;
+    }
+    plan
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// As [`plan`]; the weights are missing, damaged, or not those of the configuration.
+pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
+    let (family, mut config) = config(directory)?;
+    let processor = match family {
+        "llava" => {
+            let VitConfig { image, pooling, .. } = *vit(&mut config);
+            let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
+            vision::square(directory, style, image)?
+        }
+        _ => vision::processor(directory, Style::Idefics3)?,
+    };
+    let plan = plan_of(family, &config, directory);
+    plan.check(directory)?;
+    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let tile = processor.size().filter(|_| family != "llava");
+    if let Some([side, _]) = tile {
+        let vit = vit(&mut config);
+        let table = vit.grid();
+        vit.image = side as usize;
+        let (grid, width) = (vit.grid(), vit.width);
+        check_shuffle(&mut config)?;
+        place(&mut tensors, table, grid, width)?;
+    }
+    let llava = Llava::init(&config, &mut Init::empty(device));
+    let llava = names::take(llava, tensors, &plan.layout)?;
+    let top = directory.config();
+    let key = if family == "llava" { "image_token_index" } else { "image_token_id" };
+    let default = if family == "llava" { 32_000 } else { 128_257 };
+    // Newer files of LLaVA have either name.
+    let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
+    let (path, device) = (directory.path().to_owned(), device.clone());
+    Ok(Spliced { llava, config, processor, marker, path, device })
+}
+
+/// Of what is published in several ways, the one that the files have.
+fn layout(family: &str, directory: &Directory) -> Layout {
+    if family != "llava" {
+        return IDEFICS3;
+    }
+    let names = directory.shapes().unwrap_or_default();
+    let any = |prefix: &str| names.keys().any(|name| name.starts_with(prefix));
+    // Without weights, that of nearly all files on the hub.
+    match (any("model."), any("vision_tower.embeddings."), any("model.vision_tower.vision_model."))
+    {
+        (false, true, _) => LLAVA_SAVED,
+        (false, false, _) => LLAVA_LEGACY,
+        (true, _, true) => LLAVA_TOWER,
+        (true, _, false) => LLAVA,
+    }
+}
+
+fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
+    let top = directory.config();
+    top.only_null("quantization_config")?;
+    match top.text_or("model_type", "llava")? {
+        "llava" => Ok(("llava", llava(&top)?)),
+        "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
+        _ => Ok(("idefics3", idefics3(&top)?)),
+    }
+}
+
+/// Defaults are those of `LlavaConfig`.
+fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
+    static VISION: LazyLock<Value> = LazyLock::new(|| {
+        json!({"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
+            "patch_size": 14, "image_size": 336, "num_hidden_layers": 24,
+            "num_attention_heads": 16})
+    });
+    top.only("projector_hidden_act", &json!("gelu"))?;
+    top.only("multimodal_projector_bias", &json!(true))?;
+    let vision = top.find("vision_config")?;
+    let given = vision.is_some();
+    let vision = vision.map_or_else(|| top.find_or_empty("vision_config"), Ok)?;
+    let vision = if given { vision } else { vision.or(&VISION) };
+    let image = match vision.text_or("model_type", CLIP)? {
+        CLIP => clip::image(&vision)?,
+        SIGLIP => siglip::headed(&vision)?,
+        _ => return Err(vision.wrong("model_type", &format!("{CLIP} or {SIGLIP}"), FOREIGN)),
+    };
+    let class = reads_class(top, &image)?;
+    let layers = levels(top, image.n_layers)?;
+    let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
+    let (features, width) = (image.width * layers.len(), backbone.width);
+    let projector = ProjectorConfig::Mlp {
+        features,
+        shuffle: 1,
+        norm: None,
+        hidden: width,
+        width,
+        places: None,
+    };
+    let features = FeatureSelect { layers, class };
+    Ok(one_tower(image, features, projector, backbone))
+}
+
+/// `vision_feature_select_strategy`: whether the encoder's first position is read.
+fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
+    const KEY: &str = "vision_feature_select_strategy";
+    const DROPS: &str = "of an encoder without a class token the other one drops a patch";
+    match (top.text_or(KEY, "default")?, image.pooling) {
+        ("default", Pooling::Class) => Ok(false),
+        ("full", pooling) => Ok(pooling == Pooling::Class),
+        (_, Pooling::Class) => Err(top.wrong(KEY, "\"default\" or \"full\"", FOREIGN)),
+        _ => Err(top.wrong(KEY, "\"full\"", DROPS)),
+    }
+}
+
+/// `vision_feature_layer`, one level or several, counted from the end where it is negative; each as
+/// the number of blocks after it.
+fn levels(top: &Config<'_>, n_layers: usize) -> Result<Vec<usize>> {
+    const KEY: &str = "vision_feature_layer";
+    let default = json!(-2);
+    let value = top.get(KEY).unwrap_or(&default);
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let skip = |value: &Value| {
+        let at = value.as_i64()?;
+        let n = i64::try_from(n_layers).ok()?;
+        let skip = if at < 0 { -1 - at } else { n - at };
+        (0..=n).contains(&skip).then_some(skip as usize)
+    };
+    let skips: Option<Vec<usize>> = list.iter().map(skip).collect();
+    let skips = skips.filter(|skips| (1..=vision::MAX_LAYERS).contains(&skips.len()));
+    skips.ok_or_else(|| {
+        let expected = format!("a level of {n_layers} blocks, or a list of levels");
+        top.wrong(KEY, &expected, FOREIGN)
+    })
+}
+
+/// Defaults are those of `Idefics3Config` and `SmolVLMConfig`.
+fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
+    let vision = top.find_or_empty("vision_config")?;
+    let image = siglip::tower(&vision, [1152, 224, 32, 16])?;
+    let backbone = backbone(top, false)?;
+    let backbone = LlamaConfig { tied: top.flag_or("tie_word_embeddings", false)?, ..backbone };
+    let shuffle = top.size_or("scale_factor", 2)?;
+    if shuffle > image.grid() {
+        return Err(top.wrong("scale_factor", "at most the patches of an edge", FOREIGN));
+    }
+    let (features, width) = (image.width, backbone.width);
+    let projector = ProjectorConfig::Linear { features, shuffle, bias: false, width };
+    Ok(one_tower(image, FeatureSelect::default(), projector, backbone))
+}
+
+/// The language model. What `text_config` of a Llama leaves out is as `LlamaConfig` has it.
+fn backbone(top: &Config<'_>, tied: bool) -> Result<LlamaConfig> {
+    static LLAMA: LazyLock<Value> = LazyLock::new(|| {
+        json!({"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096,
+            "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "max_position_embeddings": 2048})
+    });
+    let text = top.find_or_empty("text_config")?;
+    let text = if text.text_or("model_type", "llama")? == "llama" { text.or(&LLAMA) } else { text };
+    match language::config(&text)? {
+        BackboneConfig::Llama(config) if config.n_layers <= vision::MAX_LAYERS => {
+            Ok(LlamaConfig { tied: config.tied || tied, ..config })
+        }
+        BackboneConfig::Llama(_) => {
+            let expected = format!("at most {} layers", vision::MAX_LAYERS);
+            Err(text.wrong("num_hidden_layers", &expected, FOREIGN))
+        }
+        _ => Err(text.wrong("model_type", "llama, mistral, qwen2 or qwen3", FOREIGN)),
+    }
+}
+
+/// A language model that reads one kind of medium: pictures, by a Vision Transformer.
+fn one_tower(
+    vit: VitConfig,
+    features: FeatureSelect,
+    projector: ProjectorConfig,
+    backbone: LlamaConfig,
+) -> LlavaConfig {
+    let towers = vec![TowerConfig { encoder: EncoderConfig::Vit { vit, features }, projector }];
+    LlavaConfig { towers, backbone: BackboneConfig::Llama(backbone), prefix: false }
+}
+
+/// The encoder of [`one_tower`].
+fn vit(config: &mut LlavaConfig) -> &mut VitConfig {
+    match &mut config.towers[0].encoder {
+        EncoderConfig::Vit { vit, .. } => vit,
+        other => unreachable!("published towers are Vision Transformers, got {other:?}"),
+    }
+}
+
+/// That a tile's positions can be made fewer.
+fn check_shuffle(config: &mut LlavaConfig) -> Result<()> {
+    let ProjectorConfig::Linear { shuffle, .. } = config.towers[0].projector else { return Ok(()) };
+    let vit = vit(config);
+    let grid = vit.grid();
+    let patch = vit.stem.first().map_or(1, |conv| conv.kernel);
+    if vit.image >= patch && grid.is_multiple_of(shuffle) && grid <= MAX_GRID {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        file: "preprocessor_config.json".into(),
+        key: "max_image_size.longest_edge".into(),
+        expected: format!(
+            "tiles of at most {MAX_GRID} patches of {patch} pixels an edge, a multiple of \
+             scale_factor {shuffle}"
+        ),
+        got: vit.image.to_string(),
+        hint: "the files may be of different models",
+    })
+}
+
+/// Patches along an edge: attention over more than the square of it costs gigabytes.
+const MAX_GRID: usize = 128;
+
+/// The table of positions of `from`² places as the patches of a tile of `to`² look it up.
+fn place(tensors: &mut Tensors, from: usize, to: usize, e: usize) -> Result<()> {
+    // It is there: the plan has been checked.
+    let Some(table) = tensors.tensors.remove(POSITIONS) else { return Ok(()) };
+    let places = positions::buckets(from, to);
+    let rows = places.iter().flat_map(|&y| places.iter().map(move |&x| y * from + x));
+    let values = rows.flat_map(|row| &table.data()[row * e..][..e]).copied().collect();
+    tensors.tensors.insert(POSITIONS.to_owned(), Stored::new(vec![to * to, e], values)?);
+    Ok(())
+}

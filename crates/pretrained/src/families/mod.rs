@@ -1,0 +1,105 @@
+//! One file a family: its settings, its names, its weights.
+
+pub mod bert;
+pub mod blip2;
+pub mod clip;
+mod clip_resnet;
+pub mod dinov2;
+pub mod idefics;
+pub mod language;
+pub mod llava;
+mod open_clip;
+mod siglip;
+mod siglip2;
+pub mod whisper;
+
+use sensorium_nn::prelude::Device;
+
+use crate::directory::Directory;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::{Pretrained, text};
+
+/// A family of checkpoints: all that is known of its `model_type`.
+pub struct Family {
+    /// `model_type` of `config.json`.
+    pub model_type: &'static str,
+    /// What the weights must be, by the settings alone.
+    pub plan: fn(&Directory) -> Result<Plan>,
+    /// The model with all that makes its inputs.
+    pub open: fn(&Directory, &Device) -> Result<Pretrained>,
+}
+
+/// Every family that is built here.
+pub const FAMILIES: [Family; 18] = [
+    Family { model_type: "clip", plan: clip::plan, open: |dir, to| towers(clip::open(dir, to)) },
+    Family {
+        model_type: "open_clip",
+        plan: open_clip::plan,
+        open: |dir, to| towers(open_clip::open(dir, to)),
+    },
+    Family {
+        model_type: "siglip",
+        plan: siglip::plan,
+        open: |dir, to| towers(siglip::open(dir, to)),
+    },
+    Family {
+        model_type: "siglip2",
+        plan: siglip2::plan,
+        open: |dir, to| towers(siglip2::open(dir, to)),
+    },
+    Family {
+        model_type: "dinov2",
+        plan: dinov2::plan,
+        open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
+    },
+    Family {
+        model_type: "bert",
+        plan: bert::plan,
+        open: |dir, to| Ok(Pretrained::SentenceEncoder(bert::SentenceEncoder::open(dir, to)?)),
+    },
+    Family { model_type: blip2::FAMILY, plan: blip2::plan, open: blip2::open },
+    Family { model_type: "llava", plan: llava::plan, open: spliced },
+    Family { model_type: "idefics3", plan: llava::plan, open: spliced },
+    Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
+    Family { model_type: "idefics", plan: idefics::plan, open: idefics::open },
+    Family { model_type: "llama", plan: language::plan, open: language },
+    Family { model_type: "mistral", plan: language::plan, open: language },
+    Family { model_type: "qwen2", plan: language::plan, open: language },
+    Family { model_type: "qwen3", plan: language::plan, open: language },
+    Family { model_type: "opt", plan: language::plan, open: language },
+    Family { model_type: "gpt2", plan: language::plan, open: language },
+    Family {
+        model_type: "whisper",
+        plan: whisper::plan,
+        open: |dir, to| Ok(Pretrained::Whisper(whisper::open(dir, to)?)),
+    },
+];
+
+/// The family of a directory.
+///
+/// # Errors
+/// Its `model_type` is none that is built here; all that are, are listed.
+pub fn family(directory: &Directory) -> Result<&'static Family> {
+    let kind = directory.model_type();
+    FAMILIES.iter().find(|family| kind == Some(family.model_type)).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let hint = "models of other families cannot be run yet";
+        directory.config().wrong("model_type", &format!("one of {}", known.join(", ")), hint)
+    })
+}
+
+fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {
+    Ok(Pretrained::DualEncoder(towers?))
+}
+
+fn spliced(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    let text = text::TextProcessor::read(directory)?;
+    Ok(Pretrained::Llava(text, llava::open(directory, device)?))
+}
+
+fn language(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    let text = text::TextProcessor::read(directory)?;
+    let (config, backbone) = language::load(directory, device)?;
+    Ok(Pretrained::Language(crate::CausalLm { text, config, backbone }))
+}

@@ -1,0 +1,179 @@
+//! CLIP as open_clip publishes it: `open_clip_config.json` and `open_clip_model.safetensors`, with
+//! OpenAI's names.
+//!
+//! <https://github.com/mlfoundations/open_clip>, `model_configs/` and `model.py`
+
+use sensorium_encoder::image::{ActivationName, Pooling, ResnetConfig, VitConfig};
+use sensorium_encoder::text::TextConfig;
+use sensorium_media::{ImageProcessor, Style};
+use sensorium_nn::prelude::*;
+use serde_json::{Value, json};
+
+use super::clip_resnet;
+use crate::config::Config;
+use crate::directory::{Directory, OPEN_CLIP_CONFIG as CONFIG};
+use crate::error::{Error, Result};
+use crate::names::{self, OPEN_CLIP_PROJECTIONS as PROJECTIONS};
+use crate::plan::Plan;
+use crate::towers::{Reading, Towers};
+use crate::vision;
+use sensorium_model::clip::ClipConfig;
+
+/// Keys that are read, or say nothing about the computation of a trained model.
+const KNOWN: [&[&str]; 3] = [
+    &["embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale"],
+    &["image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "patch_dropout"],
+    &["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"],
+];
+
+/// What the weights must be.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let top = directory.config();
+    let mut plan = match config(&top)? {
+        (Image::Vit(image), text) => {
+            let config = ClipConfig { image, text, bias: false };
+            Plan::new("clip", "image", names::OPEN_CLIP, config.parameters())
+        }
+        (Image::Resnet(image), text) => clip_resnet::plan(&image, &text),
+    };
+    for tensor in plan.tensors.iter_mut().filter(|tensor| PROJECTIONS.contains(&&*tensor.name)) {
+        tensor.shape.reverse();
+        tensor.packs = true;
+    }
+    Ok(plan)
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
+pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
+    let (image, text) = config(&directory.config())?;
+    let side = match &image {
+        Image::Vit(vit) => vit.image,
+        Image::Resnet(resnet) => resnet.image,
+    };
+    let processor = processor(directory, side)?;
+    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
+    let plan = plan(directory)?;
+    match image {
+        Image::Vit(image) => {
+            Towers::load(directory, &plan, ClipConfig { image, text, bias: false }, inputs, device)
+        }
+        Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device),
+    }
+}
+
+/// Shape of the picture encoder.
+enum Image {
+    Vit(VitConfig),
+    Resnet(ResnetConfig),
+}
+
+fn config(top: &Config<'_>) -> Result<(Image, TextConfig)> {
+    let model = top.child("model_cfg")?;
+    let (image, text) = (model.child("vision_cfg")?, model.child("text_cfg")?);
+    for (part, known) in [&model, &image, &text].into_iter().zip(KNOWN) {
+        if let Some(key) = part.keys().find(|key| !known.contains(key)) {
+            return Err(part.wrong(
+                key,
+                "no such key",
+                "only plain ViT and ResNet towers with plain text towers of open_clip are built here",
+            ));
+        }
+    }
+    let embed = model.size("embed_dim")?;
+    let activation = match model.flag_or("quick_gelu", false)? {
+        true => ActivationName::QuickGelu,
+        false => ActivationName::Gelu,
+    };
+    let image = match image.get("layers").is_some_and(Value::is_array) {
+        true => Image::Resnet(clip_resnet::config(&image, embed)?),
+        false => Image::Vit(vit(&image, activation, embed)?),
+    };
+    Ok((image, self::text(&text, activation, embed)?))
+}
+
+fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<VitConfig> {
+    let width = image.size_or("width", 768)?;
+    let (side, patch) = vision::patches(image, [224, 16], width)?;
+    Ok(VitConfig {
+        image: side,
+        stem: vec![patch],
+        stem_bias: false,
+        width,
+        n_layers: vision::layers(image, "layers", 12)?,
+        n_heads: heads(image, width)?,
+        mlp: mlp(image, width)?,
+        activation,
+        stem_norm: false,
+        pre_norm: true,
+        pooling: Pooling::Class,
+        proj: true,
+        embed,
+        eps: 1e-5,
+    })
+}
+
+/// Heads of so many channels.
+pub fn heads(image: &Config<'_>, width: usize) -> Result<usize> {
+    let head = image.size_or("head_width", 64)?;
+    if width.is_multiple_of(head) {
+        return Ok(width / head);
+    }
+    Err(image.wrong("head_width", &format!("a divisor of {width}"), "64 is usual"))
+}
+
+fn text(text: &Config<'_>, activation: ActivationName, embed: usize) -> Result<TextConfig> {
+    let width = text.size_or("width", 512)?;
+    Ok(TextConfig {
+        vocabulary: text.size_or("vocab_size", 49_408)?,
+        context: text.size_or("context_length", 77)?,
+        waves: false,
+        pairs: 0,
+        width,
+        n_layers: vision::layers(text, "layers", 12)?,
+        n_heads: vision::heads(text, "heads", 8, width)?,
+        mlp: mlp(text, width)?,
+        activation,
+        causal: true,
+        embed,
+        proj_bias: false,
+        eps: 1e-5,
+    })
+}
+
+fn mlp(part: &Config<'_>, width: usize) -> Result<usize> {
+    let mlp = (width as f64 * part.positive_or("mlp_ratio", 4.0)?) as usize;
+    if (1..=1 << 24).contains(&mlp) {
+        return Ok(mlp);
+    }
+    Err(part.wrong("mlp_ratio", "a factor to at most 2^24 channels", "4.0 is usual"))
+}
+
+/// What its `preprocess_cfg` says, in transformers' words.
+fn processor(directory: &Directory, image: usize) -> Result<ImageProcessor> {
+    let top = directory.config();
+    let settings = top.find_or_empty("preprocess_cfg")?;
+    let resample = match settings.text_or("interpolation", "bicubic")? {
+        "bicubic" => 3,
+        "bilinear" => 2,
+        _ => return Err(settings.wrong("interpolation", "bicubic or bilinear", CONFIG)),
+    };
+    let squash = match settings.text_or("resize_mode", "shortest")? {
+        "shortest" => false,
+        "squash" => true,
+        _ => return Err(settings.wrong("resize_mode", "shortest or squash", CONFIG)),
+    };
+    let size = if squash { json!({"height": image, "width": image}) } else { json!(image) };
+    let own = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
+    let settings = json!({
+        "size": size, "crop_size": image, "resample": resample,
+        "image_mean": own("mean"), "image_std": own("std"),
+    });
+    let processor = ImageProcessor::from_json(&settings, Style::Clip);
+    processor.map_err(|source| Error::Media { path: directory.path().join(CONFIG), source })
+}

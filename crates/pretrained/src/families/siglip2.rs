@@ -1,0 +1,111 @@
+//! `Siglip2Model` of transformers: SigLIP 2 whose pictures keep their ratio (NaFlex); `model_type`
+//! `siglip2`.
+//!
+//! Tschannen et al. 2025, <https://arxiv.org/abs/2502.14786>. As [SigLIP](super::siglip) but for its
+//! pictures: each has as many patches as fit, with positions stretched to them. Published code pads all
+//! to one number of patches and hides the padding; here each picture is read alone, without any.
+
+use sensorium_encoder::image::{Encoder, Naflex, Pooling, VitConfig};
+use sensorium_media::{ImageProcessor, Style};
+use sensorium_nn::prelude::*;
+use serde_json::Value;
+
+use super::siglip;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::plan::Plan;
+use crate::towers::{Reading, Towers, tensors};
+use crate::vision;
+use sensorium_checkpoint::{Tensor as Stored, Tensors};
+use sensorium_model::clip::{Clip, ClipConfig};
+
+/// The patches' matrix, whose columns are the values of a patch, channels last.
+const PATCHES: &str = "vision_model.embeddings.patch_embedding.weight";
+
+const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
+
+/// What the weights must be.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let config = config(&directory.config())?;
+    let mut plan = Plan::new("siglip2", "image", names::SIGLIP, config.parameters());
+    for tensor in plan.tensors.iter_mut().filter(|tensor| tensor.name == PATCHES) {
+        tensor.shape = vec![config.image.width, tensor.shape.iter().skip(1).product()];
+    }
+    Ok(plan)
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
+pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
+    let config = config(&directory.config())?;
+    let processor = processor(directory, &config.image)?;
+    // Trained on lower case; the published tokenizer.json leaves that to who opens it.
+    let tokenizer = vision::tokenizer(directory)?.lowercased()?;
+    let pad = siglip::pad(directory, &tokenizer, config.text.vocabulary)?;
+    let plan = plan(directory)?;
+    let mut tensors = tensors(directory, &plan)?;
+    channels_first(&mut tensors, &config.image)?;
+    let clip = Clip::init(&config, &mut Init::empty(device));
+    let clip = names::take(clip, tensors, &plan.layout)?;
+    let inputs = (processor, tokenizer, Reading::Last(pad));
+    let encoder = |vit| Encoder::Naflex(Naflex::new(vit, &config.image));
+    Ok(Towers::new(clip, encoder, config.text, inputs, device))
+}
+
+/// Defaults are those of `Siglip2Config`.
+fn config(top: &Config<'_>) -> Result<ClipConfig> {
+    let image = image(&top.find_or_empty("vision_config")?)?;
+    let text = siglip::text(top, image.embed)?;
+    Ok(ClipConfig { image, text, bias: true })
+}
+
+/// The table of positions is a square's, whose side in pixels no file names.
+fn image(vision: &Config<'_>) -> Result<VitConfig> {
+    vision.only("vision_use_head", &Value::Bool(true))?;
+    let places = vision.size_or("num_patches", 256)?;
+    let side = places.isqrt();
+    if side * side != places {
+        return Err(vision.wrong("num_patches", "a square number", FOREIGN));
+    }
+    let width = vision.size_or("hidden_size", 768)?;
+    let patches = vision::cut(vision, side, width)?;
+    let tower = siglip::shape(vision, patches, 12)?;
+    Ok(VitConfig { pooling: Pooling::AttentionMlp, ..tower })
+}
+
+/// The image processor, which must cut patches of the encoder's size.
+fn processor(directory: &Directory, image: &VitConfig) -> Result<ImageProcessor> {
+    let processor = vision::processor(directory, Style::Siglip2)?;
+    let patch = image.stem.first().map_or(1, |conv| conv.kernel);
+    let [_, cut] = processor.patches().unwrap_or_default();
+    if cut as usize == patch {
+        return Ok(processor);
+    }
+    Err(Error::Setting {
+        file: "preprocessor_config.json".into(),
+        key: "patch_size".into(),
+        expected: format!("{patch}, the patch_size of config.json"),
+        got: cut.to_string(),
+        hint: "the files may be of different models",
+    })
+}
+
+/// The patches' matrix as a convolution's: `[E, p · p · 3] -> [E, 3, p, p]`.
+fn channels_first(tensors: &mut Tensors, image: &VitConfig) -> Result<()> {
+    let patch = image.stem.first().map_or(1, |conv| conv.kernel);
+    // It is there: the plan has been checked.
+    let Some(matrix) = tensors.tensors.remove(PATCHES) else { return Ok(()) };
+    let place = |i: usize| i % (patch * patch) * 3 + i / (patch * patch);
+    let rows = matrix.data().chunks(3 * patch * patch);
+    let turned = rows.flat_map(|row| (0..row.len()).map(|i| row[place(i)])).collect();
+    let shape = vec![image.width, 3, patch, patch];
+    tensors.tensors.insert(PATCHES.to_owned(), Stored::new(shape, turned)?);
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Whisper as transformers publishes it (`WhisperForConditionalGeneration`).
+
+use std::collections::BTreeMap;
+
+use sensorium_backbone::WhisperDecoderConfig;
+use sensorium_encoder::audio::WhisperEncoderConfig;
+use sensorium_media::Tokenizer;
+use sensorium_nn::prelude::*;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names::{self, WHISPER};
+use crate::plan::Plan;
+use crate::vision;
+use sensorium_checkpoint::{Tensors, strict_shapes};
+use sensorium_model::whisper::{Rules, Tasks, Whisper, WhisperConfig};
+
+const GENERATION: &str = "generation_config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Tokens before the first word, and one word.
+const LEAST_CONTEXT: usize = 5;
+
+/// What settings that would change the computation mean.
+const FOREIGN: &str = "this model is not supported";
+
+/// A model that hears, and what makes its inputs.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its shape.
+    pub config: WhisperConfig,
+    /// Ids with a meaning.
+    pub rules: Rules,
+    /// Ids to text.
+    pub tokenizer: Tokenizer,
+    /// The model.
+    pub model: Whisper,
+    /// Where it computes.
+    pub device: Device,
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// A file is missing, damaged, or of a model that is not supported.
+pub fn open(directory: &Directory, device: &Device) -> Result<Listener> {
+    let config = config(&directory.config())?;
+    check_preprocessor(directory, config.encoder.bands)?;
+    let rules = rules(directory, &config)?;
+    let tokenizer = tokenizer(directory)?;
+    let model = load(&config, directory.tensors()?, device)?;
+    Ok(Listener { config, rules, tokenizer, model, device: device.clone() })
+}
+
+/// A model's weights from its tensors.
+///
+/// # Errors
+/// Lists every tensor that is missing, left over or of another shape.
+pub fn load(config: &WhisperConfig, tensors: Tensors, device: &Device) -> Result<Whisper> {
+    let deepest = config.encoder.n_layers.max(config.decoder.n_layers);
+    if deepest > tensors.tensors.len() {
+        let expected =
+            format!("at most as many layers as there are tensors, {}", tensors.tensors.len());
+        return Err(Error::Setting {
+            file: "config.json".into(),
+            key: "encoder_layers or decoder_layers".into(),
+            expected,
+            got: deepest.to_string(),
+            hint: FOREIGN,
+        });
+    }
+    // Only then is memory taken: as much as the file's own tensors hold.
+    let wanted = config.parameters().into_iter().map(|(name, shape)| (WHISPER.to_hf(&name), shape));
+    let found = tensors.tensors.iter().filter(|(name, _)| *name != "proj_out.weight");
+    let found = found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
+    strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
+    let model = Whisper::init(config, &mut Init::empty(device));
+    Ok(names::take(model, tensors, &WHISPER)?)
+}
+
+/// What the weights in a directory must be.
+///
+/// # Errors
+/// As [`config`].
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let settings = directory.config();
+    let config = config(&settings)?;
+    // Before a list is made that is as long as a file says.
+    for key in ["encoder_layers", "decoder_layers"] {
+        vision::layers(&settings, key, 1)?;
+    }
+    Ok(Plan::new("whisper", "decoder", WHISPER, config.parameters()))
+}
+
+/// The shape from `config.json`; what would change the computation is refused.
+///
+/// # Errors
+/// A setting is missing, out of range or not supported.
+pub fn config(config: &Config<'_>) -> Result<WhisperConfig> {
+    config.only("model_type", &json!("whisper"))?;
+    config.only("activation_function", &json!("gelu"))?;
+    config.only("scale_embedding", &json!(false))?;
+    config.only("tie_word_embeddings", &json!(true))?;
+    let width = config.size("d_model")?;
+    let heads = |key: &str| {
+        let n = config.size(key)?;
+        if width.is_multiple_of(n) {
+            return Ok(n);
+        }
+        Err(config.wrong(key, &format!("a divisor of d_model, {width}"), FOREIGN))
+    };
+    let context = config.size("max_target_positions")?;
+    if context < LEAST_CONTEXT {
+        let expected = format!("at least {LEAST_CONTEXT}");
+        return Err(config.wrong("max_target_positions", &expected, FOREIGN));
+    }
+    Ok(WhisperConfig {
+        encoder: WhisperEncoderConfig {
+            bands: config.size("num_mel_bins")?,
+            positions: config.size("max_source_positions")?,
+            width,
+            n_layers: config.size("encoder_layers")?,
+            n_heads: heads("encoder_attention_heads")?,
+            mlp: config.size("encoder_ffn_dim")?,
+        },
+        decoder: WhisperDecoderConfig {
+            vocabulary: config.size("vocab_size")?,
+            context,
+            width,
+            n_layers: config.size("decoder_layers")?,
+            n_heads: heads("decoder_attention_heads")?,
+            mlp: config.size("decoder_ffn_dim")?,
+        },
+    })
+}
+
+/// That the features are those that are made here.
+fn check_preprocessor(directory: &Directory, bands: usize) -> Result<()> {
+    let Some(value) = directory.json(PREPROCESSOR)? else { return Ok(()) };
+    let config = Config::new(PREPROCESSOR, &value);
+    for (key, want) in
+        [("sampling_rate", 16_000), ("hop_length", 160), ("n_fft", 400), ("feature_size", bands)]
+    {
+        config.only(key, &json!(want))?;
+    }
+    Ok(())
+}
+
+/// The meaning of ids from `generation_config.json`.
+///
+/// # Errors
+/// It is missing, or names ids that the vocabulary does not have.
+pub fn rules(directory: &Directory, config: &WhisperConfig) -> Result<Rules> {
+    let value = needed(directory.json(GENERATION)?, directory, GENERATION)?;
+    let top = Config::new(GENERATION, &value);
+    let vocabulary = config.decoder.vocabulary as u64;
+    let ids = Ids { top: &top, vocabulary };
+    let languages = match top.find("lang_to_id")? {
+        Some(map) => ids.languages(&map)?,
+        None => BTreeMap::new(),
+    };
+    let tasks = match top.find("task_to_id")? {
+        Some(map) if !languages.is_empty() => Some(Tasks {
+            transcribe: ids.of(&map, "transcribe")?,
+            translate: ids.of(&map, "translate")?,
+        }),
+        _ => None,
+    };
+    let no_timestamps = ids.of(&top, "no_timestamps_token_id")?;
+    if no_timestamps == 0 || u64::from(no_timestamps) + 1 >= vocabulary {
+        let expected = format!("an id between others, below {}", vocabulary - 1);
+        return Err(top.wrong("no_timestamps_token_id", &expected, FOREIGN));
+    }
+    Ok(Rules {
+        start: ids.of(&top, "decoder_start_token_id")?,
+        end: ids.of(&top, "eos_token_id")?,
+        no_timestamps,
+        languages,
+        tasks,
+        suppressed: ids.list("suppress_tokens")?,
+        suppressed_first: ids.list("begin_suppress_tokens")?,
+        latest_start: match top.get("max_initial_timestamp_index") {
+            Some(_) => Some(top.id_or("max_initial_timestamp_index", 0)?),
+            None => None,
+        },
+    })
+}
+
+/// Ids below the vocabulary's length.
+struct Ids<'a> {
+    top: &'a Config<'a>,
+    vocabulary: u64,
+}
+
+impl Ids<'_> {
+    fn of(&self, config: &Config<'_>, key: &str) -> Result<u32> {
+        // Some files list several ends, the first of them the text's.
+        let value = config.get(key).map(|value| value.get(0).unwrap_or(value));
+        let id = value.and_then(|value| self.read(value));
+        id.ok_or_else(|| {
+            config.wrong(key, &format!("a token id below {}", self.vocabulary), FOREIGN)
+        })
+    }
+
+    fn read(&self, value: &Value) -> Option<u32> {
+        value.as_u64().filter(|id| *id < self.vocabulary).map(|id| id as u32)
+    }
+
+    fn list(&self, key: &str) -> Result<Vec<u32>> {
+        let Some(value) = self.top.get(key) else { return Ok(Vec::new()) };
+        let ids = value.as_array().and_then(|ids| ids.iter().map(|id| self.read(id)).collect());
+        ids.ok_or_else(|| {
+            let expected = format!("a list of token ids below {}", self.vocabulary);
+            self.top.wrong(key, &expected, FOREIGN)
+        })
+    }
+
+    /// `<|en|>` as `en`.
+    fn languages(&self, map: &Config<'_>) -> Result<BTreeMap<String, u32>> {
+        let entry = |name: &str| {
+            let code = name.trim_start_matches("<|").trim_end_matches("|>").to_owned();
+            Ok((code, self.of(map, name)?))
+        };
+        map.keys().map(entry).collect()
+    }
+}
+
+fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
+    let bytes = needed(directory.bytes(TOKENIZER)?, directory, TOKENIZER)?;
+    Ok(Tokenizer::from_bytes(&bytes)?)
+}
+
+fn needed<T>(found: Option<T>, directory: &Directory, file: &str) -> Result<T> {
+    found.ok_or_else(|| Error::Missing {
+        file: file.to_owned(),
+        path: directory.path().to_owned(),
+        found: "none".to_owned(),
+        hint: "download it too: Whisper's directory holds config.json, generation_config.json, preprocessor_config.json, tokenizer.json and model.safetensors",
+    })
+}

@@ -1,0 +1,288 @@
+//! The backbone's shape from a file's metadata; what would change the computation is refused.
+
+use sensorium_backbone::{Biases, LlamaConfig, Stretch};
+
+use sensorium_checkpoint::gguf::{Gguf, Metadata, Value};
+use sensorium_checkpoint::{Error, Result};
+
+/// A family of models that differ in no more than this.
+#[derive(Debug)]
+pub struct Family {
+    /// `general.architecture`.
+    pub name: &'static str,
+    /// `model_type` of the directories that become such files, the plainest first.
+    pub published: &'static [&'static str],
+    /// Query and key rows are stored for a rotation of neighbouring channels; ours, as the published
+    /// code, turns channel `i` with `i + K/2`.
+    pub interleaved: bool,
+    /// Queries and keys are normed.
+    qk_norm: bool,
+    /// Which maps have biases; where none are named, those that the file holds.
+    pub biases: Option<Biases>,
+}
+
+const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
+
+/// The families that are read and written.
+pub const FAMILIES: [Family; 3] = [
+    Family {
+        name: "llama",
+        published: &["llama", "mistral"],
+        interleaved: true,
+        qk_norm: false,
+        biases: None,
+    },
+    Family {
+        name: "qwen2",
+        published: &["qwen2"],
+        interleaved: false,
+        qk_norm: false,
+        biases: Some(Biases { qkv: true, ..NO_BIASES }),
+    },
+    Family {
+        name: "qwen3",
+        published: &["qwen3"],
+        interleaved: false,
+        qk_norm: true,
+        biases: Some(NO_BIASES),
+    },
+];
+
+/// Factors on the wavelengths of the rotary angles, `[K / 2]`.
+pub const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// Bounds of Llama 3.1's stretching in turns: the file's factors follow from them and two numbers.
+const LOW: f32 = 1.0;
+const HIGH: f32 = 4.0;
+/// Longest text before stretching where the file does not say, as of Llama 3.1.
+const BEFORE: usize = 8192;
+/// Ours: other readers take no notice.
+const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
+
+/// Keys that, where they stand, ask for what the backbone does not do.
+const UNSUPPORTED: [&str; 7] = [
+    "attention.sliding_window",
+    "attention.scale",
+    "attention.clamp_kqv",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "rope.scale_linear",
+];
+
+/// Sizes stay below this, so that products of two are far from overflowing.
+const MAX_SIZE: usize = 1 << 24;
+
+/// The configuration and the family.
+///
+/// # Errors
+/// A key is missing, of another type or out of range; the architecture is another one.
+pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
+    let family = family(&gguf.metadata)?;
+    let keys = Keys { metadata: &gguf.metadata, family };
+    keys.check_supported()?;
+    let width = keys.size("embedding_length")?;
+    let n_heads = keys.size("attention.head_count")?;
+    let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
+    if n_heads % n_kv_heads != 0 {
+        let expected = format!("a divisor of {n_heads}");
+        return Err(keys.wrong("attention.head_count_kv", expected, n_kv_heads.to_string()));
+    }
+    let head_width = keys.head_width(width, n_heads)?;
+    let theta = keys.positive("rope.freq_base", Some(1e4))?;
+    let has = |name: &str| gguf.get(name).is_ok();
+    let config = LlamaConfig {
+        vocabulary: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
+        context: keys.size("context_length")?,
+        width,
+        n_layers: keys.layers(gguf.tensors().len())?,
+        n_heads,
+        n_kv_heads,
+        head_width,
+        mlp: keys.size("feed_forward_length")?,
+        theta,
+        eps: keys.positive("attention.layer_norm_rms_epsilon", None)?.into(),
+        qk_norm: family.qk_norm,
+        tied: !has("output.weight"),
+        biases: family.biases.unwrap_or_else(|| Biases {
+            qkv: has("blk.0.attn_q.bias"),
+            o: has("blk.0.attn_output.bias"),
+            mlp: has("blk.0.ffn_gate.bias"),
+        }),
+        stretch: stretch(gguf, &keys, head_width, theta)?,
+    };
+    Ok((config, family))
+}
+
+/// The stretching whose factors the file holds: Llama 3.1's, or none.
+fn stretch(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize, theta: f32) -> Result<Stretch> {
+    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(Stretch::None) };
+    let wrong = |expected: &str, got: String| Err(wrong(ROPE_FREQS, expected.into(), got));
+    if info.shape() != [head_width / 2] {
+        return wrong("half a head of factors", format!("{:?}", info.shape()));
+    }
+    let got = info.tensor()?.into_parts().1;
+    let most = got.iter().copied().fold(1.0, f32::max);
+    // A division and its inverse may have moved it by a bit.
+    let whole = most.round();
+    let factor = if (most / whole - 1.0).abs() < 1e-5 { whole } else { most };
+    let context = keys.size_or(STRETCHED_FROM, BEFORE)? as f32;
+    let stretch = Stretch::Llama3 { factor, low: LOW, high: HIGH, context };
+    let want = stretch.factors(theta, head_width);
+    let same = |(got, want): (&f32, &f32)| (got / want - 1.0).abs() < 1e-4;
+    if got.iter().zip(&want).all(same) {
+        return Ok(stretch);
+    }
+    wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// Metadata that tells a model of this shape, and nothing of its tokens.
+///
+/// # Errors
+/// The format's readers would take the model for another.
+pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
+    let unwritable = |expected: &str, got: String| Error::Unwritable {
+        what: format!("a model of the family {} as GGUF", family.name),
+        expected: expected.into(),
+        got,
+        hint: "readers of GGUF files would compute something else",
+    };
+    if family.biases.is_some_and(|biases| biases != config.biases) {
+        return Err(unwritable("the biases of its family", format!("{:?}", config.biases)));
+    }
+    let number = |n: usize| Value::U32(n as u32);
+    let k = config.head_width;
+    let mut keys = vec![
+        ("vocab_size", number(config.vocabulary)),
+        ("block_count", number(config.n_layers)),
+        ("context_length", number(config.context)),
+        ("embedding_length", number(config.width)),
+        ("feed_forward_length", number(config.mlp)),
+        ("attention.head_count", number(config.n_heads)),
+        ("attention.head_count_kv", number(config.n_kv_heads)),
+        ("attention.key_length", number(k)),
+        ("attention.value_length", number(k)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(config.eps as f32)),
+        ("rope.dimension_count", number(k)),
+        ("rope.freq_base", Value::F32(config.theta)),
+    ];
+    if let Stretch::Llama3 { low, high, context, .. } = config.stretch {
+        let whole = context.fract() == 0.0 && (1.0..=MAX_SIZE as f32).contains(&context);
+        if low != LOW || high != HIGH || !whole || !family.interleaved {
+            let got = format!("{:?}", config.stretch);
+            return Err(unwritable("rotary angles as Llama 3.1 stretches them", got));
+        }
+        keys.push((STRETCHED_FROM, number(context as usize)));
+    }
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", Value::String(family.name.into()));
+    metadata.set("general.type", Value::String("model".into()));
+    for (key, value) in keys {
+        metadata.set(format!("{}.{key}", family.name), value);
+    }
+    Ok(metadata)
+}
+
+fn family(metadata: &Metadata) -> Result<&'static Family> {
+    const KEY: &str = "general.architecture";
+    let name = metadata.string(KEY)?;
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        let got: String = name.chars().take(60).collect();
+        wrong(KEY, format!("one of {}", known.join(", ")), format!("{got:?}"))
+    })
+}
+
+/// The keys of one architecture.
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    family: &'static Family,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.family.name)
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.metadata.get(&self.key(name))
+    }
+
+    /// A size from 1 to [`MAX_SIZE`].
+    fn size(&self, name: &str) -> Result<usize> {
+        let n = self.metadata.count(&self.key(name))?;
+        if (1..=MAX_SIZE).contains(&n) {
+            return Ok(n);
+        }
+        Err(self.wrong(name, format!("1 to {MAX_SIZE}"), n.to_string()))
+    }
+
+    fn size_or(&self, name: &str, default: usize) -> Result<usize> {
+        if self.get(name).is_some() { self.size(name) } else { Ok(default) }
+    }
+
+    /// No more layers than the file has tensors: a lying count must not become a long list.
+    fn layers(&self, tensors: usize) -> Result<usize> {
+        let n = self.size("block_count")?;
+        if n <= tensors {
+            return Ok(n);
+        }
+        let expected = format!("at most as many layers as there are tensors, {tensors}");
+        Err(self.wrong("block_count", expected, n.to_string()))
+    }
+
+    /// Of queries, keys and values alike, all of it rotated.
+    fn head_width(&self, width: usize, n_heads: usize) -> Result<usize> {
+        let k = self.size_or("attention.key_length", width / n_heads)?;
+        if k == 0 || k % 2 != 0 {
+            return Err(self.wrong("attention.key_length", "an even width".into(), k.to_string()));
+        }
+        for name in ["attention.value_length", "rope.dimension_count"] {
+            let other = self.size_or(name, k)?;
+            if other != k {
+                return Err(self.wrong(
+                    name,
+                    format!("{k}, the width of a head"),
+                    other.to_string(),
+                ));
+            }
+        }
+        Ok(k)
+    }
+
+    fn positive(&self, name: &str, default: Option<f32>) -> Result<f32> {
+        let x = match default {
+            Some(default) if self.get(name).is_none() => default,
+            _ => self.metadata.f32(&self.key(name))?,
+        };
+        if x.is_finite() && x > 0.0 {
+            return Ok(x);
+        }
+        Err(self.wrong(name, "a finite number above 0".into(), x.to_string()))
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        if let Some(name) = UNSUPPORTED.iter().find(|name| self.get(name).is_some()) {
+            return Err(self.wrong(name, "a model without it".into(), "a value".into()));
+        }
+        if self.get("expert_count").is_some() && self.metadata.count(&self.key("expert_count"))? > 0
+        {
+            let got = "a mixture of experts".to_owned();
+            return Err(self.wrong("expert_count", "0".into(), got));
+        }
+        const SCALING: &str = "rope.scaling.type";
+        match self.get(SCALING) {
+            None => Ok(()),
+            Some(Value::String(kind)) if kind == "none" => Ok(()),
+            Some(_) => Err(self.wrong(SCALING, "\"none\"".into(), "another way".into())),
+        }
+    }
+
+    fn wrong(&self, name: &str, expected: String, got: String) -> Error {
+        wrong(&self.key(name), expected, got)
+    }
+}
+
+fn wrong(key: &str, expected: String, got: String) -> Error {
+    Error::Metadata { key: key.to_owned(), expected, got }
+}

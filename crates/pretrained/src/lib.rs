@@ -1,0 +1,96 @@
+//! Published checkpoints, as they lie in a directory or a GGUF file: what the settings name is what is
+//! built, and every tensor must find its place.
+//!
+//! ```text
+//! config.json ──Config──▶ Plan: family, names and shapes ─┐ every tensor has its place
+//! *.safetensors ──Directory::shapes, ::tensors────────────┴──▶ model ─┐
+//! preprocessor_config.json, tokenizer.json ──▶ what makes its inputs ─┴─▶ Pretrained
+//! FILE.gguf ──metadata, tensors──▶ CausalLm
+//! ```
+//!
+//! [`families::FAMILIES`] is the registry: a row for each `model_type`.
+
+pub mod chat;
+mod config;
+pub mod convert;
+mod directory;
+mod error;
+pub mod families;
+pub mod gguf;
+pub mod names;
+mod plan;
+mod positions;
+pub mod text;
+mod towers;
+mod vision;
+
+use std::path::Path;
+
+use sensorium_backbone::{Backbone, BackboneConfig};
+use sensorium_nn::prelude::*;
+
+pub use config::Config;
+pub use directory::Directory;
+pub use error::{Error, Result};
+pub use families::bert::SentenceEncoder;
+pub use families::blip2::{Match, Matcher};
+pub use families::dinov2::Dinov2;
+pub use families::family;
+pub use plan::{Expected, PARTS, Plan};
+pub use text::TextProcessor;
+pub use towers::{Towers, planes};
+
+/// A language model with what makes its inputs.
+#[derive(Debug)]
+pub struct CausalLm {
+    /// Texts and messages to ids.
+    pub text: TextProcessor,
+    /// Shape of the backbone.
+    pub config: BackboneConfig,
+    /// Ids to the next token.
+    pub backbone: Backbone,
+}
+
+/// A model of a published checkpoint with all that makes its inputs.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
+pub enum Pretrained {
+    /// CLIP, SigLIP: pictures and texts in one space.
+    DualEncoder(Towers),
+    /// DINOv2: pictures alone.
+    ImageEncoder(Dinov2),
+    /// BERT as sentence-transformers publishes it: texts alone.
+    SentenceEncoder(SentenceEncoder),
+    /// BLIP-2 of the first stage: pictures and texts compared by a Q-Former.
+    Matcher(Matcher),
+    /// A language model.
+    Language(CausalLm),
+    /// A language model that reads pictures among its tokens.
+    Llava(TextProcessor, families::llava::Spliced),
+    /// BLIP-2 of the second stage: a language model behind a picture's tokens.
+    Blip2(TextProcessor, families::blip2::Writer),
+    /// A language model whose gated blocks ask pictures.
+    Idefics(families::idefics::Parts),
+    /// Whisper: sound to text.
+    Whisper(families::whisper::Listener),
+}
+
+impl Pretrained {
+    /// The model in a directory.
+    ///
+    /// # Errors
+    /// A file is missing, damaged or asks for what is not built here; a tensor is missing, left over
+    /// or of another shape. Memory is taken only for what the weights' files hold.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let directory = Directory::open(path)?;
+        (family(&directory)?.open)(&directory, device)
+    }
+}
+
+/// What a checkpoint's weights must be, by its settings alone.
+///
+/// # Errors
+/// The settings are damaged or ask for what is not built here.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    (family(directory)?.plan)(directory)
+}

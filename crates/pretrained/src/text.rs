@@ -1,0 +1,101 @@
+//! What makes ids of texts and messages, and text of ids: a directory's tokenizer, template and marks.
+
+use sensorium_media::Tokenizer;
+use sensorium_media::chat_template::special_tokens;
+use serde_json::{Map, Value};
+
+use crate::chat::{Chat, Source};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+
+/// All of a language model but its backbone.
+#[derive(Clone, Debug)]
+pub struct TextProcessor {
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// Put before every text, if the model was trained so.
+    pub bos_token_id: Option<u32>,
+    /// Ids after which nothing more is to be said.
+    pub eos_token_ids: Vec<u32>,
+    /// Messages to text.
+    pub chat: Chat,
+}
+
+impl TextProcessor {
+    /// From the files of a directory.
+    ///
+    /// # Errors
+    /// One of them is missing or damaged.
+    pub fn read(directory: &Directory) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(&self::tokenizer(directory)?)?;
+        let bos_token_id =
+            tokenizer.encode_within("", true, usize::MAX).unwrap_or_default().first().copied();
+        let (eos_token_ids, chat) = (eos_token_ids(directory)?, chat(directory)?);
+        Ok(Self { tokenizer, bos_token_id, eos_token_ids, chat })
+    }
+
+    /// The spelling of the token that opens every text, if the model has one.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.chat.variables.get("bos_token").and_then(Value::as_str)
+    }
+
+    /// With the ends that these settings name, if they name any.
+    ///
+    /// # Errors
+    /// They are no ids.
+    pub fn ending_as(self, config: &Config<'_>) -> Result<Self> {
+        let ids = read_ids(config, "eos_token_id")?;
+        Ok(Self { eos_token_ids: ids.unwrap_or(self.eos_token_ids), ..self })
+    }
+}
+
+/// `tokenizer.json`.
+pub fn tokenizer(directory: &Directory) -> Result<Vec<u8>> {
+    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
+        file: "tokenizer.json".into(),
+        path: directory.path().into(),
+        found: "a checkpoint without it".into(),
+        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+    })?;
+    Ok(bytes)
+}
+
+/// The ids of `generation_config.json`, or else of `config.json`, or of its language model's part.
+pub fn eos_token_ids(directory: &Directory) -> Result<Vec<u32>> {
+    const FILE: &str = "generation_config.json";
+    let generation = directory.json(FILE)?.unwrap_or_default();
+    let generation = Config::new(FILE, &generation);
+    let ids = read_ids(&generation, "eos_token_id")?;
+    let config = directory.config();
+    Ok(match (ids, read_ids(&config, "eos_token_id")?, config.find("text_config")?) {
+        (Some(ids), _, _) | (None, Some(ids), _) => ids,
+        (None, None, Some(text)) => read_ids(&text, "eos_token_id")?.unwrap_or_default(),
+        (None, None, None) => Vec::new(),
+    })
+}
+
+/// One id or a list of them.
+fn read_ids(config: &Config<'_>, key: &str) -> Result<Option<Vec<u32>>> {
+    const HINT: &str = "the file may be damaged";
+    let Some(value) = config.get(key) else { return Ok(None) };
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids: Option<Vec<u32>> = list.iter().map(id).collect();
+    let ids = ids.ok_or_else(|| config.wrong(key, "a token id, or a list of them", HINT))?;
+    Ok(Some(ids))
+}
+
+/// The template's files, and the special tokens that it may name.
+pub fn chat(directory: &Directory) -> Result<Chat> {
+    let config = directory.json("tokenizer_config.json")?;
+    let mut variables: Map<String, Value> =
+        directory.json("special_tokens_map.json")?.as_ref().map(special_tokens).unwrap_or_default();
+    variables.extend(config.as_ref().map(special_tokens).unwrap_or_default());
+    let template = Source::Directory {
+        jinja: directory.bytes("chat_template.jinja")?,
+        json: directory.json("chat_template.json")?,
+        config,
+    };
+    Ok(Chat { template: Some(template), variables })
+}

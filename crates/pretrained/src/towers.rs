@@ -1,0 +1,181 @@
+//! CLIP and SigLIP as their users meet them: pictures and texts in, cosines and logits out.
+
+use sensorium_encoder::image::Encoder;
+use sensorium_encoder::text::{TextConfig, TextTower, Texts};
+use sensorium_media::{ImageProcessor, Picture, Tokenizer};
+use sensorium_nn::prelude::*;
+
+use super::directory::Directory;
+use super::error::Result;
+use super::plan::Plan;
+use super::vision;
+use crate::names;
+use sensorium_checkpoint::{Tensor as Stored, Tensors};
+use sensorium_model::clip::{Clip, ClipConfig, Comparison, batch, in_chunks, unit};
+
+/// How a text is padded, and at which position it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// At its largest id, the first of equals (OpenAI's code; configs with `eos_token_id` 2).
+    Largest,
+    /// At the first end token; at the start without one.
+    First(u32),
+    /// Padded to the whole context with this id, read at the last position (SigLIP).
+    Last(u32),
+}
+
+/// Two towers of one space, and what makes their inputs.
+#[derive(Debug)]
+pub struct Towers {
+    /// Pixels to vectors.
+    pub image: Encoder,
+    /// Ids to vectors.
+    pub text: TextTower,
+    /// What makes logits of cosines.
+    pub comparison: Comparison,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    /// Texts to ids.
+    pub tokenizer: Tokenizer,
+    config: TextConfig,
+    reading: Reading,
+    device: Device,
+}
+
+/// What makes the towers' inputs.
+pub(crate) type Inputs = (ImageProcessor, Tokenizer, Reading);
+
+impl Towers {
+    /// The weights of the directory, which must be those of `plan`.
+    pub(crate) fn load(
+        directory: &Directory,
+        plan: &Plan,
+        config: ClipConfig,
+        inputs: Inputs,
+        device: &Device,
+    ) -> Result<Self> {
+        let tensors = tensors(directory, plan)?;
+        let clip = Clip::init(&config, &mut Init::empty(device));
+        let clip = names::take(clip, tensors, &plan.layout)?;
+        Ok(Self::new(clip, Encoder::Vit, config.text, inputs, device))
+    }
+
+    /// The parts of a loaded model.
+    pub(crate) fn new<I: Module>(
+        clip: Clip<I>,
+        encoder: impl FnOnce(I) -> Encoder,
+        config: TextConfig,
+        inputs: Inputs,
+        device: &Device,
+    ) -> Self {
+        let comparison = clip.comparison();
+        let (processor, tokenizer, reading) = inputs;
+        let (image, text) = (encoder(clip.image), clip.text);
+        let device = device.clone();
+        Self { image, text, comparison, processor, tokenizer, config, reading, device }
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.image.pack_as(format);
+        self.text.pack_as(format);
+    }
+
+    /// One vector of unit length for each picture.
+    pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        // Pictures of sizes of their own are no batch.
+        let together = if self.processor.size().is_some() { CHUNK } else { 1 };
+        in_chunks(together, pictures, |chunk| {
+            unit(self.image.embed(planes(&self.processor, chunk, &self.device)))
+        })
+    }
+
+    /// One vector of unit length for each text; longer ones are cut before their end token.
+    ///
+    /// # Errors
+    /// The tokenizer fails at a text, or gives an id that the model has no row for.
+    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+        let ids = texts.iter().map(|text| self.ids(text.as_ref())).collect::<Result<Vec<_>>>()?;
+        Ok(in_chunks(CHUNK, &ids, |chunk| unit(self.text.embed(&self.batch(chunk)))))
+    }
+
+    /// Ids of a text as the tower reads it, not yet padded.
+    ///
+    /// # Errors
+    /// As [`embed_texts`](Self::embed_texts).
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let TextConfig { context, vocabulary, .. } = self.config;
+        let ids = vision::ids(&self.tokenizer, text, context, vocabulary)?;
+        // A tower reads at least one position.
+        Ok(if ids.is_empty() { vec![self.reading.pad()] } else { ids })
+    }
+
+    fn batch(&self, texts: &[Vec<u32>]) -> Texts {
+        let mut texts = texts.to_vec();
+        if let Reading::Last(pad) = self.reading {
+            texts.iter_mut().for_each(|ids| ids.resize(self.config.context, pad));
+        }
+        let ends = texts.iter().map(|ids| self.reading.place(ids)).collect();
+        Texts { ends, ..Texts::pad(&texts, self.reading.pad()) }
+    }
+}
+
+impl Reading {
+    /// What the tower never reads, or is trained to read through.
+    fn pad(self) -> u32 {
+        if let Self::Last(pad) = self { pad } else { 0 }
+    }
+
+    fn place(self, ids: &[u32]) -> usize {
+        let at = |wanted: Option<u32>| ids.iter().position(|&id| Some(id) == wanted);
+        match self {
+            Self::Largest => at(ids.iter().copied().max()).unwrap_or_default(),
+            Self::First(end) => at(Some(end)).unwrap_or_default(),
+            Self::Last(_) => ids.len().saturating_sub(1),
+        }
+    }
+}
+
+/// The weights of the directory, which must be those of `plan`; projections as ours.
+pub(crate) fn tensors(directory: &Directory, plan: &Plan) -> Result<Tensors> {
+    plan.check(directory)?;
+    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    names::OPEN_CLIP_PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
+    Ok(tensors)
+}
+
+/// Turns a matrix `[E, C]` of that name, which only open_clip's files hold, to `[C, E]`.
+fn transpose(tensors: &mut Tensors, name: &str) {
+    let Some(tensor) = tensors.tensors.remove(name) else { return };
+    let &[rows, columns] = tensor.shape() else { return };
+    let at = |i: usize| tensor.data()[i % rows * columns + i / rows];
+    // As many values as before.
+    if let Ok(turned) = Stored::new(vec![columns, rows], (0..rows * columns).map(at).collect()) {
+        tensors.tensors.insert(name.to_owned(), turned);
+    }
+}
+
+/// Pictures or texts that are embedded at once: bounds memory whatever their number.
+pub(crate) const CHUNK: usize = 8;
+
+/// Pictures as the model reads them, `[B, 3, h, w]`: all of one size.
+pub fn planes(processor: &ImageProcessor, pictures: &[Picture], device: &Device) -> Tensor<4> {
+    let fitted: Vec<Picture> = pictures.iter().flat_map(|p| processor.fit(p).pictures).collect();
+    let size = fitted.first().map_or([0; 2], |p| [p.height, p.width].map(|n| n as usize));
+    batch(fitted.iter().flat_map(|p| processor.planes(p)).collect(), size, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_where_the_config_says() {
+        let ids = [5, 9, 2, 9, 7];
+        assert_eq!(Reading::Largest.place(&ids), 1);
+        assert_eq!(Reading::First(2).place(&ids), 2);
+        // As transformers: the position of the first maximum of no hits.
+        assert_eq!(Reading::First(3).place(&ids), 0);
+        assert_eq!(Reading::Last(1).place(&ids), 4);
+    }
+}
