@@ -102,7 +102,7 @@ fn pictures_and_prompts_to_states_and_logits() {
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
             let fitted: Vec<_> =
-                case.pictures.iter().map(|p| viewer.parts.processor.fit(p)).collect();
+                case.pictures.iter().flat_map(|p| viewer.parts.processor.fit(p).pictures).collect();
             let (language, shown) = (&viewer.parts.model.language, viewer.show(&fitted));
             let hidden = language.forward(language.embed(&prompt.ids), &prompt.looks, &shown);
             let x = hidden.0.clone();

@@ -52,7 +52,7 @@ fn compare(name: &str) {
         let pictures = case.pictures();
         if !pictures.is_empty() {
             let tiles: Vec<Picture> =
-                pictures.iter().flat_map(|picture| vlm.eye.cut(picture).tiles).collect();
+                pictures.iter().flat_map(|picture| vlm.eye.fit(picture).pictures).collect();
             let pixels: Vec<f32> = tiles.iter().flat_map(|tile| vlm.eye.planes(tile)).collect();
             assert_close("pixels", &pixels, &outputs[&format!("{i}.pixels")].1, 1e-5);
             let Embeds(seen) = vlm.eye.look(&tiles);

@@ -191,7 +191,7 @@ fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) ->
     let bytes = text::tokenizer(directory)?;
     let hub = Tokenizer::from_bytes(&bytes)?;
     gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocabulary)?);
-    let opening = hub.encode("", true)?;
+    let opening = hub.encode_within("", true, usize::MAX)?;
     if opening.len() > 1 {
         let (expected, got) = ("at most one token around a text".into(), opening.len().to_string());
         let place = "post_processor";
