@@ -7,7 +7,12 @@
 //! samples, 16 kHz ──25 ms windows, every 10 ms──▶ |FFT|² ──bands──▶ log10 ──▶ [bands, frames]
 //! ```
 
-use realfft::RealFftPlanner;
+use std::sync::Arc;
+
+use rustfft::algorithm::butterflies::{Butterfly5, Butterfly16};
+use rustfft::algorithm::{MixedRadix, MixedRadixSmall};
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftDirection};
 
 /// Samples a second.
 pub const RATE: u32 = 16_000;
@@ -61,10 +66,10 @@ impl Mel {
 
 /// `[frames, bands]`
 fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f32> {
-    let transform = RealFftPlanner::<f64>::new().plan_fft_forward(WINDOW);
+    let transform = transform();
     let (window, filters) = (hann(), filters(bands));
-    let (mut input, mut output) = (transform.make_input_vec(), transform.make_output_vec());
-    let mut scratch = transform.make_scratch_vec();
+    let mut spectrum = vec![Complex::default(); WINDOW];
+    let mut scratch = vec![Complex::default(); transform.get_inplace_scratch_len()];
     let mut logs = Vec::with_capacity(padded / HOP * bands);
     for frame in 0..padded / HOP {
         let first = frame * HOP;
@@ -72,20 +77,25 @@ fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f32> {
             logs.extend(std::iter::repeat_n(FLOOR.log10() as f32, bands));
             continue;
         }
-        for (i, (x, weight)) in input.iter_mut().zip(&window).enumerate() {
+        for (i, (x, weight)) in spectrum.iter_mut().zip(&window).enumerate() {
             let at = mirrored(first + i, padded);
-            *x = samples.get(at).map_or(0.0, |&sample| f64::from(sample)) * weight;
+            *x = Complex::from(samples.get(at).map_or(0.0, |&sample| f64::from(sample)) * weight);
         }
-        // It fails on buffers of another length only.
-        if transform.process_with_scratch(&mut input, &mut output, &mut scratch).is_err() {
-            unreachable!("the buffers are the transform's own");
-        }
+        transform.process_with_scratch(&mut spectrum, &mut scratch);
         logs.extend(filters.iter().map(|filter| {
-            let energy = filter.iter().map(|&(bin, weight)| output[bin].norm_sqr() * weight);
+            let energy = filter.iter().map(|&(bin, weight)| spectrum[bin].norm_sqr() * weight);
             energy.sum::<f64>().max(FLOOR).log10() as f32
         }));
     }
     logs
+}
+
+/// 400 = 16 * (5 * 5). Put together here, as the library's planner brings every other size with it,
+/// which is half of what this crate would compile.
+fn transform() -> MixedRadix<f64> {
+    let five = Arc::new(Butterfly5::new(FftDirection::Forward));
+    let sixteen = Arc::new(Butterfly16::new(FftDirection::Forward));
+    MixedRadix::new(sixteen, Arc::new(MixedRadixSmall::new(five.clone(), five)))
 }
 
 /// The sample that a window's place reads: windows are centred on their frames, and before the first

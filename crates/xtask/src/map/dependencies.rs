@@ -14,12 +14,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sensorium-encoder", COMPONENT),
     ("sensorium-input-projector", COMPONENT),
     ("sensorium-backbone", COMPONENT),
+    ("sensorium-checkpoint", &["sensorium-kernels"]),
     ("sensorium-model", MODEL),
+    ("sensorium-pretrained", PRETRAINED),
+    ("sensorium-inference", INFERENCE),
     ("sensorium-hub", &[]),
     ("sensorium-data", &["sensorium-media"]),
-    ("sensorium-train", LEFT_OF_TRAIN),
-    ("sensorium-eval", LEFT_OF_TRAIN),
-    ("sensorium-testkit", &["sensorium-nn", "sensorium-model"]),
+    ("sensorium-train", TRAIN),
+    ("sensorium-eval", &["sensorium-media", "sensorium-inference", "sensorium-data"]),
+    ("sensorium-testkit", &["sensorium-checkpoint"]),
     ("sensorium", COMMAND),
     ("xtask", &[TESTKIT]),
 ];
@@ -27,17 +30,27 @@ const ARROWS: &[(&str, &[&str])] = &[
 const COMPONENT: &[&str] = &["sensorium-flow", "sensorium-nn"];
 
 const MODEL: &[&str] = &[
-    "sensorium-kernels",
     "sensorium-nn",
     "sensorium-media",
     "sensorium-flow",
     "sensorium-encoder",
     "sensorium-input-projector",
     "sensorium-backbone",
+    "sensorium-checkpoint",
 ];
 
-/// Training and evaluation see everything to their left, except each other.
-const LEFT_OF_TRAIN: &[&str] = &[
+const PRETRAINED: &[&str] = &[
+    "sensorium-nn",
+    "sensorium-media",
+    "sensorium-flow",
+    "sensorium-encoder",
+    "sensorium-input-projector",
+    "sensorium-backbone",
+    "sensorium-checkpoint",
+    "sensorium-model",
+];
+
+const INFERENCE: &[&str] = &[
     "sensorium-kernels",
     "sensorium-nn",
     "sensorium-media",
@@ -45,7 +58,22 @@ const LEFT_OF_TRAIN: &[&str] = &[
     "sensorium-encoder",
     "sensorium-input-projector",
     "sensorium-backbone",
+    "sensorium-checkpoint",
     "sensorium-model",
+    "sensorium-pretrained",
+];
+
+const TRAIN: &[&str] = &[
+    "sensorium-kernels",
+    "sensorium-nn",
+    "sensorium-media",
+    "sensorium-flow",
+    "sensorium-encoder",
+    "sensorium-input-projector",
+    "sensorium-backbone",
+    "sensorium-checkpoint",
+    "sensorium-model",
+    "sensorium-pretrained",
     "sensorium-data",
 ];
 
@@ -54,9 +82,10 @@ const COMMAND: &[&str] = &[
     "sensorium-media",
     "sensorium-flow",
     "sensorium-encoder",
-    "sensorium-input-projector",
-    "sensorium-backbone",
+    "sensorium-checkpoint",
     "sensorium-model",
+    "sensorium-pretrained",
+    "sensorium-inference",
     "sensorium-hub",
     "sensorium-data",
     "sensorium-train",
@@ -203,6 +232,11 @@ mod tests {
             ("sensorium-media", "sensorium-nn"),
             ("sensorium-nn", "sensorium-flow"),
             ("sensorium-data", "sensorium-model"),
+            ("sensorium-checkpoint", "sensorium-nn"),
+            ("sensorium-model", "sensorium-pretrained"),
+            ("sensorium-pretrained", "sensorium-inference"),
+            ("sensorium-train", "sensorium-inference"),
+            ("sensorium-eval", "sensorium-model"),
             ("sensorium-model", "sensorium-train"),
             ("sensorium-eval", "sensorium-train"),
             ("sensorium", "sensorium-kernels"),
