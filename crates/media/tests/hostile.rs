@@ -160,6 +160,9 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
     let text = std::str::from_utf8(&seed).expect("JSON is UTF-8");
     let start = |key| text.find(key).expect("the document has the key");
     let starts = [0, start("\"vocab\""), start("\"merges\"")];
+    // The library's panics become errors; a hook that prints where they were takes memory of its own.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
     let mut good = 0;
     for index in 0..4_050 {
         let bytes = mutant_after(starts[index as usize % 3], &seed, index);
@@ -172,6 +175,7 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
             let _ = tok.decode(&ids);
         }
     }
+    std::panic::set_hook(hook);
     assert!(good < 4_000, "{good} mutants were accepted");
 }
 
