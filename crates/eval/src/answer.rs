@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use sensorium_data::question::Sample;
 use sensorium_inference::{ChatModel, GenerateOptions};
-use sensorium_media::{Message, Part, Role};
+use sensorium_media::{Message, Modality, Part, Role};
 
 use crate::error::Result;
 use crate::figure::Figure;
@@ -39,7 +39,7 @@ pub fn all(
 }
 
 fn one(model: &dyn ChatModel, sample: &Sample, size: u32) -> Result<String> {
-    let parts = vec![Part::Image, Part::Text(sample.question.clone())];
+    let parts = vec![Part::Media(Modality::Image), Part::Text(sample.question.clone())];
     let messages = [Message { role: Role::User, parts }];
     let options = GenerateOptions { max_new_tokens: MAX_NEW_TOKENS, ..GenerateOptions::default() };
     let pictures = [sample.picture(size)];

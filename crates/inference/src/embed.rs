@@ -159,7 +159,7 @@ impl EmbeddingModel for Nano {
     }
 
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(Nano::embed_texts(self, texts))
+        Ok(Nano::embed_texts(self, texts)?)
     }
 
     fn templates(&self) -> &[&str] {

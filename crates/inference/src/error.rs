@@ -60,19 +60,6 @@ pub enum Error {
         got: usize,
     },
 
-    /// The prompt has other places for pictures than there are pictures.
-    #[error("expected {expected} of the token {marker} in the prompt, got {got}\nhint: {hint}")]
-    Places {
-        /// Name of the token.
-        marker: String,
-        /// As many as the pictures need.
-        expected: usize,
-        /// As many as there are.
-        got: usize,
-        /// What may be wrong.
-        hint: &'static str,
-    },
-
     /// A model that reads one picture in front of a text was given several.
     #[error(
         "expected one picture, got {got}\nhint: this model reads a picture in front of a text; ask about each alone"

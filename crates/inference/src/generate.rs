@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_pretrained::Tokenizer;
+use sensorium_media::{Decoder, Tokenizer};
 
 use crate::error::{Error, Result};
 
@@ -191,6 +191,7 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Sequence<'a> {
     request: Request<'a>,
     drawing: Drawing<'a>,
+    decoder: Decoder<'a>,
     text: String,
     first_logits: Vec<f32>,
     started: Instant,
@@ -204,9 +205,17 @@ impl<'a> Sequence<'a> {
     pub fn new(request: Request<'a>) -> Self {
         let room = request.room.min(request.options.max_new_tokens);
         let drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
-        let (text, first_logits) = (String::new(), Vec::new());
-        let started = Instant::now();
-        Self { request, drawing, text, first_logits, started, prefill: 0.0, steps: 0, finish: None }
+        Self {
+            decoder: request.tokenizer.decoder(),
+            request,
+            drawing,
+            text: String::new(),
+            first_logits: Vec::new(),
+            started: Instant::now(),
+            prefill: 0.0,
+            steps: 0,
+            finish: None,
+        }
     }
 
     /// Draws from the logits `[V]` after the last token; the token to be read next, none at the end.
@@ -221,25 +230,31 @@ impl<'a> Sequence<'a> {
         } else {
             self.steps += 1;
         }
-        let Self { request, drawing, text, .. } = self;
+        let Self { request, drawing, decoder, text, .. } = self;
         let process =
             |logits: &mut Cow<'_, [f32]>, _: &[u32]| suppress(logits, request.suppress_tokens);
-        let mut on_draw = |ids: &[u32], drawn: Drawn<'_>| {
+        let mut stops = false;
+        let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
             if drawn.ends {
                 return Ok(None);
             }
-            *text = request.tokenizer.decode(ids)?;
-            let stops = cut(text, &request.options.stop);
+            text.push_str(&decoder.push(drawn.id)?);
+            stops = cut(text, &request.options.stop);
             let broken = on_step(Step { text, id: drawn.id, logits: drawn.logits }).is_break();
             Ok(broken.then_some(Finish::Interrupted).or(stops.then_some(Finish::Stop)))
         };
         self.finish = drawing.draw(logits, &process, &mut on_draw)?;
+        if self.finish.is_some() && !stops {
+            text.push_str(&decoder.finish()?);
+            cut(text, &request.options.stop);
+        }
         Ok(self.drawing.ids.last().copied().filter(|_| self.finish.is_none()))
     }
 
     /// What was said.
     pub fn finish(self) -> Continuation {
-        let Self { request, drawing, text, first_logits, started, prefill, steps, finish } = self;
+        let Self { request, drawing, text, first_logits, started, prefill, steps, finish, .. } =
+            self;
         let (prompt_tokens, ids) = (request.prompt_tokens, drawing.ids);
         let finish = finish.unwrap_or(Finish::Interrupted);
         let decode = started.elapsed().as_secs_f64() - prefill;

@@ -6,7 +6,6 @@
 //! Image encoder, projector and backbone answer; image encoder, text tower and the scalars of
 //! `clip` compare.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use sensorium_checkpoint::{self as checkpoint, Tensors, safetensors};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, Vit, VitConfig};
 use sensorium_encoder::text::{TextTower, Texts};
-use sensorium_flow::{Embeds, Forward, Hidden, Project, Sequence};
+use sensorium_flow::{Embeds, Features, Forward, Hidden, Project, Sequence as Tokens};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{
     ImageProcessor, Message, Modality, Picture, Prompt, Special, Tokenizer, render,
@@ -30,7 +29,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
 use crate::ChatModel;
-use crate::generate::{Continuation, Drawing, Drawn, Finish, GenerateOptions, OnStep, Reply, Step};
+use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence};
 
 /// Sentences around a label. All occur among training captions.
 pub const TEMPLATES: &[&str] = &[
@@ -173,7 +172,7 @@ impl Nano {
     /// Pictures to `[B, 3, size, size]`.
     pub fn images(&self, pictures: &[Picture]) -> Tensor<4> {
         let planes = pictures.iter().flat_map(|picture| self.processor.process(picture)).collect();
-        batch(planes, [self.processor.size as usize; 2], &self.device)
+        batch(planes, self.processor.size().unwrap_or_default().map(|n| n as usize), &self.device)
     }
 
     /// One vector of unit length for each picture.
@@ -182,19 +181,21 @@ impl Nano {
     }
 
     /// One vector of unit length for each text; longer ones are cut to the tower's context.
-    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// A text is longer than the tokenizer reads.
+    pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
         let context = self.clip_config.text.context;
+        let end = self.tokenizer.special(Special::End)?;
         let encode = |text: &S| {
-            let mut ids = self.tokenizer.encode(text.as_ref());
+            let mut ids = self.tokenizer.encode(text.as_ref())?;
             ids.truncate(context - 1);
-            ids.push(self.tokenizer.special(Special::End));
-            ids
+            ids.push(end);
+            Ok(ids)
         };
-        let pad = self.tokenizer.special(Special::Pad);
-        in_chunks(CHUNK, texts, |chunk| {
-            let ids: Vec<Vec<u32>> = chunk.iter().map(encode).collect();
-            self.clip.embed_texts(&Texts::pad(&ids, pad))
-        })
+        let pad = self.tokenizer.special(Special::Pad)?;
+        let ids = texts.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        Ok(in_chunks(CHUNK, &ids, |chunk| self.clip.embed_texts(&Texts::pad(chunk, pad))))
     }
 
     /// The prompt of a conversation that the assistant is to continue.
@@ -203,20 +204,28 @@ impl Nano {
     /// It leaves no room for an answer.
     pub fn prompt(&self, messages: &[Message]) -> Result<Prompt> {
         let image_tokens = self.llava_config.towers[0].tokens();
-        let prompt = render(&self.tokenizer, messages, image_tokens, true);
+        let prompt = render(&self.tokenizer, messages, image_tokens, true)?;
         let limit = self.llava_config.backbone.context() - 1;
         if prompt.ids.len() > limit {
-            let (got, images) = (prompt.ids.len(), prompt.images.len());
+            let (got, images) = (prompt.ids.len(), prompt.slots.len());
             return Err(NanoError::TooLong { limit, got, images, image_tokens });
         }
         Ok(prompt)
+    }
+
+    /// The prompt's embeddings with its pictures' spliced in.
+    fn read(&self, prompt: &Prompt, features: Option<Features>) -> Embeds {
+        let text = self.llava.backbone.embed(&prompt.ids, [1, prompt.ids.len()]);
+        let Some(features) = features else { return text };
+        let starts: Vec<usize> = prompt.slots.iter().map(|slot| slot.at).collect();
+        splice(text, self.llava.towers[0].projector.project(features), &starts)
     }
 
     /// Logits `[V]` of the token after these, which the cache does not hold yet.
     fn next(&self, embeds: Embeds, prompt: Option<&Prompt>, cache: &mut Cache) -> Vec<f32> {
         let spans = prompt.filter(|_| self.llava_config.prefix);
         let spans = spans.map(|p| p.spans.iter().map(|&number| span(number)).collect());
-        let sequence = Sequence { spans, positions: None };
+        let sequence = Tokens { spans, positions: None };
         let Hidden(hidden) = self.llava.backbone.forward(embeds, &sequence, Some(cache));
         let [_, t, d] = hidden.dims();
         read(self.llava.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
@@ -248,47 +257,23 @@ impl ChatModel for Nano {
         let features = images.map(|images| self.llava.encode(images));
         let encode = start.elapsed().as_secs_f64();
 
-        let start = Instant::now();
-        let shape = [1, prompt.ids.len()];
-        let text = self.llava.backbone.embed(&prompt.ids, shape);
-        let read = match features {
-            Some(features) => {
-                splice(text, self.llava.towers[0].projector.project(features), &prompt.images)
-            }
-            None => text,
+        let mut cache = Cache::default();
+        let next = |id: Option<u32>| match id {
+            Some(id) => self.next(self.llava.backbone.embed(&[id], [1, 1]), None, &mut cache),
+            None => self.next(self.read(&prompt, features.clone()), Some(&prompt), &mut cache),
         };
-        let (mut cache, mut prefill, mut steps) = (Cache::default(), 0.0, 0);
-        let mut first_logits = Vec::new();
-        let mut next = |id: Option<u32>| {
-            let Some(id) = id else {
-                first_logits = self.next(read.clone(), Some(&prompt), &mut cache);
-                prefill = start.elapsed().as_secs_f64();
-                return Ok(first_logits.clone());
-            };
-            steps += 1;
-            Ok(self.next(self.llava.backbone.embed(&[id], [1, 1]), None, &mut cache))
-        };
-        let mut on_draw = |ids: &[u32], drawn: Drawn<'_>| {
-            if drawn.ends {
-                return Ok(None);
-            }
-            let text = self.tokenizer.decode(ids);
-            let step = Step { text: &text, id: drawn.id, logits: drawn.logits };
-            Ok(on_step(step).is_break().then_some(Finish::Interrupted))
-        };
-        let ends = [self.tokenizer.special(Special::End)];
-        let mut drawing = Drawing::new(options.sampling, &ends, room.min(options.max_new_tokens));
-        let finish = drawing.run(&mut next, &|_: &mut Cow<'_, [f32]>, _| {}, &mut on_draw)?;
-        let (ids, decode) = (drawing.ids, start.elapsed().as_secs_f64() - prefill);
-        let text = self.tokenizer.decode(&ids).trim().to_string();
-        let prompt_tokens = prompt.ids.len();
-        let continuation =
-            Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode };
+        let eos_token_ids = &[self.tokenizer.special(Special::End)?];
+        let (tokenizer, prompt_tokens) = (&self.tokenizer, prompt.ids.len());
+        let suppress_tokens = &[];
+        let request =
+            Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
+        let mut continuation = Sequence::new(request).run(next, on_step)?;
+        continuation.text = continuation.text.trim().to_owned();
         Ok(Reply { prompt: prompt.ids, process, encode, continuation })
     }
 
     fn token(&self, id: u32) -> String {
-        self.tokenizer.decode(&[id])
+        self.tokenizer.decode(&[id]).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_inference::nano::{Files, Nano};
 use sensorium_inference::{ChatModel, Finish, GenerateOptions};
-use sensorium_media::{Message, Part, Picture, Role, Special, Tokenizer};
+use sensorium_media::{Message, Modality, Part, Picture, Role, Special, Tokenizer};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
@@ -45,7 +45,7 @@ fn nano(seed: u64) -> Nano {
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
     let file = |tensors: Tensors| Cow::from(safetensors::write(&tensors, Dtype::F32).unwrap());
     let files = Files(vec![
-        ("tokenizer.json", tokenizer.to_bytes().into()),
+        ("tokenizer.json", tokenizer.to_bytes().unwrap().into()),
         ("image.safetensors", file(weights::tensors(&llava.image).unwrap())),
         ("text.safetensors", file(weights::tensors(&clip.text).unwrap())),
         ("clip.safetensors", file(scalars)),
@@ -57,7 +57,11 @@ fn nano(seed: u64) -> Nano {
 
 #[test]
 fn generated_tokens_are_those_of_repeated_whole_passes() {
-    let parts = vec![Part::Text("a red".into()), Part::Image, Part::Text("left circle".into())];
+    let parts = vec![
+        Part::Text("a red".into()),
+        Part::Media(Modality::Image),
+        Part::Text("left circle".into()),
+    ];
     let messages = [Message { role: Role::User, parts }];
     let mut checked = 0;
     for seed in 0..SEEDS {
@@ -71,7 +75,8 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         assert_eq!(reply.prompt, whole.ids);
 
         let features = nano.llava.encode(nano.images(&pictures));
-        let end = (said.finish == Finish::Stop).then(|| nano.tokenizer.special(Special::End));
+        let end =
+            (said.finish == Finish::Stop).then(|| nano.tokenizer.special(Special::End).unwrap());
         for token in said.ids.into_iter().chain(end) {
             let batch = Batch::new(std::slice::from_ref(&whole), 0);
             let hidden = nano.llava.forward(&batch, Some(features.clone()));

@@ -1,14 +1,23 @@
-//! A conversation as token ids, with what training and splicing need to know
-//! about each of them.
+//! A conversation as token ids, by the model's own chat template, with what training and splicing need
+//! to know about each of them.
 //!
 //! ```text
+//! messages ──shield──▶ template ──▶ text, a marker for each medium ──▶ all its tokens ──▶ ids
+//!
 //! <|bos|> <|user|> <|image|> <|image_token|>* <|image_end|> what is this <|end|>
+//!                            slot
 //!         <|assistant|> a red circle <|end|>
 //!                       ^^^^^^^^^^^^^^^^^^^ answer
 //! ```
 
-use crate::text::{Special, Tokenizer};
-use crate::{Error, Result};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use crate::chat_template::{ANSWER, ChatTemplate, Content, Conversation};
+use crate::tokenizer::SHIELD;
+use crate::{Error, Modality, Result, Tokenizer};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,8 +36,8 @@ pub enum Role {
 pub enum Part {
     /// Text, always data: it never becomes a special token.
     Text(String),
-    /// The place of the next picture.
-    Image,
+    /// The place of the next medium.
+    Media(Modality),
 }
 
 /// One turn of a conversation.
@@ -36,7 +45,7 @@ pub enum Part {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// Text and pictures in order.
+    /// Text and media in order.
     pub parts: Vec<Part>,
 }
 
@@ -46,11 +55,11 @@ impl Message {
         Message { role, parts: vec![Part::Text(text.into())] }
     }
 
-    /// Its texts, one after the other, without its pictures.
+    /// Its texts, one after the other, without its media.
     pub fn words(&self) -> String {
         let texts = self.parts.iter().filter_map(|part| match part {
             Part::Text(text) => Some(text.as_str()),
-            Part::Image => None,
+            Part::Media(_) => None,
         });
         texts.collect()
     }
@@ -61,69 +70,314 @@ impl Message {
 pub struct Prompt {
     /// Token ids.
     pub ids: Vec<u32>,
-    /// True for an assistant's text and the [`Special::End`] after it: the
-    /// loss mask.
+    /// True for what the assistant says, its end token too: the loss mask. False throughout in a
+    /// prompt that is to be answered.
     pub answer: Vec<bool>,
-    /// Index of the first [`Special::ImageToken`] of each picture.
-    pub images: Vec<usize>,
-    /// `n > 0` for the positions of the n-th picture and its two markers,
-    /// which see each other both ways; 0 elsewhere.
+    /// Where the features of media go, in order.
+    pub slots: Vec<Slot>,
+    /// `n > 0` for the tokens that stand for the n-th medium, which see each other both ways; 0
+    /// elsewhere.
     pub spans: Vec<i32>,
 }
 
 impl Prompt {
-    fn push(&mut self, id: u32, answer: bool, span: i32) {
-        self.ids.push(id);
-        self.answer.push(answer);
-        self.spans.push(span);
+    /// Puts a token before all others.
+    pub fn open(&mut self, id: u32) {
+        self.ids.insert(0, id);
+        self.answer.insert(0, false);
+        self.spans.insert(0, 0);
+        self.slots.iter_mut().for_each(|slot| slot.at += 1);
     }
 }
 
-/// Renders `messages`, each picture as `image_tokens` positions between its
-/// markers. With `generate`, the prompt ends where the assistant is to speak.
-pub fn render(
-    tok: &Tokenizer,
-    messages: &[Message],
-    image_tokens: usize,
-    generate: bool,
-) -> Prompt {
-    let mut prompt = Prompt::default();
-    prompt.push(tok.special(Special::Bos), false, 0);
-    for message in messages {
-        let answer = message.role == Role::Assistant;
-        prompt.push(tok.special(opening(message.role)), false, 0);
-        for part in &message.parts {
-            match part {
-                Part::Text(text) => {
-                    tok.encode(text).into_iter().for_each(|id| prompt.push(id, answer, 0));
+/// A place in a prompt for the features of a medium, or of a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Index of its first token.
+    pub at: usize,
+    /// Its tokens.
+    pub len: usize,
+    /// What is spliced in there.
+    pub modality: Modality,
+}
+
+/// What stands in a prompt for one medium.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// What it is.
+    pub modality: Modality,
+    /// The token that a template writes for it, and that stands where its features go.
+    pub marker: String,
+    /// What takes the marker's place: markers, and the tokens that tell what they are.
+    pub text: String,
+    /// Markers of one slot.
+    pub len: usize,
+}
+
+impl Medium {
+    /// `len` tokens between an opening and a closing one, as the tokenizers trained here name them.
+    pub fn framed(modality: Modality, len: usize) -> Self {
+        let marker = format!("<|{modality}_token|>");
+        let text = format!("<|{modality}|>{}<|{modality}_end|>", marker.repeat(len));
+        Self { modality, marker, text, len }
+    }
+}
+
+/// How a model's conversations are written.
+#[derive(Debug)]
+pub struct ChatFormat {
+    /// The template.
+    pub template: ChatTemplate,
+    /// `bos_token` and others that it names; its own switches.
+    pub variables: Map<String, Value>,
+}
+
+impl ChatFormat {
+    /// The prompt of messages, the last of which is to be answered. What they say is data; their media
+    /// are those given, in order.
+    ///
+    /// # Errors
+    /// There are more or fewer media than the messages hold, or the template leaves some out; it
+    /// refuses the messages; the tokenizer has no ids for a text.
+    pub fn prompt(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        media: &[Medium],
+    ) -> Result<Prompt> {
+        let messages = self.messages(tokenizer, messages, media)?;
+        let given = Conversation::to_answer(messages, self.variables.clone());
+        tokenize(tokenizer, &self.template.render(&given)?, media)
+    }
+
+    /// A whole conversation to learn from, with a mask of what the assistant says in it: the
+    /// template's `generation` blocks, or, without any, what a prompt gains by the assistant's message.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt), or the template writes a message otherwise once another follows.
+    pub fn lesson(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        media: &[Medium],
+    ) -> Result<Prompt> {
+        let rendered = self.messages(tokenizer, messages, media)?;
+        let whole = Conversation::whole(rendered, self.variables.clone());
+        let text = match self.template.marks_answers() {
+            true => self.template.render_marked(&whole)?,
+            false => self.marked(tokenizer, messages, &whole)?,
+        };
+        let answers = messages.iter().filter(|message| message.role == Role::Assistant).count();
+        if text.matches(ANSWER[0]).count() < answers {
+            return Err(unmarked("a generation block for each answer", "fewer"));
+        }
+        tokenize(tokenizer, &text, media)
+    }
+
+    /// Messages as templates read them.
+    fn messages(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        media: &[Medium],
+    ) -> Result<Vec<Value>> {
+        let parts = messages.iter().flat_map(|message| &message.parts);
+        let markers = parts.filter(|part| matches!(part, Part::Media(_))).count();
+        if markers != media.len() {
+            return Err(Error::Markers { markers, pictures: media.len() });
+        }
+        let mut media = media.iter();
+        let content = self.template.content();
+        Ok(messages.iter().map(|m| as_json(tokenizer, m, content, &mut media)).collect())
+    }
+
+    /// The text of a conversation with [`ANSWER`] around what it gains by each of the assistant's
+    /// messages.
+    fn marked(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        whole: &Conversation,
+    ) -> Result<String> {
+        let text = self.template.render(whole)?;
+        let (mut out, mut done) = (String::new(), 0);
+        for (i, message) in messages.iter().enumerate() {
+            if message.role != Role::Assistant {
+                continue;
+            }
+            let until = |n: usize, add_generation_prompt| {
+                let messages = whole.messages[..n].to_vec();
+                self.template.render(&Conversation {
+                    messages,
+                    add_generation_prompt,
+                    ..whole.clone()
+                })
+            };
+            let (before, after) = (until(i, true)?, until(i + 1, false)?);
+            let Some(said) = after.strip_prefix(&before).filter(|_| text.starts_with(&after))
+            else {
+                let expected = "a template that writes a message alike whatever follows it";
+                return Err(unmarked(expected, "one that writes it in two ways"));
+            };
+            let said = until_end(tokenizer, said);
+            out += &format!("{}{}{said}{}", &text[done..before.len()], ANSWER[0], ANSWER[1]);
+            done = before.len() + said.len();
+        }
+        Ok(out + &text[done..])
+    }
+}
+
+/// What is said, without the line end that templates write after its end token and models never do.
+fn until_end<'a>(tokenizer: &Tokenizer, said: &'a str) -> &'a str {
+    let trimmed = said.trim_end();
+    let ends = tokenizer.control().iter().any(|(name, _)| trimmed.ends_with(name.as_str()));
+    if ends { trimmed } else { said }
+}
+
+/// A message for a template. A medium is a part, or, where a template wants a text, its marker on a
+/// line of its own (LLaVA).
+fn as_json<'a>(
+    tokenizer: &Tokenizer,
+    message: &Message,
+    content: Content,
+    media: &mut impl Iterator<Item = &'a Medium>,
+) -> Value {
+    let mut marker = || media.next().map(|medium| medium.marker.as_str()).unwrap_or_default();
+    let content = match content {
+        Content::Text => {
+            let text = message.parts.iter().map(|part| match part {
+                Part::Text(text) => tokenizer.shield(text),
+                Part::Media(_) => format!("{}\n", marker()),
+            });
+            Value::String(text.collect())
+        }
+        Content::Parts => {
+            let parts = message.parts.iter().map(|part| match part {
+                Part::Text(text) => json!({"type": "text", "text": tokenizer.shield(text)}),
+                Part::Media(modality) => {
+                    marker();
+                    json!({"type": modality})
                 }
-                Part::Image => push_image(&mut prompt, tok, image_tokens),
+            });
+            parts.collect()
+        }
+    };
+    json!({"role": message.role, "content": content})
+}
+
+/// Ids of a rendered template, in which the media's markers become all that stands for them. What of
+/// the text is data must have been [shielded](Tokenizer::shield).
+///
+/// # Errors
+/// [`Error::Slots`] if the text does not hold a marker for each medium, or the tokenizer does not know
+/// it; as [`Tokenizer::encode`].
+pub fn tokenize(tokenizer: &Tokenizer, text: &str, media: &[Medium]) -> Result<Prompt> {
+    let (text, [answers, places]) = without_marks(&spelt(text, media)?);
+    let tokens = tokenizer.rendered(&text)?;
+    let among = |token: &Range<usize>, ranges: &[Range<usize>]| {
+        ranges.iter().position(|range| token.start < range.end && range.start < token.end)
+    };
+    let mut prompt = Prompt::default();
+    for (id, token) in tokens {
+        let medium = among(&token, &places);
+        prompt.ids.push(id);
+        prompt.answer.push(medium.is_none() && among(&token, &answers).is_some());
+        prompt.spans.push(medium.map_or(0, |medium| medium as i32 + 1));
+    }
+    for (medium, span) in media.iter().zip(1..) {
+        slots(&mut prompt, tokenizer, medium, span)?;
+    }
+    Ok(prompt)
+}
+
+/// Stand around what stands for a medium.
+const MEDIUM: [char; 2] = ['\u{FDD2}', '\u{FDD3}'];
+
+/// The text with each medium's marker as all that stands for it, between [`MEDIUM`].
+fn spelt(text: &str, media: &[Medium]) -> Result<String> {
+    let (mut out, mut rest) = (String::new(), text);
+    for medium in media {
+        let Some((before, after)) = rest.split_once(&medium.marker) else {
+            return Err(missing(text, media, medium));
+        };
+        out += &format!("{before}{}{}{}", MEDIUM[0], medium.text, MEDIUM[1]);
+        rest = after;
+    }
+    match media.iter().find(|medium| rest.contains(&medium.marker)) {
+        Some(medium) => Err(missing(text, media, medium)),
+        None => Ok(out + rest),
+    }
+}
+
+fn missing(text: &str, media: &[Medium], Medium { marker, .. }: &Medium) -> Error {
+    let expected = media.iter().filter(|medium| medium.marker == *marker).count();
+    Error::Slots { marker: marker.clone(), expected, got: text.matches(marker).count() }
+}
+
+/// The text without marks, and what stood between [`ANSWER`] and [`MEDIUM`]: bytes of it without its
+/// shields.
+fn without_marks(text: &str) -> (String, [Vec<Range<usize>>; 2]) {
+    let (mut out, mut ranges, mut at) = (String::new(), [Vec::new(), Vec::new()], 0);
+    for c in text.chars() {
+        match [ANSWER, MEDIUM].iter().position(|marks| marks.contains(&c)) {
+            Some(kind) if c == [ANSWER, MEDIUM][kind][0] => ranges[kind].push(at..at),
+            Some(kind) => ranges[kind].iter_mut().last().into_iter().for_each(|r| r.end = at),
+            None => {
+                out.push(c);
+                at += if c == SHIELD { 0 } else { c.len_utf8() };
             }
         }
-        prompt.push(tok.special(Special::End), answer, 0);
     }
-    if generate {
-        prompt.push(tok.special(Special::Assistant), false, 0);
-    }
-    prompt
+    (out, ranges)
 }
 
-fn opening(role: Role) -> Special {
-    match role {
-        Role::System => Special::System,
-        Role::User => Special::User,
-        Role::Assistant => Special::Assistant,
+/// The places of a medium's features: its markers, `len` and `len` of them.
+fn slots(prompt: &mut Prompt, tokenizer: &Tokenizer, medium: &Medium, span: i32) -> Result<()> {
+    let Medium { modality, marker, text, len } = medium;
+    let id = tokenizer.id(marker);
+    let is = |at: &usize| prompt.spans[*at] == span && Some(prompt.ids[*at]) == id;
+    let markers: Vec<usize> = (0..prompt.ids.len()).filter(is).collect();
+    let expected = text.matches(marker.as_str()).count();
+    let joined = |slot: &[usize]| slot.len() == *len && slot[len - 1] - slot[0] == len - 1;
+    let chunks = || markers.chunks((*len).max(1));
+    if markers.len() != expected || !chunks().all(joined) {
+        return Err(Error::Slots { marker: marker.clone(), expected, got: markers.len() });
     }
+    prompt.slots.extend(chunks().map(|slot| Slot { at: slot[0], len: *len, modality: *modality }));
+    Ok(())
 }
 
-fn push_image(prompt: &mut Prompt, tok: &Tokenizer, image_tokens: usize) {
-    let span = prompt.images.len() as i32 + 1;
-    prompt.push(tok.special(Special::Image), false, span);
-    prompt.images.push(prompt.ids.len());
-    for _ in 0..image_tokens {
-        prompt.push(tok.special(Special::ImageToken), false, span);
+fn unmarked(expected: &'static str, got: &str) -> Error {
+    Error::Template { place: String::new(), expected, got: got.into() }
+}
+
+/// A conversation as the tokenizers [trained](Tokenizer::train) here have it, each medium as
+/// `media_tokens` positions between its markers. With `generate`, it ends where the assistant is to
+/// speak; else it is to be learned from.
+///
+/// # Errors
+/// The tokenizer is another's and has no ids for the format's tokens.
+pub fn render(
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    media_tokens: usize,
+    generate: bool,
+) -> Result<Prompt> {
+    static FORMAT: LazyLock<ChatFormat> = LazyLock::new(|| {
+        let text = include_str!("../../../models/nano/chat_template.jinja");
+        let template = ChatTemplate::parse(text).expect("the template is a constant");
+        ChatFormat { template, variables: Map::new() }
+    });
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    let media = parts.filter_map(|part| match part {
+        Part::Media(modality) => Some(Medium::framed(*modality, media_tokens)),
+        Part::Text(_) => None,
+    });
+    let media: Vec<Medium> = media.collect();
+    match generate {
+        true => FORMAT.prompt(tokenizer, messages, &media),
+        false => FORMAT.lesson(tokenizer, messages, &media),
     }
-    prompt.push(tok.special(Special::ImageEnd), false, span);
 }
 
 /// Splits a user's text at its literal `<image>` markers; spaces around them
@@ -135,7 +389,7 @@ pub fn parse_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
     const MARKER: &str = "<image>";
     let markers = text.matches(MARKER).count();
     if markers == 0 {
-        let mut parts = vec![Part::Image; pictures];
+        let mut parts = vec![Part::Media(Modality::Image); pictures];
         parts.extend(text_part(text));
         return Ok(parts);
     }
@@ -145,7 +399,7 @@ pub fn parse_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (i, piece) in text.split(MARKER).enumerate() {
         if i > 0 {
-            parts.push(Part::Image);
+            parts.push(Part::Media(Modality::Image));
         }
         parts.extend(text_part(piece));
     }

@@ -129,7 +129,7 @@ pub enum Error {
     )]
     Vocabulary {
         /// The metadata's key.
-        field: &'static str,
+        field: String,
         /// What a file that can be read holds there.
         expected: String,
         /// What this one holds.
@@ -154,6 +154,18 @@ pub enum Error {
     Refused {
         /// The template's message.
         message: String,
+    },
+    /// A prompt does not hold the places that the media given with it take.
+    #[error(
+        "expected {expected} of the token {marker} in the prompt, got {got}\nhint: the chat template and the tokenizer must know it; they may be of another model"
+    )]
+    Slots {
+        /// The token.
+        marker: String,
+        /// How many the media take.
+        expected: usize,
+        /// How many there are.
+        got: usize,
     },
     /// A tokenizer could not be trained.
     #[error(
@@ -194,4 +206,10 @@ fn marker_hint(markers: usize, pictures: usize) -> &'static str {
     } else {
         "add a marker for each image, or remove them all to put the images first"
     }
+}
+
+/// Foreign text in an error: short and without control characters.
+pub(crate) fn quote(text: &str) -> String {
+    let head: String = text.chars().take(60).collect();
+    format!("{head:?}")
 }

@@ -15,8 +15,6 @@ use crate::header::{self, Fault, Kind};
 use crate::resample::{self, Filter, Window};
 use crate::{Error, Result};
 
-pub use crate::processor::{Fit, ImageProcessor};
-
 /// Largest file or upload, in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Largest picture, in pixels.

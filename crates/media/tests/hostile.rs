@@ -154,12 +154,15 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
     let _turn = TURN.lock();
     let texts = (0..40).map(|i| format!("the cat and the hat number {i}"));
     let tok = Tokenizer::train(texts, 520).expect("trains");
-    let seed = tok.to_bytes();
+    let seed = tok.to_bytes().expect("writes");
     // A third of the mutants change anything, a third the vocabulary and
     // merges, a third the merges.
     let text = std::str::from_utf8(&seed).expect("JSON is UTF-8");
     let start = |key| text.find(key).expect("the document has the key");
     let starts = [0, start("\"vocab\""), start("\"merges\"")];
+    // The library's panics become errors; a hook that prints where they were takes memory of its own.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
     let mut good = 0;
     for index in 0..4_050 {
         let bytes = mutant_after(starts[index as usize % 3], &seed, index);
@@ -167,11 +170,12 @@ fn mutated_tokenizers_neither_panic_nor_swell() {
         assert!(heap <= 2 * MIB + 32 * bytes.len(), "mutant {index}: {heap} bytes");
         if let Ok(tok) = result {
             good += 1;
-            let ids = tok.encode("the hat <|user|> 12\n日");
+            let ids = tok.encode("the hat <|user|> 12\n日").unwrap_or_default();
             assert!(ids.iter().all(|id| (*id as usize) < tok.vocabulary()));
-            tok.decode(&ids);
+            let _ = tok.decode(&ids);
         }
     }
+    std::panic::set_hook(hook);
     assert!(good < 4_000, "{good} mutants were accepted");
 }
 

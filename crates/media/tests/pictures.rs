@@ -3,7 +3,8 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat};
-use sensorium_media::{Error, Fit, ImageProcessor, Picture};
+use sensorium_media::{Error, ImageProcessor, Picture, Style};
+use serde_json::json;
 
 fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -45,6 +46,16 @@ fn colour_types(width: u32, height: u32) -> Vec<DynamicImage> {
     ]
 }
 
+fn clip(size: u32) -> ImageProcessor {
+    let settings = json!({"size": size, "crop_size": size});
+    ImageProcessor::from_json(&settings, Style::Clip).expect("valid settings")
+}
+
+fn siglip(size: u32) -> ImageProcessor {
+    let settings = json!({"size": {"height": size, "width": size}});
+    ImageProcessor::from_json(&settings, Style::Siglip).expect("valid settings")
+}
+
 #[test]
 fn thin_and_tiny_pictures_work_in_every_colour_type() {
     let edges = [1, 2, 3, 4];
@@ -57,11 +68,10 @@ fn thin_and_tiny_pictures_work_in_every_colour_type() {
             assert_eq!((picture.width, picture.height), (width, height));
         }
         let picture = Picture::filled(width, height, [10, 20, 30]);
-        for processor in
-            [ImageProcessor::clip(8), ImageProcessor::siglip(8), ImageProcessor::nano()]
-        {
+        for processor in [clip(8), siglip(8), ImageProcessor::nano()] {
             let planes = processor.process(&picture);
-            assert_eq!(planes.len(), 3 * (processor.size * processor.size) as usize);
+            let [height, width] = processor.size().expect("whole pictures");
+            assert_eq!(planes.len(), 3 * (height * width) as usize);
             assert!(planes.iter().all(|value| value.is_finite()));
         }
     }
@@ -194,19 +204,11 @@ fn padding_and_cropping_keep_the_middle() {
 }
 
 #[test]
-fn processors_normalise_and_travel() {
+fn processors_normalise() {
     let white = Picture::filled(10, 40, [255; 3]);
     let nano = ImageProcessor::nano();
     assert!(nano.process(&white).iter().all(|value| *value == 1.0));
-    let red = ImageProcessor::clip(8).process(&Picture::filled(9, 9, [255, 0, 0]));
+    let red = clip(8).process(&Picture::filled(9, 9, [255, 0, 0]));
     assert!((red[0] - (1.0 - 0.481_454_66) / 0.268_629_54).abs() < 1e-6);
     assert!((red[64] + 0.457_827_5 / 0.261_302_6).abs() < 1e-6);
-    let text = serde_json::to_string(&nano).expect("serialises");
-    assert_eq!(serde_json::from_str::<ImageProcessor>(&text).expect("parses"), nano);
-    for bad in
-        [text.replace("96", "0"), text.replace("0.5", "0.0"), text.replace("\"fit\"", "\"fti\"")]
-    {
-        assert!(serde_json::from_str::<ImageProcessor>(&bad).is_err(), "{bad}");
-    }
-    assert_eq!(nano.fit, Fit::Pad);
 }

@@ -38,7 +38,7 @@ impl Batch {
             for (own, &number) in spans[start..].iter_mut().zip(&prompt.spans) {
                 *own = span(number);
             }
-            images.extend(prompt.images.iter().map(|place| start + place));
+            images.extend(prompt.slots.iter().map(|slot| start + slot.at));
             for next in 1..prompt.ids.len() {
                 if prompt.answer[next] {
                     labels[start + next - 1] = prompt.ids[next] as i32;

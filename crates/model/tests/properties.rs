@@ -8,7 +8,7 @@ use sensorium_encoder::image::VitConfig;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::chat::Prompt;
+use sensorium_media::{Modality, Prompt, Slot};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::splice::splice;
@@ -82,7 +82,7 @@ fn prompt(rng: &mut Rng, before: usize, after: usize, answer: usize) -> Prompt {
     Prompt {
         ids: tokens(rng, t),
         answer: (0..t).map(|i| i >= t - answer).collect(),
-        images: vec![before],
+        slots: vec![Slot { at: before, len: IMAGE_TOKENS, modality: Modality::Image }],
         spans: (0..t).map(|i| i32::from((before..before + IMAGE_TOKENS).contains(&i))).collect(),
     }
 }

@@ -5,7 +5,7 @@ use sensorium_media::{ChatTemplate, Conversation};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
+use sensorium_media::Tokenizer;
 
 /// A model's template, with the special tokens that it names.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ impl Chat {
     /// is made from it.
     pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Value]) -> Result<Vec<u32>> {
         let messages = messages.iter().map(|message| shielded(tokenizer, message)).collect();
-        tokenizer.encode_rendered(&self.render(messages)?)
+        Ok(tokenizer.encode_rendered(&self.render(messages)?)?)
     }
 
     /// The text of messages, the last of which is to be answered. What of them is data must have been

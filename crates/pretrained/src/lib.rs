@@ -21,7 +21,6 @@ pub mod names;
 mod plan;
 mod positions;
 pub mod text;
-mod tokenizer;
 mod towers;
 mod vision;
 
@@ -39,8 +38,7 @@ pub use families::dinov2::Dinov2;
 pub use families::family;
 pub use plan::{Expected, PARTS, Plan};
 pub use text::TextProcessor;
-pub use tokenizer::Tokenizer;
-pub use towers::{Processor, Towers};
+pub use towers::{Towers, planes};
 
 /// A language model with what makes its inputs.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What makes ids of texts and messages, and text of ids: a directory's tokenizer, template and marks.
 
-use sensorium_media::HubTokenizer;
+use sensorium_media::Tokenizer;
 use sensorium_media::chat_template::special_tokens;
 use serde_json::{Map, Value};
 
@@ -8,7 +8,6 @@ use crate::chat::{Chat, Source};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
 
 /// All of a language model but its backbone.
 #[derive(Clone, Debug)]
@@ -29,10 +28,11 @@ impl TextProcessor {
     /// # Errors
     /// One of them is missing or damaged.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let tokenizer = HubTokenizer::from_bytes(&self::tokenizer(directory)?)?;
-        let bos_token_id = tokenizer.encode("", true).unwrap_or_default().first().copied();
+        let tokenizer = Tokenizer::from_bytes(&self::tokenizer(directory)?)?;
+        let bos_token_id =
+            tokenizer.encode_within("", true, usize::MAX).unwrap_or_default().first().copied();
         let (eos_token_ids, chat) = (eos_token_ids(directory)?, chat(directory)?);
-        Ok(Self { tokenizer: Tokenizer::from(tokenizer), bos_token_id, eos_token_ids, chat })
+        Ok(Self { tokenizer, bos_token_id, eos_token_ids, chat })
     }
 
     /// The spelling of the token that opens every text, if the model has one.

@@ -2,7 +2,7 @@
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_media::{HubProcessor, HubTokenizer, NaflexProcessor, Picture};
+use sensorium_media::{ImageProcessor, Picture, Tokenizer};
 use sensorium_nn::prelude::*;
 
 use super::directory::Directory;
@@ -24,29 +24,6 @@ pub(crate) enum Reading {
     Last(u32),
 }
 
-/// How pictures become pixels.
-#[derive(Clone, Debug)]
-pub enum Processor {
-    /// All of one size.
-    Square(HubProcessor),
-    /// Each of its own (SigLIP 2).
-    Naflex(NaflexProcessor),
-}
-
-impl Processor {
-    /// A picture as the encoder reads it, `[1, 3, h, w]`.
-    pub fn image(&self, picture: &Picture, device: &Device) -> Tensor<4> {
-        match self {
-            Self::Square(processor) => planes(processor, std::slice::from_ref(picture), device),
-            Self::Naflex(processor) => {
-                let fitted = processor.fit(picture);
-                let size = [fitted.height, fitted.width].map(|n| n as usize);
-                batch(processor.planes(&fitted), size, device)
-            }
-        }
-    }
-}
-
 /// Two towers of one space, and what makes their inputs.
 #[derive(Debug)]
 pub struct Towers {
@@ -57,16 +34,16 @@ pub struct Towers {
     /// What makes logits of cosines.
     pub comparison: Comparison,
     /// Pictures to pixels.
-    pub processor: Processor,
+    pub processor: ImageProcessor,
     /// Texts to ids.
-    pub tokenizer: HubTokenizer,
+    pub tokenizer: Tokenizer,
     config: TextConfig,
     reading: Reading,
     device: Device,
 }
 
 /// What makes the towers' inputs.
-pub(crate) type Inputs = (Processor, HubTokenizer, Reading);
+pub(crate) type Inputs = (ImageProcessor, Tokenizer, Reading);
 
 impl Towers {
     /// The weights of the directory, which must be those of `plan`.
@@ -106,15 +83,11 @@ impl Towers {
 
     /// One vector of unit length for each picture.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        let embed = |images| unit(self.image.embed(images));
-        match &self.processor {
-            Processor::Square(processor) => {
-                in_chunks(CHUNK, pictures, |chunk| embed(planes(processor, chunk, &self.device)))
-            }
-            processor @ Processor::Naflex(_) => {
-                in_chunks(1, pictures, |chunk| embed(processor.image(&chunk[0], &self.device)))
-            }
-        }
+        // Pictures of sizes of their own are no batch.
+        let together = if self.processor.size().is_some() { CHUNK } else { 1 };
+        in_chunks(together, pictures, |chunk| {
+            unit(self.image.embed(planes(&self.processor, chunk, &self.device)))
+        })
     }
 
     /// One vector of unit length for each text; longer ones are cut before their end token.
@@ -185,10 +158,11 @@ fn transpose(tensors: &mut Tensors, name: &str) {
 /// Pictures or texts that are embedded at once: bounds memory whatever their number.
 pub(crate) const CHUNK: usize = 8;
 
-/// Pictures as the model reads them, `[B, 3, h, w]`.
-pub(crate) fn planes(processor: &HubProcessor, pictures: &[Picture], device: &Device) -> Tensor<4> {
-    let planes = pictures.iter().flat_map(|p| processor.process(p)).collect();
-    batch(planes, processor.size().map(|n| n as usize), device)
+/// Pictures as the model reads them, `[B, 3, h, w]`: all of one size.
+pub fn planes(processor: &ImageProcessor, pictures: &[Picture], device: &Device) -> Tensor<4> {
+    let fitted: Vec<Picture> = pictures.iter().flat_map(|p| processor.fit(p).pictures).collect();
+    let size = fitted.first().map_or([0; 2], |p| [p.height, p.width].map(|n| n as usize));
+    batch(fitted.iter().flat_map(|p| processor.planes(p)).collect(), size, device)
 }
 
 #[cfg(test)]

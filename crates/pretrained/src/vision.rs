@@ -1,7 +1,7 @@
 //! What the settings of all families share.
 
 use sensorium_encoder::image::{ActivationName, Conv};
-use sensorium_media::{HubProcessor, HubTokenizer, NaflexProcessor, Style, TileProcessor};
+use sensorium_media::{ImageProcessor, Style, Tokenizer};
 use serde_json::Value;
 
 use super::config::Config;
@@ -73,24 +73,7 @@ pub fn activation(config: &Config<'_>, default: &'static str) -> Result<Activati
 }
 
 /// The image processor; the copy inside `processor_config.json` goes first.
-pub fn processor(directory: &Directory, style: Style) -> Result<HubProcessor> {
-    read_processor(directory, |settings| HubProcessor::from_json(settings, style))
-}
-
-/// As [`processor`], of one that cuts pictures into tiles.
-pub fn tiles(directory: &Directory) -> Result<TileProcessor> {
-    read_processor(directory, TileProcessor::from_json)
-}
-
-/// As [`processor`], of one whose pictures keep their ratio.
-pub fn naflex(directory: &Directory) -> Result<NaflexProcessor> {
-    read_processor(directory, NaflexProcessor::from_json)
-}
-
-fn read_processor<T>(
-    directory: &Directory,
-    read: impl FnOnce(&Value) -> sensorium_media::Result<T>,
-) -> Result<T> {
+pub fn processor(directory: &Directory, style: Style) -> Result<ImageProcessor> {
     let nested = directory.json("processor_config.json")?;
     let nested = nested.as_ref().and_then(|all| all.get("image_processor"));
     let (file, settings) = match nested {
@@ -100,16 +83,18 @@ fn read_processor<T>(
     let settings = settings.ok_or_else(|| {
         directory.missing(file, "download it too: it says how pictures are scaled and normalised")
     })?;
-    read(&settings).map_err(|source| Error::Media { path: directory.path().join(file), source })
+    let processor = ImageProcessor::from_json(&settings, style);
+    processor.map_err(|source| Error::Media { path: directory.path().join(file), source })
 }
 
 /// The image processor of a model that reads squares of `image` pixels.
-pub fn square(directory: &Directory, style: Style, image: usize) -> Result<HubProcessor> {
+pub fn square(directory: &Directory, style: Style, image: usize) -> Result<ImageProcessor> {
     let processor = processor(directory, style)?;
-    let [height, width] = processor.size();
-    if (height as usize, width as usize) == (image, image) {
+    let size = processor.size().map(|size| size.map(|n| n as usize));
+    if size == Some([image; 2]) {
         return Ok(processor);
     }
+    let [height, width] = size.unwrap_or_default();
     Err(Error::Setting {
         file: "preprocessor_config.json".into(),
         key: "size and crop_size".into(),
@@ -120,12 +105,12 @@ pub fn square(directory: &Directory, style: Style, image: usize) -> Result<HubPr
 }
 
 /// `tokenizer.json`.
-pub fn tokenizer(directory: &Directory) -> Result<HubTokenizer> {
+pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     const FILE: &str = "tokenizer.json";
     let bytes = directory.bytes(FILE)?.ok_or_else(|| {
         directory.missing(FILE, "make it once with Python: AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)")
     })?;
-    let tokenizer = HubTokenizer::from_bytes(&bytes);
+    let tokenizer = Tokenizer::from_bytes(&bytes);
     tokenizer.map_err(|source| Error::Media { path: directory.path().join(FILE), source })
 }
 
@@ -133,7 +118,7 @@ pub fn tokenizer(directory: &Directory) -> Result<HubTokenizer> {
 ///
 /// # Errors
 /// The tokenizer fails at the text, or gives an id that the table has no row for.
-pub fn ids(tokenizer: &HubTokenizer, text: &str, context: usize, rows: usize) -> Result<Vec<u32>> {
+pub fn ids(tokenizer: &Tokenizer, text: &str, context: usize, rows: usize) -> Result<Vec<u32>> {
     let ids = tokenizer.encode_within(text, true, context)?;
     match ids.iter().find(|id| **id as usize >= rows) {
         Some(&id) => Err(Error::Token { id, rows }),

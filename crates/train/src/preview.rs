@@ -55,7 +55,7 @@ fn conversations(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, Str
         let Sample { picture, turns, .. } = corpus.sample(index, 1.0);
         let said: Vec<_> = turns.iter().map(|[q, a]| format!("{q} - {a}")).collect();
         // easy-VQA's pictures have another size: all are shown as the model sees them.
-        (ImageProcessor::nano().fit(&picture), said.join(" / "))
+        (ImageProcessor::nano().fit(&picture).pictures.remove(0), said.join(" / "))
     }))
 }
 

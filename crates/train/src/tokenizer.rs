@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sensorium_media::text::Tokenizer;
+use sensorium_media::Tokenizer;
 
 use crate::error::{Result, TrainError};
 

@@ -62,7 +62,8 @@ impl IdeficsModel {
     ) -> Result<Reply> {
         let room = self.room(prompt, pictures.len())?;
         let start = Instant::now();
-        let fitted: Vec<Picture> = pictures.iter().map(|p| self.parts.processor.fit(p)).collect();
+        let fitted: Vec<Picture> =
+            pictures.iter().flat_map(|p| self.parts.processor.fit(p).pictures).collect();
         let process = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let mut shown = self.show(&fitted);
@@ -81,7 +82,7 @@ impl IdeficsModel {
         Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
     }
 
-    /// What the gated blocks will ask of pictures that [fit](HubProcessor::fit).
+    /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
     pub fn show(&self, fitted: &[Picture]) -> Shown {
         if fitted.is_empty() {
             return Shown::default();

@@ -6,9 +6,9 @@
 //! none... ^ none                   ^ picture 0, and on to the next <image>
 //! ```
 
-use sensorium_media::{Message, Part, Role};
+use sensorium_media::{Message, Part, Role, Tokenizer};
 
-use sensorium_pretrained::{Error as Pretrained, Tokenizer};
+use sensorium_pretrained::Error as Pretrained;
 
 use crate::error::Result;
 use crate::generate::known;
@@ -129,8 +129,8 @@ impl Prompter {
         let mut before: Option<&Part> = None;
         for part in parts {
             match (part, before) {
-                (Part::Image, Some(Part::Image)) => text.extend([IMAGE, FAKE]),
-                (Part::Image, _) => text.extend([FAKE, IMAGE, FAKE]),
+                (Part::Media(_), Some(Part::Media(_))) => text.extend([IMAGE, FAKE]),
+                (Part::Media(_), _) => text.extend([FAKE, IMAGE, FAKE]),
                 (Part::Text(words), before) => {
                     if self.utterance.is_some() && matches!(before, Some(Part::Text(_))) {
                         text.push_str(UTTERANCE);

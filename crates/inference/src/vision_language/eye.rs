@@ -2,12 +2,12 @@
 
 use sensorium_backbone::Backbone;
 use sensorium_flow::{Embeds, Input};
-use sensorium_media::{Picture, Tiles};
+use sensorium_media::{Fitted, ImageProcessor, Layout, Picture};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::blip2::Writer;
-use sensorium_pretrained::families::llava::{Processor, Spliced};
+use sensorium_pretrained::families::llava::Spliced;
 
 /// Tiles that are encoded at once: bounds memory whatever their number.
 const CHUNK: usize = 4;
@@ -16,7 +16,7 @@ const CHUNK: usize = 4;
 #[derive(Debug)]
 pub struct Eye {
     tower: Tower,
-    processor: Processor,
+    processor: ImageProcessor,
     /// Tokens of a tile.
     tokens: usize,
     device: Device,
@@ -26,7 +26,7 @@ impl Eye {
     /// BLIP-2's two halves.
     pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
         let Writer { tower, config, processor, backbone, device, .. } = writer;
-        let (tokens, processor) = (config.tokens(), Processor::Whole(processor));
+        let (tokens, processor) = (config.tokens(), processor);
         (Self { tower, processor, tokens, device }, backbone)
     }
 
@@ -47,40 +47,30 @@ impl Eye {
     }
 
     /// The squares that are looked at for a picture.
-    pub fn cut(&self, picture: &Picture) -> Tiles {
-        match &self.processor {
-            Processor::Whole(processor) => {
-                Tiles { tiles: vec![processor.fit(picture)], rows: 0, columns: 0 }
-            }
-            Processor::Tiles(processor) => processor.cut(picture),
-        }
+    pub fn fit(&self, picture: &Picture) -> Fitted {
+        self.processor.fit(picture)
     }
 
     /// What stands in the prompt for a picture: its tokens, each a `marker`, and what tells where a
     /// tile is.
-    pub(super) fn spell(&self, tiles: &Tiles, marker: &str) -> String {
+    pub(super) fn spell(&self, layout: Layout, marker: &str) -> String {
         const AROUND: &str = "<fake_token_around_image>";
         let tokens = marker.repeat(self.tokens);
-        if let Processor::Whole(_) = self.processor {
-            return tokens;
-        }
+        let Layout::Tiles { rows, columns } = layout else { return tokens };
         let mut text = String::new();
-        for row in 1..=tiles.rows {
-            for column in 1..=tiles.columns {
+        for row in 1..=rows {
+            for column in 1..=columns {
                 text += &format!("{AROUND}<row_{row}_col_{column}>{tokens}");
             }
             text.push('\n');
         }
-        let gap = if tiles.rows > 0 { "\n" } else { "" };
+        let gap = if rows > 0 { "\n" } else { "" };
         text + &format!("{gap}{AROUND}<global-img>{tokens}{AROUND}")
     }
 
     /// Pixels as the encoder reads them, `[3, h, w]`.
     pub fn planes(&self, tile: &Picture) -> Vec<f32> {
-        match &self.processor {
-            Processor::Whole(processor) => processor.planes(tile),
-            Processor::Tiles(processor) => processor.planes(tile),
-        }
+        self.processor.planes(tile)
     }
 
     /// `n` tiles to `[n, Q, D]`.

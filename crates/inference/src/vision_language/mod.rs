@@ -43,8 +43,6 @@ enum Place {
     Marked {
         /// Its name.
         name: String,
-        /// Its id.
-        id: u32,
     },
     /// One, in front of all else (BLIP-2).
     Front {
@@ -69,22 +67,15 @@ impl VisionLanguageModel {
     /// The tokenizer does not know the token whose places pictures take.
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
-        let name = text.tokenizer.name(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
+        let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
         let (eye, backbone) = Eye::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Ok(Self { llm, eye, place: Place::Marked { name, id } })
+        Ok(Self { llm, eye, place: Place::Marked { name } })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
         self.eye.pack(format);
         self.llm.pack(format);
-    }
-
-    /// Where each tile's tokens begin.
-    fn places(&self, prompt: &[u32]) -> Vec<usize> {
-        let Place::Marked { id: marker, .. } = self.place else { return vec![0] };
-        let marked = prompt.iter().enumerate().filter(|(_, id)| **id == marker);
-        marked.map(|(at, _)| at).step_by(self.eye.tokens()).collect()
     }
 }
 
@@ -105,21 +96,22 @@ impl ChatModel for VisionLanguageModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let start = Instant::now();
-        let cut: Vec<_> = pictures.iter().map(|picture| self.eye.cut(picture)).collect();
+        let fitted: Vec<_> = pictures.iter().map(|picture| self.eye.fit(picture)).collect();
         let process = start.elapsed().as_secs_f64();
-        let prompt = self.prompt(messages, &cut)?;
-        self.llm.room(prompt.len())?;
+        let prompt = self.prompt(messages, &fitted)?;
+        self.llm.room(prompt.ids.len())?;
 
         let start = Instant::now();
-        let tiles: Vec<Picture> = cut.into_iter().flat_map(|cut| cut.tiles).collect();
-        let text = self.llm.embed(&prompt);
+        let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
+        let starts: Vec<usize> = prompt.slots.iter().map(|slot| slot.at).collect();
+        let text = self.llm.embed(&prompt.ids);
         let embeds = match tiles.is_empty() {
             true => text,
-            false => splice(text, self.eye.look(&tiles), &self.places(&prompt)),
+            false => splice(text, self.eye.look(&tiles), &starts),
         };
         let encode = start.elapsed().as_secs_f64();
         let continuation = self.llm.extend_embeds(embeds, options, on_step)?;
-        Ok(Reply { prompt, process, encode, continuation })
+        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
     }
 
     fn token(&self, id: u32) -> String {

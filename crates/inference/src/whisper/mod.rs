@@ -172,7 +172,7 @@ impl WhisperModel {
     /// The text of the tokens that are text.
     fn text(&self, tokens: &[u32]) -> Result<String> {
         let words = tokens.iter().copied().filter(|&id| id < self.listener.rules.end);
-        let text = self.listener.tokenizer.decode(&words.collect::<Vec<_>>(), false)?;
+        let text = self.listener.tokenizer.decode(&words.collect::<Vec<_>>())?;
         Ok(text.trim().to_owned())
     }
 
@@ -180,12 +180,7 @@ impl WhisperModel {
     fn before(&self, options: &TranscribeOptions) -> Result<Vec<u32>> {
         let Some(text) = &options.initial_prompt else { return Ok(Vec::new()) };
         // Words have their space in front.
-        let ids = self
-            .listener
-            .tokenizer
-            .clone()
-            .for_data()
-            .encode(&format!(" {}", text.trim()), false)?;
+        let ids = self.listener.tokenizer.encode(&format!(" {}", text.trim()))?;
         Ok(ids.into_iter().filter(|id| *id < self.listener.rules.end).collect())
     }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::idefics::Prompt;
 use sensorium_inference::{Finish, GenerateOptions, IdeficsModel, Model};
-use sensorium_media::{Part, Picture};
+use sensorium_media::{Modality, Part, Picture};
 use sensorium_model::idefics::Idefics;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
@@ -50,7 +50,7 @@ fn case(value: &Value) -> Case {
             return Part::Text(text.to_owned());
         }
         pictures.push(picture(part["image"].as_str().expect("a name")));
-        Part::Image
+        Part::Media(Modality::Image)
     });
     let parts = parts.collect();
     let ids = |key: &str| numbers(key).into_iter().map(|id| id as u32).collect();
@@ -102,7 +102,7 @@ fn pictures_and_prompts_to_states_and_logits() {
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
             let fitted: Vec<_> =
-                case.pictures.iter().map(|p| viewer.parts.processor.fit(p)).collect();
+                case.pictures.iter().flat_map(|p| viewer.parts.processor.fit(p).pictures).collect();
             let (language, shown) = (&viewer.parts.model.language, viewer.show(&fitted));
             let hidden = language.forward(language.embed(&prompt.ids), &prompt.looks, &shown);
             let x = hidden.0.clone();

@@ -1,7 +1,7 @@
 //! What is learned of a conversation: the assistant's words and the end of its turn, nothing else.
 
 use sensorium_media::chat::{Message, Part, Role, render};
-use sensorium_media::{Special, Tokenizer};
+use sensorium_media::{Modality, Special, Tokenizer};
 use sensorium_model::prompt::{Batch, IGNORED};
 
 fn tokenizer() -> Tokenizer {
@@ -10,13 +10,13 @@ fn tokenizer() -> Tokenizer {
 }
 
 fn user(text: &str) -> Message {
-    Message { role: Role::User, parts: vec![Part::Image, Part::Text(text.into())] }
+    Message { role: Role::User, parts: vec![Part::Media(Modality::Image), Part::Text(text.into())] }
 }
 
 /// The assistant's text and its end, as ids.
 fn turn(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let mut ids = tokenizer.encode(text);
-    ids.push(tokenizer.special(Special::End));
+    let mut ids = tokenizer.encode(text).expect("encodes");
+    ids.push(tokenizer.special(Special::End).expect("trained with it"));
     ids
 }
 
@@ -31,8 +31,9 @@ fn only_the_assistants_turns_are_learned() {
         Message::text(Role::Assistant, "two"),
     ];
     let short = [user("what is this"), Message::text(Role::Assistant, "a blue square")];
-    let prompts = [&long[..], &short[..]].map(|m| render(&tokenizer, m, 4, false));
-    let batch = Batch::new(&prompts, tokenizer.special(Special::Pad));
+    let prompts =
+        [&long[..], &short[..]].map(|m| render(&tokenizer, m, 4, false).expect("our own format"));
+    let batch = Batch::new(&prompts, tokenizer.special(Special::Pad).expect("trained with it"));
 
     let want = [
         [turn(&tokenizer, "a red circle"), turn(&tokenizer, "two")].concat(),
@@ -56,12 +57,13 @@ fn only_the_assistants_turns_are_learned() {
 fn a_hand_written_conversation_has_this_mask() {
     let tokenizer = tokenizer();
     let messages = [user("a"), Message::text(Role::Assistant, "two")];
-    let prompt = render(&tokenizer, &messages, 2, false);
-    let [question, answer] = ["a", "two"].map(|text| tokenizer.encode(text).len());
+    let prompt = render(&tokenizer, &messages, 2, false).expect("our own format");
+    let [question, answer] =
+        ["a", "two"].map(|text| tokenizer.encode(text).expect("encodes").len());
     let before = 6 + question + 2;
     let mask = [vec![false; before], vec![true; answer + 1]].concat();
     assert_eq!(prompt.answer, mask);
-    assert_eq!(prompt.images, [3]);
+    assert_eq!(prompt.slots[0].at, 3);
     assert_eq!(&prompt.spans[..7], [0, 0, 1, 1, 1, 1, 0]);
 
     let batch = Batch::new(std::slice::from_ref(&prompt), 0);
@@ -76,7 +78,7 @@ fn a_hand_written_conversation_has_this_mask() {
 #[test]
 fn an_open_prompt_has_no_labels() {
     let tokenizer = tokenizer();
-    let prompt = render(&tokenizer, &[user("what is this")], 4, true);
-    assert_eq!(prompt.ids.last(), Some(&tokenizer.special(Special::Assistant)));
+    let prompt = render(&tokenizer, &[user("what is this")], 4, true).expect("our own format");
+    assert_eq!(prompt.ids.last(), tokenizer.special(Special::Assistant).ok().as_ref());
     assert_eq!(Batch::new(&[prompt], 0).learned(), 0);
 }

@@ -3,7 +3,7 @@
 
 use sensorium_checkpoint::{Tensor, safetensors};
 use sensorium_inference::Error;
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Modality, Part, Picture, Role};
 use sensorium_nn::prelude::pack;
 use sensorium_pretrained::{Directory, Pretrained, plan};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::llava::fails;
 use crate::open::{answer, model, pretrained, vision_language};
 
 fn asked(text: &str, pictures: usize) -> [Message; 1] {
-    let mut parts = vec![Part::Image; pictures];
+    let mut parts = vec![Part::Media(Modality::Image); pictures];
     parts.push(Part::Text(text.to_owned()));
     [Message { role: Role::User, parts }]
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use sensorium_checkpoint::Tensor;
 use sensorium_inference::{Error, GenerateOptions};
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Modality, Part, Picture, Role};
 use sensorium_nn::init::Rng;
 use sensorium_pretrained::{Directory, plan};
 use serde_json::{Value, json};
@@ -158,12 +158,19 @@ fn prompts_that_cannot_be_are_errors() {
         let options = GenerateOptions { max_new_tokens: 2, ..GenerateOptions::default() };
         viewer.extend(&prompt, &pictures, &options, &mut |_| ControlFlow::Continue(()))
     };
-    let error = refused(&[Part::Image, text("a")], 0).unwrap_err().to_string();
+    let error = refused(&[Part::Media(Modality::Image), text("a")], 0).unwrap_err().to_string();
     assert!(error.contains("1 <image> marker but 0 images"), "{error}");
     assert!(refused(&[text("a")], 1).is_err());
     let error = refused(&[text(&"a cat ".repeat(99))], 0).unwrap_err();
     assert!(matches!(error, Error::TooLong { limit: 95, .. }), "{error}");
-    assert_eq!(refused(&[Part::Image, Part::Image], 2).unwrap().continuation.ids.len(), 2);
+    assert_eq!(
+        refused(&[Part::Media(Modality::Image), Part::Media(Modality::Image)], 2)
+            .unwrap()
+            .continuation
+            .ids
+            .len(),
+        2
+    );
     let broken = refused(&[text("a cat")], 0).unwrap();
     assert!(!broken.continuation.ids.is_empty());
 }
@@ -173,7 +180,7 @@ fn prompts_that_cannot_be_are_errors() {
 fn texts_are_data() {
     let viewer = open::idefics(&golden("idefics")).unwrap();
     let spelt = "a<image>b<end_of_utterance></s><fake_token_around_image>";
-    let prompt = viewer.prompter.prompt(&[text(spelt), Part::Image]).unwrap();
+    let prompt = viewer.prompter.prompt(&[text(spelt), Part::Media(Modality::Image)]).unwrap();
     assert_eq!(prompt.pictures(), 1);
     let [image, fake] = viewer.prompter.picture_ids();
     let counts = [image, fake, viewer.prompter.utterance().unwrap(), 2]
@@ -185,13 +192,16 @@ fn texts_are_data() {
 #[test]
 fn conversations_are_written_as_the_model_was_taught() {
     let messages = [
-        Message { role: Role::User, parts: vec![Part::Image, text("what is it?")] },
+        Message {
+            role: Role::User,
+            parts: vec![Part::Media(Modality::Image), text("what is it?")],
+        },
         Message::text(Role::Assistant, "a cat."),
         Message { role: Role::User, parts: vec![text("is it a dog?")] },
     ];
     let taught = [
         text("User:"),
-        Part::Image,
+        Part::Media(Modality::Image),
         text("what is it?"),
         text("\nAssistant: a cat."),
         text("\nUser: is it a dog?"),
@@ -199,7 +209,7 @@ fn conversations_are_written_as_the_model_was_taught() {
     ];
     let plain = [
         text("Question:"),
-        Part::Image,
+        Part::Media(Modality::Image),
         text("what is it? Answer: a cat.\nQuestion: is it a dog? Answer:"),
     ];
     for (name, parts) in [("idefics", &taught[..]), ("idefics_plain", &plain)] {

@@ -6,7 +6,7 @@ use sensorium_model::clip::Score;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
-use sensorium_pretrained::{Error, Towers};
+use sensorium_pretrained::{Error, Towers, planes};
 use sensorium_testkit::{Tensors, assert_close};
 use serde_json::Value;
 
@@ -87,7 +87,9 @@ fn pixels(twin: &Twin, of: impl Fn(&Picture) -> Vec<f32>) {
 fn both_towers(name: &str) {
     let twin = Twin::open(name, None);
     let towers = twin.towers();
-    pixels(&twin, |picture| read(towers.processor.image(picture, &running_device())));
+    pixels(&twin, |picture| {
+        read(planes(&towers.processor, std::slice::from_ref(picture), &running_device()))
+    });
     let pad = towers.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
         let mut got = towers.ids(text).unwrap();

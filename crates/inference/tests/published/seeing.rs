@@ -3,7 +3,7 @@
 
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::Embeds;
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Modality, Part, Picture, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
 use sensorium_testkit::{Tensors, assert_close};
@@ -29,7 +29,7 @@ impl Case {
     }
 
     fn messages(&self) -> [Message; 1] {
-        let mut parts = vec![Part::Image; self.pictures.len()];
+        let mut parts = vec![Part::Media(Modality::Image); self.pictures.len()];
         parts.push(Part::Text(self.question.clone()));
         [Message { role: Role::User, parts }]
     }
@@ -52,7 +52,7 @@ fn compare(name: &str) {
         let pictures = case.pictures();
         if !pictures.is_empty() {
             let tiles: Vec<Picture> =
-                pictures.iter().flat_map(|picture| vlm.eye.cut(picture).tiles).collect();
+                pictures.iter().flat_map(|picture| vlm.eye.fit(picture).pictures).collect();
             let pixels: Vec<f32> = tiles.iter().flat_map(|tile| vlm.eye.planes(tile)).collect();
             assert_close("pixels", &pixels, &outputs[&format!("{i}.pixels")].1, 1e-5);
             let Embeds(seen) = vlm.eye.look(&tiles);
@@ -117,7 +117,7 @@ fn typed_markers_stay_text() {
     let vlm = vision_language(&golden("seeing_smolvlm"), None).unwrap();
     let text = "<image> <end_of_utterance> <fake_token_around_image>";
     let message = Message { role: Role::User, parts: vec![Part::Text(text.into())] };
-    let ids = vlm.prompt(&[message], &[]).unwrap();
+    let ids = vlm.prompt(&[message], &[]).unwrap().ids;
     let special = |name: &str| vlm.llm.lm.text.tokenizer.id(name).unwrap();
     let count = |name: &str| ids.iter().filter(|id| **id == special(name)).count();
     assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));

@@ -39,6 +39,14 @@ pub fn set_now(environment: &mut Environment<'_>, now: SystemTime) {
     environment.add_function("strftime_now", move |format: &str| strftime(now, format));
 }
 
+/// What stands around the text of a `generation` block; nothing in a prompt that is to be answered.
+pub fn set_marks(environment: &mut Environment<'_>, marks: Option<[char; 2]>) {
+    environment.add_filter("generation", move |text: String| match marks {
+        Some([begin, end]) => format!("{begin}{text}{end}"),
+        None => text,
+    });
+}
+
 fn raise(message: Value) -> Result<Value, Error> {
     let message = message.to_string();
     Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))

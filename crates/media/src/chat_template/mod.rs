@@ -35,6 +35,9 @@ const FUEL: u64 = 100_000;
 /// Stack of the thread that renders. A template can nest values as deep as its fuel lasts.
 const STACK: usize = 256 << 20;
 
+/// Stand around what the assistant says. Noncharacters: no text has them.
+pub(crate) const ANSWER: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+
 /// Calls within calls; published templates have three.
 const DEPTH: usize = 64;
 
@@ -88,16 +91,21 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// These messages, the last of which is to be answered.
-    pub fn to_answer(messages: Vec<Value>, variables: Map<String, Value>) -> Self {
+    /// These messages and nothing more.
+    pub fn whole(messages: Vec<Value>, variables: Map<String, Value>) -> Self {
         Self {
             messages,
             tools: None,
             documents: None,
-            add_generation_prompt: true,
+            add_generation_prompt: false,
             variables,
             now: SystemTime::now(),
         }
+    }
+
+    /// These messages, the last of which is to be answered.
+    pub fn to_answer(messages: Vec<Value>, variables: Map<String, Value>) -> Self {
+        Self { add_generation_prompt: true, ..Self::whole(messages, variables) }
     }
 }
 
@@ -147,9 +155,10 @@ impl ChatTemplate {
         self.content
     }
 
-    /// The text that is rendered, with its `generation` blocks cut.
-    pub fn source(&self) -> &str {
-        &self.source
+    /// Whether it says itself which part of a conversation is the assistant's, by blocks called
+    /// `generation`.
+    pub fn marks_answers(&self) -> bool {
+        self.source.contains("filter generation")
     }
 
     /// The prompt of a conversation.
@@ -158,10 +167,15 @@ impl ChatTemplate {
     /// [`Error::Refused`] with the template's message where it raises one, [`Error::Template`] where
     /// it fails or does more work than a template may.
     pub fn render(&self, conversation: &Conversation) -> Result<String> {
-        apart(|| self.run(conversation, self.content))
+        apart(|| self.run(conversation, self.content, false))
     }
 
-    fn run(&self, conversation: &Conversation, content: Content) -> Result<String> {
+    /// The text of a conversation, with every `generation` block between [`ANSWER`].
+    pub(crate) fn render_marked(&self, conversation: &Conversation) -> Result<String> {
+        apart(|| self.run(conversation, self.content, true))
+    }
+
+    fn run(&self, conversation: &Conversation, content: Content, marks: bool) -> Result<String> {
         let messages = conversation.messages.iter();
         let messages: Vec<Value> = messages.map(|message| converted(message, content)).collect();
         let has = |name: &str| self.environment.get_template(name).is_ok();
@@ -177,6 +191,7 @@ impl ChatTemplate {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + 2 * length));
         environment::set_now(&mut environment, conversation.now);
+        environment::set_marks(&mut environment, marks.then_some(ANSWER));
         let template = environment.get_template(name).map_err(|error| explain(&error))?;
         template.render(minijinja::Value::from(Serde(&given))).map_err(|error| explain(&error))
     }
@@ -188,7 +203,7 @@ impl ChatTemplate {
         let user = json!({"role": "user", "content": PROBE});
         let conversation = Conversation::to_answer(vec![user], Map::new());
         let shows = |content: Content| {
-            let text = self.run(&conversation, content).unwrap_or_default();
+            let text = self.run(&conversation, content, false).unwrap_or_default();
             text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"")
         };
         if !shows(Content::Text) && shows(Content::Parts) { Content::Parts } else { Content::Text }

@@ -44,7 +44,7 @@ fn listed(list: &[Value]) -> Result<Vec<(&'static str, &str)>> {
     Ok([all].into_iter().chain(with_tools).collect())
 }
 
-/// The text with its `generation` blocks cut and its line ends as Jinja reads them.
+/// The text with its `generation` blocks as filters and its line ends as Jinja reads them.
 pub fn prepare(text: &str) -> Result<String> {
     if text.len() > LONGEST {
         let got = format!("{} bytes", text.len());
@@ -52,7 +52,7 @@ pub fn prepare(text: &str) -> Result<String> {
     }
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     nesting(&text)?;
-    Ok(cut_generation(&text))
+    Ok(mark_generation(&text))
 }
 
 /// Refuses brackets nested deeper than any expression's: the engine's parser calls itself for each.
@@ -72,9 +72,10 @@ fn nesting(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// `{% generation %}` marks the assistant's text for a loss mask. Its block becomes one that does
-/// nothing but keep its names to itself, so that spaces around the tags are trimmed as before.
-fn cut_generation(text: &str) -> String {
+/// `{% generation %}` marks the assistant's text for a loss mask. Its block becomes one that hands its
+/// text to the filter of that name and keeps its names to itself; spaces around the tags are trimmed
+/// as before.
+fn mark_generation(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("{%") {
@@ -87,8 +88,8 @@ fn cut_generation(text: &str) -> String {
         let inner = &tag[2..end];
         let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let with = match word {
-            "generation" => Some("with"),
-            "endgeneration" => Some("endwith"),
+            "generation" => Some("with %}{% filter generation"),
+            "endgeneration" => Some("endfilter %}{% endwith"),
             _ => None,
         };
         out.push_str("{%");
@@ -125,15 +126,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generation_blocks_are_cut_and_nothing_else() {
+    fn generation_blocks_are_filters_and_nothing_else_is() {
         for (text, want) in [
-            ("a{% generation %}b{% endgeneration %}c", "a{% with %}b{% endwith %}c"),
-            ("{%- generation -%}\n{%-endgeneration+%}", "{%- with -%}\n{%-endwith+%}"),
+            (
+                "a{% generation %}b{% endgeneration %}c",
+                "a{% with %}{% filter generation %}b{% endfilter %}{% endwith %}c",
+            ),
+            (
+                "{%- generation -%}\n{%-endgeneration+%}",
+                "{%- with %}{% filter generation -%}\n{%-endfilter %}{% endwith+%}",
+            ),
             ("{% if generation %}x{% endif %}{{ 1 }}", "{% if generation %}x{% endif %}{{ 1 }}"),
             ("{% generation", "{% generation"),
             ("{%}%}{%", "{%}%}{%"),
         ] {
-            assert_eq!(cut_generation(text), want);
+            assert_eq!(mark_generation(text), want);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_backbone::{BackboneConfig, LlamaConfig, Stretch};
-use sensorium_media::{HubTokenizer, Vocabulary};
+use sensorium_media::{Tokenizer, Vocabulary};
 use serde_json::Value as Json;
 
 use super::{Converted, Meter, common};
@@ -189,9 +189,9 @@ fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
 /// The tokens, those with a meaning, and the chat template.
 fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) -> Result<()> {
     let bytes = text::tokenizer(directory)?;
-    let hub = HubTokenizer::from_bytes(&bytes)?;
+    let hub = Tokenizer::from_bytes(&bytes)?;
     gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocabulary)?);
-    let opening = hub.encode("", true)?;
+    let opening = hub.encode_within("", true, usize::MAX)?;
     if opening.len() > 1 {
         let (expected, got) = ("at most one token around a text".into(), opening.len().to_string());
         let place = "post_processor";

@@ -7,7 +7,7 @@
 
 use sensorium_encoder::text::Texts;
 use sensorium_encoder::text::bert::{Bert, BertConfig, Pooling};
-use sensorium_media::HubTokenizer;
+use sensorium_media::Tokenizer;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub struct SentenceEncoder {
     pub unit: bool,
     /// Longest text in tokens; what is longer loses its end.
     pub longest: usize,
-    tokenizer: HubTokenizer,
+    tokenizer: Tokenizer,
     bert: Bert,
 }
 
@@ -52,7 +52,7 @@ impl SentenceEncoder {
             found: "a checkpoint without it".into(),
             hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         })?;
-        let tokenizer = HubTokenizer::from_bytes(&bytes)?;
+        let tokenizer = Tokenizer::from_bytes(&bytes)?;
         let (pooling, unit) = modules(directory)?;
         let longest = longest(directory, config.context)?;
         let bert = load(directory, &config, device)?;

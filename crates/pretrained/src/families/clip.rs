@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
-use crate::towers::{Processor, Reading, Towers};
+use crate::towers::{Reading, Towers};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -29,7 +29,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let (processor, tokenizer) = (Processor::Square(processor), vision::tokenizer(directory)?);
+    let (processor, tokenizer) = (processor, vision::tokenizer(directory)?);
     let inputs = (processor, tokenizer, reading(&directory.config())?);
     Towers::load(directory, &plan(directory)?, config, inputs, device)
 }

@@ -5,7 +5,7 @@
 //! matrix before it, and the table of positions is resized to the pictures that are read.
 
 use sensorium_encoder::image::{ActivationName, Pooling, Vit, VitConfig};
-use sensorium_media::{HubProcessor, Picture, Style};
+use sensorium_media::{ImageProcessor, Picture, Style};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub struct Dinov2 {
     /// The encoder.
     pub vit: Vit,
     /// Pictures to pixels.
-    pub processor: HubProcessor,
+    pub processor: ImageProcessor,
     config: VitConfig,
     device: Device,
 }
@@ -148,8 +148,8 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
 const MAX_GRID: usize = 256;
 
 /// Side of the square that the processor makes, of at least one patch.
-fn side(processor: &HubProcessor, config: &VitConfig) -> Result<usize> {
-    let [height, width] = processor.size().map(|n| n as usize);
+fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
+    let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
     let patch = config.stem.first().map_or(1, |conv| conv.kernel);
     let most = MAX_GRID * patch;
     if height == width && (patch..=most).contains(&height) {

@@ -7,7 +7,7 @@
 use sensorium_backbone::{Gate, GatedLlamaConfig, LlamaConfig};
 use sensorium_encoder::image::{Pooling, VitConfig};
 use sensorium_input_projector::PerceiverConfig;
-use sensorium_media::{HubProcessor, Style};
+use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ pub struct Parts {
     /// Sizes.
     pub config: IdeficsConfig,
     /// Pictures to pixels.
-    pub processor: HubProcessor,
+    pub processor: ImageProcessor,
     /// Texts to ids.
     pub text: TextProcessor,
     /// The model.

@@ -11,7 +11,7 @@ use sensorium_backbone::{BackboneConfig, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, Pooling, VitConfig};
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::{HubProcessor, Style, TileProcessor};
+use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
@@ -37,15 +37,6 @@ const POSITIONS: &str = "model.vision_model.embeddings.position_embedding.weight
 /// A head that is the token table again.
 const HEADS: &[&str] = &["lm_head.weight", "language_model.lm_head.weight"];
 
-/// How pictures become pixels.
-#[derive(Clone, Debug)]
-pub enum Processor {
-    /// Each is one square (LLaVA).
-    Whole(HubProcessor),
-    /// Each is cut into squares, with the whole beside them (Idefics3, SmolVLM).
-    Tiles(TileProcessor),
-}
-
 /// A loaded model and what makes its inputs.
 #[derive(Debug)]
 pub struct Spliced {
@@ -54,7 +45,7 @@ pub struct Spliced {
     /// Its shape.
     pub config: LlavaConfig,
     /// Pictures to pixels.
-    pub processor: Processor,
+    pub processor: ImageProcessor,
     /// The token whose places pictures take.
     pub marker: u32,
     /// The directory that it is of.
@@ -91,17 +82,18 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
         "llava" => {
             let VitConfig { image, pooling, .. } = *vit(&mut config);
             let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
-            Processor::Whole(vision::square(directory, style, image)?)
+            vision::square(directory, style, image)?
         }
-        _ => Processor::Tiles(vision::tiles(directory)?),
+        _ => vision::processor(directory, Style::Idefics3)?,
     };
     let plan = plan_of(family, &config, directory);
     plan.check(directory)?;
     let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
-    if let Processor::Tiles(tiles) = &processor {
+    let tile = processor.size().filter(|_| family != "llava");
+    if let Some([side, _]) = tile {
         let vit = vit(&mut config);
         let table = vit.grid();
-        vit.image = tiles.tile() as usize;
+        vit.image = side as usize;
         let (grid, width) = (vit.grid(), vit.width);
         check_shuffle(&mut config)?;
         place(&mut tensors, table, grid, width)?;

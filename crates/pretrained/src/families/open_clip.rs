@@ -5,7 +5,7 @@
 
 use sensorium_encoder::image::{ActivationName, Pooling, ResnetConfig, VitConfig};
 use sensorium_encoder::text::TextConfig;
-use sensorium_media::{HubProcessor, Style};
+use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::directory::{Directory, OPEN_CLIP_CONFIG as CONFIG};
 use crate::error::{Error, Result};
 use crate::names::{self, OPEN_CLIP_PROJECTIONS as PROJECTIONS};
 use crate::plan::Plan;
-use crate::towers::{Processor, Reading, Towers};
+use crate::towers::{Reading, Towers};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -57,7 +57,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
         Image::Resnet(resnet) => resnet.image,
     };
     let processor = processor(directory, side)?;
-    let inputs = (Processor::Square(processor), vision::tokenizer(directory)?, Reading::Largest);
+    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
     let plan = plan(directory)?;
     match image {
         Image::Vit(image) => {
@@ -155,7 +155,7 @@ fn mlp(part: &Config<'_>, width: usize) -> Result<usize> {
 }
 
 /// What its `preprocess_cfg` says, in transformers' words.
-fn processor(directory: &Directory, image: usize) -> Result<HubProcessor> {
+fn processor(directory: &Directory, image: usize) -> Result<ImageProcessor> {
     let top = directory.config();
     let settings = top.find_or_empty("preprocess_cfg")?;
     let resample = match settings.text_or("interpolation", "bicubic")? {
@@ -174,6 +174,6 @@ fn processor(directory: &Directory, image: usize) -> Result<HubProcessor> {
         "size": size, "crop_size": image, "resample": resample,
         "image_mean": own("mean"), "image_std": own("std"),
     });
-    let processor = HubProcessor::from_json(&settings, Style::Clip);
+    let processor = ImageProcessor::from_json(&settings, Style::Clip);
     processor.map_err(|source| Error::Media { path: directory.path().join(CONFIG), source })
 }

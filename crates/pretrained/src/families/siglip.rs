@@ -2,7 +2,7 @@
 
 use sensorium_encoder::image::{Conv, Pooling, VitConfig};
 use sensorium_encoder::text::TextConfig;
-use sensorium_media::{HubTokenizer, Style};
+use sensorium_media::{Style, Tokenizer};
 use sensorium_nn::prelude::*;
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
-use crate::towers::{Processor, Reading, Towers};
+use crate::towers::{Reading, Towers};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -32,7 +32,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
     let tokenizer = vision::tokenizer(directory)?;
     let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocabulary)?);
-    let inputs = (Processor::Square(processor), tokenizer, reading);
+    let inputs = (processor, tokenizer, reading);
     Towers::load(directory, &plan(directory)?, config, inputs, device)
 }
 
@@ -110,7 +110,7 @@ pub fn text(top: &Config<'_>, space: usize) -> Result<TextConfig> {
 
 /// The id that fills texts up to the context: the towers were trained to read through it. What the
 /// tokenizer's settings call the padding token; else the config's, 1 unless it says another.
-pub fn pad(directory: &Directory, tokenizer: &HubTokenizer, rows: usize) -> Result<u32> {
+pub fn pad(directory: &Directory, tokenizer: &Tokenizer, rows: usize) -> Result<u32> {
     let settings = directory.json("tokenizer_config.json")?;
     let token = settings.as_ref().and_then(|settings| settings.get("pad_token"));
     // A token, or an object that describes one.

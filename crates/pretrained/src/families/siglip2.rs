@@ -6,7 +6,7 @@
 //! to one number of patches and hides the padding; here each picture is read alone, without any.
 
 use sensorium_encoder::image::{Encoder, Naflex, Pooling, VitConfig};
-use sensorium_media::NaflexProcessor;
+use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::Plan;
-use crate::towers::{Processor, Reading, Towers, tensors};
+use crate::towers::{Reading, Towers, tensors};
 use crate::vision;
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig};
@@ -54,7 +54,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     channels_first(&mut tensors, &config.image)?;
     let clip = Clip::init(&config, &mut Init::empty(device));
     let clip = names::take(clip, tensors, &plan.layout)?;
-    let inputs = (Processor::Naflex(processor), tokenizer, Reading::Last(pad));
+    let inputs = (processor, tokenizer, Reading::Last(pad));
     let encoder = |vit| Encoder::Naflex(Naflex::new(vit, &config.image));
     Ok(Towers::new(clip, encoder, config.text, inputs, device))
 }
@@ -81,17 +81,18 @@ fn image(vision: &Config<'_>) -> Result<VitConfig> {
 }
 
 /// The image processor, which must cut patches of the encoder's size.
-fn processor(directory: &Directory, image: &VitConfig) -> Result<NaflexProcessor> {
-    let processor = vision::naflex(directory)?;
+fn processor(directory: &Directory, image: &VitConfig) -> Result<ImageProcessor> {
+    let processor = vision::processor(directory, Style::Siglip2)?;
     let patch = image.stem.first().map_or(1, |conv| conv.kernel);
-    if processor.patch() as usize == patch {
+    let [_, cut] = processor.patches().unwrap_or_default();
+    if cut as usize == patch {
         return Ok(processor);
     }
     Err(Error::Setting {
         file: "preprocessor_config.json".into(),
         key: "patch_size".into(),
         expected: format!("{patch}, the patch_size of config.json"),
-        got: processor.patch().to_string(),
+        got: cut.to_string(),
         hint: "the files may be of different models",
     })
 }

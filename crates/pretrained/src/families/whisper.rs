@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_backbone::WhisperDecoderConfig;
 use sensorium_encoder::audio::WhisperEncoderConfig;
-use sensorium_media::HubTokenizer;
+use sensorium_media::Tokenizer;
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ pub struct Listener {
     /// Ids with a meaning.
     pub rules: Rules,
     /// Ids to text.
-    pub tokenizer: HubTokenizer,
+    pub tokenizer: Tokenizer,
     /// The model.
     pub model: Whisper,
     /// Where it computes.
@@ -228,9 +228,9 @@ impl Ids<'_> {
     }
 }
 
-fn tokenizer(directory: &Directory) -> Result<HubTokenizer> {
+fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     let bytes = needed(directory.bytes(TOKENIZER)?, directory, TOKENIZER)?;
-    Ok(HubTokenizer::from_bytes(&bytes)?)
+    Ok(Tokenizer::from_bytes(&bytes)?)
 }
 
 fn needed<T>(found: Option<T>, directory: &Directory, file: &str) -> Result<T> {

@@ -12,7 +12,6 @@ use sensorium_nn::prelude::*;
 use crate::CausalLm;
 use crate::error::Result;
 use crate::text::TextProcessor;
-use crate::tokenizer::Tokenizer;
 
 /// The model of a parsed file, its matrices in `format`; without one, multiplied as they are stored
 /// where there is a kernel for that.
@@ -21,11 +20,11 @@ use crate::tokenizer::Tokenizer;
 /// It is not of a supported model, or damaged.
 pub fn open(gguf: &Gguf<'_>, format: Option<pack::Format>, device: &Device) -> Result<CausalLm> {
     let (config, family) = config::read(gguf)?;
-    let bpe = tokenizer::read(&gguf.metadata)?;
-    let marks = tokenizer::marks(&gguf.metadata, &bpe)?;
+    let tokenizer = tokenizer::read(&gguf.metadata)?;
+    let marks = tokenizer::marks(&gguf.metadata, &tokenizer)?;
     let backbone = Backbone::Llama(weights::load(gguf, &config, family, format, device)?);
     let text = TextProcessor {
-        tokenizer: Tokenizer::from(bpe),
+        tokenizer,
         bos_token_id: marks.opening,
         eos_token_ids: marks.ends,
         chat: tokenizer::chat(&gguf.metadata),

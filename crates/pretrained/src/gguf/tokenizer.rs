@@ -1,6 +1,6 @@
 //! The tokenizer that a file carries, and the ids that open and end its texts.
 
-use sensorium_media::{ByteBpe, Published, Vocabulary};
+use sensorium_media::{Published, Tokenizer, Vocabulary};
 
 use serde_json::{Map, Value as Json};
 
@@ -35,14 +35,14 @@ pub struct Marks {
 ///
 /// # Errors
 /// It is no byte-level BPE, or inconsistent.
-pub fn read(metadata: &Metadata) -> Result<ByteBpe> {
+pub fn read(metadata: &Metadata) -> Result<Tokenizer> {
     let model = metadata.string(MODEL)?;
     if model != "gpt2" {
         let got: String = model.chars().take(60).collect();
         let expected = "\"gpt2\", a byte-level BPE".to_owned();
         return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") }.into());
     }
-    Ok(ByteBpe::new(&published(metadata)?)?)
+    Ok(Tokenizer::from_gguf(&published(metadata)?)?)
 }
 
 /// What the file says of its tokens.
@@ -80,7 +80,7 @@ pub fn write(metadata: &mut Metadata, vocabulary: Vocabulary) {
 ///
 /// # Errors
 /// An id is of no token, or there is none where texts are to be opened.
-pub fn marks(metadata: &Metadata, tokenizer: &ByteBpe) -> checkpoint::Result<Marks> {
+pub fn marks(metadata: &Metadata, tokenizer: &Tokenizer) -> checkpoint::Result<Marks> {
     let opens = match metadata.get(OPENS) {
         Some(_) => metadata.bool(OPENS)?,
         // Files of Llama 3 leave it out and mean it.
@@ -116,7 +116,7 @@ pub fn chat(metadata: &Metadata) -> Chat {
     Chat { template: template.map(|text| Source::Gguf(text.to_owned())), variables }
 }
 
-fn id(metadata: &Metadata, tokenizer: &ByteBpe, key: &str) -> checkpoint::Result<u32> {
+fn id(metadata: &Metadata, tokenizer: &Tokenizer, key: &str) -> checkpoint::Result<u32> {
     let id = metadata.u32(key)?;
     if (id as usize) < tokenizer.vocabulary() {
         return Ok(id);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
-use sensorium_media::{Message, Part, Picture, Role, Sound};
+use sensorium_media::{Message, Modality, Part, Picture, Role, Sound};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use serde_json::Map;
@@ -18,7 +18,7 @@ const QUESTION: &str = "What is in the picture?";
 pub fn first_token(directory: &str, picture: &str, format: pack::Format) -> Task {
     let model = open(directory, format);
     let pictures = [Picture::read(Path::new(picture)).unwrap_or_else(fail)];
-    let parts = vec![Part::Image, Part::Text(QUESTION.to_owned())];
+    let parts = vec![Part::Media(Modality::Image), Part::Text(QUESTION.to_owned())];
     let messages = [Message { role: Role::User, parts }];
     let options = GenerateOptions { max_new_tokens: 1, ..GenerateOptions::default() };
     let run = move || {

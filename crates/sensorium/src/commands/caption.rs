@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::{Message, Part, Picture, Role};
+use sensorium_media::{Message, Modality, Part, Picture, Role};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -54,7 +54,7 @@ impl Caption {
         let options = self.sampling.options(global);
         let usual = if model.has_template()? { REQUEST } else { "" };
         let words = self.prompt.as_deref().unwrap_or(usual);
-        let mut parts = vec![Part::Image];
+        let mut parts = vec![Part::Media(Modality::Image)];
         parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
         let request = [Message { role: Role::User, parts }];
         let progress = Progress::new("caption");

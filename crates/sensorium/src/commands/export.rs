@@ -136,8 +136,8 @@ impl Export {
             None => self.configured()?,
         };
         let bytes = bytes(&path)?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)?;
-        self.write("tokenizer.json".to_owned(), &tokenizer.to_bytes(), 0, &path)
+        Tokenizer::from_bytes(&bytes)?;
+        self.write("tokenizer.json".to_owned(), &bytes, 0, &path)
     }
 
     fn configured(&self) -> Result<PathBuf> {

@@ -85,7 +85,7 @@ impl Info {
             }
         }
         print::line(format!("{:<10} {parameters:>11}", "total"))?;
-        let (size, llava) = (model.processor.size, model.configs().1);
+        let (size, llava) = (model.processor.size().unwrap_or_default()[1], model.configs().1);
         print::line(format!(
             "\npictures: {size} x {size} pixels, {} tokens each; context: {} tokens; vocabulary: {}",
             llava.towers[0].tokens(),

@@ -51,7 +51,7 @@ fn write_model() -> String {
     let path = dir("model");
     let captions = (0..500).map(|i| pairs::scene_pair(Split::Train, 1, i, 1.0, 1).caption);
     let tokenizer = Tokenizer::train(captions, 600).unwrap();
-    file(&path, "tokenizer.json", &tokenizer.to_bytes());
+    file(&path, "tokenizer.json", &tokenizer.to_bytes().unwrap());
     let mut clip_config = ClipConfig::nano();
     clip_config.text.vocabulary = tokenizer.vocabulary();
     let mut llava_config = LlavaConfig::nano();

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::heads::captioner::{Captioner, CaptionerConfig};
 use crate::heads::places::Places;
 use crate::heads::regions::Regions;
+use rayon::prelude::*;
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
 use sensorium_data::caption::RELATED;
@@ -27,9 +28,7 @@ use sensorium_data::icons::Icons;
 use sensorium_data::look::Look;
 use sensorium_data::pairs::{self, Mix, Pair};
 use sensorium_data::scene::{Object, Scene, Split, UNKNOWN};
-use sensorium_media::ImageProcessor;
-use sensorium_media::chat::Prompt;
-use sensorium_media::text::{Special, Tokenizer};
+use sensorium_media::{ImageProcessor, Prompt, Special, Tokenizer};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
 use sensorium_model::prompt::{Batch, IGNORED};
 use sensorium_model::weights;
@@ -38,7 +37,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{conversation, gather, images, questions, texts};
+use crate::batch::{conversation, gather, images, questions, side, texts};
 use crate::config;
 use crate::error::{Result, TrainError};
 use crate::freeze::thaw_only;
@@ -177,7 +176,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let Lesson { loss, extra, flops } = match recipe.pictures {
             true => training.seen(&model, step),
             false => training.told(&model, step),
-        };
+        }?;
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
@@ -266,7 +265,7 @@ impl Lesson {
 
 impl Training<'_> {
     /// Pictures and their captions.
-    fn seen(&self, model: &Pupil, step: u64) -> Lesson {
+    fn seen(&self, model: &Pupil, step: u64) -> Result<Lesson> {
         let Self { recipe, config, told, .. } = *self;
         let batch = batch(recipe, self.icons.as_ref(), step);
         let pictures: Vec<_> = batch.iter().map(|pair| &pair.picture).collect();
@@ -278,7 +277,7 @@ impl Training<'_> {
         let (texts, flops) = match recipe.loss {
             Loss::Sigmoid => self.embed_texts(&model.clip, captions.chain(false_ones)),
             Loss::InfoNce => self.embed_texts(&model.clip, captions),
-        }; // [M, C]
+        }?; // [M, C]
         let captions = texts.clone().narrow(0, 0, batch.len());
 
         let mut lesson = Lesson::new(flops + config.image.flops() * batch.len() as f64);
@@ -296,24 +295,24 @@ impl Training<'_> {
         }
         self.add_sides(&mut lesson, model, &batch, captions.clone());
         if let (Some(captioner), true) = (&model.captioner, recipe.caption_weight > 0.0) {
-            let answers = self.answers(&batch);
+            let answers = self.answers(&batch)?;
             lesson.flops += decoding(told, &answers);
             lesson.add("caption", captioner.loss(&answers, features), recipe.caption_weight);
         }
         let vectors = Tensor::cat(vec![images, captions], 0);
-        self.add_gists(&mut lesson, model, batch.iter().chain(&batch), vectors);
-        lesson
+        self.add_gists(&mut lesson, model, batch.iter().chain(&batch), vectors)?;
+        Ok(lesson)
     }
 
     /// Captions alone.
-    fn told(&self, model: &Pupil, step: u64) -> Lesson {
+    fn told(&self, model: &Pupil, step: u64) -> Result<Lesson> {
         let batch = batch(self.recipe, self.icons.as_ref(), step);
         let captions = batch.iter().map(|pair| pair.caption.as_str());
-        let (captions, flops) = self.embed_texts(&model.clip, captions); // [B, C]
+        let (captions, flops) = self.embed_texts(&model.clip, captions)?; // [B, C]
         let mut lesson = Lesson::new(flops);
         self.add_sides(&mut lesson, model, &batch, captions.clone());
-        self.add_gists(&mut lesson, model, batch.iter(), captions);
-        lesson
+        self.add_gists(&mut lesson, model, batch.iter(), captions)?;
+        Ok(lesson)
     }
 
     /// What captions `[B, C]` tell of places and sizes.
@@ -331,14 +330,15 @@ impl Training<'_> {
         model: &Pupil,
         pairs: impl Iterator<Item = &'p Pair>,
         vectors: Tensor<2>,
-    ) {
+    ) -> Result<()> {
         if let (Some(captioner), true) = (&model.captioner, self.recipe.gist_weight > 0.0) {
             let turn = |pair: &Pair| [[String::new(), pair.gist.clone()]];
             let prompt = |pair| conversation(&turn(pair), self.tokenizer, 1);
-            let gists = self.padded(pairs.map(prompt));
+            let gists = self.padded(pairs.map(prompt).collect())?;
             lesson.flops += decoding(self.told, &gists);
             lesson.add("gist", captioner.gist_loss(&gists, vectors), self.recipe.gist_weight);
         }
+        Ok(())
     }
 
     /// Texts as vectors `[M, C]`, and the operations that took.
@@ -346,20 +346,21 @@ impl Training<'_> {
         &self,
         model: &Clip,
         all: impl IntoIterator<Item = &'t str>,
-    ) -> (Tensor<2>, f64) {
-        let texts = texts(all, self.tokenizer, self.config.text.context);
+    ) -> Result<(Tensor<2>, f64)> {
+        let texts = texts(all, self.tokenizer, self.config.text.context)?;
         let [m, t] = texts.shape;
-        (model.embed_texts(&texts), self.config.text.flops(t) * m as f64)
+        Ok((model.embed_texts(&texts), self.config.text.flops(t) * m as f64))
     }
 
     /// What the captioner is to answer from each picture's positions.
-    fn answers(&self, batch: &[Pair]) -> Batch {
+    fn answers(&self, batch: &[Pair]) -> Result<Batch> {
         let tokens = self.told.projector.tokens(self.config.image.patches());
-        self.padded(batch.iter().map(|pair| questions(&pair.turns, self.tokenizer, tokens)))
+        let prompt = |pair: &Pair| questions(&pair.turns, self.tokenizer, tokens);
+        self.padded(batch.par_iter().map(prompt).collect())
     }
 
-    fn padded(&self, prompts: impl Iterator<Item = Prompt>) -> Batch {
-        Batch::new(&Vec::from_iter(prompts), self.tokenizer.special(Special::Pad))
+    fn padded(&self, prompts: Result<Vec<Prompt>>) -> Result<Batch> {
+        Ok(Batch::new(&prompts?, self.tokenizer.special(Special::Pad)?))
     }
 }
 
@@ -447,7 +448,7 @@ fn told_places(batch: &[Pair]) -> Vec<Option<f32>> {
 
 /// What a recipe learns from.
 pub(crate) fn mix<'a>(recipe: &ClipRecipe, icons: Option<&'a Icons>) -> Mix<'a> {
-    let size = ImageProcessor::nano().size;
+    let size = side(&ImageProcessor::nano());
     let icons = icons.map(|icons| (icons, recipe.icon_share));
     Mix { split: Split::Train, seed: recipe.seed, size, icons, related: recipe.related }
 }

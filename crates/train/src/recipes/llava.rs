@@ -12,14 +12,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use sensorium_checkpoint as checkpoint;
 use sensorium_data::conversation::{self, Conversation, Focus, Turn};
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::rng::Rng;
 use sensorium_data::scene::Split;
 use sensorium_encoder::EncoderConfig;
-use sensorium_media::text::{Special, Tokenizer};
-use sensorium_media::{ImageProcessor, Picture};
+use sensorium_media::{ImageProcessor, Picture, Special, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
@@ -28,7 +28,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{conversation, gather, images, questions};
+use crate::batch::{conversation, gather, images, questions, side};
 use crate::config;
 use crate::error::Result;
 use crate::freeze::thaw_only;
@@ -205,7 +205,7 @@ impl Training<'_> {
             let micro: Vec<Micro<'_>> = samples
                 .chunks(stage.batch.div_ceil(stage.accumulate.max(1)))
                 .map(|samples| self.micro(samples))
-                .collect();
+                .collect::<Result<_>>()?;
             let learned: usize = micro.iter().map(|micro| micro.batch.learned()).sum();
 
             let (mut gradients, mut value, mut flops) = (Gradients::new(), 0.0, 0.0);
@@ -244,17 +244,18 @@ impl Training<'_> {
         Ok(best)
     }
 
-    fn micro<'s>(&self, samples: &'s [Sample]) -> Micro<'s> {
+    fn micro<'s>(&self, samples: &'s [Sample]) -> Result<Micro<'s>> {
         let tokens = self.config.towers[0].tokens();
-        let prompts: Vec<_> = samples
-            .iter()
+        let prompts = samples
+            .par_iter()
             .map(|Sample { turns, apart, .. }| match apart {
                 true => questions(turns, self.tokenizer, tokens),
                 false => conversation(turns, self.tokenizer, tokens),
             })
-            .collect();
-        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad));
-        Micro { batch, pictures: samples.iter().map(|sample| &sample.picture).collect() }
+            .collect::<Result<Vec<_>>>()?;
+        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad)?);
+        let pictures = samples.iter().map(|sample| &sample.picture).collect();
+        Ok(Micro { batch, pictures })
     }
 
     /// Of what is trained, three passes; where only the projector is, two of the backbone; of a
@@ -341,7 +342,7 @@ impl Corpus {
 
 impl Sample {
     fn of(Conversation { view, turns }: Conversation, apart: bool) -> Self {
-        Self { picture: view.picture(ImageProcessor::nano().size), turns, apart }
+        Self { picture: view.picture(side(&ImageProcessor::nano())), turns, apart }
     }
 }
 

@@ -13,8 +13,7 @@ use sensorium_data::icons::Icons;
 use sensorium_data::scene::Split;
 use sensorium_data::text::{self, Document};
 use sensorium_flow::{Forward, Hidden, Sequence};
-use sensorium_media::text::Tokenizer;
-use sensorium_media::{Special, render};
+use sensorium_media::{Special, Tokenizer, render};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
@@ -93,6 +92,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
 
     for step in run.steps() {
         let rows = gather(recipe.batch, |row| pack(recipe, icons.as_ref(), &tokenizer, step, row));
+        let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
         let (b, t) = (recipe.batch, recipe.tokens);
         let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
         let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
@@ -124,29 +124,29 @@ fn pack(
     tokenizer: &Tokenizer,
     step: u64,
     row: u64,
-) -> Vec<u32> {
+) -> Result<Vec<u32>> {
     let row = step * recipe.batch as u64 + row;
     let mut ids = Vec::with_capacity(recipe.tokens + 256);
     for part in 0.. {
         let document = text::document(icons, Split::Train, recipe.seed, (row << 16) + part);
-        ids.extend(encode(tokenizer, &document));
+        ids.extend(encode(tokenizer, &document)?);
         if ids.len() > recipe.tokens {
             break;
         }
     }
     ids.truncate(recipe.tokens + 1);
-    ids
+    Ok(ids)
 }
 
 /// A document's ids: plain text between its begin and end tokens, or a rendered dialogue.
-fn encode(tokenizer: &Tokenizer, document: &Document) -> Vec<u32> {
+fn encode(tokenizer: &Tokenizer, document: &Document) -> Result<Vec<u32>> {
     match document {
         Document::Plain(text) => {
-            let mut ids = vec![tokenizer.special(Special::Bos)];
-            ids.extend(tokenizer.encode(text));
-            ids.push(tokenizer.special(Special::End));
-            ids
+            let mut ids = vec![tokenizer.special(Special::Bos)?];
+            ids.extend(tokenizer.encode(text)?);
+            ids.push(tokenizer.special(Special::End)?);
+            Ok(ids)
         }
-        Document::Chat(messages) => render(tokenizer, messages, 0, false).ids,
+        Document::Chat(messages) => Ok(render(tokenizer, messages, 0, false)?.ids),
     }
 }

@@ -14,8 +14,7 @@ use sensorium_data::pairs;
 use sensorium_data::question;
 use sensorium_data::scene::Split;
 use sensorium_data::text::{self, Document};
-use sensorium_media::chat::Part;
-use sensorium_media::text::Tokenizer;
+use sensorium_media::{Part, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::gather;
@@ -51,7 +50,7 @@ pub fn train(recipe: &TokenizerRecipe, _options: &RunOptions) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(TrainError::io("create", parent))?;
     }
-    write_atomic(&Disk, path, &tokenizer.to_bytes())?;
+    write_atomic(&Disk, path, &tokenizer.to_bytes()?)?;
     eprintln!("{} entries, wrote {}", tokenizer.vocabulary(), path.display());
     Ok(())
 }
@@ -75,7 +74,7 @@ fn plain(document: Document) -> String {
     };
     let text = |part: Part| match part {
         Part::Text(text) => text,
-        Part::Image => String::new(),
+        Part::Media(_) => String::new(),
     };
     let parts = messages.into_iter().flat_map(|message| message.parts);
     parts.map(text).collect::<Vec<_>>().join(" ")

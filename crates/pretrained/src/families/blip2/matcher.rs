@@ -3,7 +3,7 @@
 use sensorium_encoder::text::Texts;
 use sensorium_flow::Features;
 use sensorium_input_projector::qformer::{MatchingConfig, Words};
-use sensorium_media::{HubProcessor, HubTokenizer, Picture, Style};
+use sensorium_media::{ImageProcessor, Picture, Style, Tokenizer};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
@@ -36,9 +36,9 @@ pub struct Matcher {
     /// The model.
     pub model: Blip2Matcher,
     /// Pictures to pixels.
-    pub processor: HubProcessor,
+    pub processor: ImageProcessor,
     /// Texts to ids.
-    pub tokenizer: HubTokenizer,
+    pub tokenizer: Tokenizer,
     config: Blip2MatcherConfig,
     device: Device,
 }

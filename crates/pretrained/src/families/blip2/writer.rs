@@ -11,7 +11,7 @@ use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::FeatureSelect;
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::{HubProcessor, Style};
+use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 
 use super::{FAMILY, FOREIGN, as_published, flat, image, qformer};
@@ -39,7 +39,7 @@ pub struct Writer {
     /// Its shape.
     pub config: TowerConfig,
     /// Pictures to pixels.
-    pub processor: HubProcessor,
+    pub processor: ImageProcessor,
     /// The language model.
     pub backbone: Backbone,
     /// Its shape.

@@ -1,8 +1,9 @@
-//! Text to ids and back, chats, and what a tokenizer file may not hold.
+//! Tokenizers that are trained here: text to ids and back, chats.
 
 use std::sync::LazyLock;
 
-use sensorium_media::{Error, Message, Part, Role, Special, Tokenizer, parse_markers, render};
+use sensorium_media::{Error, Message, Modality, Part, Role, Special, Tokenizer};
+use sensorium_media::{parse_markers, render};
 
 fn corpus() -> impl Iterator<Item = String> {
     (0..400_u32).map(|i| {
@@ -21,6 +22,20 @@ fn trained() -> Tokenizer {
 fn tokenizer() -> &'static Tokenizer {
     static ONCE: LazyLock<Tokenizer> = LazyLock::new(trained);
     &ONCE
+}
+
+const IMAGE: Part = Part::Media(Modality::Image);
+
+fn encoded(tok: &Tokenizer, text: &str) -> Vec<u32> {
+    tok.encode(text).expect("every byte has a token")
+}
+
+fn decoded(tok: &Tokenizer, ids: &[u32]) -> String {
+    tok.decode(ids).expect("bytes can be spelt")
+}
+
+fn special(tok: &Tokenizer, special: Special) -> u32 {
+    tok.special(special).expect("trained with it")
 }
 
 /// Repeatable text of letters, marks, digits, spaces and special names.
@@ -72,32 +87,32 @@ fn lower_case_text_comes_back_exactly() {
     let tok = tokenizer();
     for seed in 0..1_000 {
         let text = odd_text(seed).to_lowercase();
-        assert_eq!(tok.decode(&tok.encode(&text)), text);
+        assert_eq!(decoded(tok, &encoded(tok, &text)), text);
     }
-    assert_eq!(tok.decode(&tok.encode("A Red CIRCLE")), "a red circle");
+    assert_eq!(decoded(tok, &encoded(tok, "A Red CIRCLE")), "a red circle");
     let spaces = " ".repeat(200_000) + "x";
-    assert_eq!(tok.decode(&tok.encode(&spaces)), spaces);
+    assert_eq!(decoded(tok, &encoded(tok, &spaces)), spaces);
 }
 
 #[test]
 fn digits_are_single_and_words_are_learned() {
     let tok = tokenizer();
-    assert_eq!(tok.encode("2024").len(), 4);
-    assert_eq!(tok.encode(" large").len(), 1);
+    assert_eq!(encoded(tok, "2024").len(), 4);
+    assert_eq!(encoded(tok, " large").len(), 1);
 }
 
 #[test]
 fn user_text_never_becomes_a_special_token() {
     let tok = tokenizer();
-    let first = tok.special(Special::Pad);
+    let first = special(tok, Special::Pad);
     for special in Special::all() {
         for carrier in ["", " ", "a", "\n", "\u{200b}", "é", "1", "<", "'", "[INST]"] {
             let text = format!("{carrier}{}{carrier}", special.name());
-            assert!(tok.encode(&text).iter().all(|id| *id < first), "{text}");
+            assert!(encoded(tok, &text).iter().all(|id| *id < first), "{text}");
         }
     }
     for seed in 0..8_000 {
-        assert!(tok.encode(&odd_text(seed)).iter().all(|id| *id < first));
+        assert!(encoded(tok, &odd_text(seed)).iter().all(|id| *id < first));
     }
 }
 
@@ -105,20 +120,18 @@ fn user_text_never_becomes_a_special_token() {
 fn specials_are_the_last_ids() {
     let tok = tokenizer();
     assert_eq!(tok.vocabulary(), VOCABULARY);
-    for (i, special) in Special::all().enumerate() {
-        let id = tok.special(special);
+    for (i, name) in Special::all().enumerate() {
+        let id = special(tok, name);
         assert_eq!(id as usize, VOCABULARY - Special::COUNT + i);
-        assert_eq!(tok.as_special(id), Some(special));
+        assert_eq!(tok.token(id), Some(name.name()));
     }
-    assert_eq!(tok.as_special(0), None);
-    assert_eq!(tok.as_special(u32::MAX), None);
-    assert_eq!(tok.decode(&[tok.special(Special::User), u32::MAX]), "");
+    assert_eq!(decoded(tok, &[special(tok, Special::User), u32::MAX]), "");
 }
 
 #[test]
 fn training_depends_on_the_texts_only() {
     let tok = tokenizer();
-    assert_eq!(tok.to_bytes(), trained().to_bytes());
+    assert_eq!(tok.to_bytes().expect("writes"), trained().to_bytes().expect("writes"));
     let mut backwards: Vec<String> = corpus().collect();
     backwards.reverse();
     let again = Tokenizer::train(backwards.into_iter(), VOCABULARY).expect("trains");
@@ -131,45 +144,16 @@ fn training_depends_on_the_texts_only() {
 #[test]
 fn files_come_back_and_other_libraries_agree() {
     let tok = tokenizer();
-    let bytes = tok.to_bytes();
+    let bytes = tok.to_bytes().expect("writes");
     let again = Tokenizer::from_bytes(&bytes).expect("our own file");
-    assert_eq!(again.to_bytes(), bytes);
+    assert_eq!((again.to_bytes().expect("writes"), again.hash()), (bytes.clone(), tok.hash()));
     let mut theirs = tokenizers::Tokenizer::from_bytes(&bytes).expect("their format");
     theirs.set_encode_special_tokens(true);
     for seed in 0..1_000 {
         let text = odd_text(seed) + " Two SQUARES";
         let expected = theirs.encode(text.as_str(), false).expect("encodes");
-        assert_eq!(again.encode(&text), expected.get_ids(), "{text:?}");
+        assert_eq!(encoded(&again, &text), expected.get_ids(), "{text:?}");
     }
-}
-
-#[test]
-fn crafted_files_are_refused() {
-    let tok = tokenizer();
-    let json: serde_json::Value = serde_json::from_slice(&tok.to_bytes()).expect("JSON");
-    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
-        let mut json = json.clone();
-        change(&mut json);
-        let error = Tokenizer::from_bytes(json.to_string().as_bytes()).expect_err("refused");
-        assert!(matches!(error, Error::Tokenizer { .. }), "{error}");
-        assert!(error.to_string().contains("\nhint: "), "{error}");
-        error.to_string()
-    };
-    assert!(refused(&|j| j["model"]["merges"][0] = ["zz", "top"].into()).contains("merges"));
-    assert!(
-        refused(&|j| j["model"]["continuing_subword_prefix"] = "##########".into())
-            .contains("model")
-    );
-    assert!(refused(&|j| j["model"]["vocab"]["a"] = 16_777_216.into()).contains("vocab"));
-    assert!(refused(&|j| j["model"]["vocab"]["a"] = 0.into()).contains("vocab"));
-    assert!(refused(&|j| j["model"]["vocab"]["日"] = 300.into()).contains("added_tokens"));
-    assert!(refused(&|j| j["model"]["type"] = "Unigram".into()).contains("Unigram"));
-    assert!(refused(&|j| j["added_tokens"][3]["content"] = "the".into()).contains("<|system|>"));
-    assert!(refused(&|j| j["added_tokens"][3]["special"] = false.into()).contains("added_tokens"));
-    assert!(refused(&|j| j["normalizer"] = serde_json::Value::Null).contains("normalizer"));
-    assert!(refused(&|j| j["added_tokens"] = serde_json::json!([])).contains("240"));
-    assert!(Tokenizer::from_bytes(&vec![b' '; (16 << 20) + 1]).is_err());
-    assert!(Tokenizer::from_bytes(&vec![b'['; 1 << 20]).is_err());
 }
 
 #[test]
@@ -178,14 +162,13 @@ fn a_prompt_marks_answers_and_pictures() {
     let messages = [
         Message { role: Role::User, parts: parse_markers("<image> circle", 1).expect("agrees") },
         Message::text(Role::Assistant, "red"),
-        Message { role: Role::User, parts: vec![Part::Image, Part::Image] },
+        Message { role: Role::User, parts: vec![IMAGE, IMAGE] },
     ];
-    let prompt = render(tok, &messages, 2, true);
-    let red = tok.encode("red");
-    let circle = tok.encode("circle");
-    let special = |s| vec![tok.special(s)];
+    let prompt = render(tok, &messages, 2, true).expect("our own format");
+    let (red, circle) = (encoded(tok, "red"), encoded(tok, "circle"));
+    let special = |s| vec![special(tok, s)];
     let image = [Special::Image, Special::ImageToken, Special::ImageToken, Special::ImageEnd];
-    let image = image.map(|s| tok.special(s)).to_vec();
+    let image = image.map(|s| special(s)[0]).to_vec();
     let expected = [
         special(Special::Bos),
         special(Special::User),
@@ -205,12 +188,16 @@ fn a_prompt_marks_answers_and_pictures() {
     assert_eq!(prompt.answer.len(), prompt.ids.len());
     assert_eq!(prompt.spans.len(), prompt.ids.len());
     let start = 8 + circle.len();
-    let answers: Vec<usize> = (0..prompt.ids.len()).filter(|i| prompt.answer[*i]).collect();
+    assert!(!prompt.answer.contains(&true), "nothing is learned from a prompt");
+    let lesson = render(tok, &messages, 2, false).expect("our own format");
+    assert_eq!(lesson.ids, prompt.ids[..prompt.ids.len() - 1]);
+    let answers: Vec<usize> = (0..lesson.ids.len()).filter(|i| lesson.answer[*i]).collect();
     assert_eq!(answers, (start..=start + red.len()).collect::<Vec<_>>());
-    assert_eq!(prompt.images.len(), 3);
-    for (n, first) in prompt.images.iter().enumerate() {
-        assert_eq!(prompt.spans[first - 1..first + 3], [n as i32 + 1; 4]);
-        assert_eq!(prompt.ids[*first], tok.special(Special::ImageToken));
+    assert_eq!(prompt.slots.len(), 3);
+    for (n, slot) in prompt.slots.iter().enumerate() {
+        assert_eq!((slot.len, slot.modality), (2, Modality::Image));
+        assert_eq!(prompt.spans[slot.at - 1..slot.at + 3], [n as i32 + 1; 4]);
+        assert_eq!(prompt.ids[slot.at], special(Special::ImageToken)[0]);
     }
     assert_eq!(prompt.spans.iter().filter(|span| **span > 0).count(), 12);
 }
@@ -218,11 +205,11 @@ fn a_prompt_marks_answers_and_pictures() {
 #[test]
 fn markers_place_pictures() {
     let text = |t: &str| Part::Text(t.into());
-    assert_eq!(parse_markers("what?", 1).expect("none"), [Part::Image, text("what?")]);
+    assert_eq!(parse_markers("what?", 1).expect("none"), [IMAGE, text("what?")]);
     assert_eq!(parse_markers("what?", 0).expect("none"), [text("what?")]);
     assert_eq!(
         parse_markers("is <image> like <image>?", 2).expect("two"),
-        [text("is"), Part::Image, text("like"), Part::Image, text("?")]
+        [text("is"), IMAGE, text("like"), IMAGE, text("?")]
     );
     let error = parse_markers("<image> <image>", 1).expect_err("too many");
     assert_eq!(

@@ -4,21 +4,16 @@
 //! ```text
 //! tokenizer.json ──from_json──▶ Vocabulary { pre, tokens, merges, kinds } ──to_json──▶ tokenizer.json
 //! ```
-//! A GGUF file has no place for the steps before the merges: it names the model family whose steps
-//! they are. What cannot be named is refused, and a file that is made is tried on a text of every
-//! kind beside the one that it is made from.
+//! A file that prepares texts in a way that GGUF has no name for is refused, and one that is made is
+//! tried on a text of every kind beside the one that it is made from.
 
 use serde_json::{Value, json};
+use tokenizers::PostProcessorWrapper;
 
-use crate::byte_bpe::{LETTERS, MARKS, Pre};
-use crate::tokenizer_json::{byte_chars, quote};
-use crate::{ByteBpe, Error, HubTokenizer, Published, Result};
-
-/// What a token is, by GGUF's numbers.
-const NORMAL: i32 = 1;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
+use super::gguf::{CONTROL, NORMAL, Steps, UNUSED, USER_DEFINED};
+use super::{Published, Tokenizer, byte_chars, wrong};
+use crate::Result;
+use crate::error::quote;
 
 /// Letters of several alphabets, digits, marks, spaces, line ends, contractions.
 const SAMPLE: &str = "Hello  world, it's 1234567.89\u{20ac}! I'LL say\tso\n\n  \r\n x_y = {'a': [0]}; \
@@ -46,30 +41,31 @@ impl Vocabulary {
     /// [`Error::Tokenizer`] if it is damaged, no byte-level BPE, prepares texts in a way that GGUF has
     /// no name for, or has more tokens than the table has rows.
     pub fn from_json(bytes: &[u8], rows: usize) -> Result<Self> {
-        let hub = HubTokenizer::from_bytes(bytes)?;
+        let tokenizer = Tokenizer::from_bytes(bytes)?;
         let json: Value = serde_json::from_slice(bytes)
             .map_err(|error| wrong("file", "JSON", quote(&error.to_string())))?;
-        if hub.vocabulary() > rows {
+        if tokenizer.vocabulary() > rows {
             let expected = format!("at most {rows} tokens, the vocab_size of the model");
-            return Err(wrong("model", expected, hub.vocabulary().to_string()));
+            return Err(wrong("model", expected, tokenizer.vocabulary()));
         }
-        check_model(&json["model"], &hub)?;
+        check_model(&json["model"], &tokenizer)?;
         check_added(&json["added_tokens"])?;
         let pre = pre(&json)?;
         let (mut tokens, mut kinds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let added = tokenizer.inner.get_added_vocabulary().get_added_tokens_decoder();
         for id in 0..rows as u32 {
-            let token = hub.token(id);
-            kinds.push(match (&token, hub.added(id)) {
+            let token = tokenizer.token(id);
+            kinds.push(match (&token, added.get(&id)) {
                 (None, _) => UNUSED,
-                (_, Some(true)) => CONTROL,
-                (_, Some(false)) => USER_DEFINED,
+                (_, Some(added)) if added.special => CONTROL,
+                (_, Some(_)) => USER_DEFINED,
                 (_, None) => NORMAL,
             });
             tokens.push(token.unwrap_or_else(|| format!("[PAD{id}]")));
         }
         let merges = merges(&json["model"]["merges"])?;
         let vocabulary = Self { pre, tokens, merges, kinds };
-        vocabulary.check(hub)?;
+        vocabulary.check(&tokenizer)?;
         Ok(vocabulary)
     }
 
@@ -79,17 +75,16 @@ impl Vocabulary {
         Published { pre, tokens, merges, kinds: Some(kinds) }
     }
 
-    /// That it says of every kind of text what `hub` says.
-    fn check(&self, hub: HubTokenizer) -> Result<()> {
-        let bpe = ByteBpe::new(&self.published())?;
+    /// That it says of every kind of text what `published` says.
+    fn check(&self, published: &Tokenizer) -> Result<()> {
+        let ours = Tokenizer::from_gguf(&self.published())?;
         let added = self.tokens.iter().zip(&self.kinds).filter(|(_, kind)| **kind == USER_DEFINED);
         let added = added.map(|(token, _)| format!("a{token} b")).collect::<String>();
-        let hub = hub.for_data();
         for text in [SAMPLE, &added] {
-            let (got, want) = (bpe.encode(text), hub.encode(text, false)?);
+            let (got, want) = (ours.encode(text)?, published.encode(text)?);
             if got != want {
                 let at = got.iter().zip(&want).take_while(|(a, b)| a == b).count();
-                let token = want.get(at).and_then(|id| hub.token(*id)).unwrap_or_default();
+                let token = want.get(at).and_then(|id| published.token(*id)).unwrap_or_default();
                 let expected = format!("a file that cuts texts as {} does", self.pre);
                 let got = format!("one that makes {} at token {at} of a sample", quote(&token));
                 return Err(wrong("pre_tokenizer", expected, got));
@@ -103,91 +98,26 @@ impl Published<'_> {
     /// The `tokenizer.json` of this vocabulary, which puts `opening` before texts.
     ///
     /// # Errors
-    /// [`Error::Vocabulary`] as [`ByteBpe::new`].
+    /// [`Error::Vocabulary`](crate::Error::Vocabulary) as [`Tokenizer::from_gguf`].
     pub fn to_json(&self, opening: Option<u32>) -> Result<Vec<u8>> {
-        ByteBpe::new(self)?;
-        let pre = Pre::named(self.pre)?;
-        let kind = |id: usize| self.kinds.and_then(|kinds| kinds.get(id)).copied();
-        let tokens = || self.tokens.iter().enumerate();
-        // Added tokens too: one that the model lacks gets another id when the file is read.
-        let vocab = tokens().filter(|(id, _)| kind(*id) != Some(UNUSED));
-        let vocab: Value = vocab
-            .map(|(id, token)| (token.clone(), Value::from(id)))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
-        let added = tokens().filter(|(id, _)| matches!(kind(*id), Some(2..=4)));
-        let added: Vec<Value> = added
-            .map(|(id, token)| {
-                json!({"id": id, "content": token, "single_word": false, "lstrip": false,
-                       "rstrip": false, "normalized": false, "special": kind(id) != Some(USER_DEFINED)})
-            })
-            .collect();
-        let merges: Vec<Value> =
-            self.merges.iter().map(|line| line.split(' ').map(Value::from).collect()).collect();
-        let steps = steps(pre);
-        let document = json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": added,
-            "normalizer": steps.normalizer,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps.pre_tokenizers},
-            "post_processor": self.post_processor(opening),
-            "decoder": byte_level(true),
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": steps.ignore_merges, "vocab": vocab, "merges": merges,
-            },
-        });
-        let bytes =
-            serde_json::to_vec(&document).expect("strings and numbers are always valid JSON");
-        HubTokenizer::from_bytes(&bytes)?;
-        Ok(bytes)
+        let mut tokenizer = Tokenizer::from_gguf(self)?;
+        let post = opening.and_then(|id| self.opened(id));
+        tokenizer.inner.with_post_processor(post);
+        tokenizer.to_bytes()
     }
 
-    fn post_processor(&self, opening: Option<u32>) -> Value {
-        let named = opening.and_then(|id| Some((id, self.tokens.get(id as usize)?)));
-        let Some((id, token)) = named else { return byte_level(true) };
-        let special = json!({"SpecialToken": {"id": token, "type_id": 0}});
+    fn opened(&self, id: u32) -> Option<PostProcessorWrapper> {
+        let token = self.tokens.get(id as usize)?;
+        let special = |kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
         let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
-        let second = json!({"SpecialToken": {"id": token, "type_id": 1}});
-        json!({
+        let template = json!({
             "type": "TemplateProcessing",
-            "single": [special, text("A", 0)],
-            "pair": [special, text("A", 0), second, text("B", 1)],
+            "single": [special(0), text("A", 0)],
+            "pair": [special(0), text("A", 0), special(1), text("B", 1)],
             "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-        })
+        });
+        serde_json::from_value(template).ok()
     }
-}
-
-/// What a `tokenizer.json` does before the merges.
-#[derive(PartialEq)]
-struct Steps {
-    normalizer: Value,
-    pre_tokenizers: Vec<Value>,
-    ignore_merges: bool,
-}
-
-/// As the models' own files have them.
-fn steps(pre: Pre) -> Steps {
-    let split = |digits: &str| {
-        let pattern = json!({"Regex": format!("{LETTERS}|{digits}|{MARKS}")});
-        json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
-    };
-    let digits = json!({"type": "Digits", "individual_digits": true});
-    let (pre_tokenizers, ignore_merges) = match pre {
-        Pre::Gpt2 => (vec![byte_level(true)], false),
-        Pre::Smollm => (vec![digits, byte_level(true)], false),
-        Pre::Qwen2 => (vec![split(r"\p{N}"), byte_level(false)], false),
-        Pre::LlamaBpe => (vec![split(r"\p{N}{1,3}"), byte_level(false)], true),
-    };
-    let normalizer = if pre == Pre::Qwen2 { json!({"type": "NFC"}) } else { Value::Null };
-    Steps { normalizer, pre_tokenizers, ignore_merges }
-}
-
-fn byte_level(use_regex: bool) -> Value {
-    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
 /// GGUF's name of what a file does before its merges.
@@ -216,9 +146,9 @@ fn pre(json: &Value) -> Result<&'static str> {
             .collect(),
         ignore_merges: json["model"]["ignore_merges"] == true,
     };
-    let mut known = Pre::NAMES.into_iter().map(|(name, pre)| (name, steps(pre)));
-    known.find(|(_, steps)| *steps == got).map(|(name, _)| name).ok_or_else(|| {
-        let known = Pre::NAMES.map(|(name, _)| name).join(", ");
+    let is = |name: &&str| Steps::named(name).is_ok_and(|steps| steps == got);
+    Steps::NAMES.into_iter().find(is).ok_or_else(|| {
+        let known = Steps::NAMES.join(", ");
         let (normalizer, pre) = (&json["normalizer"], &json["pre_tokenizer"]);
         let got = format!("normalizer {normalizer}, pre_tokenizer {pre}");
         let got: String = got.chars().take(300).collect();
@@ -226,7 +156,7 @@ fn pre(json: &Value) -> Result<&'static str> {
     })
 }
 
-fn check_model(model: &Value, hub: &HubTokenizer) -> Result<()> {
+fn check_model(model: &Value, tokenizer: &Tokenizer) -> Result<()> {
     if model["type"] != "BPE" {
         return Err(wrong("model.type", "\"BPE\"", quote(&model["type"].to_string())));
     }
@@ -243,7 +173,7 @@ fn check_model(model: &Value, hub: &HubTokenizer) -> Result<()> {
         }
     }
     // With a token for every byte nothing is unknown.
-    let missing = byte_chars().find(|byte| hub.id(&byte.to_string()).is_none());
+    let missing = byte_chars().find(|byte| tokenizer.id(&byte.to_string()).is_none());
     match missing {
         Some(byte) if !model["unk_token"].is_null() => {
             Err(wrong("model.vocab", "a token for every byte", format!("none for {byte:?}")))
@@ -275,11 +205,7 @@ fn merges(merges: &Value) -> Result<Vec<String>> {
         _ => None,
     };
     let lines: Option<Vec<String>> = merges.as_array().into_iter().flatten().map(line).collect();
-    lines.ok_or_else(|| wrong("model.merges", "pairs of tokens", "something else".into()))
-}
-
-fn wrong(place: &'static str, expected: impl Into<String>, got: String) -> Error {
-    Error::Tokenizer { place, expected: expected.into(), got }
+    lines.ok_or_else(|| wrong("model.merges", "pairs of tokens", "something else"))
 }
 
 #[cfg(test)]
@@ -305,15 +231,15 @@ mod tests {
 
     #[test]
     fn json_and_back_is_the_same() {
-        for (pre, _) in Pre::NAMES {
+        for pre in Steps::NAMES {
             let mut all = vocabulary(pre);
             if pre == "llama-bpe" || pre == "llama3" {
                 // Whole words are found without a merge.
                 all.pre = "llama-bpe";
             }
             let json = all.published().to_json(Some(0)).unwrap();
-            let hub = HubTokenizer::from_bytes(&json).unwrap();
-            assert_eq!(hub.encode("", true).unwrap(), [0], "{pre}");
+            let read = Tokenizer::from_bytes(&json).unwrap();
+            assert_eq!(read.encode_within("", true, 9).unwrap(), [0], "{pre}");
             let rows = all.tokens.len();
             assert_eq!(Vocabulary::from_json(&json, rows).unwrap(), all, "{pre}");
             // Rows beyond the tokens are unused.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use sensorium_media::HubTokenizer;
+use sensorium_media::Tokenizer;
 use serde_json::{Value, json};
 
 /// Added tokens, a template around texts, and the model.
@@ -62,17 +62,28 @@ fn unigram() -> String {
 const TEXTS: [&str; 8] =
     ["", "a", "abc ab c", "é \u{1F600}", "<s>abc</s>", "xxxxx  \n\t", "\u{0}\u{FFFD}", "\u{301}e"];
 
+/// Reads ids one by one; errors are as good as a text.
+fn stream(tokenizer: &Tokenizer, ids: &[u32]) {
+    let mut decoder = tokenizer.decoder();
+    for id in ids {
+        let _ = decoder.push(*id);
+    }
+    let _ = decoder.finish();
+}
+
 fn try_file(bytes: &[u8]) -> bool {
-    match HubTokenizer::from_bytes(bytes) {
+    match Tokenizer::from_bytes(bytes) {
         Ok(tokenizer) => {
             for text in TEXTS {
                 for special in [true, false] {
-                    if let Ok(ids) = tokenizer.encode(text, special) {
-                        let _ = tokenizer.decode(&ids, special);
+                    if let Ok(ids) = tokenizer.encode_within(text, special, 1 << 20) {
+                        let _ = tokenizer.decode(&ids);
+                        stream(&tokenizer, &ids);
                     }
                 }
+                let _ = tokenizer.encode_rendered(&tokenizer.shield(text));
             }
-            let _ = tokenizer.decode(&[0, 1, 1 << 30, u32::MAX], true);
+            let _ = tokenizer.decode(&[0, 1, 1 << 30, u32::MAX]);
             true
         }
         Err(error) => {

@@ -1,0 +1,488 @@
+//! Pictures to planes as a `preprocessor_config.json` says, equal to transformers' own (its Pillow
+//! backend) up to the rounding of one level.
+//!
+//! ```text
+//! whole    picture ──resize──▶ ──centre crop or pad──▶ one picture
+//! tiles    picture ──longest edge──▶ ──edges up to multiples of a tile──▶ rows x columns, then the whole
+//! patches  picture ──largest scale at which both edges, up to multiples of a patch, make few enough──▶
+//!
+//! u8 [h, w, 3] ──· rescale──▶ ──− mean, / std──▶ f32 [3, h, w]
+//! ```
+//! Tiles: Laurençon et al. 2024, <https://arxiv.org/abs/2408.12637>, section 3.1. Patches: Tschannen et
+//! al. 2025, <https://arxiv.org/abs/2502.14786>, section 2.4.1 (NaFlex).
+//!
+//! One difference remains: transparency is put on white, where transformers shows what lies under it.
+
+mod settings;
+
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::picture::Picture;
+use crate::resample::{Filter, Window};
+use settings::Settings;
+
+/// The class in transformers whose defaults hold for what a checkpoint leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `CLIPImageProcessor`, LLaVA's, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
+    Clip,
+    /// `SiglipImageProcessor`: both edges to 224, values in -1..=1.
+    Siglip,
+    /// `ViTImageProcessor`: as SigLIP, a lone number is both edges, bilinear.
+    Vit,
+    /// `IdeficsImageProcessor`: both edges to `image_size`, values as CLIP has them.
+    Idefics,
+    /// `BlipImageProcessor`: both edges to 384, a lone number is both, values as CLIP has them.
+    Blip,
+    /// `Idefics3ImageProcessor` and `SmolVLMImageProcessor`: tiles, values in -1..=1.
+    Idefics3,
+    /// `Siglip2ImageProcessor`: as many patches as fit, values in -1..=1, bilinear.
+    Siglip2,
+}
+
+/// What makes an encoder's input of pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageProcessor {
+    geometry: Geometry,
+    filter: Filter,
+    values: Values,
+    /// The plane's value of each of 256 levels, for each channel.
+    levels: [Vec<f32>; 3],
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Geometry {
+    /// Every picture ends at one height and width.
+    Whole { resize: Option<Resize>, frame: Option<Frame>, size: [u32; 2] },
+    /// Squares of `tile` pixels; one for each picture where it is not `split`.
+    Tiles { resize: Resize, tile: u32, split: bool },
+    /// At most `most` patches, each `patch` pixels an edge.
+    Patches { patch: u32, most: u32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Resize {
+    /// Height and width, whatever the ratio.
+    Exact([u32; 2]),
+    /// The shorter edge, with the ratio kept.
+    Shortest(u32),
+    /// The longer edge, with the ratio kept.
+    Longest(u32),
+}
+
+/// What is made of the scaled picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Frame {
+    /// Its middle, on black where it is smaller.
+    Crop([u32; 2]),
+    /// A square of its longer edge, in this colour around it.
+    Pad([u8; 3]),
+}
+
+/// What is done to the values.
+#[derive(Clone, Debug, PartialEq)]
+struct Values {
+    factor: f64,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// What a picture becomes, before its values are scaled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// What the encoder reads, one after the other.
+    pub pictures: Vec<Picture>,
+    /// How they are parts of the picture.
+    pub layout: Layout,
+}
+
+/// How pictures for an encoder are parts of the one that they are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One picture is all of it.
+    Whole,
+    /// Squares row by row, then the whole; only the whole if there are no rows.
+    Tiles {
+        /// Rows of tiles.
+        rows: u32,
+        /// Columns of tiles.
+        columns: u32,
+    },
+    /// One picture is all of it, at a size of its own.
+    Patches {
+        /// Rows of patches.
+        rows: u32,
+        /// Columns of patches.
+        columns: u32,
+    },
+}
+
+impl ImageProcessor {
+    /// Reads a `preprocessor_config.json`. The class that it names, where it does, goes before `style`.
+    ///
+    /// # Errors
+    /// [`Error::Processor`](crate::Error::Processor) for a setting that is damaged or asks for what is
+    /// not done here, for a class of another layout than `style`'s, and for whole pictures that would
+    /// not all end at one size.
+    pub fn from_json(settings: &Value, style: Style) -> Result<Self> {
+        let settings = Settings::of(settings)?;
+        let style = settings.style(style)?;
+        let (geometry, filter) = (settings.geometry(style)?, settings.filter(style)?);
+        Ok(Self::new(geometry, filter, settings.values(style)?))
+    }
+
+    fn new(geometry: Geometry, filter: Filter, values: Values) -> Self {
+        let levels = [0, 1, 2].map(|channel| values.levels(channel));
+        Self { geometry, filter, values, levels }
+    }
+
+    /// The longer edge at `size` pixels, centred on a white square: nothing is lost or bent. Values in
+    /// -1..=1.
+    pub fn padded(size: u32) -> Self {
+        let size = size.max(1);
+        let (resize, frame) = (Some(Resize::Longest(size)), Some(Frame::Pad([255; 3])));
+        let values = Values { factor: 1.0 / 255.0, mean: [0.5; 3], std: [0.5; 3] };
+        let geometry = Geometry::Whole { resize, frame, size: [size; 2] };
+        Self::new(geometry, Filter::Bicubic, values)
+    }
+
+    /// The nano models': 96 px on white.
+    pub fn nano() -> Self {
+        Self::padded(96)
+    }
+
+    /// A `preprocessor_config.json` that says all of it.
+    pub fn to_json(&self) -> Value {
+        let Values { factor, mean, std } = self.values;
+        let mut json = json!({
+            "resample": self.filter as u8,
+            "do_rescale": true,
+            "rescale_factor": factor,
+            "do_normalize": true,
+            "image_mean": mean.map(shortest),
+            "image_std": std.map(shortest),
+        });
+        let more = match &self.geometry {
+            Geometry::Whole { resize, frame, .. } => {
+                let (crop, pad) = match frame {
+                    Some(Frame::Crop(size)) => (both(*size), Value::Null),
+                    Some(Frame::Pad(colour)) => (Value::Null, json!(colour)),
+                    None => (Value::Null, Value::Null),
+                };
+                json!({
+                    "do_resize": resize.is_some(), "size": resize.map(Resize::to_json),
+                    "do_center_crop": !crop.is_null(), "crop_size": crop,
+                    "do_pad": !pad.is_null(), "background_color": pad,
+                })
+            }
+            Geometry::Tiles { resize, tile, split } => json!({
+                "image_processor_type": "Idefics3ImageProcessor",
+                "do_resize": true, "size": resize.to_json(),
+                "max_image_size": {"longest_edge": tile}, "do_image_splitting": split,
+            }),
+            Geometry::Patches { patch, most } => json!({
+                "image_processor_type": "Siglip2ImageProcessor",
+                "do_resize": true, "patch_size": patch, "max_num_patches": most,
+            }),
+        };
+        if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
+            json.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+        json
+    }
+
+    /// Height and width of every picture that the encoder reads, where they have one size.
+    pub fn size(&self) -> Option<[u32; 2]> {
+        match self.geometry {
+            Geometry::Whole { size, .. } => Some(size),
+            Geometry::Tiles { tile, .. } => Some([tile; 2]),
+            Geometry::Patches { .. } => None,
+        }
+    }
+
+    /// Most patches of a picture and a patch's edge in pixels, where pictures are cut into patches.
+    pub fn patches(&self) -> Option<[u32; 2]> {
+        match self.geometry {
+            Geometry::Patches { patch, most } => Some([most, patch]),
+            _ => None,
+        }
+    }
+
+    /// A picture at the sizes that the encoder reads.
+    pub fn fit(&self, picture: &Picture) -> Fitted {
+        match &self.geometry {
+            Geometry::Whole { resize, frame, .. } => {
+                let whole = self.whole(picture, *resize, *frame);
+                Fitted { pictures: vec![whole], layout: Layout::Whole }
+            }
+            Geometry::Tiles { resize, tile, split } => self.cut(picture, *resize, *tile, *split),
+            Geometry::Patches { patch, most } => {
+                let [rows, columns] = grid(picture, *patch, *most);
+                let fitted = self.resize(picture, columns * patch, rows * patch);
+                Fitted { pictures: vec![fitted], layout: Layout::Patches { rows, columns } }
+            }
+        }
+    }
+
+    /// `[3, h, w]`: planes of red, green, blue of a picture that [fits](Self::fit).
+    pub fn planes(&self, fitted: &Picture) -> Vec<f32> {
+        let planes = self.levels.iter().enumerate().flat_map(|(c, levels)| {
+            let values = fitted.pixels.iter().skip(c).step_by(3);
+            values.map(|value| levels[usize::from(*value)])
+        });
+        planes.collect()
+    }
+
+    /// `[n, 3, h, w]`: the planes of all that a picture becomes.
+    pub fn process(&self, picture: &Picture) -> Vec<f32> {
+        self.fit(picture).pictures.iter().flat_map(|picture| self.planes(picture)).collect()
+    }
+
+    fn whole(&self, picture: &Picture, resize: Option<Resize>, frame: Option<Frame>) -> Picture {
+        let [height, width] = match resize {
+            Some(Resize::Exact(size)) => size,
+            Some(Resize::Shortest(n)) => {
+                let (width, height) = picture.shortest_edge_size(n);
+                [height, width]
+            }
+            Some(Resize::Longest(n)) => {
+                let longest = picture.width.max(picture.height);
+                [picture.height, picture.width].map(|edge| nearest(edge, n, longest))
+            }
+            None => [picture.height, picture.width],
+        };
+        match frame {
+            None => self.resize(picture, width, height),
+            Some(Frame::Pad(colour)) => {
+                let edge = width.max(height);
+                let small = self.resize(picture, width, height);
+                small.placed(edge, edge, (edge - width) / 2, (edge - height) / 2, colour)
+            }
+            Some(Frame::Crop([to_height, to_width])) => {
+                // Only what is kept is ever made: a 1x16384 picture scaled whole would need gigabytes.
+                let (x, y) = (middle(width, to_width), middle(height, to_height));
+                let small = picture.resize_window(self.filter, x, y);
+                if (small.width, small.height) == (to_width, to_height) {
+                    return small;
+                }
+                let (left, top) = (before(small.width, to_width), before(small.height, to_height));
+                small.placed(to_width, to_height, left, top, [0; 3])
+            }
+        }
+    }
+
+    fn cut(&self, picture: &Picture, resize: Resize, tile: u32, split: bool) -> Fitted {
+        let (width, height) = match resize {
+            Resize::Exact([height, width]) => (width, height),
+            Resize::Longest(n) | Resize::Shortest(n) => {
+                longest_edge(picture.width, picture.height, n)
+            }
+        };
+        let scaled = self.resize(picture, width, height);
+        let alone =
+            |whole| Fitted { pictures: vec![whole], layout: Layout::Tiles { rows: 0, columns: 0 } };
+        if !split {
+            return alone(self.resize(&scaled, tile, tile));
+        }
+        let (width, height) = whole_tiles(width, height, tile);
+        let scaled = self.resize(&scaled, width, height);
+        let (columns, rows) = (width / tile, height / tile);
+        if columns <= 1 && rows <= 1 {
+            return alone(scaled);
+        }
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let mut pictures: Vec<Picture> =
+            places.map(|(row, column)| tile_at(&scaled, tile, row, column)).collect();
+        pictures.push(self.resize(&scaled, tile, tile));
+        Fitted { pictures, layout: Layout::Tiles { rows, columns } }
+    }
+
+    fn resize(&self, picture: &Picture, width: u32, height: u32) -> Picture {
+        if (picture.width, picture.height) == (width, height) {
+            return picture.clone();
+        }
+        picture.resize_window(self.filter, Window::whole(width), Window::whole(height))
+    }
+}
+
+impl Resize {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Exact(size) => both(size),
+            Self::Shortest(n) => json!({"shortest_edge": n}),
+            Self::Longest(n) => json!({"longest_edge": n}),
+        }
+    }
+}
+
+impl Values {
+    /// In `f32` after the first product, as NumPy computes it there.
+    fn levels(&self, channel: usize) -> Vec<f32> {
+        let scaled = (0..=255_u8).map(|value| (f64::from(value) * self.factor) as f32);
+        scaled.map(|value| (value - self.mean[channel]) / self.std[channel]).collect()
+    }
+}
+
+fn both([height, width]: [u32; 2]) -> Value {
+    json!({"height": height, "width": width})
+}
+
+/// The shortest decimal that is read as this number.
+fn shortest(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or_else(|_| f64::from(x))
+}
+
+/// `edge` where `longest` becomes `n`, rounded to nearest, at least one pixel.
+fn nearest(edge: u32, n: u32, longest: u32) -> u32 {
+    let longest = u64::from(longest);
+    let scaled = (u64::from(edge) * u64::from(n) + longest / 2) / longest;
+    (scaled as u32).max(1)
+}
+
+/// The middle `kept` pixels of `full`, all of them if there are fewer. Half the excess rounded down,
+/// where torchvision rounds to even.
+fn middle(full: u32, kept: u32) -> Window {
+    let len = kept.min(full);
+    Window { full, start: (full - len) / 2, len }
+}
+
+/// Black pixels before a picture that is smaller than its crop; the odd one stands before it.
+fn before(have: u32, want: u32) -> u32 {
+    (want - have).div_ceil(2)
+}
+
+/// The longer edge up to whole tiles, the other as long as the ratio wants, then up too.
+fn whole_tiles(width: u32, height: u32, tile: u32) -> (u32, u32) {
+    let up = |n: u32| n.div_ceil(tile) * tile;
+    let ratio = f64::from(width) / f64::from(height);
+    if width >= height {
+        let width = up(width);
+        (width, up(((f64::from(width) / ratio) as u32).max(1)))
+    } else {
+        let height = up(height);
+        (up(((f64::from(height) * ratio) as u32).max(1)), height)
+    }
+}
+
+fn tile_at(picture: &Picture, edge: u32, row: u32, column: u32) -> Picture {
+    let (tile, row_bytes) = (edge as usize, picture.width as usize * 3);
+    let start = row as usize * tile * row_bytes + column as usize * tile * 3;
+    let lines = (0..tile).flat_map(|y| &picture.pixels[start + y * row_bytes..][..tile * 3]);
+    Picture { width: edge, height: edge, pixels: lines.copied().collect() }
+}
+
+/// Width and height with the longer edge at `n`; the shorter is made even, as the published code does.
+fn longest_edge(width: u32, height: u32, n: u32) -> (u32, u32) {
+    let ratio = f64::from(width) / f64::from(height);
+    let even = |n: u32| (n + n % 2).max(1);
+    let (width, height) = match width >= height {
+        true => (n, even((f64::from(n) / ratio) as u32)),
+        false => (even((f64::from(n) * ratio) as u32), n),
+    };
+    (width.min(settings::MAX_SIZE), height.min(settings::MAX_SIZE))
+}
+
+/// Rows and columns of patches: those of the largest scale, up to 100, that makes few enough, found by
+/// halving a range as the published code does.
+fn grid(picture: &Picture, patch: u32, most: u32) -> [u32; 2] {
+    const STEP: f64 = 1e-5;
+    let patches =
+        |edge: u32, scale: f64| (f64::from(edge) * scale / f64::from(patch)).ceil().max(1.0) as u64;
+    let grid = |scale| [picture.height, picture.width].map(|edge| patches(edge, scale));
+    let (mut low, mut high) = (STEP / 10.0, 100.0);
+    while high - low >= STEP {
+        let scale = (low + high) / 2.0;
+        let [rows, columns] = grid(scale);
+        if rows * columns <= u64::from(most) {
+            low = scale;
+        } else {
+            high = scale;
+        }
+    }
+    // Few enough at the lowest scale too, where a picture of any size that is read is one patch.
+    grid(low).map(|n| n.min(u64::from(most)) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: Value, style: Style) -> ImageProcessor {
+        ImageProcessor::from_json(&settings, style).unwrap_or_else(|e| panic!("{settings}: {e}"))
+    }
+
+    #[test]
+    fn thin_pictures_cost_no_memory() {
+        let thin = Picture::filled(1, 16_384, [7; 3]);
+        let fitted = read(json!({"size": 400, "crop_size": 300}), Style::Clip).fit(&thin);
+        assert_eq!(fitted.pictures, [Picture::filled(300, 300, [7; 3])]);
+    }
+
+    #[test]
+    fn pictures_are_cut_into_rows_and_columns() {
+        let settings = json!({"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 8}});
+        let processor = read(settings, Style::Idefics3);
+        for (width, height, rows, columns) in
+            [(100, 100, 4, 4), (100, 30, 2, 4), (3, 90, 4, 1), (1, 1000, 4, 1)]
+        {
+            let Fitted { pictures, layout } =
+                processor.fit(&Picture::filled(width, height, [9; 3]));
+            assert_eq!(layout, Layout::Tiles { rows, columns }, "{width}x{height}");
+            assert_eq!(pictures.len() as u32, rows * columns + 1);
+            assert!(pictures.iter().all(|t| *t == Picture::filled(8, 8, [9; 3])));
+        }
+        let settings = json!({"size": {"longest_edge": 8}, "max_image_size": {"longest_edge": 8}});
+        let whole = read(settings, Style::Idefics3).fit(&Picture::filled(50, 20, [1; 3]));
+        assert_eq!(whole.pictures.len(), 1);
+        assert_eq!(whole.layout, Layout::Tiles { rows: 0, columns: 0 });
+    }
+
+    /// `get_image_size_for_max_num_patches` of transformers, over the patch.
+    #[test]
+    fn pictures_fill_their_patches_and_keep_their_ratio() {
+        let grid = |settings, width, height| {
+            let fitted =
+                read(settings, Style::Siglip2).fit(&Picture::filled(width, height, [0; 3]));
+            match fitted.layout {
+                Layout::Patches { rows, columns } => [rows, columns],
+                layout => panic!("{layout:?}"),
+            }
+        };
+        assert_eq!(grid(json!({}), 640, 480), [14, 18]);
+        assert_eq!(grid(json!({}), 480, 640), [18, 14]);
+        assert_eq!(grid(json!({}), 16, 16), [16, 16]);
+        assert_eq!(grid(json!({}), 1, 1), [7, 7]);
+        assert_eq!(grid(json!({}), 16_384, 1), [1, 256]);
+        assert_eq!(grid(json!({"max_num_patches": 1}), 900, 30), [1, 1]);
+        assert_eq!(grid(json!({"max_num_patches": 20, "patch_size": 5}), 61, 37), [4, 5]);
+    }
+
+    #[test]
+    fn settings_that_are_written_are_read_again() {
+        let tiles = json!({"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 8},
+                           "do_image_splitting": false});
+        for (processor, style) in [
+            (ImageProcessor::nano(), Style::Clip),
+            (ImageProcessor::nano(), Style::Siglip),
+            (read(json!({"size": 30, "crop_size": 20}), Style::Clip), Style::Vit),
+            (read(json!({"do_resize": false, "crop_size": 5}), Style::Clip), Style::Clip),
+            (read(json!({"do_normalize": false}), Style::Siglip), Style::Clip),
+            (read(json!({"do_rescale": false, "resample": 0}), Style::Vit), Style::Clip),
+            (read(json!({}), Style::Blip), Style::Siglip),
+            (read(tiles, Style::Idefics3), Style::Idefics3),
+            (read(json!({"patch_size": 5}), Style::Siglip2), Style::Siglip2),
+        ] {
+            let written = processor.to_json();
+            assert_eq!(read(written.clone(), style), processor, "{written}");
+        }
+    }
+
+    #[test]
+    fn nano_is_a_preprocessor_config() {
+        let text = include_str!("../../../models/nano/preprocessor_config.json");
+        let settings: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(read(settings.clone(), Style::Clip), ImageProcessor::nano());
+        assert_eq!(settings, ImageProcessor::nano().to_json());
+    }
+}
