@@ -6,11 +6,12 @@ use std::path::Path;
 
 use sensorium_media::Picture;
 
-use crate::conversation::{Conversation, Turn};
-use crate::look::{Color, HELD_OUT, Shape};
-use crate::question::{Kind, Sample, View};
+use crate::drawn::conversation::Conversation;
+use crate::drawn::look::{Color, HELD_OUT, Shape};
+use crate::drawn::question::{Kind, Sample, View};
+use crate::drawn::sample::Turn;
+use crate::drawn::scene::Split;
 use crate::rng::Rng;
-use crate::scene::Split;
 use crate::{Error, Result};
 
 /// One question: index of its picture, its words, its answer.
