@@ -18,9 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drawn::caption::RELATED;
 use crate::drawn::conversation::Focus;
-use crate::drawn::datasets::{
-    Documents, EasyVqaConversations, IconCaptions, SceneConversations, SceneDescriptions, Scenes,
-};
+use crate::drawn::datasets;
 use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
@@ -227,22 +225,20 @@ impl DatasetConfig {
                 let records = llava_json::read(path)?;
                 Box::new(Records::new("llava-json", path, images, records, &options)?)
             }
-            Self::Scenes { related, .. } => Box::new(Scenes { options, related: *related }),
+            Self::Scenes { related, .. } => datasets::scenes(options, *related),
             Self::SceneConversations { focus, isolated, .. } => {
-                let (focus, isolated) = (focus.clone(), *isolated);
-                Box::new(SceneConversations { options, focus, isolated })
+                datasets::scene_conversations(options, focus.clone(), *isolated)
             }
-            Self::SceneDescriptions { .. } => Box::new(SceneDescriptions { options }),
-            Self::Documents { icons, .. } => Box::new(Documents::open(icons.as_deref(), options)?),
-            Self::Icons { path, .. } => {
-                Box::new(IconCaptions { options, icons: Icons::open(path)? })
+            Self::SceneDescriptions { .. } => datasets::scene_descriptions(options),
+            Self::Documents { icons, .. } => {
+                let icons = icons.as_deref().map(Icons::open).transpose()?;
+                datasets::documents(options, icons)
             }
-            Self::EasyVqa { path, turns, isolated, .. } => Box::new(EasyVqaConversations {
-                data: EasyVqa::open(path, options.split)?,
-                seed: options.seed,
-                turns: *turns,
-                isolated: *isolated,
-            }),
+            Self::Icons { path, .. } => datasets::icons(options, Icons::open(path)?),
+            Self::EasyVqa { path, turns, isolated, .. } => {
+                let data = EasyVqa::open(path, options.split)?;
+                datasets::easy_vqa(options.seed, data, *turns, *isolated)
+            }
         })
     }
 }

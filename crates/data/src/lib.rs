@@ -24,12 +24,12 @@ mod config;
 pub mod drawn;
 mod error;
 mod font;
-pub mod loader;
+mod loader;
 mod mixture;
 pub mod preview;
 pub mod read;
 pub mod rng;
-pub mod shuffle;
+mod shuffle;
 
 pub use config::{Config, DatasetConfig, OpenOptions};
 pub use drawn::easy_vqa::EasyVqa;

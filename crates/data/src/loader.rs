@@ -112,8 +112,7 @@ struct Report {
 const TRIES: u64 = 100;
 
 impl<'a> Examples<'a> {
-    /// The examples of `dataset`.
-    pub fn new(dataset: &'a dyn Dataset) -> Self {
+    fn new(dataset: &'a dyn Dataset) -> Self {
         Self { dataset, report: Mutex::default() }
     }
 
@@ -164,11 +163,6 @@ impl BadSamples {
     /// `max_bad` may be bad, of 200 examples at the beginning.
     pub fn new(path: impl Into<PathBuf>, max_bad: f64) -> Self {
         Self { path: path.into(), max_bad, seen: 0, bad: 0, named: HashSet::new() }
-    }
-
-    /// How many were bad so far.
-    pub fn count(&self) -> u64 {
-        self.bad
     }
 
     fn note(&mut self, step: u64, report: Report) -> Result<()> {

@@ -12,7 +12,7 @@ const SHUFFLE: u64 = 0x5F1E;
 
 /// What stands at position `index` of a random order of `0..len`. Each number stands at one position;
 /// each epoch has another order. An `index` outside counts on from the start.
-pub fn shuffled(seed: u64, epoch: u64, index: u64, len: u64) -> u64 {
+pub(crate) fn shuffled(seed: u64, epoch: u64, index: u64, len: u64) -> u64 {
     if len < 2 {
         return 0;
     }

@@ -1,6 +1,4 @@
-//! The renderers as data sets. All but easy-VQA are endless.
-
-use std::path::Path;
+//! The renderers as data sets.
 
 use sensorium_media::{Message, Part, Role};
 
@@ -13,47 +11,46 @@ use crate::drawn::text::{self, Document};
 use crate::rng::{Rng, mix};
 use crate::{At, Dataset, Example, Media, OpenOptions, Result};
 
-/// Scenes and captions.
-pub(crate) struct Scenes {
-    pub options: OpenOptions,
-    pub related: f32,
+/// A data set whose examples are made by `draw`, which never fails.
+struct Drawn<F> {
+    name: &'static str,
+    len: Option<u64>,
+    draw: F,
 }
 
-impl Dataset for Scenes {
+impl<F: Fn(At) -> Example + Send + Sync> Dataset for Drawn<F> {
     fn name(&self) -> &str {
-        "scenes"
+        self.name
     }
 
     fn len(&self) -> Option<u64> {
-        None
+        self.len
     }
 
     fn example(&self, at: At) -> Result<Example> {
-        let OpenOptions { seed, split, picture_size: size, .. } = self.options;
-        let mix = Mix { split, seed, size, icons: None, related: self.related };
-        Ok(pairs::pair(&mix, at.index, at.progress).into())
+        Ok((self.draw)(at))
     }
+}
+
+/// An endless data set.
+fn endless(
+    name: &'static str,
+    draw: impl Fn(At) -> Example + Send + Sync + 'static,
+) -> Box<dyn Dataset> {
+    Box::new(Drawn { name, len: None, draw })
+}
+
+/// Scenes and captions.
+pub(crate) fn scenes(options: OpenOptions, related: f32) -> Box<dyn Dataset> {
+    let OpenOptions { seed, split, picture_size: size, .. } = options;
+    let mix = Mix { split, seed, size, icons: None, related };
+    endless("scenes", move |at| pairs::pair(&mix, at.index, at.progress).into())
 }
 
 /// Icons and captions.
-pub(crate) struct IconCaptions {
-    pub options: OpenOptions,
-    pub icons: Icons,
-}
-
-impl Dataset for IconCaptions {
-    fn name(&self) -> &str {
-        "icons"
-    }
-
-    fn len(&self) -> Option<u64> {
-        None
-    }
-
-    fn example(&self, at: At) -> Result<Example> {
-        let OpenOptions { seed, split, picture_size, .. } = self.options;
-        Ok(self.icons.pair(split, seed, at.index, picture_size).into())
-    }
+pub(crate) fn icons(options: OpenOptions, icons: Icons) -> Box<dyn Dataset> {
+    let OpenOptions { seed, split, picture_size: size, .. } = options;
+    endless("icons", move |at| icons.pair(split, seed, at.index, size).into())
 }
 
 impl From<Pair> for Example {
@@ -70,123 +67,65 @@ impl From<Pair> for Example {
     }
 }
 
-/// Questions about scenes.
-pub(crate) struct SceneConversations {
-    pub options: OpenOptions,
-    pub focus: Focus,
-    pub isolated: f32,
-}
-
-impl Dataset for SceneConversations {
-    fn name(&self) -> &str {
-        "scene-conversations"
-    }
-
-    fn len(&self) -> Option<u64> {
-        None
-    }
-
-    fn example(&self, At { index, progress, .. }: At) -> Result<Example> {
-        let OpenOptions { seed, split, picture_size, .. } = self.options;
-        let talk = conversation::about_scene(split, seed, index, progress, &self.focus);
-        let rng = &mut Rng::new(seed, ISOLATED, index);
-        rng.bits(); // Left out: earlier runs drew theirs from the second number.
-        Ok(Example { isolated: rng.chance(self.isolated), ..about(talk, picture_size) })
-    }
-}
-
-/// Everything there is in a scene, asked for and told.
-pub(crate) struct SceneDescriptions {
-    pub options: OpenOptions,
-}
-
-impl Dataset for SceneDescriptions {
-    fn name(&self) -> &str {
-        "scene-descriptions"
-    }
-
-    fn len(&self) -> Option<u64> {
-        None
-    }
-
-    fn example(&self, At { index, progress, .. }: At) -> Result<Example> {
-        let OpenOptions { seed, split, picture_size, .. } = self.options;
-        // Other scenes than those that conversations are about.
-        let talk = conversation::detail(split, seed ^ 0xCAFE, index, progress);
-        Ok(Example { isolated: true, ..about(talk, picture_size) })
-    }
-}
-
-/// easy-VQA: one conversation a picture.
-pub(crate) struct EasyVqaConversations {
-    pub data: EasyVqa,
-    pub seed: u64,
-    pub turns: usize,
-    pub isolated: f32,
-}
-
-impl Dataset for EasyVqaConversations {
-    fn name(&self) -> &str {
-        "easy-vqa"
-    }
-
-    fn len(&self) -> Option<u64> {
-        Some(self.data.pictures() as u64)
-    }
-
-    fn example(&self, At { epoch, index, .. }: At) -> Result<Example> {
-        let rng = &mut Rng::new(self.seed ^ mix(epoch), ISOLATED, index);
-        let isolated = rng.chance(self.isolated);
-        let talk = self.data.conversation(index as usize, self.turns, rng);
-        Ok(Example { isolated, ..about(talk, 0) })
-    }
-}
-
 /// The stream of random numbers that say which conversations are of isolated questions.
 const ISOLATED: u64 = 0x1A5C;
 
+/// Questions about scenes; a share of `isolated` conversations is of isolated ones.
+pub(crate) fn scene_conversations(
+    options: OpenOptions,
+    focus: Focus,
+    isolated: f32,
+) -> Box<dyn Dataset> {
+    let OpenOptions { seed, split, picture_size: size, .. } = options;
+    endless("scene-conversations", move |At { index, progress, .. }| {
+        let talk = conversation::about_scene(split, seed, index, progress, &focus);
+        let rng = &mut Rng::new(seed, ISOLATED, index);
+        rng.bits(); // Left out: earlier runs drew theirs from the second number.
+        about(talk, size, rng.chance(isolated))
+    })
+}
+
+/// Everything there is in a scene, asked for and told.
+pub(crate) fn scene_descriptions(options: OpenOptions) -> Box<dyn Dataset> {
+    let OpenOptions { seed, split, picture_size: size, .. } = options;
+    endless("scene-descriptions", move |At { index, progress, .. }| {
+        // Other scenes than those that conversations are about.
+        about(conversation::detail(split, seed ^ 0xCAFE, index, progress), size, true)
+    })
+}
+
+/// easy-VQA: a conversation of up to `turns` questions about each picture.
+pub(crate) fn easy_vqa(seed: u64, data: EasyVqa, turns: usize, isolated: f32) -> Box<dyn Dataset> {
+    let len = Some(data.pictures() as u64);
+    let draw = move |At { epoch, index, .. }: At| {
+        let rng = &mut Rng::new(seed ^ mix(epoch), ISOLATED, index);
+        let isolated = rng.chance(isolated);
+        about(data.conversation(index as usize, turns, rng), 0, isolated)
+    };
+    Box::new(Drawn { name: "easy-vqa", len, draw })
+}
+
 /// A conversation whose first question has the picture before it; scenes are drawn at `size` pixels.
-fn about(talk: Conversation, size: u32) -> Example {
+fn about(talk: Conversation, size: u32, isolated: bool) -> Example {
     let media = vec![Media::Image(talk.view.picture(size))];
     let mut messages: Vec<Message> = talk.turns.into_iter().flat_map(messages).collect();
     if let Some(first) = messages.first_mut() {
         first.parts.insert(0, Part::Image);
     }
-    Example { media, messages, ..Example::default() }
+    Example { media, messages, isolated, ..Example::default() }
 }
 
 fn messages([question, answer]: Turn) -> [Message; 2] {
     [Message::text(Role::User, question), Message::text(Role::Assistant, answer)]
 }
 
-/// Text alone.
-pub(crate) struct Documents {
-    pub options: OpenOptions,
-    pub icons: Option<Icons>,
-}
-
-impl Documents {
-    pub(crate) fn open(icons: Option<&Path>, options: OpenOptions) -> Result<Self> {
-        Ok(Self { options, icons: icons.map(Icons::open).transpose()? })
-    }
-}
-
-impl Dataset for Documents {
-    fn name(&self) -> &str {
-        "documents"
-    }
-
-    fn len(&self) -> Option<u64> {
-        None
-    }
-
-    fn example(&self, at: At) -> Result<Example> {
-        let OpenOptions { seed, split, .. } = self.options;
-        Ok(match text::document(self.icons.as_ref(), split, seed, at.index) {
-            Document::Plain(text) => Example { text: Some(text), ..Example::default() },
-            Document::Chat(messages) => Example { messages, ..Example::default() },
-        })
-    }
+/// Text alone; without `icons`, nothing is said of them.
+pub(crate) fn documents(options: OpenOptions, icons: Option<Icons>) -> Box<dyn Dataset> {
+    let OpenOptions { seed, split, .. } = options;
+    endless("documents", move |at| match text::document(icons.as_ref(), split, seed, at.index) {
+        Document::Plain(text) => Example { text: Some(text), ..Example::default() },
+        Document::Chat(messages) => Example { messages, ..Example::default() },
+    })
 }
 
 #[cfg(test)]
