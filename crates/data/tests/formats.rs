@@ -13,7 +13,9 @@ const WHOLE: OpenOptions =
     OpenOptions { seed: 1, split: Split::Train, val_share: 0.0, picture_size: 8 };
 
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
-const FORMATS: [(&str, &str, &[(Option<u8>, &str)]); 4] = [
+type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
+
+const FORMATS: [Format; 4] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '.'",
