@@ -67,4 +67,72 @@ pub enum Error {
         /// Where.
         path: PathBuf,
     },
+    /// A user's data set does not open.
+    #[error("expected {expected} in {path}, got {got}\nhint: {hint}")]
+    Format {
+        /// Where.
+        path: PathBuf,
+        /// What was sought.
+        expected: &'static str,
+        /// What was found.
+        got: String,
+        /// What can be done.
+        hint: &'static str,
+    },
+    /// One example of a data set cannot be read; others may be.
+    #[error(
+        "expected a readable example {index} of {dataset}, got: {reason}\nhint: mend it or take it out of the data set"
+    )]
+    Example {
+        /// The data set's name.
+        dataset: String,
+        /// Which of its examples, from 0.
+        index: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Too many examples cannot be read.
+    #[error(
+        "expected at most {} % of the examples to be bad, got {bad} bad ones among {seen}; the last: {last}\nhint: all are named in {path}; mend them, or raise `max_bad`", max_bad * 100.0
+    )]
+    TooManyBad {
+        /// How many were bad.
+        bad: u64,
+        /// How many were read, the bad ones included.
+        seen: u64,
+        /// The share that may be bad.
+        max_bad: f64,
+        /// What was wrong with the last.
+        last: String,
+        /// Where all are named.
+        path: PathBuf,
+    },
+    /// The list of bad examples cannot be written.
+    #[error("expected to write {path}, got: {source}\nhint: check the disk and its permissions")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A data set lacks what a recipe asks of it.
+    #[error(
+        "expected examples with {lacks}, got {dataset}, which has none\nhint: take another data set, or leave out what needs {lacks}"
+    )]
+    Lacks {
+        /// The data set's name.
+        dataset: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// A setting makes no sense.
+    #[error("expected {expected} as {key}, got {got}\nhint: correct the recipe's [data]")]
+    Config {
+        /// The setting.
+        key: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
 }

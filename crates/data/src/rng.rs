@@ -79,6 +79,11 @@ pub(crate) fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
+/// A number that depends on every byte of `text` and on nothing else.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(1, |sum, byte| mix(sum ^ u64::from(byte)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,11 @@
 
 use super::about::{Name, find, noun, plainly_placed, yes_no};
 use super::{Kind, templates, worded};
-use crate::caption::{NUMBERS, Phrasing, frame, place, relation_words, with_article};
-use crate::look::{Color, held_out};
+use crate::drawn::caption::{Phrasing, frame, place, relation_words};
+use crate::drawn::look::{Color, held_out};
+use crate::drawn::scene::{Object, PLAIN, Paper, Relation, Scene, Split};
+use crate::drawn::words::{NUMBERS, with_article};
 use crate::rng::Rng;
-use crate::scene::{Object, PLAIN, Paper, Relation, Scene, Split};
 
 /// What a question is made of: its template, the template's parts, the answer.
 type Parts = (&'static [&'static str], Vec<(&'static str, String)>, String);
@@ -258,7 +259,7 @@ fn same(scene: &Scene, rng: &mut Rng) -> Option<Parts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::Shape;
+    use crate::drawn::look::Shape;
 
     #[test]
     fn every_kind_is_asked_and_answered_in_words() {

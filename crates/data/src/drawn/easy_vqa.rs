@@ -6,11 +6,12 @@ use std::path::Path;
 
 use sensorium_media::Picture;
 
-use crate::conversation::{Conversation, Turn};
-use crate::look::{Color, HELD_OUT, Shape};
-use crate::question::{Kind, Sample, View};
+use crate::drawn::conversation::Conversation;
+use crate::drawn::look::{Color, HELD_OUT, Shape};
+use crate::drawn::question::{Kind, Sample, View};
+use crate::drawn::sample::Turn;
+use crate::drawn::scene::Split;
 use crate::rng::Rng;
-use crate::scene::Split;
 use crate::{Error, Result};
 
 /// One question: index of its picture, its words, its answer.
@@ -178,6 +179,7 @@ fn suspects(records: &[(String, String, usize)]) -> HashMap<usize, Facts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{At, DatasetConfig, OpenOptions};
 
     /// Three pictures: a red circle, a teal triangle, a blue rectangle.
     fn fixture(dir: &Path) {
@@ -207,6 +209,20 @@ mod tests {
         assert!(talk.turns[0][0].contains("blue") || talk.turns[0][0].contains("circle"));
         let held = EasyVqa::open(dir.path(), Split::HeldOut).expect("opens");
         assert_eq!((held.len(), held.pictures()), (2, 1));
+    }
+
+    #[test]
+    fn as_a_data_set_it_is_one_conversation_a_picture() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fixture(dir.path());
+        let (path, split) = (dir.path().to_owned(), Split::Train);
+        let config = DatasetConfig::EasyVqa { path, turns: 8, isolated: 1.0, share: 1.0 };
+        let options = OpenOptions { seed: 1, split, val_share: 0.0, picture_size: 9 };
+        let dataset = config.open(&options).expect("opens");
+        assert_eq!(dataset.len(), Some(2));
+        let example = dataset.example(At { epoch: 0, index: 1, progress: 0.0 }).expect("read");
+        assert_eq!((example.media.len(), example.messages.len()), (1, 4));
+        assert!(example.isolated);
     }
 
     #[test]

@@ -1,49 +1,15 @@
 //! Pictures with captions, for contrastive training and for captioning.
 
-use sensorium_media::Picture;
+use crate::drawn::caption::{self, RELATED, Said};
+use crate::drawn::conversation::{Focus, ask_on};
+use crate::drawn::curriculum::{FIRST, most_objects};
+use crate::drawn::icons::Icons;
+use crate::drawn::scene::{Scene, Split, concept};
 
-use crate::caption::{self, RELATED, Said};
-use crate::conversation::{Focus, Turn, ask_on};
-use crate::icons::Icons;
-use crate::rng::mix;
-use crate::scene::{MOST_OBJECTS, Places, Scene, Split};
-
-/// A picture and what it shows.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    /// The picture, square.
-    pub picture: Picture,
-    /// A true sentence about it.
-    pub caption: String,
-    /// What the caption says, worded in one way.
-    pub gist: String,
-    /// What a captioner learns to answer: of a scene, a few questions; then, unasked, all there is.
-    pub turns: Vec<Turn>,
-    /// The same sentence made false, where that is possible: first by swapping two attributes.
-    pub negatives: Vec<String>,
-    /// What the caption tells of where things lie and how large they are.
-    pub places: Places,
-    /// Equal for pairs whose captions may hold for each other's pictures: leave those out of the
-    /// negatives of a contrastive loss.
-    pub concept: u64,
-    /// What is drawn, of a scene.
-    pub scene: Option<Scene>,
-}
-
-/// Before this much of a run, pairs show one large solid object. Shapes must first be plain to see:
-/// among small ones a model learns colours and then nothing for a long time.
-pub const FIRST: f32 = 0.15;
-
-/// Before this much of a run, scenes hold one or two objects; after it, up to six.
-pub const EASY: f32 = 0.4;
+pub use crate::drawn::sample::Pair;
 
 /// A pair's questions end when this many words have been said.
 const WORDS: usize = 20;
-
-/// How many objects scenes hold at most after `progress` (0 to 1) of a run.
-pub fn most_objects(progress: f32) -> usize {
-    if progress < EASY { 2 } else { MOST_OBJECTS }
-}
 
 /// Scene pair `index` of a split, drawn at `size` x `size` pixels.
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
@@ -108,17 +74,10 @@ pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
     }
 }
 
-/// The same number for scenes that hold the same colours and shapes equally often.
-pub fn concept(scene: &Scene) -> u64 {
-    let mut pairs: Vec<_> = scene.objects.iter().map(|o| (o.color, o.shape)).collect();
-    pairs.sort_unstable();
-    pairs.iter().fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::Fill;
+    use crate::drawn::look::Fill;
 
     #[test]
     fn pairs_repeat_and_grow() {

@@ -14,10 +14,10 @@ pub use follow_up::follow_up;
 use sensorium_media::Picture;
 use serde::{Deserialize, Serialize};
 
-use crate::caption::Phrasing;
-use crate::pairs::most_objects;
+use crate::drawn::caption::Phrasing;
+use crate::drawn::curriculum::most_objects;
+use crate::drawn::scene::{Scene, Split};
 use crate::rng::Rng;
-use crate::scene::{Scene, Split};
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -179,7 +179,7 @@ struct Asked {
 }
 
 /// Question `index` of a split, after `progress` (0 to 1) of a run: scenes hold at most two
-/// objects before [`crate::pairs::EASY`], and typos occur (3 %) in training only.
+/// objects before [`crate::drawn::curriculum::EASY`], and typos occur (3 %) in training only.
 pub fn sample(split: Split, seed: u64, index: u64, progress: f32) -> Sample {
     sample_by(|rng| rng.pick(&Kind::DRAWN), split, seed, index, progress)
 }
@@ -257,7 +257,7 @@ fn typo(text: &str, rng: &mut Rng) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::{Color, Shape};
+    use crate::drawn::look::{Color, Shape};
     use std::collections::HashMap;
 
     /// How often each answer was given to each question string; spelling and typos set aside.
@@ -383,7 +383,7 @@ mod tests {
             let count = scene.count(|o| {
                 color.is_none_or(|c| o.color == *c) && shape.is_none_or(|s| o.shape == *s)
             });
-            assert_eq!(crate::caption::NUMBERS[count], sample.answer, "{text}: {scene:?}");
+            assert_eq!(crate::drawn::words::NUMBERS[count], sample.answer, "{text}: {scene:?}");
         }
     }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::caption::with_article;
-use crate::look::{HELD_OUT, Shape};
+use crate::drawn::look::{HELD_OUT, Shape};
+use crate::drawn::words::with_article;
 use crate::rng::{Rng, mix};
 use crate::{Error, Result};
 

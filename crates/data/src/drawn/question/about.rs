@@ -1,10 +1,11 @@
 //! One builder per kind: choose question and answer, then a scene that makes it true.
 
 use super::{Asked, Kind, templates};
-use crate::caption::{NUMBERS, Phrasing, frame, place, relation_words, with_article};
-use crate::look::{Color, Fill, Look, Shape, Size, held_out};
+use crate::drawn::caption::{Phrasing, frame, place, relation_words};
+use crate::drawn::look::{Color, Fill, Look, Shape, Size, held_out};
+use crate::drawn::scene::{Background, Object, Paper, Relation, Scene, Split};
+use crate::drawn::words::{NUMBERS, with_article};
 use crate::rng::Rng;
-use crate::scene::{Background, Object, Paper, Relation, Scene, Split};
 
 /// What all builders need.
 pub(super) struct Ask {

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use sensorium_media::Picture;
 use tiny_skia::{FilterQuality, Pixmap, PixmapPaint, PremultipliedColorU8, Transform};
 
-use crate::pairs::Pair;
-use crate::rng::{Rng, mix};
-use crate::scene::{Background, Paper, Split, UNKNOWN};
+use crate::drawn::sample::Pair;
+use crate::drawn::scene::{Background, Paper, Split, UNKNOWN};
+use crate::rng::{Rng, hash, mix};
 use crate::{Error, Result};
 
 pub use names::{Concept, ZERO_SHOT};
@@ -107,7 +107,7 @@ impl Icons {
         let style = rng.pick(&Style::TRAINED);
         let concept = &self.concepts[at];
         let picture = self.drawn(at, style, size, Some(rng));
-        let concept_id = mix(concept.code.bytes().fold(1, |sum, b| mix(sum ^ u64::from(b))));
+        let concept_id = mix(hash(&concept.code));
         let caption = concept.caption(rng);
         let turns = vec![[String::new(), caption.clone()]];
         let gist = concept.label.clone();
@@ -150,7 +150,7 @@ impl Icons {
             }
         };
         let mut canvas = Pixmap::new(size, size).expect("a size of 1 to 4096 is a valid pixmap");
-        crate::draw::paper(&mut canvas, top, bottom);
+        crate::drawn::draw::paper(&mut canvas, top, bottom);
         if let Some(icon) = self.pictures.get(&(at, style)) {
             let zoom = scale * side / KEPT as f32;
             let half = KEPT as f32 / 2.0;
@@ -161,7 +161,7 @@ impl Icons {
             let paint = PixmapPaint { quality: FilterQuality::Bilinear, ..PixmapPaint::default() };
             canvas.draw_pixmap(0, 0, icon.as_ref(), &paint, place, None);
         }
-        crate::draw::picture(&canvas)
+        crate::drawn::draw::picture(&canvas)
     }
 }
 
@@ -258,6 +258,9 @@ fn rasterise(path: &Path) -> std::result::Result<Pixmap, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drawn::caption::RELATED;
+    use crate::drawn::pairs::{self, Mix};
+    use crate::{At, Config, Dataset, DatasetConfig, Media};
 
     const DATA: &str = r#"[
         {"label": "red apple", "hexcode": "1F34E", "tags": ["fruit", "red"], "group": 4},
@@ -295,6 +298,31 @@ mod tests {
         assert_eq!((at(12), at(40), at(0)), (&[200, 10, 10][..], &[255; 3][..], &[255; 3][..]));
         assert!(icons.picture(0, Style::OpenMoji, 48).is_none());
         assert_eq!(icons.zero_shot(Style::Fluent, 16).len(), 2);
+    }
+
+    #[test]
+    fn a_mixture_with_scenes_is_what_pairs_mix() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fixture(dir.path());
+        let icons = Icons::open(dir.path()).expect("opens");
+        let (split, seed, size) = (Split::Train, 5, 12);
+        let mix = Mix { split, seed, size, icons: Some((&icons, 0.35)), related: RELATED };
+        let config = Config {
+            train: vec![
+                DatasetConfig::Icons { path: dir.path().to_owned(), share: 0.35 },
+                DatasetConfig::Scenes { related: RELATED, share: 0.65 },
+            ],
+            val: vec![],
+            val_share: 0.0,
+            max_bad: 0.0,
+        };
+        let mixture = config.open_train(seed, size).expect("opens");
+        for index in 0..300 {
+            let pair = pairs::pair(&mix, index, 0.5);
+            let example = mixture.example(At { epoch: 0, index, progress: 0.5 }).expect("drawn");
+            assert_eq!((example.text, example.group), (Some(pair.caption), pair.concept));
+            assert_eq!(example.media, [Media::Image(pair.picture)]);
+        }
     }
 
     #[test]

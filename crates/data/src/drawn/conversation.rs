@@ -4,14 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::caption;
-use crate::pairs::most_objects;
-use crate::question::{self, Kind, View};
+use crate::drawn::caption;
+use crate::drawn::curriculum::most_objects;
+use crate::drawn::question::{self, Kind, View};
+use crate::drawn::scene::{Scene, Split};
 use crate::rng::Rng;
-use crate::scene::{Scene, Split};
 
-/// A question and its answer.
-pub type Turn = [String; 2];
+pub use crate::drawn::sample::Turn;
 
 /// A picture and what is said about it.
 #[derive(Clone, Debug)]

@@ -3,12 +3,13 @@
 
 use sensorium_media::chat::{Message, Role};
 
-use crate::caption;
-use crate::icons::Icons;
-use crate::look::{Color, Shape};
-use crate::question::{self, Kind};
+use crate::drawn::caption;
+use crate::drawn::icons::Icons;
+use crate::drawn::look::{Color, Shape};
+use crate::drawn::question::{self, Kind};
+use crate::drawn::scene::{MOST_OBJECTS, Scene, Split};
+use crate::drawn::words::listed;
 use crate::rng::Rng;
-use crate::scene::{MOST_OBJECTS, Scene, Split};
 
 /// A text to learn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +76,8 @@ fn words(icons: &Icons, rng: &mut Rng) -> String {
     match (rng.below(4), tags.as_slice()) {
         (_, []) => format!("this is {name}."),
         (0, tags) => format!("{name}: {}.", tags.join(", ")),
-        (1, tags) => format!("what goes with {name}? {}.", caption::listed(tags)),
-        (2, tags) => format!("{name} makes one think of {}.", caption::listed(tags)),
+        (1, tags) => format!("what goes with {name}? {}.", listed(tags)),
+        (2, tags) => format!("{name} makes one think of {}.", listed(tags)),
         (_, tags) => format!("{}? that may be {name}.", tags.join(", ")),
     }
 }

@@ -6,8 +6,8 @@ use tiny_skia::{
     Pixmap, Point, Rect, Shader, SpreadMode, Stroke, Transform,
 };
 
-use crate::look::{Fill, Shape};
-use crate::scene::{Box2, Object, Scene};
+use crate::drawn::look::{Fill, Shape};
+use crate::drawn::scene::{Box2, Object, Scene};
 
 /// The furthest any shape reaches from its centre, in radii.
 pub(crate) const REACH: f32 = 1.1;
@@ -210,9 +210,9 @@ fn moon() -> Option<Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::Look;
+    use crate::drawn::look::Look;
+    use crate::drawn::scene::{Background, Paper, Split};
     use crate::rng::Rng;
-    use crate::scene::{Background, Paper, Split};
 
     /// Boxes of lone objects: every changed pixel lies inside, and each side is touched.
     #[test]

@@ -4,10 +4,9 @@
 
 use sensorium_media::Picture;
 
-use crate::draw;
-use crate::look::{Color, Fill, HELD_OUT, Look, Shape, Size, blend};
-use crate::pairs::concept;
-use crate::rng::Rng;
+use crate::drawn::draw;
+use crate::drawn::look::{Color, Fill, HELD_OUT, Look, Shape, Size, blend};
+use crate::rng::{Rng, mix};
 
 /// The most objects a scene holds.
 pub const MOST_OBJECTS: usize = 6;
@@ -405,6 +404,13 @@ impl Scene {
     }
 }
 
+/// The same number for scenes that hold the same colours and shapes equally often.
+pub fn concept(scene: &Scene) -> u64 {
+    let mut pairs: Vec<_> = scene.objects.iter().map(|o| (o.color, o.shape)).collect();
+    pairs.sort_unstable();
+    pairs.iter().fold(0, |sum, &(c, s)| mix(sum ^ (1 + c as u64 * 16 + s as u64)))
+}
+
 /// An object with this look, not yet placed.
 fn object(look: &Look, objects: usize, rng: &mut Rng) -> Object {
     let Look { shape, color, size, fill } = *look;
@@ -472,7 +478,7 @@ fn scatter(objects: &mut [Object], rng: &mut Rng) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::held_out;
+    use crate::drawn::look::held_out;
 
     #[test]
     fn same_index_same_scene() {

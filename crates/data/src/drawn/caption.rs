@@ -3,9 +3,10 @@
 //! A caption is planned first (what to say) and worded second, so that a hard negative differs
 //! from its caption in two swapped words and in nothing else.
 
-use crate::look::{Color, Fill, Shape, Size, held_out};
+use crate::drawn::look::{Color, Fill, Shape, Size, held_out};
+use crate::drawn::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN, names};
+use crate::drawn::words::{NUMBERS, listed, with_article};
 use crate::rng::Rng;
-use crate::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN, names};
 
 /// Which templates to word a caption with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +103,6 @@ const COUNTS: [&str; 14] = [
     "{o}, so {n} altogether",
     "{o} make {n}",
 ];
-
-/// Numbers as words, 0 to 6.
-pub const NUMBERS: [&str; 7] = ["zero", "one", "two", "three", "four", "five", "six"];
 
 /// The objects of one colour and shape, and what is said of them.
 #[derive(Clone, Debug)]
@@ -526,25 +524,10 @@ fn place_phrase(object: &Object) -> String {
     }
 }
 
-/// "a" or "an" before a noun phrase.
-pub(crate) fn with_article(phrase: &str) -> String {
-    let vowel = phrase.starts_with(['a', 'e', 'i', 'o', 'u']);
-    format!("{} {phrase}", if vowel { "an" } else { "a" })
-}
-
-/// "x", "x and y", "x, y and z".
-pub(crate) fn listed(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::Split;
+    use crate::drawn::scene::Split;
     use std::collections::HashSet;
 
     #[test]
@@ -681,7 +664,7 @@ mod tests {
                 said(&scene, RELATED, &mut Rng::new(3, 9, index));
             for text in negatives.into_iter().chain([caption, gist]) {
                 let held = named_pairs(&text).iter().any(|&(c, s)| {
-                    crate::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
+                    crate::drawn::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
                 });
                 assert!(!held, "{text}");
             }

@@ -1,0 +1,244 @@
+//! Data sets in TOML:
+//!
+//! ```toml
+//! [data]
+//! val_share = 0.05                  # of each user's set below, where no [[data.val]] is given
+//! [[data.train]]
+//! kind = "folder"
+//! path = "my/pictures"
+//! share = 0.8
+//! [[data.train]]
+//! kind = "scenes"
+//! share = 0.2
+//! ```
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drawn::caption::RELATED;
+use crate::drawn::conversation::Focus;
+use crate::drawn::datasets;
+use crate::drawn::easy_vqa::EasyVqa;
+use crate::drawn::icons::Icons;
+use crate::drawn::scene::Split;
+use crate::read::{Records, folder, llava_json};
+use crate::{Dataset, Error, Mixture, Result};
+
+/// What a run learns from, and what it is measured on meanwhile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Data sets to learn from.
+    pub train: Vec<DatasetConfig>,
+    /// Data sets to measure on.
+    #[serde(default)]
+    pub val: Vec<DatasetConfig>,
+    /// Share (0 to 1) of each of the user's sets in `train` that is measured on and never learned
+    /// from. Only without `val`.
+    #[serde(default)]
+    pub val_share: f32,
+    /// Share (0 to 1) of examples that may be unreadable before a run stops.
+    #[serde(default = "max_bad")]
+    pub max_bad: f64,
+}
+
+fn max_bad() -> f64 {
+    0.05
+}
+
+/// One data set. `share` is how often its examples come, as compared with the other sets'.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DatasetConfig {
+    /// Pictures with a `metadata.csv` or `metadata.jsonl`, or in one folder for each class: see
+    /// [`folder`].
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Conversations about pictures, as LLaVA has them: see [`llava_json`].
+    LlavaJson {
+        /// The JSON file.
+        path: PathBuf,
+        /// The folder of its pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Drawn scenes with captions.
+    Scenes {
+        /// How often (0 to 1) a caption tells how two objects lie, where they can be told apart.
+        #[serde(default = "related")]
+        related: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Questions and answers about drawn scenes.
+    SceneConversations {
+        /// What is asked more often.
+        #[serde(default)]
+        focus: Focus,
+        /// Share (0 to 1) of the conversations whose questions are each asked as if they were the
+        /// first.
+        #[serde(default = "isolated")]
+        isolated: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Everything there is in drawn scenes, asked for and told.
+    SceneDescriptions {
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Texts about what is drawn.
+    Documents {
+        /// The icons' directory, for their words; without it there are only scenes.
+        icons: Option<PathBuf>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Icons with captions.
+    Icons {
+        /// Their directory.
+        path: PathBuf,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// easy-VQA's questions, a conversation for each picture.
+    EasyVqa {
+        /// Its directory.
+        path: PathBuf,
+        /// The most questions about one picture.
+        #[serde(default = "turns")]
+        turns: usize,
+        /// As of `scene-conversations`.
+        #[serde(default = "isolated")]
+        isolated: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn related() -> f32 {
+    RELATED
+}
+
+fn isolated() -> f32 {
+    0.8
+}
+
+fn turns() -> usize {
+    8
+}
+
+/// What opening a data set takes beside its config.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpenOptions {
+    /// Seed of what is drawn and of every order.
+    pub seed: u64,
+    /// Which part: of a user's set, all but [`Split::Train`] is what `val_share` sets apart.
+    pub split: Split,
+    /// Share (0 to 1) of a user's set that is set apart; 0 leaves it whole, whatever the split.
+    pub val_share: f32,
+    /// Side of drawn pictures in pixels.
+    pub picture_size: u32,
+}
+
+impl Config {
+    /// What the run learns from.
+    ///
+    /// # Errors
+    /// A data set that does not open, or a setting that makes no sense.
+    pub fn open_train(&self, seed: u64, picture_size: u32) -> Result<Mixture> {
+        let val_share = if self.val.is_empty() { self.val_share } else { 0.0 };
+        if !(0.0..1.0).contains(&val_share) {
+            let got = val_share.to_string();
+            return Err(Error::Config { key: "val_share", expected: "0 or more, below 1", got });
+        }
+        let options = OpenOptions { seed, split: Split::Train, val_share, picture_size };
+        mixture(&self.train, &options)
+    }
+
+    /// What the run is measured on; nothing where neither `val` nor `val_share` is set.
+    ///
+    /// # Errors
+    /// As [`Config::open_train`].
+    pub fn open_val(&self, seed: u64, picture_size: u32) -> Result<Option<Mixture>> {
+        let options = OpenOptions { seed, split: Split::Val, val_share: 0.0, picture_size };
+        match (&self.val[..], self.val_share) {
+            ([], 0.0) => Ok(None),
+            ([], val_share) => {
+                mixture(&self.train, &OpenOptions { val_share, ..options }).map(Some)
+            }
+            (val, _) => mixture(val, &options).map(Some),
+        }
+    }
+}
+
+fn mixture(configs: &[DatasetConfig], options: &OpenOptions) -> Result<Mixture> {
+    let open = |config: &DatasetConfig| Ok((config.open(options)?, config.share()));
+    Mixture::new(options.seed, configs.iter().map(open).collect::<Result<_>>()?)
+}
+
+impl DatasetConfig {
+    /// How often its examples come, as compared with the other sets'.
+    pub fn share(&self) -> f32 {
+        match self {
+            Self::Folder { share, .. }
+            | Self::LlavaJson { share, .. }
+            | Self::Scenes { share, .. }
+            | Self::SceneConversations { share, .. }
+            | Self::SceneDescriptions { share }
+            | Self::Documents { share, .. }
+            | Self::Icons { share, .. }
+            | Self::EasyVqa { share, .. } => *share,
+        }
+    }
+
+    /// Opens the data set: lists what it holds, decodes no user's picture yet.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of another format, or nothing in it.
+    pub fn open(&self, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
+        let options = *options;
+        Ok(match self {
+            Self::Folder { path, .. } => {
+                Box::new(Records::new("folder", path, path, folder::read(path)?, &options)?)
+            }
+            Self::LlavaJson { path, images, .. } => {
+                let images = images.as_deref().or(path.parent()).unwrap_or(path);
+                let records = llava_json::read(path)?;
+                Box::new(Records::new("llava-json", path, images, records, &options)?)
+            }
+            Self::Scenes { related, .. } => datasets::scenes(options, *related),
+            Self::SceneConversations { focus, isolated, .. } => {
+                datasets::scene_conversations(options, focus.clone(), *isolated)
+            }
+            Self::SceneDescriptions { .. } => datasets::scene_descriptions(options),
+            Self::Documents { icons, .. } => {
+                let icons = icons.as_deref().map(Icons::open).transpose()?;
+                datasets::documents(options, icons)
+            }
+            Self::Icons { path, .. } => datasets::icons(options, Icons::open(path)?),
+            Self::EasyVqa { path, turns, isolated, .. } => {
+                let data = EasyVqa::open(path, options.split)?;
+                datasets::easy_vqa(options.seed, data, *turns, *isolated)
+            }
+        })
+    }
+}

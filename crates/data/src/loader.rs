@@ -1,0 +1,326 @@
+//! What steps learn from, prepared on spare threads while the steps before them are computed.
+//!
+//! ```text
+//! worker 0: steps 0, 3, 6 ──▶ ┐
+//! worker 1: steps 1, 4, 7 ──▶ ├ one channel each, read in turn: 0 1 2 3 4 5 ...
+//! worker 2: steps 2, 5, 8 ──▶ ┘
+//! ```
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::{At, Dataset, Error, Example, Result};
+
+/// An iterator over what `make` makes for each step, in order. A worker is at most two steps ahead of
+/// what it has delivered. Dropped, it ends its threads.
+pub struct Loader<T> {
+    workers: Vec<Worker<T>>,
+    /// Whose step is next.
+    turn: usize,
+    steps: Range<u64>,
+    bad_samples: BadSamples,
+}
+
+struct Worker<T> {
+    made: Receiver<(Result<T>, Report)>,
+    thread: JoinHandle<()>,
+}
+
+impl<T: Send + 'static> Loader<T> {
+    /// Starts `workers` threads (at least one) that make what each of `steps` needs from examples of
+    /// `dataset`. As `make` depends on its step alone, a loader of `5..` goes on where one of `0..5`
+    /// ended.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        steps: Range<u64>,
+        workers: usize,
+        bad_samples: BadSamples,
+        make: impl Fn(&Examples, u64) -> Result<T> + Send + Sync + 'static,
+    ) -> Self {
+        let make = Arc::new(make);
+        let workers = workers.max(1);
+        let start = |worker: usize| {
+            let (sender, made) = sync_channel(1);
+            let (dataset, make) = (dataset.clone(), make.clone());
+            let steps = steps.clone().skip(worker).step_by(workers);
+            let work = move || {
+                for step in steps {
+                    let examples = Examples::new(&*dataset);
+                    let made = make(&examples, step);
+                    if sender.send((made, examples.report())).is_err() {
+                        break;
+                    }
+                }
+            };
+            Worker { made, thread: thread::spawn(work) }
+        };
+        Self { workers: (0..workers).map(start).collect(), turn: 0, steps, bad_samples }
+    }
+}
+
+impl<T> Iterator for Loader<T> {
+    type Item = Result<T>;
+
+    /// What the next step learns from, or why there is nothing: too many bad examples, or an error of
+    /// `make`.
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.steps.next()?;
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.workers.len();
+        match self.workers[turn].made.recv() {
+            Ok((made, report)) => Some(self.bad_samples.note(step, report).and(made)),
+            // A worker that ends early has panicked: so does the one who waits for it.
+            Err(_) => match self.workers.swap_remove(turn).thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => None,
+            },
+        }
+    }
+}
+
+impl<T> Drop for Loader<T> {
+    fn drop(&mut self) {
+        // A worker ends when nobody receives what it sends: first all receivers go, then we wait.
+        let threads: Vec<_> = self.workers.drain(..).map(|worker| worker.thread).collect();
+        for thread in threads {
+            // A panic of a worker that nobody asked any more changes nothing.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A data set as the loader's workers see it: examples that cannot be read are noted and left out.
+pub struct Examples<'a> {
+    dataset: &'a dyn Dataset,
+    report: Mutex<Report>,
+}
+
+/// What was asked for in one step.
+#[derive(Default)]
+struct Report {
+    seen: u64,
+    bad: Vec<(u64, Error)>,
+}
+
+/// How often another example is tried in place of a bad one.
+const TRIES: u64 = 100;
+
+impl<'a> Examples<'a> {
+    fn new(dataset: &'a dyn Dataset) -> Self {
+        Self { dataset, report: Mutex::default() }
+    }
+
+    /// Example `index` after `progress` (0 to 1) of a run; nothing where it cannot be read.
+    pub fn get(&self, index: u64, progress: f32) -> Option<Example> {
+        let example = self.dataset.example(At { epoch: 0, index, progress });
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.seen += 1;
+        example.map_err(|error| report.bad.push((index, error))).ok()
+    }
+
+    /// Example `index` of a [`crate::Mixture`] or, where it cannot be read, another: the same one each
+    /// time.
+    ///
+    /// # Errors
+    /// A hundred in a row cannot be read.
+    pub fn draw(&self, index: u64, progress: f32) -> Result<Example> {
+        // From so far ahead that no run gets there; the distance is odd lest all be bad alike.
+        let others = (0..TRIES).map(|n| index.wrapping_add(n * ((1 << 40) + 1)));
+        let dataset = || self.dataset.name().to_owned();
+        let reason = || format!("{TRIES} unreadable examples in a row");
+        let bad = || Error::Example { dataset: dataset(), index, reason: reason() };
+        others.into_iter().find_map(|index| self.get(index, progress)).ok_or_else(bad)
+    }
+
+    /// In the order of their indices, whichever thread found them.
+    fn report(self) -> Report {
+        let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.bad.sort_by_key(|(index, _)| *index);
+        report
+    }
+}
+
+/// Keeps count of examples that cannot be read, and names each once in a file.
+pub struct BadSamples {
+    path: PathBuf,
+    max_bad: f64,
+    seen: u64,
+    bad: u64,
+    named: HashSet<String>,
+}
+
+/// Below so many examples, a few bad ones say nothing of their share.
+const FEW: u64 = 200;
+
+impl BadSamples {
+    /// They are named in the file at `path`, which is made for the first. A share (0 to 1) of
+    /// `max_bad` may be bad, of 200 examples at the beginning.
+    pub fn new(path: impl Into<PathBuf>, max_bad: f64) -> Self {
+        Self { path: path.into(), max_bad, seen: 0, bad: 0, named: HashSet::new() }
+    }
+
+    fn note(&mut self, step: u64, report: Report) -> Result<()> {
+        self.seen += report.seen;
+        for (_, error) in report.bad {
+            self.bad += 1;
+            let text = error.to_string();
+            let text = text.lines().next().unwrap_or_default();
+            if self.named.insert(text.to_owned()) {
+                self.write(step, text)?;
+            }
+            if self.bad as f64 > self.max_bad * self.seen.max(FEW) as f64 {
+                let (bad, seen, max_bad) = (self.bad, self.seen, self.max_bad);
+                let (last, path) = (text.to_owned(), self.path.clone());
+                return Err(Error::TooManyBad { bad, seen, max_bad, last, path });
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, step: u64, error: &str) -> Result<()> {
+        let line = serde_json::json!({ "step": step, "error": error });
+        let file = OpenOptions::new().create(true).append(true).open(&self.path);
+        let written = file.and_then(|mut file| writeln!(file, "{line}"));
+        written.map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Examples whose group is their index; one in `bad` cannot be read.
+    struct Numbers {
+        bad: u64,
+        read: AtomicU64,
+    }
+
+    impl Dataset for Numbers {
+        fn name(&self) -> &str {
+            "numbers"
+        }
+
+        fn len(&self) -> Option<u64> {
+            None
+        }
+
+        fn example(&self, at: At) -> Result<Example> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            if at.index % self.bad == self.bad - 1 {
+                let (dataset, reason) = ("numbers".into(), "bad".into());
+                return Err(Error::Example { dataset, index: at.index, reason });
+            }
+            Ok(Example { group: at.index, ..Example::default() })
+        }
+    }
+
+    fn numbers(bad: u64) -> Arc<Numbers> {
+        Arc::new(Numbers { bad, read: AtomicU64::new(0) })
+    }
+
+    /// Steps of four numbers each.
+    fn loader(
+        data: Arc<Numbers>,
+        steps: Range<u64>,
+        workers: usize,
+        dir: &Path,
+    ) -> Loader<Vec<u64>> {
+        let bad_samples = BadSamples::new(dir.join("bad_samples.jsonl"), 1.0);
+        Loader::new(data, steps, workers, bad_samples, |examples, step| {
+            let draw = |i| examples.draw(4 * step + i, 0.0).map(|example| example.group);
+            (0..4).map(draw).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn steps_come_in_order_and_resume_exactly(
+            start in 0u64..20,
+            steps in 0u64..20,
+            workers in 0usize..6,
+            bad in 2u64..9,
+        ) {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let loader = |steps, workers| loader(numbers(bad), steps, workers, dir.path());
+            let all = |first, workers| -> Vec<_> {
+                loader(first..40, workers).filter_map(Result::ok).collect()
+            };
+            let whole = all(0, 1);
+            prop_assert_eq!(whole.len(), 40);
+            prop_assert_eq!(&all(start, workers)[..], &whole[start as usize..]);
+            let mut cut = loader(0..40, workers);
+            let first: Vec<_> = cut.by_ref().take(steps as usize).filter_map(Result::ok).collect();
+            prop_assert_eq!(&first[..], &whole[..steps as usize]);
+        }
+    }
+
+    #[test]
+    fn no_more_is_prepared_than_fits() {
+        let data = numbers(u64::MAX);
+        let mut loader = loader(data.clone(), 0..1_000, 2, Path::new("unused"));
+        assert_eq!(loader.next().and_then(Result::ok), Some(vec![0, 1, 2, 3]));
+        drop(loader);
+        // Of each worker, one step is delivered or waits to be, one is sent, one is in the making.
+        assert!(data.read.load(Ordering::Relaxed) <= 4 * 2 * 3 + 4);
+    }
+
+    #[test]
+    fn bad_examples_are_named_once_and_stop_a_run_above_their_share() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("bad_samples.jsonl");
+        let outcome = |max_bad| -> Vec<_> {
+            let bad_samples = BadSamples::new(&path, max_bad);
+            let make = |examples: &Examples, step| {
+                Ok((0..4).filter_map(|i| examples.get((4 * step + i) % 100, 0.0)).count())
+            };
+            Loader::new(numbers(10), 0..100, 3, bad_samples, make).collect()
+        };
+        let counts: usize = outcome(0.1).into_iter().map(|made| made.expect("few are bad")).sum();
+        assert_eq!(counts, 360);
+        let text = std::fs::read_to_string(&path).expect("written");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[1]["step"], 4);
+        assert!(lines[1]["error"].as_str().is_some_and(|e| e.contains("example 19 of numbers")));
+
+        let strict = outcome(0.05);
+        let first_error = strict.iter().position(Result::is_err).expect("it stops");
+        let error = strict[first_error].as_ref().err().map(ToString::to_string).unwrap_or_default();
+        // The eleventh bad one of at least 200.
+        assert_eq!(first_error, 109 / 4);
+        assert!(error.contains("5 %") && error.contains("bad_samples.jsonl"), "{error}");
+    }
+
+    #[test]
+    fn errors_come_in_their_place() {
+        let bad_samples = BadSamples::new("unused", 1.0);
+        let make = |_: &Examples, step| match step {
+            3 => Err(Error::Config { key: "step", expected: "another", got: "3".into() }),
+            step => Ok(step),
+        };
+        let made: Vec<_> = Loader::new(numbers(2), 0..6, 2, bad_samples, make).collect();
+        let ok: Vec<_> = made.into_iter().map(Result::ok).collect();
+        assert_eq!(ok, [Some(0), Some(1), Some(2), None, Some(4), Some(5)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "made in vain")]
+    fn a_worker_that_panics_is_heard() {
+        let make = |_: &Examples, step| match step {
+            2 => panic!("made in vain"),
+            step => Ok(step),
+        };
+        let loader = Loader::new(numbers(2), 0..6, 2, BadSamples::new("unused", 1.0), make);
+        assert!(loader.count() < 6);
+    }
+}

@@ -1,0 +1,193 @@
+//! Every format of users' data, each by its sample in `tests/samples`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use proptest::prelude::*;
+use sensorium_data::read::{folder, llava_json};
+use sensorium_data::scene::Split;
+use sensorium_data::{At, Config, Dataset, DatasetConfig, Example, Media, OpenOptions};
+use sensorium_media::{Message, Part};
+
+const WHOLE: OpenOptions =
+    OpenOptions { seed: 1, split: Split::Train, val_share: 0.0, picture_size: 8 };
+
+/// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
+type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
+
+const FORMATS: [Format; 4] = [
+    (
+        "folder-csv",
+        "kind = 'folder'\npath = '.'",
+        &[(Some(200), "a red square, nothing else"), (Some(20), "a blue square")],
+    ),
+    (
+        "folder-jsonl",
+        "kind = 'folder'\npath = '.'",
+        &[(Some(200), "a red square"), (Some(20), "a blue square")],
+    ),
+    (
+        "folder-classes",
+        "kind = 'folder'\npath = '.'",
+        &[(Some(20), "blue square"), (Some(200), "red square")],
+    ),
+    (
+        "llava-json",
+        "kind = 'llava-json'\npath = 'conversations.json'",
+        &[
+            (Some(200), "Answer briefly.|#What is this?|A red square.|Which colour?|Red."),
+            (None, "What is a square?|Four equal sides."),
+        ],
+    ),
+];
+
+fn config(toml: &str, dir: &Path) -> DatasetConfig {
+    let mut config: DatasetConfig = toml::from_str(toml).expect("a config");
+    if let DatasetConfig::Folder { path, .. } | DatasetConfig::LlavaJson { path, .. } = &mut config
+    {
+        *path = dir.join(&path);
+    }
+    config
+}
+
+fn at(index: u64) -> At {
+    At { epoch: 0, index, progress: 1.0 }
+}
+
+/// The turns of a conversation, with a `#` for each picture, or the caption.
+fn said(example: &Example) -> String {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Image => "#".into(),
+    };
+    let message = |message: &Message| message.parts.iter().map(part).collect::<String>();
+    let turns: Vec<_> = example.messages.iter().map(message).collect();
+    example.text.clone().unwrap_or(turns.join("|"))
+}
+
+#[test]
+fn every_format_is_read() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    for (name, toml, expected) in FORMATS {
+        let dataset = config(toml, &samples.join(name)).open(&WHOLE).expect(name);
+        assert_eq!(dataset.len(), Some(expected.len() as u64), "{name}");
+        for (index, (first, text)) in expected.iter().enumerate() {
+            let example = dataset.example(at(index as u64)).expect(name);
+            let value = example.media.first().map(|Media::Image(picture)| picture.pixels[0]);
+            assert_eq!((value, &*said(&example)), (*first, *text), "{name}");
+        }
+        assert!(dataset.example(at(99)).is_err(), "{name}");
+    }
+    let listed: BTreeSet<_> = FORMATS.iter().map(|format| format.0.to_owned()).collect();
+    let entries = std::fs::read_dir(&samples).expect("samples").flatten();
+    let there = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(listed, there, "a sample for each format, a format for each sample");
+}
+
+#[test]
+fn bad_entries_are_errors_of_their_own() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
+    write("metadata.csv", b"\xef\xbb\xbffile_name,text\ngone.png,a\nbroken.png,b\n../up.png,c\n/etc/passwd,d\ne.png,\nf.png\n\xff.png,g\n").expect("writable");
+    write("broken.png", b"no picture").expect("writable");
+    let dataset = config("kind = 'folder'\npath = '.'", dir.path()).open(&WHOLE).expect("opens");
+    assert_eq!(dataset.len(), Some(7));
+    let errors = (0..7).map(|i| dataset.example(at(i)).expect_err("bad").to_string());
+    let reasons = ["no such file", "broken.png", "below", "below", "no text", "no text", "UTF-8"];
+    for (error, reason) in errors.zip(reasons) {
+        assert!(error.contains(reason) && error.contains("hint:"), "{error}");
+    }
+
+    let turns = |turns: &str| format!(r#"{{"image": "a.png", "conversations": [{turns}]}}"#);
+    let entries = [
+        turns(r#"{"from": "human", "value": "<image> <image>"}, {"from": "gpt", "value": "a"}"#),
+        turns(r#"{"from": "human", "value": "who?"}"#),
+        turns(r#"{"from": "gpt", "value": "alone"}"#),
+        turns(r#"{"from": "cat", "value": "meow"}"#),
+        "7".into(),
+        "{}".into(),
+    ];
+    write("list.json", format!("[{}]", entries.join(",")).as_bytes()).expect("writable");
+    let entries = llava_json::read(&dir.path().join("list.json")).expect("a list");
+    assert_eq!(entries.iter().filter(|entry| entry.is_err()).count(), 6);
+}
+
+#[test]
+fn what_is_no_data_set_does_not_open() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let open = |toml: &str| match config(toml, dir.path()).open(&WHOLE) {
+        Ok(dataset) => panic!("{} opened", dataset.name()),
+        Err(error) => error.to_string(),
+    };
+    std::fs::write(dir.path().join("notes.txt"), "text").expect("writable");
+    let error = open("kind = 'folder'\npath = '.'");
+    assert!(error.contains("metadata.csv") && error.contains("1 files and 0 folders"), "{error}");
+    std::fs::write(dir.path().join("metadata.csv"), "name,label\n1.png,a\n").expect("writable");
+    let error = open("kind = 'folder'\npath = '.'");
+    assert!(error.contains("file_name") && error.contains(r#"["name", "label"]"#), "{error}");
+    std::fs::write(dir.path().join("metadata.csv"), "file_name,text\n").expect("writable");
+    assert!(open("kind = 'folder'\npath = '.'").contains("at least one example"));
+    assert!(open("kind = 'folder'\npath = 'gone'").contains("gone"));
+    std::fs::write(dir.path().join("a.json"), r#"{"a": 1}"#).expect("writable");
+    assert!(open("kind = 'llava-json'\npath = 'a.json'").contains("a list of conversations"));
+    assert!(toml::from_str::<DatasetConfig>("kind = 'folder'\npath = 'a'\nshares = 1").is_err());
+    assert!(toml::from_str::<DatasetConfig>("kind = 'zip'\npath = 'a'").is_err());
+}
+
+#[test]
+fn what_is_set_apart_is_never_learned_from() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    // Two captions for each picture: both stay on one side.
+    let row = |i: u32| format!("{}.png,caption {i}\n", i / 2);
+    let table: String = (0..400).map(row).collect();
+    std::fs::write(dir.path().join("metadata.csv"), format!("file_name,text\n{table}"))
+        .expect("writable");
+    let toml =
+        format!("val_share = 0.2\n[[train]]\nkind = 'folder'\npath = '{}'", dir.path().display());
+    let config: Config = toml::from_str(&toml).expect("a config");
+    let pictures = |dataset: &dyn Dataset| -> BTreeSet<String> {
+        let error = |i| dataset.example(at(i)).expect_err("no pictures").to_string();
+        let name = |error: String| error.split(".png").next().unwrap_or_default().to_owned();
+        let file = |text: String| text.rsplit('/').next().unwrap_or_default().to_owned();
+        (0..dataset.len().unwrap_or(0)).map(error).map(name).map(file).collect()
+    };
+    let train = config.open_train(1, 8).expect("opens");
+    let val = config.open_val(1, 8).expect("opens").expect("a part is set apart");
+    assert_eq!(train.len().zip(val.len()).map(|(a, b)| a + b), Some(400));
+    assert!(pictures(&train).is_disjoint(&pictures(&val)));
+    assert!((20..60).contains(&pictures(&val).len()));
+
+    let val_elsewhere = format!("{toml}\n[[val]]\nkind = 'scenes'");
+    let config: Config = toml::from_str(&val_elsewhere).expect("a config");
+    assert_eq!(config.open_train(1, 8).expect("opens").len(), Some(400));
+    assert_eq!(config.open_val(1, 8).expect("opens").and_then(|val| val.len()), None);
+}
+
+proptest! {
+    /// Any bytes as a table or a list are read or refused, and nothing panics.
+    #[test]
+    fn hostile_files_are_errors(
+        bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            "file_name,text\n([a-z\",\n\r\\.]{0,80})".prop_map(String::into_bytes),
+            "(\\{\"file_name\": \"[a-z./]{0,9}\", \"text\": [\"0-9a-z\\[\\{]{0,9}\\}\n){0,5}".prop_map(String::into_bytes),
+            "\\[(\\{\"image\": \"a\", \"conversations\": \\[\\{\"from\": \"(human|gpt)\", \"value\": \"(<image>|a){0,3}\"\\}\\]\\}){0,2}\\]".prop_map(String::into_bytes),
+        ]
+    ) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for name in ["metadata.csv", "metadata.jsonl", "list.json"] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, &bytes).expect("writable");
+            let _ = if name == "list.json" { llava_json::read(&path) } else { folder::read(dir.path()) };
+            std::fs::remove_file(&path).expect("there");
+        }
+    }
+}
+
+#[test]
+fn deep_json_is_an_error() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("deep.json");
+    std::fs::write(&path, "[".repeat(200_000)).expect("writable");
+    assert!(llava_json::read(&path).is_err());
+}
