@@ -15,9 +15,12 @@
 //! Axes: **B** batch, **T** tokens, **N** encoder positions, **Q** tokens a medium takes in the
 //! backbone, **D** backbone width, **E** encoder width.
 
+use std::sync::Arc;
+
 use sensorium_nn::prelude::Tensor;
 
 pub use sensorium_media::Modality;
+pub use sensorium_nn::prelude::Span;
 
 /// A batch of media as an encoder of their kind reads them.
 #[derive(Clone, Debug)]
@@ -50,6 +53,16 @@ pub struct Embeds(pub Tensor<3>);
 #[derive(Clone, Debug)]
 pub struct Hidden(pub Tensor<3>);
 
+/// Where the tokens of one call stand, and what they have to do with each other.
+#[derive(Clone, Debug, Default)]
+pub struct Sequence {
+    /// Position of every token, `[B, T]`: where rotary angles and tables of positions are read.
+    /// Without, tokens stand one after the other behind those in the cache.
+    pub positions: Option<Arc<[u32]>>,
+    /// Span of every token, `[B, T]`, which ends within the call. Without, all see those before them.
+    pub spans: Option<Arc<[Span]>>,
+}
+
 /// What an encoder does.
 pub trait Encode {
     /// A batch of media: one tensor, or [`Input`] where the kind is known at run time only.
@@ -66,4 +79,24 @@ pub trait Project {
 
     /// Tokens Q that `n` positions become.
     fn tokens(&self, n: usize) -> usize;
+}
+
+/// What a backbone does.
+pub trait Forward {
+    /// What is kept of tokens that were read, so that later ones see them.
+    type Cache: Default;
+
+    /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds;
+
+    /// `[B, T, D] -> [B, T, D]`; after the tokens in `cache`, where there is one, which grows by these.
+    fn forward(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut Self::Cache>,
+    ) -> Hidden;
+
+    /// `[rows, D] -> [rows, V]`
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::prelude::{Pack, pack};
 use sensorium_nn::running_device;
 use sensorium_pretrained::families::language;
@@ -64,7 +64,7 @@ fn run(name: &str, folder: &Path) -> Result<(), Error> {
     backbone.pack_as(pack::Format::F32);
     let ids = [1, 2, 3].map(|id| id.min(config.vocabulary() as u32 - 1));
     let t = ids.len().min(config.context());
-    let Hidden(x) = backbone.forward(backbone.embed(&ids[..t], [1, t]), None);
+    let Hidden(x) = backbone.forward(backbone.embed(&ids[..t], [1, t]), &Sequence::default(), None);
     let [_, t, d] = x.dims();
     backbone.logits(x.reshape([t, d]));
     Ok(())

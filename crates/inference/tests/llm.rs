@@ -9,7 +9,7 @@ use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, Stretch};
 use sensorium_checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, write};
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::{Error, Finish, GenerateOptions, LanguageModel, Result, Step};
 use sensorium_model::weights;
 use sensorium_nn::params::read;
@@ -169,7 +169,8 @@ fn reference(config: &LlamaConfig, published: &Tensors, ids: &[u32]) -> Vec<f32>
     let init = &mut Init::empty(&running_device());
     let llama = Llama::init(config, init);
     let llama = names::load(llama, &safetensors::read(&bytes).unwrap(), &LLAMA).unwrap();
-    let Hidden(hidden) = llama.forward(llama.embed(ids, [1, ids.len()]), None);
+    let Hidden(hidden) =
+        llama.forward(llama.embed(ids, [1, ids.len()]), &Sequence::default(), None);
     read(llama.logits(hidden.reshape([ids.len(), config.width])))
 }
 

@@ -28,14 +28,39 @@ pub enum Mask<'a> {
         /// Keys that came before the first query.
         offset: usize,
     },
-    /// As `Causal`, but both ways inside a span: also if `spans[i + offset] == spans[j] > 0`. A span
-    /// below 0 stands apart: only its own queries see its keys.
+    /// As `Causal`, but for the keys of spans.
     Prefix {
         /// Keys that came before the first query.
         offset: usize,
-        /// Span number of every key, `[B, Tk]`; 0 is no span, below 0 one that stands apart.
-        spans: &'a [i32],
+        /// Of every key, `[B, Tk]`; query `i` has that of key `i + offset`.
+        spans: &'a [Span],
     },
+}
+
+/// What a token has to do with others of its kind, besides standing before or after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Span {
+    /// Nothing: later tokens see it.
+    #[default]
+    None,
+    /// Those of the same number see each other both ways: a picture's tokens in a prefix language
+    /// model.
+    Shared(u32),
+    /// Of later tokens, only those of the same number see it: one of several questions about what
+    /// stands before them.
+    Apart(u32),
+}
+
+impl Span {
+    /// Whether a token of this span sees an earlier one of `other`.
+    fn sees_earlier(self, other: Self) -> bool {
+        !matches!(other, Self::Apart(_)) || self == other
+    }
+
+    /// Whether a token of this span sees a later one of `other`.
+    fn sees_later(self, other: Self) -> bool {
+        matches!(self, Self::Shared(_)) && self == other
+    }
 }
 
 /// Sizes of attention: `q [B, Tq, H, K]`, `k, v [B, Tk, Hkv, K]`.
@@ -133,8 +158,8 @@ impl<'a> View<'a> {
             Mask::Causal { offset } => (i + offset + 1).min(self.keys),
             Mask::Prefix { offset, spans } => {
                 let end = (i + offset + 1).min(self.keys);
-                let span = spans.get(i + offset).copied().unwrap_or(0);
-                let last = spans[end..self.keys].iter().rposition(|&s| span > 0 && s == span);
+                let span = spans.get(i + offset).copied().unwrap_or_default();
+                let last = spans[end..self.keys].iter().rposition(|&other| span.sees_later(other));
                 last.map_or(end, |last| end + last + 1)
             }
         }
@@ -154,10 +179,10 @@ impl<'a> View<'a> {
                 scores[end..].fill(f32::NEG_INFINITY);
             }
             Mask::Prefix { offset, spans } => {
-                let span = spans.get(i + offset).copied().unwrap_or(0);
-                for (j, (score, &s)) in scores.iter_mut().zip(spans).enumerate() {
+                let span = spans.get(i + offset).copied().unwrap_or_default();
+                for (j, (score, &other)) in scores.iter_mut().zip(spans).enumerate() {
                     let later = j > i + offset;
-                    if !(if later { span > 0 && s == span } else { s >= 0 || s == span }) {
+                    if !(if later { span.sees_later(other) } else { span.sees_earlier(other) }) {
                         *score = f32::NEG_INFINITY;
                     }
                 }

@@ -10,7 +10,7 @@
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_encoder::{Encoder, EncoderConfig};
-use sensorium_flow::{Embeds, Encode, Features, Hidden, Input, Project};
+use sensorium_flow::{Embeds, Encode, Features, Forward, Hidden, Input, Project, Sequence};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,8 @@ impl Llava {
             }
             None => text,
         };
-        self.backbone.forward(embeds, self.prefix.then(|| batch.spans.clone()))
+        let spans = self.prefix.then(|| batch.spans.clone());
+        self.backbone.forward(embeds, &Sequence { spans, positions: None }, None)
     }
 
     /// `[B, T, D] -> [B, T, V]`

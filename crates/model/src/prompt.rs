@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sensorium_flow::Span;
 use sensorium_media::chat::Prompt;
 
 /// Label of a position at which nothing is learned.
@@ -14,8 +15,8 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// The next token where it is an answer's, else [`IGNORED`]; `[B*T]`.
     pub labels: Vec<i32>,
-    /// Picture number of each position, 0 for text; `[B*T]`.
-    pub spans: Arc<[i32]>,
+    /// What each position has to do with others, `[B*T]`: a picture's are shared.
+    pub spans: Arc<[Span]>,
     /// First position of each picture's tokens, counted over the whole batch.
     pub images: Vec<usize>,
     /// B and T.
@@ -29,12 +30,14 @@ impl Batch {
         let b = prompts.len();
         let mut ids = vec![pad; b * t];
         let mut labels = vec![IGNORED; b * t];
-        let mut spans = vec![0; b * t];
+        let mut spans = vec![Span::None; b * t];
         let mut images = Vec::new();
         for (row, prompt) in prompts.iter().enumerate() {
             let start = row * t;
             ids[start..start + prompt.ids.len()].copy_from_slice(&prompt.ids);
-            spans[start..start + prompt.ids.len()].copy_from_slice(&prompt.spans);
+            for (own, &number) in spans[start..].iter_mut().zip(&prompt.spans) {
+                *own = span(number);
+            }
             images.extend(prompt.images.iter().map(|place| start + place));
             for next in 1..prompt.ids.len() {
                 if prompt.answer[next] {
@@ -48,5 +51,15 @@ impl Batch {
     /// Labels that count.
     pub fn learned(&self) -> usize {
         self.labels.iter().filter(|&&label| label != IGNORED).count()
+    }
+}
+
+/// A [`Prompt`]'s number of a position: 0 for text, above 0 the number of a picture, below 0 that of a
+/// question that stands apart.
+pub(crate) fn span(number: i32) -> Span {
+    match number {
+        0 => Span::None,
+        1.. => Span::Shared(number.unsigned_abs()),
+        _ => Span::Apart(number.unsigned_abs()),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sensorium_backbone::{Cache, Llama, LlamaConfig};
 use sensorium_encoder::image::VitConfig;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::chat::Prompt;
 use sensorium_model::llava::{Llava, LlavaConfig};
@@ -87,8 +87,14 @@ fn prompt(rng: &mut Rng, before: usize, after: usize, answer: usize) -> Prompt {
     }
 }
 
-fn hidden(llama: &Llama, ids: &[u32], spans: Option<&[i32]>) -> Vec<f32> {
-    let Hidden(x) = llama.forward(llama.embed(ids, [1, ids.len()]), spans.map(Arc::from));
+/// Spans of pictures with these numbers, 0 for text.
+fn shared(numbers: &[u32]) -> Vec<Span> {
+    numbers.iter().map(|&n| if n == 0 { Span::None } else { Span::Shared(n) }).collect()
+}
+
+fn hidden(llama: &Llama, ids: &[u32], spans: Option<&[Span]>) -> Vec<f32> {
+    let sequence = Sequence { spans: spans.map(Arc::from), positions: None };
+    let Hidden(x) = llama.forward(llama.embed(ids, [1, ids.len()]), &sequence, None);
     read(x)
 }
 
@@ -124,6 +130,7 @@ fn cached_is_uncached() {
         let (llama, mut rng) = (llama(seed), Rng::new(seed));
         let ids = tokens(&mut rng, 14);
         let spans = [0, 1, 1, 1, 1, 0, 0, 0, 2, 2, 0, 0, 0, 0];
+        let spans = shared(&spans);
         let want = hidden(&llama, &ids, Some(&spans));
         // One call, token by token where no span is cut, and in two pieces.
         for cuts in [vec![14], vec![5, 6, 7, 8, 10, 11, 12, 13, 14], vec![7, 14]] {
@@ -131,7 +138,8 @@ fn cached_is_uncached() {
             for end in cuts {
                 let embeds = llama.embed(&ids[start..end], [1, end - start]);
                 let spans = Some(Arc::from(&spans[start..end]));
-                got.extend(read(llama.extend(embeds, spans, &mut cache).0));
+                let sequence = Sequence { spans, positions: None };
+                got.extend(read(llama.forward(embeds, &sequence, Some(&mut cache)).0));
                 start = end;
             }
             assert_eq!(cache.tokens(), 14);
@@ -172,15 +180,15 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
 #[test]
 fn a_span_sees_itself_both_ways_and_nothing_else_does() {
     // Before, first picture, between, second picture, after.
-    const SPANS: [i32; 13] = [0, 0, 1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 0];
+    const SPANS: [u32; 13] = [0, 0, 1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 0];
     for seed in 0..SEEDS {
         let (llama, mut rng) = (llama(seed), Rng::new(seed));
         let ids = tokens(&mut rng, SPANS.len());
-        let before = hidden(&llama, &ids, Some(&SPANS));
+        let before = hidden(&llama, &ids, Some(&shared(&SPANS)));
         for at in 0..SPANS.len() {
             let mut other = ids.clone();
             other[at] = (other[at] + 1) % VOCABULARY as u32;
-            let after = hidden(&llama, &other, Some(&SPANS));
+            let after = hidden(&llama, &other, Some(&shared(&SPANS)));
             let first = match SPANS[at] {
                 0 => at,
                 span => SPANS.iter().position(|&s| s == span).expect("it is a span"),

@@ -25,7 +25,7 @@ pub mod prelude {
     pub use burn::module::{Module, Param};
     pub use burn::tensor::{Device, Tensor, TensorData};
 
-    pub use crate::fused::{ConvShape, Gelu, Mask, Precision};
+    pub use crate::fused::{ConvShape, Gelu, Mask, Precision, Span};
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,

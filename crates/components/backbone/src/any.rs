@@ -1,8 +1,6 @@
 //! One of the decoders, for callers to whom it is the same which.
 
-use std::sync::Arc;
-
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +8,7 @@ use crate::{Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig};
 
 /// Shape of a [`Backbone`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BackboneConfig {
     /// Llama, Mistral, Qwen2, Qwen3.
     Llama(LlamaConfig),
@@ -67,7 +65,7 @@ impl BackboneConfig {
     }
 }
 
-/// A decoder, to run: text in, text out.
+/// A decoder: text in, text out.
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Backbone {
@@ -80,7 +78,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Weights by each kind's scheme.
+    /// Seeded weights.
     pub fn init(config: &BackboneConfig, init: &mut Init) -> Self {
         match config {
             BackboneConfig::Llama(config) => Self::Llama(Llama::init(config, init)),
@@ -89,26 +87,8 @@ impl Backbone {
         }
     }
 
-    /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
-    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        match self {
-            Self::Llama(llama) => llama.embed(ids, shape),
-            Self::Opt(opt) => opt.embed(ids, shape),
-            Self::Gpt2(gpt2) => gpt2.embed(ids, shape),
-        }
-    }
-
-    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones.
-    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        match self {
-            Self::Llama(llama) => llama.forward(embeds, spans),
-            Self::Opt(opt) => opt.forward(embeds, spans),
-            Self::Gpt2(gpt2) => gpt2.forward(embeds, spans),
-        }
-    }
-
-    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
-    /// `[B, T, D]`: after none, what the first one reads.
+    /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
+    /// norm, `[B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
         match self {
             Self::Llama(llama) => llama.hidden(embeds, layers),
@@ -117,17 +97,8 @@ impl Backbone {
         }
     }
 
-    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
-    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        match self {
-            Self::Llama(llama) => llama.extend(embeds, spans, cache),
-            Self::Opt(opt) => opt.extend(embeds, spans, cache),
-            Self::Gpt2(gpt2) => gpt2.extend(embeds, spans, cache),
-        }
-    }
-
     /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
-    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    /// `[S, D]`. Each row has the bits that [`forward`](Forward::forward) gives it alone.
     ///
     /// # Panics
     /// When there is not a token for each cache, or one of them holds several texts.
@@ -138,9 +109,28 @@ impl Backbone {
             Self::Gpt2(gpt2) => gpt2.step(ids, caches),
         }
     }
+}
 
-    /// `[rows, D] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+impl Forward for Backbone {
+    type Cache = Cache;
+
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        match self {
+            Self::Llama(llama) => llama.embed(ids, shape),
+            Self::Opt(opt) => opt.embed(ids, shape),
+            Self::Gpt2(gpt2) => gpt2.embed(ids, shape),
+        }
+    }
+
+    fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
+        match self {
+            Self::Llama(llama) => llama.forward(embeds, sequence, cache),
+            Self::Opt(opt) => opt.forward(embeds, sequence, cache),
+            Self::Gpt2(gpt2) => gpt2.forward(embeds, sequence, cache),
+        }
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Llama(llama) => llama.logits(hidden),
             Self::Opt(opt) => opt.logits(hidden),

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use sensorium_flow::{Embeds, Features, Hidden};
+use sensorium_flow::{Embeds, Features, Forward, Hidden, Sequence};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -149,7 +149,7 @@ impl GatedLlama {
         layers: usize,
     ) -> Tensor<3> {
         let before = |i, x| self.gate(i, x, looks, &shown.pictures);
-        self.llama.run(embeds, None, None, layers, before)
+        self.llama.run(embeds, &Sequence::default(), None, layers, before)
     }
 
     /// What a layer reads, `[1, T, D] -> [1, T, D]`: the stream after the gated block before it, where
@@ -188,7 +188,8 @@ impl GatedLlama {
         pictures: &[Vec<KeysValues>],
         cache: Option<&mut Cache>,
     ) -> Hidden {
-        self.llama.read(embeds, None, cache, |i, x| self.gate(i, x, looks, pictures))
+        self.llama
+            .read(embeds, &Sequence::default(), cache, |i, x| self.gate(i, x, looks, pictures))
     }
 
     fn gate(
@@ -386,7 +387,9 @@ mod tests {
     fn with_gates_at_zero_it_is_the_llama_inside_bit_for_bit() {
         for config in [config(1, Gate::Scalar), config(2, Gate::Vector)] {
             let model = GatedLlama::init(&config, &mut Init::new(3, &running_device()));
-            let plain = read(model.llama().forward(model.llama().embed(&IDS, [1, 7]), None).0);
+            let llama = model.llama();
+            let embeds = llama.embed(&IDS, [1, 7]);
+            let plain = read(llama.forward(embeds, &Sequence::default(), None).0);
             assert_eq!(hidden(&model, &model.show(&features([1, 2]))), plain);
             assert_ne!(hidden(&open(&config), &open(&config).show(&features([1, 2]))), plain);
         }

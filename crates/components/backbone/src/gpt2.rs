@@ -6,14 +6,12 @@
 //! embeds [B, T, D] + position ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ [.., V]
 //! ```
 
-use std::sync::Arc;
-
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
-use crate::cache::mask;
+use crate::sequence::{learned_positions, mask};
 
 /// Shape of a [`Gpt2`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,44 +76,32 @@ impl Gpt2 {
         }
     }
 
-    /// Token ids, row-major `[B, T]`, to `[B, T, D]`; positions are added by
-    /// [`forward`](Self::forward).
-    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        Embeds(self.embedding.forward(ids, shape))
-    }
-
-    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones; `spans [B*T]` as for
-    /// [`Llama`](crate::Llama::forward).
-    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        Hidden(self.norm.forward(self.run(embeds, spans, self.layers.len())))
-    }
-
-    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
-    /// `[B, T, D]`: after none, what the first one reads.
+    /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
+    /// norm, `[B, T, D] -> [B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, None, layers)
+        self.run(embeds, &Sequence::default(), None, layers)
     }
 
-    fn run(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
+    fn run(
+        &self,
+        Embeds(x): Embeds,
+        sequence: &Sequence,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+    ) -> Tensor<3> {
         let t = x.dims()[1];
-        let mask = mask(spans, 0, t);
-        let x = x + self.position.val().narrow(0, 0, t).unsqueeze();
-        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask, None))
-    }
-
-    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
-    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        let Embeds(x) = embeds;
-        let (t, offset) = (x.dims()[1], cache.tokens());
-        let mask = mask(spans, offset, t);
-        let x = x + self.position.val().narrow(0, offset, t).unsqueeze();
-        let x = self.stack(x, &mask, cache);
-        cache.advance(t);
-        Hidden(self.norm.forward(x))
+        let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
+        let positions = learned_positions(&self.position, 0, sequence, offset, t);
+        let mask = mask(sequence, offset, t);
+        let x = self.stack(x + positions, &mask, cache.as_deref_mut(), layers);
+        if let Some(cache) = cache {
+            cache.advance(t);
+        }
+        x
     }
 
     /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
-    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    /// `[S, D]`. Each row has the bits that [`forward`](Forward::forward) gives it alone.
     ///
     /// # Panics
     /// When there is not a token for each cache, or one of them holds several texts.
@@ -123,17 +109,39 @@ impl Gpt2 {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
             let rows = positions.iter().map(|&at| at as i32).collect();
             let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
-            self.norm.forward(self.stack(x + positions, &Mask::Full, all))
+            self.norm.forward(self.stack(x + positions, &Mask::Full, Some(all), self.layers.len()))
         })
     }
 
-    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
-        let layers = self.layers.iter().enumerate();
-        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
+    /// The first so many layers.
+    fn stack(
+        &self,
+        x: Tensor<3>,
+        mask: &Mask,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+    ) -> Tensor<3> {
+        let layers = self.layers.iter().take(layers).enumerate();
+        layers.fold(x, |x, (i, layer)| match cache.as_deref_mut() {
+            Some(cache) => layer.extend(x, mask, cache.layer(i)),
+            None => layer.forward(x, mask, None),
+        })
+    }
+}
+
+impl Forward for Gpt2 {
+    type Cache = Cache;
+
+    /// `[B, T, D]`, to which [`forward`](Self::forward) adds positions.
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
     }
 
-    /// `[rows, D] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+    fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
+        Hidden(self.norm.forward(self.run(embeds, sequence, cache, self.layers.len())))
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.head {
             Some(head) => head.forward(hidden),
             None => self.embedding.unembed(hidden),

@@ -7,6 +7,7 @@ mod gpt2;
 mod llama;
 mod opt;
 mod sample;
+mod sequence;
 mod whisper;
 
 pub use any::{Backbone, BackboneConfig};

@@ -8,15 +8,13 @@
 //! embeds [B, T, D] ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ logits [.., V]
 //! ```
 
-use std::sync::Arc;
-
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
-use crate::cache::mask;
+use crate::sequence::mask;
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,14 +152,20 @@ pub struct Llama {
     rotary: Rotary,
 }
 
-/// Rates of the angles, one for each pair of channels; angles are made when asked for.
+/// What the angles follow from; they are made when asked for.
 #[derive(Clone, Debug)]
-struct Rotary(Arc<[f32]>);
+struct Rotary {
+    theta: f32,
+    head_width: usize,
+    stretch: Stretch,
+}
 
 impl Rotary {
-    fn new(config: &LlamaConfig) -> Self {
-        let rates = fused::rotary_rates(config.theta, config.head_width).into_iter();
-        Self(rates.map(|rate| config.stretch.of(rate)).collect())
+    /// Angles of these positions, `[T]` or `[B, T]`.
+    fn at(&self, positions: impl IntoIterator<Item = usize>) -> RotaryTable {
+        let rates = fused::rotary_rates(self.theta, self.head_width).into_iter();
+        let rates: Vec<f32> = rates.map(|rate| self.stretch.of(rate)).collect();
+        RotaryTable::at(&rates, positions)
     }
 }
 
@@ -181,36 +185,22 @@ impl Llama {
             layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
             norm: RmsNorm::init(d, config.eps, init),
             head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
-            rotary: Rotary::new(config),
+            rotary: Rotary {
+                theta: config.theta,
+                head_width: config.head_width,
+                stretch: config.stretch,
+            },
         }
     }
 
-    /// Token ids, row-major `[B, T]`, to `[B, T, D]`.
-    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        Embeds(self.embedding.forward(ids, shape))
-    }
-
-    /// `[B, T, D] -> [B, T, D]`, later tokens seeing earlier ones.
-    ///
-    /// `spans [B*T]` (0 = none) marks positions that see each other both ways: a picture's tokens.
-    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        self.read(embeds, spans, None, |_, x| x)
-    }
-
-    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
-    /// `[B, T, D]`: after none, what the first one reads.
+    /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
+    /// norm, `[B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, None, None, layers, |_, x| x)
-    }
-
-    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these. Spans must
-    /// lie within one call.
-    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        self.read(embeds, spans, Some(cache), |_, x| x)
+        self.run(embeds, &Sequence::default(), None, layers, |_, x| x)
     }
 
     /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
-    /// `[S, D]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    /// `[S, D]`. Each row has the bits that [`forward`](Forward::forward) gives it alone.
     ///
     /// # Panics
     /// When there is not a token for each cache, or one of them holds several texts.
@@ -218,23 +208,15 @@ impl Llama {
         self.step_with(ids, caches, |_, x| x)
     }
 
-    /// `[rows, D] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.head {
-            Some(head) => head.forward(hidden),
-            None => self.embedding.unembed(hidden),
-        }
-    }
-
-    /// Both; what each layer reads, `[B, T, D]`, passes through `before` with the layer's number.
+    /// As [`forward`](Forward::forward); what each layer reads, `[B, T, D]`, passes through `before` with the layer's number.
     pub(crate) fn read(
         &self,
         embeds: Embeds,
-        spans: Option<Arc<[i32]>>,
+        sequence: &Sequence,
         cache: Option<&mut Cache>,
         before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
     ) -> Hidden {
-        let x = self.run(embeds, spans, cache, self.layers.len(), before);
+        let x = self.run(embeds, sequence, cache, self.layers.len(), before);
         Hidden(self.norm.forward(x))
     }
 
@@ -242,17 +224,18 @@ impl Llama {
     pub(crate) fn run(
         &self,
         Embeds(x): Embeds,
-        spans: Option<Arc<[i32]>>,
+        sequence: &Sequence,
         mut cache: Option<&mut Cache>,
         layers: usize,
         before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
-        let place = Place {
-            table: RotaryTable::at(&self.rotary.0, offset..offset + t),
-            mask: mask(spans, offset, t),
+        let table = match &sequence.positions {
+            Some(positions) => self.rotary.at(positions.iter().map(|&at| at as usize)),
+            None => self.rotary.at(offset..offset + t),
         };
+        let place = Place { table, mask: mask(sequence, offset, t) };
         let x = self.stack(x, &place, cache.as_deref_mut(), layers, before);
         if let Some(cache) = cache {
             cache.advance(t);
@@ -269,7 +252,7 @@ impl Llama {
         before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<2> {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
-            let table = RotaryTable::at(&self.rotary.0, positions.iter().copied());
+            let table = self.rotary.at(positions.iter().copied());
             let place = Place { table, mask: Mask::Full };
             self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), before))
         })
@@ -289,6 +272,25 @@ impl Llama {
             let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
             layer.forward(before(i, x), place, kept)
         })
+    }
+}
+
+impl Forward for Llama {
+    type Cache = Cache;
+
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
+    }
+
+    fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
+        self.read(embeds, sequence, cache, |_, x| x)
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => self.embedding.unembed(hidden),
+        }
     }
 }
 

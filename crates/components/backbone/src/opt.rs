@@ -8,15 +8,13 @@
 //! ```
 //! The projections exist where tokens are of another width P than the stream.
 
-use std::sync::Arc;
-
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_nn::fused::KeyValues;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
-use crate::cache::mask;
+use crate::sequence::{learned_positions, mask};
 
 /// Rows of the position table before that of the first token: it was made for padded texts.
 const OFFSET: usize = 2;
@@ -135,42 +133,32 @@ impl Opt {
         }
     }
 
-    /// Token ids, row-major `[B, T]`, to `[B, T, P]`; positions are added by
-    /// [`forward`](Self::forward).
-    pub fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        Embeds(self.embedding.forward(ids, shape))
-    }
-
-    /// `[B, T, P] -> [B, T, P]`, later tokens seeing earlier ones; `spans [B*T]` as for
-    /// [`Llama`](crate::Llama::forward).
-    pub fn forward(&self, embeds: Embeds, spans: Option<Arc<[i32]>>) -> Hidden {
-        Hidden(self.leave(self.run(embeds, spans, self.layers.len())))
-    }
-
-    /// As [`forward`](Self::forward) without spans, after so many layers and before the last norm,
-    /// `[B, T, P] -> [B, T, D]`: after none, what the first one reads.
+    /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
+    /// norm, `[B, T, P] -> [B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, None, layers)
+        self.run(embeds, &Sequence::default(), None, layers)
     }
 
-    fn run(&self, Embeds(x): Embeds, spans: Option<Arc<[i32]>>, layers: usize) -> Tensor<3> {
+    fn run(
+        &self,
+        Embeds(x): Embeds,
+        sequence: &Sequence,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+    ) -> Tensor<3> {
         let t = x.dims()[1];
-        let (x, mask) = (self.enter(x, self.positions(0, t)), mask(spans, 0, t));
-        self.layers.iter().take(layers).fold(x, |x, layer| layer.forward(x, &mask))
-    }
-
-    /// As [`forward`](Self::forward), after the tokens in `cache`, which grows by these.
-    pub fn extend(&self, embeds: Embeds, spans: Option<Arc<[i32]>>, cache: &mut Cache) -> Hidden {
-        let Embeds(x) = embeds;
-        let (t, offset) = (x.dims()[1], cache.tokens());
-        let x = self.enter(x, self.positions(offset, t));
-        let x = self.stack(x, &mask(spans, offset, t), cache);
-        cache.advance(t);
-        Hidden(self.leave(x))
+        let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
+        let positions = learned_positions(&self.position, OFFSET, sequence, offset, t);
+        let mask = mask(sequence, offset, t);
+        let x = self.stack(self.enter(x, positions), &mask, cache.as_deref_mut(), layers);
+        if let Some(cache) = cache {
+            cache.advance(t);
+        }
+        x
     }
 
     /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
-    /// `[S, P]`. Each row has the bits that [`extend`](Self::extend) gives it alone.
+    /// `[S, P]`. Each row has the bits that [`forward`](Forward::forward) gives it alone.
     ///
     /// # Panics
     /// When there is not a token for each cache, or one of them holds several texts.
@@ -178,26 +166,28 @@ impl Opt {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
             let rows = positions.iter().map(|at| (OFFSET + at) as i32).collect();
             let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
-            self.leave(self.stack(self.enter(x, positions), &Mask::Full, all))
+            self.leave(self.stack(
+                self.enter(x, positions),
+                &Mask::Full,
+                Some(all),
+                self.layers.len(),
+            ))
         })
     }
 
-    fn stack(&self, x: Tensor<3>, mask: &Mask, cache: &mut Cache) -> Tensor<3> {
-        let layers = self.layers.iter().enumerate();
-        layers.fold(x, |x, (i, layer)| layer.extend(x, mask, cache.layer(i)))
-    }
-
-    /// `[rows, P] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.head {
-            Some(head) => head.forward(hidden),
-            None => self.embedding.unembed(hidden),
-        }
-    }
-
-    /// The table from the position of token `offset` on, `[1, T, D]`.
-    fn positions(&self, offset: usize, t: usize) -> Tensor<3> {
-        self.position.val().narrow(0, OFFSET + offset, t).unsqueeze()
+    /// The first so many layers.
+    fn stack(
+        &self,
+        x: Tensor<3>,
+        mask: &Mask,
+        mut cache: Option<&mut Cache>,
+        layers: usize,
+    ) -> Tensor<3> {
+        let layers = self.layers.iter().take(layers).enumerate();
+        layers.fold(x, |x, (i, layer)| match cache.as_deref_mut() {
+            Some(cache) => layer.extend(x, mask, cache.layer(i)),
+            None => layer.forward(x, mask),
+        })
     }
 
     /// `[B, T, P] -> [B, T, D]`, with `positions [1, T, D]` or `[B, T, D]` added.
@@ -218,6 +208,26 @@ impl Opt {
         match &self.project_out {
             Some(project) => project.forward(x),
             None => x,
+        }
+    }
+}
+
+impl Forward for Opt {
+    type Cache = Cache;
+
+    /// `[B, T, P]`, to which [`forward`](Self::forward) adds positions.
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
+    }
+
+    fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
+        Hidden(self.leave(self.run(embeds, sequence, cache, self.layers.len())))
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => self.embedding.unembed(hidden),
         }
     }
 }

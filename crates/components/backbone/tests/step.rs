@@ -3,7 +3,7 @@
 use sensorium_backbone::{
     Backbone, BackboneConfig, Biases, Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig,
 };
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::init::Rng;
 use sensorium_nn::pack::{Blocked, Format};
 use sensorium_nn::params::{read, update};
@@ -111,7 +111,8 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
 
 /// Logits `[V]` of the token after `ids`.
 fn extend(model: &Backbone, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
-    let Hidden(hidden) = model.extend(model.embed(ids, [1, ids.len()]), None, cache);
+    let embeds = model.embed(ids, [1, ids.len()]);
+    let Hidden(hidden) = model.forward(embeds, &Sequence::default(), Some(cache));
     let [_, t, d] = hidden.dims();
     read(model.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
 }

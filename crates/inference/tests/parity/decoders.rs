@@ -2,7 +2,7 @@
 //! opt_post, gpt2}` as `save_pretrained` wrote them.
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, pack};
 use sensorium_nn::running_device;
@@ -42,7 +42,7 @@ fn logits_and_hidden_states_are_those_of_transformers() {
             let x = backbone.hidden(embeds.clone(), i);
             report.check(&format!("hidden.{i}"), &x.dims(), &read(x));
         }
-        let hidden = backbone.forward(embeds, None);
+        let hidden = backbone.forward(embeds, &Sequence::default(), None);
         report.check(&format!("hidden.{n}"), &hidden.0.dims(), &read(hidden.0.clone()));
         let (shape, got) = logits(&backbone, hidden);
         report.check("logits", &shape, &got);
@@ -60,9 +60,11 @@ fn greedy_tokens_are_those_of_transformers_and_cached_is_uncached() {
         let v = config.vocabulary();
         while chosen.len() < 16 {
             let embeds = backbone.embed(&next, [1, next.len()]);
-            let (shape, got) = logits(&backbone, backbone.extend(embeds, None, &mut cache));
+            let (shape, got) =
+                logits(&backbone, backbone.forward(embeds, &Sequence::default(), Some(&mut cache)));
             let got = &got[(shape[1] - 1) * v..];
-            let whole = backbone.forward(backbone.embed(&all, [1, all.len()]), None);
+            let whole =
+                backbone.forward(backbone.embed(&all, [1, all.len()]), &Sequence::default(), None);
             let (shape, want) = logits(&backbone, whole);
             let want = &want[(shape[1] - 1) * v..];
             let apart = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::idefics::Prompt;
 use sensorium_inference::{Finish, GenerateOptions, IdeficsModel, Model};
 use sensorium_media::{Part, Picture};
@@ -150,7 +150,7 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
         for case in cases(&golden) {
             let (ids, looks) = (&case.prompt.ids, &case.prompt.looks);
             let llama = model.language.llama();
-            let plain = llama.forward(llama.embed(ids, [1, ids.len()]), None);
+            let plain = llama.forward(llama.embed(ids, [1, ids.len()]), &Sequence::default(), None);
             let plain = read(logits(&model, plain));
             let of = |model: &Idefics| {
                 let pixels = |p: &Picture| viewer.parts.processor.process(p);

@@ -1,7 +1,7 @@
 //! `goldens/llama` (tied, grouped), `llama_untied` (a head of its own) and `llama_qknorm` (Qwen3).
 
 use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, Sampler, Sampling, Stretch};
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::training_device;
@@ -48,7 +48,8 @@ fn greedy(llama: &Llama, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut next = prompt.to_vec();
     while chosen.len() < count {
         let t = next.len();
-        let hidden = llama.extend(llama.embed(&next, [1, t]), None, &mut cache).0;
+        let hidden =
+            llama.forward(llama.embed(&next, [1, t]), &Sequence::default(), Some(&mut cache)).0;
         let scores = read(logits(llama, Hidden(hidden.narrow(1, t - 1, 1))));
         chosen.push(sampler.pick(&scores));
         next = vec![chosen[chosen.len() - 1]];
@@ -65,7 +66,8 @@ fn check(name: &str) {
     assert_eq!(saved.tensors, weights(&golden).tensors);
 
     let (tokens, shape) = ids(&golden, "input_ids");
-    let read_all = |llama: &Llama| llama.forward(llama.embed(&tokens, shape), None);
+    let read_all =
+        |llama: &Llama| llama.forward(llama.embed(&tokens, shape), &Sequence::default(), None);
     let loss =
         |llama: &Llama| loss::next_token(logits(llama, read_all(llama)), labels(&golden), 0.0);
 

@@ -61,7 +61,7 @@ fn batch(golden: &Golden) -> Batch {
     let first = |row: &[u32]| row.iter().position(|&id| id == marker).expect("a picture a row");
     let images =
         ids.chunks(shape[1]).enumerate().map(|(i, row)| i * shape[1] + first(row)).collect();
-    let spans = vec![0; ids.len()].into();
+    let spans = vec![Span::None; ids.len()].into();
     Batch { ids, labels: labels(golden), spans, images, shape }
 }
 

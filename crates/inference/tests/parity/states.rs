@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::Texts;
-use sensorium_flow::{Embeds, Encode, Features, Project};
+use sensorium_flow::{Embeds, Encode, Features, Forward, Project, Sequence};
 use sensorium_media::Picture;
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::idefics::Idefics;
@@ -93,7 +93,7 @@ fn seeing(name: &str) {
     let embeds = splice(language.embed(&ids, [1, ids.len()]), Embeds(seen), &places);
     let layers = config.backbone.n_layers;
     check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
-    check.state("language", language.forward(embeds, None).0);
+    check.state("language", language.forward(embeds, &Sequence::default(), None).0);
     check.report.finish_all();
 }
 
@@ -134,7 +134,7 @@ fn blip2_that_writes_layer_by_layer() {
         let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &[0]);
         let layers = writer.language.n_layers();
         check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
-        check.state("language", language.forward(embeds, None).0);
+        check.state("language", language.forward(embeds, &Sequence::default(), None).0);
         check.report.finish_all();
     }
 }

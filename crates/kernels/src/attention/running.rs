@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::Precision::F32;
-    use crate::attention::attention;
+    use crate::attention::{Span, attention};
     use crate::testing::{assert_same_on_all_pools, random};
 
     fn run(shape: AttentionShape, mask: Mask) -> (Vec<f32>, Vec<f32>) {
@@ -198,7 +198,11 @@ mod tests {
         ) {
             let keys = queries + before;
             let shape = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
-            let spans: Vec<i32> = (0..batch * keys).map(|at| (at % keys.max(1) / 9 % 3) as i32).collect();
+            let span = |at: usize| match at % keys.max(1) / 9 % 3 {
+                0 => Span::None,
+                n => Span::Shared(n as u32),
+            };
+            let spans: Vec<_> = (0..batch * keys).map(span).collect();
             let mask = [
                 Mask::Full,
                 Mask::Causal { offset: before },

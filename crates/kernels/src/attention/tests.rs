@@ -13,9 +13,13 @@ fn visible(mask: Mask, shape: &AttentionShape, b: usize, i: usize, j: usize) -> 
         Mask::Causal { offset } => j <= i + offset,
         Mask::Prefix { offset, spans } => {
             let spans = &spans[b * shape.keys..(b + 1) * shape.keys];
-            let span = spans.get(i + offset).copied().unwrap_or(0);
-            let same = span == spans[j];
-            if j <= i + offset { same || spans[j] >= 0 } else { same && span > 0 }
+            let span = spans.get(i + offset).copied().unwrap_or_default();
+            match (span, spans[j]) {
+                (Span::Shared(own), Span::Shared(other)) if own == other => true,
+                (Span::Apart(own), Span::Apart(other)) => own == other && j <= i + offset,
+                (_, Span::Apart(_)) => false,
+                _ => j <= i + offset,
+            }
         }
     }
 }
@@ -132,7 +136,7 @@ proptest! {
     }
 }
 
-fn mask(kind: i32, offset: usize, spans: &[i32]) -> Mask<'_> {
+fn mask(kind: i32, offset: usize, spans: &[Span]) -> Mask<'_> {
     match kind {
         0 => Mask::Full,
         1 => Mask::Causal { offset },
@@ -140,15 +144,17 @@ fn mask(kind: i32, offset: usize, spans: &[i32]) -> Mask<'_> {
     }
 }
 
-/// Random spans (-2 to 2) and random lengths, some 0.
-fn spans_and_lengths(s: &AttentionShape, seed: u64) -> (Vec<i32>, Vec<usize>) {
+/// Random spans, two of each kind, and random lengths, some 0.
+fn spans_and_lengths(s: &AttentionShape, seed: u64) -> (Vec<Span>, Vec<usize>) {
     let spans = random(seed, s.batch * s.keys);
     let lengths = random(seed ^ 1, s.batch);
     let length = |x: &f32| ((x + 1.0) * 0.5 * (s.keys + 1) as f32) as usize;
-    (
-        spans.iter().map(|x| ((x + 1.0) * 2.5) as i32 - 2).collect(),
-        lengths.iter().map(length).collect(),
-    )
+    let span = |x: &f32| match ((x + 1.0) * 2.5) as u32 {
+        0 => Span::None,
+        n @ 1..=2 => Span::Shared(n),
+        n => Span::Apart(n),
+    };
+    (spans.iter().map(span).collect(), lengths.iter().map(length).collect())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use sensorium_kernels::attention as kernel;
+use sensorium_kernels::attention::{self as kernel, Span};
 use sensorium_kernels::{Precision, buffer};
 
 use super::backend::{Array, Call, Operation, apply3, shaped};
@@ -18,13 +18,12 @@ pub enum Mask {
         /// Keys before the first query.
         offset: usize,
     },
-    /// Causal, and both ways inside a span: positions with the same span number above 0 see each
-    /// other (a picture's tokens in a prefix language model).
+    /// Causal, but for the keys of spans: see [`Span`].
     Prefix {
         /// Keys before the first query.
         offset: usize,
-        /// Span number of every key, `[B, T]`; 0 is no span.
-        spans: Arc<[i32]>,
+        /// Of every key, `[B, T]`.
+        spans: Arc<[Span]>,
     },
 }
 

@@ -33,4 +33,5 @@ pub use recompute::{Places, Recompute, Recomputed, SharedPart, recompute};
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;
+pub use sensorium_kernels::attention::Span;
 pub use sensorium_kernels::rotary::rotary_rates;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable};
+use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable, Span};
 use sensorium_testkit::{Golden, Tensors, assert_close};
 
 use crate::case::{Operand, Operation, flat, run};
@@ -112,7 +112,8 @@ fn rotaries() {
 fn attentions() {
     let ops = Ops::open();
     // A prefix of 4 that all see is a span of 4 at the start.
-    let spans: Arc<[i32]> = (0..18).map(|n| i32::from(n % 9 < 4)).collect();
+    let span = |n| if n % 9 < 4 { Span::Shared(1) } else { Span::None };
+    let spans: Arc<[Span]> = (0..18).map(span).collect();
     let cases = [
         ("attention_full", Mask::Full),
         ("attention_causal", Mask::Causal { offset: 0 }),

@@ -6,7 +6,7 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor, TensorData};
-use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable};
+use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable, Span};
 
 use crate::case::{Operand, Operation, draw, flat, tensor};
 
@@ -149,9 +149,16 @@ struct Sizes(usize, usize, usize, usize);
 
 fn attentions() -> Vec<Pair> {
     let causal = |offset| Mask::Causal { offset };
-    let spans: Arc<[i32]> = Arc::from([0, 1, 1, 1, 0, 0, 2, 2, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]);
-    let apart: Arc<[i32]> =
-        Arc::from([0, 1, 1, -1, -1, -2, -2, -2, 0, 1, 1, -1, 0, -2, 0, -3, -3, -1]);
+    let of = |spans: [i32; 18]| -> Arc<[Span]> {
+        let span = |n: i32| match n {
+            0 => Span::None,
+            1.. => Span::Shared(n as u32),
+            _ => Span::Apart(n.unsigned_abs()),
+        };
+        spans.into_iter().map(span).collect()
+    };
+    let spans = of([0, 1, 1, 1, 0, 0, 2, 2, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]);
+    let apart = of([0, 1, 1, -1, -1, -2, -2, -2, 0, 1, 1, -1, 0, -2, 0, -3, -3, -1]);
     let lengths: Option<Arc<[usize]>> = Some(Arc::from([9, 4]));
     [
         ("full", Sizes(9, 9, 4, 4), Mask::Full, None),
@@ -216,7 +223,10 @@ fn hidden(Sizes(tq, tk, ..): Sizes, mask: &Mask, lengths: Option<&[usize]>) -> V
         Mask::Causal { offset } => j <= i + offset,
         Mask::Prefix { offset, spans } => {
             let (own, other) = (spans[b * tk + i + offset], spans[b * tk + j]);
-            if j <= i + offset { other >= 0 || own == other } else { own > 0 && own == other }
+            match j <= i + offset {
+                true => own == other || !matches!(other, Span::Apart(_)),
+                false => own == other && matches!(own, Span::Shared(_)),
+            }
         }
     };
     let valid = |b: usize, j: usize| lengths.is_none_or(|lengths| j < lengths[b]);

@@ -88,8 +88,8 @@ impl Info {
         let (size, llava) = (model.processor.size, model.configs().1);
         print::line(format!(
             "\npictures: {size} x {size} pixels, {} tokens each; context: {} tokens; vocabulary: {}",
-            llava.image_tokens(),
-            llava.backbone.context,
+            llava.towers[0].tokens(),
+            llava.backbone.context(),
             model.tokenizer.vocabulary()
         ))?;
         print::line("licence: MIT or Apache-2.0; trained on:")?;

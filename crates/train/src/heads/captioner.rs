@@ -10,7 +10,7 @@
 //! ```
 
 use sensorium_backbone::{Llama, LlamaConfig};
-use sensorium_flow::{Embeds, Features, Project};
+use sensorium_flow::{Embeds, Features, Forward, Project, Sequence};
 use sensorium_input_projector::{LinearProjector, Projector, ProjectorConfig};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,8 @@ impl Captioner {
     fn answers(&self, batch: &Batch, media: Embeds) -> Tensor<1> {
         let text = self.decoder.embed(&batch.ids, batch.shape);
         let embeds = splice(text, media, &batch.images);
-        let hidden = self.decoder.forward(embeds, Some(batch.spans.clone()));
+        let sequence = Sequence { spans: Some(batch.spans.clone()), positions: None };
+        let hidden = self.decoder.forward(embeds, &sequence, None);
         answers_loss(|hidden| self.decoder.logits(hidden), hidden, batch, 0.0)
     }
 }

@@ -12,7 +12,7 @@ use sensorium_backbone::Llama;
 use sensorium_data::icons::Icons;
 use sensorium_data::scene::Split;
 use sensorium_data::text::{self, Document};
-use sensorium_flow::Hidden;
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_media::text::Tokenizer;
 use sensorium_media::{Special, render};
 use sensorium_model::weights;
@@ -97,7 +97,8 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
         let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
 
-        let Hidden(hidden) = model.forward(model.embed(&ids, [b, t]), None); // [B, T, D]
+        let embeds = model.embed(&ids, [b, t]);
+        let Hidden(hidden) = model.forward(embeds, &Sequence::default(), None); // [B, T, D]
         let width = hidden.dims()[2];
         let logits = model.logits(hidden.reshape([b * t, width])); // [B*T, V]
         let loss = fused::cross_entropy(logits, labels, recipe.z_loss);
