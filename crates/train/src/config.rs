@@ -74,7 +74,7 @@ pub fn differences(old: &str, new: &str) -> Result<Vec<String>> {
 }
 
 /// Every value that is not a table, as text under its dotted key.
-fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
+pub fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
     let mut leaves = BTreeMap::new();
     let mut tables = vec![(String::new(), parse::<toml::Table>(text, name, &[])?)];
     while let Some((prefix, table)) = tables.pop() {
