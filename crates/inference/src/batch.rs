@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Hidden};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens};
 use sensorium_nn::params::read;
 
 use crate::error::Result;
@@ -65,7 +65,7 @@ impl<'m> Batch<'m> {
         let request =
             Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
         let (sequence, mut cache) = (Sequence::new(request), Cache::default());
-        let Hidden(hidden) = lm.backbone.extend(prompt, None, &mut cache);
+        let Hidden(hidden) = lm.backbone.forward(prompt, &Tokens::default(), Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));

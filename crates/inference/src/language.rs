@@ -5,7 +5,7 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
-use sensorium_flow::Embeds;
+use sensorium_flow::{Embeds, Forward, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::{Message, Modality, Picture};
 use sensorium_nn::params::read;
@@ -117,7 +117,7 @@ impl LanguageModel {
 
     /// What the backbone makes of `ids [T]`, `[1, T, D]`.
     fn hidden(&self, ids: &[u32]) -> Tensor<3> {
-        self.lm.backbone.forward(self.embed(ids), None).0
+        self.lm.backbone.forward(self.embed(ids), &Sequence::default(), None).0
     }
 
     /// `-ln p` of each token after position `first` of `ids`, given all tokens before it: one number

@@ -16,13 +16,14 @@ use sensorium_checkpoint::{self as checkpoint, Tensors, safetensors};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, Vit, VitConfig};
 use sensorium_encoder::text::{TextTower, Texts};
-use sensorium_flow::{Embeds, Hidden, Project};
+use sensorium_flow::{Embeds, Forward, Hidden, Project, Sequence};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{
     ImageProcessor, Message, Modality, Picture, Prompt, Special, Tokenizer, render,
 };
 use sensorium_model::clip::{Clip, ClipConfig, batch, in_chunks};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
+use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 use sensorium_model::weights;
 use sensorium_nn::params::read;
@@ -213,8 +214,10 @@ impl Nano {
 
     /// Logits `[V]` of the token after these, which the cache does not hold yet.
     fn next(&self, embeds: Embeds, prompt: Option<&Prompt>, cache: &mut Cache) -> Vec<f32> {
-        let spans = prompt.filter(|_| self.llava_config.prefix).map(|p| p.spans.clone().into());
-        let Hidden(hidden) = self.llava.backbone.extend(embeds, spans, cache);
+        let spans = prompt.filter(|_| self.llava_config.prefix);
+        let spans = spans.map(|p| p.spans.iter().map(|&number| span(number)).collect());
+        let sequence = Sequence { spans, positions: None };
+        let Hidden(hidden) = self.llava.backbone.forward(embeds, &sequence, Some(cache));
         let [_, t, d] = hidden.dims();
         read(self.llava.backbone.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
     }

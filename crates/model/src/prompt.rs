@@ -56,7 +56,7 @@ impl Batch {
 
 /// A [`Prompt`]'s number of a position: 0 for text, above 0 the number of a picture, below 0 that of a
 /// question that stands apart.
-pub(crate) fn span(number: i32) -> Span {
+pub fn span(number: i32) -> Span {
     match number {
         0 => Span::None,
         1.. => Span::Shared(number.unsigned_abs()),

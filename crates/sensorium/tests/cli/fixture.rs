@@ -13,10 +13,11 @@ use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
 use sensorium::model::clip::{Clip, ClipConfig};
 use sensorium::model::llava::{Llava, LlavaConfig};
-use sensorium::model::names::GGUF;
+
 use sensorium::model::weights;
 use sensorium::nn::prelude::Init;
 use sensorium::nn::running_device;
+use sensorium::pretrained::names::GGUF;
 
 /// An empty directory of this name, below the build's.
 pub fn dir(name: &str) -> PathBuf {

@@ -210,6 +210,11 @@ mod tests {
             ("sensorium-media", "sensorium-nn"),
             ("sensorium-nn", "sensorium-flow"),
             ("sensorium-data", "sensorium-model"),
+            ("sensorium-checkpoint", "sensorium-nn"),
+            ("sensorium-model", "sensorium-pretrained"),
+            ("sensorium-pretrained", "sensorium-inference"),
+            ("sensorium-train", "sensorium-inference"),
+            ("sensorium-eval", "sensorium-model"),
             ("sensorium-model", "sensorium-train"),
             ("sensorium-eval", "sensorium-train"),
         ] {
