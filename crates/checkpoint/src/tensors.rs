@@ -177,28 +177,10 @@ fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a s
     names
         .filter(|other| other.len() <= LONGEST)
         .take(CANDIDATES)
-        .map(|other| (distance(name.as_bytes(), other.as_bytes()), other))
+        .map(|other| (strsim::levenshtein(name, other), other))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| distance.saturating_mul(2) <= name.len())
         .map(|(_, other)| other)
-}
-
-/// Levenshtein's edit distance, one row at a time.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        let (first, others) = row.split_first_mut().expect("the row has b.len() + 1 entries");
-        *first = left;
-        for (cell, y) in others.iter_mut().zip(b) {
-            let replace = diagonal.saturating_add(usize::from(x != y));
-            diagonal = *cell;
-            left = replace.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -246,14 +228,6 @@ mod tests {
         let want: Vec<_> = (0..50).map(|i| (format!("t{i}"), vec![1])).collect();
         let text = strict(&want, &Tensors::default()).unwrap_err().to_string();
         assert!(text.contains("... and 30 more"), "{text}");
-    }
-
-    #[test]
-    fn edit_distance() {
-        for (a, b, d) in [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("abc", "abc", 0)]
-        {
-            assert_eq!(distance(a.as_bytes(), b.as_bytes()), d, "{a} {b}");
-        }
     }
 
     #[test]

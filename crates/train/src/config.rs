@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
+use serde_path_to_error::Segment;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
@@ -46,7 +47,7 @@ pub fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Re
         sources.apply(set, &mut table)?;
     }
     let span = 0..text.len();
-    T::deserialize(Deserializer::from(Spanned::new(span, table.clone())))
+    serde_path_to_error::deserialize(Deserializer::from(Spanned::new(span, table.clone())))
         .map_err(|error| sources.refuse(&error, &table))
 }
 
@@ -74,7 +75,7 @@ pub fn differences(old: &str, new: &str) -> Result<Vec<String>> {
 }
 
 /// Every value that is not a table, as text under its dotted key.
-fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
+pub fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
     let mut leaves = BTreeMap::new();
     let mut tables = vec![(String::new(), parse::<toml::Table>(text, name, &[])?)];
     while let Some((prefix, table)) = tables.pop() {
@@ -155,12 +156,20 @@ impl<'a> Sources<'a> {
     }
 
     /// Turns what serde objects to into a place, a key and a hint.
-    fn refuse(&self, error: &toml::de::Error, table: &DeTable) -> TrainError {
+    fn refuse(
+        &self,
+        error: &serde_path_to_error::Error<toml::de::Error>,
+        table: &DeTable,
+    ) -> TrainError {
+        let mut keys = keys(error.path());
+        let error = error.inner();
         let message = error.message();
         let words = quoted(message);
         let unknown = message.starts_with("unknown field").then(|| words.first()).flatten();
-        let mut keys = error_keys(error);
-        keys.extend(unknown.map(|word| (*word).to_owned()));
+        // The path ends before a field of a tagged enum.
+        if let Some(word) = unknown.filter(|word| keys.last().is_none_or(|key| key != *word)) {
+            keys.push((*word).to_owned());
+        }
         let span = unknown.and_then(|_| find(table, &keys)).or(error.span());
         let key = if keys.is_empty() { "(top level)".to_owned() } else { keys.join(".") };
         config(&self.place(span), &key, message, &hint(message, &words))
@@ -294,11 +303,13 @@ fn find(table: &DeTable, keys: &[String]) -> Option<Range<usize>> {
     table.get_key_value(last.as_str()).map(|(key, _)| key.span())
 }
 
-/// The keys on the way to the error; the library tells them only in its printed form.
-fn error_keys(error: &toml::de::Error) -> Vec<String> {
-    let text = error.to_string();
-    let inner = text.trim_end().rsplit_once("\nin `").and_then(|(_, keys)| keys.strip_suffix('`'));
-    inner.map_or(Vec::new(), |keys| keys.split('.').map(str::to_owned).collect())
+/// The names on the way to the error.
+fn keys(path: &serde_path_to_error::Path) -> Vec<String> {
+    let name = |segment: &Segment| match segment {
+        Segment::Map { key } => Some(key.clone()),
+        _ => None,
+    };
+    path.iter().filter_map(name).collect()
 }
 
 /// Words in backticks: first the offending one, then the known ones.
@@ -323,29 +334,9 @@ fn hint(message: &str, words: &[&str]) -> String {
 
 /// The known word nearest in spelling, if it is near enough to be a slip: a third of its letters.
 fn closest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
-    let scored = known.iter().map(|word| (distance(wrong, word), *word));
+    let scored = known.iter().map(|word| (strsim::osa_distance(wrong, word), *word));
     let (distance, word) = scored.min()?;
     (distance <= 1 + word.len() / 3).then_some(word)
-}
-
-/// Letters to insert, remove, replace or swap with their neighbour to get from one word to the other
-/// (Damerau and Levenshtein, optimal string alignment).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let (mut before, mut row) = (Vec::new(), (0..=to.len()).collect::<Vec<_>>());
-    let mut previous = None;
-    for (i, a) in from.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut best = (row[j] + usize::from(a != *b)).min(row[j + 1] + 1).min(next[j] + 1);
-            if j > 0 && previous == Some(*b) && to[j - 1] == a {
-                best = best.min(before[j - 1] + 1);
-            }
-            next.push(best);
-        }
-        (before, row, previous) = (row, next, Some(a));
-    }
-    row[to.len()]
 }
 
 fn article(noun: &str) -> String {
@@ -517,15 +508,6 @@ warmup = 10
             }
         };
         std::thread::Builder::new().stack_size(1 << 20).spawn(check).unwrap().join().unwrap();
-    }
-
-    #[test]
-    fn distances_count_slips_of_the_hand() {
-        let pairs =
-            [("steps", "stpes", 1), ("rate", "rates", 1), ("", "abc", 3), ("kitten", "sitting", 3)];
-        for (from, to, expected) in pairs {
-            assert_eq!((distance(from, to), distance(to, from)), (expected, expected));
-        }
     }
 
     #[test]

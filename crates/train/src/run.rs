@@ -261,16 +261,25 @@ impl Run {
 fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");
     let old = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    // The length of a run may change: a warm-up-stable-decay schedule is meant to be stopped or
-    // prolonged anywhere before its decay. So may the precision: the next machine may lack it. And
-    // activations that are made again are the same.
+    // The precision may change: the next machine may lack it. And activations that are made again
+    // are the same.
+    let values = config::leaves(resolved, "new configuration")?;
     let free = |change: &String| {
         let key = change.split(':').next().unwrap_or_default();
-        ["steps", "save_every", "precision", "recompute"].iter().any(|free| key.ends_with(free))
+        match key.strip_suffix("steps") {
+            Some(stage) => may_be_prolonged(stage, &values),
+            None => ["save_every", "precision", "recompute"].iter().any(|free| key.ends_with(free)),
+        }
     };
     let mut changed = config::differences(&old, resolved)?;
     changed.retain(|change| !free(change));
     if changed.is_empty() { Ok(()) } else { Err(TrainError::Changed { path, changed }) }
+}
+
+/// A warm-up-stable-decay schedule is meant to be stopped or prolonged anywhere before its decay. A
+/// cosine is another curve, from the first step on, when its end moves.
+fn may_be_prolonged(stage: &str, values: &BTreeMap<String, String>) -> bool {
+    values.get(&format!("{stage}schedule.kind")).is_none_or(|kind| kind != "\"cosine\"")
 }
 
 fn read_state(path: &Path) -> Result<State> {

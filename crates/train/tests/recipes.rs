@@ -154,6 +154,18 @@ fn a_run_is_resumed_as_it_began_or_not_at_all() {
 }
 
 #[test]
+fn a_cosine_is_not_prolonged() {
+    let trial = Trial::new();
+    let run = |steps: &str, resume| {
+        let cosine = "schedule={kind='cosine', rate=1e-3, warmup=1}";
+        trial.train("text", "text", &[steps, cosine, "batch=2", "tokens=16"], resume)
+    };
+    run("steps=2", false).unwrap();
+    let error = run("steps=3", true).unwrap_err();
+    assert!(error.contains("steps: 2 -> 3") && error.contains("hint:"), "{error}");
+}
+
+#[test]
 fn bfloat16_learns_as_f32_does() {
     let trial = Trial::new();
     for precision in ["f32", "bf16"] {

@@ -13,11 +13,18 @@ struct Step {
     env: &'static [(&'static str, &'static str)],
 }
 
-/// Everything runs in the release profile, the one that `cargo run --release` uses: the kernels are
-/// fast enough to train in tests, and the tensor framework is built once and checked once.
+/// Nearly everything runs in the release profile, the one that `cargo run --release` uses: the kernels
+/// are fast enough to train in tests, and the tensor framework is built once and checked once. The
+/// crates below the framework that index and count by hand are tested in the dev profile too, which
+/// checks overflows and debug assertions.
 const STEPS: &[Step] = &[
     Step { name: "fmt", cargo: &["fmt", "--all", "--check"], env: &[] },
     Step { name: "map", cargo: &["xtask", "map"], env: &[] },
+    Step {
+        name: "deny",
+        cargo: &["deny", "--locked", "check", "bans", "licenses", "sources"],
+        env: &[],
+    },
     Step {
         name: "clippy",
         cargo: &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
@@ -26,6 +33,11 @@ const STEPS: &[Step] = &[
     Step {
         name: "test",
         cargo: &["test", "--release", "--workspace", "--lib", "--bins", "--tests", "--examples"],
+        env: &[],
+    },
+    Step {
+        name: "test-dev",
+        cargo: &["test", "-p", "sensorium-kernels", "-p", "sensorium-checkpoint"],
         env: &[],
     },
     Step { name: "doctest", cargo: &["test", "--release", "--workspace", "--doc"], env: &[] },

@@ -7,20 +7,32 @@ use std::ops::Range;
 
 /// The text with every comment and every literal of characters blanked.
 pub fn without_prose(text: &str) -> String {
+    blanked(text, |_| true)
+}
+
+/// The text with every comment blanked.
+pub fn without_comments(text: &str) -> String {
+    blanked(text, |first| first == b'/')
+}
+
+/// Blanks the prose that starts with a byte that is `meant`.
+fn blanked(text: &str, meant: impl Fn(u8) -> bool) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
     while at < bytes.len() {
         let end = prose_end(&bytes, at);
-        blank(&mut bytes, at..end);
+        if meant(bytes[at]) {
+            blank(&mut bytes, at..end);
+        }
         at = end.max(at + 1);
     }
     into_text(bytes)
 }
 
-/// Code without its `#[cfg(test)]` items; expects text without prose.
-pub fn without_tests(code: &str) -> String {
+/// The text without its `#[cfg(test)]` items; `code` is the same text without prose.
+pub fn without_tests(text: &str, code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
-    let mut bytes = code.as_bytes().to_vec();
+    let mut bytes = text.as_bytes().to_vec();
     let mut from = 0;
     while let Some(found) = code.get(from..).and_then(|rest| rest.find(MARK)) {
         let start = from + found;
@@ -43,6 +55,66 @@ pub fn lines_with(code: &str, name: &str) -> Vec<usize> {
         .filter(|(start, _)| whole(*start))
         .map(|(start, _)| 1 + code[..start].matches('\n').count())
         .collect()
+}
+
+/// The lines, counted from 1, where a word has `part`, in small letters, as one of its parts:
+/// `nano` in `nano`, `NanoError` and `is_nano`, but not in `nanos`.
+pub fn lines_with_part(code: &str, part: &str) -> Vec<usize> {
+    let small = code.to_ascii_lowercase();
+    let is_part = |start: usize| {
+        let goes_on = code[start + part.len()..].starts_with(|c: char| c.is_ascii_lowercase());
+        let begins = code[start..].starts_with(|c: char| c.is_ascii_uppercase())
+            || !code[..start].ends_with(|c: char| c.is_ascii_alphanumeric());
+        begins && !goes_on
+    };
+    small
+        .match_indices(part)
+        .filter(|(start, _)| is_part(*start))
+        .map(|(start, _)| 1 + code[..start].matches('\n').count())
+        .collect()
+}
+
+/// The paths of the crate's own modules that code names, from the crate's root: `a::b` for
+/// `crate::a::b`, `a::b` and `a::c` for `use super::{b, c}` in module `a::d`.
+pub fn paths_from_root(code: &str, module: &str) -> Vec<String> {
+    let outer = module.rsplit_once("::").map_or("", |(outer, _)| outer);
+    let starts = [("crate::", ""), ("super::", outer), ("self::", module)];
+    let mut paths = Vec::new();
+    for (start, from) in starts {
+        let begins = |at: &usize| !code[..*at].ends_with(|c: char| c == ':' || is_word_char(c));
+        for at in code.match_indices(start).map(|(at, _)| at).filter(begins) {
+            paths_below(from, &code[at + start.len()..], &mut paths);
+        }
+    }
+    paths
+}
+
+/// Adds the paths below `from` that a `use` or a path spells, and returns what comes after them.
+fn paths_below<'a>(from: &str, code: &'a str, paths: &mut Vec<String>) -> &'a str {
+    let code = code.trim_start();
+    if let Some(mut rest) = code.strip_prefix('{') {
+        while !rest.is_empty() && !rest.starts_with('}') {
+            rest = paths_below(from, rest, paths).trim_start();
+            rest = rest.find([',', '}']).map_or("", |at| &rest[at..]);
+            rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+        }
+        return rest.get(1..).unwrap_or_default();
+    }
+    let end = code.find(|c| !is_word_char(c)).unwrap_or(code.len());
+    let (word, rest) = code.split_at(end);
+    let path = match (word, from) {
+        ("super", _) => from.rsplit_once("::").map_or("", |(outer, _)| outer).to_owned(),
+        ("" | "self", _) => from.to_owned(),
+        (_, "") => word.to_owned(),
+        _ => format!("{from}::{word}"),
+    };
+    match rest.strip_prefix("::") {
+        Some(rest) => paths_below(&path, rest, paths),
+        None => {
+            paths.push(path);
+            rest
+        }
+    }
 }
 
 /// The end of the comment or literal that starts at `at`, or `at` if none does.
@@ -138,6 +210,10 @@ fn starts_word(bytes: &[u8], at: usize) -> bool {
     !word(1) || (prefix && !word(2))
 }
 
+pub fn is_word_char(c: char) -> bool {
+    c == '_' || c.is_ascii_alphanumeric()
+}
+
 fn is_word_byte(byte: u8) -> bool {
     byte == b'_' || byte.is_ascii_alphanumeric()
 }
@@ -178,17 +254,31 @@ mod tests {
     #[test]
     fn unfinished_text_is_no_panic() {
         for text in ["\"", "'", "r#\"", "/*", "'\\", "\"\\", "r", "b'", "é'", "#[cfg(test)] {"] {
-            let _ = without_tests(&without_prose(text));
+            let code = without_prose(text);
+            let _ = without_tests(&code, &code);
         }
     }
 
     #[test]
     fn test_items_are_left_out() {
         let code = "use a;\n#[cfg(test)]\nuse b;\n#[cfg(test)]\nmod t { fn f() { c } }\nfn d() {}";
-        let product = without_tests(code);
+        let product = without_tests(code, code);
         assert_eq!(product.lines().count(), code.lines().count());
         assert!(product.contains("use a;") && product.contains("fn d() {}"));
         assert!(!product.contains("use b") && !product.contains('c'));
+    }
+
+    #[test]
+    fn paths_are_spelt_from_the_root() {
+        for (code, paths) in [
+            ("use crate::a::B; x::crate::y", &["a::B"][..]),
+            ("use crate::{a, b::{C, self, d::*}, e as f};", &["a", "b::C", "b", "b::d", "e"]),
+            ("use super::c; super::super::d::f()", &["a::c", "d::f"]),
+            ("self::x(); pub(crate) fn f", &["a::b::x"]),
+            ("use crate::{", &[]),
+        ] {
+            assert_eq!(paths_from_root(code, "a::b"), paths, "{code}");
+        }
     }
 
     #[test]

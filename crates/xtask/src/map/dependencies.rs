@@ -3,93 +3,30 @@
 use super::violation::Violation;
 use super::workspace::{Dependency, Package};
 
-/// Each crate with the workspace's crates it may use, from left to right in the map.
+/// Each crate with the workspace's crates it uses, from left to right in the map: no more, no less.
+/// `sensorium-` is left off.
 ///
 /// No component appears in another component's row: they meet in `flow` and in `model`.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("sensorium-kernels", &[]),
-    ("sensorium-media", &[]),
-    ("sensorium-nn", &["sensorium-kernels"]),
-    ("sensorium-flow", &["sensorium-media", "sensorium-nn"]),
-    ("sensorium-encoder", COMPONENT),
-    ("sensorium-input-projector", COMPONENT),
-    ("sensorium-backbone", COMPONENT),
-    ("sensorium-checkpoint", &["sensorium-kernels"]),
-    ("sensorium-model", MODEL),
-    ("sensorium-pretrained", PRETRAINED),
-    ("sensorium-inference", INFERENCE),
-    ("sensorium-hub", &[]),
-    ("sensorium-data", &["sensorium-media"]),
-    ("sensorium-train", TRAIN),
-    ("sensorium-eval", &["sensorium-media", "sensorium-inference", "sensorium-data"]),
-    ("sensorium-testkit", &["sensorium-checkpoint"]),
-    ("sensorium", COMMAND),
-    ("xtask", &[TESTKIT]),
-];
-
-const COMPONENT: &[&str] = &["sensorium-flow", "sensorium-nn"];
-
-const MODEL: &[&str] = &[
-    "sensorium-nn",
-    "sensorium-media",
-    "sensorium-flow",
-    "sensorium-encoder",
-    "sensorium-input-projector",
-    "sensorium-backbone",
-    "sensorium-checkpoint",
-];
-
-const PRETRAINED: &[&str] = &[
-    "sensorium-nn",
-    "sensorium-media",
-    "sensorium-flow",
-    "sensorium-encoder",
-    "sensorium-input-projector",
-    "sensorium-backbone",
-    "sensorium-checkpoint",
-    "sensorium-model",
-];
-
-const INFERENCE: &[&str] = &[
-    "sensorium-kernels",
-    "sensorium-nn",
-    "sensorium-media",
-    "sensorium-flow",
-    "sensorium-encoder",
-    "sensorium-input-projector",
-    "sensorium-backbone",
-    "sensorium-checkpoint",
-    "sensorium-model",
-    "sensorium-pretrained",
-];
-
-const TRAIN: &[&str] = &[
-    "sensorium-kernels",
-    "sensorium-nn",
-    "sensorium-media",
-    "sensorium-flow",
-    "sensorium-encoder",
-    "sensorium-input-projector",
-    "sensorium-backbone",
-    "sensorium-checkpoint",
-    "sensorium-model",
-    "sensorium-pretrained",
-    "sensorium-data",
-];
-
-const COMMAND: &[&str] = &[
-    "sensorium-nn",
-    "sensorium-media",
-    "sensorium-flow",
-    "sensorium-encoder",
-    "sensorium-checkpoint",
-    "sensorium-model",
-    "sensorium-pretrained",
-    "sensorium-inference",
-    "sensorium-hub",
-    "sensorium-data",
-    "sensorium-train",
-    "sensorium-eval",
+#[rustfmt::skip]
+const ARROWS: &[(&str, &str)] = &[
+    ("kernels", ""),
+    ("media", ""),
+    ("nn", "kernels"),
+    ("flow", "media nn"),
+    ("encoder", "nn flow"),
+    ("input-projector", "nn flow"),
+    ("backbone", "nn flow"),
+    ("checkpoint", "kernels"),
+    ("model", "media nn flow encoder input-projector backbone checkpoint"),
+    ("pretrained", "media nn flow encoder input-projector backbone checkpoint model"),
+    ("inference", "kernels media nn flow encoder input-projector backbone checkpoint model pretrained"),
+    ("hub", ""),
+    ("data", "media"),
+    ("train", "kernels media nn flow encoder input-projector backbone checkpoint model data"),
+    ("eval", "media inference data"),
+    ("testkit", "checkpoint"),
+    ("sensorium", "media nn flow encoder checkpoint model pretrained inference hub data train eval"),
+    ("xtask", ""),
 ];
 
 /// Every other crate's tests may use it; no product may.
@@ -122,16 +59,41 @@ const NETWORK: &[&str] = &[
     "warp",
 ];
 
-/// The only crates that may know HTTP (`serve`) or open outgoing connections (`hub`).
-const NETWORK_OWNERS: &[&str] = &["sensorium-serve", "sensorium-hub"];
+/// The only crate that may open connections.
+const NETWORK_OWNER: &str = "sensorium-hub";
 
-/// Every dependency that the map does not allow.
+/// Whoever runs a model goes through `inference`: these do not know one model from another.
+const RUNNERS: &[&str] = &["sensorium-eval", "sensorium"];
+
+/// The crate whose types are the models.
+const MODELS: &str = "sensorium-model";
+
+/// Every dependency that the map does not allow, and every row or arrow of it that nothing uses.
 pub fn check(packages: &[Package]) -> Vec<Violation> {
-    packages.iter().flat_map(|package| check_package(package, packages)).collect()
+    let mut broken: Vec<Violation> =
+        packages.iter().flat_map(|package| check_package(package, packages)).collect();
+    broken.extend(ARROWS.iter().flat_map(|(name, allowed)| check_row(name, allowed, packages)));
+    broken
+}
+
+/// A row is of a crate that exists, and each of its arrows is in that crate's `Cargo.toml`.
+fn check_row(name: &str, allowed: &str, packages: &[Package]) -> Vec<Violation> {
+    let stale = |got: String| Violation {
+        place: "crates/xtask/src/map/dependencies.rs".to_owned(),
+        expected: "a table of what is there".to_owned(),
+        got,
+        hint: "the table allows what is used and nothing else: remove the entry",
+    };
+    let Some(package) = packages.iter().find(|package| short(&package.name) == name) else {
+        return vec![stale(format!("a row for `{name}`, which is no crate"))];
+    };
+    let used = |to: &str| package.dependencies.iter().any(|used| short(&used.name) == to);
+    let unused = allowed.split_whitespace().filter(|to| !used(to));
+    unused.map(|to| stale(format!("`{name}` -> `{to}`, which no Cargo.toml has"))).collect()
 }
 
 fn check_package(package: &Package, packages: &[Package]) -> Vec<Violation> {
-    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
+    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == short(&package.name)) else {
         return vec![Violation {
             place: manifest(package),
             expected: "a crate with a row in the table of arrows".to_owned(),
@@ -153,16 +115,27 @@ fn check_package(package: &Package, packages: &[Package]) -> Vec<Violation> {
         .collect()
 }
 
-fn check_arrow(package: &Package, to: &Dependency, allowed: &[&str]) -> Option<Violation> {
+fn check_arrow(package: &Package, to: &Dependency, allowed: &str) -> Option<Violation> {
+    if to.name == MODELS && RUNNERS.contains(&package.name.as_str()) {
+        return Some(Violation {
+            place: manifest(package),
+            expected: format!(
+                "`{}` to run models through `sensorium-inference` only",
+                package.name
+            ),
+            got: format!("`{}`", to.name),
+            hint: "ask the traits of inference; add what they lack there",
+        });
+    }
     let for_tests = to.dev && to.name == TESTKIT;
-    if for_tests || allowed.contains(&to.name.as_str()) {
+    if for_tests || allowed.split_whitespace().any(|left| left == short(&to.name)) {
         return None;
     }
     Some(Violation {
         place: manifest(package),
         expected: match allowed {
-            [] => format!("`{}` to use no other crate of ours", package.name),
-            _ => format!("`{}` to use only {}", package.name, allowed.join(", ")),
+            "" => format!("`{}` to use no other crate of ours", package.name),
+            _ => format!("`{}` to use only {allowed}", package.name),
         },
         got: format!("`{}`", to.name),
         hint: "a crate uses only crates to its left: move the shared part left, or the wiring \
@@ -180,15 +153,19 @@ fn check_outside(package: &Package, to: &Dependency) -> Option<Violation> {
             hint: "use sensorium_nn::prelude::*",
         });
     }
-    if NETWORK.contains(&to.name.as_str()) && !NETWORK_OWNERS.contains(&package.name.as_str()) {
+    if NETWORK.contains(&to.name.as_str()) && package.name != NETWORK_OWNER {
         return Some(Violation {
             place: manifest(package),
-            expected: format!("the network only in {}", NETWORK_OWNERS.join(" and ")),
+            expected: format!("the network only in {NETWORK_OWNER}"),
             got: format!("`{}` in `{}`", to.name, package.name),
             hint: "take bytes or a path as an argument instead",
         });
     }
     None
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("sensorium-").unwrap_or(name)
 }
 
 fn manifest(package: &Package) -> String {
@@ -206,12 +183,13 @@ mod tests {
             folder: format!("crates/{name}"),
             dependencies,
         };
-        let dependency = Dependency { name: to.to_owned(), dev };
+        let (name, identifier) = (to.to_owned(), to.replace('-', "_"));
+        let dependency = Dependency { name, identifier, dev };
         let mut packages = vec![package(from, vec![dependency])];
         if to.starts_with("sensorium") {
             packages.push(package(to, vec![]));
         }
-        check(&packages)
+        check_package(&packages[0], &packages)
     }
 
     #[test]
@@ -220,7 +198,7 @@ mod tests {
             panic!("one violation")
         };
         assert_eq!(broken.place, "crates/sensorium-backbone/Cargo.toml");
-        assert!(broken.expected.contains("sensorium-flow, sensorium-nn"), "{broken}");
+        assert!(broken.expected.contains("only nn flow"), "{broken}");
         assert_eq!(found("sensorium-backbone", "sensorium-encoder", true).len(), 1);
         assert_eq!(found("sensorium-backbone", "sensorium-flow", false), []);
     }
@@ -239,7 +217,6 @@ mod tests {
             ("sensorium-eval", "sensorium-model"),
             ("sensorium-model", "sensorium-train"),
             ("sensorium-eval", "sensorium-train"),
-            ("sensorium", "sensorium-kernels"),
         ] {
             assert_eq!(found(from, to, false).len(), 1, "{from} -> {to}");
         }
@@ -249,7 +226,7 @@ mod tests {
     fn the_testkit_is_for_tests() {
         assert_eq!(found("sensorium-model", "sensorium-testkit", false).len(), 1);
         assert_eq!(found("sensorium-model", "sensorium-testkit", true), []);
-        assert_eq!(found("xtask", "sensorium-testkit", false), []);
+        assert_eq!(found("xtask", "sensorium-testkit", false).len(), 1);
     }
 
     #[test]
@@ -261,9 +238,30 @@ mod tests {
     }
 
     #[test]
-    fn the_network_has_two_owners() {
+    fn the_network_has_one_owner() {
+        assert_eq!(found("sensorium-hub", "ureq", false), []);
         assert_eq!(found("sensorium-data", "ureq", false).len(), 1);
         assert_eq!(found("sensorium", "axum", false).len(), 1);
+    }
+
+    #[test]
+    fn who_runs_models_does_not_know_them() {
+        let broken = found("sensorium-eval", "sensorium-model", false);
+        assert!(broken[0].expected.contains("sensorium-inference"), "{}", broken[0]);
+        assert_eq!(found("sensorium-inference", "sensorium-model", false), []);
+    }
+
+    #[test]
+    fn a_row_or_arrow_that_nothing_uses_is_told() {
+        let gone = check_row("dreams", "", &[]);
+        assert!(gone[0].got.contains("no crate"), "{}", gone[0]);
+        let media = Package {
+            name: "sensorium-media".to_owned(),
+            folder: String::new(),
+            dependencies: vec![],
+        };
+        let unused = check_row("media", "nn", &[media]);
+        assert!(unused[0].got.contains("`media` -> `nn`"), "{}", unused[0]);
     }
 
     #[test]
@@ -275,8 +273,8 @@ mod tests {
     #[test]
     fn every_row_uses_only_rows_above_it() {
         for (row, (name, allowed)) in ARROWS.iter().enumerate() {
-            for to in *allowed {
-                let above = ARROWS[..row].iter().any(|(left, _)| left == to);
+            for to in allowed.split_whitespace() {
+                let above = ARROWS[..row].iter().any(|(left, _)| *left == to);
                 assert!(above, "{name} uses {to}");
             }
         }

@@ -3,11 +3,14 @@
 //!
 //! Each rule is a pure function over parsed facts and returns every place that breaks it.
 
+mod circles;
 mod code;
 mod dependencies;
+mod features;
 mod sources;
 mod tree;
 mod twins;
+mod unused;
 mod violation;
 mod workspace;
 
@@ -27,8 +30,11 @@ pub fn run(root: &Path) -> Result<()> {
     let packages = workspace::read(root)?;
     let sources = sources::read(root, &packages)?;
     let mut broken = dependencies::check(&packages);
+    broken.extend(features::check(&features::read(root, &packages)?));
+    broken.extend(unused::check(&packages, &sources));
     broken.extend(sources::check(&sources));
-    broken.extend(twins::check(&twins::read(root)?));
+    broken.extend(circles::check(&packages, &sources));
+    broken.extend(twins::check(&twins::read(root, &sources)?));
     broken.extend(check_pages(root, &tree::required(root, &packages)?)?);
     if broken.is_empty() {
         println!("the map holds: {} crates, {} files of Rust", packages.len(), sources.len());

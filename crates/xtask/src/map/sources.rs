@@ -1,6 +1,6 @@
 //! Rules about names that may stand only in certain files.
 
-use super::code::{lines_with, without_prose, without_tests};
+use super::code::{lines_with, lines_with_part, without_comments, without_prose, without_tests};
 use super::violation::Violation;
 use super::workspace::Package;
 use anyhow::{Context, Result};
@@ -13,9 +13,11 @@ pub struct Source {
     /// Below the repository, with `/` between the parts.
     pub path: String,
     /// All code, tests included.
-    code: String,
+    pub code: String,
     /// The code that ships; empty in a file of tests.
-    product: String,
+    pub product: String,
+    /// All code, with its strings.
+    pub spelt: String,
 }
 
 /// Names that may stand only in certain places.
@@ -43,9 +45,9 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["TcpStream", "TcpListener", "UdpSocket"],
         within: &[],
-        except: &["crates/serve/", "crates/hub/"],
+        except: &["crates/hub/"],
         tests_free: false,
-        expected: "connections only in serve and hub",
+        expected: "connections only in hub",
         hint: "take bytes or a path as an argument instead",
     },
     Rule {
@@ -95,12 +97,72 @@ const RULES: &[Rule] = &[
         expected: "files written only by the checkpoint layer and the logs",
         hint: "write through sensorium_checkpoint, under which faults are tested",
     },
+    Rule {
+        names: &[
+            "Attention::init",
+            "Block::init",
+            "Conv1d::init",
+            "Conv2d::init",
+            "Embedding::init",
+            "LayerNorm::init",
+            "Linear::init",
+            "Mlp::init",
+            "PostBlock::init",
+            "RmsNorm::init",
+        ],
+        within: &["crates/model/src/"],
+        except: &[],
+        tests_free: true,
+        expected: "no layers in model, which only wires components",
+        hint: "move the layer into a component, or into train if it is thrown away after training",
+    },
 ];
 
-/// Every place where a name stands that may not stand there.
+/// Every place where a name stands that may not stand there, and every exception without use.
 pub fn check(sources: &[Source]) -> Vec<Violation> {
+    let mut broken = check_names(sources);
+    broken.extend(RULES.iter().flat_map(|rule| check_exceptions(rule, sources)));
+    broken
+}
+
+fn check_names(sources: &[Source]) -> Vec<Violation> {
     let pairs = RULES.iter().flat_map(|rule| sources.iter().map(move |source| (rule, source)));
-    pairs.flat_map(|(rule, source)| check_source(rule, source)).collect()
+    let named = pairs.flat_map(|(rule, source)| check_source(rule, source));
+    named.chain(sources.iter().flat_map(check_nano)).collect()
+}
+
+/// A rule's exceptions are places where its names do stand.
+fn check_exceptions(rule: &Rule, sources: &[Source]) -> Vec<Violation> {
+    let needed = |place: &&&str| {
+        let mut inside = sources.iter().filter(|source| is_in(&source.path, &[**place]));
+        inside
+            .any(|source| rule.names.iter().any(|name| !lines_with(&source.code, name).is_empty()))
+    };
+    let unneeded = rule.except.iter().filter(|place| !needed(place));
+    unneeded
+        .map(|place| Violation {
+            place: "crates/xtask/src/map/sources.rs".to_owned(),
+            expected: format!("exceptions that are needed: {}", rule.expected),
+            got: format!("`{place}`"),
+            hint: "remove the exception",
+        })
+        .collect()
+}
+
+/// The embedded model is no special case: only the command names it, and this rule.
+fn check_nano(source: &Source) -> Vec<Violation> {
+    let is_test = source.product.is_empty();
+    if is_test || is_in(&source.path, &["crates/sensorium/", "crates/xtask/"]) {
+        return Vec::new();
+    }
+    let lines = lines_with_part(&without_tests(&source.spelt, &source.code), "nano");
+    let violation = |line| Violation {
+        place: format!("{}:{line}", source.path),
+        expected: "only the command to name the model that it embeds".to_owned(),
+        got: "`nano`".to_owned(),
+        hint: "write it for any model: the directory's config says what nano is",
+    };
+    lines.into_iter().map(violation).collect()
 }
 
 fn check_source(rule: &Rule, source: &Source) -> Vec<Violation> {
@@ -160,12 +222,13 @@ fn list(root: &Path, folder: &str, paths: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn parse(path: String, text: &str) -> Source {
+/// What of a file is code.
+pub fn parse(path: String, text: &str) -> Source {
     let code = without_prose(text);
     let is_test =
         path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs");
-    let product = if is_test { String::new() } else { without_tests(&code) };
-    Source { path, code, product }
+    let product = if is_test { String::new() } else { without_tests(&code, &code) };
+    Source { path, code, product, spelt: without_comments(text) }
 }
 
 #[cfg(test)]
@@ -173,7 +236,7 @@ mod tests {
     use super::*;
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        let places = check(&[parse(path.to_owned(), text)]);
+        let places = check_names(&[parse(path.to_owned(), text)]);
         places.into_iter().map(|violation| violation.to_string()).collect()
     }
 
@@ -189,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_have_two_owners() {
+    fn connections_have_one_owner() {
         let text = "let stream = std::net::TcpStream::connect(address);";
         assert_eq!(found("crates/data/src/lib.rs", text).len(), 1);
         assert!(found("crates/hub/src/lib.rs", text).is_empty());
@@ -226,5 +289,32 @@ mod tests {
         assert!(found("crates/train/tests/resume.rs", text).is_empty());
         let test = format!("#[cfg(test)]\nmod tests {{ fn f() {{ {text} }} }}");
         assert!(found("crates/model/src/clip.rs", &test).is_empty());
+    }
+
+    #[test]
+    fn model_has_no_layers() {
+        let text = "let head = Linear::init(d, n, true, 0.02, init);";
+        assert_eq!(found("crates/model/src/clip.rs", text).len(), 1);
+        assert!(found("crates/components/backbone/src/llama.rs", text).is_empty());
+        assert!(found("crates/model/src/clip.rs", "LinearProjector::init(init)").is_empty());
+    }
+
+    #[test]
+    fn the_embedded_model_is_no_special_case() {
+        for text in ["fn nano() {}", "VitConfig::nano()", "struct NanoError;", "f(\"nano\")"] {
+            assert_eq!(found("crates/train/src/size.rs", text).len(), 1, "{text}");
+            assert!(found("crates/sensorium/src/main.rs", text).is_empty());
+        }
+        for text in ["t.subsec_nanos()", "// nano", "#[cfg(test)]\nmod t { fn nano() {} }"] {
+            assert!(found("crates/train/src/size.rs", text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exception_without_use_is_told() {
+        let [rule] = &RULES[1..2] else { panic!("the second rule") };
+        let hub = |text| [parse("crates/hub/src/lib.rs".to_owned(), text)];
+        assert_eq!(check_exceptions(rule, &hub("")).len(), 1);
+        assert_eq!(check_exceptions(rule, &hub("TcpStream::connect(address)")).len(), 0);
     }
 }

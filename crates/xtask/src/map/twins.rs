@@ -1,5 +1,6 @@
 //! Twin names: one noun in every place where a recipe or a golden lives.
 
+use super::sources::Source;
 use super::violation::Violation;
 use anyhow::{Context, Result};
 use std::fs;
@@ -17,8 +18,10 @@ pub struct Names {
     pub tiny: Vec<String>,
     /// Folders in `goldens/`.
     pub goldens: Vec<String>,
-    /// Scripts in `reference/`.
-    pub references: Vec<String>,
+    /// The text of all scripts in `reference/`.
+    pub scripts: String,
+    /// The code of all crates, with its strings.
+    pub tests: String,
 }
 
 /// Every recipe or golden that lacks its twin.
@@ -26,36 +29,43 @@ pub fn check(names: &Names) -> Vec<Violation> {
     let mut broken = Vec::new();
     for name in &names.recipes {
         if !names.tiny.contains(name) {
-            broken.push(missing(&format!("recipes/{name}"), &format!("recipes/{name}/tiny.toml")));
+            broken
+                .push(missing(&format!("recipes/{name}"), &format!("`recipes/{name}/tiny.toml`")));
         }
         if !names.recipe_sources.contains(name) {
-            let source = format!("crates/train/src/recipes/{name}.rs");
+            let source = format!("`crates/train/src/recipes/{name}.rs`");
             broken.push(missing(&format!("recipes/{name}"), &source));
         }
     }
     for name in names.recipe_sources.iter().filter(|name| !names.recipes.contains(name)) {
         let source = format!("crates/train/src/recipes/{name}.rs");
-        broken.push(missing(&source, &format!("recipes/{name}/tiny.toml")));
+        broken.push(missing(&source, &format!("`recipes/{name}/tiny.toml`")));
     }
-    for name in names.goldens.iter().filter(|name| !has_reference(name, &names.references)) {
-        broken.push(missing(&format!("goldens/{name}"), &format!("reference/{name}.py")));
+    for name in &names.goldens {
+        let golden = format!("goldens/{name}");
+        if !names.scripts.contains(&format!("\"{name}\"")) {
+            broken
+                .push(missing(&golden, &format!("a script in reference/ that writes \"{name}\"")));
+        }
+        if !spells(&names.tests, name) {
+            broken.push(missing(&golden, &format!("a test that reads \"{name}\"")));
+        }
     }
     broken
 }
 
-/// A golden is made by the script of its name, or is a variant of it: `clip_eos` of `clip`.
-fn has_reference(golden: &str, references: &[String]) -> bool {
-    references.iter().any(|name| {
-        golden
-            .strip_prefix(name.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    })
+/// Whether a string of the code is `name`, or a path that goes through it.
+fn spells(code: &str, name: &str) -> bool {
+    let bounded = |at: usize| {
+        code[..at].ends_with(['"', '/']) && code[at + name.len()..].starts_with(['"', '/'])
+    };
+    code.match_indices(name).any(|(at, _)| bounded(at))
 }
 
 fn missing(place: &str, twin: &str) -> Violation {
     Violation {
         place: place.to_owned(),
-        expected: format!("its twin `{twin}`"),
+        expected: format!("its twin {twin}"),
         got: "none".to_owned(),
         hint: "one noun in every place: add the twin, or give both the same name",
     }
@@ -64,8 +74,8 @@ fn missing(place: &str, twin: &str) -> Violation {
 /// Lists the names in the repository at `root`; a folder that is not there holds none.
 ///
 /// # Errors
-/// A folder does not list.
-pub fn read(root: &Path) -> Result<Names> {
+/// A folder does not list, or a script does not read.
+pub fn read(root: &Path, sources: &[Source]) -> Result<Names> {
     let recipes = folders(&root.join("recipes"))?;
     let has_tiny = |name: &&String| root.join("recipes").join(name).join("tiny.toml").is_file();
     Ok(Names {
@@ -76,8 +86,18 @@ pub fn read(root: &Path) -> Result<Names> {
             .filter(|name| name != "mod")
             .collect(),
         goldens: folders(&root.join("goldens"))?,
-        references: stems(&root.join("reference"), ".py")?,
+        scripts: scripts(&root.join("reference"))?,
+        tests: sources.iter().map(|source| source.spelt.as_str()).collect(),
     })
+}
+
+fn scripts(parent: &Path) -> Result<String> {
+    let names = stems(parent, ".py")?;
+    let read = |name: &String| {
+        let path = parent.join(name).with_extension("py");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    names.iter().map(read).collect()
 }
 
 fn folders(parent: &Path) -> Result<Vec<String>> {
@@ -133,13 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn a_golden_needs_the_script_that_makes_it() {
+    fn a_golden_needs_its_script_and_its_test() {
         let names = Names {
-            goldens: words("clip clip_eos clipper"),
-            references: words("clip"),
+            goldens: words("clip clip_eos"),
+            scripts: "golden(\"clip\")".to_owned(),
+            tests: "f(\"clip\"); g(\"goldens/clip_eos/a\")".to_owned(),
             ..Names::default()
         };
-        assert_eq!(places(&names), ["its twin `reference/clipper.py`"]);
+        assert_eq!(places(&names), ["its twin a script in reference/ that writes \"clip_eos\""]);
+        let names = Names { tests: "f(\"clip_eos\")".to_owned(), ..names };
+        assert_eq!(places(&names)[0], "its twin a test that reads \"clip\"");
     }
 
     #[test]
@@ -151,7 +174,7 @@ mod tests {
         fs::write(root.path().join("recipes/clip/tiny.toml"), "").unwrap();
         fs::write(sources.join("mod.rs"), "").unwrap();
         fs::write(sources.join("clip.rs"), "").unwrap();
-        let names = read(root.path()).unwrap();
+        let names = read(root.path(), &[]).unwrap();
         assert_eq!(
             (names.recipe_sources.clone(), names.tiny.clone()),
             (words("clip"), words("clip"))

@@ -20,6 +20,8 @@ pub struct Package {
 pub struct Dependency {
     /// The package's name, also where it is renamed.
     pub name: String,
+    /// What the code calls it.
+    pub identifier: String,
     /// For tests, benches and examples only.
     pub dev: bool,
 }
@@ -61,8 +63,11 @@ fn parse_package(package: &Value, root: &Path) -> Option<Package> {
 }
 
 fn parse_dependency(dependency: &Value) -> Option<Dependency> {
+    let name = dependency["name"].as_str()?;
+    let identifier = dependency["rename"].as_str().unwrap_or(name).replace('-', "_");
     Some(Dependency {
-        name: dependency["name"].as_str()?.to_owned(),
+        name: name.to_owned(),
+        identifier,
         dev: dependency["kind"].as_str() == Some("dev"),
     })
 }
@@ -79,16 +84,16 @@ mod tests {
                 "name": "sensorium-nn",
                 "manifest_path": "/r/crates/nn/Cargo.toml",
                 "dependencies": [
-                    { "name": "burn", "kind": null },
+                    { "name": "burn-core", "rename": "burn", "kind": null },
                     { "name": "proptest", "kind": "dev" },
                 ],
             }],
         }))
         .unwrap();
         assert_eq!(packages[0].folder, "crates/nn");
-        let seen: Vec<_> =
-            packages[0].dependencies.iter().map(|found| (found.name.as_str(), found.dev)).collect();
-        assert_eq!(seen, [("burn", false), ("proptest", true)]);
+        let [burn, proptest] = &packages[0].dependencies[..] else { panic!("two dependencies") };
+        assert_eq!((burn.name.as_str(), burn.identifier.as_str()), ("burn-core", "burn"));
+        assert!(!burn.dev && proptest.dev);
     }
 
     #[test]
