@@ -58,7 +58,7 @@ fn at(index: u64) -> At {
 fn said(example: &Example) -> String {
     let part = |part: &Part| match part {
         Part::Text(text) => text.clone(),
-        Part::Image => "#".into(),
+        Part::Media(_) => "#".into(),
     };
     let message = |message: &Message| message.parts.iter().map(part).collect::<String>();
     let turns: Vec<_> = example.messages.iter().map(message).collect();

@@ -1,6 +1,6 @@
 //! The renderers as data sets.
 
-use sensorium_media::{Message, Part, Role};
+use sensorium_media::{Message, Modality, Part, Role};
 
 use crate::drawn::conversation::{self, Conversation, Focus, Turn};
 use crate::drawn::easy_vqa::EasyVqa;
@@ -110,7 +110,7 @@ fn about(talk: Conversation, size: u32, isolated: bool) -> Example {
     let media = vec![Media::Image(talk.view.picture(size))];
     let mut messages: Vec<Message> = talk.turns.into_iter().flat_map(messages).collect();
     if let Some(first) = messages.first_mut() {
-        first.parts.insert(0, Part::Image);
+        first.parts.insert(0, Part::Media(Modality::Image));
     }
     Example { media, messages, isolated, ..Example::default() }
 }
@@ -173,8 +173,11 @@ mod tests {
         {
             let Example { media, messages, .. } = example(config, index);
             assert_eq!(media.len(), 1);
-            assert_eq!(messages[0].parts[0], Part::Image);
-            let pictures = messages.iter().flat_map(|m| &m.parts).filter(|p| **p == Part::Image);
+            assert_eq!(messages[0].parts[0], Part::Media(Modality::Image));
+            let pictures = messages
+                .iter()
+                .flat_map(|m| &m.parts)
+                .filter(|p| **p == Part::Media(Modality::Image));
             assert_eq!(pictures.count(), 1);
         }
         let talk = about_scene(Split::Train, 3, 5, 0.7, &Focus::default());

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use sensorium_media::{Message, Part, Role, parse_markers};
+use sensorium_media::{Message, Modality, Part, Role, parse_markers};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn messages(turns: Vec<Turn>, pictures: usize) -> std::result::Result<Vec<Messag
         turns.into_iter().map(message).collect::<std::result::Result<Vec<_>, String>>()?;
     if markers < pictures {
         let first = messages.iter_mut().find(|message| message.role == Role::User);
-        first.ok_or("no question about the picture")?.parts.insert(0, Part::Image);
+        first.ok_or("no question about the picture")?.parts.insert(0, Part::Media(Modality::Image));
     }
     Ok(messages)
 }

@@ -12,12 +12,14 @@ use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
 use sensorium::model::clip::{Clip, ClipConfig};
-use sensorium::model::llava::{Llava, LlavaConfig};
+use sensorium::model::llava::Llava;
 
 use sensorium::model::weights;
 use sensorium::nn::prelude::Init;
 use sensorium::nn::running_device;
 use sensorium::pretrained::names::GGUF;
+use sensorium::train::size::Size;
+use sensorium_backbone::LlamaConfig;
 
 /// An empty directory of this name, below the build's.
 pub fn dir(name: &str) -> PathBuf {
@@ -54,8 +56,7 @@ fn write_model() -> String {
     file(&path, "tokenizer.json", &tokenizer.to_bytes().unwrap());
     let mut clip_config = ClipConfig::nano();
     clip_config.text.vocabulary = tokenizer.vocabulary();
-    let mut llava_config = LlavaConfig::nano();
-    llava_config.backbone.vocabulary = tokenizer.vocabulary();
+    let llava_config = Size::Nano.llava(tokenizer.vocabulary());
     let init = &mut Init::new(1, &running_device());
     let (clip, llava) = (Clip::init(&clip_config, init), Llava::init(&llava_config, init));
     let mut scalars = weights::tensors(&clip).unwrap();
@@ -67,7 +68,7 @@ fn write_model() -> String {
     write("image", weights::tensors(&clip.image).unwrap());
     write("text", weights::tensors(&clip.text).unwrap());
     write("clip", scalars);
-    write("projector", weights::tensors(&llava.projector).unwrap());
+    write("projector", weights::tensors(&llava.towers[0].projector).unwrap());
     write("backbone", weights::tensors(&llava.backbone).unwrap());
     path.to_str().unwrap().to_owned()
 }
@@ -81,7 +82,7 @@ pub fn gguf() -> &'static str {
 fn gguf_bytes() -> Vec<u8> {
     let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
     let tokens: Vec<String> = letters.chain(["<|im_end|>".to_owned()]).collect();
-    let mut config = LlavaConfig::nano().backbone;
+    let mut config = LlamaConfig::nano();
     (config.vocabulary, config.n_layers) = (tokens.len(), 1);
     let mut metadata = Metadata::new();
     for (key, n) in [
