@@ -217,8 +217,7 @@ impl Nano {
     fn read(&self, prompt: &Prompt, features: Option<Features>) -> Embeds {
         let text = self.llava.backbone.embed(&prompt.ids, [1, prompt.ids.len()]);
         let Some(features) = features else { return text };
-        let starts: Vec<usize> = prompt.slots.iter().map(|slot| slot.at).collect();
-        splice(text, self.llava.towers[0].projector.project(features), &starts)
+        splice(text, self.llava.towers[0].projector.project(features), &prompt.slots)
     }
 
     /// Logits `[V]` of the token after these, which the cache does not hold yet.
