@@ -38,7 +38,7 @@ pub use families::dinov2::Dinov2;
 pub use families::family;
 pub use plan::{Expected, PARTS, Plan};
 pub use text::TextProcessor;
-pub use towers::{Towers, planes};
+pub use towers::{TextInput, Towers, Trainable, planes};
 
 /// A language model with what makes its inputs.
 #[derive(Debug)]

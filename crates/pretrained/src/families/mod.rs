@@ -9,7 +9,7 @@ pub mod idefics;
 pub mod language;
 pub mod llava;
 mod open_clip;
-mod siglip;
+pub mod siglip;
 mod siglip2;
 pub mod whisper;
 
