@@ -52,17 +52,24 @@ pub struct Spliced {
     pub path: PathBuf,
     /// Where it computes.
     pub device: Device,
+    /// How its tensors are published.
+    pub published: Published,
+}
+
+/// How a model's tensors are published.
+#[derive(Clone, Debug)]
+pub struct Published {
     layout: Layout,
-    /// The table of positions as it is published, where tiles look up only some of it.
+    /// The table of positions as it was read, where tiles look up only some of it.
     table: Option<Stored>,
 }
 
-impl Spliced {
-    /// The tensors of `llava`, which began as this model, as they are published.
+impl Published {
+    /// The tensors of `llava`, which began as the model that was read, as they are published.
     ///
     /// # Errors
     /// Never in practice: a parameter's shape always fits its values.
-    pub fn published(&self, llava: &Llava) -> Result<Tensors> {
+    pub fn tensors(&self, llava: &Llava) -> Result<Tensors> {
         let mut tensors = names::save(llava, &self.layout)?;
         let trained = tensors.tensors.remove(POSITIONS);
         match (trained, self.table.clone()) {
@@ -131,7 +138,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     plan.check(directory)?;
     let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
     let tile = processor.size().filter(|_| family != "llava");
-    let published = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
+    let table = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
+    let published = Published { layout: plan.layout, table };
     if let Some([side, _]) = tile {
         let vit = vit(&mut config);
         let table = vit.grid();
@@ -147,8 +155,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     let default = if family == "llava" { 32_000 } else { 128_257 };
     // Newer files of LLaVA have either name.
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
-    let (path, device, layout) = (directory.path().to_owned(), device.clone(), plan.layout);
-    Ok(Spliced { llava, config, processor, marker, path, device, layout, table: published })
+    let (path, device) = (directory.path().to_owned(), device.clone());
+    Ok(Spliced { llava, config, processor, marker, path, device, published })
 }
 
 /// Of what is published in several ways, the one that the files have.
