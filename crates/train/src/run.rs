@@ -66,6 +66,15 @@ struct State {
     frozen: Proof,
     #[serde(default)]
     best: Option<Best>,
+    #[serde(default)]
+    losses: Losses,
+}
+
+/// The last losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Losses {
+    train: Option<f64>,
+    val: Option<f64>,
 }
 
 /// An open run.
@@ -82,8 +91,7 @@ pub struct Run {
     frozen: Proof,
     trainable: usize,
     best: Option<Best>,
-    train_loss: Option<f64>,
-    val_loss: Option<f64>,
+    losses: Losses,
 }
 
 /// The numbers of one step that only the recipe knows.
@@ -123,7 +131,7 @@ impl Run {
             false => None,
         };
         let mut guard = Guard::new(crate::guard::GuardConfig::default());
-        let (mut start, mut seconds, mut best) = (0, 0.0, None);
+        let (mut start, mut seconds, mut best, mut losses) = (0, 0.0, None, Losses::default());
         let trainable =
             params::list(&model).iter().filter(|p| p.trainable).map(params::Parameter::count).sum();
         let mut frozen = crate::freeze::proof(&model);
@@ -138,8 +146,8 @@ impl Run {
                 model = weights::load(model, &file("weights.safetensors")?)?;
                 optim.restore(file("optimizer.safetensors")?);
                 let state = read_state(&latest.dir.join("state.json"))?;
-                (start, seconds, guard, best) =
-                    (state.step, state.seconds, state.guard, state.best);
+                (start, seconds, guard) = (state.step, state.seconds, state.guard);
+                (best, losses) = (state.best, state.losses);
                 frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
@@ -170,8 +178,7 @@ impl Run {
             frozen,
             trainable,
             best,
-            train_loss: None,
-            val_loss: None,
+            losses,
         };
         Ok((run, model))
     }
@@ -218,7 +225,7 @@ impl Run {
         val_loss: f64,
         files: impl FnOnce() -> Result<Files>,
     ) -> Result<()> {
-        self.val_loss = Some(val_loss);
+        self.losses.val = Some(val_loss);
         if !val_loss.is_finite() || self.best.is_some_and(|best| best.val_loss <= val_loss) {
             return Ok(());
         }
@@ -243,8 +250,8 @@ impl Run {
         let mut extra = step.extra;
         extra.insert("skipped".into(), self.skipped() as f64);
         extra.insert("trainable".into(), self.trainable as f64);
-        self.train_loss = Some(step.loss);
-        if let Some(loss) = self.val_loss.filter(|_| self.validates_after(step.step)) {
+        self.losses.train = Some(step.loss);
+        if let Some(loss) = self.losses.val.filter(|_| self.validates_after(step.step)) {
             extra.insert("val_loss".into(), loss);
         }
         let metrics = Metrics {
@@ -281,6 +288,7 @@ impl Run {
             guard: self.guard.clone(),
             frozen: self.frozen.clone(),
             best: self.best,
+            losses: self.losses,
         };
         let state = pretty(&state)?;
         let weights = safetensors::write(&weights::tensors(model)?, Dtype::F32)?;
@@ -312,7 +320,7 @@ impl Run {
         // A run that was finished before stays as it is, its date too.
         if directory::verify(&Disk, &dir).is_err() {
             let steps = self.plan.steps;
-            let (train_loss, val_loss) = (self.train_loss, self.val_loss);
+            let Losses { train: train_loss, val: val_loss } = self.losses;
             let provenance =
                 Provenance { steps, train_loss, val_loss, date: today(), ..provenance };
             let mut files = files;

@@ -110,7 +110,7 @@ fn a_text_tower_learns_from_captions_alone() {
         "train=[\"clip.text\", \"captioner.vector\", \"captioner.decoder\"]",
         "steps=40",
         "batch=16",
-        "begin=0.4",
+        "data.curriculum=[0.4, 1.0]",
         &start,
     ];
     trial.train("clip", "alone", &sets, false).unwrap();

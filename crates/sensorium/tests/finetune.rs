@@ -1,0 +1,64 @@
+//! A published model that has learned from a folder of pictures is used like any other.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root(path: &str) -> String {
+    format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sensorium(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sensorium")).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Trains by a recipe of this text; the run's directory.
+fn train(name: &str, recipe: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("finetune").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (file, run) = (dir.join("recipe.toml"), dir.join("run"));
+    std::fs::write(&file, recipe).unwrap();
+    sensorium(&["train", file.to_str().unwrap(), "--out", run.to_str().unwrap()]);
+    run
+}
+
+const SCHEDULE: &str = "schedule = { kind = 'constant', rate = 1e-3 }";
+
+#[test]
+fn a_finetuned_encoder_scores() {
+    let data = root("crates/data/tests/samples/folder-csv");
+    let from = root("goldens/published_clip");
+    let recipe = format!(
+        "recipe = 'clip'\nseed = 1\nsteps = 10\nbatch = 2\nsave_every = 10\nloss = 'info_nce'\n\
+         {SCHEDULE}\n[model]\nfrom = {from:?}\n[[data.train]]\nkind = 'folder'\npath = {data:?}\n"
+    );
+    let model = train("clip", &recipe).join("final");
+    let picture = format!("{data}/red.png");
+    let probability = |model: &str| {
+        let texts = ["--text", "a red square, nothing else", "--text", "a blue square"];
+        let args = ["score", "--model", model, "--image", &picture, "--json"];
+        let found: serde_json::Value =
+            serde_json::from_str(&sensorium(&[&args[..], &texts].concat())).unwrap();
+        found["pairs"][0]["probability"].as_f64().unwrap()
+    };
+    let (before, after) = (probability(&from), probability(model.to_str().unwrap()));
+    assert!(after > before, "{before} then {after}");
+}
+
+#[test]
+fn a_finetuned_assistant_answers() {
+    let data = root("crates/data/tests/samples/llava-json/conversations.json");
+    let recipe = format!(
+        "recipe = 'llava'\nseed = 1\n[model]\nfrom = {:?}\n[instruct]\nsteps = 10\nbatch = 2\n\
+         save_every = 10\n{SCHEDULE}\n[[instruct.data.train]]\nkind = 'llava-json'\npath = {data:?}\n",
+        root("goldens/seeing_smolvlm")
+    );
+    let model = train("llava", &recipe).join("instruct/final");
+    let picture = root("crates/data/tests/samples/llava-json/red.png");
+    let model = model.to_str().unwrap();
+    sensorium(&["ask", "what is this?", "--image", &picture, "--model", model]);
+}

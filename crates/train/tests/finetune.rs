@@ -1,0 +1,225 @@
+//! Published models go on learning from a folder of pictures, and what is left is published as they were.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use sensorium_checkpoint::safetensors;
+use sensorium_nn::prelude::Device;
+use sensorium_pretrained::{Directory, Pretrained};
+use sensorium_train::log;
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+use tempfile::TempDir;
+
+fn root(path: &str) -> String {
+    format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn samples() -> String {
+    root("crates/data/tests/samples/folder-csv")
+}
+
+/// A recipe that trains the golden model on a folder, measured on the same.
+fn clip(golden: &str, loss: &str, data: &str) -> String {
+    format!(
+        "recipe = 'clip'\nseed = 1\nsteps = 10\nbatch = 2\nsave_every = 5\neval_every = 2\n\
+         eval_batches = 1\nloss = '{loss}'\nschedule = {{ kind = 'constant', rate = 1e-3 }}\n\
+         [model]\nfrom = {from:?}\n[[data.train]]\nkind = 'folder'\npath = {data:?}\nlicence = 'CC0'\n\
+         [[data.val]]\nkind = 'folder'\npath = {data:?}\n",
+        from = root(&format!("goldens/{golden}"))
+    )
+}
+
+fn llava(golden: &str, kind: &str, data: &str) -> String {
+    format!(
+        "recipe = 'llava'\nseed = 1\n[model]\nfrom = {from:?}\n[instruct]\nsteps = 10\nbatch = 2\n\
+         save_every = 5\neval_every = 5\nschedule = {{ kind = 'constant', rate = 1e-3 }}\n\
+         [[instruct.data.train]]\nkind = '{kind}'\npath = {data:?}\n\
+         [[instruct.data.val]]\nkind = '{kind}'\npath = {data:?}\n",
+        from = root(&format!("goldens/{golden}"))
+    )
+}
+
+struct Trial(TempDir);
+
+impl Trial {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn train(&self, recipe: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let file = self.0.path().join("recipe.toml");
+        std::fs::write(&file, recipe).unwrap();
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let options = RunOptions { dir: self.path("run"), resume };
+        recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+fn losses(run: &Path) -> Vec<f64> {
+    log::read(run).unwrap().iter().map(|metrics| metrics.loss).collect()
+}
+
+/// Names and shapes of what a directory holds.
+fn shapes(dir: &Path) -> Vec<(String, Vec<usize>)> {
+    let stored = Directory::open(dir).unwrap().shapes().unwrap();
+    stored.into_iter().map(|(name, stored)| (name, stored.shape.to_vec())).collect()
+}
+
+/// That the directory opens, and holds the very tensors that the golden one does.
+fn is_published_as(golden: &str, dir: &Path) {
+    Pretrained::open(dir, &Device::flex()).unwrap();
+    assert_eq!(shapes(dir), shapes(root(&format!("goldens/{golden}")).as_ref()), "{golden}");
+}
+
+#[test]
+fn dual_encoders_learn_from_a_folder() {
+    for (golden, loss) in [
+        ("published_clip", "info_nce"),
+        ("published_clip_sharded", "info_nce"),
+        ("published_siglip", "sigmoid"),
+    ] {
+        let trial = Trial::new();
+        trial.train(&clip(golden, loss, &samples()), &[], false).unwrap();
+        let run = trial.path("run");
+        let losses = losses(&run);
+        assert!(losses[9] < losses[0], "{golden}: {losses:?}");
+        is_published_as(golden, &run.join("final"));
+        is_published_as(golden, &run.join("best"));
+    }
+}
+
+#[test]
+fn assistants_learn_from_captions_and_conversations() {
+    let talks = root("crates/data/tests/samples/llava-json/conversations.json");
+    for golden in ["seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip"] {
+        let folder = llava(golden, "folder", &samples());
+        // Of its conversations, one has no picture: a micro-batch of that alone trains no projector.
+        let conversations =
+            llava(golden, "llava-json", &talks).replace("batch = 2", "batch = 2\naccumulate = 2");
+        for recipe in [folder, conversations] {
+            let trial = Trial::new();
+            let trained = trial.train(&recipe, &[], false);
+            trained.unwrap_or_else(|error| panic!("{golden}: {error}"));
+            let run = trial.path("run/instruct");
+            let losses = losses(&run);
+            assert!(losses[9] < losses[0], "{golden}: {losses:?}");
+            is_published_as(golden, &run.join("final"));
+        }
+    }
+}
+
+#[test]
+fn what_is_frozen_is_published_bit_for_bit() {
+    let trial = Trial::new();
+    trial.train(&llava("seeing_smolvlm", "folder", &samples()), &[], false).unwrap();
+    let load = |path: &Path| safetensors::load(&path.join("model.safetensors")).unwrap().tensors;
+    let before = load(root("goldens/seeing_smolvlm").as_ref());
+    let after = load(&trial.path("run/instruct/final"));
+    for (name, tensor) in &before {
+        let frozen = name.starts_with("model.vision_model.");
+        assert_eq!(frozen, after[name] == *tensor, "{name}");
+    }
+}
+
+#[test]
+fn parts_are_trained_by_name() {
+    let trial = Trial::new();
+    let recipe = clip("published_clip", "info_nce", &samples());
+    trial.train(&recipe, &["model.train=[\"text.blocks.1\"]"], false).unwrap();
+    let load = |path: &Path| safetensors::load(&path.join("model.safetensors")).unwrap().tensors;
+    let before = load(root("goldens/published_clip").as_ref());
+    let after = load(&trial.path("run/final"));
+    for (name, tensor) in &before {
+        let trained = name.starts_with("text_model.encoder.layers.1.");
+        assert_eq!(!trained, after[name] == *tensor, "{name}");
+    }
+
+    let trial = Trial::new();
+    let recipe = llava("seeing_llava", "folder", &samples());
+    trial.train(&recipe, &["model.train=[\"towers.0.encoder\"]"], false).unwrap();
+    let unknown = Trial::new().train(&recipe, &["model.train=[\"tower\"]"], false).unwrap_err();
+    assert!(unknown.contains("tower") && unknown.contains("hint:"), "{unknown}");
+}
+
+#[test]
+fn the_best_is_kept_when_a_run_goes_on() {
+    let trial = Trial::new();
+    let recipe = clip("published_clip", "info_nce", &samples());
+    trial.train(&recipe, &["steps=6"], false).unwrap();
+    trial.train(&recipe, &[], true).unwrap();
+    let run = trial.path("run");
+    let measured: Vec<f64> = log::read(&run)
+        .unwrap()
+        .iter()
+        .filter_map(|metrics| metrics.extra.get("val_loss").copied())
+        .collect();
+    assert_eq!(measured.len(), 5);
+    let state = std::fs::read_to_string(run.join("step-000000010/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let lowest = measured.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(state["best"]["val_loss"].as_f64(), Some(lowest));
+
+    let provenance = std::fs::read_to_string(run.join("final/provenance.json")).unwrap();
+    let provenance: serde_json::Value = serde_json::from_str(&provenance).unwrap();
+    assert_eq!(provenance["data"][0]["licence"], "CC0");
+    assert_eq!(provenance["steps"], 10);
+    assert_eq!(provenance["val_loss"].as_f64(), measured.last().copied());
+    assert_eq!(provenance["recipe_blake3"].as_str().map(str::len), Some(64));
+    assert!(provenance["start"][0].as_str().unwrap().ends_with("published_clip"));
+    assert_eq!(provenance["date"].as_str().map(str::len), Some(10));
+}
+
+#[test]
+fn broken_pictures_are_left_out_and_named() {
+    let trial = Trial::new();
+    let folder = trial.path("pictures");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["red.png", "more/blue.png"] {
+        let file = Path::new(name).file_name().unwrap();
+        std::fs::copy(Path::new(&samples()).join(name), folder.join(file)).unwrap();
+    }
+    std::fs::write(folder.join("broken.png"), b"no picture").unwrap();
+    let table =
+        "file_name,text\nred.png,a red square\nblue.png,a blue square\nbroken.png,nothing\n";
+    std::fs::write(folder.join("metadata.csv"), table).unwrap();
+    let recipe = clip("published_clip", "info_nce", folder.to_str().unwrap());
+    trial.train(&recipe, &[], false).unwrap();
+    let bad = std::fs::read_to_string(trial.path("run/bad_samples.jsonl")).unwrap();
+    assert!(bad.contains("broken.png"), "{bad}");
+
+    std::fs::remove_file(folder.join("metadata.csv")).unwrap();
+    let error = Trial::new().train(&recipe, &[], false).unwrap_err();
+    assert!(error.contains("metadata.csv") && error.contains("hint:"), "{error}");
+}
+
+#[test]
+fn what_a_recipe_cannot_train_is_refused_before_the_first_step() {
+    let refused = |recipe: &str, sets: &[&str]| {
+        let trial = Trial::new();
+        let error = trial.train(recipe, sets, false).unwrap_err();
+        assert!(error.contains("hint:") && !trial.path("run").exists(), "{error}");
+        error
+    };
+    let recipe = clip("published_clip", "info_nce", &samples());
+    let error = refused(&clip("gpt2", "info_nce", &samples()), &[]);
+    assert!(error.contains("clip, siglip") && error.contains("gpt2"), "{error}");
+    let error = refused(&llava("published_clip", "folder", &samples()), &[]);
+    assert!(error.contains("smolvlm"), "{error}");
+    let error = refused(&recipe, &["model.form=x"]);
+    assert!(error.contains("did you mean `from`"), "{error}");
+    let error = refused(&recipe, &["model.size=tiny"]);
+    assert!(error.contains("size and from"), "{error}");
+    let error = refused(&recipe, &["loss=sigmoid"]);
+    assert!(error.contains("info_nce is CLIP's"), "{error}");
+    let error = refused(&recipe, &["caption_weight=1.0"]);
+    assert!(error.contains("contrastive"), "{error}");
+    let error = refused(&recipe, &["data.train=[{kind=\"documents\"}]"]);
+    assert!(error.contains("documents") && error.contains("one picture each"), "{error}");
+    let error = refused(&recipe, &["device=gpu"]);
+    assert!(error.contains("cpu"), "{error}");
+}
