@@ -30,7 +30,7 @@ pub struct Export {
     /// How matrices are stored.
     #[arg(long, value_enum, default_value_t = Precision::Q8_0)]
     precision: Precision,
-    /// The tokenizer [default: the one that the runs' configurations name].
+    /// The tokenizer [default: the one beside the components, or that the runs' configurations name].
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Print JSON: the manifest.
@@ -66,7 +66,7 @@ struct Entry {
     source: String,
 }
 
-/// The one key of a run's configuration that matters here.
+/// The one key of an older run's configuration that matters here.
 #[derive(Deserialize)]
 struct RunConfig {
     tokenizer: PathBuf,
@@ -131,8 +131,9 @@ impl Export {
     }
 
     fn tokenizer(&self) -> Result<Entry> {
-        let path = match &self.tokenizer {
-            Some(path) => path.clone(),
+        let beside = self.finals.iter().map(|dir| dir.join("tokenizer.json"));
+        let path = match self.tokenizer.clone().or(beside.into_iter().find(|path| path.is_file())) {
+            Some(path) => path,
             None => self.configured()?,
         };
         let bytes = bytes(&path)?;
