@@ -15,6 +15,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use serde::Deserialize;
+
 use crate::{At, Dataset, Error, Example, Result};
 
 /// An iterator over what `make` makes for each step, in order. A worker is at most two steps ahead of
@@ -155,14 +157,24 @@ pub struct BadSamples {
     named: HashSet<String>,
 }
 
+/// A line of the file.
+#[derive(Deserialize)]
+struct Named {
+    error: String,
+}
+
 /// Below so many examples, a few bad ones say nothing of their share.
 const FEW: u64 = 200;
 
 impl BadSamples {
-    /// They are named in the file at `path`, which is made for the first. A share (0 to 1) of
-    /// `max_bad` may be bad, of 200 examples at the beginning.
+    /// They are named in the file at `path`, which is made for the first; what it names already, it
+    /// does not name again. A share (0 to 1) of `max_bad` may be bad, of 200 examples at the beginning.
     pub fn new(path: impl Into<PathBuf>, max_bad: f64) -> Self {
-        Self { path: path.into(), max_bad, seen: 0, bad: 0, named: HashSet::new() }
+        let path = path.into();
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        let error = |line: &str| serde_json::from_str::<Named>(line).ok().map(|named| named.error);
+        let named = before.lines().filter_map(error).collect();
+        Self { path, max_bad, seen: 0, bad: 0, named }
     }
 
     fn note(&mut self, step: u64, report: Report) -> Result<()> {
@@ -299,6 +311,7 @@ mod tests {
         // The eleventh bad one of at least 200.
         assert_eq!(first_error, 109 / 4);
         assert!(error.contains("5 %") && error.contains("bad_samples.jsonl"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("written"), text, "each is named once");
     }
 
     #[test]
