@@ -15,7 +15,6 @@ pub mod generate;
 pub mod idefics;
 pub mod language;
 mod model;
-pub mod nano;
 pub mod vision_language;
 pub mod whisper;
 
@@ -32,6 +31,7 @@ pub use sensorium_backbone::Sampling;
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
 
+use sensorium_pretrained::TEMPLATES;
 use whisper::{TranscribeOptions, Transcript};
 
 /// A model that answers.
@@ -78,7 +78,9 @@ pub trait EmbeddingModel: Sync {
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
 
     /// Sentences around a label, at `{}` or, with its article, at `{a}`, whose vectors are averaged.
-    fn templates(&self) -> &[&str];
+    fn templates(&self) -> Vec<String> {
+        TEMPLATES.map(str::to_owned).to_vec()
+    }
 }
 
 /// A model that tells how well pictures and texts fit.

@@ -22,6 +22,8 @@ pub(crate) enum Reading {
     First(u32),
     /// Padded to the whole context with this id, read at the last position (SigLIP).
     Last(u32),
+    /// At an end token that is put behind every text (models that were trained here).
+    Appended { end: u32, pad: u32 },
 }
 
 /// Two towers of one space, and what makes their inputs.
@@ -38,9 +40,14 @@ pub struct Towers {
     /// Texts to ids.
     pub tokenizer: Tokenizer,
     config: TextConfig,
+    /// Sentences around a label of a zero-shot classification.
+    pub templates: Vec<String>,
     reading: Reading,
     device: Device,
 }
+
+/// What transformers puts labels into.
+pub const TEMPLATES: [&str; 1] = ["This is a photo of {}."];
 
 /// What makes the towers' inputs.
 pub(crate) type Inputs = (ImageProcessor, Tokenizer, Reading);
@@ -71,8 +78,8 @@ impl Towers {
         let comparison = clip.comparison();
         let (processor, tokenizer, reading) = inputs;
         let (image, text) = (encoder(clip.image), clip.text);
-        let device = device.clone();
-        Self { image, text, comparison, processor, tokenizer, config, reading, device }
+        let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
+        Self { image, text, comparison, processor, tokenizer, config, templates, reading, device }
     }
 
     /// Lays out every matrix for running.
@@ -105,6 +112,10 @@ impl Towers {
     /// As [`embed_texts`](Self::embed_texts).
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let TextConfig { context, vocabulary, .. } = self.config;
+        if let Reading::Appended { end, .. } = self.reading {
+            let ids = vision::ids(&self.tokenizer, text, context - 1, vocabulary)?;
+            return Ok(ids.into_iter().chain([end]).collect());
+        }
         let ids = vision::ids(&self.tokenizer, text, context, vocabulary)?;
         // A tower reads at least one position.
         Ok(if ids.is_empty() { vec![self.reading.pad()] } else { ids })
@@ -123,7 +134,10 @@ impl Towers {
 impl Reading {
     /// What the tower never reads, or is trained to read through.
     fn pad(self) -> u32 {
-        if let Self::Last(pad) = self { pad } else { 0 }
+        match self {
+            Self::Last(pad) | Self::Appended { pad, .. } => pad,
+            Self::Largest | Self::First(_) => 0,
+        }
     }
 
     fn place(self, ids: &[u32]) -> usize {
@@ -131,7 +145,7 @@ impl Reading {
         match self {
             Self::Largest => at(ids.iter().copied().max()).unwrap_or_default(),
             Self::First(end) => at(Some(end)).unwrap_or_default(),
-            Self::Last(_) => ids.len().saturating_sub(1),
+            Self::Last(_) | Self::Appended { .. } => ids.len().saturating_sub(1),
         }
     }
 }

@@ -16,14 +16,14 @@ impl VisionLanguageModel {
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
     pub fn prompt(&self, messages: &[Message], pictures: &[Fitted]) -> Result<Prompt> {
-        let marker = match &self.place {
-            Place::Marked { name } => name,
+        let (marker, [before, after]) = match &self.place {
+            Place::Marked { name, frame } => (name, frame),
             Place::Front { id } => return self.behind(messages, pictures, *id),
         };
         let medium = |fitted: &Fitted| Medium {
             modality: Modality::Image,
             marker: marker.clone(),
-            text: self.eye.spell(fitted.layout, marker),
+            text: format!("{before}{}{after}", self.eye.spell(fitted.layout, marker)),
             len: self.eye.tokens(),
         };
         let media: Vec<Medium> = pictures.iter().map(medium).collect();

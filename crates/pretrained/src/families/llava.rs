@@ -48,6 +48,8 @@ pub struct Spliced {
     pub processor: ImageProcessor,
     /// The token whose places pictures take.
     pub marker: u32,
+    /// Tokens in front of a picture's and behind them.
+    pub frame: [String; 2],
     /// The directory that it is of.
     pub path: PathBuf,
     /// Where it computes.
@@ -106,7 +108,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     // Newer files of LLaVA have either name.
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), device.clone());
-    Ok(Spliced { llava, config, processor, marker, path, device })
+    let frame = [String::new(), String::new()];
+    Ok(Spliced { llava, config, processor, marker, frame, path, device })
 }
 
 /// Of what is published in several ways, the one that the files have.
