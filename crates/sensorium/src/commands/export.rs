@@ -160,9 +160,11 @@ impl Export {
         for dir in &self.finals {
             all.extend(Provenance::read(&Directory::open(dir)?)?);
         }
-        let joined = serde_json::to_string_pretty(&Provenance::joined(&all))? + "\n";
-        let source = self.finals[0].join("provenance.json");
-        files.push(self.write("provenance.json".into(), joined.as_bytes(), 0, &source)?);
+        if !all.is_empty() {
+            let joined = serde_json::to_string_pretty(&Provenance::joined(&all))? + "\n";
+            let source = self.finals[0].join("provenance.json");
+            files.push(self.write("provenance.json".into(), joined.as_bytes(), 0, &source)?);
+        }
         Ok(files)
     }
 
