@@ -12,7 +12,7 @@
 //! share = 0.2
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,14 @@ pub struct Config {
     /// Share (0 to 1) of examples that may be unreadable before a run stops.
     #[serde(default = "max_bad")]
     pub max_bad: f64,
+    /// How much of the way from easy to full scenes (0 to 1) lies behind at the first step and at the
+    /// last: from 0.4 on, scenes hold all that they can.
+    #[serde(default = "all_the_way")]
+    pub curriculum: [f32; 2],
+}
+
+fn all_the_way() -> [f32; 2] {
+    [0.0, 1.0]
 }
 
 fn max_bad() -> f64 {
@@ -56,6 +64,8 @@ pub enum DatasetConfig {
     Folder {
         /// The folder.
         path: PathBuf,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
         /// See [`DatasetConfig`].
         #[serde(default = "one")]
         share: f32,
@@ -66,6 +76,8 @@ pub enum DatasetConfig {
         path: PathBuf,
         /// The folder of its pictures; without it, the file's own.
         images: Option<PathBuf>,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
         /// See [`DatasetConfig`].
         #[serde(default = "one")]
         share: f32,
@@ -207,6 +219,47 @@ impl DatasetConfig {
             | Self::Documents { share, .. }
             | Self::Icons { share, .. }
             | Self::EasyVqa { share, .. } => *share,
+        }
+    }
+
+    /// Its `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "folder",
+            Self::LlavaJson { .. } => "llava-json",
+            Self::Scenes { .. } => "scenes",
+            Self::SceneConversations { .. } => "scene-conversations",
+            Self::SceneDescriptions { .. } => "scene-descriptions",
+            Self::Documents { .. } => "documents",
+            Self::Icons { .. } => "icons",
+            Self::EasyVqa { .. } => "easy-vqa",
+        }
+    }
+
+    /// Where it is read from, if it is not all drawn.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Folder { path, .. }
+            | Self::LlavaJson { path, .. }
+            | Self::Icons { path, .. }
+            | Self::EasyVqa { path, .. } => Some(path),
+            Self::Documents { icons, .. } => icons.as_deref(),
+            Self::Scenes { .. }
+            | Self::SceneConversations { .. }
+            | Self::SceneDescriptions { .. } => None,
+        }
+    }
+
+    /// Under which licence it may be learned from, where that is known.
+    pub fn licence(&self) -> Option<&str> {
+        match self {
+            Self::Folder { licence, .. } | Self::LlavaJson { licence, .. } => licence.as_deref(),
+            Self::Scenes { .. }
+            | Self::SceneConversations { .. }
+            | Self::SceneDescriptions { .. }
+            | Self::Documents { .. } => Some("MIT OR Apache-2.0, drawn by this program"),
+            Self::Icons { .. } => Some("Apache-2.0 (Noto Emoji) and MIT (Fluent Emoji, emojibase)"),
+            Self::EasyVqa { .. } => Some("MIT, Victor Zhou"),
         }
     }
 

@@ -351,6 +351,9 @@ fn unmarked(expected: &'static str, got: &str) -> Error {
     Error::Template { place: String::new(), expected, got: got.into() }
 }
 
+/// The chat template of models made here.
+pub const TEMPLATE: &str = include_str!("../../../models/nano/chat_template.jinja");
+
 /// A conversation as the tokenizers [trained](Tokenizer::train) here have it, each medium as
 /// `media_tokens` positions between its markers. With `generate`, it ends where the assistant is to
 /// speak; else it is to be learned from.
@@ -364,8 +367,7 @@ pub fn render(
     generate: bool,
 ) -> Result<Prompt> {
     static FORMAT: LazyLock<ChatFormat> = LazyLock::new(|| {
-        let text = include_str!("../../../models/nano/chat_template.jinja");
-        let template = ChatTemplate::parse(text).expect("the template is a constant");
+        let template = ChatTemplate::parse(TEMPLATE).expect("the template is a constant");
         ChatFormat { template, variables: Map::new() }
     });
     let parts = messages.iter().flat_map(|message| &message.parts);

@@ -112,12 +112,17 @@ impl Llava {
         let text = self.backbone.embed(&batch.ids, batch.shape);
         let embeds = match features {
             Some(features) => {
-                splice(text, self.towers[0].projector.project(features), &batch.images)
+                splice(text, self.towers[0].projector.project(features), &batch.slots)
             }
             None => text,
         };
-        let spans = self.prefix.then(|| batch.spans.clone());
-        self.backbone.forward(embeds, &Sequence { spans, positions: None }, None)
+        let spans = match self.prefix {
+            true => Some(batch.spans.clone()),
+            // Without a prefix, only questions that stand apart differ from plain text.
+            false => batch.positions.is_some().then(|| batch.spans.iter().map(causal).collect()),
+        };
+        let sequence = Sequence { spans, positions: batch.positions.clone() };
+        self.backbone.forward(embeds, &sequence, None)
     }
 
     /// `[B, T, D] -> [B, T, V]`
@@ -132,6 +137,14 @@ impl Llava {
     pub fn loss(&self, batch: &Batch, features: Option<Features>, z_loss: f32) -> Tensor<1> {
         let logits = |hidden| self.backbone.logits(hidden);
         answers_loss(logits, self.forward(batch, features), batch, z_loss)
+    }
+}
+
+/// A span of a model that reads media from left to right, as it reads text.
+fn causal(span: &Span) -> Span {
+    match span {
+        Span::Shared(_) => Span::None,
+        other => *other,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sensorium_flow::Span;
-use sensorium_media::chat::Prompt;
+use sensorium_media::chat::{Prompt, Slot};
 
 /// Label of a position at which nothing is learned.
 pub const IGNORED: i32 = -100;
@@ -15,10 +15,13 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// The next token where it is an answer's, else [`IGNORED`]; `[B*T]`.
     pub labels: Vec<i32>,
-    /// What each position has to do with others, `[B*T]`: a picture's are shared.
+    /// What each token has to do with others, `[B*T]`: a medium's are shared.
     pub spans: Arc<[Span]>,
-    /// First position of each picture's tokens, counted over the whole batch.
-    pub images: Vec<usize>,
+    /// Where each token stands, `[B*T]`, if rows hold questions that stand apart: each is read as if it
+    /// were the only one.
+    pub positions: Option<Arc<[u32]>>,
+    /// Where the media's tokens go, counted over the whole batch.
+    pub slots: Vec<Slot>,
     /// B and T.
     pub shape: [usize; 2],
 }
@@ -31,27 +34,48 @@ impl Batch {
         let mut ids = vec![pad; b * t];
         let mut labels = vec![IGNORED; b * t];
         let mut spans = vec![Span::None; b * t];
-        let mut images = Vec::new();
+        let mut places = vec![0; b * t];
+        let mut slots = Vec::new();
         for (row, prompt) in prompts.iter().enumerate() {
             let start = row * t;
             ids[start..start + prompt.ids.len()].copy_from_slice(&prompt.ids);
             for (own, &number) in spans[start..].iter_mut().zip(&prompt.spans) {
                 *own = span(number);
             }
-            images.extend(prompt.slots.iter().map(|slot| start + slot.at));
+            for (own, place) in places[start..].iter_mut().zip(positions(&prompt.spans)) {
+                *own = place;
+            }
+            slots.extend(prompt.slots.iter().map(|slot| Slot { at: start + slot.at, ..*slot }));
             for next in 1..prompt.ids.len() {
                 if prompt.answer[next] {
                     labels[start + next - 1] = prompt.ids[next] as i32;
                 }
             }
         }
-        Self { ids, labels, spans: spans.into(), images, shape: [b, t] }
+        let apart = spans.iter().any(|span| matches!(span, Span::Apart(_)));
+        let positions = apart.then(|| places.into());
+        Self { ids, labels, spans: spans.into(), positions, slots, shape: [b, t] }
     }
 
     /// Labels that count.
     pub fn learned(&self) -> usize {
         self.labels.iter().filter(|&&label| label != IGNORED).count()
     }
+}
+
+/// The position of each token among those that it sees: questions that stand apart all begin where what
+/// they share ends.
+fn positions(spans: &[i32]) -> impl Iterator<Item = u32> {
+    let (mut shared, mut question, mut own) = (0, 0, 0);
+    spans.iter().map(move |&number| {
+        if number >= 0 {
+            shared += 1;
+            return shared - 1;
+        }
+        own = if number == question { own + 1 } else { 0 };
+        question = number;
+        shared + own
+    })
 }
 
 /// A [`Prompt`]'s number of a position: 0 for text, above 0 the number of a picture, below 0 that of a

@@ -2,23 +2,25 @@
 //! 2023, section 4.1).
 
 use sensorium_flow::Embeds;
+use sensorium_media::Slot;
 use sensorium_nn::prelude::*;
 
-/// `text [B, T, D]` with row `i` of `media [M, Q, D]` written to positions `starts[i] ..
-/// starts[i] + Q`, counted over the whole batch: `row·T + t`.
+/// `text [B, T, D]` with the rows of `media [M, Q, D]` written to the slots in order, whose places are
+/// counted over the whole batch: `row·T + t`. Slots may differ in length; together they take all `M·Q`
+/// rows.
 ///
 /// Every feature lands at its marker, all other positions keep their text embedding, and gradients
 /// flow to both.
-pub fn splice(Embeds(text): Embeds, Embeds(media): Embeds, starts: &[usize]) -> Embeds {
+pub fn splice(Embeds(text): Embeds, Embeds(media): Embeds, slots: &[Slot]) -> Embeds {
     let ([b, t, d], [m, q, _]) = (text.dims(), media.dims());
-    assert!(m == starts.len(), "{m} media for {} places", starts.len());
+    let taken: usize = slots.iter().map(|slot| slot.len).sum();
+    assert!(m * q == taken, "{m} media of {q} tokens for {taken} places");
 
     let mut rows: Vec<i32> = (0..(b * t) as i32).collect();
-    for (i, &start) in starts.iter().enumerate() {
-        assert!(start % t + q <= t, "media {i} of {q} tokens does not fit at {start} of {t}");
-        for j in 0..q {
-            rows[start + j] = (b * t + i * q + j) as i32;
-        }
+    let mut next = (b * t) as i32..;
+    for &Slot { at, len, .. } in slots {
+        assert!(at % t + len <= t, "{len} tokens of a medium do not fit at {at} of {t}");
+        rows[at..at + len].iter_mut().zip(&mut next).for_each(|(row, media)| *row = media);
     }
     let table = Tensor::cat(vec![text.reshape([b * t, d]), media.reshape([m * q, d])], 0);
     Embeds(fused::embedding(table, rows).reshape([b, t, d]))
@@ -26,17 +28,30 @@ pub fn splice(Embeds(text): Embeds, Embeds(media): Embeds, starts: &[usize]) -> 
 
 #[cfg(test)]
 mod tests {
+    use sensorium_media::Modality;
     use sensorium_nn::params::read;
     use sensorium_nn::running_device;
 
     use super::*;
 
-    #[test]
-    fn every_feature_lands_at_its_marker() {
+    fn spliced(media: [usize; 2], slots: [[usize; 2]; 2]) -> Vec<f32> {
         let device = running_device();
         let text: Tensor<3> = Tensor::zeros([2, 4, 1], &device);
-        let media = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([2, 2, 1]);
-        let Embeds(out) = splice(Embeds(text), Embeds(media), &[1, 6]);
-        assert_eq!(read(out), [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
+        let [m, q] = media;
+        let media = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([m, q, 1]);
+        let slots = slots.map(|[at, len]| Slot { at, len, modality: Modality::Image });
+        read(splice(Embeds(text), Embeds(media), &slots).0)
+    }
+
+    #[test]
+    fn every_feature_lands_at_its_marker() {
+        let got = spliced([2, 2], [[1, 2], [6, 2]]);
+        assert_eq!(got, [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn media_of_one_row_may_differ_in_length() {
+        let got = spliced([1, 4], [[0, 1], [5, 3]]);
+        assert_eq!(got, [1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 4.0]);
     }
 }

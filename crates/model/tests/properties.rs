@@ -263,7 +263,8 @@ fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
             18 + place(&mut rng, 0, 3),
             18 + place(&mut rng, 5, 8),
         ];
-        let Embeds(out) = splice(Embeds(text.clone()), Embeds(media.clone()), &starts);
+        let slots = starts.map(|at| Slot { at, len: q, modality: Modality::Image });
+        let Embeds(out) = splice(Embeds(text.clone()), Embeds(media.clone()), &slots);
         let got = read(out.clone());
         let mut want = read(text.clone());
         let features = read(media.clone());

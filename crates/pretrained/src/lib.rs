@@ -40,7 +40,7 @@ pub use families::family;
 pub use plan::{Expected, PARTS, Plan};
 pub use provenance::{DataSource, Provenance};
 pub use text::TextProcessor;
-pub use towers::{TEMPLATES, Towers, planes};
+pub use towers::{TEMPLATES, TextInput, Towers, Trainable, planes};
 
 /// A language model with what makes its inputs.
 #[derive(Debug)]

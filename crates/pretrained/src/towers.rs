@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::error::Result;
 use super::plan::Plan;
 use super::vision;
-use crate::names;
+use crate::names::{self, Layout};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig, Comparison, batch, in_chunks, unit};
 
@@ -38,12 +38,19 @@ pub struct Towers {
     /// Pictures to pixels.
     pub processor: ImageProcessor,
     /// Texts to ids.
-    pub tokenizer: Tokenizer,
-    config: TextConfig,
+    pub texts: TextInput,
     /// Sentences around a label of a zero-shot classification.
     pub templates: Vec<String>,
-    reading: Reading,
     device: Device,
+}
+
+/// What makes the text tower's input.
+#[derive(Clone, Debug)]
+pub struct TextInput {
+    /// Texts to ids.
+    pub tokenizer: Tokenizer,
+    config: TextConfig,
+    reading: Reading,
 }
 
 /// What transformers puts labels into.
@@ -51,6 +58,38 @@ pub const TEMPLATES: [&str; 1] = ["This is a photo of {}."];
 
 /// What makes the towers' inputs.
 pub(crate) type Inputs = (ImageProcessor, Tokenizer, Reading);
+
+/// A dual encoder to train.
+#[derive(Debug)]
+pub struct Trainable {
+    /// The model.
+    pub clip: Clip,
+    /// Its shape.
+    pub config: ClipConfig,
+    /// What its tensors are called where it is published.
+    pub layout: Layout,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    /// Texts to ids.
+    pub texts: TextInput,
+}
+
+impl Trainable {
+    /// The weights of the directory, which must be those of `plan`, on a device that records gradients.
+    pub(crate) fn load(
+        directory: &Directory,
+        plan: &Plan,
+        config: ClipConfig,
+        (processor, tokenizer, reading): Inputs,
+        device: &Device,
+    ) -> Result<Self> {
+        let tensors = tensors(directory, plan)?;
+        let clip = Clip::init(&config, &mut Init::empty(device));
+        let clip = names::take(clip, tensors, &plan.layout)?;
+        let texts = TextInput { tokenizer, config: config.text.clone(), reading };
+        Ok(Self { clip, config, layout: plan.layout, processor, texts })
+    }
+}
 
 impl Towers {
     /// The weights of the directory, which must be those of `plan`.
@@ -61,9 +100,8 @@ impl Towers {
         inputs: Inputs,
         device: &Device,
     ) -> Result<Self> {
-        let tensors = tensors(directory, plan)?;
-        let clip = Clip::init(&config, &mut Init::empty(device));
-        let clip = names::take(clip, tensors, &plan.layout)?;
+        let Trainable { clip, config, .. } =
+            Trainable::load(directory, plan, config, inputs.clone(), device)?;
         Ok(Self::new(clip, Encoder::Vit, config.text, inputs, device))
     }
 
@@ -78,8 +116,9 @@ impl Towers {
         let comparison = clip.comparison();
         let (processor, tokenizer, reading) = inputs;
         let (image, text) = (encoder(clip.image), clip.text);
+        let texts = TextInput { tokenizer, config, reading };
         let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
-        Self { image, text, comparison, processor, tokenizer, config, templates, reading, device }
+        Self { image, text, comparison, processor, texts, templates, device }
     }
 
     /// Lays out every matrix for running.
@@ -103,13 +142,23 @@ impl Towers {
     /// The tokenizer fails at a text, or gives an id that the model has no row for.
     pub fn embed_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
         let ids = texts.iter().map(|text| self.ids(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        Ok(in_chunks(CHUNK, &ids, |chunk| unit(self.text.embed(&self.batch(chunk)))))
+        Ok(in_chunks(CHUNK, &ids, |chunk| unit(self.text.embed(&self.texts.pad(chunk)))))
     }
 
     /// Ids of a text as the tower reads it, not yet padded.
     ///
     /// # Errors
     /// As [`embed_texts`](Self::embed_texts).
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        self.texts.ids(text)
+    }
+}
+
+impl TextInput {
+    /// Ids of a text as the tower reads it, not yet padded; a longer one is cut before its end token.
+    ///
+    /// # Errors
+    /// The tokenizer fails at the text, or gives an id that the model has no row for.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let TextConfig { context, vocabulary, .. } = self.config;
         if let Reading::Appended { end, .. } = self.reading {
@@ -121,7 +170,8 @@ impl Towers {
         Ok(if ids.is_empty() { vec![self.reading.pad()] } else { ids })
     }
 
-    fn batch(&self, texts: &[Vec<u32>]) -> Texts {
+    /// Texts' ids padded to one length.
+    pub fn pad(&self, texts: &[Vec<u32>]) -> Texts {
         let mut texts = texts.to_vec();
         if let Reading::Last(pad) = self.reading {
             texts.iter_mut().for_each(|ids| ids.resize(self.config.context, pad));

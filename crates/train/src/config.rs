@@ -32,20 +32,39 @@ const MAX_DEPTH: usize = 64;
 /// [`TrainError::Config`] names the file and line or the override, the key, and the closest known
 /// key; [`TrainError::Io`] if the file cannot be read.
 pub fn load<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T> {
+    parse(&read(path)?, &path.display().to_string(), sets)
+}
+
+/// The text of a configuration file, as far as one may be long.
+///
+/// # Errors
+/// [`TrainError::Io`] if the file cannot be read.
+pub fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text))
         .map_err(TrainError::io("read", path))?;
-    parse(&text, &path.display().to_string(), sets)
+    Ok(text)
 }
 
 /// As [`load`], from text that is already in memory; `name` stands for the file in messages.
 pub fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
+    parse_without(text, name, sets, &[])
+}
+
+/// As [`parse`], without the dotted keys `gone`, whose meaning `sets` have taken over.
+pub fn parse_without<T: DeserializeOwned>(
+    text: &str,
+    name: &str,
+    sets: &[String],
+    gone: &[String],
+) -> Result<T> {
     let sources = Sources::new(text, name, sets)?;
     let mut table = sources.file()?;
     for set in &sources.sets {
         sources.apply(set, &mut table)?;
     }
+    gone.iter().for_each(|key| remove(&mut table, key));
     let span = 0..text.len();
     serde_path_to_error::deserialize(Deserializer::from(Spanned::new(span, table.clone())))
         .map_err(|error| sources.refuse(&error, &table))
@@ -289,6 +308,18 @@ fn dismantle(table: &mut DeTable) {
             DeValue::Table(table) => left.extend(table.into_iter().map(|(_, v)| v.into_inner())),
             DeValue::Array(array) => left.extend(array.into_iter().map(Spanned::into_inner)),
             _ => {}
+        }
+    }
+}
+
+/// Removes the value of a dotted key, if it is there.
+fn remove(table: &mut DeTable, key: &str) {
+    match key.split_once('.') {
+        None => drop(table.remove(key)),
+        Some((first, rest)) => {
+            if let Some(DeValue::Table(inner)) = table.get_mut(first).map(Spanned::get_mut) {
+                remove(inner, rest);
+            }
         }
     }
 }

@@ -19,6 +19,17 @@ pub enum TrainError {
         part: String,
     },
 
+    /// An example's pictures take more tokens than the model reads.
+    #[error(
+        "expected pictures of at most {limit} tokens, all that the model reads, got {got}\nhint: take a data set with fewer or smaller pictures, or a model with a longer context"
+    )]
+    TooLong {
+        /// Tokens up to the last picture's end.
+        got: usize,
+        /// The model's context.
+        limit: usize,
+    },
+
     /// A frozen tensor changed during a training.
     #[error("expected frozen tensors to stay as they were, {} changed: {}\nhint: this is a mistake in the recipe; nothing was written", tensors.len(), tensors.join(", "))]
     Moved {
@@ -47,6 +58,10 @@ pub enum TrainError {
     /// Weights could not be read or written.
     #[error(transparent)]
     Checkpoint(Box<sensorium_checkpoint::Error>),
+
+    /// A published model could not be opened.
+    #[error(transparent)]
+    Pretrained(Box<sensorium_pretrained::Error>),
 
     /// A medium or a tokenizer could not be read.
     #[error(transparent)]
@@ -155,6 +170,12 @@ pub enum TrainError {
 impl From<sensorium_checkpoint::Error> for TrainError {
     fn from(error: sensorium_checkpoint::Error) -> Self {
         Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<sensorium_pretrained::Error> for TrainError {
+    fn from(error: sensorium_pretrained::Error) -> Self {
+        Self::Pretrained(Box::new(error))
     }
 }
 

@@ -2,17 +2,22 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod batch;
+pub mod chat;
 pub mod config;
+pub mod device;
 pub mod error;
+pub mod feed;
 pub mod freeze;
 pub mod guard;
 pub mod heads;
 pub mod log;
+pub mod model;
 pub mod optim;
 pub mod plot;
 mod precision;
 pub mod preview;
 pub mod progress;
+pub mod provenance;
 pub mod recipes;
 pub mod run;
 pub mod schedule;

@@ -1,87 +1,75 @@
-//! What a recipe trains on, to look at: the samples of its last steps, without training.
+//! What a recipe trains on, to look at: its first samples as the last steps have them, without training.
 
 use std::path::{Path, PathBuf};
 
-use sensorium_data::icons::Icons;
-use sensorium_data::pairs;
-use sensorium_data::scene::Split;
-use sensorium_data::text::{self, Document};
-use sensorium_media::{ImageProcessor, Part, Picture, Role};
+use sensorium_data::{Config, Dataset, DatasetConfig, Example, Media};
+use sensorium_media::{ImageProcessor, Message, Picture, Role};
 
 use crate::batch::gather;
 use crate::config;
 use crate::error::Result;
-use crate::recipes::clip::{self, ClipRecipe};
-use crate::recipes::llava::{Corpus, LlavaRecipe, Sample};
+use crate::recipes::clip::ClipRecipe;
+use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
-use crate::recipes::{Recipe, which};
+use crate::recipes::{self, Recipe, which};
 
-/// The first `count` samples that the recipe at `path` draws, with its hardest scenes. Recipes
-/// without pictures give white strips above their texts.
+/// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
+/// two stages, those of the second. Samples without pictures give white strips above their texts.
 ///
 /// # Errors
 /// The recipe is not acceptable, or a data set that it names is missing or damaged.
 pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Picture, String)>> {
-    match which(path, sets)? {
+    let (data, seed) = match which(path, sets)? {
         Recipe::Tokenizer => {
-            let recipe: TokenizerRecipe = config::load(path, sets)?;
-            documents(recipe.icons, recipe.seed, count)
+            let TokenizerRecipe { icons, seed, .. } = config::load(path, sets)?;
+            (documents(icons), seed)
         }
         Recipe::Text => {
-            let recipe: TextRecipe = config::load(path, sets)?;
-            documents(recipe.icons, recipe.seed, count)
+            let recipe: TextRecipe = recipes::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
-        Recipe::Clip => captions(&config::load(path, sets)?, count),
-        Recipe::Llava => conversations(&config::load(path, sets)?, count),
-    }
-}
-
-fn captions(recipe: &ClipRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
-    let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
-    let mix = clip::mix(recipe, icons.as_ref());
-    Ok(gather(count, |index| {
-        let pair = pairs::pair(&mix, index, 1.0);
-        let negatives: String =
-            pair.negatives.iter().map(|text| format!(" - not: {text}")).collect();
-        (pair.picture, pair.caption + &negatives)
-    }))
-}
-
-/// Conversations of the instruct stage.
-fn conversations(recipe: &LlavaRecipe, count: usize) -> Result<Vec<(Picture, String)>> {
-    let corpus = Corpus::open(recipe)?;
-    Ok(gather(count, |index| {
-        let Sample { picture, turns, .. } = corpus.sample(index, 1.0);
-        let said: Vec<_> = turns.iter().map(|[q, a]| format!("{q} - {a}")).collect();
-        // easy-VQA's pictures have another size: all are shown as the model sees them.
-        (ImageProcessor::nano().fit(&picture).pictures.remove(0), said.join(" / "))
-    }))
-}
-
-fn documents(icons: Option<PathBuf>, seed: u64, count: usize) -> Result<Vec<(Picture, String)>> {
-    let icons = icons.as_deref().map(Icons::open).transpose()?;
-    Ok(gather(count, |index| {
-        let document = text::document(icons.as_ref(), Split::Train, seed, index);
-        (Picture::filled(160, 1, [255; 3]), words(document))
-    }))
-}
-
-fn words(document: Document) -> String {
-    let messages = match document {
-        Document::Plain(text) => return text,
-        Document::Chat(messages) => messages,
+        Recipe::Clip => {
+            let recipe: ClipRecipe = recipes::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Llava => {
+            let recipe: LlavaRecipe = recipes::load(path, sets)?;
+            (recipe.data(&recipe.instruct)?.clone(), recipe.seed)
+        }
     };
-    let mut turns = Vec::new();
-    for message in messages {
+    let shown = ImageProcessor::nano();
+    let data = data.open_train(seed, SIDE)?;
+    let one = |index| {
+        let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;
+        let picture = match example.media.first() {
+            // Pictures from elsewhere have sizes of their own.
+            Some(Media::Image(picture)) => shown.fit(picture).pictures.remove(0),
+            None => Picture::filled(160, 1, [255; 3]),
+        };
+        Ok((picture, words(&example)))
+    };
+    gather(count, one).into_iter().collect()
+}
+
+/// Side of the pictures of a sheet, in pixels.
+const SIDE: u32 = 96;
+
+/// What a vocabulary is learned from, as a data set.
+fn documents(icons: Option<PathBuf>) -> Config {
+    let train = vec![DatasetConfig::Documents { icons, share: 1.0 }];
+    Config { train, val: vec![], val_share: 0.0, max_bad: 0.0, curriculum: [1.0; 2] }
+}
+
+/// What is said: a caption with those that are false, or a conversation.
+fn words(example: &Example) -> String {
+    let caption = example.text.iter().cloned();
+    let negatives = example.negatives.iter().map(|text| format!("- not: {text}"));
+    let turn = |message: &Message| {
         let speaker = if message.role == Role::User { ">" } else { "<" };
-        for part in message.parts {
-            if let Part::Text(text) = part {
-                turns.push(format!("{speaker} {text}"));
-            }
-        }
-    }
-    turns.join(" ")
+        format!("{speaker} {}", message.words())
+    };
+    caption.chain(negatives).chain(example.messages.iter().map(turn)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -99,6 +87,11 @@ mod tests {
             shown.len() == 3
                 && shown.iter().all(|(picture, text)| picture.height == 1 && !text.is_empty())
         );
+        for recipe in ["clip", "llava"] {
+            let recipe = format!("{}/../../recipes/{recipe}/tiny.toml", env!("CARGO_MANIFEST_DIR"));
+            let shown = preview(recipe.as_ref(), &[], 3).unwrap();
+            assert!(shown.iter().all(|(picture, text)| picture.height > 1 && !text.is_empty()));
+        }
         std::fs::write(&path, "recipe = \"clip\"\nsteps = 1").unwrap();
         assert!(preview(&path, &[], 3).unwrap_err().to_string().contains("hint: "));
     }

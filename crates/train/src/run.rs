@@ -4,14 +4,14 @@
 //! runs/clip/
 //! ├── config.toml  metrics.jsonl  events.out.tfevents...
 //! ├── step-000000500/  weights.safetensors  optimizer.safetensors  state.json  manifest.json
-//! └── final/           one file for each component
+//! ├── best/            the model as it was when its loss on other data was lowest
+//! └── final/           the model, and provenance.json
 //! ```
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::directory::{self, save_dir, step_dir};
 use sensorium_checkpoint::file::{Disk, FileSystem};
 use sensorium_checkpoint::safetensors::{self, Dtype};
@@ -21,11 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::error::{Result, TrainError};
+use crate::feed::BAD_SAMPLES;
 use crate::freeze::Proof;
 use crate::guard::{Guard, Verdict};
 use crate::log::{Metrics, RunLog};
+use crate::model::{Files, pretty};
 use crate::optim::{self, AdamW, Gradients};
 use crate::progress::Progress;
+use crate::provenance::{Provenance, today};
 
 /// Where a run lives and how it starts.
 #[derive(Clone, Debug)]
@@ -36,6 +39,24 @@ pub struct RunOptions {
     pub resume: bool,
 }
 
+/// When a run does what.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Steps in all.
+    pub steps: u64,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Steps between measurements on other data; 0 measures nothing.
+    pub eval_every: u64,
+}
+
+/// The lowest loss on other data, and the step after which it was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Best {
+    step: u64,
+    val_loss: f64,
+}
+
 /// What a checkpoint holds beside weights and moments.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct State {
@@ -43,6 +64,8 @@ struct State {
     seconds: f64,
     guard: Guard,
     frozen: Proof,
+    #[serde(default)]
+    best: Option<Best>,
 }
 
 /// An open run.
@@ -53,12 +76,14 @@ pub struct Run {
     guard: Guard,
     progress: Progress,
     start: u64,
-    steps: u64,
-    save_every: u64,
+    plan: Plan,
     seconds: f64,
     clock: Instant,
     frozen: Proof,
     trainable: usize,
+    best: Option<Best>,
+    train_loss: Option<f64>,
+    val_loss: Option<f64>,
 }
 
 /// The numbers of one step that only the recipe knows.
@@ -79,7 +104,7 @@ pub struct Step {
 }
 
 impl Run {
-    /// Opens `options.dir` for a run of `steps` steps, resuming model and optimiser if asked.
+    /// Opens `options.dir` for a run, resuming model and optimiser if asked.
     ///
     /// # Errors
     /// A run that exists and is not resumed, a configuration that differs from the resumed one, or
@@ -88,7 +113,7 @@ impl Run {
         name: &str,
         options: &RunOptions,
         resolved: &str,
-        [steps, save_every]: [u64; 2],
+        plan: Plan,
         model: M,
         optim: &mut AdamW,
     ) -> Result<(Self, M)> {
@@ -98,7 +123,7 @@ impl Run {
             false => None,
         };
         let mut guard = Guard::new(crate::guard::GuardConfig::default());
-        let (mut start, mut seconds) = (0, 0.0);
+        let (mut start, mut seconds, mut best) = (0, 0.0, None);
         let trainable =
             params::list(&model).iter().filter(|p| p.trainable).map(params::Parameter::count).sum();
         let mut frozen = crate::freeze::proof(&model);
@@ -113,7 +138,8 @@ impl Run {
                 model = weights::load(model, &file("weights.safetensors")?)?;
                 optim.restore(file("optimizer.safetensors")?);
                 let state = read_state(&latest.dir.join("state.json"))?;
-                (start, seconds, guard) = (state.step, state.seconds, state.guard);
+                (start, seconds, guard, best) =
+                    (state.step, state.seconds, state.guard, state.best);
                 frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
@@ -130,7 +156,7 @@ impl Run {
             }
             None => RunLog::create(&dir, resolved)?,
         };
-        let progress = Progress::new(name, start, steps);
+        let progress = Progress::new(name, start, plan.steps);
         let clock = Instant::now();
         let run = Self {
             dir,
@@ -138,19 +164,21 @@ impl Run {
             guard,
             progress,
             start,
-            steps,
-            save_every,
+            plan,
             seconds,
             clock,
             frozen,
             trainable,
+            best,
+            train_loss: None,
+            val_loss: None,
         };
         Ok((run, model))
     }
 
     /// The steps still to do.
     pub fn steps(&self) -> std::ops::Range<u64> {
-        self.start..self.steps
+        self.start..self.plan.steps
     }
 
     /// Applies `gradients` unless the guard sees a bad step; returns the norm before clipping.
@@ -173,6 +201,37 @@ impl Run {
         })
     }
 
+    /// Whether the model is to be measured after `step`.
+    pub fn validates_after(&self, step: u64) -> bool {
+        let Plan { steps, eval_every, .. } = self.plan;
+        eval_every > 0 && ((step + 1).is_multiple_of(eval_every) || step + 1 == steps)
+    }
+
+    /// Notes the loss on other data after `step`, and keeps the model in `best/` if there was none
+    /// lower.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn keep_best(
+        &mut self,
+        step: u64,
+        val_loss: f64,
+        files: impl FnOnce() -> Result<Files>,
+    ) -> Result<()> {
+        self.val_loss = Some(val_loss);
+        if !val_loss.is_finite() || self.best.is_some_and(|best| best.val_loss <= val_loss) {
+            return Ok(());
+        }
+        let (new, dir) = (self.dir.join(".best.new"), self.dir.join("best"));
+        // Written whole before the older one goes.
+        remove(&new)?;
+        save(&new, &files()?)?;
+        remove(&dir)?;
+        Disk.rename(&new, &dir).map_err(TrainError::io("rename", &new))?;
+        self.best = Some(Best { step: step + 1, val_loss });
+        Ok(())
+    }
+
     /// Logs a step and moves the bar.
     ///
     /// # Errors
@@ -184,6 +243,10 @@ impl Run {
         let mut extra = step.extra;
         extra.insert("skipped".into(), self.skipped() as f64);
         extra.insert("trainable".into(), self.trainable as f64);
+        self.train_loss = Some(step.loss);
+        if let Some(loss) = self.val_loss.filter(|_| self.validates_after(step.step)) {
+            extra.insert("val_loss".into(), loss);
+        }
         let metrics = Metrics {
             step: step.step,
             loss: step.loss,
@@ -208,7 +271,7 @@ impl Run {
     /// The save failed; the last good checkpoint is untouched.
     pub fn checkpoint<M: Module>(&mut self, step: u64, model: &M, optim: &AdamW) -> Result<()> {
         let done = step + 1;
-        if !done.is_multiple_of(self.save_every) && done != self.steps {
+        if !done.is_multiple_of(self.plan.save_every) && done != self.plan.steps {
             return Ok(());
         }
         self.log.sync()?;
@@ -217,9 +280,9 @@ impl Run {
             seconds: self.seconds,
             guard: self.guard.clone(),
             frozen: self.frozen.clone(),
+            best: self.best,
         };
-        let state = serde_json::to_vec_pretty(&state)
-            .map_err(|error| TrainError::encode("the run's state", error))?;
+        let state = pretty(&state)?;
         let weights = safetensors::write(&weights::tensors(model)?, Dtype::F32)?;
         let moments = safetensors::write(&optim.state()?, Dtype::F32)?;
         let files: [(&str, &[u8]); 3] = [
@@ -232,31 +295,66 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the run: proves that what was frozen did not move, and writes `final/` with one file
-    /// for each named component.
+    /// Ends the run: proves that what was frozen did not move, and writes the model to `final/` with
+    /// where it comes from.
     ///
     /// # Errors
     /// A frozen tensor moved, or the files cannot be written.
-    pub fn finish<M: Module>(self, model: &M, components: &[(&str, Tensors)]) -> Result<()> {
+    pub fn finish<M: Module>(self, model: &M, files: Files, provenance: Provenance) -> Result<()> {
         crate::freeze::verify(model, &self.frozen)?;
         self.progress.finish();
-        let mut files = Vec::new();
-        for (name, tensors) in components {
-            files.push((format!("{name}.safetensors"), safetensors::write(tensors, Dtype::F32)?));
-        }
-        let files: Vec<(&str, &[u8])> =
-            files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
         let dir = self.dir.join("final");
-        if self.start < self.steps && dir.is_dir() {
+        if self.start < self.plan.steps && dir.is_dir() {
             // A run that was prolonged: what it once ended with stays, under its step.
             let older = self.dir.join(format!("final-{:09}", self.start));
             Disk.rename(&dir, &older).map_err(TrainError::io("rename", &dir))?;
         }
-        save_dir(&Disk, &dir, &files)?;
+        // A run that was finished before stays as it is, its date too.
+        if directory::verify(&Disk, &dir).is_err() {
+            let steps = self.plan.steps;
+            let (train_loss, val_loss) = (self.train_loss, self.val_loss);
+            let provenance =
+                Provenance { steps, train_loss, val_loss, date: today(), ..provenance };
+            let mut files = files;
+            files.push(("provenance.json".into(), pretty(&provenance)?));
+            save(&dir, &files)?;
+        }
+        if let Some(Best { step, val_loss }) = self.best {
+            eprintln!(
+                "lowest val_loss {val_loss:.4} after step {step}, kept in {}",
+                self.dir.join("best").display()
+            );
+        }
+        let bad_samples = self.dir.join(BAD_SAMPLES);
+        if let Ok(bad) = std::fs::read_to_string(&bad_samples) {
+            eprintln!(
+                "{} examples could not be read: see {}",
+                bad.lines().count(),
+                bad_samples.display()
+            );
+        }
         eprintln!("frozen tensors unchanged: {}; wrote {}", self.frozen.len(), dir.display());
         Ok(())
     }
 }
+
+fn save(dir: &Path, files: &Files) -> Result<()> {
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    Ok(save_dir(&Disk, dir, &files)?)
+}
+
+/// Removes a directory, if it is there.
+fn remove(dir: &Path) -> Result<()> {
+    match dir.is_dir() {
+        true => Disk.remove_dir_all(dir).map_err(TrainError::io("remove", dir)),
+        false => Ok(()),
+    }
+}
+
+/// What may change between the parts of a run.
+const FREE: [&str; 6] =
+    ["save_every", "eval_every", "eval_batches", "precision", "recompute", "device"];
 
 fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");
@@ -268,7 +366,7 @@ fn same_config(dir: &Path, resolved: &str) -> Result<()> {
         let key = change.split(':').next().unwrap_or_default();
         match key.strip_suffix("steps") {
             Some(stage) => may_be_prolonged(stage, &values),
-            None => ["save_every", "precision", "recompute"].iter().any(|free| key.ends_with(free)),
+            None => FREE.iter().any(|free| key.ends_with(free)),
         }
     };
     let mut changed = config::differences(&old, resolved)?;

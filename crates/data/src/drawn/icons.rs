@@ -315,6 +315,7 @@ mod tests {
             val: vec![],
             val_share: 0.0,
             max_bad: 0.0,
+            curriculum: [0.0, 1.0],
         };
         let mixture = config.open_train(seed, size).expect("opens");
         for index in 0..300 {

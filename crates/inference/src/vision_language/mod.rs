@@ -109,11 +109,10 @@ impl ChatModel for VisionLanguageModel {
 
         let start = Instant::now();
         let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
-        let starts: Vec<usize> = prompt.slots.iter().map(|slot| slot.at).collect();
         let text = self.llm.embed(&prompt.ids);
         let embeds = match tiles.is_empty() {
             true => text,
-            false => splice(text, self.eye.look(&tiles), &starts),
+            false => splice(text, self.eye.look(&tiles), &prompt.slots),
         };
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));

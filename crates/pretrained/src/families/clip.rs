@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
-use crate::towers::{Reading, Towers};
+use crate::towers::{Inputs, Reading, Towers, Trainable};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -27,11 +27,24 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
+    let (config, inputs) = inputs(directory)?;
+    Towers::load(directory, &plan(directory)?, config, inputs, device)
+}
+
+/// The model in a directory, to be trained.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, device: &Device) -> Result<Trainable> {
+    let (config, inputs) = inputs(directory)?;
+    Trainable::load(directory, &plan(directory)?, config, inputs, device)
+}
+
+fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let (processor, tokenizer) = (processor, vision::tokenizer(directory)?);
-    let inputs = (processor, tokenizer, reading(&directory.config())?);
-    Towers::load(directory, &plan(directory)?, config, inputs, device)
+    let inputs = (processor, vision::tokenizer(directory)?, reading(&directory.config())?);
+    Ok((config, inputs))
 }
 
 /// A tower's settings. `text_config_dict`, where old files have it, replaces `text_config` whole.

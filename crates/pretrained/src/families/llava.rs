@@ -11,7 +11,7 @@ use sensorium_backbone::{BackboneConfig, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, Pooling, VitConfig};
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::{ImageProcessor, Style};
+use sensorium_media::{ImageProcessor, Layout as Parts, Medium, Modality, Style};
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
@@ -54,6 +54,54 @@ pub struct Spliced {
     pub path: PathBuf,
     /// Where it computes.
     pub device: Device,
+    /// How its tensors are published.
+    pub published: Published,
+}
+
+/// How a model's tensors are published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub(super) layout: Layout,
+    /// The table of positions as it was read, where tiles look up only some of it.
+    pub(super) table: Option<Stored>,
+}
+
+impl Published {
+    /// The tensors of `llava`, which began as the model that was read, as they are published.
+    ///
+    /// # Errors
+    /// Never in practice: a parameter's shape always fits its values.
+    pub fn tensors(&self, llava: &Llava) -> Result<Tensors> {
+        let mut tensors = names::save(llava, &self.layout)?;
+        let trained = tensors.tensors.remove(POSITIONS);
+        match (trained, self.table.clone()) {
+            (Some(tile), Some(table)) => {
+                tensors.tensors.insert(POSITIONS.to_owned(), replace(table, &tile)?);
+            }
+            (Some(tile), None) => drop(tensors.tensors.insert(POSITIONS.to_owned(), tile)),
+            (None, _) => {}
+        }
+        Ok(tensors)
+    }
+}
+
+/// What stands in a prompt for a picture: `tokens` of the token `marker` for each of its parts, and what
+/// tells where a tile is.
+pub fn medium(marker: &str, layout: Parts, tokens: usize) -> Medium {
+    const AROUND: &str = "<fake_token_around_image>";
+    let markers = marker.repeat(tokens);
+    let text = match layout {
+        Parts::Tiles { rows, columns } => {
+            let tile = |row, column| format!("{AROUND}<row_{row}_col_{column}>{markers}");
+            let row =
+                |row| (1..=columns).map(|column| tile(row, column)).collect::<String>() + "\n";
+            let rows: String = (1..=rows).map(row).collect();
+            let gap = if rows.is_empty() { "" } else { "\n" };
+            format!("{rows}{gap}{AROUND}<global-img>{markers}{AROUND}")
+        }
+        _ => markers,
+    };
+    Medium { modality: Modality::Image, marker: marker.to_owned(), text, len: tokens }
 }
 
 /// What the weights in a directory must be.
@@ -92,6 +140,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     plan.check(directory)?;
     let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
     let tile = processor.size().filter(|_| family != "llava");
+    let table = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
+    let published = Published { layout: plan.layout, table };
     if let Some([side, _]) = tile {
         let vit = vit(&mut config);
         let table = vit.grid();
@@ -109,7 +159,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), device.clone());
     let frame = [String::new(), String::new()];
-    Ok(Spliced { llava, config, processor, marker, frame, path, device })
+    Ok(Spliced { llava, config, processor, marker, frame, path, device, published })
 }
 
 /// Of what is published in several ways, the one that the files have.
@@ -289,9 +339,34 @@ const MAX_GRID: usize = 128;
 fn place(tensors: &mut Tensors, from: usize, to: usize, e: usize) -> Result<()> {
     // It is there: the plan has been checked.
     let Some(table) = tensors.tensors.remove(POSITIONS) else { return Ok(()) };
-    let places = positions::buckets(from, to);
-    let rows = places.iter().flat_map(|&y| places.iter().map(move |&x| y * from + x));
-    let values = rows.flat_map(|row| &table.data()[row * e..][..e]).copied().collect();
+    let rows = looked_up(from, to);
+    let values = rows.into_iter().flat_map(|row| &table.data()[row * e..][..e]).copied().collect();
     tensors.tensors.insert(POSITIONS.to_owned(), Stored::new(vec![to * to, e], values)?);
     Ok(())
+}
+
+/// The row of a table of `from`² places for each patch of a tile of `to`².
+fn looked_up(from: usize, to: usize) -> Vec<usize> {
+    let places = positions::buckets(from, to);
+    places.iter().flat_map(|&y| places.iter().map(move |&x| y * from + x)).collect()
+}
+
+/// The table with the rows that a tile's patches look up as they are in `tile`; of a row that several
+/// look up, their mean. The rows that none does stay.
+fn replace(table: Stored, tile: &Stored) -> Result<Stored> {
+    let &[rows, e] = table.shape() else { return Ok(table) };
+    let patches = tile.shape().first().copied().unwrap_or_default();
+    let mut found = vec![0_u32; rows];
+    let (shape, mut values) = table.into_parts();
+    for (row, new) in
+        looked_up(rows.isqrt(), patches.isqrt()).into_iter().zip(tile.data().chunks(e))
+    {
+        found[row] += 1;
+        let values = &mut values[row * e..][..e];
+        match found[row] {
+            1 => values.copy_from_slice(new),
+            n => values.iter_mut().zip(new).for_each(|(v, new)| *v += (new - *v) / n as f32),
+        }
+    }
+    Ok(Stored::new(shape, values)?)
 }

@@ -10,7 +10,7 @@ pub mod language;
 pub mod llava;
 mod open_clip;
 pub mod sensorium;
-mod siglip;
+pub mod siglip;
 mod siglip2;
 pub mod whisper;
 

@@ -18,7 +18,7 @@ use sensorium_model::weights::{self, under};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::llava::Spliced;
+use super::llava::{Published, Spliced};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::PLAIN;
@@ -203,6 +203,7 @@ fn llava(
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         path: directory.path().to_owned(),
         device: device.clone(),
+        published: Published { layout: PLAIN, table: None },
     };
     Ok((text(directory, tokenizer)?, spliced))
 }

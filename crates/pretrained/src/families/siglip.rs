@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
-use crate::towers::{Reading, Towers};
+use crate::towers::{Inputs, Reading, Towers, Trainable};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -28,12 +28,25 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
+    let (config, inputs) = inputs(directory)?;
+    Towers::load(directory, &plan(directory)?, config, inputs, device)
+}
+
+/// The model in a directory, to be trained.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, device: &Device) -> Result<Trainable> {
+    let (config, inputs) = inputs(directory)?;
+    Trainable::load(directory, &plan(directory)?, config, inputs, device)
+}
+
+fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
     let tokenizer = vision::tokenizer(directory)?;
     let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocabulary)?);
-    let inputs = (processor, tokenizer, reading);
-    Towers::load(directory, &plan(directory)?, config, inputs, device)
+    Ok((config, (processor, tokenizer, reading)))
 }
 
 /// The image encoder without its head, by SigLIP's shape. What a file may leave out: width, side of

@@ -11,33 +11,36 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rayon::prelude::*;
 use sensorium_checkpoint as checkpoint;
-use sensorium_data::conversation::{self, Conversation, Focus, Turn};
-use sensorium_data::easy_vqa::EasyVqa;
-use sensorium_data::rng::Rng;
-use sensorium_data::scene::Split;
+use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
-use sensorium_media::{ImageProcessor, Picture, Special, Tokenizer};
+use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
+use sensorium_pretrained::Directory;
+use sensorium_pretrained::families::llava::{self, Published, Spliced};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::batch::{conversation, gather, images, questions, side};
+use crate::batch::{draw, gather, images, mean, pictures};
+use crate::chat::Chat;
 use crate::config;
+use crate::device::DeviceName;
 use crate::error::Result;
+use crate::feed::Feed;
 use crate::freeze::thaw_only;
+use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
+use crate::provenance::Provenance;
 use crate::recipes::Recipe;
-use crate::run::{Run, RunOptions, Step};
+use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
 use crate::size::Size;
-use crate::tokenizer;
 
 /// A LLaVA training: both stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,8 +50,9 @@ pub struct LlavaRecipe {
     pub recipe: Recipe,
     /// Seed of weights and samples.
     pub seed: u64,
-    /// Size of the model.
-    pub size: Size,
+    /// Where it computes.
+    #[serde(default)]
+    pub device: DeviceName,
     /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
@@ -56,18 +60,14 @@ pub struct LlavaRecipe {
     /// third more time, the same bits.
     #[serde(default)]
     pub recompute: bool,
-    /// The tokenizer's file.
-    pub tokenizer: PathBuf,
-    /// The image encoder that the CLIP recipe made.
-    pub image: PathBuf,
-    /// The language model that the text recipe made.
-    pub backbone: PathBuf,
+    /// A new model's image encoder, which the CLIP recipe made.
+    pub image: Option<PathBuf>,
+    /// A new model's language model, which the text recipe made.
+    pub backbone: Option<PathBuf>,
     /// A trained projector to go on with; stage 1 is then left out.
     pub projector: Option<PathBuf>,
-    /// easy-VQA's directory; without it the instruct stage asks about drawn scenes only.
-    pub easy_vqa: Option<PathBuf>,
-    /// Stage 1.
-    pub align: Stage,
+    /// Stage 1; without it, there is only stage 2.
+    pub align: Option<Stage>,
     /// Stage 2.
     pub instruct: Stage,
     /// Weight of the z-loss.
@@ -76,6 +76,10 @@ pub struct LlavaRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optim: OptimConfig,
+    /// The model: a new one, or a published LLaVA, Idefics3 or SmolVLM.
+    pub model: ModelConfig,
+    /// Conversations about pictures, or pictures with captions, for stages without data of their own.
+    pub data: Option<Config>,
 }
 
 /// One stage.
@@ -92,16 +96,12 @@ pub struct Stage {
     pub accumulate: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
-    /// How much of the way from easy to full scenes (0 to 1) lies behind at the first step: 0.4 goes
-    /// on with all that scenes can hold.
+    /// Steps between measurements on `data.val`; 0 measures nothing.
     #[serde(default)]
-    pub begin: f32,
-    /// How much of that way lies behind at the end: below 0.4, scenes hold two objects at most.
-    #[serde(default = "all_the_way")]
-    pub end: f32,
-    /// What is asked more often about scenes, in stage 2.
-    #[serde(default)]
-    pub focus: Focus,
+    pub eval_every: u64,
+    /// Batches of a measurement.
+    #[serde(default = "eval_batches")]
+    pub eval_batches: u64,
     /// Learning rate over the stage.
     pub schedule: Schedule,
     /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
@@ -111,10 +111,12 @@ pub struct Stage {
     /// freezes it.
     #[serde(default)]
     pub image_rate: f64,
+    /// What is learned from.
+    pub data: Option<Config>,
 }
 
-fn all_the_way() -> f32 {
-    1.0
+fn eval_batches() -> u64 {
+    8
 }
 
 fn one() -> f64 {
@@ -125,225 +127,329 @@ fn whole() -> usize {
     1
 }
 
+impl LlavaRecipe {
+    /// What a stage learns from.
+    ///
+    /// # Errors
+    /// Neither it nor the recipe names a data set.
+    pub fn data<'a>(&'a self, stage: &'a Stage) -> Result<&'a Config> {
+        stage.data.as_ref().or(self.data.as_ref()).ok_or_else(|| {
+            let message = "expected data sets to learn from, got none";
+            model::config("data", message, "add [[data.train]], or one for each stage")
+        })
+    }
+}
+
 /// Trains the projector, then projector and backbone, in `align/` and `instruct/` of the run.
 ///
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
-    let device = training_device();
-    let tokenizer = tokenizer::load(&recipe.tokenizer)?;
-    let config = recipe.size.llava(tokenizer.vocabulary());
-    let mut model = Llava::init(
-        &config,
-        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
-    );
-    // One tower: that of pictures.
-    let mut tower = model.towers.remove(0);
-    tower.encoder = weights::load(tower.encoder, &checkpoint::load(&recipe.image)?)?;
-    model.backbone = weights::load(model.backbone, &checkpoint::load(&recipe.backbone)?)?;
-    let corpus = Corpus::open(recipe)?;
-
-    let align = Training { recipe, stage: &recipe.align, config: &config, tokenizer: &tokenizer };
-    let detail = |index, progress| corpus.detail(index, progress);
-    let model = match &recipe.projector {
-        Some(file) => {
-            tower.projector = weights::load(tower.projector, &checkpoint::load(file)?)?;
-            model.towers.push(tower);
-            model
-        }
-        None => {
-            model.towers.push(tower);
-            align.run("align", &[PROJECTOR], model, options, &detail)?
-        }
+    let (mut llava, training) = match recipe.model.start()? {
+        Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
+        Start::Published(directory) => published(recipe, &directory)?,
     };
-
-    let instruct = Training { stage: &recipe.instruct, ..align };
-    let talk = |index, progress| corpus.sample(index, progress);
-    instruct.run("instruct", &[PROJECTOR, "backbone"], model, options, &talk)?;
+    if let (Some(align), None, None) = (&recipe.align, &recipe.projector, &recipe.model.from) {
+        llava = training.run("align", align, vec![PROJECTOR.into()], llava, options)?;
+    }
+    let instruct = &recipe.instruct;
+    let mut parts = match &recipe.model.train {
+        Some(parts) => parts.iter().flat_map(|part| read_of(part, &training.shape)).collect(),
+        None => vec![PROJECTOR.into(), "backbone".into()],
+    };
+    if instruct.image_rate > 0.0 {
+        parts.extend(read_by_projector(&training.shape));
+    }
+    training.run("instruct", instruct, parts, llava, options)?;
     Ok(())
 }
 
-/// Names of the tower's parts, as a module has them.
-const ENCODER: &str = "towers.0.encoder.";
-const PROJECTOR: &str = "towers.0.projector.";
+/// A new model of components that other recipes have trained.
+fn new(recipe: &LlavaRecipe, size: Size, tokenizer: Tokenizer) -> Result<(Llava, Training<'_>)> {
+    let LlavaRecipe { image: Some(image), backbone: Some(backbone), projector, .. } = recipe else {
+        let message = "expected image and backbone, files of trained components, got no such keys";
+        return Err(model::config("image", message, "train them by the clip and text recipes"));
+    };
+    let shape = size.llava(tokenizer.vocabulary());
+    let device = recipe.device.open();
+    let mut llava = Llava::init(
+        &shape,
+        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
+    );
+    // One tower: that of pictures.
+    let mut tower = llava.towers.remove(0);
+    tower.encoder = weights::load(tower.encoder, &checkpoint::load(image)?)?;
+    llava.backbone = weights::load(llava.backbone, &checkpoint::load(backbone)?)?;
+    if let Some(file) = projector {
+        tower.projector = weights::load(tower.projector, &checkpoint::load(file)?)?;
+    }
+    llava.towers.push(tower);
+    let tokens = shape.towers[0].tokens();
+    let chat = Chat::own(&tokenizer, tokens, shape.backbone.context())?.into();
+    let processor = ImageProcessor::padded(side(&shape) as u32);
+    Ok((llava, Training { recipe, chat, processor, shape, home: Home::Own(tokenizer) }))
+}
 
-/// One stage and what it reads.
-#[derive(Clone, Copy)]
+/// A published model.
+fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llava, Training<'a>)> {
+    if !["llava", "idefics3", "smolvlm"].map(Some).contains(&directory.model_type()) {
+        return Err(model::unknown_family(directory, &["llava", "idefics3", "smolvlm"]));
+    }
+    let Spliced { llava, config: shape, processor, marker, published, .. } =
+        llava::open(directory, &recipe.device.open())?;
+    let limits = [shape.towers[0].tokens(), shape.backbone.context()];
+    let chat = Chat::published(directory, marker, limits)?.into();
+    let home = Home::Published(directory.clone(), published);
+    Ok((llava, Training { recipe, chat, processor, shape, home }))
+}
+
+/// Side of the pictures that the encoder reads, in pixels.
+fn side(shape: &LlavaConfig) -> usize {
+    match &shape.towers[0].encoder {
+        EncoderConfig::Vit { vit, .. } => vit.image,
+        _ => 0,
+    }
+}
+
+/// Names of the tower's parts, as a module has them.
+const ENCODER: &str = "towers.0.encoder";
+const PROJECTOR: &str = "towers.0.projector";
+
+/// What is trained, and how.
 struct Training<'a> {
     recipe: &'a LlavaRecipe,
-    stage: &'a Stage,
-    config: &'a LlavaConfig,
-    tokenizer: &'a Tokenizer,
+    chat: Arc<Chat>,
+    processor: ImageProcessor,
+    shape: LlavaConfig,
+    home: Home,
+}
+
+/// Where a model's files come from.
+enum Home {
+    /// Made here, with this tokenizer.
+    Own(Tokenizer),
+    /// A directory, and how its tensors are published.
+    Published(Directory, Published),
 }
 
 impl Training<'_> {
     fn run(
         &self,
         name: &str,
-        parts: &[&str],
+        stage: &Stage,
+        parts: Vec<String>,
         model: Llava,
         options: &RunOptions,
-        sample: &(impl Fn(u64, f32) -> Sample + Send + Sync),
     ) -> Result<Llava> {
-        let device = training_device();
-        let stage = self.stage;
-        let image = if stage.image_rate > 0.0 { read_by_projector(self.config) } else { vec![] };
-        let parts: Vec<&str> =
-            parts.iter().copied().chain(image.iter().map(String::as_str)).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (model, trained) = thaw_only(model, &parts)?;
         eprintln!("{name}: {trained}");
         let options = RunOptions { dir: options.dir.join(name), ..options.clone() };
+        let data = self.recipe.data(stage)?;
+        let talks = Talks {
+            chat: self.chat.clone(),
+            processor: self.processor.clone(),
+            stage: stage.clone(),
+        };
+        let make = move |examples: &Examples, step, progress| talks.make(examples, step, progress);
+        let (seeds, side) = ([self.recipe.seed, stage.steps], side(&self.shape) as u32);
+        let feed = Feed::open(data, seeds, side, &options.dir, lacks, make)?;
         let mut optim = AdamW::new(self.recipe.optim.clone());
-        let plan = [stage.steps, stage.save_every];
+        let Stage { steps, save_every, eval_every, .. } = *stage;
+        let plan = Plan { steps, save_every, eval_every };
         let resolved = config::resolved(self.recipe)?;
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
 
+        let mut batches = feed.train(run.steps());
         for step in run.steps() {
-            let progress = schedule::progress([stage.begin, stage.end], step, stage.steps);
-            let first = step * stage.batch as u64;
-            let samples = gather(stage.batch, |i| sample(first + i, progress));
-            let micro: Vec<Micro<'_>> = samples
-                .chunks(stage.batch.div_ceil(stage.accumulate.max(1)))
-                .map(|samples| self.micro(samples))
-                .collect::<Result<_>>()?;
+            let Some(micro) = batches.next().transpose()? else { break };
             let learned: usize = micro.iter().map(|micro| micro.batch.learned()).sum();
-
             let (mut gradients, mut value, mut flops) = (Gradients::new(), 0.0, 0.0);
-            for Micro { batch, pictures } in &micro {
-                let images = images(pictures, &ImageProcessor::nano(), &device);
-                let features = model.encode(images); // [M, N, E]
-                let loss = model.loss(batch, Some(features), self.recipe.z_loss);
+            for micro in micro {
                 // A mean over all answers' tokens, whichever micro-batch they are in.
-                let weight = batch.learned() as f64 / learned.max(1) as f64;
+                let weight = micro.batch.learned() as f64 / learned.max(1) as f64;
+                flops += self.flops(stage, &micro);
+                let model = seen_by(&model, &micro);
+                let loss = self.loss(&model, micro);
                 value += weight * f64::from(read(loss.clone())[0]);
                 let new = params::gradients(&model, loss.backward())?;
                 optim::accumulate(&mut gradients, new, weight as f32);
-                flops += self.flops(batch, pictures.len());
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
+            let image_rate = if stage.image_rate > 0.0 { stage.image_rate } else { 1.0 };
             let (updated, norm) =
                 run.update(model, &mut optim, &gradients, step, value, |name| match name {
                     _ if name.starts_with(PROJECTOR) => rate * stage.projector_rate,
-                    _ if name.starts_with(ENCODER) => rate * stage.image_rate,
+                    _ if name.starts_with(ENCODER) => rate * image_rate,
                     _ => rate,
                 })?;
             model = updated;
 
+            if let Some(batches) =
+                feed.val(stage.eval_batches).filter(|_| run.validates_after(step))
+            {
+                let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
+                run.keep_best(step, self.val_loss(&best, batches)?, || self.files(&best))?;
+            }
             let extra = BTreeMap::from([("tokens".to_string(), learned as f64)]);
-            let samples = samples.len();
+            let samples = stage.batch;
             run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
             run.checkpoint(step, &model, &optim)?;
         }
         let best = optim.averaged(model.clone());
-        let components = [
-            ("image", weights::tensors(&best.towers[0].encoder)?),
-            ("projector", weights::tensors(&best.towers[0].projector)?),
-            ("backbone", weights::tensors(&best.backbone)?),
-        ];
-        run.finish(&model, &components)?;
+        let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
+        let files = [&self.recipe.model.from, image, backbone, projector];
+        let start = files.into_iter().flatten().cloned().collect();
+        let name = format!("llava, {name}");
+        let provenance = Provenance::new(&name, &resolved, *seed, start, data);
+        run.finish(&model, self.files(&best)?, provenance)?;
         Ok(best)
     }
 
-    fn micro<'s>(&self, samples: &'s [Sample]) -> Result<Micro<'s>> {
-        let tokens = self.config.towers[0].tokens();
-        let prompts = samples
-            .par_iter()
-            .map(|Sample { turns, apart, .. }| match apart {
-                true => questions(turns, self.tokenizer, tokens),
-                false => conversation(turns, self.tokenizer, tokens),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let batch = Batch::new(&prompts, self.tokenizer.special(Special::Pad)?);
-        let pictures = samples.iter().map(|sample| &sample.picture).collect();
-        Ok(Micro { batch, pictures })
+    fn loss(&self, model: &Llava, Micro { batch, planes }: Micro) -> Tensor<1> {
+        let features = (!planes.is_empty()).then(|| {
+            let [height, width] = self.processor.size().unwrap_or_default().map(|n| n as usize);
+            let images = images(planes, [height, width], &self.recipe.device.open());
+            model.encode(images) // [M, N, E]
+        });
+        model.loss(&batch, features, self.recipe.z_loss)
+    }
+
+    /// Mean over all answers' tokens.
+    fn val_loss(
+        &self,
+        model: &Llava,
+        batches: impl Iterator<Item = Result<Vec<Micro>>>,
+    ) -> Result<f64> {
+        let mut losses = Vec::new();
+        for batch in batches {
+            for micro in batch? {
+                let learned = micro.batch.learned() as f64;
+                losses.push((f64::from(read(self.loss(model, micro))[0]), learned));
+            }
+        }
+        Ok(mean(losses))
     }
 
     /// Of what is trained, three passes; where only the projector is, two of the backbone; of a
     /// frozen encoder, one.
-    fn flops(&self, batch: &Batch, pictures: usize) -> f64 {
+    fn flops(&self, stage: &Stage, Micro { batch, planes }: &Micro) -> f64 {
         let [b, t] = batch.shape;
-        let passes = if std::ptr::eq(self.stage, &self.recipe.align) { 2.0 } else { 3.0 };
-        let backbone = self.config.backbone.flops(t, 0) * b as f64
-            + self.config.backbone.flops(0, batch.learned());
-        let image = if self.stage.image_rate > 0.0 { 3.0 } else { 1.0 };
-        image * self.config.towers[0].encoder.flops() * pictures as f64 + passes * backbone
+        let (tower, backbone) = (&self.shape.towers[0], &self.shape.backbone);
+        let passes = if self.recipe.align.as_ref().is_some_and(|align| std::ptr::eq(align, stage)) {
+            2.0
+        } else {
+            3.0
+        };
+        let pixels = self.processor.size().map_or(1, |[h, w]| 3 * h as usize * w as usize);
+        let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
+        let seen = tower.encoder.flops() * (planes.len() / pixels) as f64;
+        let read = backbone.flops(t, 0) * b as f64 + backbone.flops(0, batch.learned());
+        image * seen + passes * read
+    }
+
+    /// The model's files.
+    fn files(&self, llava: &Llava) -> Result<Files> {
+        match &self.home {
+            Home::Own(tokenizer) => {
+                let tower = &llava.towers[0];
+                let components = [
+                    ("image", weights::tensors(&tower.encoder)?),
+                    ("projector", weights::tensors(&tower.projector)?),
+                    ("backbone", weights::tensors(&llava.backbone)?),
+                ];
+                let settings = [("llava", json!(self.shape))];
+                model::own(&components, &settings, tokenizer, Some(&self.processor))
+            }
+            Home::Published(directory, published) => {
+                model::published(directory, &published.tensors(llava)?)
+            }
+        }
+    }
+}
+
+/// The model with only that trainable which a batch reaches: without a picture, no tower.
+fn seen_by(model: &Llava, micro: &Micro) -> Llava {
+    if !micro.planes.is_empty() {
+        return model.clone();
+    }
+    let parameters = params::list(model);
+    let reached = |name: &str| {
+        let is = |p: &params::Parameter| p.name == name && p.trainable;
+        !name.starts_with("towers.") && parameters.iter().any(is)
+    };
+    params::set_trainable(model.clone(), reached)
+}
+
+/// What an example has not.
+fn lacks(example: &Example) -> Option<&'static str> {
+    let captioned = example.text.is_some() && !example.media.is_empty();
+    (example.messages.is_empty() && !captioned).then_some("conversations or pictures with captions")
+}
+
+/// What makes a step's batches.
+struct Talks {
+    chat: Arc<Chat>,
+    processor: ImageProcessor,
+    stage: Stage,
+}
+
+/// Part of a step.
+struct Micro {
+    batch: Batch,
+    /// What is seen, `[M, 3, h, w]`.
+    planes: Vec<f32>,
+}
+
+impl Talks {
+    fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Vec<Micro>> {
+        let Stage { batch, accumulate, .. } = self.stage;
+        let examples = draw(examples, step, batch, progress)?;
+        let chunks = examples.chunks(batch.div_ceil(accumulate.max(1)));
+        chunks.map(|examples| self.micro(examples)).collect()
+    }
+
+    fn micro(&self, examples: &[Example]) -> Result<Micro> {
+        let one = |i: u64| -> Result<(Prompt, Vec<f32>)> {
+            let example = &examples[i as usize];
+            let fitted: Vec<_> =
+                pictures(example).map(|picture| self.processor.fit(picture)).collect();
+            let layouts: Vec<Layout> = fitted.iter().map(|fitted| fitted.layout).collect();
+            let parts = fitted.iter().flat_map(|fitted| &fitted.pictures);
+            let planes = parts.flat_map(|part| self.processor.planes(part)).collect();
+            Ok((self.chat.prompt(example, &layouts)?, planes))
+        };
+        let made = gather(examples.len(), one).into_iter().collect::<Result<Vec<_>>>()?;
+        let (prompts, planes): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok(Micro { batch: Batch::new(&prompts, self.chat.pad), planes: planes.concat() })
     }
 }
 
 /// Names of the image encoder's parameters that the projector's input depends on.
-fn read_by_projector(config: &LlavaConfig) -> Vec<String> {
-    let EncoderConfig::Vit { vit, features } = &config.towers[0].encoder else {
+fn read_by_projector(shape: &LlavaConfig) -> Vec<String> {
+    let EncoderConfig::Vit { vit, features } = &shape.towers[0].encoder else {
         return vec![ENCODER.to_owned()];
     };
     let last = features.layers.iter().min().copied().unwrap_or_default();
+    // Where levels are named, none is read after the last norm.
+    let norm = (!features.layers.is_empty()).then_some("norm.");
     let unread: Vec<String> = (vit.n_layers - last..vit.n_layers)
         .map(|block| format!("blocks.{block}."))
-        .chain(["norm.", "pool.", "proj."].map(str::to_owned))
+        .chain(["pool.", "proj."].into_iter().chain(norm).map(str::to_owned))
         .collect();
     let names = vit.parameters().into_iter().map(|(name, _)| name);
     let read = names.filter(|name| !unread.iter().any(|part| name.starts_with(part)));
-    read.map(|name| format!("{ENCODER}{name}")).collect()
+    read.map(|name| format!("{ENCODER}.{name}")).collect()
 }
 
-/// Part of a step.
-struct Micro<'a> {
-    batch: Batch,
-    pictures: Vec<&'a Picture>,
-}
-
-/// A picture and what is said about it.
-pub(crate) struct Sample {
-    pub picture: Picture,
-    pub turns: Vec<Turn>,
-    /// Whether no turn sees another.
-    pub apart: bool,
-}
-
-/// Where samples come from.
-pub(crate) struct Corpus {
-    seed: u64,
-    easy_vqa: Option<EasyVqa>,
-    focus: Focus,
-}
-
-/// Questions about one picture of easy-VQA.
-const EASY_VQA_TURNS: usize = 8;
-
-impl Corpus {
-    pub(crate) fn open(recipe: &LlavaRecipe) -> Result<Self> {
-        let open = |dir: &PathBuf| EasyVqa::open(dir, Split::Train);
-        let easy_vqa = recipe.easy_vqa.as_ref().map(open).transpose()?;
-        Ok(Self { seed: recipe.seed, easy_vqa, focus: recipe.instruct.focus.clone() })
-    }
-
-    fn detail(&self, index: u64, progress: f32) -> Sample {
-        Sample::of(conversation::detail(Split::Train, self.seed ^ 0xCAFE, index, progress), true)
-    }
-
-    /// Conversations about easy-VQA's pictures 18 %, the rest about scenes.
-    pub(crate) fn sample(&self, index: u64, progress: f32) -> Sample {
-        let mut rng = Rng::new(self.seed, 0x1A5C, index);
-        let easy = rng.chance(0.18);
-        // A conversation is what `chat` needs; a question apart must be answered from the picture.
-        let apart = rng.chance(0.8);
-        let talk = match &self.easy_vqa {
-            Some(easy_vqa) if easy => {
-                let picture = rng.below(easy_vqa.pictures());
-                easy_vqa.conversation(picture, EASY_VQA_TURNS, &mut rng)
-            }
-            _ => {
-                let (seed, focus) = (self.seed, &self.focus);
-                conversation::about_scene(Split::Train, seed, index, progress, focus)
-            }
-        };
-        Sample::of(talk, apart)
-    }
-}
-
-impl Sample {
-    fn of(Conversation { view, turns }: Conversation, apart: bool) -> Self {
-        Self { picture: view.picture(side(&ImageProcessor::nano())), turns, apart }
-    }
+/// A part that a recipe names; of the image encoder, what of it is read.
+fn read_of(part: &String, shape: &LlavaConfig) -> Vec<String> {
+    let read = || read_by_projector(shape).into_iter();
+    let below: Vec<String> = match part.starts_with(ENCODER) {
+        true => read().filter(|name| name.starts_with(part.as_str())).collect(),
+        false => Vec::new(),
+    };
+    if below.is_empty() { vec![part.clone()] } else { below }
 }
 
 #[cfg(test)]
@@ -355,7 +461,7 @@ mod tests {
         let nano = Size::Nano.llava(4096);
         let read = read_by_projector(&nano);
         let has =
-            |part: &str| read.iter().any(|name| name.starts_with(&format!("{ENCODER}{part}")));
+            |part: &str| read.iter().any(|name| name.starts_with(&format!("{ENCODER}.{part}")));
         assert!(has("stem.") && has("position") && has("blocks.3."));
         assert!(!has("blocks.4.") && !has("norm.") && !has("pool."));
         let all = nano.parameters();

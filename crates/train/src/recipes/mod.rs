@@ -2,11 +2,13 @@
 
 pub mod clip;
 pub mod llava;
+mod older;
 pub mod text;
 pub mod tokenizer;
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -40,6 +42,20 @@ pub fn which(path: &Path, sets: &[String]) -> Result<Recipe> {
     Ok(config::load::<Which>(path, sets)?.recipe)
 }
 
+/// The recipe at `path` with overrides, which may be written as recipes once were.
+///
+/// # Errors
+/// As [`config::load`].
+pub fn load<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T> {
+    parse(&config::read(path)?, &path.display().to_string(), sets)
+}
+
+/// As [`load`], from text that is already in memory.
+fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
+    let (translated, gone) = older::translated(&config::parse(text, name, sets)?);
+    config::parse_without(text, name, &[&translated, sets].concat(), &gone)
+}
+
 /// Reads `path` with overrides and trains.
 ///
 /// # Errors
@@ -47,8 +63,8 @@ pub fn which(path: &Path, sets: &[String]) -> Result<Recipe> {
 pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
     match which(path, sets)? {
         Recipe::Tokenizer => tokenizer::train(&config::load(path, sets)?, options),
-        Recipe::Clip => clip::train(&config::load(path, sets)?, options),
-        Recipe::Text => text::train(&config::load(path, sets)?, options),
-        Recipe::Llava => llava::train(&config::load(path, sets)?, options),
+        Recipe::Clip => clip::train(&load(path, sets)?, options),
+        Recipe::Text => text::train(&load(path, sets)?, options),
+        Recipe::Llava => llava::train(&load(path, sets)?, options),
     }
 }

@@ -6,30 +6,29 @@
 //! sensorium train recipes/text/nano.toml
 //! ```
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use sensorium_backbone::Llama;
-use sensorium_data::icons::Icons;
-use sensorium_data::scene::Split;
-use sensorium_data::text::{self, Document};
+use sensorium_data::{Config, Example, Examples};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_media::{Special, Tokenizer, render};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::gather;
+use crate::batch::{gather, mean};
 use crate::config;
+use crate::device::DeviceName;
 use crate::error::Result;
+use crate::feed::Feed;
 use crate::freeze::thaw_only;
+use crate::model::{self, ModelConfig, Start, own};
 use crate::optim::{AdamW, OptimConfig};
+use crate::provenance::Provenance;
 use crate::recipes::Recipe;
-use crate::run::{Run, RunOptions, Step};
+use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
-use crate::size::Size;
-use crate::tokenizer;
 
 /// A language-model training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,8 +38,9 @@ pub struct TextRecipe {
     pub recipe: Recipe,
     /// Seed of weights and samples.
     pub seed: u64,
-    /// Size of the model.
-    pub size: Size,
+    /// Where it computes.
+    #[serde(default)]
+    pub device: DeviceName,
     /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
@@ -48,10 +48,6 @@ pub struct TextRecipe {
     /// third more time, the same bits.
     #[serde(default)]
     pub recompute: bool,
-    /// The tokenizer's file.
-    pub tokenizer: PathBuf,
-    /// The icons' directory, for their words; without it there are only scenes.
-    pub icons: Option<PathBuf>,
     /// Steps.
     pub steps: u64,
     /// Rows a step.
@@ -60,6 +56,12 @@ pub struct TextRecipe {
     pub tokens: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
+    /// Steps between measurements on `data.val`; 0 measures nothing.
+    #[serde(default)]
+    pub eval_every: u64,
+    /// Batches of a measurement.
+    #[serde(default = "eval_batches")]
+    pub eval_batches: u64,
     /// Learning rate over the run.
     pub schedule: Schedule,
     /// Weight of the z-loss.
@@ -68,6 +70,14 @@ pub struct TextRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optim: OptimConfig,
+    /// The model, always a new one.
+    pub model: ModelConfig,
+    /// Texts and conversations to learn from.
+    pub data: Config,
+}
+
+fn eval_batches() -> u64 {
+    8
 }
 
 /// Trains the backbone.
@@ -75,78 +85,115 @@ pub struct TextRecipe {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
-    let device = training_device();
-    let tokenizer = tokenizer::load(&recipe.tokenizer)?;
-    let icons = recipe.icons.as_deref().map(Icons::open).transpose()?;
-    let config = recipe.size.llama(tokenizer.vocabulary());
+    let Start::New(size, tokenizer) = recipe.model.start()? else {
+        let message = "expected a size and a tokenizer, got a published model";
+        return Err(model::config("model.from", message, "the text recipe makes new models only"));
+    };
+    let device = recipe.device.open();
+    let shape = size.llama(tokenizer.vocabulary());
     let model = Llama::init(
-        &config,
+        &shape,
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
     );
-    let (model, trained) = thaw_only(model, &["embedding", "layers", "norm"])?;
+    let parts: Vec<&str> = match &recipe.model.train {
+        Some(parts) => parts.iter().map(String::as_str).collect(),
+        None => vec!["embedding", "layers", "norm"],
+    };
+    let (model, trained) = thaw_only(model, &parts)?;
     eprintln!("{trained}");
+    let (seeds, rows) = ([recipe.seed, recipe.steps], Rows::new(recipe, &tokenizer));
+    let make = move |examples: &Examples, step, _| rows.make(examples, step);
+    let feed = Feed::open(&recipe.data, seeds, 1, &options.dir, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let plan = [recipe.steps, recipe.save_every];
-    let (mut run, mut model) =
-        Run::open("text", options, &config::resolved(recipe)?, plan, model, &mut optim)?;
+    let TextRecipe { steps, save_every, eval_every, .. } = *recipe;
+    let plan = Plan { steps, save_every, eval_every };
+    let resolved = config::resolved(recipe)?;
+    let (mut run, mut model) = Run::open("text", options, &resolved, plan, model, &mut optim)?;
+    let files =
+        |model: &Llama| own(&[("backbone", weights::tensors(model)?)], &[], &tokenizer, None);
 
+    let mut batches = feed.train(run.steps());
     for step in run.steps() {
-        let rows = gather(recipe.batch, |row| pack(recipe, icons.as_ref(), &tokenizer, step, row));
-        let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
-        let (b, t) = (recipe.batch, recipe.tokens);
-        let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
-        let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
-
-        let embeds = model.embed(&ids, [b, t]);
-        let Hidden(hidden) = model.forward(embeds, &Sequence::default(), None); // [B, T, D]
-        let width = hidden.dims()[2];
-        let logits = model.logits(hidden.reshape([b * t, width])); // [B*T, V]
-        let loss = fused::cross_entropy(logits, labels, recipe.z_loss);
+        let Some(rows) = batches.next().transpose()? else { break };
+        let loss = next_token(&model, recipe, &rows);
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = updated;
 
-        let flops = 3.0 * config.flops(t, t) * b as f64;
-        let extra = std::collections::BTreeMap::new();
-        run.log(Step { step, loss: value, rate, samples: b, flops, extra }, norm)?;
+        if let Some(rows) = feed.val(recipe.eval_batches).filter(|_| run.validates_after(step)) {
+            let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
+            let loss = |rows: &[_]| f64::from(read(next_token(&best, recipe, rows))[0]);
+            let losses = rows.map(|rows| Ok((loss(&rows?), 1.0))).collect::<Result<Vec<_>>>()?;
+            run.keep_best(step, mean(losses), || files(&best))?;
+        }
+        let flops = 3.0 * shape.flops(recipe.tokens, recipe.tokens) * recipe.batch as f64;
+        let (samples, extra) = (recipe.batch, BTreeMap::new());
+        run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
-    run.finish(&model, &[("backbone", weights::tensors(&best)?)])
+    let provenance = Provenance::new("text", &resolved, recipe.seed, vec![], &recipe.data);
+    run.finish(&model, files(&best)?, provenance)
 }
 
-/// Documents one after the other until `tokens + 1` ids are there; the last one is cut.
-fn pack(
-    recipe: &TextRecipe,
-    icons: Option<&Icons>,
-    tokenizer: &Tokenizer,
-    step: u64,
-    row: u64,
-) -> Result<Vec<u32>> {
-    let row = step * recipe.batch as u64 + row;
-    let mut ids = Vec::with_capacity(recipe.tokens + 256);
-    for part in 0.. {
-        let document = text::document(icons, Split::Train, recipe.seed, (row << 16) + part);
-        ids.extend(encode(tokenizer, &document)?);
-        if ids.len() > recipe.tokens {
-            break;
-        }
+/// Loss of every next token of rows of one token more than is read.
+fn next_token(model: &Llama, recipe: &TextRecipe, rows: &[Vec<u32>]) -> Tensor<1> {
+    let (b, t) = (recipe.batch, recipe.tokens);
+    let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
+    let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
+    let embeds = model.embed(&ids, [b, t]);
+    let Hidden(hidden) = model.forward(embeds, &Sequence::default(), None); // [B, T, D]
+    let width = hidden.dims()[2];
+    let logits = model.logits(hidden.reshape([b * t, width])); // [B*T, V]
+    fused::cross_entropy(logits, labels, recipe.z_loss)
+}
+
+fn lacks(example: &Example) -> Option<&'static str> {
+    let alone =
+        example.media.is_empty() && (example.text.is_some() || !example.messages.is_empty());
+    (!alone).then_some("text alone")
+}
+
+/// What makes a step's rows.
+struct Rows {
+    tokenizer: Tokenizer,
+    batch: usize,
+    tokens: usize,
+}
+
+impl Rows {
+    fn new(recipe: &TextRecipe, tokenizer: &Tokenizer) -> Self {
+        Self { tokenizer: tokenizer.clone(), batch: recipe.batch, tokens: recipe.tokens }
     }
-    ids.truncate(recipe.tokens + 1);
-    Ok(ids)
-}
 
-/// A document's ids: plain text between its begin and end tokens, or a rendered dialogue.
-fn encode(tokenizer: &Tokenizer, document: &Document) -> Result<Vec<u32>> {
-    match document {
-        Document::Plain(text) => {
-            let mut ids = vec![tokenizer.special(Special::Bos)?];
-            ids.extend(tokenizer.encode(text)?);
-            ids.push(tokenizer.special(Special::End)?);
-            Ok(ids)
+    fn make(&self, examples: &Examples, step: u64) -> Result<Vec<Vec<u32>>> {
+        let first = step * self.batch as u64;
+        gather(self.batch, |row| self.pack(examples, first + row)).into_iter().collect()
+    }
+
+    /// Documents one after the other until `tokens + 1` ids are there; the last one is cut.
+    fn pack(&self, examples: &Examples, row: u64) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(self.tokens + 256);
+        for part in 0.. {
+            ids.extend(self.encode(&examples.draw((row << 16) + part, 1.0)?)?);
+            if ids.len() > self.tokens {
+                break;
+            }
         }
-        Document::Chat(messages) => Ok(render(tokenizer, messages, 0, false)?.ids),
+        ids.truncate(self.tokens + 1);
+        Ok(ids)
+    }
+
+    /// An example's ids: plain text between its begin and end tokens, or a rendered dialogue.
+    fn encode(&self, Example { text, messages, .. }: &Example) -> Result<Vec<u32>> {
+        let Some(text) = text.as_ref().filter(|_| messages.is_empty()) else {
+            return Ok(render(&self.tokenizer, messages, 0, false)?.ids);
+        };
+        let mut ids = vec![self.tokenizer.special(Special::Bos)?];
+        ids.extend(self.tokenizer.encode(text)?);
+        ids.push(self.tokenizer.special(Special::End)?);
+        Ok(ids)
     }
 }

@@ -1,0 +1,243 @@
+//! Conversations to prompts that are learned from, by the model's own chat template.
+
+use sensorium_data::Example;
+use sensorium_data::conversation::Turn;
+use sensorium_media::chat::TEMPLATE;
+use sensorium_media::{
+    ChatFormat, ChatTemplate, Layout, Medium, Message, Modality, Part, Prompt, Role, Special,
+    Tokenizer,
+};
+use sensorium_pretrained::families::llava;
+use sensorium_pretrained::{Directory, TextProcessor};
+use serde_json::Map;
+
+use crate::error::{Result, TrainError};
+
+/// What a picture is asked for where it only has a caption: the words of the `caption` command.
+const REQUEST: &str = "describe the picture.";
+
+/// What makes prompts.
+#[derive(Debug)]
+pub struct Chat {
+    tokenizer: Tokenizer,
+    format: ChatFormat,
+    /// Opens every prompt, if the model was trained so and the template does not.
+    bos: Option<u32>,
+    /// The token that a picture's places hold; without one, they are framed as models made here have it.
+    marker: Option<String>,
+    /// Tokens of each part of a picture.
+    tokens: usize,
+    /// The most tokens that the model reads.
+    context: usize,
+    /// Fills rows.
+    pub pad: u32,
+}
+
+impl Chat {
+    /// Of a model made here, whose pictures take `tokens` each.
+    ///
+    /// # Errors
+    /// The tokenizer is not one that is trained here.
+    pub fn own(tokenizer: &Tokenizer, tokens: usize, context: usize) -> Result<Self> {
+        let format = ChatFormat { template: ChatTemplate::parse(TEMPLATE)?, variables: Map::new() };
+        let pad = tokenizer.special(Special::Pad)?;
+        let tokenizer = tokenizer.clone();
+        Ok(Self { tokenizer, format, bos: None, marker: None, tokens, context, pad })
+    }
+
+    /// Of a published model, whose pictures' places hold the token `marker`.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, there is no chat template, or no token `marker`.
+    pub fn published(
+        directory: &Directory,
+        marker: u32,
+        [tokens, context]: [usize; 2],
+    ) -> Result<Self> {
+        let TextProcessor { tokenizer, bos_token_id: bos, chat, .. } =
+            TextProcessor::read(directory)?;
+        let marker = tokenizer.token(marker).ok_or_else(|| {
+            let message =
+                format!("expected a token {marker} for pictures in its tokenizer, got none");
+            crate::model::config("model.from", &message, "its files may be of different models")
+        })?;
+        let format = ChatFormat { template: chat.template()?, variables: chat.variables };
+        let marker = Some(marker);
+        Ok(Self { tokenizer, format, bos, marker, tokens, context, pad: bos.unwrap_or_default() })
+    }
+
+    /// The prompt of an example, whose pictures are laid out so: a conversation, or a caption as the
+    /// answer to one request. Isolated questions are [packed](Self::questions).
+    ///
+    /// # Errors
+    /// The template refuses the messages, or the pictures take more tokens than the model reads.
+    pub fn prompt(&self, example: &Example, layouts: &[Layout]) -> Result<Prompt> {
+        match (&example.text, example.isolated) {
+            _ if example.messages.is_empty() => {
+                let caption = example.text.clone().unwrap_or_default();
+                self.conversation(&messages(&[[REQUEST.into(), caption]], layouts.len()), layouts)
+            }
+            (_, true) => self.questions(&example.messages, layouts),
+            (_, false) => self.conversation(&example.messages, layouts),
+        }
+    }
+
+    /// A whole conversation. What is beyond the model's context is left out.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt).
+    pub fn conversation(&self, messages: &[Message], layouts: &[Layout]) -> Result<Prompt> {
+        let medium = |layout: &Layout| match &self.marker {
+            Some(marker) => llava::medium(marker, *layout, self.tokens),
+            None => Medium::framed(Modality::Image, self.tokens),
+        };
+        let media: Vec<Medium> = layouts.iter().map(medium).collect();
+        let mut prompt = self.format.lesson(&self.tokenizer, messages, &media)?;
+        if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        let (got, limit) = (behind_pictures(&prompt), self.context);
+        if got > limit {
+            return Err(TrainError::TooLong { got, limit });
+        }
+        prompt.ids.truncate(limit);
+        prompt.answer.truncate(limit);
+        prompt.spans.truncate(limit);
+        Ok(prompt)
+    }
+
+    /// Questions about the same pictures, each asked as if it were the first, for none can be answered
+    /// from the answers before it. All share the pictures' tokens, and each stands in a span of its own
+    /// below 0.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt).
+    pub fn questions(&self, messages: &[Message], layouts: &[Layout]) -> Result<Prompt> {
+        let turns = alone(messages);
+        let prompts = turns.iter().map(|turn| self.conversation(turn, layouts));
+        let mut prompts = prompts.collect::<Result<Vec<_>>>()?.into_iter();
+        let Some(mut all) = prompts.next() else { return Ok(Prompt::default()) };
+        // The pictures and the token that ends them, unless a template puts the question before.
+        let same =
+            |other: &Prompt| all.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
+        let alike = prompts.as_slice().iter().map(same).min().unwrap_or(all.ids.len());
+        let pictures = behind_pictures(&all);
+        if alike < pictures {
+            return self.conversation(messages, layouts);
+        }
+        let shared = alike.min(pictures + 1);
+        all.spans[shared..].fill(-1);
+        for (prompt, span) in prompts.zip((i32::MIN..-1).rev()) {
+            all.ids.extend(&prompt.ids[shared..]);
+            all.answer.extend(&prompt.answer[shared..]);
+            all.spans.resize(all.ids.len(), span);
+        }
+        Ok(all)
+    }
+}
+
+/// Where the last picture's tokens end.
+fn behind_pictures(prompt: &Prompt) -> usize {
+    prompt.slots.iter().map(|slot| slot.at + slot.len).max().unwrap_or_default()
+}
+
+/// Each question with its answer, and all pictures before it.
+fn alone(messages: &[Message]) -> Vec<Vec<Message>> {
+    let is_media = |part: &&Part| matches!(part, Part::Media(_));
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    let media: Vec<Part> = parts.filter(is_media).cloned().collect();
+    let turn = |turn: &[Message]| {
+        let mut turn = turn.to_vec();
+        for message in &mut turn {
+            message.parts.retain(|part| !is_media(&part));
+        }
+        turn[0].parts.splice(0..0, media.clone());
+        turn
+    };
+    messages.chunks(2).map(turn).collect()
+}
+
+/// Questions and answers about so many pictures, which stand before the first question.
+pub fn messages(turns: &[Turn], pictures: usize) -> Vec<Message> {
+    let mut messages: Vec<Message> = turns
+        .iter()
+        .flat_map(|[question, answer]| {
+            [Message::text(Role::User, question), Message::text(Role::Assistant, answer)]
+        })
+        .collect();
+    if let Some(first) = messages.first_mut() {
+        first.parts.splice(0..0, vec![Part::Media(Modality::Image); pictures]);
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_model::llava::Llava;
+    use sensorium_model::prompt::Batch;
+    use sensorium_nn::params::read;
+    use sensorium_nn::prelude::*;
+
+    use crate::size::Size;
+
+    const WHOLE: [Layout; 1] = [Layout::Whole];
+
+    fn chat(tokens: usize) -> Chat {
+        let corpus = ["what colour is the circle red how many two where left"; 4];
+        let tokenizer =
+            Tokenizer::train(corpus.into_iter().map(String::from), 512).expect("it trains");
+        Chat::own(&tokenizer, tokens, 512).expect("our own format")
+    }
+
+    fn turns() -> [Turn; 3] {
+        let turns = [["what colour is it", "red"], ["how many", "two"], ["where", "left"]];
+        turns.map(|turn| turn.map(String::from))
+    }
+
+    #[test]
+    fn questions_share_the_picture_and_nothing_else() {
+        let (chat, turns) = (chat(4), turns());
+        let all = chat.questions(&messages(&turns, 1), &WHOLE).expect("our own format");
+        assert_eq!(all.slots[0].at, 3);
+        assert_eq!(all.spans[..8], [0, 0, 1, 1, 1, 1, 1, 1]);
+        for (turn, span) in turns.into_iter().zip([-1, -2, -3]) {
+            let alone = chat.conversation(&messages(&[turn], 1), &WHOLE).expect("as above");
+            let at = |i: &usize| all.spans[*i] >= 0 || all.spans[*i] == span;
+            let seen: Vec<usize> = (0..all.ids.len()).filter(at).collect();
+            assert_eq!(seen.iter().map(|&i| all.ids[i]).collect::<Vec<_>>(), alone.ids);
+            assert_eq!(seen.iter().map(|&i| all.answer[i]).collect::<Vec<_>>(), alone.answer);
+        }
+    }
+
+    #[test]
+    fn a_packed_question_is_read_as_if_asked_alone() {
+        let device = Device::flex();
+        for prefix in [true, false] {
+            let mut config = Size::Tiny.llava(512);
+            config.prefix = prefix;
+            let llava = Llava::init(&config, &mut Init::new(3, &device));
+            let chat = chat(config.towers[0].tokens());
+            let image = Init::new(4, &device).normal([1, 3, 96, 96], 1.0).val();
+            let features = llava.encode(image);
+            let logits = |prompt: &Prompt| {
+                let batch = Batch::new(std::slice::from_ref(prompt), chat.pad);
+                let logits = llava.logits(llava.forward(&batch, Some(features.clone())));
+                let width = logits.dims()[2];
+                read(logits).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
+            };
+            let all = chat.questions(&messages(&turns(), 1), &WHOLE).expect("our own format");
+            let packed = logits(&all);
+            for (turn, span) in turns().into_iter().zip([-1, -2, -3]) {
+                let alone = chat.conversation(&messages(&[turn], 1), &WHOLE).expect("as above");
+                let seen =
+                    (0..all.ids.len()).filter(|&i| all.spans[i] >= 0 || all.spans[i] == span);
+                for (i, alone) in seen.zip(logits(&alone)) {
+                    let off = packed[i].iter().zip(alone).map(|(a, b)| (a - b).abs());
+                    let off = off.fold(0.0, f32::max);
+                    assert!(off < 1e-4, "prefix {prefix}, question {span}, token {i}: {off}");
+                }
+            }
+        }
+    }
+}

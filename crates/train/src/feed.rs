@@ -1,0 +1,87 @@
+//! What a recipe's steps learn from and are measured on: batches of a recipe's own kind, prepared ahead.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture};
+
+use crate::error::Result;
+use crate::schedule;
+
+/// Batches that are in the making at once, each on all cores.
+const WORKERS: usize = 2;
+
+/// Makes the batch of a step, from examples after so much (0 to 1) of the curriculum.
+type Make<T> = dyn Fn(&Examples, u64, f32) -> Result<T> + Send + Sync;
+
+/// Batches of `T`.
+pub struct Feed<T> {
+    train: Arc<Mixture>,
+    val: Option<Arc<Mixture>>,
+    make: Arc<Make<T>>,
+    curriculum: [f32; 2],
+    steps: u64,
+    max_bad: f64,
+    bad_samples: PathBuf,
+}
+
+/// The file in a run's directory that names the examples that could not be read.
+pub const BAD_SAMPLES: &str = "bad_samples.jsonl";
+
+impl<T: Send + 'static> Feed<T> {
+    /// Opens the data sets for a run of `steps` in `dir`; drawn pictures are of `picture_size` pixels.
+    /// `lacks` names what the recipe needs and an example has not.
+    ///
+    /// # Errors
+    /// A data set that does not open, or lacks something.
+    pub fn open(
+        config: &Config,
+        [seed, steps]: [u64; 2],
+        picture_size: u32,
+        dir: &Path,
+        lacks: impl Fn(&Example) -> Option<&'static str>,
+        make: impl Fn(&Examples, u64, f32) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let train = config.open_train(seed, picture_size)?;
+        let val = config.open_val(seed, picture_size)?;
+        for data in [Some(&train), val.as_ref()].into_iter().flatten() {
+            data.check(&lacks)?;
+        }
+        Ok(Self {
+            train: Arc::new(train),
+            val: val.map(Arc::new),
+            make: Arc::new(make),
+            curriculum: config.curriculum,
+            steps,
+            max_bad: config.max_bad,
+            bad_samples: dir.join(BAD_SAMPLES),
+        })
+    }
+
+    /// The batches of `steps`: the same for the same step, whatever came before.
+    pub fn train(&self, steps: Range<u64>) -> impl Iterator<Item = Result<T>> + use<T> {
+        self.load(&self.train, steps, self.curriculum)
+    }
+
+    /// So many batches to measure on, the same each time, as hard as the run's last; nothing without a
+    /// data set for it.
+    pub fn val(&self, batches: u64) -> Option<impl Iterator<Item = Result<T>> + use<T>> {
+        let [_, end] = self.curriculum;
+        Some(self.load(self.val.as_ref()?, 0..batches, [end; 2]))
+    }
+
+    fn load(
+        &self,
+        data: &Arc<Mixture>,
+        steps: Range<u64>,
+        curriculum: [f32; 2],
+    ) -> impl Iterator<Item = Result<T>> + use<T> {
+        let (make, all) = (self.make.clone(), self.steps);
+        let bad_samples = BadSamples::new(&self.bad_samples, self.max_bad);
+        let make = move |examples: &Examples, step| {
+            Ok(make(examples, step, schedule::progress(curriculum, step, all)))
+        };
+        Loader::new(data.clone(), steps, WORKERS, bad_samples, make).map(|made| made?)
+    }
+}

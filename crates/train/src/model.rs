@@ -1,0 +1,162 @@
+//! `[model]` in a recipe: what is trained, and the files that a trained model is.
+//!
+//! ```toml
+//! [model]
+//! size = "tiny"                              # a new one
+//! tokenizer = "runs/tiny/tokenizer.json"
+//! ```
+//! ```toml
+//! [model]
+//! from = "clip-vit-base-patch32"             # the directory of a published one
+//! train = ["text"]
+//! ```
+
+use std::path::PathBuf;
+
+use sensorium_checkpoint::Tensors;
+use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_media::chat::TEMPLATE;
+use sensorium_media::{ImageProcessor, Tokenizer};
+use sensorium_pretrained::Directory;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Result, TrainError};
+use crate::size::Size;
+use crate::tokenizer;
+
+/// What is trained: either `size` and `tokenizer`, or `from`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Size of a new model.
+    pub size: Option<Size>,
+    /// A new model's tokenizer, a file.
+    pub tokenizer: Option<PathBuf>,
+    /// The directory of a published model to go on from.
+    pub from: Option<PathBuf>,
+    /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`,
+    /// `backbone`); without it, all that the recipe trains.
+    pub train: Option<Vec<String>>,
+}
+
+/// What a training begins with.
+#[derive(Debug)]
+pub enum Start {
+    /// Seeded weights.
+    New(Size, Tokenizer),
+    /// Published ones.
+    Published(Directory),
+}
+
+impl ModelConfig {
+    /// What a training begins with.
+    ///
+    /// # Errors
+    /// Neither a size with a tokenizer nor a directory is named, or both are; a file is missing or
+    /// damaged.
+    pub fn start(&self) -> Result<Start> {
+        match (self.size, &self.tokenizer, &self.from) {
+            (Some(size), Some(file), None) => Ok(Start::New(size, tokenizer::load(file)?)),
+            (None, None, Some(from)) => Ok(Start::Published(Directory::open(from)?)),
+            (size, tokenizer, from) => Err(config(
+                "model",
+                &format!(
+                    "expected either size and tokenizer or from, got {}",
+                    named(&[
+                        ("size", size.is_some()),
+                        ("tokenizer", tokenizer.is_some()),
+                        ("from", from.is_some())
+                    ])
+                ),
+                "size and tokenizer make a new model; from goes on with a published one",
+            )),
+        }
+    }
+}
+
+/// The names of what is there.
+fn named(keys: &[(&str, bool)]) -> String {
+    let there: Vec<&str> = keys.iter().filter(|key| key.1).map(|key| key.0).collect();
+    if there.is_empty() { "none of them".into() } else { there.join(" and ") }
+}
+
+/// The error for a recipe that makes no sense as a whole.
+pub(crate) fn config(key: &str, message: &str, hint: &str) -> TrainError {
+    let [key, message, hint] = [key, message, hint].map(str::to_owned);
+    TrainError::Config { place: "recipe".into(), key, message, hint }
+}
+
+/// The error for a published model that a recipe cannot train.
+pub(crate) fn unknown_family(directory: &Directory, known: &[&str]) -> TrainError {
+    let got = directory.model_type().unwrap_or("none");
+    config(
+        "model.from",
+        &format!("expected a model of {}, got {got}", known.join(", ")),
+        "another recipe may train it, or none yet",
+    )
+}
+
+/// Names and contents of files.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// A model made here: a file for each component, and what makes its inputs. `settings` name the shapes
+/// of the models that the components are of.
+///
+/// # Errors
+/// Never in practice: all of it can be written down.
+pub fn own(
+    components: &[(&str, Tensors)],
+    settings: &[(&str, Value)],
+    tokenizer: &Tokenizer,
+    processor: Option<&ImageProcessor>,
+) -> Result<Files> {
+    let mut files = Files::new();
+    for (name, tensors) in components {
+        files.push((format!("{name}.safetensors"), safetensors::write(tensors, Dtype::F32)?));
+    }
+    files.push(("tokenizer.json".into(), tokenizer.to_bytes()?));
+    files.push(("chat_template.jinja".into(), TEMPLATE.into()));
+    if let Some(processor) = processor {
+        files.push(("preprocessor_config.json".into(), pretty(&processor.to_json())?));
+    }
+    if !settings.is_empty() {
+        let mut config = json!({"model_type": "sensorium"});
+        settings.iter().for_each(|(name, shape)| config[*name] = shape.clone());
+        files.push(("config.json".into(), pretty(&config)?));
+    }
+    Ok(files)
+}
+
+/// What of a published directory is no weights.
+const BESIDE: [&str; 12] = [
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+/// A published model with other weights, in the layout that it came in.
+///
+/// # Errors
+/// A file of the directory cannot be read.
+pub fn published(directory: &Directory, tensors: &Tensors) -> Result<Files> {
+    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, Dtype::F32)?)];
+    for name in BESIDE {
+        files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes.into_owned())));
+    }
+    Ok(files)
+}
+
+/// As indented JSON.
+pub(crate) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|error| TrainError::encode("a JSON file", error))
+}
