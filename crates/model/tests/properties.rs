@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sensorium_backbone::{Cache, Llama, LlamaConfig};
-use sensorium_encoder::image::VitConfig;
+use sensorium_backbone::{BackboneConfig, Cache, Llama, LlamaConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{Modality, Prompt, Slot};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::splice::splice;
 use sensorium_nn::init::Rng;
@@ -62,8 +63,9 @@ fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
         width: 24,
         places: Some(4),
     };
-    let (skips, class, backbone) = (vec![], false, llama_config());
-    let config = LlavaConfig { image, skips, class, projector, backbone, prefix };
+    let encoder = EncoderConfig::Vit { vit: image, features: FeatureSelect::default() };
+    let towers = vec![TowerConfig { encoder, projector }];
+    let config = LlavaConfig { towers, backbone: BackboneConfig::Llama(llama_config()), prefix };
     lively(Llava::init(&config, &mut Init::new(seed, device)))
 }
 

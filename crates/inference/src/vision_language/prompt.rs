@@ -5,6 +5,7 @@ use std::path::Path;
 use sensorium_media::chat::tokenize;
 use sensorium_media::{ChatFormat, Fitted, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
+use sensorium_pretrained::families::llava;
 
 use super::{Place, VisionLanguageModel};
 use crate::error::{Error, Result};
@@ -20,11 +21,9 @@ impl VisionLanguageModel {
             Place::Marked { name, frame } => (name, frame),
             Place::Front { id } => return self.behind(messages, pictures, *id),
         };
-        let medium = |fitted: &Fitted| Medium {
-            modality: Modality::Image,
-            marker: marker.clone(),
-            text: format!("{before}{}{after}", self.eye.spell(fitted.layout, marker)),
-            len: self.eye.tokens(),
+        let medium = |fitted: &Fitted| {
+            let medium = llava::medium(marker, fitted.layout, self.eye.tokens());
+            Medium { text: format!("{before}{}{after}", medium.text), ..medium }
         };
         let media: Vec<Medium> = pictures.iter().map(medium).collect();
         let text = &self.llm.lm.text;

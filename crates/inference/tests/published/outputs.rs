@@ -90,7 +90,7 @@ fn both_towers(name: &str) {
     pixels(&twin, |picture| {
         read(planes(&towers.processor, std::slice::from_ref(picture), &running_device()))
     });
-    let pad = towers.tokenizer.id("</s>");
+    let pad = towers.texts.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
         let mut got = towers.ids(text).unwrap();
         if let Some(pad) = pad {
