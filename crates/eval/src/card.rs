@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use sensorium_pretrained::{DataSource, Provenance};
+use sensorium_inference::{DataSource, Provenance};
 
 use crate::report::Report;
 

@@ -28,6 +28,7 @@ pub use idefics::IdeficsModel;
 pub use language::LanguageModel;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
 

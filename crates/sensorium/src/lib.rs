@@ -57,7 +57,6 @@ pub use sensorium_eval as eval;
 pub use sensorium_flow as flow;
 pub use sensorium_inference as inference;
 pub use sensorium_media as media;
-pub use sensorium_model as model;
 pub use sensorium_nn as nn;
 pub use sensorium_pretrained as pretrained;
 pub use sensorium_train as train;

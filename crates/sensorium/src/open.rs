@@ -8,17 +8,9 @@ use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Rep
 use sensorium_media::{Message, Picture};
 use sensorium_pretrained::Directory;
 
-use crate::commands::Global;
 use crate::commands::precision::Precision;
+use crate::global::{EMBEDDED, Global};
 use crate::print;
-
-/// Means the model inside the binary.
-pub const EMBEDDED: &str = "embedded";
-
-/// The path of a model that is named: itself where it is one, else the snapshot in the cache.
-pub fn find(name: &str) -> Result<String> {
-    Ok(sensorium_hub::find(name, &sensorium_hub::Settings::from_env())?.display().to_string())
-}
 
 /// The chosen model, and the seconds that loading took.
 pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {

@@ -11,16 +11,16 @@ use sensorium::checkpoint::safetensors::{self, Dtype};
 use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
-use sensorium::model::clip::Clip;
-use sensorium::model::llava::Llava;
+use sensorium_model::clip::Clip;
+use sensorium_model::llava::Llava;
 
-use sensorium::model::weights;
 use sensorium::nn::prelude::Init;
 use sensorium::nn::running_device;
 use sensorium::pretrained::families::sensorium::SensoriumConfig;
 use sensorium::pretrained::names::GGUF;
 use sensorium::train::size::Size;
 use sensorium_backbone::LlamaConfig;
+use sensorium_model::weights;
 
 /// An empty directory of this name, below the build's.
 pub fn dir(name: &str) -> PathBuf {
