@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sensorium_flow::{Embeds, Forward, Sequence, Span};
 use sensorium_kernels::cross_entropy::cross_entropy;
-use sensorium_media::{Message, Modality, Picture};
+use sensorium_media::{Media, Message, Modality};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
 use sensorium_pretrained::{CausalLm, Error as Directory};
@@ -148,11 +148,11 @@ impl ChatModel for LanguageModel {
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        if !pictures.is_empty() {
+        if !media.is_empty() {
             return Err(Error::Blind);
         }
         let prompt = match self.has_template()? {

@@ -18,7 +18,7 @@ mod model;
 pub mod vision_language;
 pub mod whisper;
 
-use sensorium_media::{Message, Modality, Picture, Sound};
+use sensorium_media::{Media, Message, Modality, Picture, Sound};
 
 pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
@@ -46,16 +46,16 @@ pub trait ChatModel: Sync {
     /// Its chat template is broken.
     fn has_template(&self) -> Result<bool>;
 
-    /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
+    /// Continues a conversation whose messages hold `media` in order. `on_step` hears of every
     /// token.
     ///
     /// # Errors
     /// The template refuses the messages, the prompt leaves no room for an answer, the model does not
-    /// see pictures, or it computes no numbers.
+    /// know such media, or it computes no numbers.
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply>;

@@ -13,7 +13,7 @@ use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_inference::{Finish, GenerateOptions, Model, Options};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{
-    ImageProcessor, Message, Modality, Part, Picture, Role, Special, Tokenizer, render,
+    ImageProcessor, Media, Message, Modality, Part, Picture, Role, Special, Tokenizer, render,
 };
 use sensorium_model::clip::batch;
 use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
@@ -87,10 +87,10 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         let options = Options { format: None, device: running_device() };
         let model = Model::open(dir.path(), &options).unwrap();
         let pictures = [Picture::filled(64, 64, [200, 30, 90])];
+        let media = pictures.clone().map(Media::Image);
         let options = GenerateOptions { max_new_tokens: 6, ..GenerateOptions::default() };
         let mut go_on = |_: sensorium_inference::Step<'_>| ControlFlow::Continue(());
-        let reply =
-            model.chat().unwrap().answer(&messages, &pictures, &options, &mut go_on).unwrap();
+        let reply = model.chat().unwrap().answer(&messages, &media, &options, &mut go_on).unwrap();
         let said = reply.continuation;
         let tokens = config(600).towers[0].tokens();
         let mut whole = render(&tokenizer, &messages, tokens, true).unwrap();

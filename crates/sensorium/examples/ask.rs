@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensorium::inference::{GenerateOptions, Model, Options};
-use sensorium::media::{Message, Picture, Role, parse_markers};
+use sensorium::media::{Media, Message, Picture, Role, parse_markers};
 use sensorium::nn::running_device;
 
 fn main() -> Result<()> {
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let options = GenerateOptions { max_new_tokens: 64, ..GenerateOptions::default() };
     // Hears of every token as it is drawn; `Break` ends the answer.
     let on_step = &mut |_: sensorium::inference::Step<'_>| ControlFlow::Continue(());
-    let reply = model.chat()?.answer(&[message], &[picture], &options, on_step)?;
+    let reply = model.chat()?.answer(&[message], &[Media::Image(picture)], &options, on_step)?;
 
     println!("{}", reply.continuation.text.trim());
     eprintln!("{} tokens, {:?}", reply.continuation.ids.len(), reply.continuation.finish);

@@ -7,7 +7,7 @@
 //! use std::ops::ControlFlow;
 //!
 //! use sensorium::inference::{GenerateOptions, Model, Options, Step};
-//! use sensorium::media::{Message, Picture, Role, parse_markers};
+//! use sensorium::media::{Media, Message, Picture, Role, parse_markers};
 //! use sensorium::nn::running_device;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +18,7 @@
 //! let question = [Message { role: Role::User, parts }];
 //! let options = GenerateOptions::default();
 //! let listen = &mut |_: Step<'_>| ControlFlow::Continue(());
-//! let reply = model.chat()?.answer(&question, &[picture], &options, listen)?;
+//! let reply = model.chat()?.answer(&question, &[Media::Image(picture)], &options, listen)?;
 //! println!("{}", reply.continuation.text);
 //! # Ok(())
 //! # }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Reply};
-use sensorium_media::{Message, Picture};
+use sensorium_media::{Media, Message, Picture};
 use sensorium_pretrained::Directory;
 
 use crate::commands::precision::Precision;
@@ -31,6 +31,11 @@ pub fn directory(choice: &str) -> Result<Directory> {
     })
 }
 
+/// Reads media of a prompt from files: pictures.
+pub fn media(paths: &[impl AsRef<Path>]) -> Result<Vec<Media>> {
+    Ok(pictures(paths)?.into_iter().map(Media::Image).collect())
+}
+
 /// Reads pictures from files.
 pub fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Picture>> {
     Ok(paths.iter().map(|path| Picture::read(path.as_ref())).collect::<Result<_, _>>()?)
@@ -40,12 +45,12 @@ pub fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Picture>> {
 pub fn say(
     model: &dyn ChatModel,
     messages: &[Message],
-    pictures: &[Picture],
+    media: &[Media],
     options: &GenerateOptions,
 ) -> Result<Reply> {
     let mut stream = print::Stream::default();
-    let reply = model
-        .answer(messages, pictures, options, &mut |step| stream.step(step.text.trim_start()))?;
+    let reply =
+        model.answer(messages, media, options, &mut |step| stream.step(step.text.trim_start()))?;
     stream.finish(reply.continuation.text.trim())?;
     Ok(reply)
 }

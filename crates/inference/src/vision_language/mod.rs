@@ -11,7 +11,7 @@ mod prompt;
 
 use std::time::Instant;
 
-use sensorium_media::{Message, Modality, Picture};
+use sensorium_media::{Media, Message, Modality, Picture};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
@@ -97,12 +97,13 @@ impl ChatModel for VisionLanguageModel {
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let start = Instant::now();
-        let fitted: Vec<_> = pictures.iter().map(|picture| self.eye.fit(picture)).collect();
+        let fit = |Media::Image(picture): &Media| self.eye.fit(picture);
+        let fitted: Vec<_> = media.iter().map(fit).collect();
         let process = start.elapsed().as_secs_f64();
         let prompt = self.prompt(messages, &fitted)?;
         self.llm.room(prompt.ids.len())?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use sensorium_inference::{
     ChatModel, GenerateOptions, IdeficsModel, Model, Options, Reply, Result, VisionLanguageModel,
 };
-use sensorium_media::{Message, Picture};
+use sensorium_media::{Media, Message, Picture};
 use sensorium_nn::prelude::pack;
 use sensorium_nn::running_device;
 use sensorium_pretrained::Pretrained;
@@ -41,5 +41,6 @@ pub fn answer(
     max_new_tokens: usize,
 ) -> Result<Reply> {
     let options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
-    model.answer(messages, pictures, &options, &mut |_| ControlFlow::Continue(()))
+    let media: Vec<Media> = pictures.iter().cloned().map(Media::Image).collect();
+    model.answer(messages, &media, &options, &mut |_| ControlFlow::Continue(()))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
-use sensorium_media::{Message, Modality, Part, Picture, Role, Sound};
+use sensorium_media::{Media, Message, Modality, Part, Picture, Role, Sound};
 use sensorium_nn::prelude::*;
 use sensorium_nn::running_device;
 use serde_json::Map;
@@ -17,14 +17,14 @@ const QUESTION: &str = "What is in the picture?";
 /// Resizing, encoder, projector, prompt, first token; the picture is in memory.
 pub fn first_token(directory: &str, picture: &str, format: pack::Format) -> Task {
     let model = open(directory, format);
-    let pictures = [Picture::read(Path::new(picture)).unwrap_or_else(fail)];
+    let media = [Media::Image(Picture::read(Path::new(picture)).unwrap_or_else(fail))];
     let parts = vec![Part::Media(Modality::Image), Part::Text(QUESTION.to_owned())];
     let messages = [Message { role: Role::User, parts }];
     let options = GenerateOptions { max_new_tokens: 1, ..GenerateOptions::default() };
     let run = move || {
         let chat = model.chat().unwrap_or_else(fail);
         let go_on = &mut |_: Step<'_>| ControlFlow::Continue(());
-        timed(|| chat.answer(&messages, &pictures, &options, go_on).unwrap_or_else(fail)).1
+        timed(|| chat.answer(&messages, &media, &options, go_on).unwrap_or_else(fail)).1
     };
     Task { facts: Map::new(), run: Box::new(run) }
 }
