@@ -42,9 +42,9 @@ const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
 
 fn config(vocabulary: usize) -> LlavaConfig {
     let features = FeatureSelect { layers: vec![1, 5], class: false };
-    let encoder = EncoderConfig::Vit { vit: VitConfig::nano(), features };
-    let backbone = BackboneConfig::Llama(LlamaConfig { vocabulary, ..LlamaConfig::nano() });
-    let towers = vec![TowerConfig { encoder, projector: ProjectorConfig::nano() }];
+    let encoder = EncoderConfig::Vit { vit: VitConfig::small(), features };
+    let backbone = BackboneConfig::Llama(LlamaConfig { vocabulary, ..LlamaConfig::small() });
+    let towers = vec![TowerConfig { encoder, projector: ProjectorConfig::small() }];
     LlavaConfig { towers, backbone, prefix: true }
 }
 
@@ -96,7 +96,7 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         let mut whole = render(&tokenizer, &messages, tokens, true).unwrap();
         assert_eq!(reply.prompt, whole.ids);
 
-        let planes = ImageProcessor::nano().process(&pictures[0]);
+        let planes = ImageProcessor::small().process(&pictures[0]);
         let features = llava.encode(batch(planes, [96, 96], &running_device()));
         let end = (said.finish == Finish::Stop).then(|| tokenizer.special(Special::End).unwrap());
         for token in said.ids.into_iter().chain(end) {

@@ -15,7 +15,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn packed_image_encoders_embed_as_before() {
     // Patches that are packed, and a stem of convolutions that is not.
-    let stem = VitConfig { image: 48, n_layers: 2, ..VitConfig::nano() };
+    let stem = VitConfig { image: 48, n_layers: 2, ..VitConfig::small() };
     for config in [VitConfig::clip(64, 16, 128, 3, 48), stem] {
         let init = &mut Init::new(3, &running_device());
         let vit = Vit::init(&config, init);

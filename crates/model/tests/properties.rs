@@ -44,7 +44,7 @@ fn llama_config() -> LlamaConfig {
         n_kv_heads: 2,
         head_width: 6,
         mlp: 40,
-        ..LlamaConfig::nano()
+        ..LlamaConfig::small()
     }
 }
 
@@ -206,7 +206,7 @@ fn padding_changes_nothing_in_a_text() {
         n_heads: 2,
         mlp: 40,
         embed: 8,
-        ..TextConfig::nano()
+        ..TextConfig::small()
     };
     for seed in 0..SEEDS {
         let init = &mut Init::new(seed, &running_device());

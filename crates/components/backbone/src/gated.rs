@@ -352,7 +352,7 @@ mod tests {
             mlp: 20,
             qk_norm: false,
             tied: false,
-            ..LlamaConfig::nano()
+            ..LlamaConfig::small()
         };
         GatedLlamaConfig { llama, features: 12, interval, qk_norm: gate == Gate::Vector, gate }
     }

@@ -24,7 +24,7 @@ fn models(seed: u64) -> [Backbone; 3] {
         n_kv_heads: 1,
         head_width: 8,
         mlp,
-        ..LlamaConfig::nano()
+        ..LlamaConfig::small()
     };
     let opt = OptConfig {
         vocabulary,

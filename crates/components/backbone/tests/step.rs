@@ -73,7 +73,7 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
                 qk_norm: yes,
                 tied: no,
                 biases,
-                ..LlamaConfig::nano()
+                ..LlamaConfig::small()
             };
             let llama = lively(Llama::init(&config, &mut init));
             (BackboneConfig::Llama(config), Backbone::Llama(llama))

@@ -62,7 +62,7 @@ pub enum ProjectorConfig {
 
 impl ProjectorConfig {
     /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
-    pub fn nano() -> Self {
+    pub fn small() -> Self {
         Self::Mlp {
             features: 384,
             shuffle: 2,

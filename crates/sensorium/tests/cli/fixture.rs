@@ -61,8 +61,8 @@ fn write_model() -> String {
     for name in ["preprocessor_config.json", "chat_template.jinja"] {
         file(&path, name, &std::fs::read(format!("{NANO}/{name}")).unwrap());
     }
-    let clip_config = Size::Nano.clip(tokenizer.vocabulary(), true);
-    let llava_config = Size::Nano.llava(tokenizer.vocabulary());
+    let clip_config = Size::Small.clip(tokenizer.vocabulary(), true);
+    let llava_config = Size::Small.llava(tokenizer.vocabulary());
     let config = SensoriumConfig {
         clip: Some(clip_config.clone()),
         llava: Some(llava_config.clone()),
@@ -94,7 +94,7 @@ pub fn gguf() -> &'static str {
 fn gguf_bytes() -> Vec<u8> {
     let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
     let tokens: Vec<String> = letters.chain(["<|im_end|>".to_owned()]).collect();
-    let mut config = LlamaConfig::nano();
+    let mut config = LlamaConfig::small();
     (config.vocabulary, config.n_layers) = (tokens.len(), 1);
     let mut metadata = Metadata::new();
     for (key, n) in [
