@@ -16,7 +16,6 @@ use sensorium_inference::{
 use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::gguf;
 use sensorium_pretrained::names::{self, GGUF, LLAMA};
 use serde_json::json;
@@ -25,7 +24,7 @@ use serde_json::json;
 const EXACT: Option<pack::Format> = Some(pack::Format::F32);
 
 fn load(gguf: &Gguf<'_>) -> Result<LanguageModel> {
-    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, &running_device())? })
+    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, &Device::flex())? })
 }
 
 /// A listener that hears all of it.
@@ -103,7 +102,7 @@ const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' +
 
 /// Weights large enough that attention and gates are far from their linear beginnings.
 fn random(config: &LlamaConfig) -> Tensors {
-    let llama = Llama::init(config, &mut Init::new(3, &running_device()));
+    let llama = Llama::init(config, &mut Init::new(3, &Device::flex()));
     let llama = params::update(llama, |_, shape, data| {
         let factor = if shape.len() == 2 { 4.0 } else { 0.9 };
         data.iter_mut().for_each(|x| *x *= factor);
@@ -168,7 +167,7 @@ fn write_with(
 /// Logits `[T, V]` of a model of published weights that went through safetensors.
 fn reference(config: &LlamaConfig, published: &Tensors, ids: &[u32]) -> Vec<f32> {
     let bytes = safetensors::write(published, Dtype::F32).unwrap();
-    let init = &mut Init::empty(&running_device());
+    let init = &mut Init::empty(&Device::flex());
     let llama = Llama::init(config, init);
     let llama = names::load(llama, &safetensors::read(&bytes).unwrap(), &LLAMA).unwrap();
     let Hidden(hidden) =
@@ -437,7 +436,7 @@ fn a_published_model_round_trips_through_our_names() {
     let published = random(&config);
     let bytes = file("qwen3", &config, &published, &[Kind::F32]);
     let unpacked = Gguf::parse(&bytes).unwrap().unpack().unwrap();
-    let llama = Llama::init(&config, &mut Init::empty(&running_device()));
+    let llama = Llama::init(&config, &mut Init::empty(&Device::flex()));
     let llama = names::load(llama, &unpacked, &GGUF).unwrap();
     assert_eq!(names::save(&llama, &LLAMA).unwrap().tensors, published.tensors);
     assert_eq!(weights::tensors(&llama).unwrap().tensors.len(), published.tensors.len());

@@ -21,7 +21,6 @@ use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use tempfile::TempDir;
 
@@ -54,7 +53,7 @@ fn trained(seed: u64) -> (TempDir, Tokenizer, Llava) {
     let texts = (0..200).map(|i| format!("a {} {}", words[i % 6], words[i / 6 % 6]));
     let tokenizer = Tokenizer::train(texts, 600).unwrap();
     let config = config(tokenizer.vocabulary());
-    let llava = lively(Llava::init(&config, &mut Init::new(seed, &running_device())));
+    let llava = lively(Llava::init(&config, &mut Init::new(seed, &Device::flex())));
     let dir = TempDir::new().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
     for name in ["preprocessor_config.json", "chat_template.jinja"] {
@@ -84,7 +83,7 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
     let mut checked = 0;
     for seed in 0..SEEDS {
         let (dir, tokenizer, llava) = trained(seed);
-        let options = Options { format: None, device: running_device() };
+        let options = Options { format: None, device: Device::flex() };
         let model = Model::open(dir.path(), &options).unwrap();
         let pictures = [Picture::filled(64, 64, [200, 30, 90])];
         let media = pictures.clone().map(Media::Image);
@@ -97,7 +96,7 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         assert_eq!(reply.prompt, whole.ids);
 
         let planes = ImageProcessor::small().process(&pictures[0]);
-        let features = llava.encode(batch(planes, [96, 96], &running_device()));
+        let features = llava.encode(batch(planes, [96, 96], &Device::flex()));
         let end = (said.finish == Finish::Stop).then(|| tokenizer.special(Special::End).unwrap());
         for token in said.ids.into_iter().chain(end) {
             let batch = Batch::new(std::slice::from_ref(&whole), 0);

@@ -16,7 +16,6 @@ use sensorium_model::splice::splice;
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::{running_device, training_device};
 use sensorium_testkit::{Tensors, assert_close, assert_gradients};
 
 const SEEDS: u64 = 4;
@@ -49,7 +48,7 @@ fn llama_config() -> LlamaConfig {
 }
 
 fn llama(seed: u64) -> Llama {
-    lively(Llama::init(&llama_config(), &mut Init::new(seed, &running_device())))
+    lively(Llama::init(&llama_config(), &mut Init::new(seed, &Device::flex())))
 }
 
 /// Pictures of 16 px, 16 positions, 4 tokens.
@@ -174,7 +173,7 @@ fn a_span_sees_itself_both_ways_and_nothing_else_does() {
 
 #[test]
 fn padding_changes_nothing_in_a_prompt() {
-    let device = running_device();
+    let device = Device::flex();
     for seed in 0..SEEDS {
         for prefix in [false, true] {
             let (llava, mut rng) = (llava(seed, prefix, &device), Rng::new(seed));
@@ -209,7 +208,7 @@ fn padding_changes_nothing_in_a_text() {
         ..TextConfig::small()
     };
     for seed in 0..SEEDS {
-        let init = &mut Init::new(seed, &running_device());
+        let init = &mut Init::new(seed, &Device::flex());
         let tower = lively(TextTower::init(&config, init));
         let mut rng = Rng::new(seed);
         let texts = [3, 12, 1, 7].map(|length| tokens(&mut rng, length));
@@ -225,7 +224,7 @@ fn padding_changes_nothing_in_a_text() {
 
 #[test]
 fn the_order_of_a_batch_changes_no_row() {
-    let device = running_device();
+    let device = Device::flex();
     for seed in 0..SEEDS {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         let prompts = [prompt(&mut rng, 2, 6, 2), prompt(&mut rng, 3, 5, 4)];
@@ -245,7 +244,7 @@ fn the_order_of_a_batch_changes_no_row() {
 
 #[test]
 fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     let leaf = |rng: &mut Rng, shape: [usize; 3]| {
         let count = shape.iter().product::<usize>();
         let values = (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>();
@@ -286,7 +285,7 @@ fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
 
 #[test]
 fn accumulated_gradients_are_those_of_one_batch() {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     for seed in 0..SEEDS {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         // LLaVA reads positions, never their projection into a shared space.

@@ -6,6 +6,7 @@
 //! DIR holds LLaVA, SmolVLM, Idefics or BLIP-2 as the hub lays it out; `sensorium pull NAME` prints where
 //! it has put one. `goldens/seeing_smolvlm` runs too, but its weights are random: so is what it answers.
 
+use sensorium::nn::prelude::Device;
 use std::env;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,14 +14,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sensorium::inference::{GenerateOptions, Model, Options};
 use sensorium::media::{Media, Message, Picture, Role, parse_markers};
-use sensorium::nn::running_device;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [dir, picture, question] = &arguments[..] else {
         anyhow::bail!("usage: ask DIR PICTURE QUESTION");
     };
-    let options = Options { format: None, device: running_device() };
+    let options = Options { format: None, device: Device::flex() };
     let model = Model::open(Path::new(dir), &options).context("cannot open the model")?;
     let picture = Picture::read(Path::new(picture))?;
 

@@ -6,20 +6,20 @@
 //! DIR holds CLIP or SigLIP as the hub lays it out; `sensorium pull NAME` prints where it has put one.
 //! `goldens/published_clip` runs too, but its weights are random: its numbers mean nothing.
 
+use sensorium::nn::prelude::Device;
 use std::env;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensorium::inference::{Model, Options};
 use sensorium::media::Picture;
-use sensorium::nn::running_device;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [dir, picture, texts @ ..] = &arguments[..] else {
         anyhow::bail!("usage: embed DIR PICTURE TEXT ...");
     };
-    let options = Options { format: None, device: running_device() };
+    let options = Options { format: None, device: Device::flex() };
     let model = Model::open(Path::new(dir), &options).context("cannot open the model")?;
     let model = model.embedding()?;
 

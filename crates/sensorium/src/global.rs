@@ -50,7 +50,7 @@ impl Global {
     /// Where models compute.
     pub fn device(&self) -> Device {
         match self.device {
-            DeviceName::Cpu => sensorium_nn::running_device(),
+            DeviceName::Cpu => Device::flex(),
         }
     }
 

@@ -8,10 +8,10 @@
 //!
 //! use sensorium::inference::{GenerateOptions, Model, Options, Step};
 //! use sensorium::media::{Media, Message, Picture, Role, parse_markers};
-//! use sensorium::nn::running_device;
+//! use sensorium::nn::prelude::Device;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let options = Options { format: None, device: running_device() };
+//! let options = Options { format: None, device: Device::flex() };
 //! let model = Model::open("SmolVLM-256M-Instruct".as_ref(), &options)?;
 //! let picture = Picture::read("scene.png".as_ref())?;
 //! let parts = parse_markers("what colour is the circle?", 1)?;

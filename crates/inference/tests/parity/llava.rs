@@ -12,7 +12,6 @@ use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_nn::params::{self, read, set_trainable};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_pretrained::names::{self, LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
 
@@ -60,7 +59,7 @@ fn is_used(name: &str) -> bool {
 }
 
 fn model(golden: &Golden) -> Llava {
-    let llava = Llava::init(&config(golden), &mut Init::new(1, &training_device()));
+    let llava = Llava::init(&config(golden), &mut Init::new(1, &Device::flex().autodiff()));
     let llava = names::load(llava, &weights(golden), &LLAVA_LEGACY).expect("the names fit");
     set_trainable(llava, is_used)
 }
@@ -117,7 +116,7 @@ fn every_layout_makes_the_round_trip() {
     let before = params::values(&llava);
     for layout in [LLAVA, LLAVA_TOWER, LLAVA_LEGACY] {
         let saved = names::save(&llava, &layout).expect("it can be written");
-        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &training_device()));
+        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &Device::flex().autodiff()));
         let loaded = names::load(fresh, &saved, &layout).expect("its own names");
         let mut after = params::values(&loaded);
         let unused = "towers.0.encoder.proj.weight";

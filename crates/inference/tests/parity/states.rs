@@ -15,7 +15,6 @@ use sensorium_model::llava::{Tower, TowerConfig};
 use sensorium_model::splice::splice;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::families::{blip2, idefics, llava, whisper};
 use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers, planes};
 use sensorium_testkit::{Golden, Report};
@@ -48,7 +47,7 @@ impl Check {
     /// Output `name` of the golden.
     fn output<const D: usize>(&self, name: &str) -> Tensor<D> {
         let (shape, values) = self.golden.outputs().remove(name).expect("the golden has it");
-        Tensor::from_data(TensorData::new(values, shape), &running_device())
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 
     fn state<const D: usize>(&mut self, name: &str, x: Tensor<D>) {
@@ -85,8 +84,8 @@ fn vit<'t>(tower: &'t Tower, config: &'t TowerConfig) -> (&'t Vit, &'t FeatureSe
 
 fn seeing(name: &str) {
     let mut check = Check::open(name);
-    let spliced = llava::open(&check.directory(), &running_device())
-        .unwrap_or_else(|error| panic!("{error}"));
+    let spliced =
+        llava::open(&check.directory(), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
     let llava::Spliced { llava, config, marker, .. } = spliced;
     let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
     let ids: Vec<u32> = numbers(&case["ids"]);
@@ -131,7 +130,7 @@ fn idefics3_and_smolvlm_layer_by_layer() {
 fn blip2_that_writes_layer_by_layer() {
     for name in ["blip2_opt", "blip2_opt_plain"] {
         let mut check = Check::open(name);
-        let writer = blip2::Writer::open(&check.directory(), &running_device()).expect("it loads");
+        let writer = blip2::Writer::open(&check.directory(), &Device::flex()).expect("it loads");
         let (i, case) = case(&check, |case| case["question"] != "");
         let ids: Vec<u32> = numbers(&case["ids"]);
         let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
@@ -163,7 +162,7 @@ fn blip2_that_writes_layer_by_layer() {
 fn blip2_that_compares_layer_by_layer() {
     for name in ["blip2_matching", "blip2_matching_third"] {
         let mut check = Check::open(name);
-        let matcher = Matcher::open(&check.directory(), &running_device()).expect("it loads");
+        let matcher = Matcher::open(&check.directory(), &Device::flex()).expect("it loads");
         let Blip2Matcher { image, projector } = &matcher.model;
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
@@ -192,7 +191,7 @@ fn idefics_layer_by_layer() {
         let mut check = Check::open(name);
         let directory = check.directory();
         let config = idefics::config(&directory.config()).expect("settings");
-        let model = idefics::load(&directory, &config, &running_device()).expect("the names fit");
+        let model = idefics::load(&directory, &config, &Device::flex()).expect("the names fit");
         let Idefics { image, projector, language } = &model;
         let expected = check.expected();
         let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
@@ -233,9 +232,9 @@ fn whisper_layer_by_layer() {
         let directory = check.directory();
         let config = whisper::config(&directory.config()).expect("settings");
         let tensors = directory.tensors().expect("tensors");
-        let model = whisper::load(&config, tensors, &running_device()).expect("the names fit");
+        let model = whisper::load(&config, tensors, &Device::flex()).expect("the names fit");
         let mel: Tensor<3> = crate::twin::input(&check.golden, "input_features");
-        let mel = Tensor::from_data(mel.into_data(), &running_device());
+        let mel = Tensor::from_data(mel.into_data(), &Device::flex());
         let (ids, shape) = crate::twin::ids(&check.golden, "decoder_input_ids");
 
         let encoder = &model.encoder;
@@ -301,7 +300,7 @@ fn siglip2_layer_by_layer() {
             let pixels = planes(
                 &towers.processor,
                 &[picture.expect("the golden is complete")],
-                &running_device(),
+                &Device::flex(),
             );
             let grid = check.golden.outputs()[&format!("{i}.grid")].1.clone();
             let vit = naflex.at([grid[0] as usize, grid[1] as usize]);
@@ -337,7 +336,7 @@ fn a_resnet_stage_by_stage() {
     let name: Vec<String> = numbers(&check.expected()["pictures"]);
     let picture = check.golden.path("../published_images").join(&name[0]);
     let picture = Picture::read(&picture).expect("the golden is complete");
-    let pixels = planes(&towers.processor, &[picture], &running_device());
+    let pixels = planes(&towers.processor, &[picture], &Device::flex());
     check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
     check.state("pool", resnet.embed(pixels));
     check.report.finish_all();

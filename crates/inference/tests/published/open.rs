@@ -1,5 +1,6 @@
 //! Models from directories, as what they are, and questions to them.
 
+use sensorium_nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,15 +9,14 @@ use sensorium_inference::{
 };
 use sensorium_media::{Media, Message, Picture};
 use sensorium_nn::prelude::pack;
-use sensorium_nn::running_device;
 use sensorium_pretrained::Pretrained;
 
 pub fn pretrained(path: &Path) -> sensorium_pretrained::Result<Pretrained> {
-    Pretrained::open(path, &running_device())
+    Pretrained::open(path, &Device::flex())
 }
 
 pub fn model(path: &Path, format: Option<pack::Format>) -> Result<Model> {
-    Model::open(path, &Options { format, device: running_device() })
+    Model::open(path, &Options { format, device: Device::flex() })
 }
 
 pub fn vision_language(path: &Path, format: Option<pack::Format>) -> Result<VisionLanguageModel> {

@@ -7,7 +7,6 @@ use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
 use sensorium_media::{Media, Message, Modality, Part, Picture, Role, Sound};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use serde_json::Map;
 
 use crate::{Task, fail, timed};
@@ -43,6 +42,6 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
 }
 
 fn open(directory: &str, format: pack::Format) -> Model {
-    let options = Options { format: Some(format), device: running_device() };
+    let options = Options { format: Some(format), device: Device::flex() };
     Model::open(Path::new(directory), &options).unwrap_or_else(fail)
 }

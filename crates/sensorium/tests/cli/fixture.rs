@@ -1,5 +1,6 @@
 //! Runs of the command, and files for it: a model of random weights, a picture, broken pictures.
 
+use sensorium::nn::prelude::Device;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,7 +16,6 @@ use sensorium_model::clip::Clip;
 use sensorium_model::llava::Llava;
 
 use sensorium::nn::prelude::Init;
-use sensorium::nn::running_device;
 use sensorium::pretrained::families::sensorium::SensoriumConfig;
 use sensorium::pretrained::names::GGUF;
 use sensorium::train::size::Size;
@@ -69,7 +69,7 @@ fn write_model() -> String {
         ..SensoriumConfig::default()
     };
     file(&path, "config.json", &serde_json::to_vec(&config).unwrap());
-    let init = &mut Init::new(1, &running_device());
+    let init = &mut Init::new(1, &Device::flex());
     let (clip, llava) = (Clip::init(&clip_config, init), Llava::init(&llava_config, init));
     let mut scalars = weights::tensors(&clip).unwrap();
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
