@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_checkpoint::gguf::Gguf;
-use sensorium_checkpoint::{Tensors, safetensors};
+use sensorium_checkpoint::gguf::{Gguf, Info};
+use sensorium_checkpoint::safetensors;
 use sensorium_media::Tokenizer;
 use sensorium_pretrained::families::sensorium::COMPONENTS;
 use sensorium_pretrained::{Directory, Provenance};
@@ -15,7 +15,7 @@ use crate::{open, print};
 /// Show a model's components, shapes, parameters, hashes, and what it was trained on.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sensorium info --json")]
-pub struct Info {
+pub struct InfoCommand {
     /// Also list every tensor.
     #[arg(long)]
     tensors: bool,
@@ -46,7 +46,7 @@ struct TensorInfo {
     shape: Vec<usize>,
 }
 
-impl Info {
+impl InfoCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
         let directory = open::directory(&global.model)?;
         let components = components(&directory)?;
@@ -117,19 +117,24 @@ fn stem(file: &str) -> &str {
 
 fn one(directory: &Directory, file: String) -> Result<Component> {
     let bytes = directory.weight_bytes(&file)?;
-    let read: Tensors = match file.ends_with(".gguf") {
-        true => Gguf::parse(&bytes)?.unpack()?,
-        false => safetensors::read(&bytes)?,
+    let tensors: Vec<TensorInfo> = match file.ends_with(".gguf") {
+        true => {
+            let gguf = Gguf::parse(&bytes)?;
+            let info =
+                |t: &Info<'_>| TensorInfo { name: t.name().into(), shape: t.shape().to_vec() };
+            gguf.tensors().iter().map(info).collect()
+        }
+        false => {
+            let stored = safetensors::shapes(&directory.path().join(&file))?.into_iter();
+            stored.map(|(name, stored)| TensorInfo { name, shape: stored.shape }).collect()
+        }
     };
-    let tensors = read.tensors.iter();
-    let tensors =
-        tensors.map(|(name, t)| TensorInfo { name: name.clone(), shape: t.shape().to_vec() });
     Ok(Component {
         name: stem(&file).to_owned(),
         bytes: bytes.len(),
         blake3: blake3::hash(&bytes).to_hex().to_string(),
-        parameters: read.tensors.values().map(|tensor| tensor.data().len()).sum(),
-        tensors: tensors.collect(),
+        parameters: tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
+        tensors,
         file,
     })
 }

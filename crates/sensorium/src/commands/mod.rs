@@ -58,7 +58,7 @@ enum Command {
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
-    Info(info::Info),
+    Info(info::InfoCommand),
     Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
