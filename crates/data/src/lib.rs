@@ -40,7 +40,9 @@ pub use error::{Error, Result};
 pub use loader::{BadSamples, Examples, Loader};
 pub use mixture::Mixture;
 
-use sensorium_media::{Message, Picture};
+use sensorium_media::Message;
+
+pub use sensorium_media::Media;
 
 /// What one step of training learns from, or one question of an evaluation is about.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +62,6 @@ pub struct Example {
     pub group: u64,
     /// What a renderer knows of what it drew; nothing for pictures from elsewhere.
     pub facts: Option<Facts>,
-}
-
-/// Something seen or heard.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Media {
-    /// A picture.
-    Image(Picture),
 }
 
 /// Which example.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use sensorium_data::question::Sample;
 use sensorium_inference::{ChatModel, GenerateOptions};
-use sensorium_media::{Message, Modality, Part, Role};
+use sensorium_media::{Media, Message, Modality, Part, Role};
 
 use crate::error::Result;
 use crate::figure::Figure;
@@ -42,8 +42,8 @@ fn one(model: &dyn ChatModel, sample: &Sample, size: u32) -> Result<String> {
     let parts = vec![Part::Media(Modality::Image), Part::Text(sample.question.clone())];
     let messages = [Message { role: Role::User, parts }];
     let options = GenerateOptions { max_new_tokens: MAX_NEW_TOKENS, ..GenerateOptions::default() };
-    let pictures = [sample.picture(size)];
-    let reply = model.answer(&messages, &pictures, &options, &mut |_| ControlFlow::Continue(()))?;
+    let media = [Media::Image(sample.picture(size))];
+    let reply = model.answer(&messages, &media, &options, &mut |_| ControlFlow::Continue(()))?;
     Ok(normal(&reply.continuation.text))
 }
 

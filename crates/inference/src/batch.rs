@@ -2,9 +2,10 @@
 //! once for all. Texts join and leave between steps; each gets what it gets alone, bit for bit.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens, Span};
 use sensorium_nn::params::read;
 
 use crate::error::Result;
@@ -49,13 +50,14 @@ impl<'m> Batch<'m> {
     /// The prompt is empty or leaves no room.
     pub fn join(&mut self, prompt: &[u32], options: &'m GenerateOptions) -> Result<usize> {
         self.model.room(prompt.len())?;
-        self.join_embeds(self.model.embed(prompt), options)
+        self.join_embeds(self.model.embed(prompt), None, options)
     }
 
     /// As [`join`](Self::join), from what the backbone reads in place of ids, `[1, T, D]`.
     pub(crate) fn join_embeds(
         &mut self,
         prompt: Embeds,
+        spans: Option<Arc<[Span]>>,
         options: &'m GenerateOptions,
     ) -> Result<usize> {
         let prompt_tokens = prompt.0.dims()[1];
@@ -65,7 +67,8 @@ impl<'m> Batch<'m> {
         let request =
             Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
         let (sequence, mut cache) = (Sequence::new(request), Cache::default());
-        let Hidden(hidden) = lm.backbone.forward(prompt, &Tokens::default(), Some(&mut cache));
+        let Hidden(hidden) =
+            lm.backbone.forward(prompt, &Tokens { positions: None, spans }, Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));

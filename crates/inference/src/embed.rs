@@ -2,14 +2,10 @@
 
 use sensorium_media::Picture;
 use sensorium_model::clip::{self, Comparison, softmax};
-use sensorium_pretrained::{Dinov2, Error, Match, Matcher, SentenceEncoder, Towers};
+use sensorium_pretrained::{Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Towers};
 
 use crate::error::Result;
-use crate::nano::Nano;
 use crate::{EmbeddingModel, ScoreModel};
-
-/// What transformers puts labels into.
-pub const TEMPLATES: &[&str] = &["This is a photo of {}."];
 
 /// A picture and a text beside each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +70,7 @@ pub fn embed_labels(
     labels: &[String],
     template: Option<&str>,
 ) -> Result<Vec<Vec<f32>>> {
-    let own = model.templates();
-    let templates = template.as_ref().map_or(own, std::slice::from_ref);
+    let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
     let sentences = labels.iter().flat_map(|label| templates.iter().map(|t| filled(t, label)));
     let rows = model.embed_texts(&sentences.collect::<Vec<_>>())?;
     Ok(match templates.len() {
@@ -133,8 +128,8 @@ impl EmbeddingModel for Towers {
         Ok(Towers::embed_texts(self, texts)?)
     }
 
-    fn templates(&self) -> &[&str] {
-        TEMPLATES
+    fn templates(&self) -> Vec<String> {
+        self.templates.clone()
     }
 }
 
@@ -153,35 +148,6 @@ impl ScoreModel for Towers {
     }
 }
 
-impl EmbeddingModel for Nano {
-    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
-        Ok(Nano::embed_pictures(self, pictures))
-    }
-
-    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(Nano::embed_texts(self, texts)?)
-    }
-
-    fn templates(&self) -> &[&str] {
-        crate::nano::TEMPLATES
-    }
-}
-
-impl ScoreModel for Nano {
-    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
-        score(self, self.clip.comparison(), pictures, texts)
-    }
-
-    fn classify(
-        &self,
-        picture: &Picture,
-        labels: &[String],
-        template: Option<&str>,
-    ) -> Result<Vec<Classified>> {
-        classify(self, self.clip.comparison(), picture, labels, template)
-    }
-}
-
 impl EmbeddingModel for Dinov2 {
     fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         Ok(Dinov2::embed_pictures(self, pictures))
@@ -189,10 +155,6 @@ impl EmbeddingModel for Dinov2 {
 
     fn embed_texts(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
         Err(Error::NoTexts { family: "dinov2" }.into())
-    }
-
-    fn templates(&self) -> &[&str] {
-        TEMPLATES
     }
 }
 
@@ -204,10 +166,6 @@ impl EmbeddingModel for SentenceEncoder {
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         Ok(self.embed(texts)?)
     }
-
-    fn templates(&self) -> &[&str] {
-        TEMPLATES
-    }
 }
 
 impl EmbeddingModel for Matcher {
@@ -217,10 +175,6 @@ impl EmbeddingModel for Matcher {
 
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         Ok(Matcher::embed_texts(self, texts)?)
-    }
-
-    fn templates(&self) -> &[&str] {
-        TEMPLATES
     }
 }
 

@@ -26,10 +26,6 @@ pub enum Error {
     #[error(transparent)]
     Whisper(#[from] WhisperError),
 
-    /// The embedded model's files are damaged or do not fit together.
-    #[error(transparent)]
-    Nano(#[from] crate::nano::NanoError),
-
     /// A model was asked for what it was not made for.
     #[error("expected a model that {expected}, got {family}, which {does}\nhint: {hint}")]
     Cannot {
@@ -108,6 +104,6 @@ pub enum Error {
 impl Error {
     /// Whether a conversation fills the model's context.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::TooLong { .. } | Self::Nano(crate::nano::NanoError::TooLong { .. }))
+        matches!(self, Self::TooLong { .. })
     }
 }

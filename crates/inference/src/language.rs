@@ -5,9 +5,11 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
-use sensorium_flow::{Embeds, Forward, Sequence};
+use std::sync::Arc;
+
+use sensorium_flow::{Embeds, Forward, Sequence, Span};
 use sensorium_kernels::cross_entropy::cross_entropy;
-use sensorium_media::{Message, Modality, Picture};
+use sensorium_media::{Media, Message, Modality};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
 use sensorium_pretrained::{CausalLm, Error as Directory};
@@ -67,7 +69,7 @@ impl LanguageModel {
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
         self.room(prompt.len())?;
-        self.extend_embeds(self.embed(prompt), options, on_step)
+        self.extend_embeds(self.embed(prompt), None, options, on_step)
     }
 
     /// Token ids to what the backbone reads, `[1, T, D]`.
@@ -76,15 +78,16 @@ impl LanguageModel {
     }
 
     /// As [`extend`](Self::extend), from what the backbone reads in place of the prompt's ids,
-    /// `[1, T, D]`.
+    /// `[1, T, D]`, some of it in spans whose tokens see each other.
     pub(crate) fn extend_embeds(
         &self,
         prompt: Embeds,
+        spans: Option<Arc<[Span]>>,
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
         let mut batch = Batch::new(self);
-        batch.join_embeds(prompt, options)?;
+        batch.join_embeds(prompt, spans, options)?;
         loop {
             let mut finished = batch.step(&mut |_, step| on_step(step));
             if let Some((_, done)) = finished.pop() {
@@ -145,11 +148,11 @@ impl ChatModel for LanguageModel {
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        if !pictures.is_empty() {
+        if !media.is_empty() {
             return Err(Error::Blind);
         }
         let prompt = match self.has_template()? {

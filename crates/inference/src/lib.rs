@@ -15,11 +15,10 @@ pub mod generate;
 pub mod idefics;
 pub mod language;
 mod model;
-pub mod nano;
 pub mod vision_language;
 pub mod whisper;
 
-use sensorium_media::{Message, Modality, Picture, Sound};
+use sensorium_media::{Media, Message, Modality, Picture, Sound};
 
 pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
@@ -29,9 +28,11 @@ pub use idefics::IdeficsModel;
 pub use language::LanguageModel;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
 
+use sensorium_pretrained::TEMPLATES;
 use whisper::{TranscribeOptions, Transcript};
 
 /// A model that answers.
@@ -45,16 +46,16 @@ pub trait ChatModel: Sync {
     /// Its chat template is broken.
     fn has_template(&self) -> Result<bool>;
 
-    /// Continues a conversation whose messages hold `pictures` in order. `on_step` hears of every
+    /// Continues a conversation whose messages hold `media` in order. `on_step` hears of every
     /// token.
     ///
     /// # Errors
     /// The template refuses the messages, the prompt leaves no room for an answer, the model does not
-    /// see pictures, or it computes no numbers.
+    /// know such media, or it computes no numbers.
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
@@ -78,7 +79,9 @@ pub trait EmbeddingModel: Sync {
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
 
     /// Sentences around a label, at `{}` or, with its article, at `{a}`, whose vectors are averaged.
-    fn templates(&self) -> &[&str];
+    fn templates(&self) -> Vec<String> {
+        TEMPLATES.map(str::to_owned).to_vec()
+    }
 }
 
 /// A model that tells how well pictures and texts fit.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::{Dinov2, Matcher, Pretrained, SentenceEncoder, Towers, gguf};
+use sensorium_pretrained::families::sensorium::Parts;
+use sensorium_pretrained::{Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, Towers, gguf};
 
 use crate::error::{Error, Result};
-use crate::nano::{Files, Nano};
 use crate::{
     ChatModel, EmbeddingModel, IdeficsModel, LanguageModel, ScoreModel, SpeechToText,
     VisionLanguageModel, WhisperModel,
@@ -23,12 +23,43 @@ pub struct Options {
     pub device: Device,
 }
 
+/// A model that was trained here: what it consists of decides what it can do.
+#[derive(Debug)]
+pub struct SensoriumModel {
+    towers: Option<Towers>,
+    llava: Option<VisionLanguageModel>,
+    language: Option<LanguageModel>,
+}
+
+impl SensoriumModel {
+    fn new(Parts { towers, llava, language }: Parts) -> Result<Self> {
+        let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
+        let language = language.map(|lm| LanguageModel { lm });
+        Ok(Self { towers, llava: llava.transpose()?, language })
+    }
+
+    fn pack(&mut self, format: pack::Format) {
+        self.towers.iter_mut().for_each(|towers| towers.pack(format));
+        self.llava.iter_mut().for_each(|llava| llava.pack(format));
+        self.language.iter_mut().for_each(|language| language.pack(format));
+    }
+
+    fn does(&self) -> &'static str {
+        match (&self.towers, &self.llava, &self.language) {
+            (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
+            (Some(_), None, _) => "compares pictures and texts",
+            (None, Some(_), _) => "answers about pictures",
+            (None, None, _) => "continues texts",
+        }
+    }
+}
+
 /// A loaded model.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 pub enum Model {
-    /// The model inside the binary.
-    Nano(Nano),
+    /// A model that was trained here.
+    Sensorium(SensoriumModel),
     /// CLIP, SigLIP.
     DualEncoder(Towers),
     /// DINOv2.
@@ -57,25 +88,21 @@ impl Model {
         if path.is_file() || is_gguf && !path.is_dir() {
             return Self::gguf(path, options);
         }
-        let mut model = Self::from(Pretrained::open(path, &options.device)?)?;
+        Self::load(&Directory::open(path)?, options)
+    }
+
+    /// The model in a directory that is open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(directory: &Directory, options: &Options) -> Result<Self> {
+        let mut model = Self::from(Pretrained::load(directory, &options.device)?)?;
         // Rows one at a time are multiplied faster by packed matrices.
         let default = model.decodes().then_some(pack::Format::F32);
         if let Some(format) = options.format.or(default) {
             model.pack(format);
         }
         Ok(model)
-    }
-
-    /// The embedded model from its files.
-    ///
-    /// # Errors
-    /// A file is missing or damaged.
-    pub fn nano(files: &Files<'_>, options: &Options) -> Result<Self> {
-        let mut nano = Nano::load(files, &options.device)?;
-        if let Some(format) = options.format {
-            nano.pack(format);
-        }
-        Ok(Self::Nano(nano))
     }
 
     fn gguf(path: &Path, options: &Options) -> Result<Self> {
@@ -90,6 +117,7 @@ impl Model {
 
     fn from(pretrained: Pretrained) -> Result<Self> {
         Ok(match pretrained {
+            Pretrained::Sensorium(parts) => Self::Sensorium(SensoriumModel::new(parts)?),
             Pretrained::DualEncoder(towers) => Self::DualEncoder(towers),
             Pretrained::ImageEncoder(encoder) => Self::ImageEncoder(encoder),
             Pretrained::SentenceEncoder(encoder) => Self::SentenceEncoder(encoder),
@@ -108,7 +136,7 @@ impl Model {
 
     fn pack(&mut self, format: pack::Format) {
         match self {
-            Self::Nano(nano) => nano.pack(format),
+            Self::Sensorium(model) => model.pack(format),
             Self::DualEncoder(towers) => towers.pack(format),
             Self::ImageEncoder(encoder) => encoder.vit.pack_as(format),
             Self::SentenceEncoder(encoder) => encoder.pack(format),
@@ -134,7 +162,8 @@ impl Model {
     /// It was not made for that.
     pub fn chat(&self) -> Result<&dyn ChatModel> {
         match self {
-            Self::Nano(model) => Ok(model),
+            Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(model),
             Self::Idefics(model) => Ok(model),
@@ -153,6 +182,8 @@ impl Model {
         match self {
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(&model.llm),
+            Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => Ok(&model.llm),
+            Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
             other => {
                 Err(other
                     .cannot("continues texts", "take a language model: Llama, Qwen, OPT, GPT-2"))
@@ -166,7 +197,7 @@ impl Model {
     /// It was not made for that.
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
-            Self::Nano(model) => Ok(model),
+            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::ImageEncoder(model) => Ok(model),
             Self::SentenceEncoder(model) => Ok(model),
@@ -184,7 +215,7 @@ impl Model {
     /// It was not made for that.
     pub fn score(&self) -> Result<&dyn ScoreModel> {
         match self {
-            Self::Nano(model) => Ok(model),
+            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
             other => Err(other.cannot(
@@ -207,7 +238,7 @@ impl Model {
 
     fn cannot(&self, expected: &'static str, hint: &'static str) -> Error {
         let (family, does) = match self {
-            Self::Nano(_) => ("the embedded model", "answers and compares"),
+            Self::Sensorium(model) => ("a model that was trained here", model.does()),
             Self::DualEncoder(_) => ("CLIP or SigLIP", "compares pictures and texts"),
             Self::ImageEncoder(_) => ("DINOv2", "makes vectors of pictures alone"),
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use sensorium_nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,6 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_inference::{GenerateOptions, LanguageModel, Model, Options};
 use sensorium_media::Vocabulary;
 use sensorium_nn::prelude::pack;
-use sensorium_nn::running_device;
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::convert::{Converted, convert};
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ fn run(from: &Path, to: &Path, kind: Option<Kind>) -> Converted {
 }
 
 fn open(path: &Path) -> LanguageModel {
-    let options = Options { format: Some(pack::Format::F32), device: running_device() };
+    let options = Options { format: Some(pack::Format::F32), device: Device::flex() };
     match Model::open(path, &options).unwrap() {
         Model::Language(model) => model,
         other => panic!("a language model, not {other:?}"),

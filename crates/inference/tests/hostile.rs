@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use sensorium_nn::prelude::Device;
 use std::path::Path;
 
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::prelude::{Pack, pack};
-use sensorium_nn::running_device;
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::{Directory, Error, SentenceEncoder};
 use sensorium_testkit::Golden;
@@ -56,11 +56,9 @@ impl Copy {
 fn run(name: &str, folder: &Path) -> Result<(), Error> {
     let directory = Directory::open(folder)?;
     if name == "bert" {
-        return SentenceEncoder::open(&directory, &running_device())?
-            .embed(&["a b", ""])
-            .map(|_| ());
+        return SentenceEncoder::open(&directory, &Device::flex())?.embed(&["a b", ""]).map(|_| ());
     }
-    let (config, mut backbone) = language::load(&directory, &running_device())?;
+    let (config, mut backbone) = language::load(&directory, &Device::flex())?;
     backbone.pack_as(pack::Format::F32);
     let ids = [1, 2, 3].map(|id| id.min(config.vocabulary() as u32 - 1));
     let t = ids.len().min(config.context());

@@ -10,11 +10,12 @@ use sensorium_checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, wri
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
 use sensorium_flow::{Forward, Hidden, Sequence};
-use sensorium_inference::{Error, Finish, GenerateOptions, LanguageModel, Result, Step};
+use sensorium_inference::{
+    Batch, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
+};
 use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::gguf;
 use sensorium_pretrained::names::{self, GGUF, LLAMA};
 use serde_json::json;
@@ -23,7 +24,7 @@ use serde_json::json;
 const EXACT: Option<pack::Format> = Some(pack::Format::F32);
 
 fn load(gguf: &Gguf<'_>) -> Result<LanguageModel> {
-    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, &running_device())? })
+    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, &Device::flex())? })
 }
 
 /// A listener that hears all of it.
@@ -101,7 +102,7 @@ const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' +
 
 /// Weights large enough that attention and gates are far from their linear beginnings.
 fn random(config: &LlamaConfig) -> Tensors {
-    let llama = Llama::init(config, &mut Init::new(3, &running_device()));
+    let llama = Llama::init(config, &mut Init::new(3, &Device::flex()));
     let llama = params::update(llama, |_, shape, data| {
         let factor = if shape.len() == 2 { 4.0 } else { 0.9 };
         data.iter_mut().for_each(|x| *x *= factor);
@@ -166,7 +167,7 @@ fn write_with(
 /// Logits `[T, V]` of a model of published weights that went through safetensors.
 fn reference(config: &LlamaConfig, published: &Tensors, ids: &[u32]) -> Vec<f32> {
     let bytes = safetensors::write(published, Dtype::F32).unwrap();
-    let init = &mut Init::empty(&running_device());
+    let init = &mut Init::empty(&Device::flex());
     let llama = Llama::init(config, init);
     let llama = names::load(llama, &safetensors::read(&bytes).unwrap(), &LLAMA).unwrap();
     let Hidden(hidden) =
@@ -435,8 +436,74 @@ fn a_published_model_round_trips_through_our_names() {
     let published = random(&config);
     let bytes = file("qwen3", &config, &published, &[Kind::F32]);
     let unpacked = Gguf::parse(&bytes).unwrap().unpack().unwrap();
-    let llama = Llama::init(&config, &mut Init::empty(&running_device()));
+    let llama = Llama::init(&config, &mut Init::empty(&Device::flex()));
     let llama = names::load(llama, &unpacked, &GGUF).unwrap();
     assert_eq!(names::save(&llama, &LLAMA).unwrap().tensors, published.tensors);
     assert_eq!(weights::tensors(&llama).unwrap().tensors.len(), published.tensors.len());
+}
+
+/// What a text consists of: its ids and the logits from which each was drawn.
+type Drawn = (Vec<u32>, Vec<Vec<f32>>);
+
+#[test]
+fn texts_that_join_and_leave_are_what_they_are_alone() {
+    let llm = tiny();
+    let prompts =
+        ["hello there", "4", "a b c d e f g h", "hello 42"].map(|t| llm.prompt(t).unwrap());
+    let sampling = Sampling { temperature: 1.5, seed: 7, ..Sampling::default() };
+    let options = [12, 2, 9, 5].map(|n| GenerateOptions { sampling, ..options(n) });
+    let alone = |i: usize| {
+        let mut logits = Vec::new();
+        let done = llm.extend(&prompts[i], &options[i], &mut |step| {
+            logits.push(step.logits.to_vec());
+            ControlFlow::Continue(())
+        });
+        (done.unwrap().ids, logits)
+    };
+    let expected: Vec<Drawn> = (0..4).map(alone).collect();
+
+    let mut batch = Batch::new(&llm);
+    let mut got: Vec<Drawn> = vec![Drawn::default(); 4];
+    let mut joined = 0;
+    for step in 0..20 {
+        // One text at first, two more after two steps, the last one when another has left.
+        while joined < [1, 1, 3, 3, 4].get(step).copied().unwrap_or(4) {
+            assert_eq!(batch.join(&prompts[joined], &options[joined]).unwrap(), joined);
+            joined += 1;
+        }
+        let finished = batch.step(&mut |key, step| {
+            got[key].0.push(step.id);
+            got[key].1.push(step.logits.to_vec());
+            ControlFlow::Continue(())
+        });
+        for (key, done) in finished {
+            let done = done.unwrap();
+            assert_eq!((&done.ids, done.finish), (&got[key].0, Finish::Length));
+        }
+        if step == 6 {
+            // Whoever is taken out has what was said so far.
+            let left = batch.leave(0).unwrap();
+            assert_eq!((left.ids.len(), left.finish), (7, Finish::Interrupted));
+        }
+    }
+    assert!(batch.is_empty());
+    for (i, ((ids, logits), (all_ids, all_logits))) in got.iter().zip(&expected).enumerate() {
+        let n = if i == 0 { 7 } else { all_ids.len() };
+        assert_eq!(ids[..], all_ids[..n], "{i}");
+        assert!(logits[..] == all_logits[..n], "text {i}: other bits than alone");
+    }
+}
+
+#[test]
+fn texts_end_before_a_stop_string() {
+    let llm = tiny();
+    let prompt = llm.prompt("hello there").unwrap();
+    let whole = llm.extend(&prompt, &options(12), &mut go_on).unwrap().text;
+    let letters: Vec<char> = whole.chars().collect();
+    assert!(letters.len() > 6, "{whole:?}");
+    let stop: String = letters[3..5].iter().collect();
+    let options = GenerateOptions { stop: vec!["never said".into(), stop.clone()], ..options(12) };
+    let done = llm.extend(&prompt, &options, &mut go_on).unwrap();
+    assert_eq!(done.text, whole[..whole.find(&stop).unwrap()]);
+    assert_eq!(done.finish, Finish::Stop);
 }

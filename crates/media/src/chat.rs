@@ -352,7 +352,7 @@ fn unmarked(expected: &'static str, got: &str) -> Error {
 }
 
 /// The chat template of models made here.
-pub const TEMPLATE: &str = include_str!("../../../models/nano/chat_template.jinja");
+pub const TEMPLATE: &str = include_str!("chat_template/trained.jinja");
 
 /// A conversation as the tokenizers [trained](Tokenizer::train) here have it, each medium as
 /// `media_tokens` positions between its markers. With `generate`, it ends where the assistant is to

@@ -147,8 +147,8 @@ impl ImageProcessor {
         Self::new(geometry, Filter::Bicubic, values)
     }
 
-    /// The nano models': 96 px on white.
-    pub fn nano() -> Self {
+    /// That of the small models that are trained here: 96 px on white.
+    pub fn small() -> Self {
         Self::padded(96)
     }
 
@@ -463,8 +463,8 @@ mod tests {
         let tiles = json!({"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 8},
                            "do_image_splitting": false});
         for (processor, style) in [
-            (ImageProcessor::nano(), Style::Clip),
-            (ImageProcessor::nano(), Style::Siglip),
+            (ImageProcessor::small(), Style::Clip),
+            (ImageProcessor::small(), Style::Siglip),
             (read(json!({"size": 30, "crop_size": 20}), Style::Clip), Style::Vit),
             (read(json!({"do_resize": false, "crop_size": 5}), Style::Clip), Style::Clip),
             (read(json!({"do_normalize": false}), Style::Siglip), Style::Clip),
@@ -482,7 +482,7 @@ mod tests {
     fn nano_is_a_preprocessor_config() {
         let text = include_str!("../../../models/nano/preprocessor_config.json");
         let settings: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(read(settings.clone(), Style::Clip), ImageProcessor::nano());
-        assert_eq!(settings, ImageProcessor::nano().to_json());
+        assert_eq!(read(settings.clone(), Style::Clip), ImageProcessor::small());
+        assert_eq!(settings, ImageProcessor::small().to_json());
     }
 }

@@ -27,7 +27,7 @@ pub use compression::compression_ratio;
 pub use error::{Error, Result};
 pub use image_processor::{Fitted, ImageProcessor, Layout, Style};
 pub use mel::Mel;
-pub use modality::Modality;
+pub use modality::{Media, Modality};
 pub use picture::Picture;
 pub use resample::Filter;
 pub use sound::{Sound, SoundError};

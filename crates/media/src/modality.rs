@@ -1,5 +1,6 @@
 //! Kinds of media.
 
+use crate::Picture;
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,22 @@ impl Display for Modality {
             Self::Video => "video",
             Self::Table => "table",
         })
+    }
+}
+
+/// Something seen or heard. A variant more is a compile error at every match that must learn it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Media {
+    /// A picture.
+    Image(Picture),
+}
+
+impl Media {
+    /// What it is.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Image(_) => Modality::Image,
+        }
     }
 }
 

@@ -68,7 +68,7 @@ fn thin_and_tiny_pictures_work_in_every_colour_type() {
             assert_eq!((picture.width, picture.height), (width, height));
         }
         let picture = Picture::filled(width, height, [10, 20, 30]);
-        for processor in [clip(8), siglip(8), ImageProcessor::nano()] {
+        for processor in [clip(8), siglip(8), ImageProcessor::small()] {
             let planes = processor.process(&picture);
             let [height, width] = processor.size().expect("whole pictures");
             assert_eq!(planes.len(), 3 * (height * width) as usize);
@@ -206,7 +206,7 @@ fn padding_and_cropping_keep_the_middle() {
 #[test]
 fn processors_normalise() {
     let white = Picture::filled(10, 40, [255; 3]);
-    let nano = ImageProcessor::nano();
+    let nano = ImageProcessor::small();
     assert!(nano.process(&white).iter().all(|value| *value == 1.0));
     let red = clip(8).process(&Picture::filled(9, 9, [255, 0, 0]));
     assert!((red[0] - (1.0 - 0.481_454_66) / 0.268_629_54).abs() < 1e-6);

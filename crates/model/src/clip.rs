@@ -33,8 +33,8 @@ pub struct ClipConfig {
 
 impl ClipConfig {
     /// The embedded model's pair of encoders.
-    pub fn nano() -> Self {
-        Self { image: VitConfig::nano(), text: TextConfig::nano(), bias: true }
+    pub fn small() -> Self {
+        Self { image: VitConfig::small(), text: TextConfig::small(), bias: true }
     }
 
     /// Name and shape of every parameter, in field order, without one being made.

@@ -30,12 +30,11 @@ pub fn splice(Embeds(text): Embeds, Embeds(media): Embeds, slots: &[Slot]) -> Em
 mod tests {
     use sensorium_media::Modality;
     use sensorium_nn::params::read;
-    use sensorium_nn::running_device;
 
     use super::*;
 
     fn spliced(media: [usize; 2], slots: [[usize; 2]; 2]) -> Vec<f32> {
-        let device = running_device();
+        let device = Device::flex();
         let text: Tensor<3> = Tensor::zeros([2, 4, 1], &device);
         let [m, q] = media;
         let media = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device).reshape([m, q, 1]);

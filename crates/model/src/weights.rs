@@ -72,18 +72,17 @@ pub fn hashes(module: &impl Module) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use sensorium_input_projector::{Projector, ProjectorConfig};
-    use sensorium_nn::running_device;
 
     use super::*;
 
     #[test]
     fn names_of_older_files_are_read() {
         let linear = ProjectorConfig::Linear { features: 3, shuffle: 1, bias: true, width: 2 };
-        let made = Projector::init(&linear, &mut Init::new(1, &running_device()));
+        let made = Projector::init(&linear, &mut Init::new(1, &Device::flex()));
         let new = tensors(&made).expect("shapes fit");
         assert!(new.tensors.contains_key("fc.weight"));
         let old = renamed(new.clone(), |name| format!("Linear.{name}"));
-        let empty = Projector::init(&linear, &mut Init::empty(&running_device()));
+        let empty = Projector::init(&linear, &mut Init::empty(&Device::flex()));
         let read = load(empty, &old).expect("the names are known");
         assert_eq!(tensors(&read).expect("shapes fit"), new);
         assert_eq!(plain("m.projector.Mlp.mlp.fc1.weight"), "m.projector.mlp.fc1.weight");

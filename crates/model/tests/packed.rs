@@ -3,7 +3,6 @@
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
@@ -15,9 +14,9 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn packed_image_encoders_embed_as_before() {
     // Patches that are packed, and a stem of convolutions that is not.
-    let stem = VitConfig { image: 48, n_layers: 2, ..VitConfig::nano() };
+    let stem = VitConfig { image: 48, n_layers: 2, ..VitConfig::small() };
     for config in [VitConfig::clip(64, 16, 128, 3, 48), stem] {
-        let init = &mut Init::new(3, &running_device());
+        let init = &mut Init::new(3, &Device::flex());
         let vit = Vit::init(&config, init);
         let pictures = init.normal([3, 3, config.image, config.image], 1.0).val();
         let exact = read(vit.embed(pictures.clone()));

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sensorium_backbone::{Cache, Llama, LlamaConfig};
-use sensorium_encoder::image::VitConfig;
+use sensorium_backbone::{BackboneConfig, Cache, Llama, LlamaConfig};
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{Modality, Prompt, Slot};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::splice::splice;
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::{running_device, training_device};
 use sensorium_testkit::{Tensors, assert_close, assert_gradients};
 
 const SEEDS: u64 = 4;
@@ -43,12 +43,12 @@ fn llama_config() -> LlamaConfig {
         n_kv_heads: 2,
         head_width: 6,
         mlp: 40,
-        ..LlamaConfig::nano()
+        ..LlamaConfig::small()
     }
 }
 
 fn llama(seed: u64) -> Llama {
-    lively(Llama::init(&llama_config(), &mut Init::new(seed, &running_device())))
+    lively(Llama::init(&llama_config(), &mut Init::new(seed, &Device::flex())))
 }
 
 /// Pictures of 16 px, 16 positions, 4 tokens.
@@ -62,8 +62,9 @@ fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
         width: 24,
         places: Some(4),
     };
-    let (skips, class, backbone) = (vec![], false, llama_config());
-    let config = LlavaConfig { image, skips, class, projector, backbone, prefix };
+    let encoder = EncoderConfig::Vit { vit: image, features: FeatureSelect::default() };
+    let towers = vec![TowerConfig { encoder, projector }];
+    let config = LlavaConfig { towers, backbone: BackboneConfig::Llama(llama_config()), prefix };
     lively(Llava::init(&config, &mut Init::new(seed, device)))
 }
 
@@ -172,7 +173,7 @@ fn a_span_sees_itself_both_ways_and_nothing_else_does() {
 
 #[test]
 fn padding_changes_nothing_in_a_prompt() {
-    let device = running_device();
+    let device = Device::flex();
     for seed in 0..SEEDS {
         for prefix in [false, true] {
             let (llava, mut rng) = (llava(seed, prefix, &device), Rng::new(seed));
@@ -204,10 +205,10 @@ fn padding_changes_nothing_in_a_text() {
         n_heads: 2,
         mlp: 40,
         embed: 8,
-        ..TextConfig::nano()
+        ..TextConfig::small()
     };
     for seed in 0..SEEDS {
-        let init = &mut Init::new(seed, &running_device());
+        let init = &mut Init::new(seed, &Device::flex());
         let tower = lively(TextTower::init(&config, init));
         let mut rng = Rng::new(seed);
         let texts = [3, 12, 1, 7].map(|length| tokens(&mut rng, length));
@@ -223,7 +224,7 @@ fn padding_changes_nothing_in_a_text() {
 
 #[test]
 fn the_order_of_a_batch_changes_no_row() {
-    let device = running_device();
+    let device = Device::flex();
     for seed in 0..SEEDS {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         let prompts = [prompt(&mut rng, 2, 6, 2), prompt(&mut rng, 3, 5, 4)];
@@ -243,7 +244,7 @@ fn the_order_of_a_batch_changes_no_row() {
 
 #[test]
 fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     let leaf = |rng: &mut Rng, shape: [usize; 3]| {
         let count = shape.iter().product::<usize>();
         let values = (0..count).map(|_| rng.normal() as f32).collect::<Vec<_>>();
@@ -284,7 +285,7 @@ fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
 
 #[test]
 fn accumulated_gradients_are_those_of_one_batch() {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     for seed in 0..SEEDS {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         // LLaVA reads positions, never their projection into a shared space.

@@ -56,7 +56,6 @@ mod tests {
     use super::*;
     use crate::init::Rng;
     use crate::params::read;
-    use crate::training_device;
 
     fn leaf(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
         let data = TensorData::new(values.to_vec(), Shape::from(shape));
@@ -69,13 +68,13 @@ mod tests {
     }
 
     fn scalar(value: f32) -> Tensor<1> {
-        Tensor::from_floats([value], &training_device())
+        Tensor::from_floats([value], &Device::flex().autodiff())
     }
 
     /// Equal features leave nothing to choose by: ln N.
     #[test]
     fn info_nce_of_equal_features_is_ln_n() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         for n in [1, 2, 7, 64] {
             let row = [0.6, 0.8, 0.0].repeat(n);
             let (images, texts) = (leaf(&row, [n, 3], &device), leaf(&row, [n, 3], &device));
@@ -87,7 +86,7 @@ mod tests {
     /// Perfect pairs at the largest scale: the mean of `-log softmax` at `100` against zeros.
     #[test]
     fn info_nce_of_perfect_pairs_is_nearly_zero() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         let one_hot = [1.0, 0.0, 0.0, 1.0];
         let (images, texts) = (leaf(&one_hot, [2, 2], &device), leaf(&one_hot, [2, 2], &device));
         assert!(read(info_nce(images, texts, scalar(100f32.ln())))[0] < 1e-6);
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn info_nce_treats_pictures_and_texts_alike() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         let (a, b) = (draw(1, 12), draw(2, 12));
         let loss = |x: &[f32], y: &[f32]| {
             let (x, y) = (leaf(x, [4, 3], &device), leaf(y, [4, 3], &device));
@@ -107,7 +106,7 @@ mod tests {
     /// Cosines of zero at the initial `t = ln 10`, `b = -10`: `10.0000454 + (N-1)·4.53989e-5`.
     #[test]
     fn sigmoid_at_the_start_has_its_known_value() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         for n in [1, 2, 8, 100] {
             let (images, texts) =
                 (leaf(&vec![1.0; n], [n, 1], &device), leaf(&vec![0.0; n], [n, 1], &device));
@@ -125,7 +124,7 @@ mod tests {
     /// with its own texts in front and all others as extra negatives.
     #[test]
     fn sigmoid_over_chunks_sums_to_the_whole() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         let (images, texts) = (draw(3, 6 * 4), draw(4, 6 * 4));
         let loss = |images: &[f32], texts: &[f32]| {
             let (n, m) = (images.len() / 4, texts.len() / 4);
@@ -150,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_ignored_pair_neither_costs_nor_pulls() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         let texts = draw(5, 6);
         let (left, right) = (leaf(&draw(6, 3), [1, 3], &device), leaf(&texts, [2, 3], &device));
         let ignored = [false, true];
@@ -165,7 +164,7 @@ mod tests {
 
     #[test]
     fn next_token_counts_only_labels_and_is_zero_without_any() {
-        let device = training_device();
+        let device = Device::flex().autodiff();
         let logits = leaf(&draw(7, 3 * 5), [3, 5], &device);
         let of = |labels: [i32; 3]| {
             let logits = logits.clone().reshape([1, 3, 5]);

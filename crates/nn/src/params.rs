@@ -1,5 +1,6 @@
 //! A module's parameters by name: list, read, replace, freeze, and their gradients.
 
+use burn::tensor::Device;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -50,7 +51,7 @@ pub fn list(module: &impl Module) -> Vec<Parameter> {
 /// Name and shape of every parameter of the module that `init` makes, in field order, at the cost of
 /// the names: a file is compared with them before memory is taken for its claims.
 pub fn shapes<M: Module>(init: impl FnOnce(&mut Init) -> M) -> Vec<(String, Vec<usize>)> {
-    let module = init(&mut Init::empty(&crate::running_device()));
+    let module = init(&mut Init::empty(&Device::flex()));
     list(&module).into_iter().map(|p| (p.name, p.shape)).collect()
 }
 
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn variants_are_not_named() {
-        let init = &mut Init::empty(&crate::running_device());
+        let init = &mut Init::empty(&Device::flex());
         let mut linear = || Linear::init(2, 2, false, 0.1, init);
         let names = |module: &Either| list(module).into_iter().map(|p| p.name).collect::<Vec<_>>();
         assert_eq!(names(&Either::One(linear())), ["weight"]);

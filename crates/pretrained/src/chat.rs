@@ -1,5 +1,7 @@
 //! From messages to a prompt, by the model's own chat template.
 
+use std::borrow::Cow;
+
 use sensorium_media::chat_template::published;
 use sensorium_media::{ChatTemplate, Conversation};
 use serde_json::{Map, Value};
@@ -24,7 +26,7 @@ pub enum Source {
     /// Files of a directory.
     Directory {
         /// `chat_template.jinja`.
-        jinja: Option<Vec<u8>>,
+        jinja: Option<Cow<'static, [u8]>>,
         /// `chat_template.json`.
         json: Option<Value>,
         /// `tokenizer_config.json`.

@@ -1,5 +1,6 @@
 //! A checkpoint's directory: its files, and its tensors in one file or many.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::error::{Error, Result};
+use sensorium_checkpoint::gguf::Gguf;
 use sensorium_checkpoint::{Tensors, safetensors};
 
 /// Longest JSON file: the vocabulary of 256,000 pieces with its merges takes 33 MB.
@@ -29,10 +31,14 @@ const OPEN_CLIP_SINGLE: &str = "open_clip_model.safetensors";
 /// Which of many files holds which tensor.
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A published checkpoint on disk.
+/// The files of a directory that lies in the program itself: names and bytes.
+pub type Embedded = &'static [(&'static str, &'static [u8])];
+
+/// A checkpoint's files: on disk, or in the program itself.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    embedded: Option<Embedded>,
     /// The file of settings.
     file: &'static str,
     config: Value,
@@ -49,7 +55,7 @@ impl Directory {
         for (file, single) in [(CONFIG, SINGLE), (OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE)] {
             let config = read_json(&path.join(file))?.filter(Value::is_object);
             if let Some(config) = config {
-                return Ok(Self { path: path.into(), file, config, single });
+                return Ok(Self { path: path.into(), embedded: None, file, config, single });
             }
         }
         Err(Error::Missing {
@@ -60,9 +66,17 @@ impl Directory {
         })
     }
 
-    /// Whether a published checkpoint's settings lie in the directory at `path`.
-    pub fn is(path: &Path) -> bool {
-        [CONFIG, OPEN_CLIP_CONFIG].iter().any(|file| path.join(file).is_file())
+    /// A directory that lies in the program itself, told by `name` in messages.
+    ///
+    /// # Errors
+    /// Its `config.json` is missing or no JSON.
+    pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
+        let (path, embedded) = (PathBuf::from(name), Some(files));
+        let directory = Self { path, embedded, file: CONFIG, config: Value::Null, single: SINGLE };
+        let config = directory
+            .json(CONFIG)?
+            .ok_or_else(|| directory.missing(CONFIG, "the program was built without its model"))?;
+        Ok(Self { config, ..directory })
     }
 
     /// Where it is.
@@ -75,6 +89,11 @@ impl Directory {
         Config::new(self.file, &self.config)
     }
 
+    /// The settings as they stand.
+    pub fn settings(&self) -> &Value {
+        &self.config
+    }
+
     /// `model_type`; open_clip's files are of `open_clip`.
     pub fn model_type(&self) -> Option<&str> {
         match self.file {
@@ -85,7 +104,11 @@ impl Directory {
 
     /// The error for a file that should be here.
     pub(crate) fn missing(&self, file: &str, hint: &'static str) -> Error {
-        let (path, found) = (self.path.clone(), listing(&self.path));
+        let found = match self.embedded {
+            Some(files) => files.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+            None => listing(&self.path),
+        };
+        let path = self.path.clone();
         Error::Missing { file: file.to_owned(), path, found, hint }
     }
 
@@ -94,15 +117,72 @@ impl Directory {
     /// # Errors
     /// It is no JSON, or longer than any.
     pub fn json(&self, name: &str) -> Result<Option<Value>> {
-        read_json(&self.path.join(name))
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        parsed(&self.path.join(name), &bytes).map(Some)
     }
 
     /// The bytes of a file of the directory, if it is there.
     ///
     /// # Errors
     /// It cannot be read, or is longer than any.
-    pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read(&self.path.join(name))
+    pub fn bytes(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self.embedded {
+            Some(_) => Ok(self.within(name).map(Cow::Borrowed)),
+            None => Ok(read(&self.path.join(name))?.map(Cow::Owned)),
+        }
+    }
+
+    /// The bytes of an embedded file.
+    fn within(&self, name: &str) -> Option<&'static [u8]> {
+        self.embedded?.iter().find(|(file, _)| *file == name).map(|(_, bytes)| *bytes)
+    }
+
+    /// The files of weights, sorted by name: `.safetensors` and `.gguf`.
+    pub fn weight_files(&self) -> Vec<String> {
+        let is = |name: &String| name.ends_with(".safetensors") || name.ends_with(".gguf");
+        let mut names: Vec<String> = match self.embedded {
+            Some(files) => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            None => fs::read_dir(&self.path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect(),
+        };
+        names.retain(is);
+        names.sort();
+        names
+    }
+
+    /// The bytes of a file of weights, of any length.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn weight_bytes(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        if let Some(bytes) = self.within(name) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let path = self.path.join(name);
+        fs::read(&path).map(Cow::Owned).map_err(|source| Error::Io { path, source })
+    }
+
+    /// The tensors of a component: of `NAME.gguf` or `NAME.safetensors`.
+    ///
+    /// # Errors
+    /// Neither is there, or it is damaged.
+    pub fn component(&self, name: &str) -> Result<Tensors> {
+        let files = self.weight_files();
+        let file = ["gguf", "safetensors"].map(|end| format!("{name}.{end}"));
+        let Some(file) = file.into_iter().find(|file| files.contains(file)) else {
+            let hint = "a model that was trained here has one file for each component";
+            return Err(self.missing(&format!("{name}.gguf or {name}.safetensors"), hint));
+        };
+        let bytes = self.weight_bytes(&file)?;
+        let tensors = match file.ends_with(".gguf") {
+            true => Gguf::parse(&bytes).and_then(|gguf| gguf.unpack()),
+            false => safetensors::read(&bytes),
+        };
+        Ok(tensors.map_err(|source| source.in_file(&self.path.join(&file)))?)
     }
 
     /// All tensors, of one file or of those that the index lists.
@@ -220,8 +300,12 @@ fn setting(tensor: &str, expected: &str, got: &str) -> Error {
 
 fn read_json(path: &Path) -> Result<Option<Value>> {
     let Some(bytes) = read(path)? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| Error::Json { path: path.into(), got: error.to_string() })
+    parsed(path, &bytes).map(Some)
+}
+
+fn parsed(path: &Path, bytes: &[u8]) -> Result<Value> {
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| Error::Json { path: path.into(), got: error.to_string() })
 }
 
 /// Never more than the limit, whatever the file says its length is.

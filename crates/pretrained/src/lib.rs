@@ -20,6 +20,7 @@ pub mod gguf;
 pub mod names;
 mod plan;
 mod positions;
+mod provenance;
 pub mod text;
 mod towers;
 mod vision;
@@ -37,8 +38,9 @@ pub use families::blip2::{Match, Matcher};
 pub use families::dinov2::Dinov2;
 pub use families::family;
 pub use plan::{Expected, PARTS, Plan};
+pub use provenance::{DataSource, Provenance};
 pub use text::TextProcessor;
-pub use towers::{TextInput, Towers, Trainable, planes};
+pub use towers::{TEMPLATES, TextInput, Towers, Trainable, planes};
 
 /// A language model with what makes its inputs.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub struct CausalLm {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 pub enum Pretrained {
+    /// A model that was trained here.
+    Sensorium(families::sensorium::Parts),
     /// CLIP, SigLIP: pictures and texts in one space.
     DualEncoder(Towers),
     /// DINOv2: pictures alone.
@@ -82,8 +86,15 @@ impl Pretrained {
     /// A file is missing, damaged or asks for what is not built here; a tensor is missing, left over
     /// or of another shape. Memory is taken only for what the weights' files hold.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let directory = Directory::open(path)?;
-        (family(&directory)?.open)(&directory, device)
+        Self::load(&Directory::open(path)?, device)
+    }
+
+    /// As [`open`](Self::open), of a directory that is open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(directory: &Directory, device: &Device) -> Result<Self> {
+        (family(directory)?.open)(directory, device)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What makes ids of texts and messages, and text of ids: a directory's tokenizer, template and marks.
 
+use std::borrow::Cow;
+
 use sensorium_media::Tokenizer;
 use sensorium_media::chat_template::special_tokens;
 use serde_json::{Map, Value};
@@ -51,7 +53,7 @@ impl TextProcessor {
 }
 
 /// `tokenizer.json`.
-pub fn tokenizer(directory: &Directory) -> Result<Vec<u8>> {
+pub fn tokenizer(directory: &Directory) -> Result<Cow<'static, [u8]>> {
     let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
         file: "tokenizer.json".into(),
         path: directory.path().into(),

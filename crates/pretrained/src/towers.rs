@@ -22,6 +22,8 @@ pub(crate) enum Reading {
     First(u32),
     /// Padded to the whole context with this id, read at the last position (SigLIP).
     Last(u32),
+    /// At an end token that is put behind every text (models that were trained here).
+    Appended { end: u32, pad: u32 },
 }
 
 /// Two towers of one space, and what makes their inputs.
@@ -37,6 +39,8 @@ pub struct Towers {
     pub processor: ImageProcessor,
     /// Texts to ids.
     pub texts: TextInput,
+    /// Sentences around a label of a zero-shot classification.
+    pub templates: Vec<String>,
     device: Device,
 }
 
@@ -48,6 +52,9 @@ pub struct TextInput {
     config: TextConfig,
     reading: Reading,
 }
+
+/// What transformers puts labels into.
+pub const TEMPLATES: [&str; 1] = ["This is a photo of {}."];
 
 /// What makes the towers' inputs.
 pub(crate) type Inputs = (ImageProcessor, Tokenizer, Reading);
@@ -110,7 +117,8 @@ impl Towers {
         let (processor, tokenizer, reading) = inputs;
         let (image, text) = (encoder(clip.image), clip.text);
         let texts = TextInput { tokenizer, config, reading };
-        Self { image, text, comparison, processor, texts, device: device.clone() }
+        let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
+        Self { image, text, comparison, processor, texts, templates, device }
     }
 
     /// Lays out every matrix for running.
@@ -153,6 +161,10 @@ impl TextInput {
     /// The tokenizer fails at the text, or gives an id that the model has no row for.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let TextConfig { context, vocabulary, .. } = self.config;
+        if let Reading::Appended { end, .. } = self.reading {
+            let ids = vision::ids(&self.tokenizer, text, context - 1, vocabulary)?;
+            return Ok(ids.into_iter().chain([end]).collect());
+        }
         let ids = vision::ids(&self.tokenizer, text, context, vocabulary)?;
         // A tower reads at least one position.
         Ok(if ids.is_empty() { vec![self.reading.pad()] } else { ids })
@@ -172,7 +184,10 @@ impl TextInput {
 impl Reading {
     /// What the tower never reads, or is trained to read through.
     fn pad(self) -> u32 {
-        if let Self::Last(pad) = self { pad } else { 0 }
+        match self {
+            Self::Last(pad) | Self::Appended { pad, .. } => pad,
+            Self::Largest | Self::First(_) => 0,
+        }
     }
 
     fn place(self, ids: &[u32]) -> usize {
@@ -180,7 +195,7 @@ impl Reading {
         match self {
             Self::Largest => at(ids.iter().copied().max()).unwrap_or_default(),
             Self::First(end) => at(Some(end)).unwrap_or_default(),
-            Self::Last(_) => ids.len().saturating_sub(1),
+            Self::Last(_) | Self::Appended { .. } => ids.len().saturating_sub(1),
         }
     }
 }

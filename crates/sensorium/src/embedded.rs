@@ -1,28 +1,41 @@
-//! The model inside the binary: `nano`, as `sensorium export` wrote it to `models/nano`.
+//! The model inside the binary, as `sensorium export` wrote it to `models/nano`.
 
-use sensorium_inference::nano::Files;
+use sensorium_pretrained::{Directory, Result};
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../../models/nano/", $name)).as_slice())),*]
+    };
+}
 
 /// Its files. Nothing is copied: they are parts of the program.
+const FILES: &[(&str, &[u8])] = files![
+    "config.json",
+    "tokenizer.json",
+    "preprocessor_config.json",
+    "chat_template.jinja",
+    "provenance.json",
+    "image.gguf",
+    "text.gguf",
+    "clip.gguf",
+    "projector.gguf",
+    "backbone.gguf",
+];
+
+/// Its directory.
 ///
 /// ```
-/// use sensorium::inference::{EmbeddingModel, nano::Nano};
-/// use sensorium::nn::running_device;
+/// use sensorium::inference::{Model, Options};
 ///
-/// let nano = Nano::load(&sensorium::embedded::files(), &running_device()).expect("it is whole");
-/// assert_eq!(nano.embed_texts(&["a red circle"])[0].len(), 128);
+/// let options = Options { format: None, device: sensorium::nn::prelude::Device::flex() };
+/// let directory = sensorium::embedded::directory().expect("it is whole");
+/// let model = Model::load(&directory, &options).expect("it loads");
+/// let vectors = model.embedding().unwrap().embed_texts(&["a red circle".to_owned()]).unwrap();
+/// assert_eq!(vectors[0].len(), 128);
 /// ```
-pub fn files() -> Files<'static> {
-    macro_rules! files {
-        ($($name:literal),*) => {
-            vec![$(($name, include_bytes!(concat!("../../../models/nano/", $name)).as_slice().into())),*]
-        };
-    }
-    Files(files![
-        "tokenizer.json",
-        "image.gguf",
-        "text.gguf",
-        "clip.gguf",
-        "projector.gguf",
-        "backbone.gguf"
-    ])
+///
+/// # Errors
+/// None, if the program was built with its model.
+pub fn directory() -> Result<Directory> {
+    Directory::embedded("the embedded model", FILES)
 }

@@ -3,53 +3,37 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
-use sensorium_inference::nano::{Files, read_dir};
+use anyhow::Result;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Reply};
-use sensorium_media::{Message, Picture};
+use sensorium_media::{Media, Message, Picture};
+use sensorium_pretrained::Directory;
 
-use crate::commands::Global;
 use crate::commands::precision::Precision;
+use crate::global::{EMBEDDED, Global};
 use crate::print;
-
-/// Means the model inside the binary.
-pub const EMBEDDED: &str = "embedded";
-
-/// The path of a model that is named: itself where it is one, else the snapshot in the cache.
-pub fn find(name: &str) -> Result<String> {
-    Ok(sensorium_hub::find(name, &sensorium_hub::Settings::from_env())?.display().to_string())
-}
 
 /// The chosen model, and the seconds that loading took.
 pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let start = Instant::now();
     let options = Options { format: precision.format(), device: global.device() };
-    let model = match is_nano(&global.model) {
-        true => Model::nano(&files(&global.model)?, &options)?,
-        false => Model::open(Path::new(&global.model), &options)?,
+    let model = match global.model.as_str() {
+        EMBEDDED => Model::load(&directory(EMBEDDED)?, &options)?,
+        path => Model::open(path.as_ref(), &options)?,
     };
     Ok((model, start.elapsed().as_secs_f64()))
 }
 
-/// Whether the choice is the embedded model, or a directory of its parts.
-fn is_nano(choice: &str) -> bool {
-    let has = |name| Path::new(choice).join(name).is_file();
-    choice == EMBEDDED || has("image.gguf") || has("image.safetensors")
+/// The directory of the chosen model.
+pub fn directory(choice: &str) -> Result<Directory> {
+    Ok(match choice {
+        EMBEDDED => sensorium::embedded::directory()?,
+        path => Directory::open(path.as_ref())?,
+    })
 }
 
-/// The files of the chosen model.
-pub fn files(choice: &str) -> Result<Files<'static>> {
-    if choice == EMBEDDED {
-        return Ok(sensorium::embedded::files());
-    }
-    let dir = Path::new(choice);
-    if !dir.is_dir() {
-        return Err(anyhow!(
-            "expected a model directory at {choice}, found no directory there\nhint: pass the \
-             directory that holds tokenizer.json, or leave --model out to use the embedded model"
-        ));
-    }
-    Ok(read_dir(dir).map_err(Error::from)?)
+/// Reads media of a prompt from files: pictures.
+pub fn media(paths: &[impl AsRef<Path>]) -> Result<Vec<Media>> {
+    Ok(pictures(paths)?.into_iter().map(Media::Image).collect())
 }
 
 /// Reads pictures from files.
@@ -61,12 +45,12 @@ pub fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Picture>> {
 pub fn say(
     model: &dyn ChatModel,
     messages: &[Message],
-    pictures: &[Picture],
+    media: &[Media],
     options: &GenerateOptions,
 ) -> Result<Reply> {
     let mut stream = print::Stream::default();
-    let reply = model
-        .answer(messages, pictures, options, &mut |step| stream.step(step.text.trim_start()))?;
+    let reply =
+        model.answer(messages, media, options, &mut |step| stream.step(step.text.trim_start()))?;
     stream.finish(reply.continuation.text.trim())?;
     Ok(reply)
 }

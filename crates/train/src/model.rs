@@ -18,8 +18,8 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_pretrained::Directory;
+use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::error::{Result, TrainError};
 use crate::size::Size;
@@ -100,14 +100,13 @@ pub(crate) fn unknown_family(directory: &Directory, known: &[&str]) -> TrainErro
 /// Names and contents of files.
 pub type Files = Vec<(String, Vec<u8>)>;
 
-/// A model made here: a file for each component, and what makes its inputs. `settings` name the shapes
-/// of the models that the components are of.
+/// A model made here: its settings, a file for each component, and what makes its inputs.
 ///
 /// # Errors
 /// Never in practice: all of it can be written down.
 pub fn own(
     components: &[(&str, Tensors)],
-    settings: &[(&str, Value)],
+    settings: &SensoriumConfig,
     tokenizer: &Tokenizer,
     processor: Option<&ImageProcessor>,
 ) -> Result<Files> {
@@ -120,11 +119,7 @@ pub fn own(
     if let Some(processor) = processor {
         files.push(("preprocessor_config.json".into(), pretty(&processor.to_json())?));
     }
-    if !settings.is_empty() {
-        let mut config = json!({"model_type": "sensorium"});
-        settings.iter().for_each(|(name, shape)| config[*name] = shape.clone());
-        files.push(("config.json".into(), pretty(&config)?));
-    }
+    files.push(("config.json".into(), pretty(settings)?));
     Ok(files)
 }
 
@@ -151,7 +146,7 @@ const BESIDE: [&str; 12] = [
 pub fn published(directory: &Directory, tensors: &Tensors) -> Result<Files> {
     let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, Dtype::F32)?)];
     for name in BESIDE {
-        files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes)));
+        files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes.into_owned())));
     }
     Ok(files)
 }

@@ -38,7 +38,7 @@ pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Pictur
             (recipe.data(&recipe.instruct)?.clone(), recipe.seed)
         }
     };
-    let shown = ImageProcessor::nano();
+    let shown = ImageProcessor::small();
     let data = data.open_train(seed, SIDE)?;
     let one = |index| {
         let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;

@@ -1,79 +1,61 @@
-//! `provenance.json`: where a model's weights come from.
+//! `provenance.json`: where a model's weights come from. Nothing of the machine or of who ran it.
 
 use std::path::PathBuf;
 
 use sensorium_data::{Config, DatasetConfig};
-use serde::Serialize;
+use sensorium_pretrained::{DataSource, Provenance};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-/// What is known of a training. Without secrets: nothing of the machine or of who ran it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Provenance {
-    /// The recipe, with its stage.
-    pub recipe: String,
-    /// BLAKE3 of the recipe with every default written out.
-    pub recipe_blake3: String,
-    /// Seed of weights and samples.
-    pub seed: u64,
-    /// What the training began with, if not with seeded weights.
-    pub start: Vec<PathBuf>,
-    /// What was learned from.
-    pub data: Vec<Source>,
-    /// Steps done.
-    pub steps: u64,
-    /// Loss of the last step.
-    pub train_loss: Option<f64>,
-    /// Last loss on what is never learned from, if it was measured.
-    pub val_loss: Option<f64>,
-    /// The day it ended, in UTC.
-    pub date: String,
+/// What is known of a training before its first step: its recipe with a hash of all its settings, its
+/// seed, what it starts from if not from seeded weights, and its data sets with their shares.
+pub fn begin(
+    recipe: &str,
+    resolved: &str,
+    seed: u64,
+    start: &[PathBuf],
+    data: &Config,
+) -> Provenance {
+    let whole: f32 = data.train.iter().map(DatasetConfig::share).sum();
+    let source = |set: &DatasetConfig| DataSource {
+        name: set.kind().to_owned(),
+        licence: set.licence().map(Into::into),
+        more: object(json!({"path": set.path(), "share": set.share() / whole})),
+    };
+    let more = object(json!({
+        "recipe": recipe,
+        "recipe_blake3": blake3::hash(resolved.as_bytes()).to_hex().as_str(),
+        "seed": seed,
+        "start": start,
+    }));
+    Provenance { data: data.train.iter().map(source).collect(), more, ..Provenance::default() }
 }
 
-/// A data set.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Source {
-    /// Its kind.
-    pub name: &'static str,
-    /// Where it was read from, if it is not all drawn.
-    pub path: Option<PathBuf>,
-    /// Its licence, where that is known.
-    pub licence: Option<String>,
-    /// Its share of the examples.
-    pub share: f32,
+/// With how it ended, today.
+pub(crate) fn end(
+    provenance: Provenance,
+    steps: u64,
+    [train_loss, val_loss]: [Option<f64>; 2],
+) -> Provenance {
+    let mut more = provenance.more;
+    more.extend(object(json!({
+        "steps": steps,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        "date": today(),
+    })));
+    Provenance { more, ..provenance }
 }
 
-impl Provenance {
-    /// Before the first step.
-    pub fn new(
-        recipe: &str,
-        resolved: &str,
-        seed: u64,
-        start: Vec<PathBuf>,
-        data: &Config,
-    ) -> Self {
-        let whole: f32 = data.train.iter().map(DatasetConfig::share).sum();
-        let source = |set: &DatasetConfig| Source {
-            name: set.kind(),
-            path: set.path().map(Into::into),
-            licence: set.licence().map(Into::into),
-            share: set.share() / whole,
-        };
-        Self {
-            recipe: recipe.to_owned(),
-            recipe_blake3: blake3::hash(resolved.as_bytes()).to_hex().to_string(),
-            seed,
-            start,
-            data: data.train.iter().map(source).collect(),
-            steps: 0,
-            train_loss: None,
-            val_loss: None,
-            date: String::new(),
-        }
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
 }
 
-/// Today in UTC, as `2024-02-29`.
-pub(crate) fn today() -> String {
+/// In UTC, as `2024-02-29`.
+fn today() -> String {
     let today = OffsetDateTime::now_utc();
     format!("{}-{:02}-{:02}", today.year(), u8::from(today.month()), today.day())
 }

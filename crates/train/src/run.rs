@@ -17,6 +17,7 @@ use sensorium_checkpoint::file::{Disk, FileSystem};
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::Provenance;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -28,7 +29,7 @@ use crate::log::{Metrics, RunLog};
 use crate::model::{Files, pretty};
 use crate::optim::{self, AdamW, Gradients};
 use crate::progress::Progress;
-use crate::provenance::{Provenance, today};
+use crate::provenance;
 
 /// Where a run lives and how it starts.
 #[derive(Clone, Debug)]
@@ -319,10 +320,8 @@ impl Run {
         }
         // A run that was finished before stays as it is, its date too.
         if directory::verify(&Disk, &dir).is_err() {
-            let steps = self.plan.steps;
-            let Losses { train: train_loss, val: val_loss } = self.losses;
-            let provenance =
-                Provenance { steps, train_loss, val_loss, date: today(), ..provenance };
+            let Losses { train, val } = self.losses;
+            let provenance = provenance::end(provenance, self.plan.steps, [train, val]);
             let mut files = files;
             files.push(("provenance.json".into(), pretty(&provenance)?));
             save(&dir, &files)?;

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 pub enum Size {
     /// For trials and tests: minutes.
     Tiny,
-    /// The embedded model.
-    Nano,
+    /// That of the embedded model. Older recipes name it after that.
+    #[serde(alias = "nano")]
+    Small,
 }
 
 impl Size {
@@ -38,13 +39,13 @@ impl Size {
                 width: 96,
                 places: Some(16),
             },
-            Self::Nano => ProjectorConfig::nano(),
+            Self::Small => ProjectorConfig::small(),
         };
         // As LLaVA reads CLIP, for the last block is the shared space's own; beside it what the first
         // block reads, where nothing of places, backgrounds and sizes is lost yet.
         let layers = match self {
             Self::Tiny => vec![1, 2],
-            Self::Nano => vec![1, 5],
+            Self::Small => vec![1, 5],
         };
         let features = FeatureSelect { layers, class: false };
         let encoder = EncoderConfig::Vit { vit: self.image(), features };
@@ -72,7 +73,7 @@ impl Size {
                 },
                 decoder: llama,
             },
-            Self::Nano => CaptionerConfig {
+            Self::Small => CaptionerConfig {
                 skip: 1,
                 vector,
                 projector: ProjectorConfig::Mlp {
@@ -97,12 +98,12 @@ impl Size {
 
     /// The language model.
     pub fn llama(self, vocabulary: usize) -> LlamaConfig {
-        let nano = LlamaConfig { vocabulary, ..LlamaConfig::nano() };
+        let small = LlamaConfig { vocabulary, ..LlamaConfig::small() };
         match self {
             Self::Tiny => {
-                LlamaConfig { width: 96, n_layers: 2, n_heads: 3, n_kv_heads: 1, mlp: 256, ..nano }
+                LlamaConfig { width: 96, n_layers: 2, n_heads: 3, n_kv_heads: 1, mlp: 256, ..small }
             }
-            Self::Nano => nano,
+            Self::Small => small,
         }
     }
 
@@ -116,9 +117,9 @@ impl Size {
                 n_heads: 2,
                 mlp: 256,
                 embed: 64,
-                ..VitConfig::nano()
+                ..VitConfig::small()
             },
-            Self::Nano => VitConfig::nano(),
+            Self::Small => VitConfig::small(),
         }
     }
 
@@ -130,9 +131,9 @@ impl Size {
                 n_heads: 2,
                 mlp: 256,
                 embed: 64,
-                ..TextConfig::nano()
+                ..TextConfig::small()
             },
-            Self::Nano => TextConfig::nano(),
+            Self::Small => TextConfig::small(),
         }
     }
 }

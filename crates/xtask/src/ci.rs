@@ -2,6 +2,7 @@
 
 use crate::cargo;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -88,13 +89,44 @@ fn select<'a>(steps: &'a [Step], only: Option<&str>) -> Result<Vec<&'a Step>> {
 }
 
 fn passes(step: &Step, root: &Path) -> Result<bool> {
-    let status = Command::new(cargo())
+    let mut command = Command::new(cargo());
+    if step.name == "deny" {
+        command.env("PATH", with_deny(root)?);
+    }
+    let status = command
         .args(step.cargo)
         .envs(step.env.iter().copied())
         .current_dir(root)
         .status()
         .with_context(|| format!("cannot start `{}`", spell(step)))?;
     Ok(status.success())
+}
+
+/// The version that `deny.toml` is written for.
+const DENY: &str = "cargo-deny@0.20.2";
+
+/// Where programs are found, cargo-deny among them: beside the build's other outputs, if it is not
+/// installed.
+fn with_deny(root: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = root.join("target/tools");
+    let path = std::env::join_paths(std::env::split_paths(&path).chain([tools.join("bin")]))?;
+    let is_there = || {
+        let asked = Command::new(cargo()).args(["deny", "--version"]).env("PATH", &path).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    if !is_there() {
+        println!("cargo-deny is missing: building it once, in target/tools");
+        let install = Command::new(cargo())
+            .args(["install", "--locked", DENY, "--root"])
+            .arg(&tools)
+            .current_dir(root)
+            .status();
+        if !install.is_ok_and(|status| status.success()) {
+            bail!("could not install {DENY}\nhint: repeat it with `cargo install --locked {DENY}`");
+        }
+    }
+    Ok(path)
 }
 
 /// The command as one would type it.

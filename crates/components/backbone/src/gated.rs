@@ -337,7 +337,6 @@ sensorium_nn::pack!(CrossAttention: q, k, v, o);
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::{read, update};
-    use sensorium_nn::running_device;
 
     use super::*;
 
@@ -352,14 +351,14 @@ mod tests {
             mlp: 20,
             qk_norm: false,
             tied: false,
-            ..LlamaConfig::nano()
+            ..LlamaConfig::small()
         };
         GatedLlamaConfig { llama, features: 12, interval, qk_norm: gate == Gate::Vector, gate }
     }
 
     /// A model whose gates are open.
     fn open(config: &GatedLlamaConfig) -> GatedLlama {
-        let model = GatedLlama::init(config, &mut Init::new(3, &running_device()));
+        let model = GatedLlama::init(config, &mut Init::new(3, &Device::flex()));
         update(model, |name, _, data| {
             let is_gate = name.ends_with("cross_gate") || name.ends_with("mlp_gate");
             if is_gate {
@@ -372,7 +371,7 @@ mod tests {
     }
 
     fn features(seeds: [u64; 2]) -> Features {
-        let picture = |seed| Init::new(seed, &running_device()).normal([1, 5, 12], 1.0).val();
+        let picture = |seed| Init::new(seed, &Device::flex()).normal([1, 5, 12], 1.0).val();
         Features(Tensor::cat(seeds.map(picture).to_vec(), 0))
     }
 
@@ -386,7 +385,7 @@ mod tests {
     #[test]
     fn with_gates_at_zero_it_is_the_llama_inside_bit_for_bit() {
         for config in [config(1, Gate::Scalar), config(2, Gate::Vector)] {
-            let model = GatedLlama::init(&config, &mut Init::new(3, &running_device()));
+            let model = GatedLlama::init(&config, &mut Init::new(3, &Device::flex()));
             let llama = model.llama();
             let embeds = llama.embed(&IDS, [1, 7]);
             let plain = read(llama.forward(embeds, &Sequence::default(), None).0);

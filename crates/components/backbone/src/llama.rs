@@ -107,7 +107,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl LlamaConfig {
     /// The embedded model's backbone: 8x256, 6.95 M parameters.
-    pub fn nano() -> Self {
+    pub fn small() -> Self {
         Self {
             vocabulary: 4096,
             context: 512,

@@ -8,7 +8,6 @@ use sensorium_flow::{Forward, Sequence, Span};
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 const VOCABULARY: usize = 19;
 const WIDTH: usize = 24;
@@ -24,7 +23,7 @@ fn models(seed: u64) -> [Backbone; 3] {
         n_kv_heads: 1,
         head_width: 8,
         mlp,
-        ..LlamaConfig::nano()
+        ..LlamaConfig::small()
     };
     let opt = OptConfig {
         vocabulary,
@@ -43,7 +42,7 @@ fn models(seed: u64) -> [Backbone; 3] {
     let configs =
         [BackboneConfig::Llama(llama), BackboneConfig::Opt(opt), BackboneConfig::Gpt2(gpt2)];
     configs.map(|config| {
-        let model = Backbone::init(&config, &mut Init::new(seed, &running_device()));
+        let model = Backbone::init(&config, &mut Init::new(seed, &Device::flex()));
         // Fresh weights are small; larger ones let every token be felt.
         update(model, |_, shape, data| {
             data.iter_mut().for_each(|v| *v *= 4.0);

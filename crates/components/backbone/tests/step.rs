@@ -8,7 +8,6 @@ use sensorium_nn::init::Rng;
 use sensorium_nn::pack::{Blocked, Format};
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 const CONTEXT: usize = 64;
 const FORMATS: [Option<Format>; 9] = [
@@ -56,7 +55,7 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
     let (width, mlp) = (block * (1 + below(rng, 2)), block * (1 + below(rng, 3)));
     let [yes, no] = [0, 1].map(|bit| rng.next_u64() >> bit & 1 > 0);
     let n_heads = [1, 2, 4][below(rng, 3)];
-    let mut init = Init::new(rng.next_u64(), &running_device());
+    let mut init = Init::new(rng.next_u64(), &Device::flex());
     let (config, mut model) = match below(rng, 3) {
         0 => {
             let n_kv_heads = n_heads / [1, n_heads][below(rng, 2)];
@@ -73,7 +72,7 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
                 qk_norm: yes,
                 tied: no,
                 biases,
-                ..LlamaConfig::nano()
+                ..LlamaConfig::small()
             };
             let llama = lively(Llama::init(&config, &mut init));
             (BackboneConfig::Llama(config), Backbone::Llama(llama))

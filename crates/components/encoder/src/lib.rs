@@ -139,7 +139,6 @@ impl Pack for Encoder {
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::read;
-    use sensorium_nn::running_device;
 
     use super::*;
 
@@ -171,7 +170,7 @@ mod tests {
             mlp: 20,
         };
         let others = [EncoderConfig::Resnet(resnet), EncoderConfig::Whisper(whisper)];
-        let mut init = Init::new(1, &running_device());
+        let mut init = Init::new(1, &Device::flex());
         for config in vits.chain(others) {
             let side = if matches!(config, EncoderConfig::Resnet(_)) { 64 } else { 12 };
             let input = match config.modality() {
@@ -189,8 +188,8 @@ mod tests {
 
     #[test]
     fn levels_stand_side_by_side_and_the_class_in_front() {
-        let vit = Vit::init(&vit(Pooling::Class), &mut Init::new(2, &running_device()));
-        let image = Init::new(3, &running_device()).normal([1, 3, 12, 12], 1.0).val();
+        let vit = Vit::init(&vit(Pooling::Class), &mut Init::new(2, &Device::flex()));
+        let image = Init::new(3, &Device::flex()).normal([1, 3, 12, 12], 1.0).val();
         let at = |layers: &[usize], class| {
             vit.clone().with_features(features(layers, class)).encode(image.clone()).0
         };

@@ -62,7 +62,7 @@ pub enum ProjectorConfig {
 
 impl ProjectorConfig {
     /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
-    pub fn nano() -> Self {
+    pub fn small() -> Self {
         Self::Mlp {
             features: 384,
             shuffle: 2,
@@ -156,7 +156,6 @@ impl Pack for Projector {
 
 #[cfg(test)]
 mod tests {
-    use sensorium_nn::running_device;
 
     use super::*;
 
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn tokens_are_as_many_as_the_config_tells() {
-        let mut init = Init::new(1, &running_device());
+        let mut init = Init::new(1, &Device::flex());
         let features = Features(init.normal([2, 16, 6], 1.0).val());
         for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 3, 5]) {
             let projector = Projector::init(&config, &mut init);

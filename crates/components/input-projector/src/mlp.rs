@@ -68,13 +68,12 @@ impl Project for MlpProjector {
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::{self, read};
-    use sensorium_nn::running_device;
 
     use super::*;
 
     #[test]
     fn places_are_added_to_tokens() {
-        let init = &mut Init::new(3, &running_device());
+        let init = &mut Init::new(3, &Device::flex());
         let bare = MlpProjector::init(2, None, [8, 3, 2], Some(4), init);
         let placed = params::update(bare.clone(), |name, _, values| {
             let place = name == "position";
@@ -83,7 +82,7 @@ mod tests {
             }
             place
         });
-        let features = Features(Tensor::ones([1, 16, 2], &running_device()));
+        let features = Features(Tensor::ones([1, 16, 2], &Device::flex()));
         let [bare, placed] = [bare, placed].map(|p| read(p.project(features.clone()).0));
         let added: Vec<f32> = placed.iter().zip(&bare).map(|(a, b)| a - b).collect();
         assert!((0..8).all(|i| (added[i] - i as f32).abs() < 1e-5), "{added:?}");

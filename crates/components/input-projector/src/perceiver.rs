@@ -170,7 +170,6 @@ fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::read;
-    use sensorium_nn::running_device;
 
     use super::*;
 
@@ -182,7 +181,7 @@ mod tests {
     /// However many positions there are, and whatever else is resampled beside them.
     #[test]
     fn as_many_come_out_as_there_are_latents() {
-        let init = &mut Init::new(5, &running_device());
+        let init = &mut Init::new(5, &Device::flex());
         let perceiver = Perceiver::init(&config(true), init);
         let long = init.normal([2, 9, 10], 1.0).val();
         let Features(out) = perceiver.resample(&Features(long.clone()));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sensorium_backbone::Shown;
 use sensorium_flow::{Features, Hidden};
-use sensorium_media::{Error, Message, Modality, Picture};
+use sensorium_media::{Error, Media, Message, Modality, Picture};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
@@ -125,11 +125,13 @@ impl ChatModel for IdeficsModel {
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.extend(&self.prompter.conversation(messages)?, pictures, options, on_step)
+        let pictures: Vec<Picture> =
+            media.iter().map(|Media::Image(picture)| picture.clone()).collect();
+        self.extend(&self.prompter.conversation(messages)?, &pictures, options, on_step)
     }
 
     fn token(&self, id: u32) -> String {

@@ -2,7 +2,7 @@
 
 use sensorium_backbone::Backbone;
 use sensorium_flow::{Embeds, Input};
-use sensorium_media::{Fitted, ImageProcessor, Layout, Picture};
+use sensorium_media::{Fitted, ImageProcessor, Picture};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
 use sensorium_nn::prelude::*;
@@ -49,23 +49,6 @@ impl Eye {
     /// The squares that are looked at for a picture.
     pub fn fit(&self, picture: &Picture) -> Fitted {
         self.processor.fit(picture)
-    }
-
-    /// What stands in the prompt for a picture: its tokens, each a `marker`, and what tells where a
-    /// tile is.
-    pub(super) fn spell(&self, layout: Layout, marker: &str) -> String {
-        const AROUND: &str = "<fake_token_around_image>";
-        let tokens = marker.repeat(self.tokens);
-        let Layout::Tiles { rows, columns } = layout else { return tokens };
-        let mut text = String::new();
-        for row in 1..=rows {
-            for column in 1..=columns {
-                text += &format!("{AROUND}<row_{row}_col_{column}>{tokens}");
-            }
-            text.push('\n');
-        }
-        let gap = if rows > 0 { "\n" } else { "" };
-        text + &format!("{gap}{AROUND}<global-img>{tokens}{AROUND}")
     }
 
     /// Pixels as the encoder reads them, `[3, h, w]`.

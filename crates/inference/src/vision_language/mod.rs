@@ -11,7 +11,7 @@ mod prompt;
 
 use std::time::Instant;
 
-use sensorium_media::{Message, Modality, Picture};
+use sensorium_media::{Media, Message, Modality, Picture};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
@@ -22,6 +22,7 @@ use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
+use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
 pub use eye::Eye;
@@ -34,6 +35,8 @@ pub struct VisionLanguageModel {
     /// What sees.
     pub eye: Eye,
     place: Place,
+    /// A picture's tokens see each other both ways.
+    prefix: bool,
 }
 
 /// Where pictures stand in a prompt.
@@ -43,6 +46,8 @@ enum Place {
     Marked {
         /// Its name.
         name: String,
+        /// Stand in front of a picture's tokens and behind them.
+        frame: [String; 2],
     },
     /// One, in front of all else (BLIP-2).
     Front {
@@ -58,7 +63,7 @@ impl VisionLanguageModel {
         let (eye, backbone) = Eye::blip2(writer);
         let id = marker.or(text.bos_token_id).unwrap_or_default();
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Self { llm, eye, place: Place::Front { id } }
+        Self { llm, eye, place: Place::Front { id }, prefix: false }
     }
 
     /// LLaVA, Idefics3, SmolVLM.
@@ -67,10 +72,11 @@ impl VisionLanguageModel {
     /// The tokenizer does not know the token whose places pictures take.
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
+        let (prefix, frame) = (spliced.config.prefix, spliced.frame.clone());
         let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
         let (eye, backbone) = Eye::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Ok(Self { llm, eye, place: Place::Marked { name } })
+        Ok(Self { llm, eye, place: Place::Marked { name, frame }, prefix })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
@@ -91,12 +97,13 @@ impl ChatModel for VisionLanguageModel {
     fn answer(
         &self,
         messages: &[Message],
-        pictures: &[Picture],
+        media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let start = Instant::now();
-        let fitted: Vec<_> = pictures.iter().map(|picture| self.eye.fit(picture)).collect();
+        let fit = |Media::Image(picture): &Media| self.eye.fit(picture);
+        let fitted: Vec<_> = media.iter().map(fit).collect();
         let process = start.elapsed().as_secs_f64();
         let prompt = self.prompt(messages, &fitted)?;
         self.llm.room(prompt.ids.len())?;
@@ -109,7 +116,9 @@ impl ChatModel for VisionLanguageModel {
             false => splice(text, self.eye.look(&tiles), &prompt.slots),
         };
         let encode = start.elapsed().as_secs_f64();
-        let continuation = self.llm.extend_embeds(embeds, options, on_step)?;
+        let spans = prompt.spans.iter().map(|&number| span(number));
+        let spans = self.prefix.then(|| spans.collect());
+        let continuation = self.llm.extend_embeds(embeds, spans, options, on_step)?;
         Ok(Reply { prompt: prompt.ids, process, encode, continuation })
     }
 

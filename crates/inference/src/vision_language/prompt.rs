@@ -5,6 +5,7 @@ use std::path::Path;
 use sensorium_media::chat::tokenize;
 use sensorium_media::{ChatFormat, Fitted, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
+use sensorium_pretrained::families::llava;
 
 use super::{Place, VisionLanguageModel};
 use crate::error::{Error, Result};
@@ -16,15 +17,13 @@ impl VisionLanguageModel {
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
     pub fn prompt(&self, messages: &[Message], pictures: &[Fitted]) -> Result<Prompt> {
-        let marker = match &self.place {
-            Place::Marked { name } => name,
+        let (marker, [before, after]) = match &self.place {
+            Place::Marked { name, frame } => (name, frame),
             Place::Front { id } => return self.behind(messages, pictures, *id),
         };
-        let medium = |fitted: &Fitted| Medium {
-            modality: Modality::Image,
-            marker: marker.clone(),
-            text: self.eye.spell(fitted.layout, marker),
-            len: self.eye.tokens(),
+        let medium = |fitted: &Fitted| {
+            let medium = llava::medium(marker, fitted.layout, self.eye.tokens());
+            Medium { text: format!("{before}{}{after}", medium.text), ..medium }
         };
         let media: Vec<Medium> = pictures.iter().map(medium).collect();
         let text = &self.llm.lm.text;

@@ -4,7 +4,6 @@ use sensorium_encoder::text::Texts;
 use sensorium_encoder::text::bert::{Bert, Pooling};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::families;
 use sensorium_pretrained::names::{self, BERT};
@@ -42,7 +41,7 @@ fn bert() {
     let golden = Golden::open("bert");
     let directory = Directory::open(&golden.path("")).expect("the golden is a checkpoint");
     let config = families::bert::config(&directory.config()).expect("it is read");
-    let bert = Bert::init(&config, &mut Init::empty(&running_device()));
+    let bert = Bert::init(&config, &mut Init::empty(&Device::flex()));
     let tensors = directory.tensors().expect("it has weights");
     let mut bert = names::load(bert, &tensors, &BERT).expect("the names fit");
     let (texts, outputs) = (texts(&golden), golden.outputs());

@@ -6,7 +6,6 @@ use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_pretrained::names::{self, CLIP};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
@@ -58,7 +57,8 @@ impl Twin {
     /// `end` picks the position at which a row of ids is read.
     fn open(name: &str, activation: ActivationName, end: impl Fn(&[u32]) -> Option<usize>) -> Self {
         let golden = Golden::open(name);
-        let model = Clip::init(&config(&golden, activation), &mut Init::new(1, &training_device()));
+        let model =
+            Clip::init(&config(&golden, activation), &mut Init::new(1, &Device::flex().autodiff()));
         let model = names::load(model, &weights(&golden), &CLIP).expect("the names fit");
         let (ids, shape) = ids(&golden, "input_ids");
         let ends = ids.chunks(shape[1]).map(|row| end(row).expect("every text ends")).collect();

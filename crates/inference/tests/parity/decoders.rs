@@ -4,8 +4,8 @@
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
+use sensorium_nn::prelude::Device;
 use sensorium_nn::prelude::{Pack, pack};
-use sensorium_nn::running_device;
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::{Config, Directory};
 use sensorium_testkit::{Golden, Report};
@@ -19,7 +19,7 @@ const NAMES: [&str; 8] =
 fn open(name: &str) -> (Golden, BackboneConfig, Backbone) {
     let golden = Golden::open(name);
     let directory = Directory::open(&golden.path("")).expect("the golden is a checkpoint");
-    let (config, mut backbone) = language::load(&directory, &running_device()).expect("it loads");
+    let (config, mut backbone) = language::load(&directory, &Device::flex()).expect("it loads");
     backbone.pack_as(pack::Format::F32);
     (golden, config, backbone)
 }

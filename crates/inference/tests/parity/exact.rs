@@ -7,10 +7,9 @@ use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 
 fn empty() -> Init {
-    Init::empty(&running_device())
+    Init::empty(&Device::flex())
 }
 
 /// A stack's count from two built ones: blocks are alike, so it is straight in their number.
@@ -92,7 +91,7 @@ fn clip_begins_near_ln_n() {
         mlp: 64,
         ..TextConfig::clip_base()
     };
-    let device = running_device();
+    let device = Device::flex();
     for seed in 0..4 {
         let config = ClipConfig { image: image.clone(), text: text.clone(), bias: false };
         let clip = Clip::init(&config, &mut Init::new(seed, &device));

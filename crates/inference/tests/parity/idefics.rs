@@ -11,7 +11,6 @@ use sensorium_media::{Modality, Part, Picture};
 use sensorium_model::idefics::Idefics;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::names::{self, IDEFICS};
 use sensorium_pretrained::{Directory, families};
 use sensorium_testkit::{Golden, Report};
@@ -68,7 +67,7 @@ fn load(golden: &Golden) -> (Directory, Idefics) {
     let directory = Directory::open(&golden.path("")).expect("a directory");
     let config = families::idefics::config(&directory.config()).expect("settings");
     let model =
-        families::idefics::load(&directory, &config, &running_device()).expect("the names fit");
+        families::idefics::load(&directory, &config, &Device::flex()).expect("the names fit");
     (directory, model)
 }
 
@@ -90,7 +89,7 @@ fn pictures_and_prompts_to_states_and_logits() {
         let side = viewer.parts.config.image.image;
         report.check("pixel_values", &[3, 3, side, side], &pixels);
         let pixels = TensorData::new(pixels, [3, 3, side, side]);
-        let pixels = Tensor::<4>::from_data(pixels, &running_device());
+        let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
         let positions = viewer.parts.model.image.positions_before(pixels.clone(), 0);
         report.check("positions", &positions.dims(), &read(positions));
         let seen = viewer.parts.model.see(pixels).0;
@@ -159,9 +158,9 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
                 let pixels = TensorData::new(pixels, [case.pictures.len(), 3, side, side]);
                 let shown = match case.pictures.len() {
                     0 => Default::default(),
-                    _ => model
-                        .language
-                        .show(&model.see(Tensor::from_data(pixels, &running_device()))),
+                    _ => {
+                        model.language.show(&model.see(Tensor::from_data(pixels, &Device::flex())))
+                    }
                 };
                 let hidden = model.language.forward(model.language.embed(ids), looks, &shown);
                 read(logits(model, hidden))

@@ -4,7 +4,6 @@ use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, Sampler, Sampling, S
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_pretrained::names::{self, LLAMA};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
@@ -59,7 +58,7 @@ fn greedy(llama: &Llama, prompt: &[u32], count: usize) -> Vec<u32> {
 
 fn check(name: &str) {
     let golden = Golden::open(name);
-    let init = &mut Init::new(1, &training_device());
+    let init = &mut Init::new(1, &Device::flex().autodiff());
     let llama = Llama::init(&config(&golden, ""), init);
     let llama = names::load(llama, &weights(&golden), &LLAMA).expect("the names fit");
     let saved = names::save(&llama, &LLAMA).expect("it can be written");

@@ -1,15 +1,17 @@
 //! `goldens/llava`: a tower read one block before its end, a two-layer projector, a decoder; three
 //! curves for what is trained.
 
+use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
-use sensorium_encoder::image::VitConfig;
+use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_flow::Project;
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_media::{Modality, Slot};
+use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_nn::params::{self, read, set_trainable};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_pretrained::names::{self, LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
 
@@ -41,16 +43,23 @@ fn config(golden: &Golden) -> LlavaConfig {
         width,
         places: None,
     };
-    LlavaConfig { image, skips: vec![1], class: false, projector, backbone, prefix: false }
+    let features = FeatureSelect { layers: vec![1], class: false };
+    let encoder = EncoderConfig::Vit { vit: image, features };
+    let towers = vec![TowerConfig { encoder, projector }];
+    LlavaConfig { towers, backbone: BackboneConfig::Llama(backbone), prefix: false }
 }
+
+const ENCODER: &str = "towers.0.encoder.";
 
 /// What lies behind the feature layer has no part in the loss.
 fn is_used(name: &str) -> bool {
-    !["image.blocks.2.", "image.norm.", "image.proj."].iter().any(|part| name.starts_with(part))
+    !["blocks.2.", "norm.", "proj."]
+        .iter()
+        .any(|part| name.strip_prefix(ENCODER).is_some_and(|name| name.starts_with(part)))
 }
 
 fn model(golden: &Golden) -> Llava {
-    let llava = Llava::init(&config(golden), &mut Init::new(1, &training_device()));
+    let llava = Llava::init(&config(golden), &mut Init::new(1, &Device::flex().autodiff()));
     let llava = names::load(llava, &weights(golden), &LLAVA_LEGACY).expect("the names fit");
     set_trainable(llava, is_used)
 }
@@ -59,10 +68,11 @@ fn batch(golden: &Golden) -> Batch {
     let (ids, shape) = ids(golden, "input_ids");
     let marker = size(golden, "/image_token_index") as u32;
     let first = |row: &[u32]| row.iter().position(|&id| id == marker).expect("a picture a row");
-    let images =
-        ids.chunks(shape[1]).enumerate().map(|(i, row)| i * shape[1] + first(row)).collect();
+    let len = config(golden).towers[0].tokens();
+    let slot = |(i, row)| Slot { at: i * shape[1] + first(row), len, modality: Modality::Image };
+    let slots = ids.chunks(shape[1]).enumerate().map(slot).collect();
     let spans = vec![Span::None; ids.len()].into();
-    Batch { ids, labels: labels(golden), spans, images, shape }
+    Batch { ids, labels: labels(golden), spans, positions: None, slots, shape }
 }
 
 #[test]
@@ -80,7 +90,10 @@ fn llava() {
 
     let mut report = Report::new(&golden, STACK);
     let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
-    check("multi_modal_projector", llava.projector.project(llava.encode(images.clone())).0);
+    check(
+        "multi_modal_projector",
+        llava.towers[0].projector.project(llava.encode(images.clone())).0,
+    );
     let hidden = llava.forward(&batch, encode(&llava));
     check("language_model.model.norm", hidden.0.clone());
     check("logits", llava.logits(hidden));
@@ -89,9 +102,9 @@ fn llava() {
 
     assert_same_gradients(&golden, &llava, loss(&llava), |name| LLAVA_LEGACY.to_hf(name));
     assert_losses(&curve(llava.clone(), loss), &golden.losses(), CURVE);
-    let projector = set_trainable(llava.clone(), |name| name.starts_with("projector."));
+    let projector = set_trainable(llava.clone(), |name| name.starts_with("towers.0.projector."));
     assert_losses(&curve(projector, loss), &golden.curve("stage1"), CURVE);
-    let answers = set_trainable(llava, |name| !name.starts_with("image."));
+    let answers = set_trainable(llava, |name| !name.starts_with(ENCODER));
     assert_losses(&curve(answers, loss), &golden.curve("stage2"), CURVE);
 }
 
@@ -103,10 +116,11 @@ fn every_layout_makes_the_round_trip() {
     let before = params::values(&llava);
     for layout in [LLAVA, LLAVA_TOWER, LLAVA_LEGACY] {
         let saved = names::save(&llava, &layout).expect("it can be written");
-        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &training_device()));
+        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &Device::flex().autodiff()));
         let loaded = names::load(fresh, &saved, &layout).expect("its own names");
         let mut after = params::values(&loaded);
-        after.insert("image.proj.weight".into(), before["image.proj.weight"].clone());
+        let unused = "towers.0.encoder.proj.weight";
+        after.insert(unused.into(), before[unused].clone());
         assert_eq!(after, before);
 
         let mut removed = saved.clone();

@@ -7,7 +7,6 @@ use sensorium_flow::{Encode, Features};
 use sensorium_model::weights as load;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_testkit::{Golden, Report, assert_losses};
 
 use crate::twin::{CURVE, STACK, assert_same_gradients, curve, input, number, size, weights};
@@ -65,7 +64,7 @@ fn renamed(golden: &Golden) -> checkpoint::Tensors {
 #[test]
 fn nano_vit() {
     let golden = Golden::open("nano_vit");
-    let vit = Vit::init(&config(&golden), &mut Init::new(1, &training_device()));
+    let vit = Vit::init(&config(&golden), &mut Init::new(1, &Device::flex().autodiff()));
     let vit = load::load(vit, &renamed(&golden)).expect("the names fit");
     let images: Tensor<4> = input(&golden, "pixel_values");
     let loss = |vit: &Vit| (vit.embed(images.clone()) - input(&golden, "target")).square().mean();

@@ -3,14 +3,13 @@
 
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_testkit::{Golden, assert_close};
 
 /// A single loss in f32.
 const LOSS: f32 = 1e-5;
 
 fn leaf<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &training_device()).require_grad()
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
 }
 
 /// Cosines as "images" against one-hot "texts": their products are the cosines themselves.

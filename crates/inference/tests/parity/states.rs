@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
-use sensorium_encoder::image::Encoder;
+use sensorium_encoder::image::{self, FeatureSelect, Vit};
 use sensorium_encoder::text::Texts;
+use sensorium_encoder::{Encoder, EncoderConfig};
 use sensorium_flow::{Embeds, Encode, Features, Forward, Project, Sequence};
-use sensorium_media::Picture;
+use sensorium_input_projector::{Projector, ProjectorConfig};
+use sensorium_media::{Modality, Picture, Slot};
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::idefics::Idefics;
+use sensorium_model::llava::{Tower, TowerConfig};
 use sensorium_model::splice::splice;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::families::{blip2, idefics, llava, whisper};
-use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers};
+use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers, planes};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
@@ -45,7 +47,7 @@ impl Check {
     /// Output `name` of the golden.
     fn output<const D: usize>(&self, name: &str) -> Tensor<D> {
         let (shape, values) = self.golden.outputs().remove(name).expect("the golden has it");
-        Tensor::from_data(TensorData::new(values, shape), &running_device())
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 
     fn state<const D: usize>(&mut self, name: &str, x: Tensor<D>) {
@@ -70,28 +72,40 @@ fn case(check: &Check, wanted: impl Fn(&Value) -> bool) -> (usize, Value) {
     (i, case.clone())
 }
 
+/// A tower's encoder, what is read of it, and its blocks.
+fn vit<'t>(tower: &'t Tower, config: &'t TowerConfig) -> (&'t Vit, &'t FeatureSelect, usize) {
+    match (&tower.encoder, &config.encoder) {
+        (Encoder::Image(image::Encoder::Vit(vit)), EncoderConfig::Vit { vit: shape, features }) => {
+            (vit, features, shape.n_layers)
+        }
+        other => panic!("no Vision Transformer: {other:?}"),
+    }
+}
+
 fn seeing(name: &str) {
     let mut check = Check::open(name);
-    let spliced = llava::open(&check.directory(), &running_device())
-        .unwrap_or_else(|error| panic!("{error}"));
+    let spliced =
+        llava::open(&check.directory(), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
     let llava::Spliced { llava, config, marker, .. } = spliced;
     let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
     let ids: Vec<u32> = numbers(&case["ids"]);
     let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
     let first = pixels.clone().narrow(0, 0, 1);
 
-    let n = config.image.n_layers;
-    check.stack("image", n, |i| llava.image.positions_before(first.clone(), n - i));
-    if config.skips.is_empty() {
-        check.state("image", llava.image.positions(first));
+    let (image, features, n) = vit(&llava.towers[0], &config.towers[0]);
+    check.stack("image", n, |i| image.positions_before(first.clone(), n - i));
+    if features.layers.is_empty() {
+        check.state("image", image.positions(first));
     }
-    let Embeds(seen) = llava.projector.project(llava.encode(pixels));
+    let Embeds(seen) = llava.towers[0].projector.project(llava.encode(pixels));
     check.state("projector", seen.clone().narrow(0, 0, 1));
     let marked = ids.iter().enumerate().filter(|(_, id)| **id == marker).map(|(at, _)| at);
-    let places: Vec<usize> = marked.step_by(seen.dims()[1]).collect();
+    let len = seen.dims()[1];
+    let slots: Vec<Slot> =
+        marked.step_by(len).map(|at| Slot { at, len, modality: Modality::Image }).collect();
     let language = &llava.backbone;
-    let embeds = splice(language.embed(&ids, [1, ids.len()]), Embeds(seen), &places);
-    let layers = config.backbone.n_layers;
+    let embeds = splice(language.embed(&ids, [1, ids.len()]), Embeds(seen), &slots);
+    let layers = config.backbone.n_layers();
     check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
     check.state("language", language.forward(embeds, &Sequence::default(), None).0);
     check.report.finish_all();
@@ -116,22 +130,27 @@ fn idefics3_and_smolvlm_layer_by_layer() {
 fn blip2_that_writes_layer_by_layer() {
     for name in ["blip2_opt", "blip2_opt_plain"] {
         let mut check = Check::open(name);
-        let writer = blip2::Writer::open(&check.directory(), &running_device()).expect("it loads");
+        let writer = blip2::Writer::open(&check.directory(), &Device::flex()).expect("it loads");
         let (i, case) = case(&check, |case| case["question"] != "");
         let ids: Vec<u32> = numbers(&case["ids"]);
         let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
 
-        let (image, n) = (&writer.eye.image, writer.config.image.n_layers);
+        let (image, _, n) = vit(&writer.tower, &writer.config);
         check.stack("image", n, |i| image.positions_before(pixels.clone(), n - i));
         let features = Features(image.positions(pixels));
         check.state("image", features.0.clone());
-        let qformer = &writer.eye.projector.qformer;
-        let layers = writer.config.qformer.n_layers;
+        let (Projector::Qformer(projector), ProjectorConfig::Qformer { qformer: shape, .. }) =
+            (&writer.tower.projector, &writer.config.projector)
+        else {
+            panic!("no Q-Former")
+        };
+        let (qformer, layers) = (&projector.qformer, shape.n_layers);
         check.stack("ask", layers, |i| qformer.hidden(Some(&features), None, i));
-        let seen = writer.eye.projector.project(features.clone());
+        let seen = writer.tower.projector.project(features.clone());
         check.state("projector", seen.0.clone());
         let language = &writer.backbone;
-        let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &[0]);
+        let slot = Slot { at: 0, len: seen.0.dims()[1], modality: Modality::Image };
+        let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &[slot]);
         let layers = writer.language.n_layers();
         check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
         check.state("language", language.forward(embeds, &Sequence::default(), None).0);
@@ -143,7 +162,7 @@ fn blip2_that_writes_layer_by_layer() {
 fn blip2_that_compares_layer_by_layer() {
     for name in ["blip2_matching", "blip2_matching_third"] {
         let mut check = Check::open(name);
-        let matcher = Matcher::open(&check.directory(), &running_device()).expect("it loads");
+        let matcher = Matcher::open(&check.directory(), &Device::flex()).expect("it loads");
         let Blip2Matcher { image, projector } = &matcher.model;
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
@@ -172,7 +191,7 @@ fn idefics_layer_by_layer() {
         let mut check = Check::open(name);
         let directory = check.directory();
         let config = idefics::config(&directory.config()).expect("settings");
-        let model = idefics::load(&directory, &config, &running_device()).expect("the names fit");
+        let model = idefics::load(&directory, &config, &Device::flex()).expect("the names fit");
         let Idefics { image, projector, language } = &model;
         let expected = check.expected();
         let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
@@ -213,9 +232,9 @@ fn whisper_layer_by_layer() {
         let directory = check.directory();
         let config = whisper::config(&directory.config()).expect("settings");
         let tensors = directory.tensors().expect("tensors");
-        let model = whisper::load(&config, tensors, &running_device()).expect("the names fit");
+        let model = whisper::load(&config, tensors, &Device::flex()).expect("the names fit");
         let mel: Tensor<3> = crate::twin::input(&check.golden, "input_features");
-        let mel = Tensor::from_data(mel.into_data(), &running_device());
+        let mel = Tensor::from_data(mel.into_data(), &Device::flex());
         let (ids, shape) = crate::twin::ids(&check.golden, "decoder_input_ids");
 
         let encoder = &model.encoder;
@@ -249,7 +268,7 @@ fn two_towers_layer_by_layer() {
     {
         let mut check = Check::open(name);
         let towers = towers(&check);
-        let Encoder::Vit(image) = &towers.image else { panic!("a Vision Transformer") };
+        let image::Encoder::Vit(image) = &towers.image else { panic!("a Vision Transformer") };
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         check.stack("image", 2, |i| image.positions_before(pixels.clone(), 2 - i));
         let pool = match name {
@@ -272,15 +291,17 @@ fn siglip2_layer_by_layer() {
     for (name, [deep, layers]) in [("siglip2", [2, 2]), ("siglip2_wide", [3, 1])] {
         let mut check = Check::open(name);
         let towers = towers(&check);
-        let Encoder::Naflex(naflex) = &towers.image else { panic!("pictures of any shape") };
+        let image::Encoder::Naflex(naflex) = &towers.image else { panic!("pictures of any shape") };
         let pictures: Vec<String> = numbers(&check.expected()["pictures"]);
         for (i, picture) in pictures.iter().enumerate() {
             let own = check.golden.path(picture);
             let shared = check.golden.path("../published_images").join(picture);
             let picture = Picture::read(if own.exists() { &own } else { &shared });
-            let pixels = towers
-                .processor
-                .image(&picture.expect("the golden is complete"), &running_device());
+            let pixels = planes(
+                &towers.processor,
+                &[picture.expect("the golden is complete")],
+                &Device::flex(),
+            );
             let grid = check.golden.outputs()[&format!("{i}.grid")].1.clone();
             let vit = naflex.at([grid[0] as usize, grid[1] as usize]);
             let stack = |k| vit.positions_before(pixels.clone(), deep - k);
@@ -311,11 +332,11 @@ fn dinov2_layer_by_layer() {
 fn a_resnet_stage_by_stage() {
     let mut check = Check::open("published_clip_resnet");
     let towers = towers(&check);
-    let Encoder::Resnet(resnet) = &towers.image else { panic!("a ResNet") };
+    let image::Encoder::Resnet(resnet) = &towers.image else { panic!("a ResNet") };
     let name: Vec<String> = numbers(&check.expected()["pictures"]);
     let picture = check.golden.path("../published_images").join(&name[0]);
     let picture = Picture::read(&picture).expect("the golden is complete");
-    let pixels = towers.processor.image(&picture, &running_device());
+    let pixels = planes(&towers.processor, &[picture], &Device::flex());
     check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
     check.state("pool", resnet.embed(pixels));
     check.report.finish_all();

@@ -7,7 +7,6 @@ use sensorium_checkpoint::safetensors;
 use sensorium_kernels::optim::adamw;
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_testkit::{Golden, Tensors, assert_gradients};
 
 /// A stack of layers in f32.
@@ -26,7 +25,7 @@ pub fn weights(golden: &Golden) -> checkpoint::Tensors {
 /// Input `name` as a tensor.
 pub fn input<const D: usize>(golden: &Golden, name: &str) -> Tensor<D> {
     let (shape, values) = golden.inputs().remove(name).expect("the golden has this input");
-    Tensor::from_data(TensorData::new(values, shape), &training_device())
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
 }
 
 /// Input `name` as token ids, row-major, with B and T.

@@ -3,7 +3,6 @@
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_nn::params::{self, read, set_trainable};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 use sensorium_pretrained::names::{self, CLIP_VISION};
 use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
 
@@ -21,7 +20,7 @@ fn model(golden: &Golden) -> Vit {
         eps: number(golden, "/layer_norm_eps"),
         ..VitConfig::clip(image, patch, width, layers, width)
     };
-    let vit = Vit::init(&config, &mut Init::new(1, &training_device()));
+    let vit = Vit::init(&config, &mut Init::new(1, &Device::flex().autodiff()));
     let vit = names::load(vit, &weights(golden), &CLIP_VISION).expect("the names fit");
     let identity = params::update(vit, |name, _, data| {
         for (i, value) in data.iter_mut().enumerate().filter(|_| name == "proj.weight") {

@@ -7,7 +7,6 @@ use sensorium_inference::{Model, WhisperModel};
 use sensorium_model::whisper::{Rules, Task, Whisper, WhisperConfig};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::names::{self, WHISPER};
 use sensorium_pretrained::{Config, families};
@@ -29,7 +28,7 @@ impl Twin {
         let config = families::whisper::config(&directory.config()).expect("a configuration");
         let rules = families::whisper::rules(&directory, &config).expect("rules");
         let tensors = directory.tensors().expect("tensors");
-        let model = families::whisper::load(&config, tensors.clone(), &running_device())
+        let model = families::whisper::load(&config, tensors.clone(), &Device::flex())
             .expect("the names fit");
         let saved = names::save(&model, &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
@@ -48,7 +47,7 @@ impl Twin {
 
     fn tensor(&self) -> Tensor<3> {
         let shape = [1, self.config.encoder.bands, self.config.frames()];
-        Tensor::from_data(TensorData::new(self.mel(), shape), &running_device())
+        Tensor::from_data(TensorData::new(self.mel(), shape), &Device::flex())
     }
 
     /// Every state of the encoder, then the decoder's and the logits, whole and token by token.
@@ -138,9 +137,8 @@ fn whisper_refuses_settings_that_do_not_fit() {
         let mut changed = golden.config();
         changed[key] = value;
         let config = Config::new("config.json", &changed);
-        let result = families::whisper::config(&config).and_then(|config| {
-            families::whisper::load(&config, tensors.clone(), &running_device())
-        });
+        let result = families::whisper::config(&config)
+            .and_then(|config| families::whisper::load(&config, tensors.clone(), &Device::flex()));
         let text = result.expect_err(key).to_string();
         assert!(text.contains(words), "{key}: {text}");
     }

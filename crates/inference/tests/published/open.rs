@@ -1,22 +1,22 @@
 //! Models from directories, as what they are, and questions to them.
 
+use sensorium_nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_inference::{
     ChatModel, GenerateOptions, IdeficsModel, Model, Options, Reply, Result, VisionLanguageModel,
 };
-use sensorium_media::{Message, Picture};
+use sensorium_media::{Media, Message, Picture};
 use sensorium_nn::prelude::pack;
-use sensorium_nn::running_device;
 use sensorium_pretrained::Pretrained;
 
 pub fn pretrained(path: &Path) -> sensorium_pretrained::Result<Pretrained> {
-    Pretrained::open(path, &running_device())
+    Pretrained::open(path, &Device::flex())
 }
 
 pub fn model(path: &Path, format: Option<pack::Format>) -> Result<Model> {
-    Model::open(path, &Options { format, device: running_device() })
+    Model::open(path, &Options { format, device: Device::flex() })
 }
 
 pub fn vision_language(path: &Path, format: Option<pack::Format>) -> Result<VisionLanguageModel> {
@@ -41,5 +41,6 @@ pub fn answer(
     max_new_tokens: usize,
 ) -> Result<Reply> {
     let options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
-    model.answer(messages, pictures, &options, &mut |_| ControlFlow::Continue(()))
+    let media: Vec<Media> = pictures.iter().cloned().map(Media::Image).collect();
+    model.answer(messages, &media, &options, &mut |_| ControlFlow::Continue(()))
 }

@@ -5,7 +5,6 @@ use sensorium_media::Picture;
 use sensorium_model::clip::Score;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::{Error, Towers, planes};
 use sensorium_testkit::{Tensors, assert_close};
 use serde_json::Value;
@@ -88,9 +87,9 @@ fn both_towers(name: &str) {
     let twin = Twin::open(name, None);
     let towers = twin.towers();
     pixels(&twin, |picture| {
-        read(planes(&towers.processor, std::slice::from_ref(picture), &running_device()))
+        read(planes(&towers.processor, std::slice::from_ref(picture), &Device::flex()))
     });
-    let pad = towers.tokenizer.id("</s>");
+    let pad = towers.texts.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
         let mut got = towers.ids(text).unwrap();
         if let Some(pad) = pad {
@@ -167,7 +166,7 @@ fn dinov2(name: &str) {
         let pooled = &twin.outputs["pooler_output"];
         let pooled = Tensor::<2>::from_data(
             TensorData::new(pooled.1.clone(), [pooled.0[0], pooled.0[1]]),
-            &running_device(),
+            &Device::flex(),
         );
         let want = read(sensorium_model::clip::unit(pooled));
         assert_close("unit", &twin.embed_pictures().concat(), &want, STACK);

@@ -8,7 +8,6 @@ use sensorium_inference::Error as Running;
 use sensorium_media::Picture;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use sensorium_pretrained::{Directory, Error, Towers, plan, planes};
 use sensorium_testkit::assert_close;
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ const GOLDENS: [&str; 2] = ["siglip2", "siglip2_wide"];
 
 /// Patches as transformers cuts them, `[N, p · p · 3]`: row by row, channels last.
 fn patches(towers: &Towers, picture: &Picture, patch: usize) -> ([usize; 2], Vec<f32>) {
-    let image = planes(&towers.processor, std::slice::from_ref(picture), &running_device());
+    let image = planes(&towers.processor, std::slice::from_ref(picture), &Device::flex());
     let [_, _, height, width] = image.dims();
     let planes = read(image);
     let mut all = Vec::with_capacity(planes.len());

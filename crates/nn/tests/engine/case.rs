@@ -3,7 +3,6 @@
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::read;
-use sensorium_nn::{running_device, training_device};
 
 /// From flat operands to a flat output; reshaping is the operation's business.
 pub type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
@@ -36,7 +35,7 @@ pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device
 
 /// Forward without a graph.
 pub fn forward(operation: &Operation, operands: &[Operand]) -> Vec<f32> {
-    let device = running_device();
+    let device = Device::flex();
     let leaves: Vec<Tensor<1>> =
         operands.iter().map(|(_, values)| tensor(values, [values.len()], &device)).collect();
     read(operation(&leaves))
@@ -44,7 +43,7 @@ pub fn forward(operation: &Operation, operands: &[Operand]) -> Vec<f32> {
 
 /// Forward and backward. `upstream` repeats if it is shorter than the output.
 pub fn run(operation: &Operation, operands: &[Operand], upstream: &[f32]) -> Outcome {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     let leaves: Vec<Tensor<1>> = operands
         .iter()
         .map(|(_, values)| tensor(values, [values.len()], &device).require_grad())

@@ -3,16 +3,20 @@
 
 use sensorium_nn::params::{self, gradients, set_trainable};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 
 use crate::case::{draw, tensor};
 
 fn mlp() -> Mlp {
-    Mlp::init([3, 5, 3], Activation::Gelu, [0.5, 0.5], &mut Init::new(1, &training_device()))
+    Mlp::init(
+        [3, 5, 3],
+        Activation::Gelu,
+        [0.5, 0.5],
+        &mut Init::new(1, &Device::flex().autodiff()),
+    )
 }
 
 fn input() -> Tensor<2> {
-    tensor(&draw(2, 4 * 3), [4, 3], &training_device())
+    tensor(&draw(2, 4 * 3), [4, 3], &Device::flex().autodiff())
 }
 
 #[test]

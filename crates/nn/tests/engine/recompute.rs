@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use sensorium_nn::params::{gradients, read, set_trainable};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 
 use crate::case::{draw, tensor};
 
@@ -17,7 +16,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// Output and gradients of two blocks, and of their input if it wants one.
 fn step(recompute: bool, frozen: &str, input: bool) -> BTreeMap<String, Vec<u32>> {
-    let device = training_device();
+    let device = Device::flex().autodiff();
     let mut init = Init::new(3, &device).recomputing(recompute);
     let config = BlockConfig {
         d: SHAPE[2],
@@ -59,7 +58,7 @@ fn results_and_gradients_keep_their_bits() {
 
 #[test]
 fn a_running_model_keeps_nothing_anyway() {
-    let device = sensorium_nn::running_device();
+    let device = Device::flex();
     let config = BlockConfig {
         d: 8,
         heads: 2,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use sensorium_nn::params::{gradients, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::training_device;
 
 use crate::case::{draw, tensor};
 
@@ -29,7 +28,7 @@ fn a_block_has_the_same_bits_on_any_number_of_threads() {
 /// The bits of a block's output and gradients, with a loss over a vocabulary behind it.
 fn step() -> (Vec<u32>, BTreeMap<String, Vec<u32>>) {
     let [b, t, d] = SHAPE;
-    let device = training_device();
+    let device = Device::flex().autodiff();
     let mut init = Init::new(3, &device);
     let config = BlockConfig {
         d,

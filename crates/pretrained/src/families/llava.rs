@@ -48,6 +48,8 @@ pub struct Spliced {
     pub processor: ImageProcessor,
     /// The token whose places pictures take.
     pub marker: u32,
+    /// Tokens in front of a picture's and behind them.
+    pub frame: [String; 2],
     /// The directory that it is of.
     pub path: PathBuf,
     /// Where it computes.
@@ -59,9 +61,9 @@ pub struct Spliced {
 /// How a model's tensors are published.
 #[derive(Clone, Debug)]
 pub struct Published {
-    layout: Layout,
+    pub(super) layout: Layout,
     /// The table of positions as it was read, where tiles look up only some of it.
-    table: Option<Stored>,
+    pub(super) table: Option<Stored>,
 }
 
 impl Published {
@@ -156,7 +158,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
     // Newer files of LLaVA have either name.
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), device.clone());
-    Ok(Spliced { llava, config, processor, marker, path, device, published })
+    let frame = [String::new(), String::new()];
+    Ok(Spliced { llava, config, processor, marker, frame, path, device, published })
 }
 
 /// Of what is published in several ways, the one that the files have.

@@ -9,6 +9,7 @@ pub mod idefics;
 pub mod language;
 pub mod llava;
 mod open_clip;
+pub mod sensorium;
 pub mod siglip;
 mod siglip2;
 pub mod whisper;
@@ -31,7 +32,8 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 19] = [
+    Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family { model_type: "clip", plan: clip::plan, open: |dir, to| towers(clip::open(dir, to)) },
     Family {
         model_type: "open_clip",

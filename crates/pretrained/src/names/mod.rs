@@ -46,6 +46,9 @@ pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::SIGLIP;
 pub use whisper::WHISPER;
 
+/// The names that models have here.
+pub const PLAIN: Layout = Layout { parts: &[], scalars: &[], absent: &[], ignorable: &[] };
+
 /// Ours, theirs: names of tensors, or of parts with a `weight` or `bias`.
 type Row = (&'static str, &'static str);
 

@@ -1,10 +1,10 @@
 //! A published language model reads a prompt at once, or writes tokens one by one: P5 and P6.
 
+use sensorium::nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_inference::{Continuation, GenerateOptions, LanguageModel, Model, Options};
-use sensorium_nn::running_device;
 use serde_json::Map;
 
 use crate::{Task, fail};
@@ -32,7 +32,7 @@ pub fn decode(file: &str, tokens: usize) -> Task {
 }
 
 pub fn open(file: &str) -> LanguageModel {
-    let options = Options { format: None, device: running_device() };
+    let options = Options { format: None, device: Device::flex() };
     let Model::Language(mut llm) = Model::open(Path::new(file), &options).unwrap_or_else(fail)
     else {
         fail("expected a language model")

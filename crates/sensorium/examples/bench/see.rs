@@ -5,9 +5,8 @@ use std::path::Path;
 
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
-use sensorium_media::{Message, Modality, Part, Picture, Role, Sound};
+use sensorium_media::{Media, Message, Modality, Part, Picture, Role, Sound};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use serde_json::Map;
 
 use crate::{Task, fail, timed};
@@ -17,14 +16,14 @@ const QUESTION: &str = "What is in the picture?";
 /// Resizing, encoder, projector, prompt, first token; the picture is in memory.
 pub fn first_token(directory: &str, picture: &str, format: pack::Format) -> Task {
     let model = open(directory, format);
-    let pictures = [Picture::read(Path::new(picture)).unwrap_or_else(fail)];
+    let media = [Media::Image(Picture::read(Path::new(picture)).unwrap_or_else(fail))];
     let parts = vec![Part::Media(Modality::Image), Part::Text(QUESTION.to_owned())];
     let messages = [Message { role: Role::User, parts }];
     let options = GenerateOptions { max_new_tokens: 1, ..GenerateOptions::default() };
     let run = move || {
         let chat = model.chat().unwrap_or_else(fail);
         let go_on = &mut |_: Step<'_>| ControlFlow::Continue(());
-        timed(|| chat.answer(&messages, &pictures, &options, go_on).unwrap_or_else(fail)).1
+        timed(|| chat.answer(&messages, &media, &options, go_on).unwrap_or_else(fail)).1
     };
     Task { facts: Map::new(), run: Box::new(run) }
 }
@@ -43,6 +42,6 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
 }
 
 fn open(directory: &str, format: pack::Format) -> Model {
-    let options = Options { format: Some(format), device: running_device() };
+    let options = Options { format: Some(format), device: Device::flex() };
     Model::open(Path::new(directory), &options).unwrap_or_else(fail)
 }

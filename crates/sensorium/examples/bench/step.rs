@@ -5,7 +5,7 @@
 
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::{profile, training_device};
+use sensorium_nn::profile;
 use sensorium_train::optim::{AdamW, OptimConfig};
 use serde_json::Map;
 
@@ -65,7 +65,7 @@ struct Training {
 }
 
 pub fn task(precision: Precision) -> Task {
-    let model = Gpt::init(&mut Init::new(1, &training_device()).with(precision));
+    let model = Gpt::init(&mut Init::new(1, &Device::flex().autodiff()).with(precision));
     assert_eq!(params::count(&model), PARAMETERS);
     let ids: Vec<u32> = (0..BATCH * TOKENS).map(|i| (i * 7919 % VOCABULARY) as u32).collect();
     let labels = ids.iter().map(|&id| ((id + 1) % VOCABULARY as u32) as i32).collect();

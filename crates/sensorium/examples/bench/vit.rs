@@ -3,7 +3,6 @@
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_nn::running_device;
 use serde_json::json;
 
 use crate::{Task, timed};
@@ -11,7 +10,7 @@ use crate::{Task, timed};
 const PARAMETERS: usize = 87_849_216;
 
 pub fn task(format: pack::Format, batch: usize) -> Task {
-    let device = running_device();
+    let device = Device::flex();
     let mut init = Init::new(1, &device);
     let config = VitConfig::clip_base_patch32();
     let mut vit = Vit::init(&config, &mut init);

@@ -48,18 +48,18 @@ impl Ask {
             ));
         }
         let parts = parse_markers(&self.question, self.image.len())?;
-        let pictures = open::pictures(&self.image)?;
+        let media = open::media(&self.image)?;
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
         let messages = [Message { role: Role::User, parts }];
         let options = self.sampling.options(global);
         if !self.telling.json {
-            return open::say(model, &messages, &pictures, &options).map(drop);
+            return open::say(model, &messages, &media, &options).map(drop);
         }
         let told = self.telling.tell(
             load,
             |id| model.token(id),
-            |on_step| Ok(model.answer(&messages, &pictures, &options, on_step)?),
+            |on_step| Ok(model.answer(&messages, &media, &options, on_step)?),
         )?;
         let (answer, tokens) = told.answer();
         print::json(&Output { answer, tokens, told })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::{Message, Modality, Part, Picture, Role};
+use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -60,7 +60,7 @@ impl Caption {
         let progress = Progress::new("caption");
         let mut captions = Vec::new();
         for (done, path) in self.files.iter().enumerate() {
-            let picture = Picture::read(path)?;
+            let picture = Media::Image(Picture::read(path)?);
             let reply =
                 model.answer(&request, &[picture], &options, &mut |_| ControlFlow::Continue(()))?;
             let caption = reply.continuation.text.trim().to_owned();

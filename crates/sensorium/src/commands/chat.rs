@@ -8,7 +8,7 @@ use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_inference::{ChatModel, Error, GenerateOptions};
-use sensorium_media::{Message, Picture, Role, parse_markers};
+use sensorium_media::{Media, Message, Picture, Role, parse_markers};
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
@@ -69,15 +69,15 @@ struct Talk<'m> {
     model: &'m dyn ChatModel,
     options: GenerateOptions,
     messages: Vec<Message>,
-    /// Pictures of `messages`, in order.
-    pictures: Vec<Picture>,
-    /// Pictures for the next message.
-    pending: Vec<Picture>,
+    /// Those of `messages`, in order.
+    media: Vec<Media>,
+    /// Those of the next message.
+    pending: Vec<Media>,
 }
 
 impl<'m> Talk<'m> {
     fn new(model: &'m dyn ChatModel, options: GenerateOptions) -> Self {
-        Self { model, options, messages: vec![], pictures: vec![], pending: vec![] }
+        Self { model, options, messages: vec![], media: vec![], pending: vec![] }
     }
 
     /// Takes one line; false ends the conversation. What is wrong with a line is said and leaves the
@@ -89,7 +89,7 @@ impl<'m> Talk<'m> {
             "/quit" | "/exit" => return Ok(false),
             "/help" => eprintln!("{HELP}"),
             "/new" => {
-                (self.messages, self.pictures, self.pending) = (vec![], vec![], vec![]);
+                (self.messages, self.media, self.pending) = (vec![], vec![], vec![]);
                 eprintln!("a new conversation");
             }
             "/image" => self.add(rest.trim()),
@@ -108,7 +108,7 @@ impl<'m> Talk<'m> {
                     "{path}: {} x {} pixels, with your next message",
                     picture.width, picture.height
                 );
-                self.pending.push(picture);
+                self.pending.push(Media::Image(picture));
             }
             Err(error) => print::error(&error.to_string()),
         }
@@ -116,13 +116,13 @@ impl<'m> Talk<'m> {
 
     /// One message and its answer. A message that fails is taken back whole.
     fn say(&mut self, line: &str) -> Result<()> {
-        let (before, pictures) = (self.messages.len(), self.pictures.len());
+        let (before, pictures) = (self.messages.len(), self.media.len());
         match self.turn(line) {
             Ok(()) => Ok(()),
             Err(error) if print::is_closed(&error) => Err(error),
             Err(error) => {
                 self.messages.truncate(before);
-                self.pictures.truncate(pictures);
+                self.media.truncate(pictures);
                 match open::is_full(&error) && before > 0 {
                     true => print::error(
                         "expected room for another message, the conversation fills the model's \
@@ -138,11 +138,11 @@ impl<'m> Talk<'m> {
     fn turn(&mut self, line: &str) -> Result<()> {
         let (text, paths) = take_pictures(line);
         let mut given = std::mem::take(&mut self.pending);
-        given.extend(open::pictures(&paths)?);
+        given.extend(open::media(&paths)?);
         let parts = parse_markers(&text, given.len())?;
         self.messages.push(Message { role: Role::User, parts });
-        self.pictures.extend(given);
-        let reply = open::say(self.model, &self.messages, &self.pictures, &self.options)?;
+        self.media.extend(given);
+        let reply = open::say(self.model, &self.messages, &self.media, &self.options)?;
         self.messages.push(Message::text(Role::Assistant, reply.continuation.text.trim()));
         Ok(())
     }

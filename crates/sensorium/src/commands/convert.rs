@@ -10,7 +10,7 @@ use sensorium_pretrained::convert::convert;
 use serde::Serialize;
 
 use crate::progress::Progress;
-use crate::{open, print};
+use crate::{global, print};
 
 /// Turn a language model's directory into a GGUF file, or a GGUF file into a directory.
 #[derive(Args, Debug)]
@@ -85,7 +85,7 @@ struct Output {
 
 impl Convert {
     pub fn run(&self) -> Result<()> {
-        let (from, kind) = (open::find(&self.from)?, self.quantize.map(Stored::kind));
+        let (from, kind) = (global::find(&self.from)?, self.quantize.map(Stored::kind));
         let bar = Progress::new("numbers");
         let done = convert(from.as_ref(), &self.to, kind, &mut |done, all| {
             bar.set(done as usize, all as usize);

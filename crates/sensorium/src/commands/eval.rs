@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_eval::card::{About, card};
 use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
-use sensorium_inference::nano::Files;
 use sensorium_inference::{Error, Model};
+
+use sensorium_pretrained::Provenance;
 
 use crate::commands::precision::Precision;
 use crate::commands::{Global, info, perplexity};
@@ -102,7 +103,7 @@ impl Eval {
             reports.push(report);
         }
         if let Some(path) = &self.card {
-            self.write_card(path, &open::files(&global.model)?, &reports, global)?;
+            self.write_card(path, &reports, global)?;
         }
         match (self.json, reports.as_slice()) {
             (false, _) => Ok(()),
@@ -131,26 +132,18 @@ impl Eval {
         }
     }
 
-    fn write_card(
-        &self,
-        path: &Path,
-        files: &Files<'_>,
-        reports: &[Report],
-        global: &Global,
-    ) -> Result<()> {
+    fn write_card(&self, path: &Path, reports: &[Report], global: &Global) -> Result<()> {
         let name = self.name.to_possible_value();
         let name = name.as_ref().map_or("all", |value| value.get_name());
         let samples = self.samples.map_or(String::new(), |n| format!(" --samples {n}"));
+        let directory = open::directory(&global.model)?;
         let about = About {
             command: format!("sensorium eval {name}{samples} --seed {}", global.seed()),
-            components: info::components(files)?
+            components: info::components(&directory)?
                 .into_iter()
                 .map(|component| (component.name, component.parameters, component.blake3))
                 .collect(),
-            data: info::TRAINED_ON
-                .iter()
-                .map(|(name, licence)| ((*name).to_owned(), (*licence).to_owned()))
-                .collect(),
+            provenance: Provenance::read(&directory)?.unwrap_or_default(),
         };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(|| {

@@ -7,8 +7,10 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_checkpoint::safetensors::{self, Dtype};
-use sensorium_inference::nano::{COMPONENTS, Nano, quantised};
+use sensorium_inference::{Model, Options};
 use sensorium_media::Tokenizer;
+use sensorium_pretrained::families::sensorium::{SensoriumConfig, quantised};
+use sensorium_pretrained::{Directory, Provenance};
 use sensorium_train::config;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,7 @@ pub struct Export {
     /// How matrices are stored.
     #[arg(long, value_enum, default_value_t = Precision::Q8_0)]
     precision: Precision,
-    /// The tokenizer [default: the one beside the components, or that the runs' configurations name].
+    /// The tokenizer [default: the one that the runs' configurations name].
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Print JSON: the manifest.
@@ -66,7 +68,7 @@ struct Entry {
     source: String,
 }
 
-/// The one key of an older run's configuration that matters here.
+/// The one key of a run's configuration that matters here.
 #[derive(Deserialize)]
 struct RunConfig {
     tokenizer: PathBuf,
@@ -74,7 +76,8 @@ struct RunConfig {
 
 impl Export {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let sources = self.sources()?;
+        let config = self.config()?;
+        let sources = self.sources(&config)?;
         std::fs::create_dir_all(&self.to).with_context(|| {
             format!(
                 "could not create {}\nhint: check that its parent is writable",
@@ -82,8 +85,8 @@ impl Export {
             )
         })?;
         let mut files = vec![self.tokenizer()?];
-        for name in COMPONENTS {
-            let source = &sources[name];
+        files.extend(self.beside(&config)?);
+        for (name, source) in &sources {
             files.push(self.component(name, source)?);
         }
         let parameters = files.iter().map(|file| file.parameters).sum();
@@ -91,7 +94,8 @@ impl Export {
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
         write_atomic(&Disk, &self.to.join("manifest.json"), text.as_bytes())?;
         // What does not load again is no model.
-        Nano::open(&self.to, &global.device())?;
+        let options = Options { format: None, device: global.device() };
+        Model::open(&self.to, &options)?;
         if self.json {
             return print::json(&manifest);
         }
@@ -101,9 +105,9 @@ impl Export {
     }
 
     /// The file of each component. Where two runs wrote the same component they must agree.
-    fn sources(&self) -> Result<BTreeMap<&'static str, PathBuf>> {
+    fn sources(&self, config: &SensoriumConfig) -> Result<BTreeMap<&'static str, PathBuf>> {
         let mut sources: BTreeMap<&str, PathBuf> = BTreeMap::new();
-        for name in COMPONENTS {
+        for name in config.components() {
             let file = format!("{name}.safetensors");
             for path in self.finals.iter().map(|dir| dir.join(&file)).filter(|path| path.is_file())
             {
@@ -130,11 +134,47 @@ impl Export {
         Ok(sources)
     }
 
+    /// What the trainings' settings say together.
+    fn config(&self) -> Result<SensoriumConfig> {
+        let mut config = SensoriumConfig::default();
+        for dir in &self.finals {
+            config = config.or(SensoriumConfig::read(&Directory::open(dir)?)?);
+        }
+        // A language model that sees goes on with texts, too.
+        config.language = config.language.filter(|_| config.llava.is_none());
+        Ok(config)
+    }
+
+    /// The files beside weights and tokenizer.
+    fn beside(&self, config: &SensoriumConfig) -> Result<Vec<Entry>> {
+        let config = serde_json::to_string_pretty(config)? + "\n";
+        let source = self.finals[0].join("config.json");
+        let mut files = vec![self.write("config.json".into(), config.as_bytes(), 0, &source)?];
+        for name in ["preprocessor_config.json", "chat_template.jinja"] {
+            let mut found = self.finals.iter().map(|dir| dir.join(name));
+            if let Some(path) = found.find(|path| path.is_file()) {
+                files.push(self.write(name.to_owned(), &bytes(&path)?, 0, &path)?);
+            }
+        }
+        let mut all = Vec::new();
+        for dir in &self.finals {
+            all.extend(Provenance::read(&Directory::open(dir)?)?);
+        }
+        if !all.is_empty() {
+            let joined = serde_json::to_string_pretty(&Provenance::joined(&all))? + "\n";
+            let source = self.finals[0].join("provenance.json");
+            files.push(self.write("provenance.json".into(), joined.as_bytes(), 0, &source)?);
+        }
+        Ok(files)
+    }
+
     fn tokenizer(&self) -> Result<Entry> {
-        let beside = self.finals.iter().map(|dir| dir.join("tokenizer.json"));
-        let path = match self.tokenizer.clone().or(beside.into_iter().find(|path| path.is_file())) {
-            Some(path) => path,
-            None => self.configured()?,
+        let path = match &self.tokenizer {
+            Some(path) => path.clone(),
+            None => {
+                let mut beside = self.finals.iter().map(|dir| dir.join("tokenizer.json"));
+                beside.find(|path| path.is_file()).map_or_else(|| self.configured(), Ok)?
+            }
         };
         let bytes = bytes(&path)?;
         Tokenizer::from_bytes(&bytes)?;

@@ -2,25 +2,20 @@
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_inference::nano::{COMPONENTS, Files, Nano, component};
+use sensorium_checkpoint::gguf::{Gguf, Info};
+use sensorium_checkpoint::safetensors;
+use sensorium_media::Tokenizer;
+use sensorium_pretrained::families::sensorium::COMPONENTS;
+use sensorium_pretrained::{Directory, Provenance};
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::{open, print};
 
-/// Data that nano is trained on, with licences.
-pub const TRAINED_ON: [(&str, &str); 5] = [
-    ("scenes and texts drawn and written by Sensorium", "MIT or Apache-2.0"),
-    ("Noto Emoji images", "Apache-2.0"),
-    ("Fluent Emoji, 3D style", "MIT"),
-    ("emojibase-data, English", "MIT"),
-    ("easy-VQA, training split", "MIT"),
-];
-
-/// Show a model's components, shapes, parameters, licences and hashes.
+/// Show a model's components, shapes, parameters, hashes, and what it was trained on.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  sensorium info --json")]
-pub struct Info {
+pub struct InfoCommand {
     /// Also list every tensor.
     #[arg(long)]
     tensors: bool,
@@ -29,7 +24,7 @@ pub struct Info {
     json: bool,
 }
 
-/// One component of a model.
+/// One file of weights.
 #[derive(Debug, Serialize)]
 pub struct Component {
     /// Its name.
@@ -51,29 +46,37 @@ struct TensorInfo {
     shape: Vec<usize>,
 }
 
-impl Info {
+impl InfoCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let files = open::files(&global.model)?;
-        let model = Nano::load(&files, &global.device())?;
-        let components = components(&files)?;
-        // Both models read the same image encoder: components count it once.
+        let directory = open::directory(&global.model)?;
+        let components = components(&directory)?;
         let parameters: usize = components.iter().map(|component| component.parameters).sum();
+        let tokenizer = directory.bytes("tokenizer.json")?;
+        let tokenizer = tokenizer.map(|bytes| Tokenizer::from_bytes(&bytes)).transpose()?;
+        let provenance = Provenance::read(&directory)?;
         if self.json {
-            let (clip, llava) = model.configs();
             return print::json(&serde_json::json!({
+                "model_type": directory.model_type(),
                 "parameters": parameters,
-                "vocabulary": model.tokenizer.vocabulary(),
-                "tokenizer_blake3": model.tokenizer.hash(),
+                "vocabulary": tokenizer.as_ref().map(Tokenizer::vocabulary),
+                "tokenizer_blake3": tokenizer.as_ref().map(Tokenizer::hash),
                 "components": components,
-                "config": { "clip": clip, "llava": llava },
-                "trained_on": licences(),
-                "licence": "MIT or Apache-2.0",
+                "config": directory.settings(),
+                "trained_on": provenance.as_ref().map(|provenance| &provenance.data),
+                "licence": provenance.as_ref().and_then(|p| p.licence.as_ref()),
+                "provenance": provenance,
             }));
         }
-        self.table(&model, &components, parameters)
+        self.table(&components, parameters)?;
+        print::line(format!(
+            "\n{}; vocabulary: {}",
+            directory.model_type().unwrap_or("unknown"),
+            tokenizer.map_or("none".to_owned(), |t| t.vocabulary().to_string())
+        ))?;
+        origin(provenance.as_ref())
     }
 
-    fn table(&self, model: &Nano, components: &[Component], parameters: usize) -> Result<()> {
+    fn table(&self, components: &[Component], parameters: usize) -> Result<()> {
         print::line(format!("{:<10} {:>11} {:>11}  BLAKE3", "component", "parameters", "bytes"))?;
         for c in components {
             print::line(format!(
@@ -84,49 +87,54 @@ impl Info {
                 print::line(format!("    {} {:?}", tensor.name, tensor.shape))?;
             }
         }
-        print::line(format!("{:<10} {parameters:>11}", "total"))?;
-        let (size, llava) = (model.processor.size().unwrap_or_default()[1], model.configs().1);
-        print::line(format!(
-            "\npictures: {size} x {size} pixels, {} tokens each; context: {} tokens; vocabulary: {}",
-            llava.towers[0].tokens(),
-            llava.backbone.context(),
-            model.tokenizer.vocabulary()
-        ))?;
-        print::line("licence: MIT or Apache-2.0; trained on:")?;
-        TRAINED_ON
-            .iter()
-            .try_for_each(|(name, licence)| print::line(format!("  {name}: {licence}")))
+        print::line(format!("{:<10} {parameters:>11}", "total"))
     }
 }
 
-/// The components of a model's files, in the order in which data meets them.
-pub fn components(files: &Files<'_>) -> Result<Vec<Component>> {
-    COMPONENTS.iter().map(|name| one(files, name)).collect()
-}
-
-fn one(files: &Files<'_>, name: &str) -> Result<Component> {
-    let read = component(files, name)?;
-    let tensors: Vec<TensorInfo> = read
-        .tensors
-        .iter()
-        .map(|(name, tensor)| TensorInfo { name: name.clone(), shape: tensor.shape().to_vec() })
-        .collect();
-    let parameters = read.tensors.values().map(|tensor| tensor.data().len()).sum();
-    let names = [format!("{name}.gguf"), format!("{name}.safetensors")];
-    let found = names.iter().find_map(|wanted| files.0.iter().find(|(file, _)| file == wanted));
-    let (file, bytes) = found.map_or(("", &[][..]), |(file, bytes)| (*file, bytes.as_ref()));
-    Ok(Component {
-        name: name.to_owned(),
-        file: file.to_owned(),
-        bytes: bytes.len(),
-        blake3: blake3::hash(bytes).to_hex().to_string(),
-        parameters,
-        tensors,
+fn origin(provenance: Option<&Provenance>) -> Result<()> {
+    let Some(Provenance { licence, data, .. }) = provenance else {
+        return print::line("no provenance.json: what the weights were trained on is not known");
+    };
+    let licence = licence.as_deref().unwrap_or("not stated");
+    print::line(format!("licence: {licence}; trained on:"))?;
+    data.iter().try_for_each(|source| {
+        let licence = source.licence.as_deref().unwrap_or("licence not stated");
+        print::line(format!("  {}: {licence}", source.name))
     })
 }
 
-fn licences() -> Vec<serde_json::Value> {
-    let entry =
-        |(name, licence): &(&str, &str)| serde_json::json!({ "name": name, "licence": licence });
-    TRAINED_ON.iter().map(entry).collect()
+/// The files of weights, those of models that were trained here in the order in which data meets them.
+pub fn components(directory: &Directory) -> Result<Vec<Component>> {
+    let mut files = directory.weight_files();
+    let place = |file: &String| COMPONENTS.iter().position(|name| stem(file) == *name);
+    files.sort_by_key(|file| place(file).unwrap_or(COMPONENTS.len()));
+    files.into_iter().map(|file| one(directory, file)).collect()
+}
+
+fn stem(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+fn one(directory: &Directory, file: String) -> Result<Component> {
+    let bytes = directory.weight_bytes(&file)?;
+    let tensors: Vec<TensorInfo> = match file.ends_with(".gguf") {
+        true => {
+            let gguf = Gguf::parse(&bytes)?;
+            let info =
+                |t: &Info<'_>| TensorInfo { name: t.name().into(), shape: t.shape().to_vec() };
+            gguf.tensors().iter().map(info).collect()
+        }
+        false => {
+            let stored = safetensors::shapes(&directory.path().join(&file))?.into_iter();
+            stored.map(|(name, stored)| TensorInfo { name, shape: stored.shape }).collect()
+        }
+    };
+    Ok(Component {
+        name: stem(&file).to_owned(),
+        bytes: bytes.len(),
+        blake3: blake3::hash(&bytes).to_hex().to_string(),
+        parameters: tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
+        tensors,
+        file,
+    })
 }

@@ -13,7 +13,7 @@ use sensorium_pretrained::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
 
 use crate::commands::precision::Precision;
-use crate::{open, print};
+use crate::{global, print};
 
 /// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
 #[derive(Args, Debug)]
@@ -72,7 +72,7 @@ struct Weights {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let path = open::find(&self.path)?;
+        let path = global::find(&self.path)?;
         let path = Path::new(&path);
         let output = if path.is_dir() { self.directory(path)? } else { self.gguf(path)? };
         if self.json { print::json(&output) } else { output.table() }

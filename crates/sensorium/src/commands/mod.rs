@@ -25,8 +25,9 @@ mod train;
 mod transcribe;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sensorium_nn::prelude::Device;
+use clap::{Parser, Subcommand};
+
+pub use crate::global::Global;
 
 /// Trains, runs and measures multimodal language models: pictures and text in, text out.
 #[derive(Debug, Parser)]
@@ -40,31 +41,6 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options of every command.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Options of every command")]
-pub struct Global {
-    /// The model to use: a directory, a GGUF file, a name in the cache, or the one inside the binary.
-    #[arg(long, global = true, value_name = "MODEL", default_value = crate::open::EMBEDDED)]
-    pub model: String,
-    /// Seed of everything random [default: 0; of `train`, the recipe's].
-    #[arg(long, global = true, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Threads to compute with; results do not depend on it [default: one a core].
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Where models compute.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub device: DeviceName,
-}
-
-/// Where models compute.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum DeviceName {
-    #[default]
-    Cpu,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +58,7 @@ enum Command {
     Train(train::Train),
     Plot(plot::Plot),
     Eval(eval::Eval),
-    Info(info::Info),
+    Info(info::InfoCommand),
     Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
@@ -125,28 +101,5 @@ impl Cli {
             Command::Export(command) => command.run(global),
             Command::Convert(command) => command.run(),
         }
-    }
-}
-
-impl Global {
-    /// The same with the path of the model in place of its name.
-    fn found(&self) -> Result<Self> {
-        let model = match self.model.as_str() {
-            crate::open::EMBEDDED => self.model.clone(),
-            name => crate::open::find(name)?,
-        };
-        Ok(Self { model, ..*self })
-    }
-
-    /// Where models compute.
-    pub fn device(&self) -> Device {
-        match self.device {
-            DeviceName::Cpu => sensorium_nn::running_device(),
-        }
-    }
-
-    /// The seed, 0 unless given.
-    pub fn seed(&self) -> u64 {
-        self.seed.unwrap_or(0)
     }
 }

@@ -8,7 +8,8 @@ use sensorium_eval::perplexity::measure;
 
 use crate::commands::Global;
 use crate::commands::precision::Precision;
-use crate::open::{self, EMBEDDED};
+use crate::global::EMBEDDED;
+use crate::open;
 use crate::print;
 use crate::progress::Progress;
 

@@ -104,6 +104,9 @@ fn weights_damaged_or_foreign() {
     }
     let tokenizer = copy("tokenizer.json");
     file(&dir, "tokenizer.json", &tokenizer);
+    for name in ["config.json", "preprocessor_config.json", "chat_template.jinja"] {
+        file(&dir, name, &copy(name));
+    }
     let choice = dir.to_str().unwrap();
     let image = copy("image.safetensors");
     let cases: [(&[u8], &str); 5] = [
@@ -128,7 +131,7 @@ fn models_that_are_not_there() {
     let empty = dir("empty-model");
     fails(1, &["ask", "hello", "--model", empty.to_str().unwrap()]);
     let error = fails(1, &["export", empty.to_str().unwrap(), "--to", "never-written"]);
-    assert!(error.contains("image.safetensors"), "{error}");
+    assert!(error.contains("config.json"), "{error}");
     assert!(!Path::new("never-written").exists());
 }
 

@@ -1,5 +1,6 @@
 //! Runs of the command, and files for it: a model of random weights, a picture, broken pictures.
 
+use sensorium::nn::prelude::Device;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,15 +12,15 @@ use sensorium::checkpoint::safetensors::{self, Dtype};
 use sensorium::data::pairs;
 use sensorium::data::scene::{Scene, Split};
 use sensorium::media::Tokenizer;
-use sensorium::model::clip::{Clip, ClipConfig};
-use sensorium::model::llava::Llava;
+use sensorium_model::clip::Clip;
+use sensorium_model::llava::Llava;
 
-use sensorium::model::weights;
 use sensorium::nn::prelude::Init;
-use sensorium::nn::running_device;
+use sensorium::pretrained::families::sensorium::SensoriumConfig;
 use sensorium::pretrained::names::GGUF;
 use sensorium::train::size::Size;
 use sensorium_backbone::LlamaConfig;
+use sensorium_model::weights;
 
 /// An empty directory of this name, below the build's.
 pub fn dir(name: &str) -> PathBuf {
@@ -43,6 +44,9 @@ pub fn png() -> Vec<u8> {
     Scene::random(Split::Val, 1, 0, 3).render(64).to_png()
 }
 
+/// The embedded model's directory.
+const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
+
 /// A model directory of random weights, made once.
 pub fn model() -> &'static str {
     static MODEL: OnceLock<String> = OnceLock::new();
@@ -54,10 +58,18 @@ fn write_model() -> String {
     let captions = (0..500).map(|i| pairs::scene_pair(Split::Train, 1, i, 1.0, 1).caption);
     let tokenizer = Tokenizer::train(captions, 600).unwrap();
     file(&path, "tokenizer.json", &tokenizer.to_bytes().unwrap());
-    let mut clip_config = ClipConfig::nano();
-    clip_config.text.vocabulary = tokenizer.vocabulary();
-    let llava_config = Size::Nano.llava(tokenizer.vocabulary());
-    let init = &mut Init::new(1, &running_device());
+    for name in ["preprocessor_config.json", "chat_template.jinja"] {
+        file(&path, name, &std::fs::read(format!("{NANO}/{name}")).unwrap());
+    }
+    let clip_config = Size::Small.clip(tokenizer.vocabulary(), true);
+    let llava_config = Size::Small.llava(tokenizer.vocabulary());
+    let config = SensoriumConfig {
+        clip: Some(clip_config.clone()),
+        llava: Some(llava_config.clone()),
+        ..SensoriumConfig::default()
+    };
+    file(&path, "config.json", &serde_json::to_vec(&config).unwrap());
+    let init = &mut Init::new(1, &Device::flex());
     let (clip, llava) = (Clip::init(&clip_config, init), Llava::init(&llava_config, init));
     let mut scalars = weights::tensors(&clip).unwrap();
     scalars.tensors.retain(|name, _| ["scale", "bias"].contains(&name.as_str()));
@@ -82,7 +94,7 @@ pub fn gguf() -> &'static str {
 fn gguf_bytes() -> Vec<u8> {
     let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
     let tokens: Vec<String> = letters.chain(["<|im_end|>".to_owned()]).collect();
-    let mut config = LlamaConfig::nano();
+    let mut config = LlamaConfig::small();
     (config.vocabulary, config.n_layers) = (tokens.len(), 1);
     let mut metadata = Metadata::new();
     for (key, n) in [

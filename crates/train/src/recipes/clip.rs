@@ -28,10 +28,10 @@ use sensorium_model::prompt::{Batch, IGNORED};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use sensorium_pretrained::families::{clip, siglip};
 use sensorium_pretrained::{Directory, Trainable, names};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::batch::{TextInput, draw, gather, images, mean, pictures};
 use crate::chat::{Chat, messages};
@@ -45,7 +45,7 @@ use crate::heads::places::Places;
 use crate::heads::regions::Regions;
 use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{AdamW, OptimConfig};
-use crate::provenance::Provenance;
+use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -193,8 +193,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
-    let start = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
-    let provenance = Provenance::new("clip", &resolved, recipe.seed, start, &recipe.data);
+    let start: Vec<_> = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
+    let provenance = provenance::begin("clip", &resolved, recipe.seed, &start, &recipe.data);
     run.finish(&model, training.files(&best)?, provenance)
 }
 
@@ -538,7 +538,8 @@ impl Training<'_> {
         if let Some(places) = places {
             components.push(("places", weights::tensors(places)?));
         }
-        let settings = [("clip", json!(self.shape))];
+        let settings =
+            SensoriumConfig { clip: Some(self.shape.clone()), ..SensoriumConfig::default() };
         model::own(&components, &settings, tokenizer, Some(&self.pairs.processor))
     }
 }

@@ -24,8 +24,8 @@ use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::llava::{self, Published, Spliced};
+use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::batch::{draw, gather, images, mean, pictures};
 use crate::chat::Chat;
@@ -36,7 +36,7 @@ use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
-use crate::provenance::Provenance;
+use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -299,9 +299,9 @@ impl Training<'_> {
         let best = optim.averaged(model.clone());
         let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
         let files = [&self.recipe.model.from, image, backbone, projector];
-        let start = files.into_iter().flatten().cloned().collect();
+        let start: Vec<_> = files.into_iter().flatten().cloned().collect();
         let name = format!("llava, {name}");
-        let provenance = Provenance::new(&name, &resolved, *seed, start, data);
+        let provenance = provenance::begin(&name, &resolved, *seed, &start, data);
         run.finish(&model, self.files(&best)?, provenance)?;
         Ok(best)
     }
@@ -358,7 +358,10 @@ impl Training<'_> {
                     ("projector", weights::tensors(&tower.projector)?),
                     ("backbone", weights::tensors(&llava.backbone)?),
                 ];
-                let settings = [("llava", json!(self.shape))];
+                let settings = SensoriumConfig {
+                    llava: Some(self.shape.clone()),
+                    ..SensoriumConfig::default()
+                };
                 model::own(&components, &settings, tokenizer, Some(&self.processor))
             }
             Home::Published(directory, published) => {
@@ -458,13 +461,13 @@ mod tests {
 
     #[test]
     fn the_projector_reads_all_but_the_last_block() {
-        let nano = Size::Nano.llava(4096);
-        let read = read_by_projector(&nano);
+        let config = Size::Small.llava(4096);
+        let read = read_by_projector(&config);
         let has =
             |part: &str| read.iter().any(|name| name.starts_with(&format!("{ENCODER}.{part}")));
         assert!(has("stem.") && has("position") && has("blocks.3."));
         assert!(!has("blocks.4.") && !has("norm.") && !has("pool."));
-        let all = nano.parameters();
+        let all = config.parameters();
         assert!(read.iter().all(|name| all.iter().any(|(known, _)| known == name)));
     }
 }

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use sensorium_backbone::Llama;
+use sensorium_backbone::{BackboneConfig, Llama};
 use sensorium_data::{Config, Example, Examples};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_media::{Special, Tokenizer, render};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{gather, mean};
@@ -25,7 +26,7 @@ use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::model::{self, ModelConfig, Start, own};
 use crate::optim::{AdamW, OptimConfig};
-use crate::provenance::Provenance;
+use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
@@ -109,8 +110,12 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let plan = Plan { steps, save_every, eval_every };
     let resolved = config::resolved(recipe)?;
     let (mut run, mut model) = Run::open("text", options, &resolved, plan, model, &mut optim)?;
+    let settings = SensoriumConfig {
+        language: Some(BackboneConfig::Llama(shape.clone())),
+        ..SensoriumConfig::default()
+    };
     let files =
-        |model: &Llama| own(&[("backbone", weights::tensors(model)?)], &[], &tokenizer, None);
+        |model: &Llama| own(&[("backbone", weights::tensors(model)?)], &settings, &tokenizer, None);
 
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
@@ -134,7 +139,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
-    let provenance = Provenance::new("text", &resolved, recipe.seed, vec![], &recipe.data);
+    let provenance = provenance::begin("text", &resolved, recipe.seed, &[], &recipe.data);
     run.finish(&model, files(&best)?, provenance)
 }
 

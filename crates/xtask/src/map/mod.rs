@@ -20,7 +20,15 @@ use std::path::Path;
 use violation::Violation;
 
 /// The pages whose paths in backquotes must exist.
-const PAGES: &[&str] = &["README.md", tree::MAP, "CONTRIBUTING.md"];
+const PAGES: &[&str] = &[
+    "README.md",
+    tree::MAP,
+    "CONTRIBUTING.md",
+    "docs/data.md",
+    "docs/models.md",
+    "docs/nano.md",
+    "docs/train.md",
+];
 
 /// Checks the repository at `root`.
 ///

@@ -102,11 +102,13 @@ fn is_path(span: &str) -> bool {
         ".ci/",
         "bench/",
         "crates/",
+        "docs/",
         "examples/",
         "goldens/",
         "models/",
         "recipes/",
         "reference/",
+        "tests/",
     ];
     let plain = !span.contains(|c: char| c.is_whitespace() || "<>{}*…".contains(c));
     plain && FOLDERS.iter().any(|folder| span.starts_with(folder))

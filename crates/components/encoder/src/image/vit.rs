@@ -93,7 +93,7 @@ pub struct FeatureSelect {
 
 impl VitConfig {
     /// The embedded model's encoder: 96 px, conv stem, 8x8 positions, 2.8 M parameters.
-    pub fn nano() -> Self {
+    pub fn small() -> Self {
         let conv = |channels, kernel, stride, padding| Conv { channels, kernel, stride, padding };
         Self {
             image: 96,

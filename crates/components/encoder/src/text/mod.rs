@@ -51,7 +51,7 @@ pub struct TextConfig {
 
 impl TextConfig {
     /// The embedded model's tower: 3.7 M parameters, 1.6 M of them pairs of tokens.
-    pub fn nano() -> Self {
+    pub fn small() -> Self {
         Self {
             vocabulary: 4096,
             context: 64,

@@ -280,7 +280,6 @@ sensorium_nn::pack!(PostMlp: mlp);
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::read;
-    use sensorium_nn::running_device;
 
     use super::*;
 
@@ -301,7 +300,7 @@ mod tests {
 
     /// The weights scaled up, so that what is seen shows.
     fn loud() -> (QFormer, Init) {
-        let mut init = Init::new(4, &running_device());
+        let mut init = Init::new(4, &Device::flex());
         let qformer = QFormer::init(&config(true), &mut init);
         let loud = params::update(qformer, |_, shape, data| {
             data.iter_mut().for_each(|x| *x *= if shape.len() > 1 { 20.0 } else { 1.0 });

@@ -1,0 +1,261 @@
+//! Models that were trained here: `model_type` `sensorium`, a file of weights for each component.
+//!
+//! ```text
+//! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
+//! image  text  clip  projector  backbone   (.gguf or .safetensors)
+//! ```
+//! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
+//! answer; a backbone alone goes on with texts. `config.json` says which of these there are.
+
+use sensorium_backbone::{Backbone, BackboneConfig};
+use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
+use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_encoder::image::Encoder;
+use sensorium_media::{ImageProcessor, Special, Style, Tokenizer};
+use sensorium_model::clip::{Clip, ClipConfig};
+use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::weights::{self, under};
+use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::llava::{Published, Spliced};
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::names::PLAIN;
+use crate::plan::Plan;
+use crate::text::TextProcessor;
+use crate::towers::{Reading, Towers};
+use crate::{CausalLm, Pretrained, vision};
+
+/// `model_type`.
+pub const FAMILY: &str = "sensorium";
+
+/// The components, in the order in which data meets them.
+pub const COMPONENTS: [&str; 5] = ["image", "text", "clip", "projector", "backbone"];
+
+/// `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensoriumConfig {
+    /// [`FAMILY`].
+    pub model_type: String,
+    /// Pictures and texts in one space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipConfig>,
+    /// A language model that sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llava: Option<LlavaConfig>,
+    /// A language model alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<BackboneConfig>,
+    /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
+    /// article.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
+}
+
+impl Default for SensoriumConfig {
+    fn default() -> Self {
+        let model_type = FAMILY.to_owned();
+        Self { model_type, clip: None, llava: None, language: None, templates: Vec::new() }
+    }
+}
+
+impl SensoriumConfig {
+    /// From a directory's `config.json`.
+    ///
+    /// # Errors
+    /// A key is missing, unknown or of another type.
+    pub fn read(directory: &Directory) -> Result<Self> {
+        let parsed = serde_json::from_value(directory.settings().clone());
+        parsed.map_err(|error| Error::Setting {
+            file: "config.json".into(),
+            key: "the file".into(),
+            expected: "the settings of a model that was trained here".into(),
+            got: error.to_string(),
+            hint: "the file may be damaged, or of a newer version",
+        })
+    }
+
+    /// Both, where each says what the other does not.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            model_type: self.model_type,
+            clip: self.clip.or(other.clip),
+            llava: self.llava.or(other.llava),
+            language: self.language.or(other.language),
+            templates: if self.templates.is_empty() { other.templates } else { self.templates },
+        }
+    }
+
+    /// Its components, in the order of [`COMPONENTS`].
+    pub fn components(&self) -> Vec<&'static str> {
+        let (sees, compares) = (self.llava.is_some(), self.clip.is_some());
+        let has = |name: &&str| match *name {
+            "image" => sees || compares,
+            "text" | "clip" => compares,
+            "projector" => sees,
+            _ => sees || self.language.is_some(),
+        };
+        COMPONENTS.into_iter().filter(has).collect()
+    }
+}
+
+/// A model that was trained here.
+#[derive(Debug)]
+pub struct Parts {
+    /// Compares pictures and texts.
+    pub towers: Option<Towers>,
+    /// Answers.
+    pub llava: Option<(TextProcessor, Spliced)>,
+    /// Goes on with texts.
+    pub language: Option<CausalLm>,
+}
+
+/// What the weights must be.
+///
+/// # Errors
+/// The settings are damaged.
+pub fn plan(directory: &Directory) -> Result<Plan> {
+    let config = SensoriumConfig::read(directory)?;
+    let mut all = Vec::new();
+    if let Some(clip) = &config.clip {
+        all.extend(params::shapes(|init| Clip::init(clip, init)));
+    }
+    if let Some(llava) = &config.llava {
+        let ours = llava.parameters().into_iter().map(|(name, shape)| {
+            let name = name.replacen("towers.0.encoder.", "image.", 1);
+            (name.replacen("towers.0.", "", 1), shape)
+        });
+        let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
+        all.extend(ours.filter(|(name, _)| !known.contains(name)));
+    }
+    if let Some(language) = &config.language {
+        all.extend(under("backbone", language.parameters()));
+    }
+    Ok(Plan::new(FAMILY, "language", PLAIN, all))
+}
+
+/// The model in a directory.
+///
+/// # Errors
+/// A file is missing or damaged; the weights are not those of the settings.
+pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    let config = SensoriumConfig::read(directory)?;
+    let tokenizer = vision::tokenizer(directory)?;
+    let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
+    let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
+    let llava = llava.as_ref().map(|c| self::llava(directory, c, &tokenizer, device));
+    let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
+    Ok(Pretrained::Sensorium(Parts {
+        towers: towers.transpose()?,
+        llava: llava.transpose()?,
+        language: language.transpose()?,
+    }))
+}
+
+fn towers(
+    directory: &Directory,
+    config: &ClipConfig,
+    whole: &SensoriumConfig,
+    tokenizer: &Tokenizer,
+    device: &Device,
+) -> Result<Towers> {
+    let mut clip = Clip::init(config, &mut Init::empty(device));
+    clip.image = fit(clip.image, directory, "image")?;
+    clip.text = fit(clip.text, directory, "text")?;
+    let scalars = directory.component("clip")?;
+    let scalar = |name: &str| -> Result<Param<Tensor<1>>> {
+        let tensor = scalars.get(name)?;
+        Ok(Param::from_tensor(Tensor::from_floats(tensor.data(), device)))
+    };
+    clip.scale = scalar("scale")?;
+    clip.bias = config.bias.then(|| scalar("bias")).transpose()?;
+    let reading = Reading::Appended {
+        end: tokenizer.special(Special::End)?,
+        pad: tokenizer.special(Special::Pad)?,
+    };
+    let inputs = (processor(directory)?, tokenizer.clone(), reading);
+    let mut towers = Towers::new(clip, Encoder::Vit, config.text.clone(), inputs, device);
+    if !whole.templates.is_empty() {
+        towers.templates = whole.templates.clone();
+    }
+    Ok(towers)
+}
+
+fn llava(
+    directory: &Directory,
+    config: &LlavaConfig,
+    tokenizer: &Tokenizer,
+    device: &Device,
+) -> Result<(TextProcessor, Spliced)> {
+    let mut llava = Llava::init(config, &mut Init::empty(device));
+    let mut tower = llava.towers.remove(0);
+    tower.encoder = fit(tower.encoder, directory, "image")?;
+    tower.projector = fit(tower.projector, directory, "projector")?;
+    llava.towers.push(tower);
+    llava.backbone = fit(llava.backbone, directory, "backbone")?;
+    let spliced = Spliced {
+        llava,
+        config: config.clone(),
+        processor: processor(directory)?,
+        marker: tokenizer.special(Special::ImageToken)?,
+        frame: [Special::Image, Special::ImageEnd].map(Special::name),
+        path: directory.path().to_owned(),
+        device: device.clone(),
+        published: Published { layout: PLAIN, table: None },
+    };
+    Ok((text(directory, tokenizer)?, spliced))
+}
+
+fn language(
+    directory: &Directory,
+    config: &BackboneConfig,
+    tokenizer: &Tokenizer,
+    device: &Device,
+) -> Result<CausalLm> {
+    let backbone = Backbone::init(config, &mut Init::empty(device));
+    let backbone = fit(backbone, directory, "backbone")?;
+    Ok(CausalLm { text: text(directory, tokenizer)?, config: config.clone(), backbone })
+}
+
+/// Every tokenizer that is trained here opens a text with one token and ends it with another.
+fn text(directory: &Directory, tokenizer: &Tokenizer) -> Result<TextProcessor> {
+    Ok(TextProcessor {
+        tokenizer: tokenizer.clone(),
+        bos_token_id: Some(tokenizer.special(Special::Bos)?),
+        eos_token_ids: vec![tokenizer.special(Special::End)?],
+        chat: crate::text::chat(directory)?,
+    })
+}
+
+fn processor(directory: &Directory) -> Result<ImageProcessor> {
+    vision::processor(directory, Style::Clip)
+}
+
+fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+    let tensors = directory.component(component)?;
+    let fitted = weights::load(module, &tensors);
+    Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)
+}
+
+/// A component as GGUF with its matrices in Q8_0.
+///
+/// # Errors
+/// A tensor that the format cannot hold.
+pub fn quantised(name: &str, tensors: &Tensors) -> checkpoint::Result<Vec<u8>> {
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", gguf::Value::String(FAMILY.into()));
+    metadata.set("general.name", gguf::Value::String(name.to_owned()));
+    let sources: Vec<Source<'_>> = tensors
+        .tensors
+        .iter()
+        .map(|(name, tensor)| Source {
+            name,
+            shape: tensor.shape(),
+            data: tensor.data(),
+            kind: if tensor.shape().len() < 2 { Kind::F32 } else { Kind::Q8_0 },
+        })
+        .collect();
+    gguf::write(&metadata, &sources)
+}
