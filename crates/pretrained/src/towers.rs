@@ -2,7 +2,7 @@
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_media::{ImageProcessor, Picture, Tokenizer};
+use sensorium_media::{ImageProcessor, Picture, Special, Tokenizer};
 use sensorium_nn::prelude::*;
 
 use super::directory::Directory;
@@ -155,6 +155,16 @@ impl Towers {
 }
 
 impl TextInput {
+    /// That of the models that are trained here.
+    ///
+    /// # Errors
+    /// The tokenizer is another's.
+    pub fn own(tokenizer: &Tokenizer, config: &TextConfig) -> Result<Self> {
+        let (tokenizer, config, reading) =
+            (tokenizer.clone(), config.clone(), Reading::own(tokenizer)?);
+        Ok(Self { tokenizer, config, reading })
+    }
+
     /// Ids of a text as the tower reads it, not yet padded; a longer one is cut before its end token.
     ///
     /// # Errors
@@ -182,6 +192,12 @@ impl TextInput {
 }
 
 impl Reading {
+    /// That of texts whose tokenizer was trained here.
+    pub(crate) fn own(tokenizer: &Tokenizer) -> Result<Self> {
+        let [end, pad] = [Special::End, Special::Pad].map(|special| tokenizer.special(special));
+        Ok(Self::Appended { end: end?, pad: pad? })
+    }
+
     /// What the tower never reads, or is trained to read through.
     fn pad(self) -> u32 {
         match self {

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 use sensorium_data::{Example, Examples, Media};
 use sensorium_encoder::text::Texts;
-use sensorium_media::{Picture, Special, Tokenizer};
+use sensorium_media::Picture;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::TextInput;
 
 use crate::Result;
 
@@ -28,39 +29,13 @@ pub fn pictures(example: &Example) -> impl Iterator<Item = &Picture> {
     example.media.iter().map(|Media::Image(picture)| picture)
 }
 
-/// What makes the text tower's input of texts.
-#[derive(Clone, Debug)]
-pub enum TextInput {
-    /// As the tokenizers trained here are read: cut to so many tokens, each text ended by its end token.
-    Own(Tokenizer, usize),
-    /// As a published model has it.
-    Published(sensorium_pretrained::TextInput),
-}
-
-impl TextInput {
-    /// Texts for the text tower.
-    ///
-    /// # Errors
-    /// The tokenizer is not one that is trained here, or fails at a text.
-    pub fn texts(&self, texts: &[&str]) -> Result<Texts> {
-        match self {
-            Self::Own(tokenizer, context) => {
-                let end = tokenizer.special(Special::End)?;
-                let encode = |text: &&str| {
-                    let mut ids = tokenizer.encode(text)?;
-                    ids.truncate(context - 1);
-                    ids.push(end);
-                    Ok(ids)
-                };
-                let ids = texts.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
-                Ok(Texts::pad(&ids, tokenizer.special(Special::Pad)?))
-            }
-            Self::Published(input) => {
-                let ids = texts.par_iter().map(|text| input.ids(text));
-                Ok(input.pad(&ids.collect::<sensorium_pretrained::Result<Vec<_>>>()?))
-            }
-        }
-    }
+/// Texts for the text tower.
+///
+/// # Errors
+/// The tokenizer fails at a text.
+pub fn texts(input: &TextInput, texts: &[&str]) -> Result<Texts> {
+    let ids = texts.par_iter().map(|text| input.ids(text));
+    Ok(input.pad(&ids.collect::<sensorium_pretrained::Result<Vec<_>>>()?))
 }
 
 /// The mean of losses, each of so many equally weighty parts.

@@ -44,7 +44,7 @@ pub struct ModelConfig {
 #[derive(Debug)]
 pub enum Start {
     /// Seeded weights.
-    New(Size, Tokenizer),
+    New(Size, Box<Tokenizer>),
     /// Published ones.
     Published(Directory),
 }
@@ -57,7 +57,9 @@ impl ModelConfig {
     /// damaged.
     pub fn start(&self) -> Result<Start> {
         match (self.size, &self.tokenizer, &self.from) {
-            (Some(size), Some(file), None) => Ok(Start::New(size, tokenizer::load(file)?)),
+            (Some(size), Some(file), None) => {
+                Ok(Start::New(size, Box::new(tokenizer::load(file)?)))
+            }
             (None, None, Some(from)) => Ok(Start::Published(Directory::open(from)?)),
             (size, tokenizer, from) => Err(config(
                 "model",

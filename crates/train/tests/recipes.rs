@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::{Tensor, safetensors};
+use sensorium_nn::prelude::Device;
+use sensorium_pretrained::Pretrained;
 use sensorium_train::log::{self, Metrics};
 use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;
@@ -70,6 +72,11 @@ fn stages_learn_and_move_only_their_parts() {
     trial.train("llava", "llava", &sets, false).unwrap();
     let instruct = trial.losses("llava/instruct");
     assert!(mean(&instruct[25..]) < 0.8 * instruct[0], "llava learns: {instruct:?}");
+
+    // What a run ends with is a model.
+    for run in ["clip", "text", "llava/align", "llava/instruct"] {
+        Pretrained::open(&trial.path(run).join("final"), &Device::flex()).unwrap();
+    }
 
     // Stage 1 moves the projector only, stage 2 projector and backbone, the encoder never moves.
     let image = trial.component("clip/final/image.safetensors");

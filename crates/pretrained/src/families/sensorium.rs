@@ -171,11 +171,7 @@ fn towers(
     };
     clip.scale = scalar("scale")?;
     clip.bias = config.bias.then(|| scalar("bias")).transpose()?;
-    let reading = Reading::Appended {
-        end: tokenizer.special(Special::End)?,
-        pad: tokenizer.special(Special::Pad)?,
-    };
-    let inputs = (processor(directory)?, tokenizer.clone(), reading);
+    let inputs = (processor(directory)?, tokenizer.clone(), Reading::own(tokenizer)?);
     let mut towers = Towers::new(clip, Encoder::Vit, config.text.clone(), inputs, device);
     if !whole.templates.is_empty() {
         towers.templates = whole.templates.clone();

@@ -30,10 +30,10 @@ use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use sensorium_pretrained::families::{clip, siglip};
-use sensorium_pretrained::{Directory, Trainable, names};
+use sensorium_pretrained::{Directory, TextInput, Trainable, names};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{TextInput, draw, gather, images, mean, pictures};
+use crate::batch::{self, draw, gather, images, mean, pictures};
 use crate::chat::{Chat, messages};
 use crate::config;
 use crate::device::DeviceName;
@@ -220,7 +220,11 @@ fn lacks(recipe: &ClipRecipe, example: &Example) -> Option<&'static str> {
 }
 
 /// A new model, or one that goes on from the components of another run.
-fn new(recipe: &ClipRecipe, size: Size, tokenizer: Tokenizer) -> Result<(Pupil, Training<'_>)> {
+fn new(
+    recipe: &ClipRecipe,
+    size: Size,
+    tokenizer: Box<Tokenizer>,
+) -> Result<(Pupil, Training<'_>)> {
     let vocabulary = tokenizer.vocabulary();
     let shape = size.clip(vocabulary, recipe.loss == Loss::Sigmoid);
     let told = size.captioner(vocabulary);
@@ -231,7 +235,7 @@ fn new(recipe: &ClipRecipe, size: Size, tokenizer: Tokenizer) -> Result<(Pupil, 
     }
     let tokens = told.projector.tokens(shape.image.patches());
     let chat = |tokens| Chat::own(&tokenizer, tokens, told.decoder.context);
-    let texts = TextInput::Own(tokenizer.clone(), shape.text.context);
+    let texts = TextInput::own(&tokenizer, &shape.text)?;
     let processor = ImageProcessor::padded(shape.image.image as u32);
     let answers = recipe.pictures && recipe.caption_weight > 0.0;
     let pairs = Pairs {
@@ -263,7 +267,7 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(Pupil, Traini
         return Err(model::config("loss", message, hint));
     }
     let pupil = Pupil { clip, captioner: None, regions: None, places: None };
-    let pairs = Pairs::new(recipe, &shape, TextInput::Published(texts), processor);
+    let pairs = Pairs::new(recipe, &shape, texts, processor);
     let home = Home::Published(directory, layout);
     Ok((pupil, Training { recipe, pairs: pairs.into(), shape, told: None, home }))
 }
@@ -359,7 +363,7 @@ impl Pairs {
         let texts: Vec<&str> = captions.chain(false_ones().map(|(_, text)| text)).collect();
         Ok(PairBatch {
             planes,
-            texts: self.texts.texts(&texts)?,
+            texts: batch::texts(&self.texts, &texts)?,
             groups: pairs.iter().map(|pair| pair.group).collect(),
             owners: false_ones().map(|(i, _)| i).collect(),
             regions: self.regions.map(|positions| named(facts(), positions)).unwrap_or_default(),
@@ -407,7 +411,7 @@ struct Training<'a> {
 /// Where a model's files come from.
 enum Home {
     /// Made here, with this tokenizer.
-    Own(Tokenizer),
+    Own(Box<Tokenizer>),
     /// A directory, and what its tensors are called.
     Published(Directory, names::Layout),
 }

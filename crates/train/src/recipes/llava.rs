@@ -165,7 +165,11 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
 }
 
 /// A new model of components that other recipes have trained.
-fn new(recipe: &LlavaRecipe, size: Size, tokenizer: Tokenizer) -> Result<(Llava, Training<'_>)> {
+fn new(
+    recipe: &LlavaRecipe,
+    size: Size,
+    tokenizer: Box<Tokenizer>,
+) -> Result<(Llava, Training<'_>)> {
     let LlavaRecipe { image: Some(image), backbone: Some(backbone), projector, .. } = recipe else {
         let message = "expected image and backbone, files of trained components, got no such keys";
         return Err(model::config("image", message, "train them by the clip and text recipes"));
@@ -199,7 +203,7 @@ fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llav
         llava::open(directory, &recipe.device.open())?;
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];
     let chat = Chat::published(directory, marker, limits)?.into();
-    let home = Home::Published(directory.clone(), published);
+    let home = Home::Published(directory.clone(), Box::new(published));
     Ok((llava, Training { recipe, chat, processor, shape, home }))
 }
 
@@ -227,9 +231,9 @@ struct Training<'a> {
 /// Where a model's files come from.
 enum Home {
     /// Made here, with this tokenizer.
-    Own(Tokenizer),
+    Own(Box<Tokenizer>),
     /// A directory, and how its tensors are published.
-    Published(Directory, Published),
+    Published(Directory, Box<Published>),
 }
 
 impl Training<'_> {
@@ -446,13 +450,13 @@ fn read_by_projector(shape: &LlavaConfig) -> Vec<String> {
 }
 
 /// A part that a recipe names; of the image encoder, what of it is read.
-fn read_of(part: &String, shape: &LlavaConfig) -> Vec<String> {
+fn read_of(part: &str, shape: &LlavaConfig) -> Vec<String> {
     let read = || read_by_projector(shape).into_iter();
     let below: Vec<String> = match part.starts_with(ENCODER) {
-        true => read().filter(|name| name.starts_with(part.as_str())).collect(),
+        true => read().filter(|name| name.starts_with(part)).collect(),
         false => Vec::new(),
     };
-    if below.is_empty() { vec![part.clone()] } else { below }
+    if below.is_empty() { vec![part.to_owned()] } else { below }
 }
 
 #[cfg(test)]
