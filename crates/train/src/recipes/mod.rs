@@ -50,7 +50,7 @@ pub fn load<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T> {
 }
 
 /// As [`load`], from text that is already in memory.
-fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
     let (translated, gone) = crate::older::translated(&config::parse(text, name, sets)?);
     config::parse_without(text, name, &[&translated, sets].concat(), &gone)
 }
