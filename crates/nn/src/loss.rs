@@ -46,7 +46,8 @@ pub fn sigmoid(
 
     let logits = images.matmul(texts.transpose()) * scale.exp().unsqueeze() + bias.unsqueeze();
     let losses = log_sigmoid(logits * constant(signs)) * constant(weights); // [N, M]
-    losses.sum().neg() / n as f32
+    // Row by row: one running sum of all pairs would lose the small ones.
+    losses.sum_dim(1).sum().neg() / n as f32
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Examples to what models read, in parallel and in order.
+//! Examples to what models read. Nothing here may wait for the pool of threads: batches are made on
+//! threads of their own while the pool computes a step, and a pool of one waits for them.
 
-use rayon::prelude::*;
 use sensorium_data::{Example, Examples, Media};
 use sensorium_encoder::text::Texts;
 use sensorium_media::Picture;
@@ -9,9 +9,9 @@ use sensorium_pretrained::TextInput;
 
 use crate::Result;
 
-/// `make(0), make(1), ...` on all threads, in order.
-pub fn gather<T: Send>(n: usize, make: impl Fn(u64) -> T + Sync + Send) -> Vec<T> {
-    (0..n as u64).into_par_iter().map(make).collect()
+/// `make(0), make(1), ...`.
+pub fn gather<T>(n: usize, make: impl Fn(u64) -> T) -> Vec<T> {
+    (0..n as u64).map(make).collect()
 }
 
 /// The `n` examples of a step; others take the place of those that cannot be read.
@@ -34,7 +34,7 @@ pub fn pictures(example: &Example) -> impl Iterator<Item = &Picture> {
 /// # Errors
 /// The tokenizer fails at a text.
 pub fn texts(input: &TextInput, texts: &[&str]) -> Result<Texts> {
-    let ids = texts.par_iter().map(|text| input.ids(text));
+    let ids = texts.iter().map(|text| input.ids(text));
     Ok(input.pad(&ids.collect::<sensorium_pretrained::Result<Vec<_>>>()?))
 }
 

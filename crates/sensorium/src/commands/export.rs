@@ -86,8 +86,8 @@ impl Export {
         })?;
         let mut files = vec![self.tokenizer()?];
         files.extend(self.beside(&config)?);
-        for (name, source) in &sources {
-            files.push(self.component(name, source)?);
+        for name in config.components() {
+            files.push(self.component(name, &sources[name])?);
         }
         let parameters = files.iter().map(|file| file.parameters).sum();
         let manifest = Manifest { precision: self.precision, parameters, files };

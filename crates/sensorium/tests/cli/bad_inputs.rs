@@ -122,7 +122,7 @@ fn weights_damaged_or_foreign() {
         assert!(error.contains("image") && error.contains(words), "{words}: {error}");
     }
     file(&dir, "tokenizer.json", &tokenizer[..100]);
-    assert!(fails(1, &["info", "--model", choice]).contains("tokenizer"));
+    assert!(fails(1, &["ask", "hello", "--model", choice]).contains("tokenizer"));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_data::icons::Icons;
 use sensorium_data::pairs;
@@ -17,7 +18,6 @@ use sensorium_data::text::{self, Document};
 use sensorium_media::{Part, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::gather;
 use crate::error::{Result, TrainError};
 use crate::recipes::Recipe;
 use crate::run::RunOptions;
@@ -78,4 +78,9 @@ fn plain(document: Document) -> String {
     };
     let parts = messages.into_iter().flat_map(|message| message.parts);
     parts.map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// `make(0), make(1), ...` on all threads, in order.
+fn gather<T: Send>(n: usize, make: impl Fn(u64) -> T + Sync + Send) -> Vec<T> {
+    (0..n as u64).into_par_iter().map(make).collect()
 }

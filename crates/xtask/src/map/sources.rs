@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_embedded_model_is_no_special_case() {
-        for text in ["fn nano() {}", "VitConfig::small()", "struct NanoError;", "f(\"nano\")"] {
+        for text in ["fn nano() {}", "VitConfig::nano()", "struct NanoError;", "f(\"nano\")"] {
             assert_eq!(found("crates/train/src/size.rs", text).len(), 1, "{text}");
             assert!(found("crates/sensorium/src/main.rs", text).is_empty());
         }
