@@ -1,4 +1,4 @@
-//! Examples to what models read, in parallel and in order.
+//! Examples to what models read.
 
 use rayon::prelude::*;
 use sensorium_data::{Example, Examples, Media};
@@ -20,8 +20,8 @@ pub fn gather<T: Send>(n: usize, make: impl Fn(u64) -> T + Sync + Send) -> Vec<T
 /// Nearly all of a data set cannot be read.
 pub fn draw(examples: &Examples, step: u64, n: usize, progress: f32) -> Result<Vec<Example>> {
     let first = step * n as u64;
-    let drawn = gather(n, |i| examples.draw(first + i, progress));
-    Ok(drawn.into_iter().collect::<sensorium_data::Result<_>>()?)
+    let drawn = (first..first + n as u64).map(|index| examples.draw(index, progress));
+    Ok(drawn.collect::<sensorium_data::Result<_>>()?)
 }
 
 /// The pictures of an example.
@@ -34,7 +34,7 @@ pub fn pictures(example: &Example) -> impl Iterator<Item = &Picture> {
 /// # Errors
 /// The tokenizer fails at a text.
 pub fn texts(input: &TextInput, texts: &[&str]) -> Result<Texts> {
-    let ids = texts.par_iter().map(|text| input.ids(text));
+    let ids = texts.iter().map(|text| input.ids(text));
     Ok(input.pad(&ids.collect::<sensorium_pretrained::Result<Vec<_>>>()?))
 }
 
