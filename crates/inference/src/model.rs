@@ -130,7 +130,7 @@ impl Model {
                 Self::VisionLanguage(VisionLanguageModel::blip2(text, writer))
             }
             Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
-            Pretrained::Whisper(listener) => Self::Whisper(WhisperModel { listener }),
+            Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
         })
     }
 
@@ -144,7 +144,7 @@ impl Model {
             Self::Language(model) => model.pack(format),
             Self::VisionLanguage(model) => model.pack(format),
             Self::Idefics(model) => model.parts.model.pack_as(format),
-            Self::Whisper(model) => model.listener.model.pack_as(format),
+            Self::Whisper(model) => model.parts.model.pack_as(format),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, Stretch};
+use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, RopeScaling};
 use sensorium_checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, write};
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
@@ -48,7 +48,7 @@ fn config(qk_norm: bool) -> LlamaConfig {
         qk_norm,
         tied: !qk_norm,
         biases: Biases::default(),
-        stretch: Stretch::None,
+        rope_scaling: RopeScaling::None,
     }
 }
 

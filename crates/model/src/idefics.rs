@@ -61,7 +61,7 @@ impl Idefics {
     }
 
     /// Pictures to what the gated blocks ask: `[M, c, h, w] -> [M, N, E]`, or `[M, Q, E]` resampled.
-    pub fn see(&self, images: Tensor<4>) -> Features {
+    pub fn encode(&self, images: Tensor<4>) -> Features {
         let positions = Features(self.image.positions_before(images, 0));
         match &self.projector {
             Some(projector) => projector.resample(&positions),

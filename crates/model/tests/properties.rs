@@ -289,7 +289,7 @@ fn accumulated_gradients_are_those_of_one_batch() {
     for seed in 0..SEEDS {
         let (llava, mut rng) = (llava(seed, true, &device), Rng::new(seed));
         // LLaVA reads positions, never their projection into a shared space.
-        let llava = params::set_trainable(llava, |name| name != "image.proj.weight");
+        let llava = params::set_trainable(llava, |name| name != "towers.0.encoder.proj.weight");
         let prompts =
             [prompt(&mut rng, 2, 3, 1), prompt(&mut rng, 1, 9, 6), prompt(&mut rng, 3, 4, 2)];
         let images = pictures(&mut rng, 3, &device);

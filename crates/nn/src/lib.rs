@@ -34,13 +34,3 @@ pub mod prelude {
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};
 }
-
-/// The device that training graphs live on: the CPU with gradients recorded.
-pub fn training_device() -> burn::tensor::Device {
-    burn::tensor::Device::flex().autodiff()
-}
-
-/// The device that a running model lives on: the CPU, nothing recorded.
-pub fn running_device() -> burn::tensor::Device {
-    burn::tensor::Device::flex()
-}

@@ -76,7 +76,7 @@ pub enum Pretrained {
     /// A language model whose gated blocks ask pictures.
     Idefics(families::idefics::Parts),
     /// Whisper: sound to text.
-    Whisper(families::whisper::Listener),
+    Whisper(families::whisper::WhisperParts),
 }
 
 impl Pretrained {

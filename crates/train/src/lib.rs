@@ -12,6 +12,7 @@ pub mod guard;
 pub mod heads;
 pub mod log;
 pub mod model;
+mod older;
 pub mod optim;
 pub mod plot;
 mod precision;

@@ -77,7 +77,7 @@ pub struct GatedLlama {
 /// What was shown and read: each gated block's keys and values of every picture, made once, and those
 /// of the tokens read so far.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct GatedCache {
     /// Of each picture, for each block.
     pictures: Vec<Vec<KeysValues>>,
     read: Cache,
@@ -86,7 +86,7 @@ pub struct Shown {
 /// Keys and values `[1, N, H, K]` of one picture.
 type KeysValues = [Tensor<4>; 2];
 
-impl Shown {
+impl GatedCache {
     /// Tokens read so far.
     pub fn tokens(&self) -> usize {
         self.read.tokens()
@@ -114,12 +114,12 @@ impl GatedLlama {
     }
 
     /// What the gated blocks will ask of these pictures, `[M, N, E]`. Without one it is
-    /// [`Shown::default`].
-    pub fn show(&self, Features(x): &Features) -> Shown {
+    /// [`GatedCache::default`].
+    pub fn cross_keys(&self, Features(x): &Features) -> GatedCache {
         let [m, _, _] = x.dims();
         let picture = |i| x.clone().narrow(0, i, 1);
-        let show = |i| self.gated.iter().map(|block| block.cross.show(picture(i))).collect();
-        Shown { pictures: (0..m).map(show).collect(), read: Cache::default() }
+        let show = |i| self.gated.iter().map(|block| block.cross.cross_keys(picture(i))).collect();
+        GatedCache { pictures: (0..m).map(show).collect(), read: Cache::default() }
     }
 
     /// Token ids, row-major `[1, T]`, to `[1, T, D]`.
@@ -132,8 +132,13 @@ impl GatedLlama {
     ///
     /// # Panics
     /// When there is not a look for each token, or one at a picture that was not shown.
-    pub fn forward(&self, embeds: Embeds, looks: &[Option<usize>], shown: &Shown) -> Hidden {
-        self.read(embeds, looks, &shown.pictures, None)
+    pub fn forward(
+        &self,
+        embeds: Embeds,
+        image_attention: &[Option<usize>],
+        cache: &GatedCache,
+    ) -> Hidden {
+        self.read(embeds, image_attention, &cache.pictures, None)
     }
 
     /// As [`forward`](Self::forward), after so many layers and before the last norm, `[1, T, D]`: after
@@ -144,11 +149,11 @@ impl GatedLlama {
     pub fn hidden(
         &self,
         embeds: Embeds,
-        looks: &[Option<usize>],
-        shown: &Shown,
+        image_attention: &[Option<usize>],
+        cache: &GatedCache,
         layers: usize,
     ) -> Tensor<3> {
-        let before = |i, x| self.gate(i, x, looks, &shown.pictures);
+        let before = |i, x| self.gate(i, x, image_attention, &cache.pictures);
         self.llama.run(embeds, &Sequence::default(), None, layers, before)
     }
 
@@ -161,19 +166,24 @@ impl GatedLlama {
         &self,
         layer: usize,
         stream: Tensor<3>,
-        looks: &[Option<usize>],
-        shown: &Shown,
+        image_attention: &[Option<usize>],
+        cache: &GatedCache,
     ) -> Tensor<3> {
-        self.gate(layer, stream, looks, &shown.pictures)
+        self.gate(layer, stream, image_attention, &cache.pictures)
     }
 
     /// As [`forward`](Self::forward), after the tokens that `shown` has read, which grow by these.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    pub fn extend(&self, embeds: Embeds, looks: &[Option<usize>], shown: &mut Shown) -> Hidden {
-        let Shown { pictures, read } = shown;
-        self.read(embeds, looks, pictures, Some(read))
+    pub fn extend(
+        &self,
+        embeds: Embeds,
+        image_attention: &[Option<usize>],
+        cache: &mut GatedCache,
+    ) -> Hidden {
+        let GatedCache { pictures, read } = cache;
+        self.read(embeds, image_attention, pictures, Some(read))
     }
 
     /// `[rows, D] -> [rows, V]`
@@ -184,29 +194,34 @@ impl GatedLlama {
     fn read(
         &self,
         embeds: Embeds,
-        looks: &[Option<usize>],
+        image_attention: &[Option<usize>],
         pictures: &[Vec<KeysValues>],
         cache: Option<&mut Cache>,
     ) -> Hidden {
-        self.llama
-            .read(embeds, &Sequence::default(), cache, |i, x| self.gate(i, x, looks, pictures))
+        self.llama.read(embeds, &Sequence::default(), cache, |i, x| {
+            self.gate(i, x, image_attention, pictures)
+        })
     }
 
     fn gate(
         &self,
         layer: usize,
         x: Tensor<3>,
-        looks: &[Option<usize>],
+        image_attention: &[Option<usize>],
         pictures: &[Vec<KeysValues>],
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
-        assert!(b == 1 && t == looks.len(), "{} looks for {b}x{t} tokens", looks.len());
+        assert!(
+            b == 1 && t == image_attention.len(),
+            "{} looks for {b}x{t} tokens",
+            image_attention.len()
+        );
         if !layer.is_multiple_of(self.interval) {
             return x;
         }
         let block = layer / self.interval;
         let seen = |run: Run| (run.tokens, run.look.map(|picture| &pictures[picture][block]));
-        let seen: Vec<_> = runs(looks).into_iter().map(seen).collect();
+        let seen: Vec<_> = runs(image_attention).into_iter().map(seen).collect();
         self.gated[block].forward(x, &seen)
     }
 }
@@ -219,9 +234,9 @@ struct Run {
     look: Option<usize>,
 }
 
-fn runs(looks: &[Option<usize>]) -> Vec<Run> {
+fn runs(image_attention: &[Option<usize>]) -> Vec<Run> {
     let mut start = 0;
-    let chunks = looks.chunk_by(|a, b| a == b);
+    let chunks = image_attention.chunk_by(|a, b| a == b);
     let run = |chunk: &[Option<usize>]| {
         let tokens = start..start + chunk.len();
         start = tokens.end;
@@ -308,7 +323,7 @@ impl CrossAttention {
     }
 
     /// One picture, `[1, N, E]`.
-    fn show(&self, x: Tensor<3>) -> KeysValues {
+    fn cross_keys(&self, x: Tensor<3>) -> KeysValues {
         let [k, v] = Linear::together([&self.k, &self.v], x);
         [normed(split(k, self.heads), &self.k_norm), split(v, self.heads)]
     }
@@ -378,8 +393,8 @@ mod tests {
     const IDS: [u32; 7] = [1, 5, 3, 2, 7, 3, 18];
     const LOOKS: [Option<usize>; 7] = [None, None, Some(0), Some(0), Some(0), Some(1), Some(1)];
 
-    fn hidden(model: &GatedLlama, shown: &Shown) -> Vec<f32> {
-        read(model.forward(model.embed(&IDS), &LOOKS, shown).0)
+    fn hidden(model: &GatedLlama, cache: &GatedCache) -> Vec<f32> {
+        read(model.forward(model.embed(&IDS), &LOOKS, cache).0)
     }
 
     #[test]
@@ -389,8 +404,8 @@ mod tests {
             let llama = model.llama();
             let embeds = llama.embed(&IDS, [1, 7]);
             let plain = read(llama.forward(embeds, &Sequence::default(), None).0);
-            assert_eq!(hidden(&model, &model.show(&features([1, 2]))), plain);
-            assert_ne!(hidden(&open(&config), &open(&config).show(&features([1, 2]))), plain);
+            assert_eq!(hidden(&model, &model.cross_keys(&features([1, 2]))), plain);
+            assert_ne!(hidden(&open(&config), &open(&config).cross_keys(&features([1, 2]))), plain);
         }
     }
 
@@ -399,10 +414,10 @@ mod tests {
     fn a_token_sees_the_latest_picture_before_it_alone() {
         let model = open(&config(1, Gate::Vector));
         let block = |seeds: [u64; 2]| {
-            let shown = model.show(&features(seeds));
+            let cache = model.cross_keys(&features(seeds));
             let seen: Vec<_> = runs(&LOOKS)
                 .into_iter()
-                .map(|run| (run.tokens, run.look.map(|picture| &shown.pictures[picture][0])))
+                .map(|run| (run.tokens, run.look.map(|picture| &cache.pictures[picture][0])))
                 .collect();
             read(model.gated[0].forward(model.embed(&IDS).0, &seen))
         };
@@ -428,13 +443,13 @@ mod tests {
     #[test]
     fn token_by_token_it_reads_the_same() {
         let model = open(&config(2, Gate::Vector));
-        let mut shown = model.show(&features([1, 2]));
-        let whole = hidden(&model, &shown);
+        let mut cache = model.cross_keys(&features([1, 2]));
+        let whole = hidden(&model, &cache);
         let mut parts = Vec::new();
-        for (tokens, looks) in IDS.chunks(3).zip(LOOKS.chunks(3)) {
-            parts.extend(read(model.extend(model.embed(tokens), looks, &mut shown).0));
+        for (tokens, image_attention) in IDS.chunks(3).zip(LOOKS.chunks(3)) {
+            parts.extend(read(model.extend(model.embed(tokens), image_attention, &mut cache).0));
         }
-        assert_eq!((shown.tokens(), shown.pictures()), (7, 2));
+        assert_eq!((cache.tokens(), cache.pictures()), (7, 2));
         for (a, b) in whole.iter().zip(&parts) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }

@@ -12,9 +12,9 @@ mod whisper;
 
 pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
-pub use gated::{Gate, GatedLlama, GatedLlamaConfig, Shown};
+pub use gated::{Gate, GatedCache, GatedLlama, GatedLlamaConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
-pub use llama::{Biases, Llama, LlamaConfig, Stretch};
+pub use llama::{Biases, Llama, LlamaConfig, RopeScaling};
 pub use opt::{Opt, OptConfig};
 pub use sample::{Sampler, Sampling};
-pub use whisper::{Heard, WhisperDecoder, WhisperDecoderConfig};
+pub use whisper::{WhisperCache, WhisperDecoder, WhisperDecoderConfig};

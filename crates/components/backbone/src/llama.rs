@@ -49,7 +49,7 @@ pub struct LlamaConfig {
     pub biases: Biases,
     /// How the rotary angles were stretched for longer texts.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub stretch: Stretch,
+    pub rope_scaling: RopeScaling,
 }
 
 /// Biases of a [`Llama`]'s linear maps.
@@ -67,7 +67,7 @@ pub struct Biases {
 /// What was done to the rotary rates before a model was trained on longer texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Stretch {
+pub enum RopeScaling {
     /// Nothing.
     #[default]
     None,
@@ -84,7 +84,7 @@ pub enum Stretch {
     },
 }
 
-impl Stretch {
+impl RopeScaling {
     /// What the wavelength of each of the `head_width / 2` rotary angles is multiplied by.
     pub fn factors(self, theta: f32, head_width: usize) -> Vec<f32> {
         let rates = sensorium_nn::fused::rotary_rates(theta, head_width);
@@ -122,7 +122,7 @@ impl LlamaConfig {
             qk_norm: true,
             tied: true,
             biases: Biases::default(),
-            stretch: Stretch::None,
+            rope_scaling: RopeScaling::None,
         }
     }
 
@@ -157,14 +157,14 @@ pub struct Llama {
 struct Rotary {
     theta: f32,
     head_width: usize,
-    stretch: Stretch,
+    rope_scaling: RopeScaling,
 }
 
 impl Rotary {
     /// Angles of these positions, `[T]` or `[B, T]`.
     fn at(&self, positions: impl IntoIterator<Item = usize>) -> RotaryTable {
         let rates = fused::rotary_rates(self.theta, self.head_width).into_iter();
-        let rates: Vec<f32> = rates.map(|rate| self.stretch.of(rate)).collect();
+        let rates: Vec<f32> = rates.map(|rate| self.rope_scaling.of(rate)).collect();
         RotaryTable::at(&rates, positions)
     }
 }
@@ -188,7 +188,7 @@ impl Llama {
             rotary: Rotary {
                 theta: config.theta,
                 head_width: config.head_width,
-                stretch: config.stretch,
+                rope_scaling: config.rope_scaling,
             },
         }
     }

@@ -55,13 +55,13 @@ pub struct WhisperDecoder {
 /// What was heard and said: each layer's keys and values of the features, made once, and those of
 /// the tokens read so far.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct WhisperCache {
     /// Keys and values `[B, N, H, K]`.
     features: Vec<[Tensor<4>; 2]>,
     said: Cache,
 }
 
-impl Heard {
+impl WhisperCache {
     /// Tokens read so far.
     pub fn tokens(&self) -> usize {
         self.said.tokens()
@@ -81,14 +81,14 @@ impl WhisperDecoder {
     }
 
     /// What every layer will ask of these features.
-    pub fn hear(&self, Features(x): &Features) -> Heard {
-        let features = self.layers.iter().map(|layer| layer.hear(x)).collect();
-        Heard { features, said: Cache::default() }
+    pub fn cross_keys(&self, Features(x): &Features) -> WhisperCache {
+        let features = self.layers.iter().map(|layer| layer.cross_keys(x)).collect();
+        WhisperCache { features, said: Cache::default() }
     }
 
     /// Token ids, row-major `[B, T]`, to `[B, T, D]`, from the first position on.
-    pub fn forward(&self, ids: &[u32], shape: [usize; 2], heard: &Heard) -> Hidden {
-        Hidden(self.norm.forward(self.hidden(ids, shape, heard, self.layers.len())))
+    pub fn forward(&self, ids: &[u32], shape: [usize; 2], cache: &WhisperCache) -> Hidden {
+        Hidden(self.norm.forward(self.hidden(ids, shape, cache, self.layers.len())))
     }
 
     /// As [`forward`](Self::forward), after so many layers and before the last norm, `[B, T, D]`:
@@ -97,11 +97,11 @@ impl WhisperDecoder {
         &self,
         ids: &[u32],
         shape: [usize; 2],
-        heard: &Heard,
+        cache: &WhisperCache,
         layers: usize,
     ) -> Tensor<3> {
         let mask = Mask::Causal { offset: 0 };
-        let layers = self.layers.iter().zip(&heard.features).take(layers);
+        let layers = self.layers.iter().zip(&cache.features).take(layers);
         layers.fold(self.embed(ids, shape, 0), |x, (layer, features)| {
             layer.forward(x, &mask, None, features)
         })
@@ -111,8 +111,8 @@ impl WhisperDecoder {
     ///
     /// # Panics
     /// When there are more tokens than positions.
-    pub fn extend(&self, ids: &[u32], shape: [usize; 2], heard: &mut Heard) -> Hidden {
-        let Heard { features, said } = heard;
+    pub fn extend(&self, ids: &[u32], shape: [usize; 2], cache: &mut WhisperCache) -> Hidden {
+        let WhisperCache { features, said } = cache;
         let offset = said.tokens();
         let mask = Mask::Causal { offset };
         let mut x = self.embed(ids, shape, offset);
@@ -174,7 +174,7 @@ impl Layer {
     }
 
     /// `[B, N, D] -> keys and values [B, N, H, K]`
-    fn hear(&self, features: &Tensor<3>) -> [Tensor<4>; 2] {
+    fn cross_keys(&self, features: &Tensor<3>) -> [Tensor<4>; 2] {
         let both = Linear::together([&self.cross.k, &self.cross.v], features.clone());
         both.map(|y| self.split(y))
     }

@@ -89,7 +89,6 @@ impl ProjectorConfig {
 }
 
 /// A projector of any kind.
-#[expect(clippy::large_enum_variant, reason = "a model has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Projector {
     /// One linear map.

@@ -4,7 +4,7 @@ mod prompt;
 
 use std::time::Instant;
 
-use sensorium_backbone::Shown;
+use sensorium_backbone::GatedCache;
 use sensorium_flow::{Features, Hidden};
 use sensorium_media::{Error, Media, Message, Modality, Picture};
 use sensorium_nn::params::read;
@@ -17,7 +17,7 @@ use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
 
-pub use prompt::{Prompt, Prompter};
+pub use prompt::{IdeficsProcessor, Prompt};
 
 /// Pictures that are encoded at once: bounds memory whatever their number.
 const CHUNK: usize = 4;
@@ -28,7 +28,7 @@ pub struct IdeficsModel {
     /// Sizes, processor, model.
     pub parts: Parts,
     /// Texts and pictures to prompts.
-    pub prompter: Prompter,
+    pub text_processor: IdeficsProcessor,
     /// Ids after which nothing more is to be said.
     pub eos_token_ids: Vec<u32>,
 }
@@ -41,10 +41,11 @@ impl IdeficsModel {
     pub fn new(parts: Parts) -> Result<Self> {
         let opening = parts.text.bos_token().unwrap_or_default().to_owned();
         let vocabulary = parts.config.language.llama.vocabulary;
-        let prompter = Prompter::new(parts.text.tokenizer.clone(), opening, vocabulary)?;
+        let text_processor =
+            IdeficsProcessor::new(parts.text.tokenizer.clone(), opening, vocabulary)?;
         let mut eos_token_ids = parts.text.eos_token_ids.clone();
-        eos_token_ids.extend(prompter.utterance());
-        Ok(Self { parts, prompter, eos_token_ids })
+        eos_token_ids.extend(text_processor.utterance());
+        Ok(Self { parts, text_processor, eos_token_ids })
     }
 
     /// Goes on from a prompt about these pictures until an end, `max_tokens`, the end of the context,
@@ -66,34 +67,35 @@ impl IdeficsModel {
             pictures.iter().flat_map(|p| self.parts.processor.fit(p).pictures).collect();
         let process = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let mut shown = self.show(&fitted);
+        let mut cache = self.cross_keys(&fitted);
         let encode = start.elapsed().as_secs_f64();
 
-        let (tokenizer, prompt_tokens) = (&self.prompter.tokenizer, prompt.ids.len());
-        let (eos_token_ids, suppress_tokens) = (&self.eos_token_ids, &self.prompter.picture_ids());
+        let (tokenizer, prompt_tokens) = (&self.text_processor.tokenizer, prompt.ids.len());
+        let (eos_token_ids, suppress_tokens) =
+            (&self.eos_token_ids, &self.text_processor.picture_ids());
         let request =
             Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
-        let latest = prompt.looks.last().copied().flatten();
+        let latest = prompt.image_attention.last().copied().flatten();
         let next = |id: Option<u32>| match id {
-            Some(id) => self.next(&[id], &[latest], &mut shown),
-            None => self.next(&prompt.ids, &prompt.looks, &mut shown),
+            Some(id) => self.next(&[id], &[latest], &mut cache),
+            None => self.next(&prompt.ids, &prompt.image_attention, &mut cache),
         };
         let continuation = Sequence::new(request).run(next, on_step)?;
         Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
     }
 
     /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
-    pub fn show(&self, fitted: &[Picture]) -> Shown {
+    pub fn cross_keys(&self, fitted: &[Picture]) -> GatedCache {
         if fitted.is_empty() {
-            return Shown::default();
+            return GatedCache::default();
         }
         let size = [self.parts.config.image.image; 2];
         let see = |chunk: &[Picture]| {
             let planes = chunk.iter().flat_map(|picture| self.parts.processor.planes(picture));
-            self.parts.model.see(batch(planes.collect(), size, &self.parts.device)).0
+            self.parts.model.encode(batch(planes.collect(), size, &self.parts.device)).0
         };
         let features = fitted.chunks(CHUNK).map(see).collect();
-        self.parts.model.language.show(&Features(Tensor::cat(features, 0)))
+        self.parts.model.language.cross_keys(&Features(Tensor::cat(features, 0)))
     }
 
     /// Tokens that fit after the prompt.
@@ -105,9 +107,14 @@ impl IdeficsModel {
     }
 
     /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet.
-    fn next(&self, ids: &[u32], looks: &[Option<usize>], shown: &mut Shown) -> Vec<f32> {
+    fn next(
+        &self,
+        ids: &[u32],
+        image_attention: &[Option<usize>],
+        cache: &mut GatedCache,
+    ) -> Vec<f32> {
         let language = &self.parts.model.language;
-        let Hidden(hidden) = language.extend(language.embed(ids), looks, shown);
+        let Hidden(hidden) = language.extend(language.embed(ids), image_attention, cache);
         let [_, t, d] = hidden.dims();
         read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
     }
@@ -131,10 +138,10 @@ impl ChatModel for IdeficsModel {
     ) -> Result<Reply> {
         let pictures: Vec<Picture> =
             media.iter().map(|Media::Image(picture)| picture.clone()).collect();
-        self.extend(&self.prompter.conversation(messages)?, &pictures, options, on_step)
+        self.extend(&self.text_processor.conversation(messages)?, &pictures, options, on_step)
     }
 
     fn token(&self, id: u32) -> String {
-        self.prompter.tokenizer.decode(&[id]).unwrap_or_default()
+        self.text_processor.tokenizer.decode(&[id]).unwrap_or_default()
     }
 }

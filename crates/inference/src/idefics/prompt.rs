@@ -28,19 +28,19 @@ pub struct Prompt {
     /// Token ids `[T]`.
     pub ids: Vec<u32>,
     /// The picture that each of them sees, `[T]`: the latest at or before it.
-    pub looks: Vec<Option<usize>>,
+    pub image_attention: Vec<Option<usize>>,
 }
 
 impl Prompt {
     /// Pictures that it speaks of.
     pub fn pictures(&self) -> usize {
-        self.looks.last().copied().flatten().map_or(0, |last| last + 1)
+        self.image_attention.last().copied().flatten().map_or(0, |last| last + 1)
     }
 }
 
 /// Writes prompts.
 #[derive(Clone, Debug)]
-pub struct Prompter {
+pub struct IdeficsProcessor {
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
     /// Opens every prompt.
@@ -53,7 +53,7 @@ pub struct Prompter {
     vocabulary: usize,
 }
 
-impl Prompter {
+impl IdeficsProcessor {
     /// With the tokenizer of a model with so many rows, whose prompts begin with `opening`.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Prompter {
             }
             latest
         };
-        let looks = ids.iter().map(look).collect();
-        Ok(Prompt { ids, looks })
+        let image_attention = ids.iter().map(look).collect();
+        Ok(Prompt { ids, image_attention })
     }
 }

@@ -6,8 +6,8 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
 //! ```
 
-mod eye;
 mod prompt;
+mod vision_tower;
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::language::{LanguageModel, has_template};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
-pub use eye::Eye;
+pub use vision_tower::VisionTower;
 
 /// A loaded model.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct VisionLanguageModel {
     /// The language model.
     pub llm: LanguageModel,
     /// What sees.
-    pub eye: Eye,
+    pub vision_tower: VisionTower,
     place: Place,
     /// A picture's tokens see each other both ways.
     prefix: bool,
@@ -60,10 +60,10 @@ impl VisionLanguageModel {
     /// BLIP-2 of the second stage.
     pub(crate) fn blip2(text: TextProcessor, writer: Writer) -> Self {
         let (config, marker) = (writer.language.clone(), writer.marker);
-        let (eye, backbone) = Eye::blip2(writer);
+        let (vision_tower, backbone) = VisionTower::blip2(writer);
         let id = marker.or(text.bos_token_id).unwrap_or_default();
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Self { llm, eye, place: Place::Front { id }, prefix: false }
+        Self { llm, vision_tower, place: Place::Front { id }, prefix: false }
     }
 
     /// LLaVA, Idefics3, SmolVLM.
@@ -74,13 +74,13 @@ impl VisionLanguageModel {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
         let (prefix, frame) = (spliced.config.prefix, spliced.frame.clone());
         let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
-        let (eye, backbone) = Eye::open(spliced);
+        let (vision_tower, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Ok(Self { llm, eye, place: Place::Marked { name, frame }, prefix })
+        Ok(Self { llm, vision_tower, place: Place::Marked { name, frame }, prefix })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
-        self.eye.pack(format);
+        self.vision_tower.pack(format);
         self.llm.pack(format);
     }
 }
@@ -102,7 +102,7 @@ impl ChatModel for VisionLanguageModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let start = Instant::now();
-        let fit = |Media::Image(picture): &Media| self.eye.fit(picture);
+        let fit = |Media::Image(picture): &Media| self.vision_tower.fit(picture);
         let fitted: Vec<_> = media.iter().map(fit).collect();
         let process = start.elapsed().as_secs_f64();
         let prompt = self.prompt(messages, &fitted)?;
@@ -113,7 +113,7 @@ impl ChatModel for VisionLanguageModel {
         let text = self.llm.embed(&prompt.ids);
         let embeds = match tiles.is_empty() {
             true => text,
-            false => splice(text, self.eye.look(&tiles), &prompt.slots),
+            false => splice(text, self.vision_tower.encode(&tiles), &prompt.slots),
         };
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));

@@ -22,7 +22,7 @@ impl VisionLanguageModel {
             Place::Front { id } => return self.behind(messages, pictures, *id),
         };
         let medium = |fitted: &Fitted| {
-            let medium = llava::medium(marker, fitted.layout, self.eye.tokens());
+            let medium = llava::medium(marker, fitted.layout, self.vision_tower.tokens());
             Medium { text: format!("{before}{}{after}", medium.text), ..medium }
         };
         let media: Vec<Medium> = pictures.iter().map(medium).collect();
@@ -54,7 +54,7 @@ impl VisionLanguageModel {
         }
         let said = messages.last().map(Message::words).unwrap_or_default();
         let text = self.llm.prompt(&said)?;
-        let slot = Slot { at: 0, len: self.eye.tokens(), modality: Modality::Image };
+        let slot = Slot { at: 0, len: self.vision_tower.tokens(), modality: Modality::Image };
         let slots = vec![slot; pictures.len()];
         let places = std::iter::repeat_n(marker, pictures.len() * slot.len);
         let ids: Vec<u32> = places.chain(text).collect();

@@ -13,14 +13,14 @@ mod segments;
 use std::borrow::Cow;
 use std::time::Instant;
 
-use sensorium_backbone::{Heard, Sampling};
+use sensorium_backbone::{Sampling, WhisperCache};
 use sensorium_flow::Hidden;
 use sensorium_media::mel::{HOP, Mel, RATE};
 use sensorium_media::{Sound, compression_ratio};
 use sensorium_nn::init::Rng;
 use sensorium_nn::params::read;
 
-use sensorium_pretrained::families::whisper::Listener;
+use sensorium_pretrained::families::whisper::WhisperParts;
 
 use crate::SpeechToText;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub use sensorium_model::whisper::Task;
 #[derive(Debug)]
 pub struct WhisperModel {
     /// Shape, rules, tokenizer, model.
-    pub listener: Listener,
+    pub parts: WhisperParts,
 }
 
 /// Opens what was said before.
@@ -95,8 +95,8 @@ impl WhisperModel {
     /// # Errors
     /// The model computes no numbers.
     pub fn window(&self, mel: Vec<f32>, prompt: &[u32], timestamps: bool) -> Result<Vec<u32>> {
-        let heard = self.hear(mel);
-        Ok(self.say(prompt, heard, timestamps, 0, Sampling::default())?.tokens)
+        let cache = self.cross_keys(mel);
+        Ok(self.say(prompt, cache, timestamps, 0, Sampling::default())?.tokens)
     }
 
     /// Code and id of the language of one window; nothing in a model of English.
@@ -104,46 +104,46 @@ impl WhisperModel {
     /// # Errors
     /// The model computes no numbers.
     pub fn detect(&self, mel: Vec<f32>) -> Result<Option<(String, u32)>> {
-        self.language(self.hear(mel))
+        self.language(self.cross_keys(mel))
     }
 
-    fn hear(&self, mel: Vec<f32>) -> Heard {
-        let Listener { config, model, device, .. } = &self.listener;
-        model.hear(mel, config.encoder.bands, device)
+    fn cross_keys(&self, mel: Vec<f32>) -> WhisperCache {
+        let WhisperParts { config, model, device, .. } = &self.parts;
+        model.cross_keys(mel, config.encoder.bands, device)
     }
 
-    fn language(&self, mut heard: Heard) -> Result<Option<(String, u32)>> {
-        if self.listener.rules.languages.is_empty() {
+    fn language(&self, mut cache: WhisperCache) -> Result<Option<(String, u32)>> {
+        if self.parts.rules.languages.is_empty() {
             return Ok(None);
         }
-        let [logits, _] = self.next(&[self.listener.rules.start], &mut heard, 0);
+        let [logits, _] = self.next(&[self.parts.rules.start], &mut cache, 0);
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(Error::NotFiniteAt { seconds: 0.0 });
         }
-        Ok(self.listener.rules.heard_language(&logits).map(|(code, id)| (code.to_owned(), id)))
+        Ok(self.parts.rules.detected_language(&logits).map(|(code, id)| (code.to_owned(), id)))
     }
 
     /// Tokens one after the other, the likeliest ones or drawn.
     fn say(
         &self,
         prompt: &[u32],
-        mut heard: Heard,
+        mut cache: WhisperCache,
         timestamps: bool,
         first: usize,
         sampling: Sampling,
     ) -> Result<Said> {
-        let rules = &self.listener.rules;
-        let room = self.listener.config.decoder.context.saturating_sub(prompt.len());
+        let rules = &self.parts.rules;
+        let room = self.parts.config.decoder.context.saturating_sub(prompt.len());
         let start = prompt.iter().position(|id| *id == rules.start).unwrap_or_default();
         let (mut no_speech_prob, mut logprob) = (0.0, 0.0);
         let mut next = |id: Option<u32>| {
             let Some(id) = id else {
-                let [logits, opening] = self.next(prompt, &mut heard, start);
+                let [logits, opening] = self.next(prompt, &mut cache, start);
                 let no_speech = if opening.is_empty() { &logits } else { &opening };
                 no_speech_prob = probability(no_speech, rules.no_speech()).exp();
                 return Ok(logits);
             };
-            let [logits, _] = self.next(&[id], &mut heard, 0);
+            let [logits, _] = self.next(&[id], &mut cache, 0);
             Ok(logits)
         };
         let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
@@ -171,8 +171,8 @@ impl WhisperModel {
 
     /// The text of the tokens that are text.
     fn text(&self, tokens: &[u32]) -> Result<String> {
-        let words = tokens.iter().copied().filter(|&id| id < self.listener.rules.end);
-        let text = self.listener.tokenizer.decode(&words.collect::<Vec<_>>())?;
+        let words = tokens.iter().copied().filter(|&id| id < self.parts.rules.end);
+        let text = self.parts.tokenizer.decode(&words.collect::<Vec<_>>())?;
         Ok(text.trim().to_owned())
     }
 
@@ -180,31 +180,31 @@ impl WhisperModel {
     fn before(&self, options: &TranscribeOptions) -> Result<Vec<u32>> {
         let Some(text) = &options.initial_prompt else { return Ok(Vec::new()) };
         // Words have their space in front.
-        let ids = self.listener.tokenizer.encode(&format!(" {}", text.trim()))?;
-        Ok(ids.into_iter().filter(|id| *id < self.listener.rules.end).collect())
+        let ids = self.parts.tokenizer.encode(&format!(" {}", text.trim()))?;
+        Ok(ids.into_iter().filter(|id| *id < self.parts.rules.end).collect())
     }
 
     /// `prompt` behind as much of the end of `before` as the decoder has room for: half of it at most
     /// (Radford et al. 2022, section 3.8).
     fn led(&self, before: &[u32], prompt: &[u32]) -> Vec<u32> {
-        let context = self.listener.config.decoder.context;
+        let context = self.parts.config.decoder.context;
         // Two ids more have to fit: what opens it, and one that is said.
         let room = context.saturating_sub(prompt.len() + 2);
         let kept = before.len().min((context / 2).saturating_sub(1)).min(room);
-        let opens = self.listener.tokenizer.id(BEFORE).filter(|_| kept > 0);
-        let opens = opens.filter(|id| (*id as usize) < self.listener.config.decoder.vocabulary);
+        let opens = self.parts.tokenizer.id(BEFORE).filter(|_| kept > 0);
+        let opens = opens.filter(|id| (*id as usize) < self.parts.config.decoder.vocabulary);
         let Some(opens) = opens else { return prompt.to_vec() };
         let before = &before[before.len() - kept..];
         [opens].into_iter().chain(before.iter().chain(prompt).copied()).collect()
     }
 
     /// Logits `[V]` after `ids`, and those after the one at `place` if that is not the last.
-    fn next(&self, ids: &[u32], heard: &mut Heard, place: usize) -> [Vec<f32>; 2] {
-        let Hidden(hidden) = self.listener.model.decoder.extend(ids, [1, ids.len()], heard);
+    fn next(&self, ids: &[u32], cache: &mut WhisperCache, place: usize) -> [Vec<f32>; 2] {
+        let Hidden(hidden) = self.parts.model.decoder.extend(ids, [1, ids.len()], cache);
         let [_, t, d] = hidden.dims();
         let row = |at| {
             let row = hidden.clone().narrow(1, at, 1).reshape([1, d]);
-            read(self.listener.model.decoder.logits(row))
+            read(self.parts.model.decoder.logits(row))
         };
         [row(t - 1), if place + 1 < t { row(place) } else { Vec::new() }]
     }
@@ -217,22 +217,19 @@ impl SpeechToText for WhisperModel {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript> {
-        let asked = options
-            .language
-            .as_deref()
-            .map(|code| self.listener.rules.language(code))
-            .transpose()?;
+        let asked =
+            options.language.as_deref().map(|code| self.parts.rules.language(code)).transpose()?;
         // Refused before anything is heard.
-        self.listener.rules.prompt(None, options.task, false)?;
+        self.parts.rules.prompt(None, options.task, false)?;
         let begun = Instant::now();
         let samples = sound.at_rate(RATE).samples;
         let duration = samples.len() as f64 / f64::from(RATE);
-        let mel = Mel::new(&samples, self.listener.config.encoder.bands);
+        let mel = Mel::new(&samples, self.parts.config.encoder.bands);
         let mut job = Job {
             whole: self,
             options,
             before: self.before(options)?,
-            timestamps: options.timestamps || samples.len() > self.listener.config.frames() * HOP,
+            timestamps: options.timestamps || samples.len() > self.parts.config.frames() * HOP,
             transcript: Transcript {
                 text: String::new(),
                 segments: Vec::new(),
@@ -266,12 +263,12 @@ impl Job<'_> {
         asked: Option<Option<u32>>,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<()> {
-        let rules = &self.whole.listener.rules;
-        let window = self.whole.listener.config.frames();
+        let rules = &self.whole.parts.rules;
+        let window = self.whole.parts.config.frames();
         let (mut first, mut prompt, mut spoken) = (0, None, Vec::new());
         while first < frames {
             let begun = Instant::now();
-            let heard = self.whole.hear(mel.window(first, window));
+            let cache = self.whole.cross_keys(mel.window(first, window));
             self.transcript.encode += begun.elapsed().as_secs_f64();
             let begun = Instant::now();
             let prompt = match &prompt {
@@ -279,12 +276,12 @@ impl Job<'_> {
                 None => {
                     let language = match asked {
                         Some(language) => language,
-                        None => self.hear_language(&heard)?,
+                        None => self.detect_language(&cache)?,
                     };
                     prompt.insert(rules.prompt(language, self.options.task, self.timestamps)?)
                 }
             };
-            let said = self.attempts(&self.whole.led(&self.before, prompt), &heard, first)?;
+            let said = self.attempts(&self.whole.led(&self.before, prompt), &cache, first)?;
             let count = window.min(frames - first);
             let silent = self.options.fallback.is_silent(&said.confidence);
             first += if silent { count } else { self.keep(&said, first, count, &mut spoken)? };
@@ -297,12 +294,12 @@ impl Job<'_> {
     }
 
     /// What is heard at the first temperature that gives something to believe, or at the last.
-    fn attempts(&self, prompt: &[u32], heard: &Heard, first: usize) -> Result<Said> {
+    fn attempts(&self, prompt: &[u32], cache: &WhisperCache, first: usize) -> Result<Said> {
         let say = |i: usize, temperature: f32| {
             // Draws of one window tell nothing of another's.
             let seed = Rng::new(self.options.seed ^ (first as u64) << 16 ^ i as u64).next_u64();
             let sampling = Sampling { temperature, seed, ..Sampling::default() };
-            self.whole.say(prompt, heard.clone(), self.timestamps, first, sampling)
+            self.whole.say(prompt, cache.clone(), self.timestamps, first, sampling)
         };
         let fallback = &self.options.fallback;
         let mut said = say(0, fallback.temperature)?;
@@ -316,8 +313,8 @@ impl Job<'_> {
     }
 
     /// The language of the first window.
-    fn hear_language(&mut self, heard: &Heard) -> Result<Option<u32>> {
-        let found = self.whole.language(heard.clone())?;
+    fn detect_language(&mut self, cache: &WhisperCache) -> Result<Option<u32>> {
+        let found = self.whole.language(cache.clone())?;
         Ok(found.map(|(code, id)| {
             self.transcript.language = code;
             id
@@ -332,7 +329,7 @@ impl Job<'_> {
         frames: usize,
         spoken: &mut Vec<u32>,
     ) -> Result<usize> {
-        let (stretches, step) = cut(&self.whole.listener.rules, &said.tokens, first, frames);
+        let (stretches, step) = cut(&self.whole.parts.rules, &said.tokens, first, frames);
         for stretch in stretches {
             let text = self.whole.text(&stretch.tokens)?;
             spoken.extend_from_slice(&stretch.tokens);

@@ -53,8 +53,14 @@ fn case(value: &Value) -> Case {
     });
     let parts = parts.collect();
     let ids = |key: &str| numbers(key).into_iter().map(|id| id as u32).collect();
-    let looks = numbers("looks").into_iter().map(|look| usize::try_from(look).ok()).collect();
-    Case { parts, pictures, prompt: Prompt { ids: ids("ids"), looks }, greedy: ids("greedy") }
+    let image_attention =
+        numbers("looks").into_iter().map(|look| usize::try_from(look).ok()).collect();
+    Case {
+        parts,
+        pictures,
+        prompt: Prompt { ids: ids("ids"), image_attention },
+        greedy: ids("greedy"),
+    }
 }
 
 fn open(name: &str) -> (Golden, IdeficsModel) {
@@ -92,18 +98,19 @@ fn pictures_and_prompts_to_states_and_logits() {
         let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
         let positions = viewer.parts.model.image.positions_before(pixels.clone(), 0);
         report.check("positions", &positions.dims(), &read(positions));
-        let seen = viewer.parts.model.see(pixels).0;
+        let seen = viewer.parts.model.encode(pixels).0;
         let last = if viewer.parts.config.projector.is_some() { "latents" } else { "positions" };
         report.check(last, &seen.dims(), &read(seen));
 
         for (n, case) in cases(&golden).into_iter().enumerate() {
-            let prompt = viewer.prompter.prompt(&case.parts).expect("ids");
+            let prompt = viewer.text_processor.prompt(&case.parts).expect("ids");
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
             let fitted: Vec<_> =
                 case.pictures.iter().flat_map(|p| viewer.parts.processor.fit(p).pictures).collect();
-            let (language, shown) = (&viewer.parts.model.language, viewer.show(&fitted));
-            let hidden = language.forward(language.embed(&prompt.ids), &prompt.looks, &shown);
+            let (language, cache) = (&viewer.parts.model.language, viewer.cross_keys(&fitted));
+            let hidden =
+                language.forward(language.embed(&prompt.ids), &prompt.image_attention, &cache);
             let x = hidden.0.clone();
             report.check(&format!("{n}.hidden"), &x.dims(), &read(x));
             let x = logits(&viewer.parts.model, hidden);
@@ -147,7 +154,7 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
             is_gate
         });
         for case in cases(&golden) {
-            let (ids, looks) = (&case.prompt.ids, &case.prompt.looks);
+            let (ids, image_attention) = (&case.prompt.ids, &case.prompt.image_attention);
             let llama = model.language.llama();
             let plain = llama.forward(llama.embed(ids, [1, ids.len()]), &Sequence::default(), None);
             let plain = read(logits(&model, plain));
@@ -156,13 +163,14 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
                 let pixels: Vec<f32> = case.pictures.iter().flat_map(pixels).collect();
                 let side = viewer.parts.config.image.image;
                 let pixels = TensorData::new(pixels, [case.pictures.len(), 3, side, side]);
-                let shown = match case.pictures.len() {
+                let cache = match case.pictures.len() {
                     0 => Default::default(),
-                    _ => {
-                        model.language.show(&model.see(Tensor::from_data(pixels, &Device::flex())))
-                    }
+                    _ => model
+                        .language
+                        .cross_keys(&model.encode(Tensor::from_data(pixels, &Device::flex()))),
                 };
-                let hidden = model.language.forward(model.language.embed(ids), looks, &shown);
+                let hidden =
+                    model.language.forward(model.language.embed(ids), image_attention, &cache);
                 read(logits(model, hidden))
             };
             assert!(of(&model) == plain, "{name}: gates of 0 change logits");

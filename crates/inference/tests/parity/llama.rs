@@ -1,6 +1,6 @@
 //! `goldens/llama` (tied, grouped), `llama_untied` (a head of its own) and `llama_qknorm` (Qwen3).
 
-use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, Sampler, Sampling, Stretch};
+use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, RopeScaling, Sampler, Sampling};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -28,7 +28,7 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         qk_norm: text["model_type"] == "qwen3",
         tied: text["tie_word_embeddings"] == true,
         biases: Biases::default(),
-        stretch: Stretch::None,
+        rope_scaling: RopeScaling::None,
     }
 }
 

@@ -197,9 +197,9 @@ fn idefics_layer_by_layer() {
         let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
         let names: Vec<String> = numbers(&expected["images"]);
         let place = |part: &Value| names.iter().position(|name| *name == part["image"]);
-        let shown = case["prompt"].as_array().expect("a prompt").iter().filter_map(place);
+        let cache = case["prompt"].as_array().expect("a prompt").iter().filter_map(place);
         let all: Tensor<4> = check.output("pixel_values");
-        let pixels = Tensor::cat(shown.map(|at| all.clone().narrow(0, at, 1)).collect(), 0);
+        let pixels = Tensor::cat(cache.map(|at| all.clone().narrow(0, at, 1)).collect(), 0);
         let first = pixels.clone().narrow(0, 0, 1);
 
         let n = config.image.n_layers;
@@ -210,17 +210,18 @@ fn idefics_layer_by_layer() {
             check.state("projector", projector.resample(&features).0);
         }
         let ids: Vec<u32> = numbers(&case["ids"]);
-        let looks: Vec<i64> = numbers(&case["looks"]);
-        let looks: Vec<_> = looks.into_iter().map(|look| usize::try_from(look).ok()).collect();
-        let shown = language.show(&model.see(pixels));
-        let hidden = |i| language.hidden(language.embed(&ids), &looks, &shown, i);
+        let image_attention: Vec<i64> = numbers(&case["looks"]);
+        let image_attention: Vec<_> =
+            image_attention.into_iter().map(|look| usize::try_from(look).ok()).collect();
+        let cache = language.cross_keys(&model.encode(pixels));
+        let hidden = |i| language.hidden(language.embed(&ids), &image_attention, &cache, i);
         check.stack("language", config.language.llama.n_layers, hidden);
         for i in 0..config.language.n_gated() {
             let layer = i * config.language.interval;
-            let asked = language.ask(layer, hidden(layer), &looks, &shown);
+            let asked = language.ask(layer, hidden(layer), &image_attention, &cache);
             check.state(&format!("gated.{i}"), asked);
         }
-        check.state("language", language.forward(language.embed(&ids), &looks, &shown).0);
+        check.state("language", language.forward(language.embed(&ids), &image_attention, &cache).0);
         check.report.finish_all();
     }
 }
@@ -239,8 +240,8 @@ fn whisper_layer_by_layer() {
 
         let encoder = &model.encoder;
         check.stack("encoder", config.encoder.n_layers, |i| encoder.hidden(mel.clone(), i));
-        let heard = model.decoder.hear(&encoder.encode(mel));
-        let hidden = |i| model.decoder.hidden(&ids, shape, &heard, i);
+        let cache = model.decoder.cross_keys(&encoder.encode(mel));
+        let hidden = |i| model.decoder.hidden(&ids, shape, &cache, i);
         check.stack("decoder", config.decoder.n_layers, hidden);
         check.report.finish_all();
     }

@@ -58,20 +58,20 @@ impl Twin {
         for i in 0..self.config.encoder.n_layers {
             check(&format!("encoder.layers.{i}"), encoder.hidden(self.tensor(), i + 1));
         }
-        let Features(heard) = encoder.encode(self.tensor());
-        check("encoder", heard.clone());
+        let Features(cache) = encoder.encode(self.tensor());
+        check("encoder", cache.clone());
         let (ids, [b, t]) = ids(&self.golden, "decoder_input_ids");
         let logits = |Hidden(x): Hidden| {
             let [b, t, d] = x.dims();
             decoder.logits(x.reshape([b * t, d])).reshape([b, t, self.config.decoder.vocabulary])
         };
-        let mut heard = decoder.hear(&Features(heard));
-        check("decoder", decoder.forward(&ids, [b, t], &heard).0);
-        check("logits", logits(decoder.forward(&ids, [b, t], &heard)));
+        let mut cache = decoder.cross_keys(&Features(cache));
+        check("decoder", decoder.forward(&ids, [b, t], &cache).0);
+        check("logits", logits(decoder.forward(&ids, [b, t], &cache)));
         let parts = [&ids[..3], &ids[3..4], &ids[4..]];
-        let parts = parts.map(|ids| decoder.extend(ids, [1, ids.len()], &mut heard).0);
+        let parts = parts.map(|ids| decoder.extend(ids, [1, ids.len()], &mut cache).0);
         check("decoder", Tensor::cat(parts.to_vec(), 1));
-        assert_eq!(heard.tokens(), t);
+        assert_eq!(cache.tokens(), t);
         report.finish();
     }
 

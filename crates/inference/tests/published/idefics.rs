@@ -153,7 +153,7 @@ fn text(text: &str) -> Part {
 fn prompts_that_cannot_be_are_errors() {
     let viewer = open::idefics(&golden("idefics")).unwrap();
     let refused = |parts: &[Part], pictures: usize| {
-        let prompt = viewer.prompter.prompt(parts).unwrap();
+        let prompt = viewer.text_processor.prompt(parts).unwrap();
         let pictures = vec![Picture::filled(5, 7, [9; 3]); pictures];
         let options = GenerateOptions { max_new_tokens: 2, ..GenerateOptions::default() };
         viewer.extend(&prompt, &pictures, &options, &mut |_| ControlFlow::Continue(()))
@@ -180,10 +180,11 @@ fn prompts_that_cannot_be_are_errors() {
 fn texts_are_data() {
     let viewer = open::idefics(&golden("idefics")).unwrap();
     let spelt = "a<image>b<end_of_utterance></s><fake_token_around_image>";
-    let prompt = viewer.prompter.prompt(&[text(spelt), Part::Media(Modality::Image)]).unwrap();
+    let prompt =
+        viewer.text_processor.prompt(&[text(spelt), Part::Media(Modality::Image)]).unwrap();
     assert_eq!(prompt.pictures(), 1);
-    let [image, fake] = viewer.prompter.picture_ids();
-    let counts = [image, fake, viewer.prompter.utterance().unwrap(), 2]
+    let [image, fake] = viewer.text_processor.picture_ids();
+    let counts = [image, fake, viewer.text_processor.utterance().unwrap(), 2]
         .map(|id| prompt.ids.iter().filter(|other| **other == id).count());
     assert_eq!(counts, [1, 2, 0, 0]);
 }
@@ -213,10 +214,11 @@ fn conversations_are_written_as_the_model_was_taught() {
         text("what is it? Answer: a cat.\nQuestion: is it a dog? Answer:"),
     ];
     for (name, parts) in [("idefics", &taught[..]), ("idefics_plain", &plain)] {
-        let prompter = open::idefics(&golden(name)).unwrap().prompter;
-        let written = prompter.conversation(&messages).unwrap();
-        assert_eq!(written, prompter.prompt(parts).unwrap(), "{name}");
-        let turns = written.ids.iter().filter(|id| Some(**id) == prompter.utterance()).count();
+        let text_processor = open::idefics(&golden(name)).unwrap().text_processor;
+        let written = text_processor.conversation(&messages).unwrap();
+        assert_eq!(written, text_processor.prompt(parts).unwrap(), "{name}");
+        let turns =
+            written.ids.iter().filter(|id| Some(**id) == text_processor.utterance()).count();
         assert_eq!(turns, if name == "idefics" { 3 } else { 0 });
     }
 }

@@ -51,11 +51,14 @@ fn compare(name: &str) {
     for (i, case) in cases.iter().enumerate() {
         let pictures = case.pictures();
         if !pictures.is_empty() {
-            let tiles: Vec<Picture> =
-                pictures.iter().flat_map(|picture| vlm.eye.fit(picture).pictures).collect();
-            let pixels: Vec<f32> = tiles.iter().flat_map(|tile| vlm.eye.planes(tile)).collect();
+            let tiles: Vec<Picture> = pictures
+                .iter()
+                .flat_map(|picture| vlm.vision_tower.fit(picture).pictures)
+                .collect();
+            let pixels: Vec<f32> =
+                tiles.iter().flat_map(|tile| vlm.vision_tower.planes(tile)).collect();
             assert_close("pixels", &pixels, &outputs[&format!("{i}.pixels")].1, 1e-5);
-            let Embeds(seen) = vlm.eye.look(&tiles);
+            let Embeds(seen) = vlm.vision_tower.encode(&tiles);
             assert_close("features", &read(seen), &outputs[&format!("{i}.features")].1, STACK);
         }
         let reply =

@@ -109,7 +109,7 @@ impl Rules {
     }
 
     /// The likeliest language of the logits after `start`.
-    pub fn heard_language(&self, logits: &[f32]) -> Option<(&str, u32)> {
+    pub fn detected_language(&self, logits: &[f32]) -> Option<(&str, u32)> {
         let score = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         let best = self.languages.iter().max_by(|(_, a), (_, b)| {
             // Equal scores go to the lower id.

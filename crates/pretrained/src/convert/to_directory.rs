@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sensorium_backbone::{LlamaConfig, Stretch};
+use sensorium_backbone::{LlamaConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Converted, Meter, common, unwritable};
 use crate::error::Result;
 use crate::gguf::config::{self, Family};
-use crate::gguf::tokenizer::{self as gguf_tokenizer, Marks};
+use crate::gguf::tokenizer::{self as gguf_tokenizer, SpecialIds};
 use crate::gguf::weights;
 use crate::names::{GGUF, LLAMA};
 use sensorium_checkpoint as checkpoint;
@@ -128,7 +128,7 @@ fn texts(
     let metadata = &gguf.metadata;
     let published = gguf_tokenizer::published(metadata)?;
     let tokenizer = gguf_tokenizer::read(metadata)?;
-    let marks = gguf_tokenizer::marks(metadata, &tokenizer)?;
+    let special_ids = gguf_tokenizer::special_ids(metadata, &tokenizer)?;
     let chat = gguf_tokenizer::chat(metadata);
     let mut tokens = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -143,7 +143,7 @@ fn texts(
     }
     let mut settings = settings(config, family, dtype);
     let mut generation = json!({"_from_model_config": true});
-    let (begin, end) = ends(gguf, &marks);
+    let (begin, end) = eos_token_ids(gguf, &special_ids);
     for file in [&mut settings, &mut generation] {
         file["bos_token_id"] = begin.clone();
         file["eos_token_id"] = end.clone();
@@ -152,18 +152,18 @@ fn texts(
     Ok(vec![
         ("config.json", text(&settings)),
         ("generation_config.json", text(&generation)),
-        ("tokenizer.json", published.to_json(marks.opening)?),
+        ("tokenizer.json", published.to_json(special_ids.bos_token_id)?),
         ("tokenizer_config.json", text(&tokens)),
     ])
 }
 
 /// The ids that open and end texts, as `config.json` has them.
-fn ends(gguf: &Gguf<'_>, marks: &Marks) -> (Value, Value) {
-    let begin = gguf.metadata.u32("tokenizer.ggml.bos_token_id").ok().or(marks.opening);
-    let end = match marks.ends[..] {
+fn eos_token_ids(gguf: &Gguf<'_>, special_ids: &SpecialIds) -> (Value, Value) {
+    let begin = gguf.metadata.u32("tokenizer.ggml.bos_token_id").ok().or(special_ids.bos_token_id);
+    let end = match special_ids.eos_token_ids[..] {
         [] => Value::Null,
         [one] => one.into(),
-        _ => marks.ends.clone().into(),
+        _ => special_ids.eos_token_ids.clone().into(),
     };
     (begin.into(), end)
 }
@@ -200,7 +200,7 @@ fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
         settings["attention_bias"] = config.biases.qkv.into();
         settings["mlp_bias"] = config.biases.mlp.into();
     }
-    if let Stretch::Llama3 { factor, low, high, context } = config.stretch {
+    if let RopeScaling::Llama3 { factor, low, high, context } = config.rope_scaling {
         settings["rope_scaling"] = json!({
             "rope_type": "llama3",
             "factor": decimal(factor),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sensorium_backbone::{BackboneConfig, LlamaConfig, Stretch};
+use sensorium_backbone::{BackboneConfig, LlamaConfig, RopeScaling};
 use sensorium_media::{Tokenizer, Vocabulary};
 use serde_json::Value as Json;
 
@@ -146,8 +146,8 @@ fn tensors(
     };
     let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
     same_head(&places, &all)?;
-    if config.stretch != Stretch::None {
-        let values = config.stretch.factors(config.theta, config.head_width);
+    if config.rope_scaling != RopeScaling::None {
+        let values = config.rope_scaling.factors(config.theta, config.head_width);
         let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
         all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
     }
@@ -191,9 +191,10 @@ fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) ->
     let bytes = text::tokenizer(directory)?;
     let hub = Tokenizer::from_bytes(&bytes)?;
     gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocabulary)?);
-    let opening = hub.encode_within("", true, usize::MAX)?;
-    if opening.len() > 1 {
-        let (expected, got) = ("at most one token around a text".into(), opening.len().to_string());
+    let bos_token_id = hub.encode_within("", true, usize::MAX)?;
+    if bos_token_id.len() > 1 {
+        let (expected, got) =
+            ("at most one token around a text".into(), bos_token_id.len().to_string());
         let place = "post_processor";
         return Err(error::Error::Text(sensorium_media::Error::Tokenizer { place, expected, got }));
     }
@@ -203,42 +204,43 @@ fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) ->
     }
     let named =
         |key: &str| chat.variables.get(key).and_then(Json::as_str).and_then(|name| hub.id(name));
-    metadata.set(OPENS, Value::Bool(!opening.is_empty()));
+    metadata.set(OPENS, Value::Bool(!bos_token_id.is_empty()));
     let settings = directory.config();
     let set = |metadata: &mut Metadata, key: &str, id: Option<u32>| {
         if let Some(id) = id.filter(|id| (*id as usize) < config.vocabulary) {
             metadata.set(key, Value::U32(id));
         }
     };
-    let bos = opening.first().copied().or(named("bos_token")).or(id(&settings, "bos_token_id"));
+    let bos =
+        bos_token_id.first().copied().or(named("bos_token")).or(id(&settings, "bos_token_id"));
     set(metadata, "tokenizer.ggml.bos_token_id", bos);
     let pad = named("pad_token").or(id(&settings, "pad_token_id"));
     set(metadata, "tokenizer.ggml.padding_token_id", pad);
     set(metadata, "tokenizer.ggml.unknown_token_id", named("unk_token"));
-    for (key, id) in ENDS.into_iter().zip(ends(directory, named("eos_token"))?) {
+    for (key, id) in ENDS.into_iter().zip(eos_token_ids(directory, named("eos_token"))?) {
         set(metadata, key, Some(id));
     }
     Ok(())
 }
 
 /// The ids that end texts, that of the tokenizer first.
-fn ends(directory: &Directory, named: Option<u32>) -> Result<Vec<u32>> {
-    let mut ends = text::eos_token_ids(directory)?;
-    if let Some(at) = ends.iter().position(|end| Some(*end) == named) {
-        ends.swap(0, at);
-    } else if ends.is_empty() {
-        ends.extend(named);
+fn eos_token_ids(directory: &Directory, named: Option<u32>) -> Result<Vec<u32>> {
+    let mut eos_token_ids = text::eos_token_ids(directory)?;
+    if let Some(at) = eos_token_ids.iter().position(|end| Some(*end) == named) {
+        eos_token_ids.swap(0, at);
+    } else if eos_token_ids.is_empty() {
+        eos_token_ids.extend(named);
     }
-    if ends.len() > ENDS.len() {
+    if eos_token_ids.len() > ENDS.len() {
         return Err(Error::Unwritable {
             what: "the ids that end texts".into(),
             expected: format!("at most {}, for which GGUF has keys", ENDS.len()),
-            got: ends.len().to_string(),
+            got: eos_token_ids.len().to_string(),
             hint: "leave in generation_config.json those eos_token_id that the model says",
         }
         .into());
     }
-    Ok(ends)
+    Ok(eos_token_ids)
 }
 
 /// One id of the settings; lists of them have no key.

@@ -190,7 +190,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         let expected = format!("heads of an even width, got {head_width} of {width}");
         return Err(top.wrong("num_attention_heads", &expected, FOREIGN));
     }
-    let (theta, stretch) = language::rope(top)?;
+    let (theta, rope_scaling) = language::rope(top)?;
     // Older files say it otherwise.
     let context = top.size_or("max_sequence_length", 2048)?;
     Ok(LlamaConfig {
@@ -207,7 +207,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         qk_norm: false,
         tied: top.flag_or("tie_word_embeddings", false)?,
         biases: Default::default(),
-        stretch,
+        rope_scaling,
     })
 }
 

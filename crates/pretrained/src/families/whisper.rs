@@ -29,7 +29,7 @@ const FOREIGN: &str = "this model is not supported";
 
 /// A model that hears, and what makes its inputs.
 #[derive(Debug)]
-pub struct Listener {
+pub struct WhisperParts {
     /// Its shape.
     pub config: WhisperConfig,
     /// Ids with a meaning.
@@ -46,13 +46,13 @@ pub struct Listener {
 ///
 /// # Errors
 /// A file is missing, damaged, or of a model that is not supported.
-pub fn open(directory: &Directory, device: &Device) -> Result<Listener> {
+pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
     let config = config(&directory.config())?;
     check_preprocessor(directory, config.encoder.bands)?;
     let rules = rules(directory, &config)?;
     let tokenizer = tokenizer(directory)?;
     let model = load(&config, directory.tensors()?, device)?;
-    Ok(Listener { config, rules, tokenizer, model, device: device.clone() })
+    Ok(WhisperParts { config, rules, tokenizer, model, device: device.clone() })
 }
 
 /// A model's weights from its tensors.

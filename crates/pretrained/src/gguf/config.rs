@@ -1,6 +1,6 @@
 //! The backbone's shape from a file's metadata; what would change the computation is refused.
 
-use sensorium_backbone::{Biases, LlamaConfig, Stretch};
+use sensorium_backbone::{Biases, LlamaConfig, RopeScaling};
 
 use sensorium_checkpoint::gguf::{Gguf, Metadata, Value};
 use sensorium_checkpoint::{Error, Result};
@@ -109,14 +109,19 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
             o: has("blk.0.attn_output.bias"),
             mlp: has("blk.0.ffn_gate.bias"),
         }),
-        stretch: stretch(gguf, &keys, head_width, theta)?,
+        rope_scaling: rope_scaling(gguf, &keys, head_width, theta)?,
     };
     Ok((config, family))
 }
 
 /// The stretching whose factors the file holds: Llama 3.1's, or none.
-fn stretch(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize, theta: f32) -> Result<Stretch> {
-    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(Stretch::None) };
+fn rope_scaling(
+    gguf: &Gguf<'_>,
+    keys: &Keys<'_>,
+    head_width: usize,
+    theta: f32,
+) -> Result<RopeScaling> {
+    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(RopeScaling::None) };
     let wrong = |expected: &str, got: String| Err(wrong(ROPE_FREQS, expected.into(), got));
     if info.shape() != [head_width / 2] {
         return wrong("half a head of factors", format!("{:?}", info.shape()));
@@ -127,11 +132,11 @@ fn stretch(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize, theta: f32) -> R
     let whole = most.round();
     let factor = if (most / whole - 1.0).abs() < 1e-5 { whole } else { most };
     let context = keys.size_or(STRETCHED_FROM, BEFORE)? as f32;
-    let stretch = Stretch::Llama3 { factor, low: LOW, high: HIGH, context };
-    let want = stretch.factors(theta, head_width);
+    let rope_scaling = RopeScaling::Llama3 { factor, low: LOW, high: HIGH, context };
+    let want = rope_scaling.factors(theta, head_width);
     let same = |(got, want): (&f32, &f32)| (got / want - 1.0).abs() < 1e-4;
     if got.iter().zip(&want).all(same) {
-        return Ok(stretch);
+        return Ok(rope_scaling);
     }
     wrong("the factors of Llama 3.1", "others".into())
 }
@@ -166,10 +171,10 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         ("rope.dimension_count", number(k)),
         ("rope.freq_base", Value::F32(config.theta)),
     ];
-    if let Stretch::Llama3 { low, high, context, .. } = config.stretch {
+    if let RopeScaling::Llama3 { low, high, context, .. } = config.rope_scaling {
         let whole = context.fract() == 0.0 && (1.0..=MAX_SIZE as f32).contains(&context);
         if low != LOW || high != HIGH || !whole || !family.interleaved {
-            let got = format!("{:?}", config.stretch);
+            let got = format!("{:?}", config.rope_scaling);
             return Err(unwritable("rotary angles as Llama 3.1 stretches them", got));
         }
         keys.push((STRETCHED_FROM, number(context as usize)));

@@ -21,12 +21,12 @@ use crate::text::TextProcessor;
 pub fn open(gguf: &Gguf<'_>, format: Option<pack::Format>, device: &Device) -> Result<CausalLm> {
     let (config, family) = config::read(gguf)?;
     let tokenizer = tokenizer::read(&gguf.metadata)?;
-    let marks = tokenizer::marks(&gguf.metadata, &tokenizer)?;
+    let special_ids = tokenizer::special_ids(&gguf.metadata, &tokenizer)?;
     let backbone = Backbone::Llama(weights::load(gguf, &config, family, format, device)?);
     let text = TextProcessor {
         tokenizer,
-        bos_token_id: marks.opening,
-        eos_token_ids: marks.ends,
+        bos_token_id: special_ids.bos_token_id,
+        eos_token_ids: special_ids.eos_token_ids,
         chat: tokenizer::chat(&gguf.metadata),
     };
     Ok(CausalLm { text, config: BackboneConfig::Llama(config), backbone })

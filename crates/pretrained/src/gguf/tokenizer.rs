@@ -24,11 +24,11 @@ pub const ENDS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
 /// Where a text begins and ends.
-pub struct Marks {
+pub struct SpecialIds {
     /// Put before every text.
-    pub opening: Option<u32>,
+    pub bos_token_id: Option<u32>,
     /// Ids after which nothing more is to be said.
-    pub ends: Vec<u32>,
+    pub eos_token_ids: Vec<u32>,
 }
 
 /// The tokenizer.
@@ -80,7 +80,7 @@ pub fn write(metadata: &mut Metadata, vocabulary: Vocabulary) {
 ///
 /// # Errors
 /// An id is of no token, or there is none where texts are to be opened.
-pub fn marks(metadata: &Metadata, tokenizer: &Tokenizer) -> checkpoint::Result<Marks> {
+pub fn special_ids(metadata: &Metadata, tokenizer: &Tokenizer) -> checkpoint::Result<SpecialIds> {
     let opens = match metadata.get(OPENS) {
         Some(_) => metadata.bool(OPENS)?,
         // Files of Llama 3 leave it out and mean it.
@@ -88,20 +88,20 @@ pub fn marks(metadata: &Metadata, tokenizer: &Tokenizer) -> checkpoint::Result<M
     };
     let id = |key: &str| id(metadata, tokenizer, key);
     let bos = id("tokenizer.ggml.bos_token_id");
-    let opening = if opens { Some(bos?) } else { None };
-    let mut ends = Vec::new();
+    let bos_token_id = if opens { Some(bos?) } else { None };
+    let mut eos_token_ids = Vec::new();
     for key in ENDS {
         if metadata.get(key).is_some() {
-            ends.push(id(key)?);
+            eos_token_ids.push(id(key)?);
         }
     }
     // A chat model names one of these as its end and may still say another.
-    ends.extend(
+    eos_token_ids.extend(
         ["<|endoftext|>", "<|im_end|>", "<|eot_id|>"].iter().filter_map(|e| tokenizer.id(e)),
     );
-    ends.sort_unstable();
-    ends.dedup();
-    Ok(Marks { opening, ends })
+    eos_token_ids.sort_unstable();
+    eos_token_ids.dedup();
+    Ok(SpecialIds { bos_token_id, eos_token_ids })
 }
 
 /// The file's chat template, with the names of the tokens that open and end its texts.

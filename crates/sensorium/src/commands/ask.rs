@@ -8,9 +8,9 @@ use sensorium_media::{Message, Role, parse_markers};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::generated::{Generated, OutputOptions};
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::commands::told::{Telling, Told};
 use crate::{open, print};
 
 /// Ask a question, with pictures or without.
@@ -29,7 +29,7 @@ pub struct Ask {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputOptions,
 }
 
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ struct Output {
     answer: String,
     tokens: usize,
     #[serde(flatten)]
-    told: Told,
+    told: Generated,
 }
 
 impl Ask {
@@ -53,10 +53,10 @@ impl Ask {
         let model = model.chat()?;
         let messages = [Message { role: Role::User, parts }];
         let options = self.sampling.options(global);
-        if !self.telling.json {
+        if !self.output.json {
             return open::say(model, &messages, &media, &options).map(drop);
         }
-        let told = self.telling.tell(
+        let told = self.output.tell(
             load,
             |id| model.token(id),
             |on_step| Ok(model.answer(&messages, &media, &options, on_step)?),

@@ -9,6 +9,7 @@ mod data;
 mod embed;
 mod eval;
 mod export;
+mod generated;
 mod info;
 mod inspect;
 mod logprobs;
@@ -20,7 +21,6 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
-mod told;
 mod train;
 mod transcribe;
 

@@ -6,9 +6,9 @@ use sensorium_inference::{ChatModel, GenerateOptions, LanguageModel, Reply};
 use serde_json::json;
 
 use crate::commands::Global;
+use crate::commands::generated::{OutputOptions, Speed};
 use crate::commands::precision::Precision;
 use crate::commands::sampling::Sampling;
-use crate::commands::told::{Speed, Telling};
 use crate::{global, open, print};
 
 /// Continue a text with a published language model.
@@ -32,7 +32,7 @@ pub struct Run {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputOptions,
 }
 
 impl Run {
@@ -45,11 +45,11 @@ impl Run {
             false => llm.prompt(&self.prompt)?,
         };
         let options = self.sampling.options(global);
-        if !self.telling.json {
+        if !self.output.json {
             return stream(llm, &prompt, &options);
         }
         let token = |id| llm.token(id);
-        print::json(&self.telling.tell(load, token, |on_step| {
+        print::json(&self.output.tell(load, token, |on_step| {
             let continuation = llm.extend(&prompt, &options, on_step)?;
             Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
         })?)

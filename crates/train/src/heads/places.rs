@@ -42,19 +42,19 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::{self, read};
-    use sensorium_nn::running_device;
+    use sensorium_nn::prelude::Device;
 
     use super::*;
 
     #[test]
     fn a_head_of_zeros_is_off_by_what_is_known() {
-        let places = Places::init(4, 4, &mut Init::new(1, &running_device()));
+        let places = Places::init(4, 4, &mut Init::new(1, &Device::flex()));
         let zeros = |_: &str, _: &[usize], values: &mut Vec<f32>| {
             values.fill(0.0);
             true
         };
         let places = params::update(places, zeros);
-        let vectors = Tensor::ones([2, 4], &running_device()).div_scalar(2.0);
+        let vectors = Tensor::ones([2, 4], &Device::flex()).div_scalar(2.0);
         let loss = |targets: [_; 8]| read(places.loss(vectors.clone(), &targets))[0];
         let mut known = [None; 8];
         assert_eq!(loss(known), 0.0);

@@ -52,14 +52,14 @@ impl Regions {
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::read;
-    use sensorium_nn::running_device;
+    use sensorium_nn::prelude::Device;
 
     use super::*;
 
     #[test]
     fn a_head_that_knows_nothing_loses_the_logarithm_of_the_classes() {
-        let regions = Regions::init(4, &[3, 2], &mut Init::new(1, &running_device()));
-        let features = Features(Tensor::zeros([1, 2, 4], &running_device()));
+        let regions = Regions::init(4, &[3, 2], &mut Init::new(1, &Device::flex()));
+        let features = Features(Tensor::zeros([1, 2, 4], &Device::flex()));
         let loss = read(regions.loss(features.clone(), &[vec![0, 2], vec![1, -100]]))[0];
         assert!((loss - 6.0_f32.ln()).abs() < 1e-5, "{loss}");
         let none = read(regions.loss(features, &[vec![-100, -100], vec![-100, -100]]))[0];

@@ -2,7 +2,6 @@
 
 pub mod clip;
 pub mod llava;
-mod older;
 pub mod text;
 pub mod tokenizer;
 
@@ -51,8 +50,8 @@ pub fn load<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T> {
 }
 
 /// As [`load`], from text that is already in memory.
-fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
-    let (translated, gone) = older::translated(&config::parse(text, name, sets)?);
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
+    let (translated, gone) = crate::older::translated(&config::parse(text, name, sets)?);
     config::parse_without(text, name, &[&translated, sets].concat(), &gone)
 }
 

@@ -140,7 +140,7 @@ fn qformer(top: &Config<'_>, features: usize) -> Result<QFormerConfig> {
         n_layers: vision::layers(&config, "num_hidden_layers", 12)?,
         n_heads: vision::heads(&config, "num_attention_heads", 12, width)?,
         mlp: config.size_or("intermediate_size", 3072)?,
-        activation: vision::activation(&config, "gelu")?.into(),
+        activation: vision::activation(&config, "gelu")?,
         every: config.size_or("cross_attention_frequency", 2)?,
         text: config.flag_or("use_qformer_text_input", false)?,
         eps: config.positive_or("layer_norm_eps", 1e-12)?,

@@ -94,6 +94,8 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 
     let parameters = params::shapes(|init| Tower::init(&tower, init));
     let mut plan = as_published(Plan::new(FAMILY, "projector", BLIP2_TOWER, parameters));
+    let encoder = plan.tensors.iter_mut().filter(|tensor| tensor.part == "encoder");
+    encoder.for_each(|tensor| tensor.part = "image");
     let under =
         |tensor: Expected| Expected { name: format!("{LANGUAGE}{}", tensor.name), ..tensor };
     if !language.copies.is_empty() {

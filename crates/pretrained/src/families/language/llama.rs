@@ -1,6 +1,6 @@
 //! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3.
 
-use sensorium_backbone::{BackboneConfig, Biases, LlamaConfig, Stretch};
+use sensorium_backbone::{BackboneConfig, Biases, LlamaConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Config, FOREIGN, Result, divides, tied};
@@ -60,7 +60,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         let expected = format!("an even width of at most {MAX_HEAD}");
         return Err(config.wrong("head_dim", &expected, FOREIGN));
     }
-    let (theta, stretch) = rope(config)?;
+    let (theta, rope_scaling) = rope(config)?;
     Ok(BackboneConfig::Llama(LlamaConfig {
         vocabulary: config.size("vocab_size")?,
         context: context(config, family.window)?,
@@ -75,7 +75,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         qk_norm: family.qk_norm,
         tied: config.flag_or("tie_word_embeddings", false)?,
         biases: family.biases,
-        stretch,
+        rope_scaling,
     }))
 }
 
@@ -91,25 +91,25 @@ fn context(config: &Config<'_>, window: bool) -> Result<usize> {
 
 /// Base of the angles and their stretching, from `rope_parameters` or, in files before
 /// transformers 5, `rope_theta` and `rope_scaling`.
-pub fn rope(config: &Config<'_>) -> Result<(f32, Stretch)> {
+pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
     let new = config.find("rope_parameters")?;
     let old = config.find("rope_scaling")?;
     let theta = match &new {
         Some(new) if new.get("rope_theta").is_some() => new.positive_or("rope_theta", 1e4)?,
         _ => config.positive_or("rope_theta", 1e4)?,
     };
-    let Some(rope) = new.or(old) else { return Ok((theta as f32, Stretch::None)) };
+    let Some(rope) = new.or(old) else { return Ok((theta as f32, RopeScaling::None)) };
     rope.only("partial_rotary_factor", &json!(1.0))?;
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
-    let stretch = match rope.text_or(key, "default")? {
-        "default" => Stretch::None,
+    let rope_scaling = match rope.text_or(key, "default")? {
+        "default" => RopeScaling::None,
         "llama3" => llama3(&rope)?,
         _ => return Err(rope.wrong(key, "\"default\" or \"llama3\"", FOREIGN)),
     };
-    Ok((theta as f32, stretch))
+    Ok((theta as f32, rope_scaling))
 }
 
-fn llama3(rope: &Config<'_>) -> Result<Stretch> {
+fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
     let number = |key: &str| match rope.get(key).is_some_and(Value::is_number) {
         true => rope.positive_or(key, 1.0).map(|x| x as f32),
         false => Err(rope.wrong(key, "a number", FOREIGN)),
@@ -119,7 +119,7 @@ fn llama3(rope: &Config<'_>) -> Result<Stretch> {
         return Err(rope.wrong("high_freq_factor", "more than low_freq_factor", FOREIGN));
     }
     let context = number("original_max_position_embeddings")?;
-    Ok(Stretch::Llama3 { factor: number("factor")?, low, high, context })
+    Ok(RopeScaling::Llama3 { factor: number("factor")?, low, high, context })
 }
 
 /// The tensors without a head that is the table again.

@@ -10,7 +10,7 @@ use sensorium_data::caption::RELATED;
 use toml::{Table, Value};
 
 /// Overrides for what is now elsewhere, and the dotted keys whose place they take.
-pub(super) fn translated(recipe: &Table) -> (Vec<String>, Vec<String>) {
+pub(crate) fn translated(recipe: &Table) -> (Vec<String>, Vec<String>) {
     let (mut sets, mut gone) = (Vec::new(), Vec::new());
     for key in ["size", "tokenizer", "train"] {
         sets.extend(recipe.get(key).map(|value| format!("model.{key}={value}")));

@@ -11,7 +11,7 @@ use crate::commands::logprobs::{Chosen, chosen};
 
 /// Options of commands that write text.
 #[derive(Args, Debug)]
-pub struct Telling {
+pub struct OutputOptions {
     /// Print JSON: text, token ids, seconds, tokens per second, why it ended.
     #[arg(long)]
     pub json: bool,
@@ -25,7 +25,7 @@ pub struct Telling {
 
 /// An answer and its cost.
 #[derive(Serialize)]
-pub struct Told {
+pub struct Generated {
     text: String,
     token_ids: Vec<u32>,
     prompt_token_ids: Vec<u32>,
@@ -65,7 +65,7 @@ impl Speed {
     }
 }
 
-impl Telling {
+impl OutputOptions {
     /// What is to be told of the reply that `answer` gives when it is handed who listens; `token`
     /// spells one.
     pub fn tell(
@@ -73,7 +73,7 @@ impl Telling {
         load: f64,
         token: impl Fn(u32) -> String,
         answer: impl FnOnce(&mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Result<Reply>,
-    ) -> Result<Told> {
+    ) -> Result<Generated> {
         let mut logprobs = self.logprobs.map(|_| Vec::new());
         let reply = answer(&mut |step| {
             if let (Some(all), Some(k)) = (&mut logprobs, self.logprobs) {
@@ -84,7 +84,7 @@ impl Telling {
         let Reply { prompt, process, encode, continuation: done } = reply;
         let tokens_per_second = Speed::of(&done);
         let seconds = Seconds { load, process, encode, prefill: done.prefill, decode: done.decode };
-        Ok(Told {
+        Ok(Generated {
             text: done.text,
             token_ids: done.ids,
             prompt_token_ids: prompt,
@@ -98,7 +98,7 @@ impl Telling {
     }
 }
 
-impl Told {
+impl Generated {
     /// The text and the number of its tokens.
     pub fn answer(&self) -> (String, usize) {
         (self.text.trim().to_owned(), self.token_ids.len())

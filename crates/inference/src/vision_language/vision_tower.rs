@@ -14,7 +14,7 @@ const CHUNK: usize = 4;
 
 /// A tower, and what makes its input.
 #[derive(Debug)]
-pub struct Eye {
+pub struct VisionTower {
     tower: Tower,
     processor: ImageProcessor,
     /// Tokens of a tile.
@@ -22,7 +22,7 @@ pub struct Eye {
     device: Device,
 }
 
-impl Eye {
+impl VisionTower {
     /// BLIP-2's two halves.
     pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
         let Writer { tower, config, processor, backbone, device, .. } = writer;
@@ -57,7 +57,7 @@ impl Eye {
     }
 
     /// `n` tiles to `[n, Q, D]`.
-    pub fn look(&self, tiles: &[Picture]) -> Embeds {
+    pub fn encode(&self, tiles: &[Picture]) -> Embeds {
         let chunks = tiles.chunks(CHUNK).map(|chunk| {
             let size = [chunk[0].height, chunk[0].width].map(|n| n as usize);
             let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
