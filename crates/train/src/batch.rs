@@ -9,19 +9,14 @@ use sensorium_pretrained::TextInput;
 
 use crate::Result;
 
-/// `make(0), make(1), ...`.
-pub fn gather<T>(n: usize, make: impl Fn(u64) -> T) -> Vec<T> {
-    (0..n as u64).map(make).collect()
-}
-
 /// The `n` examples of a step; others take the place of those that cannot be read.
 ///
 /// # Errors
 /// Nearly all of a data set cannot be read.
 pub fn draw(examples: &Examples, step: u64, n: usize, progress: f32) -> Result<Vec<Example>> {
     let first = step * n as u64;
-    let drawn = gather(n, |i| examples.draw(first + i, progress));
-    Ok(drawn.into_iter().collect::<sensorium_data::Result<_>>()?)
+    let drawn = (first..first + n as u64).map(|index| examples.draw(index, progress));
+    Ok(drawn.collect::<sensorium_data::Result<_>>()?)
 }
 
 /// The pictures of an example.

@@ -9,8 +9,9 @@ use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture};
 use crate::error::Result;
 use crate::schedule;
 
-/// Batches that are in the making at once, each on all cores.
-const WORKERS: usize = 2;
+/// The most batches that are in the making at once, each on a thread of its own: the threads that
+/// compute may all wait for one.
+const MOST_WORKERS: usize = 4;
 
 /// Makes the batch of a step, from examples after so much (0 to 1) of the curriculum.
 type Make<T> = dyn Fn(&Examples, u64, f32) -> Result<T> + Send + Sync;
@@ -82,6 +83,7 @@ impl<T: Send + 'static> Feed<T> {
         let make = move |examples: &Examples, step| {
             Ok(make(examples, step, schedule::progress(curriculum, step, all)))
         };
-        Loader::new(data.clone(), steps, WORKERS, bad_samples, make).map(|made| made?)
+        let workers = rayon::current_num_threads().min(MOST_WORKERS);
+        Loader::new(data.clone(), steps, workers, bad_samples, make).map(|made| made?)
     }
 }

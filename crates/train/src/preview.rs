@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use sensorium_data::{Config, Dataset, DatasetConfig, Example, Media};
 use sensorium_media::{ImageProcessor, Message, Picture, Role};
 
-use crate::batch::gather;
 use crate::config;
 use crate::error::Result;
 use crate::recipes::clip::ClipRecipe;
@@ -49,7 +48,7 @@ pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Pictur
         };
         Ok((picture, words(&example)))
     };
-    gather(count, one).into_iter().collect()
+    (0..count as u64).map(one).collect()
 }
 
 /// Side of the pictures of a sheet, in pixels.

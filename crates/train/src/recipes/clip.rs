@@ -33,7 +33,7 @@ use sensorium_pretrained::families::{clip, siglip};
 use sensorium_pretrained::{Directory, TextInput, Trainable, names};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{self, draw, gather, images, mean, pictures};
+use crate::batch::{self, draw, images, mean, pictures};
 use crate::chat::{Chat, messages};
 use crate::config;
 use crate::device::DeviceName;
@@ -342,12 +342,8 @@ impl Pairs {
     fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<PairBatch> {
         let pairs = draw(examples, step, self.batch, progress)?;
         let facts = || pairs.iter().map(|pair| pair.facts.as_ref());
-        let planes = |i: u64| -> Vec<f32> {
-            pictures(&pairs[i as usize])
-                .flat_map(|picture| self.processor.process(picture))
-                .collect()
-        };
-        let planes = if self.pictures { gather(pairs.len(), planes).concat() } else { Vec::new() };
+        let seen = pairs.iter().filter(|_| self.pictures).flat_map(pictures);
+        let planes = seen.flat_map(|picture| self.processor.process(picture)).collect();
         let unknown = || vec![None; Facts::PLACES];
         let places = |of: fn(&Facts) -> Vec<Option<f32>>| -> Vec<Option<f32>> {
             if !self.places {
@@ -380,8 +376,7 @@ impl Pairs {
             let gist = pair.facts.as_ref().map(|facts| facts.gist.clone()).unwrap_or_default();
             chat.conversation(&messages(&[[String::new(), gist]], 1), &[Layout::Whole])
         };
-        let gists = gather(pairs.len(), |i| gist(&pairs[i as usize]));
-        let mut gists = gists.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut gists = pairs.iter().map(gist).collect::<Result<Vec<_>>>()?;
         if self.pictures {
             gists.extend_from_within(..);
         }
@@ -391,11 +386,11 @@ impl Pairs {
 
 /// What the captioner is to answer from each picture's positions.
 fn answers(chat: &Chat, pairs: &[Example]) -> Result<Batch> {
-    let answers = |i: u64| {
-        let turns = pairs[i as usize].facts.as_ref().map(|facts| facts.turns.as_slice());
+    let answers = |pair: &Example| {
+        let turns = pair.facts.as_ref().map(|facts| facts.turns.as_slice());
         chat.questions(&messages(turns.unwrap_or_default(), 1), &[Layout::Whole])
     };
-    let prompts: Vec<Prompt> = gather(pairs.len(), answers).into_iter().collect::<Result<_>>()?;
+    let prompts: Vec<Prompt> = pairs.iter().map(answers).collect::<Result<_>>()?;
     Ok(Batch::new(&prompts, chat.pad))
 }
 

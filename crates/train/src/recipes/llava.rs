@@ -27,7 +27,7 @@ use sensorium_pretrained::families::llava::{self, Published, Spliced};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{draw, gather, images, mean, pictures};
+use crate::batch::{draw, images, mean, pictures};
 use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
@@ -417,8 +417,7 @@ impl Talks {
     }
 
     fn micro(&self, examples: &[Example]) -> Result<Micro> {
-        let one = |i: u64| -> Result<(Prompt, Vec<f32>)> {
-            let example = &examples[i as usize];
+        let one = |example: &Example| -> Result<(Prompt, Vec<f32>)> {
             let fitted: Vec<_> =
                 pictures(example).map(|picture| self.processor.fit(picture)).collect();
             let layouts: Vec<Layout> = fitted.iter().map(|fitted| fitted.layout).collect();
@@ -426,7 +425,7 @@ impl Talks {
             let planes = parts.flat_map(|part| self.processor.planes(part)).collect();
             Ok((self.chat.prompt(example, &layouts)?, planes))
         };
-        let made = gather(examples.len(), one).into_iter().collect::<Result<Vec<_>>>()?;
+        let made = examples.iter().map(one).collect::<Result<Vec<_>>>()?;
         let (prompts, planes): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         Ok(Micro { batch: Batch::new(&prompts, self.chat.pad), planes: planes.concat() })
     }

@@ -18,7 +18,7 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{gather, mean};
+use crate::batch::mean;
 use crate::config;
 use crate::device::DeviceName;
 use crate::error::Result;
@@ -175,7 +175,7 @@ impl Rows {
 
     fn make(&self, examples: &Examples, step: u64) -> Result<Vec<Vec<u32>>> {
         let first = step * self.batch as u64;
-        gather(self.batch, |row| self.pack(examples, first + row)).into_iter().collect()
+        (first..first + self.batch as u64).map(|row| self.pack(examples, row)).collect()
     }
 
     /// Documents one after the other until `tokens + 1` ids are there; the last one is cut.
