@@ -40,7 +40,6 @@
 //! | [`media`] | pictures, sounds, tokenizers, chat templates: bytes to pixels, samples and token ids |
 //! | [`flow`] | the values between components, and what each kind of component does |
 //! | [`nn`] | layers, losses, devices; below it, fast loops on the CPU |
-//! | [`model`] | encoders, projectors and backbones wired into models |
 //! | [`checkpoint`] | safetensors and GGUF: named tensors on disk |
 //! | [`pretrained`] | published families: a directory or a GGUF file becomes a model |
 //! | [`inference`] | models that run: answers, vectors, scores, transcripts |

@@ -1,7 +1,7 @@
 //! A linear head that must tell, from a vector of the shared space, where the thing of each name lies
 //! and how large it is: from a picture's as it is seen, from a caption's as it is said. So vectors bind
 //! things to places and sizes, and both sorts do so in the same directions. It is thrown away after
-//! training, like the head of [`regions`](crate::regions).
+//! training, like the head of [`regions`](super::regions).
 //!
 //! ```text
 //! vectors [B, C] of unit length ──head──▶ [B, K], K numbers that may be known ──▶ mean square
