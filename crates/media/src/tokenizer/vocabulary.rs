@@ -38,7 +38,7 @@ impl Vocabulary {
     /// has are called `[PAD7]` and unused, as converters do.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it is damaged, no byte-level BPE, prepares texts in a way that GGUF has
+    /// [`crate::Error::Tokenizer`] if it is damaged, no byte-level BPE, prepares texts in a way that GGUF has
     /// no name for, or has more tokens than the table has rows.
     pub fn from_json(bytes: &[u8], rows: usize) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(bytes)?;
