@@ -83,7 +83,8 @@ impl<T: Send + 'static> Feed<T> {
         let make = move |examples: &Examples, step| {
             Ok(make(examples, step, schedule::progress(curriculum, step, all)))
         };
-        let workers = rayon::current_num_threads().min(MOST_WORKERS);
+        // The steps compute meanwhile, on all cores.
+        let workers = (rayon::current_num_threads() / 2).clamp(1, MOST_WORKERS);
         Loader::new(data.clone(), steps, workers, bad_samples, make).map(|made| made?)
     }
 }
