@@ -89,22 +89,16 @@ impl Trainable {
         let texts = TextInput { tokenizer, config: config.text.clone(), reading };
         Ok(Self { clip, config, layout: plan.layout, processor, texts })
     }
+
+    /// The same model, to be run.
+    pub(crate) fn towers(self, device: &Device) -> Towers {
+        let TextInput { tokenizer, config, reading } = self.texts;
+        let inputs = (self.processor, tokenizer, reading);
+        Towers::new(self.clip, Encoder::Vit, config, inputs, device)
+    }
 }
 
 impl Towers {
-    /// The weights of the directory, which must be those of `plan`.
-    pub(crate) fn load(
-        directory: &Directory,
-        plan: &Plan,
-        config: ClipConfig,
-        inputs: Inputs,
-        device: &Device,
-    ) -> Result<Self> {
-        let Trainable { clip, config, .. } =
-            Trainable::load(directory, plan, config, inputs.clone(), device)?;
-        Ok(Self::new(clip, Encoder::Vit, config.text, inputs, device))
-    }
-
     /// The parts of a loaded model.
     pub(crate) fn new<I: Module>(
         clip: Clip<I>,

@@ -15,7 +15,7 @@ use crate::directory::{Directory, OPEN_CLIP_CONFIG as CONFIG};
 use crate::error::{Error, Result};
 use crate::names::{self, OPEN_CLIP_PROJECTIONS as PROJECTIONS};
 use crate::plan::Plan;
-use crate::towers::{Reading, Towers};
+use crate::towers::{Reading, Towers, Trainable};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
 
@@ -61,7 +61,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let plan = plan(directory)?;
     match image {
         Image::Vit(image) => {
-            Towers::load(directory, &plan, ClipConfig { image, text, bias: false }, inputs, device)
+            let config = ClipConfig { image, text, bias: false };
+            Ok(Trainable::load(directory, &plan, config, inputs, device)?.towers(device))
         }
         Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device),
     }

@@ -28,8 +28,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
-    let (config, inputs) = inputs(directory)?;
-    Towers::load(directory, &plan(directory)?, config, inputs, device)
+    Ok(trainable(directory, device)?.towers(device))
 }
 
 /// The model in a directory, to be trained.
