@@ -3,8 +3,8 @@
 //! `cargo run -p sensorium-data --example pictures -- examples/pictures`
 
 use sensorium_data::look::{Color, Fill, Look, Shape, Size};
-use sensorium_data::rng::Rng;
 use sensorium_data::scene::{Background, Paper, Scene};
+use sensorium_kernels::rng::Rng;
 
 const SIZE: u32 = 256;
 
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::path::Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     for (name, paper, seed, looks) in pictures() {
-        let rng = &mut Rng::new(seed, 0, 0);
+        let rng = &mut Rng::at(seed, 0, 0);
         let mut scene = Scene::compose(&looks, rng);
         scene.background = Background::new(paper, rng);
         std::fs::write(folder.join(name), scene.render(SIZE).to_png())?;

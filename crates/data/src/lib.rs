@@ -28,7 +28,6 @@ mod loader;
 mod mixture;
 pub mod preview;
 pub mod read;
-pub mod rng;
 mod shuffle;
 
 pub use config::{Config, DatasetConfig, OpenOptions};
@@ -37,11 +36,12 @@ pub use drawn::facts::Facts;
 pub use drawn::icons::Icons;
 pub use drawn::{caption, conversation, easy_vqa, icons, look, pairs, question, scene, text};
 pub use error::{Error, Result};
-pub use loader::{BadSamples, Examples, Loader};
+pub use loader::{BadSamples, Examples, Loader, Threads};
 pub use mixture::Mixture;
 
 use sensorium_media::Message;
 
+pub use sensorium_kernels::rng;
 pub use sensorium_media::Media;
 
 /// What one step of training learns from, or one question of an evaluation is about.

@@ -1,4 +1,5 @@
-//! What steps learn from, prepared on spare threads while the steps before them are computed.
+//! What steps learn from, prepared on threads of its own: ahead of the steps, or, where no core is spare,
+//! between them.
 //!
 //! ```text
 //! worker 0: steps 0, 3, 6 ──▶ ┐
@@ -11,58 +12,96 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use sensorium_media::chat_template::on_deep_stack;
 use serde::Deserialize;
 
 use crate::{At, Dataset, Error, Example, Result};
 
-/// An iterator over what `make` makes for each step, in order. A worker is at most two steps ahead of
-/// what it has delivered. Dropped, it ends its threads.
+/// An iterator over what `make` makes for each step, in order. Dropped, it ends its threads.
 pub struct Loader<T> {
     workers: Vec<Worker<T>>,
-    /// Whose step is next.
-    turn: usize,
+    threads: Threads,
     steps: Range<u64>,
+    /// The first step that no worker was asked for.
+    ahead: u64,
     bad_samples: BadSamples,
 }
 
+/// How many threads prepare, at least one, and when.
+#[derive(Clone, Copy, Debug)]
+pub enum Threads {
+    /// All the time, each two steps ahead of what it has delivered.
+    Ahead(usize),
+    /// While the next step is waited for; each then makes one.
+    Between(usize),
+}
+
 struct Worker<T> {
+    wanted: Sender<u64>,
     made: Receiver<(Result<T>, Report)>,
     thread: JoinHandle<()>,
 }
 
 impl<T: Send + 'static> Loader<T> {
-    /// Starts `workers` threads (at least one) that make what each of `steps` needs from examples of
-    /// `dataset`. As `make` depends on its step alone, a loader of `5..` goes on where one of `0..5`
-    /// ended.
+    /// Starts threads that make what each of `steps` needs from examples of `dataset`. As `make`
+    /// depends on its step alone, a loader of `5..` goes on where one of `0..5` ended.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         steps: Range<u64>,
-        workers: usize,
+        threads: Threads,
         bad_samples: BadSamples,
         make: impl Fn(&Examples, u64) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
-        let make = Arc::new(make);
-        let workers = workers.max(1);
-        let start = |worker: usize| {
-            let (sender, made) = sync_channel(1);
-            let (dataset, make) = (dataset.clone(), make.clone());
-            let steps = steps.clone().skip(worker).step_by(workers);
-            let work = move || {
-                for step in steps {
-                    let examples = Examples::new(&*dataset);
-                    let made = make(&examples, step);
-                    if sender.send((made, examples.report())).is_err() {
-                        break;
-                    }
+        let make = Arc::new(move |step| {
+            let examples = Examples::new(&*dataset);
+            let made = make(&examples, step);
+            (made, examples.report())
+        });
+        let (Threads::Ahead(n) | Threads::Between(n)) = threads;
+        let workers = (0..n.max(1)).map(|_| Worker::start(make.clone())).collect();
+        Self { workers, threads, ahead: steps.start, steps, bad_samples }
+    }
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn start(make: Arc<impl Fn(u64) -> (Result<T>, Report) + Send + Sync + 'static>) -> Self {
+        let (wanted, steps) = channel();
+        let (sender, made) = channel();
+        // Until nobody asks, or nobody receives.
+        let work = move || {
+            for step in steps {
+                if sender.send(make(step)).is_err() {
+                    break;
                 }
-            };
-            Worker { made, thread: thread::spawn(work) }
+            }
         };
-        Self { workers: (0..workers).map(start).collect(), turn: 0, steps, bad_samples }
+        // Examples may be conversations.
+        let thread = thread::spawn(|| {
+            // Only a machine without threads refuses it: then this worker has nothing to give.
+            let _ = on_deep_stack(work);
+        });
+        Self { wanted, made, thread }
+    }
+}
+
+impl<T> Loader<T> {
+    /// Asks for what is to be prepared when `step` is waited for.
+    fn ask(&mut self, step: u64) {
+        let n = self.workers.len() as u64;
+        let until = match self.threads {
+            Threads::Ahead(_) => step + 2 * n,
+            Threads::Between(_) if self.ahead > step => return,
+            Threads::Between(_) => step + n,
+        };
+        for step in self.ahead..until.min(self.steps.end) {
+            // Whoever does not listen any more has panicked, which is heard when its step is due.
+            let _ = self.workers[(step % n) as usize].wanted.send(step);
+            self.ahead = step + 1;
+        }
     }
 }
 
@@ -72,9 +111,10 @@ impl<T> Iterator for Loader<T> {
     /// What the next step learns from, or why there is nothing: too many bad examples, or an error of
     /// `make`.
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.steps.next()?;
-        let turn = self.turn;
-        self.turn = (turn + 1) % self.workers.len();
+        let step = self.steps.start;
+        self.ask(step);
+        self.steps.next()?;
+        let turn = (step % self.workers.len() as u64) as usize;
         match self.workers[turn].made.recv() {
             Ok((made, report)) => Some(self.bad_samples.note(step, report).and(made)),
             // A worker that ends early has panicked: so does the one who waits for it.
@@ -88,7 +128,7 @@ impl<T> Iterator for Loader<T> {
 
 impl<T> Drop for Loader<T> {
     fn drop(&mut self) {
-        // A worker ends when nobody receives what it sends: first all receivers go, then we wait.
+        // A worker ends when nobody asks and nobody receives: first all channels go, then we wait.
         let threads: Vec<_> = self.workers.drain(..).map(|worker| worker.thread).collect();
         for thread in threads {
             // A panic of a worker that nobody asked any more changes nothing.
@@ -243,11 +283,11 @@ mod tests {
     fn loader(
         data: Arc<Numbers>,
         steps: Range<u64>,
-        workers: usize,
+        threads: Threads,
         dir: &Path,
     ) -> Loader<Vec<u64>> {
         let bad_samples = BadSamples::new(dir.join("bad_samples.jsonl"), 1.0);
-        Loader::new(data, steps, workers, bad_samples, |examples, step| {
+        Loader::new(data, steps, threads, bad_samples, |examples, step| {
             let draw = |i| examples.draw(4 * step + i, 0.0).map(|example| example.group);
             (0..4).map(draw).collect()
         })
@@ -262,27 +302,30 @@ mod tests {
             bad in 2u64..9,
         ) {
             let dir = tempfile::tempdir().expect("a temporary folder");
-            let loader = |steps, workers| loader(numbers(bad), steps, workers, dir.path());
-            let all = |first, workers| -> Vec<_> {
-                loader(first..40, workers).filter_map(Result::ok).collect()
+            let loader = |steps, threads| loader(numbers(bad), steps, threads, dir.path());
+            let all = |first, threads| -> Vec<_> {
+                loader(first..40, threads).filter_map(Result::ok).collect()
             };
-            let whole = all(0, 1);
+            let whole = all(0, Threads::Ahead(1));
             prop_assert_eq!(whole.len(), 40);
-            prop_assert_eq!(&all(start, workers)[..], &whole[start as usize..]);
-            let mut cut = loader(0..40, workers);
-            let first: Vec<_> = cut.by_ref().take(steps as usize).filter_map(Result::ok).collect();
-            prop_assert_eq!(&first[..], &whole[..steps as usize]);
+            for threads in [Threads::Ahead(workers), Threads::Between(workers)] {
+                prop_assert_eq!(&all(start, threads)[..], &whole[start as usize..]);
+                let mut cut = loader(0..40, threads);
+                let first = cut.by_ref().take(steps as usize).filter_map(Result::ok);
+                prop_assert_eq!(&first.collect::<Vec<_>>()[..], &whole[..steps as usize]);
+            }
         }
     }
 
     #[test]
     fn no_more_is_prepared_than_fits() {
-        let data = numbers(u64::MAX);
-        let mut loader = loader(data.clone(), 0..1_000, 2, Path::new("unused"));
-        assert_eq!(loader.next().and_then(Result::ok), Some(vec![0, 1, 2, 3]));
-        drop(loader);
-        // Of each worker, one step is delivered or waits to be, one is sent, one is in the making.
-        assert!(data.read.load(Ordering::Relaxed) <= 4 * 2 * 3 + 4);
+        for (threads, most) in [(Threads::Ahead(2), 4), (Threads::Between(2), 2)] {
+            let data = numbers(u64::MAX);
+            let mut loader = loader(data.clone(), 0..1_000, threads, Path::new("unused"));
+            assert_eq!(loader.next().and_then(Result::ok), Some(vec![0, 1, 2, 3]));
+            drop(loader);
+            assert!(data.read.load(Ordering::Relaxed) <= 4 * most);
+        }
     }
 
     #[test]
@@ -294,7 +337,7 @@ mod tests {
             let make = |examples: &Examples, step| {
                 Ok((0..4).filter_map(|i| examples.get((4 * step + i) % 100, 0.0)).count())
             };
-            Loader::new(numbers(10), 0..100, 3, bad_samples, make).collect()
+            Loader::new(numbers(10), 0..100, Threads::Ahead(3), bad_samples, make).collect()
         };
         let counts: usize = outcome(0.1).into_iter().map(|made| made.expect("few are bad")).sum();
         assert_eq!(counts, 360);
@@ -321,7 +364,8 @@ mod tests {
             3 => Err(Error::Config { key: "step", expected: "another", got: "3".into() }),
             step => Ok(step),
         };
-        let made: Vec<_> = Loader::new(numbers(2), 0..6, 2, bad_samples, make).collect();
+        let made: Vec<_> =
+            Loader::new(numbers(2), 0..6, Threads::Ahead(2), bad_samples, make).collect();
         let ok: Vec<_> = made.into_iter().map(Result::ok).collect();
         assert_eq!(ok, [Some(0), Some(1), Some(2), None, Some(4), Some(5)]);
     }
@@ -333,7 +377,8 @@ mod tests {
             2 => panic!("made in vain"),
             step => Ok(step),
         };
-        let loader = Loader::new(numbers(2), 0..6, 2, BadSamples::new("unused", 1.0), make);
+        let loader =
+            Loader::new(numbers(2), 0..6, Threads::Ahead(2), BadSamples::new("unused", 1.0), make);
         assert!(loader.count() < 6);
     }
 }

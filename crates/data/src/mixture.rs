@@ -1,8 +1,8 @@
 //! Several data sets as one endless, shuffled stream.
 
-use crate::rng::Rng;
 use crate::shuffle::shuffled;
 use crate::{At, Dataset, Error, Example, Result};
+use sensorium_kernels::rng::Rng;
 
 /// The stream of random numbers that say which set an example comes from.
 const MIX: u64 = 0x601;
@@ -61,7 +61,7 @@ impl Mixture {
     }
 
     fn member(&self, index: u64) -> &dyn Dataset {
-        let at = Rng::new(self.seed, MIX, index).f32();
+        let at = Rng::at(self.seed, MIX, index).f32();
         // Rounding may leave the last sum just below 1.
         let last = self.members.len() - 1;
         let member = self.members[..last].iter().position(|member| at < member.until);

@@ -5,7 +5,7 @@
 //! 1988, <https://doi.org/10.1137/0217022>); numbers that it takes outside are sent through again
 //! until they come back in (Black, Rogaway 2002, <https://doi.org/10.1007/3-540-45760-7_9>).
 
-use crate::rng::{Rng, mix};
+use sensorium_kernels::rng::{Rng, mix};
 
 /// The stream of random numbers that orders are made of.
 const SHUFFLE: u64 = 0x5F1E;
@@ -17,8 +17,8 @@ pub(crate) fn shuffled(seed: u64, epoch: u64, index: u64, len: u64) -> u64 {
         return 0;
     }
     let bits = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2);
-    let rng = &mut Rng::new(seed, SHUFFLE, epoch);
-    let keys: [u64; 6] = std::array::from_fn(|_| rng.bits());
+    let rng = &mut Rng::at(seed, SHUFFLE, epoch);
+    let keys: [u64; 6] = std::array::from_fn(|_| rng.next_u64());
     let mut at = permuted(index % len, bits, &keys);
     while at >= len {
         at = permuted(at, bits, &keys);

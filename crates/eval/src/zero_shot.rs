@@ -61,7 +61,7 @@ fn pairs() -> impl Iterator<Item = (Color, Shape)> {
 
 /// Picture `index` shows pair `index` modulo 90, so that all are equally frequent.
 fn any_pair(seed: u64, index: u64) -> Scene {
-    let rng = &mut Rng::new(seed, STREAM, index);
+    let rng = &mut Rng::at(seed, STREAM, index);
     let (color, shape) = pairs().nth((index % 90) as usize).unwrap_or((Color::Red, Shape::Circle));
     Scene::compose(&[Look { color, shape, ..Look::random(rng) }], rng)
 }

@@ -28,6 +28,7 @@ pub mod optim;
 pub mod packed;
 pub mod patches;
 pub mod quant;
+pub mod rng;
 pub mod rotary;
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 pub fn keep_freed_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // From malloc.h: blocks of all sizes come from one heap, whose top is never given back.
+        // From malloc.h: blocks of all sizes come from heaps whose tops are never given back. The
+        // thread that computes has one to itself; those that prepare batches beside it, of thousands
+        // of small blocks, would wait for each other in a single one.
         const TRIM_THRESHOLD: i32 = -1;
         const TOP_PAD: i32 = -2;
         const MMAP_MAX: i32 = -4;
@@ -16,7 +18,7 @@ pub fn keep_freed_pages() {
         }
         // SAFETY: a function of glibc, with parameters that it documents.
         unsafe {
-            mallopt(ARENA_MAX, 1);
+            mallopt(ARENA_MAX, 8);
             mallopt(MMAP_MAX, 0);
             mallopt(TRIM_THRESHOLD, i32::MAX);
             mallopt(TOP_PAD, 64 << 20);

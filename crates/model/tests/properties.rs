@@ -13,9 +13,9 @@ use sensorium_media::{Modality, Prompt, Slot};
 use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
 use sensorium_model::prompt::Batch;
 use sensorium_model::splice::splice;
-use sensorium_nn::init::Rng;
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 use sensorium_testkit::{Tensors, assert_close, assert_gradients};
 
 const SEEDS: u64 = 4;

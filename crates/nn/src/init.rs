@@ -2,45 +2,9 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
+use sensorium_kernels::rng::Rng;
 
 use crate::fused::Precision;
-
-/// A counter-based random stream: the n-th draw is a function of `(seed, n)` alone.
-#[derive(Clone, Debug)]
-pub struct Rng {
-    state: u64,
-}
-
-impl Rng {
-    /// The stream of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self { state: mix(seed ^ 0x5E45_0121_A11C_E5ED) }
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.state)
-    }
-
-    /// Uniform in `[0, 1)`, 53 bits.
-    pub fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Standard normal (Box-Muller, one of the pair).
-    pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-}
-
-/// Finaliser of SplitMix64 (Steele et al. 2014).
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
 
 /// Draws parameters in the order in which a model asks for them.
 #[derive(Debug)]
@@ -71,6 +35,11 @@ impl Init {
     /// Blocks from here on make their activations again in the backward pass.
     pub fn recomputing(self, recompute: bool) -> Self {
         Self { recompute, ..self }
+    }
+
+    /// Where parameters are made.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Whether a block makes its activations again.
@@ -139,28 +108,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normal_has_unit_variance() {
-        let mut rng = Rng::new(1);
-        let n = 20_000;
-        let draws: Vec<f64> = (0..n).map(|_| rng.normal()).collect();
-        let mean = draws.iter().sum::<f64>() / n as f64;
-        let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
-        assert!(mean.abs() < 0.03, "mean {mean}");
-        assert!((variance - 1.0).abs() < 0.05, "variance {variance}");
-    }
-
-    #[test]
     fn waves_of_neighbours_are_alike() {
         let dot = |a: usize, b: usize| -> f32 {
             waves(a, 96).iter().zip(waves(b, 96)).map(|(x, y)| x * y).sum()
         };
         assert!((dot(3, 3) - 48.0).abs() < 1e-3 && (dot(0, 2) - dot(5, 7)).abs() < 1e-3);
         assert!((0..7).all(|gap| dot(0, gap) > dot(0, gap + 1)));
-    }
-
-    #[test]
-    fn same_seed_same_stream() {
-        let (mut a, mut b) = (Rng::new(7), Rng::new(7));
-        assert!((0..100).all(|_| a.next_u64() == b.next_u64()));
     }
 }

@@ -18,6 +18,7 @@ pub mod params;
 pub mod profile;
 
 pub use sensorium_kernels::memory::keep_freed_pages;
+pub use sensorium_kernels::rng;
 
 /// What model code imports: burn's tensors and modules, and our layers.
 pub mod prelude {

@@ -55,8 +55,8 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::init::Rng;
     use crate::params::read;
+    use sensorium_kernels::rng::Rng;
 
     fn leaf(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
         let data = TensorData::new(values.to_vec(), Shape::from(shape));

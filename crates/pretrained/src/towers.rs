@@ -75,16 +75,16 @@ pub struct Trainable {
 }
 
 impl Trainable {
-    /// The weights of the directory, which must be those of `plan`, on a device that records gradients.
+    /// The weights of the directory, which must be those of `plan`, in layers as `init` makes them.
     pub(crate) fn load(
         directory: &Directory,
         plan: &Plan,
         config: ClipConfig,
         (processor, tokenizer, reading): Inputs,
-        device: &Device,
+        init: &mut Init,
     ) -> Result<Self> {
         let tensors = tensors(directory, plan)?;
-        let clip = Clip::init(&config, &mut Init::empty(device));
+        let clip = Clip::init(&config, init);
         let clip = names::take(clip, tensors, &plan.layout)?;
         let texts = TextInput { tokenizer, config: config.text.clone(), reading };
         Ok(Self { clip, config, layout: plan.layout, processor, texts })

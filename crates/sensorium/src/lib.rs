@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! Programs to copy are `ask.rs` and `embed.rs` in `crates/sensorium/examples`; each says in its first
+//! Programs to copy are `ask.rs`, `embed.rs` and `finetune_clip.rs` in `crates/sensorium/examples`; each says in its first
 //! lines how it is run. What is shown here of the other crates may change with any version.
 //!
 //! # The crates

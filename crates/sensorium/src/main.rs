@@ -4,7 +4,6 @@ mod commands;
 mod global;
 mod open;
 mod print;
-mod progress;
 
 use std::process::ExitCode;
 

@@ -63,6 +63,10 @@ pub enum TrainError {
     #[error(transparent)]
     Pretrained(Box<sensorium_pretrained::Error>),
 
+    /// A published model could not be found.
+    #[error(transparent)]
+    Hub(#[from] sensorium_hub::Error),
+
     /// A medium or a tokenizer could not be read.
     #[error(transparent)]
     Media(#[from] sensorium_media::Error),

@@ -4,13 +4,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture};
+use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture, Threads};
 
 use crate::error::Result;
 use crate::schedule;
 
-/// The most batches that are in the making at once, each on a thread of its own: the threads that
-/// compute may all wait for one.
+/// Threads that compute for each one that prepares batches. With fewer, batches are made between the
+/// steps: one thread too many holds up a step by more than that takes.
+const THREADS_PER_WORKER: usize = 4;
+
+/// The most batches that are in the making at once.
 const MOST_WORKERS: usize = 4;
 
 /// Makes the batch of a step, from examples after so much (0 to 1) of the curriculum.
@@ -81,10 +84,14 @@ impl<T: Send + 'static> Feed<T> {
         let (make, all) = (self.make.clone(), self.steps);
         let bad_samples = BadSamples::new(&self.bad_samples, self.max_bad);
         let make = move |examples: &Examples, step| {
-            Ok(make(examples, step, schedule::progress(curriculum, step, all)))
+            let progress = schedule::progress(curriculum, step, all);
+            Ok(make(examples, step, progress))
         };
-        // The steps compute meanwhile, on all cores.
-        let workers = (rayon::current_num_threads() / 2).clamp(1, MOST_WORKERS);
-        Loader::new(data.clone(), steps, workers, bad_samples, make).map(|made| made?)
+        let all = rayon::current_num_threads();
+        let threads = match all / THREADS_PER_WORKER {
+            0 => Threads::Between(all),
+            spare => Threads::Ahead(spare.min(MOST_WORKERS)),
+        };
+        Loader::new(data.clone(), steps, threads, bad_samples, make).map(|made| made?)
     }
 }

@@ -7,11 +7,11 @@
 //! ```
 //! ```toml
 //! [model]
-//! from = "clip-vit-base-patch32"             # the directory of a published one
+//! from = "openai/clip-vit-base-patch32"      # a published one: a directory, or a name of the hub's cache
 //! train = ["text"]
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
@@ -33,7 +33,7 @@ pub struct ModelConfig {
     pub size: Option<Size>,
     /// A new model's tokenizer, a file.
     pub tokenizer: Option<PathBuf>,
-    /// The directory of a published model to go on from.
+    /// A published model to go on from: a directory, or a name whose files the hub's cache holds.
     pub from: Option<PathBuf>,
     /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`,
     /// `backbone`); without it, all that the recipe trains.
@@ -53,14 +53,14 @@ impl ModelConfig {
     /// What a training begins with.
     ///
     /// # Errors
-    /// Neither a size with a tokenizer nor a directory is named, or both are; a file is missing or
-    /// damaged.
+    /// Neither a size with a tokenizer nor a published model is named, or both are; a file is missing
+    /// or damaged.
     pub fn start(&self) -> Result<Start> {
         match (self.size, &self.tokenizer, &self.from) {
             (Some(size), Some(file), None) => {
                 Ok(Start::New(size, Box::new(tokenizer::load(file)?)))
             }
-            (None, None, Some(from)) => Ok(Start::Published(Directory::open(from)?)),
+            (None, None, Some(from)) => Ok(Start::Published(Directory::open(&found(from)?)?)),
             (size, tokenizer, from) => Err(config(
                 "model",
                 &format!(
@@ -75,6 +75,11 @@ impl ModelConfig {
             )),
         }
     }
+}
+
+/// Where a published model lies.
+fn found(from: &Path) -> Result<PathBuf> {
+    Ok(sensorium_hub::find(&from.to_string_lossy(), &sensorium_hub::Settings::from_env())?)
 }
 
 /// The names of what is there.

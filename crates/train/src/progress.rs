@@ -1,73 +1,102 @@
-//! What a person watching a training run sees: a bar in a terminal, else a plain line now and then.
+//! What a person sees of what takes longer than a second: a bar in a terminal, else a line now and then.
 
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::log::Metrics;
 
-/// Time between two plain lines.
+/// Time between two lines.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The progress of one stage, on standard error.
+/// Progress of one piece of work, on standard error: a bar, or lines where that is no terminal.
 #[derive(Debug)]
 pub struct Progress {
-    stage: String,
+    name: String,
+    bar: Option<ProgressBar>,
+    lines: Mutex<Lines>,
+}
+
+#[derive(Debug)]
+struct Lines {
+    next: Instant,
+    any: bool,
+}
+
+impl Progress {
+    /// At its start, of items.
+    pub fn items(name: &str) -> Self {
+        Self::styled(name, "{prefix} {bar:24} {pos}/{len}  {eta} left")
+    }
+
+    /// At its start, of bytes.
+    pub fn bytes(name: &str) -> Self {
+        Self::styled(name, "{prefix} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+    }
+
+    fn styled(name: &str, style: &str) -> Self {
+        let bar = stderr().is_terminal().then(|| bar(name, style));
+        let lines = Lines { next: Instant::now() + PAUSE, any: false };
+        Self { name: name.to_owned(), bar, lines: Mutex::new(lines) }
+    }
+
+    /// Shows that `done` of `all` are done.
+    pub fn set(&self, done: usize, all: usize) {
+        self.show(done as u64, all as u64, String::new());
+    }
+
+    fn show(&self, done: u64, all: u64, message: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(all);
+            bar.set_position(done);
+            bar.set_message(message);
+            return;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.due(Instant::now(), done >= all) {
+            let message = if message.is_empty() { message } else { format!(", {message}") };
+            print(&format!("{}: {done}/{all}{message}", self.name));
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The progress of one stage of a training.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    progress: Progress,
     /// Steps that were done before this process started.
     first: u64,
     steps: u64,
     started: Instant,
-    view: View,
 }
 
-#[derive(Debug)]
-enum View {
-    Bar(ProgressBar),
-    /// With the time of the last line.
-    Lines(Option<Instant>),
-}
-
-impl Progress {
+impl Steps {
     /// Progress of a stage of `steps` steps of which `first` are already done.
     pub fn new(stage: &str, first: u64, steps: u64) -> Self {
-        let view = if stderr().is_terminal() {
-            View::Bar(bar(stage, first, steps))
-        } else {
-            View::Lines(None)
-        };
-        Self { stage: stage.to_owned(), first, steps, started: Instant::now(), view }
+        let started = Instant::now();
+        let bar = Progress::styled(stage, "{prefix} {bar:24} {pos}/{len}  {msg}");
+        // The first step is worth a line: it shows that all is well.
+        let lines = Mutex::new(Lines { next: started, any: false });
+        Self { progress: Progress { lines, ..bar }, first, steps, started }
     }
 
     /// Shows that `done` steps of the stage are done, the last of them with these metrics.
-    pub fn step(&mut self, done: u64, metrics: &Metrics) {
-        let now = Instant::now();
-        let (last, status) = (done >= self.steps, self.status(done, now, metrics));
-        match &mut self.view {
-            View::Bar(bar) => {
-                bar.set_position(done);
-                bar.set_message(status);
-            }
-            View::Lines(shown) => {
-                if last || due(*shown, now) {
-                    *shown = Some(now);
-                    print(&format!("{}: step {done}/{}, {status}", self.stage, self.steps));
-                }
-            }
-        }
-    }
-
-    /// Prints a line, such as a skipped step or an evaluation, above the bar.
-    pub fn note(&self, text: &str) {
-        match &self.view {
-            View::Bar(bar) => bar.println(text),
-            View::Lines(_) => print(text),
-        }
+    pub fn set(&self, done: u64, metrics: &Metrics) {
+        self.progress.show(done, self.steps, self.status(done, Instant::now(), metrics));
     }
 
     /// Leaves the bar as it stands.
-    pub fn finish(self) {
-        if let View::Bar(bar) = self.view {
+    pub fn finish(&self) {
+        if let Some(bar) = &self.progress.bar {
             bar.abandon();
         }
     }
@@ -90,19 +119,25 @@ fn status(metrics: &Metrics, eta: f64) -> String {
     )
 }
 
-fn bar(stage: &str, first: u64, steps: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+fn bar(name: &str, style: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     // The default style stands in if the template were ever wrong.
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("━╸ "));
-    bar.set_prefix(stage.to_owned());
-    bar.set_position(first);
+    bar.set_prefix(name.to_owned());
     bar
 }
 
-fn due(shown: Option<Instant>, now: Instant) -> bool {
-    shown.is_none_or(|shown| now - shown >= PAUSE)
+impl Lines {
+    /// Whether it is time for a line; one that was begun is ended.
+    fn due(&mut self, now: Instant, last: bool) -> bool {
+        let due = now >= self.next || (last && self.any);
+        if due {
+            (self.next, self.any) = (now + PAUSE, true);
+        }
+        due
+    }
 }
 
 /// A closed standard error must not end the training.
@@ -150,21 +185,22 @@ mod tests {
 
     #[test]
     fn time_left_counts_only_the_steps_of_this_process() {
-        let mut progress = Progress::new("align", 100, 300);
+        let mut progress = Steps::new("align", 100, 300);
         progress.started -= Duration::from_secs(50);
         let status = progress.status(150, progress.started + Duration::from_secs(50), &metrics());
         assert!(status.ends_with("2m 30s left"), "{status}");
-        progress.step(300, &metrics());
-        progress.note("evaluated");
+        progress.set(300, &metrics());
         progress.finish();
     }
 
     #[test]
     fn lines_come_at_intervals() {
         let now = Instant::now();
-        assert!(due(None, now));
-        assert!(!due(Some(now), now + Duration::from_secs(9)));
-        assert!(due(Some(now), now + Duration::from_secs(10)));
+        let mut lines = Lines { next: now, any: false };
+        assert!(lines.due(now, false));
+        assert!(!lines.due(now + Duration::from_secs(9), false));
+        assert!(lines.due(now + Duration::from_secs(9), true));
+        assert!(!Lines { next: now + PAUSE, any: false }.due(now, true));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::guard::{Guard, Verdict};
 use crate::log::{Metrics, RunLog};
 use crate::model::{Files, pretty};
 use crate::optim::{self, AdamW, Gradients};
-use crate::progress::Progress;
+use crate::progress::Steps;
 use crate::provenance;
 
 /// Where a run lives and how it starts.
@@ -40,8 +40,8 @@ pub struct RunOptions {
     pub resume: bool,
 }
 
-/// When a run does what.
-#[derive(Clone, Copy, Debug)]
+/// When a run does what, and what is known of its weights before.
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Steps in all.
     pub steps: u64,
@@ -49,6 +49,8 @@ pub struct Plan {
     pub save_every: u64,
     /// Steps between measurements on other data; 0 measures nothing.
     pub eval_every: u64,
+    /// As [`provenance::begin`] tells it.
+    pub provenance: Provenance,
 }
 
 /// The lowest loss on other data, and the step after which it was measured.
@@ -84,7 +86,7 @@ pub struct Run {
     dir: PathBuf,
     log: RunLog,
     guard: Guard,
-    progress: Progress,
+    progress: Steps,
     start: u64,
     plan: Plan,
     seconds: f64,
@@ -165,7 +167,7 @@ impl Run {
             }
             None => RunLog::create(&dir, resolved)?,
         };
-        let progress = Progress::new(name, start, plan.steps);
+        let progress = Steps::new(name, start, plan.steps);
         let clock = Instant::now();
         let run = Self {
             dir,
@@ -202,6 +204,7 @@ impl Run {
         loss: f64,
         rate: impl Fn(&str) -> f64,
     ) -> Result<(M, f64)> {
+        self.losses.train = Some(loss);
         let norm = optim::norm(gradients);
         Ok(match self.guard.check(step, loss, norm)? {
             Verdict::Apply => (optim.step(model, gradients, norm, rate), norm),
@@ -233,7 +236,7 @@ impl Run {
         let (new, dir) = (self.dir.join(".best.new"), self.dir.join("best"));
         // Written whole before the older one goes.
         remove(&new)?;
-        save(&new, &files()?)?;
+        self.save(&new, files()?, step + 1)?;
         remove(&dir)?;
         Disk.rename(&new, &dir).map_err(TrainError::io("rename", &new))?;
         self.best = Some(Best { step: step + 1, val_loss });
@@ -251,7 +254,6 @@ impl Run {
         let mut extra = step.extra;
         extra.insert("skipped".into(), self.skipped() as f64);
         extra.insert("trainable".into(), self.trainable as f64);
-        self.losses.train = Some(step.loss);
         if let Some(loss) = self.losses.val.filter(|_| self.validates_after(step.step)) {
             extra.insert("val_loss".into(), loss);
         }
@@ -265,7 +267,7 @@ impl Run {
             seconds: self.seconds,
             extra,
         };
-        self.progress.step(step.step + 1, &metrics);
+        self.progress.set(step.step + 1, &metrics);
         self.log.write(&metrics)
     }
 
@@ -304,12 +306,22 @@ impl Run {
         Ok(())
     }
 
+    /// Writes a model's files with where they come from after `steps`.
+    fn save(&self, dir: &Path, mut files: Files, steps: u64) -> Result<()> {
+        let Losses { train, val } = self.losses;
+        let provenance = provenance::end(self.plan.provenance.clone(), steps, [train, val]);
+        files.push(("provenance.json".into(), pretty(&provenance)?));
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        Ok(save_dir(&Disk, dir, &files)?)
+    }
+
     /// Ends the run: proves that what was frozen did not move, and writes the model to `final/` with
     /// where it comes from.
     ///
     /// # Errors
     /// A frozen tensor moved, or the files cannot be written.
-    pub fn finish<M: Module>(self, model: &M, files: Files, provenance: Provenance) -> Result<()> {
+    pub fn finish<M: Module>(self, model: &M, files: Files) -> Result<()> {
         crate::freeze::verify(model, &self.frozen)?;
         self.progress.finish();
         let dir = self.dir.join("final");
@@ -320,11 +332,7 @@ impl Run {
         }
         // A run that was finished before stays as it is, its date too.
         if directory::verify(&Disk, &dir).is_err() {
-            let Losses { train, val } = self.losses;
-            let provenance = provenance::end(provenance, self.plan.steps, [train, val]);
-            let mut files = files;
-            files.push(("provenance.json".into(), pretty(&provenance)?));
-            save(&dir, &files)?;
+            self.save(&dir, files, self.plan.steps)?;
         }
         if let Some(Best { step, val_loss }) = self.best {
             eprintln!(
@@ -343,12 +351,6 @@ impl Run {
         eprintln!("frozen tensors unchanged: {}; wrote {}", self.frozen.len(), dir.display());
         Ok(())
     }
-}
-
-fn save(dir: &Path, files: &Files) -> Result<()> {
-    let files: Vec<(&str, &[u8])> =
-        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    Ok(save_dir(&Disk, dir, &files)?)
 }
 
 /// Removes a directory, if it is there.

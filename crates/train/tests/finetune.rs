@@ -152,6 +152,22 @@ fn parts_are_trained_by_name() {
 }
 
 #[test]
+fn precision_and_recompute_are_heeded() {
+    let dual = (clip("published_clip", "info_nce", &samples()), "run");
+    let assistant = (llava("seeing_smolvlm", "folder", &samples()), "run/instruct");
+    for (recipe, run) in [dual, assistant] {
+        let losses = |sets: &[&str]| {
+            let trial = Trial::new();
+            trial.train(&recipe, sets, false).unwrap();
+            losses(&trial.path(run))
+        };
+        let plain = losses(&[]);
+        assert_eq!(losses(&["recompute=true"]), plain, "{run}");
+        assert_ne!(losses(&["precision=bf16"]), plain, "{run}");
+    }
+}
+
+#[test]
 fn the_best_is_kept_when_a_run_goes_on() {
     let trial = Trial::new();
     let recipe = clip("published_clip", "info_nce", &samples());
@@ -169,8 +185,14 @@ fn the_best_is_kept_when_a_run_goes_on() {
     let lowest = measured.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(state["best"]["val_loss"].as_f64(), Some(lowest));
 
-    let provenance = std::fs::read_to_string(run.join("final/provenance.json")).unwrap();
-    let provenance: serde_json::Value = serde_json::from_str(&provenance).unwrap();
+    let provenance = |dir: &str| -> serde_json::Value {
+        let file = run.join(dir).join("provenance.json");
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    };
+    let best = provenance("best");
+    assert_eq!(best["steps"], state["best"]["step"]);
+    assert_eq!(best["val_loss"], state["best"]["val_loss"]);
+    let provenance = provenance("final");
     assert_eq!(provenance["data"][0]["licence"], "CC0");
     assert_eq!(provenance["steps"], 10);
     assert_eq!(provenance["val_loss"].as_f64(), measured.last().copied());

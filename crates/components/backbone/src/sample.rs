@@ -1,6 +1,6 @@
 //! From logits to the next token: greedy, temperature, top-k, top-p.
 
-use sensorium_nn::init::Rng;
+use sensorium_nn::rng::Rng;
 use serde::{Deserialize, Serialize};
 
 /// How the next token is drawn.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use proptest::prelude::*;
 use sensorium_backbone::{Backbone, BackboneConfig, Gpt2Config, LlamaConfig, OptConfig};
 use sensorium_flow::{Forward, Sequence, Span};
-use sensorium_nn::init::Rng;
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 
 const VOCABULARY: usize = 19;
 const WIDTH: usize = 24;

@@ -4,10 +4,10 @@ use sensorium_backbone::{
     Backbone, BackboneConfig, Biases, Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig,
 };
 use sensorium_flow::{Forward, Hidden, Sequence};
-use sensorium_nn::init::Rng;
 use sensorium_nn::pack::{Blocked, Format};
 use sensorium_nn::params::{read, update};
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 
 const CONTEXT: usize = 64;
 const FORMATS: [Option<Format>; 9] = [

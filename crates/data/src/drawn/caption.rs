@@ -6,7 +6,7 @@
 use crate::drawn::look::{Color, Fill, Shape, Size, held_out};
 use crate::drawn::scene::{Object, Paper, Places, Relation, Scene, UNKNOWN, names};
 use crate::drawn::words::{NUMBERS, listed, with_article};
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// Which templates to word a caption with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -535,10 +535,10 @@ mod tests {
         let mut seen = HashSet::new();
         for index in 0..3_000 {
             let scene = Scene::random(Split::Train, 1, index, 6);
-            let text = caption(&scene, &mut Rng::new(1, 9, index));
+            let text = caption(&scene, &mut Rng::at(1, 9, index));
             assert!(text.is_ascii() && text == text.to_lowercase(), "{text}");
             assert!(!text.contains(['{', '}']) && !text.contains("  "), "{text}");
-            assert_eq!(text, caption(&scene, &mut Rng::new(1, 9, index)));
+            assert_eq!(text, caption(&scene, &mut Rng::at(1, 9, index)));
             seen.insert(text);
         }
         assert!(seen.len() > 2_800, "{}", seen.len());
@@ -549,14 +549,14 @@ mod tests {
         let mut swaps = 0;
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 2, index, 6);
-            let plan = Plan::new(&scene, Phrasing::Seen, RELATED, &mut Rng::new(2, 9, index));
+            let plan = Plan::new(&scene, Phrasing::Seen, RELATED, &mut Rng::at(2, 9, index));
             assert!(!plan.is_false(&scene), "{} {scene:?}", plan.text());
             let all = plan.swapped(&scene);
             let Some(negative) = all.get(index as usize % all.len().max(1)) else {
                 continue;
             };
             swaps += 1;
-            let text = caption(&scene, &mut Rng::new(2, 9, index));
+            let text = caption(&scene, &mut Rng::at(2, 9, index));
             assert_ne!(text, *negative);
             let words = |text: &str| {
                 let mut words: Vec<_> = text.split([' ', ',']).map(str::to_owned).collect();
@@ -606,7 +606,7 @@ mod tests {
         let share = |related: f32| {
             let told = (0..2_000u64).filter(|index| {
                 let scene = Scene::random(Split::Train, 5, *index, 6);
-                let rng = &mut Rng::new(5, 9, *index);
+                let rng = &mut Rng::at(5, 9, *index);
                 Plan::new(&scene, Phrasing::Seen, related, rng).relation.is_some()
             });
             told.count() as f32 / 2_000.0
@@ -621,7 +621,7 @@ mod tests {
         let (mut told, mut sizes) = (0, 0);
         for index in 0..1_000 {
             let scene = Scene::random(Split::Train, 7, index, 6);
-            let plan = Plan::new(&scene, Phrasing::Seen, 1.0, &mut Rng::new(7, 9, index));
+            let plan = Plan::new(&scene, Phrasing::Seen, 1.0, &mut Rng::at(7, 9, index));
             let (Some(_), [a, b]) = (plan.relation, &plan.mentions[..]) else {
                 assert!(plan.places().iter().all(|known| known[..2] == [None; 2]));
                 continue;
@@ -650,7 +650,7 @@ mod tests {
     fn false_captions_differ() {
         for index in 0..1_000 {
             let scene = Scene::random(Split::Train, 6, index, 6);
-            let Said { caption, negatives, .. } = said(&scene, 1.0, &mut Rng::new(6, 9, index));
+            let Said { caption, negatives, .. } = said(&scene, 1.0, &mut Rng::at(6, 9, index));
             let all: HashSet<&String> = negatives.iter().chain([&caption]).collect();
             assert_eq!(all.len(), negatives.len() + 1, "{caption}: {negatives:?}");
         }
@@ -661,7 +661,7 @@ mod tests {
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 3, index, 6);
             let Said { caption, gist, negatives, .. } =
-                said(&scene, RELATED, &mut Rng::new(3, 9, index));
+                said(&scene, RELATED, &mut Rng::at(3, 9, index));
             for text in negatives.into_iter().chain([caption, gist]) {
                 let held = named_pairs(&text).iter().any(|&(c, s)| {
                     crate::drawn::look::HELD_OUT.iter().any(|h| h.0.name() == c && h.1.name() == s)
@@ -676,7 +676,7 @@ mod tests {
         let mut gists = HashSet::new();
         for index in 0..500 {
             let scene = Scene::random(Split::Train, 4, index % 5, 2);
-            let said = said(&scene, RELATED, &mut Rng::new(4, 9, index));
+            let said = said(&scene, RELATED, &mut Rng::at(4, 9, index));
             let pairs = |text: &str| {
                 let mut pairs: Vec<_> = named_pairs(text)
                     .into_iter()
@@ -695,9 +695,9 @@ mod tests {
     #[test]
     fn held_out_templates_differ() {
         let seen: HashSet<_> =
-            (0..4_000).map(|i| frame(&LISTS, Phrasing::Seen, &mut Rng::new(0, 0, i))).collect();
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::Seen, &mut Rng::at(0, 0, i))).collect();
         let held: HashSet<_> =
-            (0..4_000).map(|i| frame(&LISTS, Phrasing::HeldOut, &mut Rng::new(0, 0, i))).collect();
+            (0..4_000).map(|i| frame(&LISTS, Phrasing::HeldOut, &mut Rng::at(0, 0, i))).collect();
         assert_eq!(seen.len() + held.len(), LISTS.len());
         assert!(seen.is_disjoint(&held) && seen.len() >= 40, "{} {}", seen.len(), held.len());
     }

@@ -8,7 +8,7 @@ use crate::drawn::caption;
 use crate::drawn::curriculum::most_objects;
 use crate::drawn::question::{self, Kind, View};
 use crate::drawn::scene::{Scene, Split};
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 pub use crate::drawn::sample::Turn;
 
@@ -96,7 +96,7 @@ pub fn about_scene(
     let (scene, first) = match sample.view {
         View::Scene(scene) if !rng.chance(0.2) => (*scene, [sample.question, sample.answer]),
         _ => {
-            let scene = Scene::random(split, rng.bits(), index, most);
+            let scene = Scene::random(split, rng.next_u64(), index, most);
             let first = match rng.chance(0.4) {
                 true => in_detail(&scene, rng),
                 false => [rng.pick(&CAPTION).to_owned(), caption::caption(&scene, rng)],

@@ -8,8 +8,8 @@ use crate::drawn::facts::Facts;
 use crate::drawn::icons::Icons;
 use crate::drawn::pairs::{self, Mix, Pair};
 use crate::drawn::text::{self, Document};
-use crate::rng::{Rng, mix};
 use crate::{At, Dataset, Example, Media, OpenOptions, Result};
+use sensorium_kernels::rng::{Rng, mix};
 
 /// A data set whose examples are made by `draw`, which never fails.
 struct Drawn<F> {
@@ -79,8 +79,8 @@ pub(crate) fn scene_conversations(
     let OpenOptions { seed, split, picture_size: size, .. } = options;
     endless("scene-conversations", move |At { index, progress, .. }| {
         let talk = conversation::about_scene(split, seed, index, progress, &focus);
-        let rng = &mut Rng::new(seed, ISOLATED, index);
-        rng.bits(); // Left out: earlier runs drew theirs from the second number.
+        let rng = &mut Rng::at(seed, ISOLATED, index);
+        rng.next_u64(); // Left out: earlier runs drew theirs from the second number.
         about(talk, size, rng.chance(isolated))
     })
 }
@@ -98,7 +98,7 @@ pub(crate) fn scene_descriptions(options: OpenOptions) -> Box<dyn Dataset> {
 pub(crate) fn easy_vqa(seed: u64, data: EasyVqa, turns: usize, isolated: f32) -> Box<dyn Dataset> {
     let len = Some(data.pictures() as u64);
     let draw = move |At { epoch, index, .. }: At| {
-        let rng = &mut Rng::new(seed ^ mix(epoch), ISOLATED, index);
+        let rng = &mut Rng::at(seed ^ mix(epoch), ISOLATED, index);
         let isolated = rng.chance(isolated);
         about(data.conversation(index as usize, turns, rng), 0, isolated)
     };

@@ -212,14 +212,14 @@ mod tests {
     use super::*;
     use crate::drawn::look::Look;
     use crate::drawn::scene::{Background, Paper, Split};
-    use crate::rng::Rng;
+    use sensorium_kernels::rng::Rng;
 
     /// Boxes of lone objects: every changed pixel lies inside, and each side is touched.
     #[test]
     fn boxes_fit_the_drawn_pixels() {
         let side = 96;
         for index in 0..400 {
-            let rng = &mut Rng::new(9, 0, index);
+            let rng = &mut Rng::at(9, 0, index);
             let mut scene = Scene::compose(&[Look::random(rng)], rng);
             scene.background = Background::new(Paper::White, rng);
             let at = scene.boxes()[0];

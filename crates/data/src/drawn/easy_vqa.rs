@@ -11,8 +11,8 @@ use crate::drawn::look::{Color, HELD_OUT, Shape};
 use crate::drawn::question::{Kind, Sample, View};
 use crate::drawn::sample::Turn;
 use crate::drawn::scene::Split;
-use crate::rng::Rng;
 use crate::{Error, Result};
+use sensorium_kernels::rng::Rng;
 
 /// One question: index of its picture, its words, its answer.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ mod tests {
         let sample = train.sample(1);
         assert_eq!((&*sample.question, &*sample.answer), ("what is the blue shape?", "rectangle"));
         assert_eq!((sample.choices, sample.picture(96).pixels[0]), (3, 80));
-        let talk = train.conversation(3, 1, &mut Rng::new(1, 0, 0));
+        let talk = train.conversation(3, 1, &mut Rng::at(1, 0, 0));
         assert_eq!(talk.turns.len(), 1, "of the two about the blue rectangle");
         assert!(talk.turns[0][0].contains("blue") || talk.turns[0][0].contains("circle"));
         let held = EasyVqa::open(dir.path(), Split::HeldOut).expect("opens");

@@ -13,8 +13,8 @@ use tiny_skia::{FilterQuality, Pixmap, PixmapPaint, PremultipliedColorU8, Transf
 
 use crate::drawn::sample::Pair;
 use crate::drawn::scene::{Background, Paper, Split, UNKNOWN};
-use crate::rng::{Rng, hash, mix};
 use crate::{Error, Result};
+use sensorium_kernels::rng::{Rng, hash, mix};
 
 pub use names::{Concept, ZERO_SHOT};
 

@@ -1,6 +1,6 @@
 //! What an object can look like: 9 shapes x 10 colours x 3 sizes x 3 fills, and their names.
 
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// The nine shapes, chosen to be told apart at 15 pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

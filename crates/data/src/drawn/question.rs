@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::drawn::caption::Phrasing;
 use crate::drawn::curriculum::most_objects;
 use crate::drawn::scene::{Scene, Split};
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

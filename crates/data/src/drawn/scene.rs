@@ -6,7 +6,7 @@ use sensorium_media::Picture;
 
 use crate::drawn::draw;
 use crate::drawn::look::{Color, Fill, HELD_OUT, Look, Shape, Size, blend};
-use crate::rng::{Rng, mix};
+use sensorium_kernels::rng::{Rng, mix};
 
 /// The most objects a scene holds.
 pub const MOST_OBJECTS: usize = 6;
@@ -31,7 +31,7 @@ impl Split {
             Self::Val => 2,
             Self::HeldOut => 3,
         };
-        Rng::new(seed, purpose << 8 | split, index)
+        Rng::at(seed, purpose << 8 | split, index)
     }
 
     /// A random look that `keep` accepts and that training may see, or nothing when 100 tries

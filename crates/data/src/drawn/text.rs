@@ -9,7 +9,7 @@ use crate::drawn::look::{Color, Shape};
 use crate::drawn::question::{self, Kind};
 use crate::drawn::scene::{MOST_OBJECTS, Scene, Split};
 use crate::drawn::words::listed;
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// A text to learn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ fn description(split: Split, rng: &mut Rng) -> String {
 fn dialogue(split: Split, rng: &mut Rng) -> Document {
     // Descriptions tell ninths of the picture, which do not decide every relation.
     let told = |kind| !matches!(kind, Kind::Relation | Kind::Side | Kind::Neighbour);
-    let drawn = (0..20).map(|_| question::sample(split, rng.bits(), 0, 1.0));
+    let drawn = (0..20).map(|_| question::sample(split, rng.next_u64(), 0, 1.0));
     let Some(sample) = drawn.into_iter().find(|s| told(s.kind)) else { return drill(rng) };
     let Some(scene) = sample.scene() else { return Document::Plain(sample.question) };
     let first = format!("{} {}", caption::describe(scene, rng), sample.question);

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use sensorium_media::{Message, Picture};
 
 use crate::drawn::scene::Split;
-use crate::rng::{Rng, hash};
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Result};
+use sensorium_kernels::rng::{Rng, hash};
 
 /// An entry of a data set, or what is wrong with it.
 pub type Entry = std::result::Result<Record, String>;
@@ -102,7 +102,7 @@ impl Dataset for Records {
 /// By hash, so that an entry keeps its side when others are added. A bad entry is learned from, or
 /// rather found there.
 fn is_val(entry: &Entry, val_share: f32) -> bool {
-    entry.as_ref().is_ok_and(|record| Rng::new(hash(&record.key()), VAL, 0).chance(val_share))
+    entry.as_ref().is_ok_and(|record| Rng::at(hash(&record.key()), VAL, 0).chance(val_share))
 }
 
 /// Reads a picture below `folder`. Names come from data sets of anyone's making: they lead nowhere else.

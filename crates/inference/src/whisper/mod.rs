@@ -17,8 +17,8 @@ use sensorium_backbone::{Sampling, WhisperCache};
 use sensorium_flow::Hidden;
 use sensorium_media::mel::{HOP, Mel, RATE};
 use sensorium_media::{Sound, compression_ratio};
-use sensorium_nn::init::Rng;
 use sensorium_nn::params::read;
+use sensorium_nn::rng::Rng;
 
 use sensorium_pretrained::families::whisper::WhisperParts;
 

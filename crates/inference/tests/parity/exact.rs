@@ -4,9 +4,9 @@ use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_model::clip::{Clip, ClipConfig};
-use sensorium_nn::init::Rng;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 
 fn empty() -> Init {
     Init::empty(&Device::flex())

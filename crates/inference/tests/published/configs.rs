@@ -1,7 +1,7 @@
 //! Published settings: parameter counts as the papers' code has them, and any bytes at all.
 
-use sensorium_nn::init::Rng;
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 use sensorium_pretrained::{Directory, Plan, plan};
 
 use crate::golden;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use sensorium_checkpoint::Tensor;
 use sensorium_inference::{Error, GenerateOptions};
 use sensorium_media::{Message, Modality, Part, Picture, Role};
-use sensorium_nn::init::Rng;
+use sensorium_nn::rng::Rng;
 use sensorium_pretrained::{Directory, plan};
 use serde_json::{Value, json};
 

@@ -14,6 +14,8 @@ mod json;
 mod repr;
 mod source;
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use minijinja::value::Serde;
@@ -241,22 +243,45 @@ fn joined(parts: &[Value]) -> Option<Value> {
     texts.collect::<Option<String>>().map(Value::String)
 }
 
+thread_local! {
+    /// Whether this thread's stack is deep enough to render on.
+    static DEEP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does work that renders many conversations on one thread with a deep stack, where each rendering
+/// would start one of its own. What panics there panics here.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    Ok(deep(work)?.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
 /// Runs on a thread with a deep stack; what panics there is an error.
 fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let failed = |got: &str| Error::Template {
-        place: String::new(),
-        expected: "a template that can be run",
-        got: got.to_owned(),
+    let done = if DEEP.get() { catch_unwind(AssertUnwindSafe(work)) } else { deep(work)? };
+    done.unwrap_or_else(|_| Err(failed("one that breaks its engine")))
+}
+
+fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<std::thread::Result<T>> {
+    let work = || {
+        DEEP.set(true);
+        work()
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("chat template".into()).stack_size(STACK);
-        match thread.spawn_scoped(scope, work) {
-            Ok(handle) => {
-                handle.join().unwrap_or_else(|_| Err(failed("one that breaks its engine")))
-            }
-            Err(error) => Err(failed(&format!("no thread for it: {error}"))),
-        }
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| failed(&format!("no thread for it: {error}")))?;
+        Ok(thread.join())
     })
+}
+
+fn failed(got: &str) -> Error {
+    Error::Template {
+        place: String::new(),
+        expected: "a template that can be run",
+        got: got.to_owned(),
+    }
 }
 
 /// The engine's error as ours.

@@ -1,8 +1,8 @@
 //! One operation with its operands, as flat leaves: what every comparison here runs.
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
-use sensorium_nn::init::Rng;
 use sensorium_nn::params::read;
+use sensorium_nn::rng::Rng;
 
 /// From flat operands to a flat output; reshaping is the operation's business.
 pub type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;

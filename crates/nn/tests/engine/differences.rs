@@ -1,6 +1,6 @@
 //! The slope that the backward claims is the slope that the forward has.
 
-use sensorium_nn::init::Rng;
+use sensorium_nn::rng::Rng;
 
 use crate::case::{Operand, Operation, draw, forward, run};
 use crate::operations::all;

@@ -27,16 +27,16 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
-    Ok(trainable(directory, device)?.towers(device))
+    Ok(trainable(directory, &mut Init::empty(device))?.towers(device))
 }
 
-/// The model in a directory, to be trained.
+/// The model in a directory, to be trained, with layers as `init` makes them.
 ///
 /// # Errors
 /// As [`open`].
-pub fn trainable(directory: &Directory, device: &Device) -> Result<Trainable> {
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
     let (config, inputs) = inputs(directory)?;
-    Trainable::load(directory, &plan(directory)?, config, inputs, device)
+    Trainable::load(directory, &plan(directory)?, config, inputs, init)
 }
 
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {

@@ -127,6 +127,14 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
 /// # Errors
 /// As [`plan`]; the weights are missing, damaged, or not those of the configuration.
 pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// The model in a directory, to be trained, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let (family, mut config) = config(directory)?;
     let processor = match family {
         "llava" => {
@@ -150,14 +158,14 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
         check_shuffle(&mut config)?;
         place(&mut tensors, table, grid, width)?;
     }
-    let llava = Llava::init(&config, &mut Init::empty(device));
+    let llava = Llava::init(&config, init);
     let llava = names::take(llava, tensors, &plan.layout)?;
     let top = directory.config();
     let key = if family == "llava" { "image_token_index" } else { "image_token_id" };
     let default = if family == "llava" { 32_000 } else { 128_257 };
     // Newer files of LLaVA have either name.
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
-    let (path, device) = (directory.path().to_owned(), device.clone());
+    let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
     Ok(Spliced { llava, config, processor, marker, frame, path, device, published })
 }

@@ -62,7 +62,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     match image {
         Image::Vit(image) => {
             let config = ClipConfig { image, text, bias: false };
-            Ok(Trainable::load(directory, &plan, config, inputs, device)?.towers(device))
+            Ok(Trainable::load(directory, &plan, config, inputs, &mut Init::empty(device))?
+                .towers(device))
         }
         Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device),
     }

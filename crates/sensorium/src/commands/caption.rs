@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::progress::Progress;
 use crate::{open, print};
+use sensorium_train::progress::Progress;
 
 /// The request that training uses most often.
 const REQUEST: &str = "describe the picture.";
@@ -57,7 +57,7 @@ impl Caption {
         let mut parts = vec![Part::Media(Modality::Image)];
         parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
         let request = [Message { role: Role::User, parts }];
-        let progress = Progress::new("caption");
+        let progress = Progress::items("caption");
         let mut captions = Vec::new();
         for (done, path) in self.files.iter().enumerate() {
             let picture = Media::Image(Picture::read(path)?);

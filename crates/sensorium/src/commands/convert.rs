@@ -9,8 +9,8 @@ use sensorium_checkpoint::gguf::Kind;
 use sensorium_pretrained::convert::convert;
 use serde::Serialize;
 
-use crate::progress::Progress;
 use crate::{global, print};
+use sensorium_train::progress::Progress;
 
 /// Turn a language model's directory into a GGUF file, or a GGUF file into a directory.
 #[derive(Args, Debug)]
@@ -86,7 +86,7 @@ struct Output {
 impl Convert {
     pub fn run(&self) -> Result<()> {
         let (from, kind) = (global::find(&self.from)?, self.quantize.map(Stored::kind));
-        let bar = Progress::new("numbers");
+        let bar = Progress::items("numbers");
         let done = convert(from.as_ref(), &self.to, kind, &mut |done, all| {
             bar.set(done as usize, all as usize);
         });

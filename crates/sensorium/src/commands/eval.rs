@@ -13,8 +13,8 @@ use sensorium_pretrained::Provenance;
 
 use crate::commands::precision::Precision;
 use crate::commands::{Global, info, perplexity};
-use crate::progress::Progress;
 use crate::{open, print};
+use sensorium_train::progress::Progress;
 
 /// Measure a model; every figure stands beside chance, prior and its 95 % interval.
 #[derive(Args, Debug)]
@@ -115,7 +115,7 @@ impl Eval {
     /// Among all evaluations, one without its data set, or of what the model was not made for, is
     /// reported as not measured.
     fn one(&self, which: Evaluation, model: &Model, seed: u64) -> Result<Report> {
-        let progress = Progress::new(which.name());
+        let progress = Progress::items(which.name());
         let samples = self.samples.map(|n| n as usize);
         let show = |done, all| progress.set(done, all);
         let settings =

@@ -11,7 +11,7 @@ use crate::commands::precision::Precision;
 use crate::global::EMBEDDED;
 use crate::open;
 use crate::print;
-use crate::progress::Progress;
+use sensorium_train::progress::Progress;
 
 /// Measures `text` with the model in the file `model` and prints the result.
 pub fn run(
@@ -33,7 +33,7 @@ pub fn run(
     let words = std::fs::read_to_string(text).with_context(|| {
         format!("could not read {} as UTF-8 text\nhint: check the path", text.display())
     })?;
-    let progress = Progress::new("perplexity");
+    let progress = Progress::items("perplexity");
     let measured = measure(llm, &words, context, &|done, all| progress.set(done, all));
     progress.finish();
     let found = measured?;

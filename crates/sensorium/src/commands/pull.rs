@@ -6,7 +6,7 @@ use sensorium_hub::{Hub, Name, Settings};
 use serde::Serialize;
 
 use crate::print;
-use crate::progress::Progress;
+use sensorium_train::progress::Progress;
 
 /// Bring a model from the hub into the cache, or go on where that stopped.
 #[derive(Args, Debug)]

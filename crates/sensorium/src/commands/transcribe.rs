@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::number;
-use crate::progress::Progress;
 use crate::{open, print};
+use sensorium_train::progress::Progress;
 
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
@@ -225,7 +225,7 @@ fn hear(
     let begun = Instant::now();
     let sound = Sound::read(path)?;
     let read = begun.elapsed().as_secs_f64();
-    let progress = Progress::new("transcribe");
+    let progress = Progress::items("transcribe");
     let heard = model.transcribe(sound, options, &mut |done, all| {
         progress.set(done as usize, all.ceil() as usize);
     });

@@ -167,8 +167,10 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let feed = Feed::open(&recipe.data, seeds, side, &options.dir, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
     let ClipRecipe { steps, save_every, eval_every, .. } = *recipe;
-    let plan = Plan { steps, save_every, eval_every };
     let resolved = config::resolved(recipe)?;
+    let start: Vec<_> = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
+    let provenance = provenance::begin("clip", &resolved, recipe.seed, &start, &recipe.data);
+    let plan = Plan { steps, save_every, eval_every, provenance };
     let (mut run, mut model) = Run::open("clip", options, &resolved, plan, model, &mut optim)?;
 
     let mut batches = feed.train(run.steps());
@@ -193,9 +195,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
-    let start: Vec<_> = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
-    let provenance = provenance::begin("clip", &resolved, recipe.seed, &start, &recipe.data);
-    run.finish(&model, training.files(&best)?, provenance)
+    run.finish(&model, training.files(&best)?)
 }
 
 /// Captions alone teach only by losses that a recipe may leave out.
@@ -255,10 +255,12 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(Pupil, Traini
         let hint = "leave them out, or train a new model with size and tokenizer";
         return Err(model::config("model.from", message, hint));
     }
-    let device = recipe.device.open();
+    let init = &mut Init::empty(&recipe.device.open())
+        .with(recipe.precision)
+        .recomputing(recipe.recompute);
     let Trainable { clip, config: shape, layout, processor, texts } = match directory.model_type() {
-        Some("clip") => clip::trainable(&directory, &device)?,
-        Some("siglip") => siglip::trainable(&directory, &device)?,
+        Some("clip") => clip::trainable(&directory, init)?,
+        Some("siglip") => siglip::trainable(&directory, init)?,
         _ => return Err(model::unknown_family(&directory, &["clip", "siglip"])),
     };
     if shape.bias != (recipe.loss == Loss::Sigmoid) {

@@ -199,8 +199,11 @@ fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llav
     if !["llava", "idefics3", "smolvlm"].map(Some).contains(&directory.model_type()) {
         return Err(model::unknown_family(directory, &["llava", "idefics3", "smolvlm"]));
     }
+    let init = &mut Init::empty(&recipe.device.open())
+        .with(recipe.precision)
+        .recomputing(recipe.recompute);
     let Spliced { llava, config: shape, processor, marker, published, .. } =
-        llava::open(directory, &recipe.device.open())?;
+        llava::trainable(directory, init)?;
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];
     let chat = Chat::published(directory, marker, limits)?.into();
     let home = Home::Published(directory.clone(), Box::new(published));
@@ -260,8 +263,13 @@ impl Training<'_> {
         let feed = Feed::open(data, seeds, side, &options.dir, lacks, make)?;
         let mut optim = AdamW::new(self.recipe.optim.clone());
         let Stage { steps, save_every, eval_every, .. } = *stage;
-        let plan = Plan { steps, save_every, eval_every };
         let resolved = config::resolved(self.recipe)?;
+        let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
+        let files = [&self.recipe.model.from, image, backbone, projector];
+        let start: Vec<_> = files.into_iter().flatten().cloned().collect();
+        let provenance =
+            provenance::begin(&format!("llava, {name}"), &resolved, *seed, &start, data);
+        let plan = Plan { steps, save_every, eval_every, provenance };
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
 
         let mut batches = feed.train(run.steps());
@@ -301,12 +309,7 @@ impl Training<'_> {
             run.checkpoint(step, &model, &optim)?;
         }
         let best = optim.averaged(model.clone());
-        let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
-        let files = [&self.recipe.model.from, image, backbone, projector];
-        let start: Vec<_> = files.into_iter().flatten().cloned().collect();
-        let name = format!("llava, {name}");
-        let provenance = provenance::begin(&name, &resolved, *seed, &start, data);
-        run.finish(&model, self.files(&best)?, provenance)?;
+        run.finish(&model, self.files(&best)?)?;
         Ok(best)
     }
 

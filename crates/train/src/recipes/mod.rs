@@ -49,8 +49,11 @@ pub fn load<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T> {
     parse(&config::read(path)?, &path.display().to_string(), sets)
 }
 
-/// As [`load`], from text that is already in memory.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
+/// As [`load`], from text in memory; errors call it `name`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse<T: DeserializeOwned>(text: &str, name: &str, sets: &[String]) -> Result<T> {
     let (translated, gone) = crate::older::translated(&config::parse(text, name, sets)?);
     config::parse_without(text, name, &[&translated, sets].concat(), &gone)
 }

@@ -107,8 +107,9 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let feed = Feed::open(&recipe.data, seeds, 1, &options.dir, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
     let TextRecipe { steps, save_every, eval_every, .. } = *recipe;
-    let plan = Plan { steps, save_every, eval_every };
     let resolved = config::resolved(recipe)?;
+    let provenance = provenance::begin("text", &resolved, recipe.seed, &[], &recipe.data);
+    let plan = Plan { steps, save_every, eval_every, provenance };
     let (mut run, mut model) = Run::open("text", options, &resolved, plan, model, &mut optim)?;
     let settings = SensoriumConfig {
         language: Some(BackboneConfig::Llama(shape.clone())),
@@ -139,8 +140,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
-    let provenance = provenance::begin("text", &resolved, recipe.seed, &[], &recipe.data);
-    run.finish(&model, files(&best)?, provenance)
+    run.finish(&model, files(&best)?)
 }
 
 /// Loss of every next token of rows of one token more than is read.

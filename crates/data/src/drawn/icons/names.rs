@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::drawn::look::{HELD_OUT, Shape};
 use crate::drawn::words::with_article;
-use crate::rng::{Rng, mix};
 use crate::{Error, Result};
+use sensorium_kernels::rng::{Rng, mix};
 
 /// Something an icon stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::drawn::caption::{Phrasing, frame, place, relation_words};
 use crate::drawn::look::{Color, Fill, Look, Shape, Size, held_out};
 use crate::drawn::scene::{Background, Object, Paper, Relation, Scene, Split};
 use crate::drawn::words::{NUMBERS, with_article};
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// What all builders need.
 pub(super) struct Ask {

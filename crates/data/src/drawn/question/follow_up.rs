@@ -9,7 +9,7 @@ use crate::drawn::caption::{Phrasing, frame, place, relation_words};
 use crate::drawn::look::{Color, held_out};
 use crate::drawn::scene::{Object, PLAIN, Paper, Relation, Scene, Split};
 use crate::drawn::words::{NUMBERS, with_article};
-use crate::rng::Rng;
+use sensorium_kernels::rng::Rng;
 
 /// What a question is made of: its template, the template's parts, the answer.
 type Parts = (&'static [&'static str], Vec<(&'static str, String)>, String);
@@ -267,7 +267,7 @@ mod tests {
             let mut asked = 0;
             for index in 0..600 {
                 let scene = Scene::random(Split::Train, 3, index, 6);
-                let rng = &mut Rng::new(3, 20, index);
+                let rng = &mut Rng::at(3, 20, index);
                 let Some((question, answer)) = follow_up(kind, &scene, rng) else { continue };
                 asked += 1;
                 let text = format!("{question} {answer}");
@@ -284,7 +284,7 @@ mod tests {
             let (mut yes, mut all) = (0.0, 0.0);
             for index in 0..6_000 {
                 let scene = Scene::random(Split::Train, 4, index, 6);
-                let Some((_, answer)) = follow_up(kind, &scene, &mut Rng::new(4, 20, index)) else {
+                let Some((_, answer)) = follow_up(kind, &scene, &mut Rng::at(4, 20, index)) else {
                     continue;
                 };
                 all += 1.0;
@@ -300,7 +300,7 @@ mod tests {
         for index in 0..4_000 {
             let scene = Scene::random(Split::Train, 6, index, 2);
             let [a, b] = scene.objects.as_slice() else { continue };
-            let asked = follow_up(Kind::Side, &scene, &mut Rng::new(6, 20, index));
+            let asked = follow_up(Kind::Side, &scene, &mut Rng::at(6, 20, index));
             let Some((question, answer)) = asked else { continue };
             let relation = Relation::ALL.into_iter().find(|r| r.side() == answer).expect("a side");
             // Whichever of the two is named first, it lies there.
@@ -316,7 +316,7 @@ mod tests {
         for index in 0..3_000 {
             let scene = Scene::random(Split::Train, 5, index, 6);
             for kind in [Kind::Exists, Kind::Count] {
-                let Some((question, answer)) = follow_up(kind, &scene, &mut Rng::new(5, 20, index))
+                let Some((question, answer)) = follow_up(kind, &scene, &mut Rng::at(5, 20, index))
                 else {
                     continue;
                 };
