@@ -138,7 +138,7 @@ fn eval_batches() -> u64 {
 
 /// What is trained: the two encoders and, beside them, what makes the image encoder tell.
 #[derive(Module, Debug)]
-struct Pupil {
+struct ClipWithHeads {
     clip: Clip,
     captioner: Option<Captioner>,
     regions: Option<Regions>,
@@ -150,14 +150,14 @@ struct Pupil {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
-    teaches(recipe)?;
-    let (pupil, training) = match recipe.model.start()? {
+    validate(recipe)?;
+    let (model, training) = match recipe.model.start()? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
     };
     let parts = parts(recipe, training.shape.bias);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let (model, trained) = thaw_only(pupil, &parts)?;
+    let (model, trained) = thaw_only(model, &parts)?;
     eprintln!("{trained}");
     let pairs = training.pairs.clone();
     let side = if recipe.pictures { training.shape.image.image as u32 } else { 1 };
@@ -176,16 +176,16 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
-        let Lesson { loss, extra, flops } = training.lesson(&model, batch);
+        let Losses { loss, extra, flops } = training.losses(&model, batch);
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
-        model = Pupil { clip: clamp_scale(updated.clip), ..updated };
+        model = ClipWithHeads { clip: clamp_scale(updated.clip), ..updated };
 
         if let Some(batches) = feed.val(recipe.eval_batches).filter(|_| run.validates_after(step)) {
             let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
-            let loss = |batch| f64::from(read(training.lesson(&best, batch).loss)[0]);
+            let loss = |batch| f64::from(read(training.losses(&best, batch).loss)[0]);
             let losses =
                 batches.map(|batch| Ok((loss(batch?), 1.0))).collect::<Result<Vec<_>>>()?;
             run.keep_best(step, mean(losses), || training.files(&best))?;
@@ -199,7 +199,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
 }
 
 /// Captions alone teach only by losses that a recipe may leave out.
-fn teaches(recipe: &ClipRecipe) -> Result<()> {
+fn validate(recipe: &ClipRecipe) -> Result<()> {
     if recipe.pictures || recipe.place_weight > 0.0 || recipe.gist_weight > 0.0 {
         return Ok(());
     }
@@ -224,17 +224,17 @@ fn new(
     recipe: &ClipRecipe,
     size: Size,
     tokenizer: Box<Tokenizer>,
-) -> Result<(Pupil, Training<'_>)> {
+) -> Result<(ClipWithHeads, Training<'_>)> {
     let vocabulary = tokenizer.vocabulary();
     let shape = size.clip(vocabulary, recipe.loss == Loss::Sigmoid);
-    let told = size.captioner(vocabulary);
-    let mut pupil = seeded(recipe, &shape, &told);
+    let captioner_config = size.captioner(vocabulary);
+    let mut model = init(recipe, &shape, &captioner_config);
     if let Some(dir) = &recipe.start {
-        let known = start(dir, &pupil)?;
-        pupil = weights::load(pupil, &known)?;
+        let known = start(dir, &model)?;
+        model = weights::load(model, &known)?;
     }
-    let tokens = told.projector.tokens(shape.image.patches());
-    let chat = |tokens| Chat::own(&tokenizer, tokens, told.decoder.context);
+    let tokens = captioner_config.projector.tokens(shape.image.patches());
+    let chat = |tokens| Chat::own(&tokenizer, tokens, captioner_config.decoder.context);
     let texts = TextInput::own(&tokenizer, &shape.text)?;
     let processor = ImageProcessor::padded(shape.image.image as u32);
     let answers = recipe.pictures && recipe.caption_weight > 0.0;
@@ -243,12 +243,12 @@ fn new(
         gists: (recipe.gist_weight > 0.0).then(|| chat(1)).transpose()?,
         ..Pairs::new(recipe, &shape, texts, processor)
     };
-    let (told, home) = (Some(told), Home::Own(tokenizer));
-    Ok((pupil, Training { recipe, pairs: pairs.into(), shape, told, home }))
+    let (captioner_config, home) = (Some(captioner_config), Home::Own(tokenizer));
+    Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config, home }))
 }
 
 /// A published model, which has only the contrastive loss.
-fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(Pupil, Training<'_>)> {
+fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads, Training<'_>)> {
     let ClipRecipe { caption_weight, gist_weight, region_weight, place_weight, .. } = *recipe;
     if caption_weight + gist_weight + region_weight + place_weight > 0.0 || recipe.start.is_some() {
         let message = "expected the contrastive loss alone, got the weight of another, or start";
@@ -268,25 +268,25 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(Pupil, Traini
         let message = "expected the loss that the model was trained with, got the other";
         return Err(model::config("loss", message, hint));
     }
-    let pupil = Pupil { clip, captioner: None, regions: None, places: None };
+    let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let pairs = Pairs::new(recipe, &shape, texts, processor);
     let home = Home::Published(directory, layout);
-    Ok((pupil, Training { recipe, pairs: pairs.into(), shape, told: None, home }))
+    Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
 }
 
 /// The two encoders with what the recipe's losses need beside them.
-fn seeded(recipe: &ClipRecipe, config: &ClipConfig, told: &CaptionerConfig) -> Pupil {
+fn init(recipe: &ClipRecipe, config: &ClipConfig, captioner_config: &CaptionerConfig) -> ClipWithHeads {
     let device = recipe.device.open();
     let init =
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
     let clip = start_bias(Clip::init(config, init), recipe.batch);
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
-    let captioner = tells.then(|| Captioner::init(told, init));
+    let captioner = tells.then(|| Captioner::init(captioner_config, init));
     let names = recipe.region_weight > 0.0;
     let regions = names.then(|| Regions::init(config.image.width, &Facts::REGION_CLASSES, init));
     let tells_where = recipe.place_weight > 0.0;
     let places = tells_where.then(|| Places::init(config.text.embed, Facts::PLACES, init));
-    Pupil { clip, captioner, regions, places }
+    ClipWithHeads { clip, captioner, regions, places }
 }
 
 /// What makes a step's batch of examples.
@@ -364,7 +364,7 @@ impl Pairs {
             texts: batch::texts(&self.texts, &texts)?,
             groups: pairs.iter().map(|pair| pair.group).collect(),
             owners: false_ones().map(|(i, _)| i).collect(),
-            regions: self.regions.map(|positions| named(facts(), positions)).unwrap_or_default(),
+            regions: self.regions.map(|positions| region_targets(facts(), positions)).unwrap_or_default(),
             places: [places(Facts::places_shown), places(Facts::places_told)],
             answers: self.answers.as_ref().map(|chat| answers(chat, &pairs)).transpose()?,
             gists: self.gists.as_ref().map(|chat| self.gists(chat, &pairs)).transpose()?,
@@ -401,7 +401,7 @@ struct Training<'a> {
     recipe: &'a ClipRecipe,
     pairs: Arc<Pairs>,
     shape: ClipConfig,
-    told: Option<CaptionerConfig>,
+    captioner_config: Option<CaptionerConfig>,
     home: Home,
 }
 
@@ -415,13 +415,13 @@ enum Home {
 
 /// What a step learns from: the sum of its losses, what is logged of them, and the operations of the
 /// forward pass.
-struct Lesson {
+struct Losses {
     loss: Tensor<1>,
     extra: BTreeMap<String, f64>,
     flops: f64,
 }
 
-impl Lesson {
+impl Losses {
     /// Nothing to learn yet, after `flops` operations.
     fn new(flops: f64, device: &Device) -> Self {
         Self { loss: Tensor::zeros([1], device), extra: BTreeMap::new(), flops }
@@ -434,81 +434,81 @@ impl Lesson {
 }
 
 impl Training<'_> {
-    fn lesson(&self, model: &Pupil, batch: PairBatch) -> Lesson {
+    fn losses(&self, model: &ClipWithHeads, batch: PairBatch) -> Losses {
         match self.recipe.pictures {
-            true => self.seen(model, batch),
-            false => self.told(model, &batch),
+            true => self.paired(model, batch),
+            false => self.text_only(model, &batch),
         }
     }
 
     /// Pictures and their captions.
-    fn seen(&self, model: &Pupil, mut batch: PairBatch) -> Lesson {
-        let Self { recipe, shape, told, .. } = self;
+    fn paired(&self, model: &ClipWithHeads, mut batch: PairBatch) -> Losses {
+        let Self { recipe, shape, captioner_config, .. } = self;
         let device = model.clip.scale.val().device();
         let side = [shape.image.image; 2];
         let images = images(std::mem::take(&mut batch.planes), side, &device);
-        let skip = told.as_ref().map_or(0, |told| told.skip);
+        let skip = captioner_config.as_ref().map_or(0, |captioner_config| captioner_config.skip);
         let (features, images) = model.clip.image.encode_and_embed(images, skip); // [B, N, E], [B, C]
         let images = unit(images);
         let (texts, flops) = self.embed_texts(&model.clip, &batch.texts); // [M, C]
         let pairs = batch.groups.len();
         let captions = texts.clone().narrow(0, 0, pairs);
 
-        let mut lesson = Lesson::new(flops + shape.image.flops() * pairs as f64, &device);
+        let mut losses = Losses::new(flops + shape.image.flops() * pairs as f64, &device);
         let [accuracy, true_above_false] = accuracies(images.clone(), texts.clone(), &batch.owners);
-        lesson.extra.insert("accuracy".into(), accuracy);
-        lesson.extra.insert("true_above_false".into(), true_above_false);
+        losses.extra.insert("accuracy".into(), accuracy);
+        losses.extra.insert("true_above_false".into(), true_above_false);
         let contrast = loss(&model.clip, recipe.loss, images.clone(), texts, &batch);
-        lesson.add("contrast", contrast, 1.0);
+        losses.add("contrast", contrast, 1.0);
         if let Some(regions) = &model.regions {
             let named = regions.loss(features.clone(), &batch.regions);
-            lesson.add("regions", named, recipe.region_weight);
+            losses.add("regions", named, recipe.region_weight);
         }
         if let Some(places) = &model.places {
             let seen = places.loss(images.clone(), &batch.places[0]);
-            lesson.add("places", seen, recipe.place_weight);
+            losses.add("places", seen, recipe.place_weight);
         }
-        self.add_sides(&mut lesson, model, &batch, captions.clone());
-        if let (Some(captioner), Some(told), Some(answers)) =
-            (&model.captioner, told, &batch.answers)
+        self.add_sides(&mut losses, model, &batch, captions.clone());
+        if let (Some(captioner), Some(captioner_config), Some(answers)) =
+            (&model.captioner, captioner_config, &batch.answers)
         {
-            lesson.flops += decoding(told, answers);
-            lesson.add("caption", captioner.loss(answers, features), recipe.caption_weight);
+            losses.flops += decoding(captioner_config, answers);
+            losses.add("caption", captioner.loss(answers, features), recipe.caption_weight);
         }
-        self.add_gists(&mut lesson, model, &batch, Tensor::cat(vec![images, captions], 0));
-        lesson
+        self.add_gists(&mut losses, model, &batch, Tensor::cat(vec![images, captions], 0));
+        losses
     }
 
     /// Captions alone.
-    fn told(&self, model: &Pupil, batch: &PairBatch) -> Lesson {
+    fn text_only(&self, model: &ClipWithHeads, batch: &PairBatch) -> Losses {
         let (captions, flops) = self.embed_texts(&model.clip, &batch.texts); // [B, C]
-        let mut lesson = Lesson::new(flops, &captions.device());
-        self.add_sides(&mut lesson, model, batch, captions.clone());
-        self.add_gists(&mut lesson, model, batch, captions);
-        lesson
+        let mut losses = Losses::new(flops, &captions.device());
+        self.add_sides(&mut losses, model, batch, captions.clone());
+        self.add_gists(&mut losses, model, batch, captions);
+        losses
     }
 
     /// What captions `[B, C]` tell of places and sizes.
     fn add_sides(
         &self,
-        lesson: &mut Lesson,
-        model: &Pupil,
+        losses: &mut Losses,
+        model: &ClipWithHeads,
         batch: &PairBatch,
         captions: Tensor<2>,
     ) {
         if let Some(places) = &model.places {
-            let told = places.loss(captions, &batch.places[1]);
-            lesson.add("sides", told, self.recipe.place_weight);
+            let sides = places.loss(captions, &batch.places[1]);
+            losses.add("sides", sides, self.recipe.place_weight);
         }
     }
 
     /// What the captioner is to write from `vectors [·, C]`.
-    fn add_gists(&self, lesson: &mut Lesson, model: &Pupil, batch: &PairBatch, vectors: Tensor<2>) {
-        if let (Some(captioner), Some(told), Some(gists)) =
-            (&model.captioner, &self.told, &batch.gists)
+    fn add_gists(&self, losses: &mut Losses, model: &ClipWithHeads, batch: &PairBatch, vectors: Tensor<2>) {
+        if let (Some(captioner), Some(captioner_config), Some(gists)) =
+            (&model.captioner, &self.captioner_config, &batch.gists)
         {
-            lesson.flops += decoding(told, gists);
-            lesson.add("gist", captioner.gist_loss(gists, vectors), self.recipe.gist_weight);
+            losses.flops += decoding(captioner_config, gists);
+            losses.add("gist", captioner.gist_loss(gists, vectors), self.recipe.gist_weight);
         }
     }
 
@@ -519,7 +519,7 @@ impl Training<'_> {
     }
 
     /// The model's files.
-    fn files(&self, Pupil { clip, captioner, places, .. }: &Pupil) -> Result<Files> {
+    fn files(&self, ClipWithHeads { clip, captioner, places, .. }: &ClipWithHeads) -> Result<Files> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
             Home::Published(directory, layout) => {
@@ -577,10 +577,10 @@ fn parts(recipe: &ClipRecipe, bias: bool) -> Vec<String> {
     parts.into_iter().map(str::to_owned).collect()
 }
 
-/// The weights of a trained [`Pupil`], one file for each part; those of what is thrown away after
+/// The weights of a trained [`ClipWithHeads`], one file for each part; those of what is thrown away after
 /// training are read where there are any. What the files do not hold, because the model has grown
 /// since, stays as it is in `seeded`.
-fn start(dir: &Path, seeded: &Pupil) -> Result<Tensors> {
+fn start(dir: &Path, seeded: &ClipWithHeads) -> Result<Tensors> {
     let mut all = weights::tensors(seeded)?;
     let mut kept: BTreeSet<String> = all.tensors.keys().cloned().collect();
     let helpers = [
@@ -612,7 +612,7 @@ fn start(dir: &Path, seeded: &Pupil) -> Result<Tensors> {
 }
 
 /// The classes of what lies at each of `positions`, for each attribute; unknown where no facts say.
-fn named<'f>(facts: impl Iterator<Item = Option<&'f Facts>>, positions: usize) -> Vec<Vec<i32>> {
+fn region_targets<'f>(facts: impl Iterator<Item = Option<&'f Facts>>, positions: usize) -> Vec<Vec<i32>> {
     let unknown = || vec![[IGNORED; 4]; positions];
     let of = |facts: Option<&Facts>| {
         facts.and_then(|facts| facts.regions(positions.isqrt())).unwrap_or_else(unknown)
@@ -659,8 +659,8 @@ fn accuracies(images: Tensor<2>, texts: Tensor<2>, owners: &[usize]) -> [f64; 2]
     let owned = owners.iter().zip(n..m);
     let further: Vec<bool> = owned.map(|(&i, j)| cosines[i * m + i] > cosines[i * m + j]).collect();
     let share = |right: usize, of: usize| right as f64 / of.max(1) as f64;
-    let told = further.iter().filter(|further| **further).count();
-    [share(nearest, n), share(told, further.len())]
+    let right = further.iter().filter(|further| **further).count();
+    [share(nearest, n), share(right, further.len())]
 }
 
 /// SigLIP starts its bias at -10, which is about `-ln` of its batch of 32 768: the logit of a match

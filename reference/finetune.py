@@ -1,0 +1,126 @@
+"""Published models that learn from a folder of pictures. Writes goldens/finetune/<model>.json.
+
+For each model of `goldens`, ten steps of torch's AdamW on a folder's two pictures with their captions, by
+transformers' own losses; and, of what `sensorium train` leaves in `final/` after the same ten steps, the
+loss as transformers reads that directory. Needs `cargo build --release`.
+
+    {"recipe": what `sensorium train` is given, "losses": [10 numbers], "final": loss of our final/}
+"""
+
+import csv
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+
+ROOT = Path(__file__).parent.parent
+FOLDER = "crates/data/tests/samples/folder-csv"
+STEPS, RATE, REQUEST = 10, 1e-3, "describe the picture."
+OPTIM = "optim = { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0, clip = 1.0 }"
+RUN = f"steps = {STEPS}\nbatch = 2\nsave_every = {STEPS}\neval_every = {STEPS}\neval_batches = 1"
+SCHEDULE = f"schedule = {{ kind = 'constant', rate = {RATE} }}"
+DATA = f"[[{{0}}data.train]]\nkind = 'folder'\npath = '{FOLDER}'\n[[{{0}}data.val]]\nkind = 'folder'\npath = '{FOLDER}'\n"
+
+
+def dual_recipe(name, loss):
+    return (f"recipe = 'clip'\nseed = 1\nloss = '{loss}'\n{RUN}\n{SCHEDULE}\n{OPTIM}\n"
+            f"[model]\nfrom = 'goldens/{name}'\n{DATA.format('')}")
+
+
+def assistant_recipe(name):
+    return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
+            f"[instruct]\n{RUN}\n{SCHEDULE}\n{DATA.format('instruct.')}")
+
+
+def examples():
+    with open(ROOT / FOLDER / "metadata.csv") as table:
+        rows = list(csv.DictReader(table))
+    return [Image.open(ROOT / FOLDER / row["file_name"]).convert("RGB") for row in rows], [row["text"] for row in rows]
+
+
+def dual(folder):
+    """The model, what is trained of it, and its loss on both pictures."""
+    model, processor = AutoModel.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(folder)
+    pictures, texts = examples()
+    inputs = processor(text=texts, images=pictures, padding="max_length", truncation=True,
+                       max_length=model.config.text_config.max_position_embeddings, return_tensors="pt")
+    return model, model.parameters(), lambda: model(**inputs, return_loss=True).loss
+
+
+def assistant(folder):
+    """As `dual`; the tower stays as it is, and only the answers are learned."""
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "right"
+    prompts, ends = [], []
+    pictures, texts = examples()
+    for text in texts:
+        asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": REQUEST}]}]
+        answered = asked + [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+        before = processor.apply_chat_template(asked, add_generation_prompt=True)
+        whole = processor.apply_chat_template(answered)
+        said, trimmed = whole[len(before):], whole[len(before):].rstrip()
+        if trimmed.endswith(tuple(processor.tokenizer.all_special_tokens)):
+            said = trimmed
+        prompts.append(whole)
+        ends.append([before, before + said])
+    images = [[picture] for picture in pictures]
+    inputs = processor(text=prompts, images=images, padding=True, return_tensors="pt")
+    labels = torch.full_like(inputs["input_ids"], -100)
+    for row, (texts, image) in enumerate(zip(ends, images)):
+        start, end = (processor(text=text, images=[image], return_tensors="pt")["input_ids"].shape[1] for text in texts)
+        labels[row, start:end] = inputs["input_ids"][row, start:end]
+    tower = ("vision_tower", "vision_model")
+    trained = [p for name, p in model.named_parameters() if not any(part in name for part in tower)]
+    return model, trained, lambda: model(**inputs, labels=labels).loss
+
+
+def trained(make, folder):
+    """Losses before each step."""
+    model, parameters, loss_of = make(folder)
+    model.requires_grad_(False)
+    parameters = [p.requires_grad_(True) for p in parameters]
+    optimizer = torch.optim.AdamW(parameters, RATE, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def read(make, folder):
+    with torch.no_grad():
+        return make(folder)[2]().item()
+
+
+def main():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    (ROOT / "goldens/finetune").mkdir(exist_ok=True)
+    runs = {
+        "published_clip": (dual, dual_recipe("published_clip", "info_nce"), "final"),
+        "published_siglip": (dual, dual_recipe("published_siglip", "sigmoid"), "final"),
+        **{name: (assistant, assistant_recipe(name), "instruct/final")
+           for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
+    }
+    for name, (make, recipe, final) in runs.items():
+        losses = trained(make, ROOT / "goldens" / name)
+        with tempfile.TemporaryDirectory() as work:
+            (Path(work) / "recipe.toml").write_text(recipe)
+            program = ROOT / "target/release/sensorium"
+            subprocess.run([program, "train", f"{work}/recipe.toml", "--out", f"{work}/run"], cwd=ROOT, check=True)
+            golden = {"recipe": recipe, "losses": losses, "final": read(make, Path(work) / "run" / final)}
+        (ROOT / f"goldens/finetune/{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
+        print(name, losses, golden["final"])
+
+
+if __name__ == "__main__":
+    main()
