@@ -9,6 +9,7 @@ loss as transformers reads that directory. Needs `cargo build --release`.
 
 import csv
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -115,7 +116,7 @@ def main():
         losses = trained(make, ROOT / "goldens" / name)
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "recipe.toml").write_text(recipe)
-            program = ROOT / "target/release/sensorium"
+            program = os.environ.get("SENSORIUM", ROOT / "target/release/sensorium")
             subprocess.run([program, "train", f"{work}/recipe.toml", "--out", f"{work}/run"], cwd=ROOT, check=True)
             golden = {"recipe": recipe, "losses": losses, "final": read(make, Path(work) / "run" / final)}
         (ROOT / f"goldens/finetune/{name}.json").write_text(json.dumps(golden, indent=1) + "\n")

@@ -151,6 +151,37 @@ fn parts_are_trained_by_name() {
     assert!(unknown.contains("tower") && unknown.contains("hint:"), "{unknown}");
 }
 
+/// `reference/finetune.py`: the same steps by torch, and what transformers makes of our `final/`.
+#[test]
+fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
+    let close = |ours: f64, theirs: f64| (ours - theirs).abs() < 1e-5 + 1e-3 * theirs.abs();
+    let goldens = std::fs::read_dir(root("goldens/finetune")).unwrap();
+    let files: Vec<PathBuf> = goldens.map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 6);
+    for file in files {
+        let golden: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        // Paths are those of the repository.
+        let recipe = golden["recipe"].as_str().unwrap();
+        let recipe = recipe.replace("'goldens/", &format!("'{}", root("goldens/")));
+        let recipe = recipe.replace("'crates/", &format!("'{}", root("crates/")));
+        let trial = Trial::new();
+        trial.train(&recipe, &[], false).unwrap();
+        let run = trial.path("run");
+        let run = if run.join("instruct").exists() { run.join("instruct") } else { run };
+        let theirs = golden["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap());
+        let ours = losses(&run);
+        assert_eq!(ours.len(), 10);
+        for (step, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+            let name = file.display();
+            assert!(close(*ours, theirs), "{name}, step {step}: {ours}, transformers {theirs}");
+        }
+        let read = golden["final"].as_f64().unwrap();
+        let last = log::read(&run).unwrap().pop().unwrap().extra["val_loss"];
+        assert!(close(last, read), "{}: {last}, read by transformers {read}", file.display());
+    }
+}
+
 #[test]
 fn precision_and_recompute_are_heeded() {
     let dual = (clip("published_clip", "info_nce", &samples()), "run");

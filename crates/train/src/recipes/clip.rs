@@ -275,7 +275,11 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
 }
 
 /// The two encoders with what the recipe's losses need beside them.
-fn init(recipe: &ClipRecipe, config: &ClipConfig, captioner_config: &CaptionerConfig) -> ClipWithHeads {
+fn init(
+    recipe: &ClipRecipe,
+    config: &ClipConfig,
+    captioner_config: &CaptionerConfig,
+) -> ClipWithHeads {
     let device = recipe.device.open();
     let init =
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
@@ -364,7 +368,10 @@ impl Pairs {
             texts: batch::texts(&self.texts, &texts)?,
             groups: pairs.iter().map(|pair| pair.group).collect(),
             owners: false_ones().map(|(i, _)| i).collect(),
-            regions: self.regions.map(|positions| region_targets(facts(), positions)).unwrap_or_default(),
+            regions: self
+                .regions
+                .map(|positions| region_targets(facts(), positions))
+                .unwrap_or_default(),
             places: [places(Facts::places_shown), places(Facts::places_told)],
             answers: self.answers.as_ref().map(|chat| answers(chat, &pairs)).transpose()?,
             gists: self.gists.as_ref().map(|chat| self.gists(chat, &pairs)).transpose()?,
@@ -503,7 +510,13 @@ impl Training<'_> {
     }
 
     /// What the captioner is to write from `vectors [·, C]`.
-    fn add_gists(&self, losses: &mut Losses, model: &ClipWithHeads, batch: &PairBatch, vectors: Tensor<2>) {
+    fn add_gists(
+        &self,
+        losses: &mut Losses,
+        model: &ClipWithHeads,
+        batch: &PairBatch,
+        vectors: Tensor<2>,
+    ) {
         if let (Some(captioner), Some(captioner_config), Some(gists)) =
             (&model.captioner, &self.captioner_config, &batch.gists)
         {
@@ -519,7 +532,10 @@ impl Training<'_> {
     }
 
     /// The model's files.
-    fn files(&self, ClipWithHeads { clip, captioner, places, .. }: &ClipWithHeads) -> Result<Files> {
+    fn files(
+        &self,
+        ClipWithHeads { clip, captioner, places, .. }: &ClipWithHeads,
+    ) -> Result<Files> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
             Home::Published(directory, layout) => {
@@ -612,7 +628,10 @@ fn start(dir: &Path, seeded: &ClipWithHeads) -> Result<Tensors> {
 }
 
 /// The classes of what lies at each of `positions`, for each attribute; unknown where no facts say.
-fn region_targets<'f>(facts: impl Iterator<Item = Option<&'f Facts>>, positions: usize) -> Vec<Vec<i32>> {
+fn region_targets<'f>(
+    facts: impl Iterator<Item = Option<&'f Facts>>,
+    positions: usize,
+) -> Vec<Vec<i32>> {
     let unknown = || vec![[IGNORED; 4]; positions];
     let of = |facts: Option<&Facts>| {
         facts.and_then(|facts| facts.regions(positions.isqrt())).unwrap_or_else(unknown)
