@@ -23,7 +23,7 @@ FOLDER = "crates/data/tests/samples/folder-csv"
 STEPS, RATE, REQUEST = 10, 1e-3, "describe the picture."
 OPTIM = "optim = { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0, clip = 1.0 }"
 RUN = f"steps = {STEPS}\nbatch = 2\nsave_every = {STEPS}\neval_every = {STEPS}\neval_batches = 1"
-SCHEDULE = f"schedule = {{ kind = 'constant', rate = {RATE} }}"
+SCHEDULE = f"schedule = {{ kind = 'constant', learning_rate = {RATE} }}"
 DATA = f"[[{{0}}data.train]]\nkind = 'folder'\npath = '{FOLDER}'\n[[{{0}}data.val]]\nkind = 'folder'\npath = '{FOLDER}'\n"
 
 
@@ -49,6 +49,8 @@ def dual(folder):
     pictures, texts = examples()
     inputs = processor(text=texts, images=pictures, padding="max_length", truncation=True,
                        max_length=model.config.text_config.max_position_embeddings, return_tensors="pt")
+    if model.config.model_type == "siglip":
+        inputs.pop("attention_mask", None)  # SigLIP's own tokenizer gives none: padding is read.
     return model, model.parameters(), lambda: model(**inputs, return_loss=True).loss
 
 
@@ -105,7 +107,8 @@ def read(make, folder):
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    (ROOT / "goldens/finetune").mkdir(exist_ok=True)
+    goldens = ROOT / "goldens" / "finetune"
+    goldens.mkdir(exist_ok=True)
     runs = {
         "published_clip": (dual, dual_recipe("published_clip", "info_nce"), "final"),
         "published_siglip": (dual, dual_recipe("published_siglip", "sigmoid"), "final"),
@@ -119,7 +122,7 @@ def main():
             program = os.environ.get("SENSORIUM", ROOT / "target/release/sensorium")
             subprocess.run([program, "train", f"{work}/recipe.toml", "--out", f"{work}/run"], cwd=ROOT, check=True)
             golden = {"recipe": recipe, "losses": losses, "final": read(make, Path(work) / "run" / final)}
-        (ROOT / f"goldens/finetune/{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
+        (goldens / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
         print(name, losses, golden["final"])
 
 

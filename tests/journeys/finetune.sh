@@ -10,11 +10,11 @@ cat > "$work/recipe.toml" <<'RECIPE'
 recipe = "clip"
 seed = 1
 steps = 12
-batch = 2
+batch_size = 2
 save_every = 4
 eval_every = 4
 loss = "info_nce"
-schedule = { kind = "cosine", rate = 1e-3, min = 1e-5, warmup = 2 }
+schedule = { kind = "cosine", learning_rate = 1e-3, min = 1e-5, warmup_steps = 2 }
 [model]
 from = "goldens/published_clip"
 [[data.train]]

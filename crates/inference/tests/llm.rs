@@ -35,14 +35,14 @@ fn go_on(_: Step<'_>) -> ControlFlow<()> {
 /// Rows of 256, so that every block type fits. Two query heads share a key.
 fn config(qk_norm: bool) -> LlamaConfig {
     LlamaConfig {
-        vocabulary: tokens().len(),
+        vocab_size: tokens().len(),
         context: 40,
-        width: 256,
+        hidden_size: 256,
         n_layers: 2,
         n_heads: 4,
         n_kv_heads: 2,
-        head_width: 64,
-        mlp: 256,
+        head_dim: 64,
+        intermediate_size: 256,
         theta: 5e4,
         eps: 1e-5_f32.into(),
         qk_norm,
@@ -68,13 +68,13 @@ fn metadata(arch: &str, config: &LlamaConfig) -> Metadata {
     let entries = [
         ("block_count", number(config.n_layers)),
         ("context_length", number(config.context)),
-        ("embedding_length", number(config.width)),
-        ("feed_forward_length", number(config.mlp)),
+        ("embedding_length", number(config.hidden_size)),
+        ("feed_forward_length", number(config.intermediate_size)),
         ("attention.head_count", number(config.n_heads)),
         ("attention.head_count_kv", number(config.n_kv_heads)),
-        ("attention.key_length", number(config.head_width)),
+        ("attention.key_length", number(config.head_dim)),
         ("rope.freq_base", Value::F32(config.theta)),
-        ("rope.dimension_count", number(config.head_width)),
+        ("rope.dimension_count", number(config.head_dim)),
         ("attention.layer_norm_rms_epsilon", Value::F32(config.eps as f32)),
     ];
     let mut metadata = Metadata::new();
@@ -118,7 +118,7 @@ fn random(config: &LlamaConfig) -> Tensors {
 /// Row `(head, half, i)` of the published layout at `(head, i, half)`, as converters store it, or
 /// back.
 fn permuted(data: &[f32], config: &LlamaConfig, back: bool) -> Vec<f32> {
-    let (d, k) = (config.width, config.head_width);
+    let (d, k) = (config.hidden_size, config.head_dim);
     let mut out = vec![0.0; data.len()];
     for row in 0..data.len() / d {
         let (head, half, i) = (row / k, row % k / (k / 2), row % (k / 2));
@@ -172,7 +172,7 @@ fn reference(config: &LlamaConfig, published: &Tensors, ids: &[u32]) -> Vec<f32>
     let llama = names::load(llama, &safetensors::read(&bytes).unwrap(), &LLAMA).unwrap();
     let Hidden(hidden) =
         llama.forward(llama.embed(ids, [1, ids.len()]), &Sequence::default(), None);
-    read(llama.logits(hidden.reshape([ids.len(), config.width])))
+    read(llama.logits(hidden.reshape([ids.len(), config.hidden_size])))
 }
 
 fn ids(n: u32) -> Vec<u32> {
@@ -298,7 +298,7 @@ fn openings_ends_and_chats_are_the_files() {
         let bytes = write_with(&metadata, "llama", &config, &published, &[Kind::Q4_0]);
         load(&Gguf::parse(&bytes).unwrap())
     };
-    let n = config.vocabulary as u32;
+    let n = config.vocab_size as u32;
     let plain = load(&|_| ()).unwrap();
     assert_eq!(
         (plain.lm.text.bos_token_id, plain.lm.text.eos_token_ids.clone()),

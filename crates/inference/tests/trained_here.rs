@@ -42,7 +42,8 @@ const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/nano");
 fn config(vocabulary: usize) -> LlavaConfig {
     let features = FeatureSelect { layers: vec![1, 5], class: false };
     let encoder = EncoderConfig::Vit { vit: VitConfig::small(), features };
-    let backbone = BackboneConfig::Llama(LlamaConfig { vocabulary, ..LlamaConfig::small() });
+    let backbone =
+        BackboneConfig::Llama(LlamaConfig { vocab_size: vocabulary, ..LlamaConfig::small() });
     let towers = vec![TowerConfig { encoder, projector: ProjectorConfig::small() }];
     LlavaConfig { towers, backbone, prefix: true }
 }

@@ -35,14 +35,14 @@ fn lively<M: Module>(module: M) -> M {
 
 fn llama_config() -> LlamaConfig {
     LlamaConfig {
-        vocabulary: VOCABULARY as usize,
+        vocab_size: VOCABULARY as usize,
         context: 32,
-        width: 24,
+        hidden_size: 24,
         n_layers: 2,
         n_heads: 4,
         n_kv_heads: 2,
-        head_width: 6,
-        mlp: 40,
+        head_dim: 6,
+        intermediate_size: 40,
         ..LlamaConfig::small()
     }
 }
@@ -198,12 +198,12 @@ fn padding_changes_nothing_in_a_prompt() {
 #[test]
 fn padding_changes_nothing_in_a_text() {
     let config = TextConfig {
-        vocabulary: VOCABULARY as usize,
+        vocab_size: VOCABULARY as usize,
         context: 12,
-        width: 24,
+        hidden_size: 24,
         n_layers: 2,
         n_heads: 2,
-        mlp: 40,
+        intermediate_size: 40,
         embed: 8,
         ..TextConfig::small()
     };

@@ -164,7 +164,7 @@ impl TextInput {
     /// # Errors
     /// The tokenizer fails at the text, or gives an id that the model has no row for.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let TextConfig { context, vocabulary, .. } = self.config;
+        let TextConfig { context, vocab_size: vocabulary, .. } = self.config;
         if let Reading::Appended { end, .. } = self.reading {
             let ids = vision::ids(&self.tokenizer, text, context - 1, vocabulary)?;
             return Ok(ids.into_iter().chain([end]).collect());

@@ -27,10 +27,10 @@ fn main() -> Result<()> {
         recipe = "clip"
         seed = 1
         steps = 20
-        batch = 8
+        batch_size = 8
         save_every = 10
         loss = "info_nce"
-        schedule = {{ kind = "cosine", rate = 1e-5, min = 1e-6, warmup = 2 }}
+        schedule = {{ kind = "cosine", learning_rate = 1e-5, min = 1e-6, warmup_steps = 2 }}
         [model]
         from = {model:?}
         [[data.train]]

@@ -26,7 +26,7 @@ fn train(name: &str, recipe: &str) -> PathBuf {
     run
 }
 
-const SCHEDULE: &str = "schedule = { kind = 'constant', rate = 1e-3 }";
+const SCHEDULE: &str = "schedule = { kind = 'constant', learning_rate = 1e-3 }";
 
 #[test]
 fn a_finetuned_encoder_scores() {

@@ -93,13 +93,13 @@ pub fn differences(old: &str, new: &str) -> Result<Vec<String>> {
     Ok(changes)
 }
 
-/// Every value that is not a table, as text under its dotted key.
+/// Every value that is not a table, as text under its dotted key of today.
 pub fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
     let mut leaves = BTreeMap::new();
     let mut tables = vec![(String::new(), parse::<toml::Table>(text, name, &[])?)];
     while let Some((prefix, table)) = tables.pop() {
         for (key, value) in table {
-            let key = format!("{prefix}{key}");
+            let key = format!("{prefix}{}", crate::older::renamed(&key));
             match value {
                 toml::Value::Table(table) => tables.push((format!("{key}."), table)),
                 value => drop(leaves.insert(key, value.to_string())),
@@ -169,6 +169,9 @@ impl<'a> Sources<'a> {
                     return Err(set.refuse(&key, &message, "set this key itself"));
                 }
             };
+        }
+        if let Some(name) = crate::older::other_name(last) {
+            table.remove(name);
         }
         table.insert(Spanned::new(span, Cow::Borrowed(last)), value);
         Ok(())
@@ -457,7 +460,10 @@ warmup = 10
         ])
         .unwrap();
         assert_eq!((recipe.align.steps, recipe.name.as_str()), (5, "tiny run"));
-        assert_eq!(recipe.align.schedule, Schedule::Constant { rate: 0.5, warmup: 2 });
+        assert_eq!(
+            recipe.align.schedule,
+            Schedule::Constant { learning_rate: 0.5, warmup_steps: 2 }
+        );
         assert_eq!((recipe.align.sizes, recipe.guard.factor), (vec![7], 6.0));
         assert_eq!(with(&["name='3'"]).unwrap().name, "3");
         assert_eq!(with(&["name=a=b/c.d"]).unwrap().name, "a=b/c.d");

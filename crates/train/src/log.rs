@@ -30,8 +30,8 @@ pub struct Metrics {
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Learning rate.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub rate: f64,
+    #[serde(alias = "rate", deserialize_with = "null_is_nan")]
+    pub learning_rate: f64,
     /// Gradient norm before clipping.
     #[serde(deserialize_with = "null_is_nan")]
     pub grad_norm: f64,
@@ -54,7 +54,7 @@ impl Metrics {
     pub fn scalars(&self) -> impl Iterator<Item = (&str, f64)> {
         let fields = [
             ("loss", self.loss),
-            ("rate", self.rate),
+            ("learning_rate", self.learning_rate),
             ("grad_norm", self.grad_norm),
             ("samples_per_second", self.samples_per_second),
             ("gflops", self.gflops),
@@ -169,7 +169,8 @@ fn open_locked(dir: &Path) -> Result<File> {
 
 /// A name that occurs twice would make the line unreadable.
 fn check_names(metrics: &Metrics) -> Result<()> {
-    let fields = ["step", "loss", "rate", "grad_norm", "samples_per_second", "gflops", "seconds"];
+    let fields =
+        ["step", "loss", "learning_rate", "grad_norm", "samples_per_second", "gflops", "seconds"];
     match fields.iter().find(|name| metrics.extra.contains_key(**name)) {
         None => Ok(()),
         Some(name) => {
@@ -268,7 +269,13 @@ mod tests {
 
     fn step(step: u64) -> Metrics {
         let extra = BTreeMap::from([("accuracy".to_owned(), 0.5)]);
-        Metrics { step, loss: 1.0 / (step + 1) as f64, rate: 1e-3, extra, ..Metrics::default() }
+        Metrics {
+            step,
+            loss: 1.0 / (step + 1) as f64,
+            learning_rate: 1e-3,
+            extra,
+            ..Metrics::default()
+        }
     }
 
     fn run(steps: u64) -> tempfile::TempDir {
@@ -291,7 +298,7 @@ mod tests {
         assert_eq!(read(dir.path()).unwrap(), (0..5).map(step).collect::<Vec<_>>());
         assert_eq!(fs::read_to_string(dir.path().join(CONFIG)).unwrap(), "seed = 1\n");
         let first = fs::read_to_string(dir.path().join(METRICS)).unwrap();
-        assert!(first.starts_with("{\"step\":0,\"loss\":1.0,\"rate\":0.001,"), "{first}");
+        assert!(first.starts_with("{\"step\":0,\"loss\":1.0,\"learning_rate\":0.001,"), "{first}");
     }
 
     #[test]

@@ -4,10 +4,26 @@
 //! size, tokenizer, train             ──▶ [model]
 //! icons, related, easy_vqa, focus    ──▶ [data], [align.data], [instruct.data]
 //! begin, end                         ──▶ curriculum of the same
+//! batch, rate, warmup                ──▶ batch_size, learning_rate, warmup_steps
 //! ```
 
 use sensorium_data::caption::RELATED;
 use toml::{Table, Value};
+
+/// What keys were called, and are called now.
+const RENAMED: [[&str; 2]; 3] =
+    [["batch", "batch_size"], ["rate", "learning_rate"], ["warmup", "warmup_steps"]];
+
+/// What a key is called now.
+pub(crate) fn renamed(key: &str) -> &str {
+    RENAMED.iter().find(|[old, _]| *old == key).map_or(key, |[_, new]| new)
+}
+
+/// What a key was called, or is called now.
+pub(crate) fn other_name(key: &str) -> Option<&'static str> {
+    let names = RENAMED.iter().find(|names| names.contains(&key))?;
+    names.iter().find(|name| **name != key).copied()
+}
 
 /// Overrides for what is now elsewhere, and the dotted keys whose place they take.
 pub(crate) fn translated(recipe: &Table) -> (Vec<String>, Vec<String>) {
@@ -103,13 +119,15 @@ mod tests {
     #[test]
     fn what_was_once_written_means_what_is_written_now() {
         let rest = "steps = 2\nbatch = 2\nsave_every = 1\nloss = 'sigmoid'\n\
-            schedule = { kind = 'constant', rate = 1e-3 }\n";
+            schedule = { kind = 'constant', rate = 1e-3, warmup = 1 }\n";
+        let now = "steps = 2\nbatch_size = 2\nsave_every = 1\nloss = 'sigmoid'\n\
+            schedule = { kind = 'constant', learning_rate = 1e-3, warmup_steps = 1 }\n";
         let older = format!(
             "recipe = 'clip'\nseed = 1\nsize = 'tiny'\ntokenizer = 't.json'\nicons = 'data/icons'\n\
              icon_share = 0.25\nrelated = 0.5\nbegin = 0.4\ntrain = ['clip.text']\n{rest}"
         );
         let newer = format!(
-            "recipe = 'clip'\nseed = 1\n{rest}[model]\nsize = 'tiny'\ntokenizer = 't.json'\n\
+            "recipe = 'clip'\nseed = 1\n{now}[model]\nsize = 'tiny'\ntokenizer = 't.json'\n\
              train = ['clip.text']\n[data]\ncurriculum = [0.4, 1.0]\n[[data.train]]\nkind = 'scenes'\n\
              related = 0.5\nshare = 0.75\n[[data.train]]\nkind = 'icons'\npath = 'data/icons'\n\
              share = 0.25\n"
@@ -118,6 +136,9 @@ mod tests {
         assert_eq!(recipe(&older, &[]).unwrap(), recipe(&newer, &[]).unwrap());
         let set = ["tokenizer=\"u.json\"".to_owned()];
         assert_eq!(recipe(&older, &set).unwrap(), recipe(&newer, &set).unwrap());
+        let sets = ["batch=3".to_owned(), "schedule.rate=0.5".to_owned()];
+        let now = ["batch_size=3".to_owned(), "schedule.learning_rate=0.5".to_owned()];
+        assert_eq!(recipe(&older, &now).unwrap(), recipe(&newer, &sets).unwrap());
     }
 
     #[test]

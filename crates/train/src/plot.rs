@@ -103,7 +103,7 @@ fn draw_on(
     curves: &[Curve],
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     // The learning rate has no noise, and its corners are to be seen.
-    let line = if metric == "rate" { thin } else { smooth };
+    let line = if metric == "learning_rate" { thin } else { smooth };
     let lines: Vec<Curve> = curves.iter().map(|curve| line(curve)).collect();
     let (x, y) = (x_range(curves), y_range(curves, &lines));
     let title = match runs {
@@ -228,7 +228,7 @@ fn middle(points: &[(f64, f64)]) -> f64 {
 
 fn label(metric: &str) -> String {
     match metric {
-        "rate" => "learning rate".to_owned(),
+        "learning_rate" => "learning rate".to_owned(),
         "grad_norm" => "gradient norm".to_owned(),
         "samples_per_second" => "samples / s".to_owned(),
         "gflops" => "GFLOP / s".to_owned(),
@@ -272,7 +272,8 @@ mod tests {
         for (step, loss) in (0..).zip(values) {
             let extra = BTreeMap::from([("val/accuracy".to_owned(), 1.0 - loss)]);
             let rate = 1e-3 * (1.0 + (step as f64 / 300.0).cos());
-            log.write(&Metrics { step, loss, rate, extra, ..Metrics::default() }).unwrap();
+            log.write(&Metrics { step, loss, learning_rate: rate, extra, ..Metrics::default() })
+                .unwrap();
         }
         dir
     }
@@ -294,7 +295,7 @@ mod tests {
             pictures.iter().map(|path| path.file_stem().unwrap().to_string_lossy()).collect();
         assert_eq!(
             names,
-            ["loss", "rate", "grad_norm", "samples_per_second", "gflops", "val_accuracy"]
+            ["loss", "learning_rate", "grad_norm", "samples_per_second", "gflops", "val_accuracy"]
         );
         let svg = fs::read_to_string(&pictures[1]).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));

@@ -105,7 +105,7 @@ pub struct Step {
     /// Loss.
     pub loss: f64,
     /// Learning rate.
-    pub rate: f64,
+    pub learning_rate: f64,
     /// Samples of the step.
     pub samples: usize,
     /// Floating-point operations of the step.
@@ -260,7 +260,7 @@ impl Run {
         let metrics = Metrics {
             step: step.step,
             loss: step.loss,
-            rate: step.rate,
+            learning_rate: step.learning_rate,
             grad_norm: norm,
             samples_per_second: step.samples as f64 / took,
             gflops: step.flops / took / 1e9,

@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-/// How the learning rate moves over a stage. In TOML: `{ kind = "cosine", rate = 1e-3, warmup = 100 }`.
+/// How the learning rate moves over a stage. In TOML: `{ kind = "cosine", learning_rate = 1e-3, warmup_steps = 100 }`.
 ///
 /// Warm-up is linear and never starts at zero: step 0 already learns a little.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,37 +17,37 @@ pub enum Schedule {
     /// One rate after the warm-up.
     Constant {
         /// Peak learning rate.
-        #[serde(deserialize_with = "non_negative")]
-        rate: f64,
+        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        learning_rate: f64,
         /// Steps of linear warm-up.
-        #[serde(default)]
-        warmup: u64,
+        #[serde(default, alias = "warmup")]
+        warmup_steps: u64,
     },
     /// Half a cosine from the peak to the minimum. Loshchilov and Hutter 2016,
     /// <https://arxiv.org/abs/1608.03983>, without restarts.
     Cosine {
         /// Peak learning rate.
-        #[serde(deserialize_with = "non_negative")]
-        rate: f64,
+        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        learning_rate: f64,
         /// Learning rate at the end.
         #[serde(default, deserialize_with = "non_negative")]
         min: f64,
         /// Steps of linear warm-up.
-        #[serde(default)]
-        warmup: u64,
+        #[serde(default, alias = "warmup")]
+        warmup_steps: u64,
     },
     /// Warm-up, stable, decay: constant, then a short linear fall, so that a run may be stopped
     /// anywhere and still be finished well. Hu et al. 2024, <https://arxiv.org/abs/2404.06395>.
     Wsd {
         /// Peak learning rate.
-        #[serde(deserialize_with = "non_negative")]
-        rate: f64,
+        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        learning_rate: f64,
         /// Learning rate at the end.
         #[serde(default, deserialize_with = "non_negative")]
         min: f64,
         /// Steps of linear warm-up.
-        #[serde(default)]
-        warmup: u64,
+        #[serde(default, alias = "warmup")]
+        warmup_steps: u64,
         /// Fraction of all steps that decays, in `0..=1`.
         #[serde(default = "default_decay", deserialize_with = "fraction")]
         decay: f64,
@@ -64,15 +64,17 @@ pub fn progress([begin, end]: [f32; 2], step: u64, steps: u64) -> f32 {
 /// end value.
 pub fn rate(schedule: &Schedule, step: u64, steps: u64) -> f64 {
     match *schedule {
-        Schedule::Constant { rate, warmup } => rate * warm(step, warmup),
-        Schedule::Cosine { rate, min, warmup } => {
+        Schedule::Constant { learning_rate: rate, warmup_steps: warmup } => {
+            rate * warm(step, warmup)
+        }
+        Schedule::Cosine { learning_rate: rate, min, warmup_steps: warmup } => {
             if step < warmup {
                 return rate * warm(step, warmup);
             }
             let done = share(step - warmup, steps.saturating_sub(warmup));
             min + (rate - min) * 0.5 * (1.0 + (PI * done).cos())
         }
-        Schedule::Wsd { rate, min, warmup, decay } => {
+        Schedule::Wsd { learning_rate: rate, min, warmup_steps: warmup, decay } => {
             let falling = (decay * steps as f64).ceil() as u64;
             let left = share(steps.saturating_sub(step), falling);
             // A warm-up that reaches into the decay must not climb above it.
@@ -129,14 +131,14 @@ mod tests {
 
     #[test]
     fn constant_warms_up_then_stays() {
-        let schedule = Schedule::Constant { rate: 2.0, warmup: 4 };
+        let schedule = Schedule::Constant { learning_rate: 2.0, warmup_steps: 4 };
         assert_eq!(curve(&schedule, 6), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]);
-        assert_eq!(rate(&Schedule::Constant { rate: 2.0, warmup: 0 }, 0, 6), 2.0);
+        assert_eq!(rate(&Schedule::Constant { learning_rate: 2.0, warmup_steps: 0 }, 0, 6), 2.0);
     }
 
     #[test]
     fn cosine_goes_from_peak_to_minimum() {
-        let schedule = Schedule::Cosine { rate: 1.0, min: 0.1, warmup: 10 };
+        let schedule = Schedule::Cosine { learning_rate: 1.0, min: 0.1, warmup_steps: 10 };
         assert_eq!(rate(&schedule, 9, 110), 1.0);
         assert_eq!(rate(&schedule, 10, 110), 1.0);
         assert!((rate(&schedule, 60, 110) - 0.55).abs() < 1e-12, "half way");
@@ -148,10 +150,10 @@ mod tests {
 
     #[test]
     fn wsd_is_flat_then_falls_in_a_line() {
-        let schedule = Schedule::Wsd { rate: 1.0, min: 0.0, warmup: 2, decay: 0.4 };
+        let schedule = Schedule::Wsd { learning_rate: 1.0, min: 0.0, warmup_steps: 2, decay: 0.4 };
         assert_eq!(curve(&schedule, 10), [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]);
         assert_eq!(rate(&schedule, 10, 10), 0.0);
-        let never = Schedule::Wsd { rate: 1.0, min: 0.0, warmup: 0, decay: 0.0 };
+        let never = Schedule::Wsd { learning_rate: 1.0, min: 0.0, warmup_steps: 0, decay: 0.0 };
         assert_eq!(curve(&never, 3), [1.0; 3]);
     }
 
@@ -160,9 +162,9 @@ mod tests {
         let corners = [0, 1, 2, 99, u64::MAX - 1, u64::MAX];
         for warmup in corners {
             let schedules = [
-                Schedule::Constant { rate: 1.0, warmup },
-                Schedule::Cosine { rate: 1.0, min: 0.1, warmup },
-                Schedule::Wsd { rate: 1.0, min: 0.1, warmup, decay: 0.5 },
+                Schedule::Constant { learning_rate: 1.0, warmup_steps: warmup },
+                Schedule::Cosine { learning_rate: 1.0, min: 0.1, warmup_steps: warmup },
+                Schedule::Wsd { learning_rate: 1.0, min: 0.1, warmup_steps: warmup, decay: 0.5 },
             ];
             for (schedule, step) in schedules.iter().flat_map(|s| corners.map(|step| (s, step))) {
                 for steps in corners {
@@ -177,7 +179,10 @@ mod tests {
     fn is_spelled_by_kind_and_refuses_nonsense() {
         let parse = |text: &str| toml::from_str::<Schedule>(text);
         let wsd = parse("kind = 'wsd'\nrate = 1e-3\nwarmup = 5").unwrap();
-        assert_eq!(wsd, Schedule::Wsd { rate: 1e-3, min: 0.0, warmup: 5, decay: 0.2 });
+        assert_eq!(
+            wsd,
+            Schedule::Wsd { learning_rate: 1e-3, min: 0.0, warmup_steps: 5, decay: 0.2 }
+        );
         assert_eq!(parse(&toml::to_string(&wsd).unwrap()).unwrap(), wsd);
         for bad in [
             "kind = 'cosine'\nrate = -1.0",

@@ -24,7 +24,7 @@ pub enum Size {
 impl Size {
     /// Image encoder and text tower.
     pub fn clip(self, vocabulary: usize, bias: bool) -> ClipConfig {
-        let text = TextConfig { vocabulary, ..self.text() };
+        let text = TextConfig { vocab_size: vocabulary, ..self.text() };
         ClipConfig { image: self.image(), text, bias }
     }
 
@@ -85,11 +85,11 @@ impl Size {
                     places: None,
                 },
                 decoder: LlamaConfig {
-                    width: 192,
+                    hidden_size: 192,
                     n_layers: 3,
                     n_heads: 6,
                     n_kv_heads: 3,
-                    mlp: 512,
+                    intermediate_size: 512,
                     ..llama
                 },
             },
@@ -98,11 +98,16 @@ impl Size {
 
     /// The language model.
     pub fn llama(self, vocabulary: usize) -> LlamaConfig {
-        let small = LlamaConfig { vocabulary, ..LlamaConfig::small() };
+        let small = LlamaConfig { vocab_size: vocabulary, ..LlamaConfig::small() };
         match self {
-            Self::Tiny => {
-                LlamaConfig { width: 96, n_layers: 2, n_heads: 3, n_kv_heads: 1, mlp: 256, ..small }
-            }
+            Self::Tiny => LlamaConfig {
+                hidden_size: 96,
+                n_layers: 2,
+                n_heads: 3,
+                n_kv_heads: 1,
+                intermediate_size: 256,
+                ..small
+            },
             Self::Small => small,
         }
     }
@@ -112,10 +117,10 @@ impl Size {
         match self {
             Self::Tiny => VitConfig {
                 stem: vec![conv(16, 3, 2, 1), conv(32, 3, 2, 1), conv(64, 3, 3, 0)],
-                width: 64,
+                hidden_size: 64,
                 n_layers: 2,
                 n_heads: 2,
-                mlp: 256,
+                intermediate_size: 256,
                 embed: 64,
                 ..VitConfig::small()
             },
@@ -126,10 +131,10 @@ impl Size {
     fn text(self) -> TextConfig {
         match self {
             Self::Tiny => TextConfig {
-                width: 64,
+                hidden_size: 64,
                 n_layers: 2,
                 n_heads: 2,
-                mlp: 256,
+                intermediate_size: 256,
                 embed: 64,
                 ..TextConfig::small()
             },

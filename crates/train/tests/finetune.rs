@@ -24,7 +24,7 @@ fn samples() -> String {
 fn clip(golden: &str, loss: &str, data: &str) -> String {
     format!(
         "recipe = 'clip'\nseed = 1\nsteps = 10\nbatch = 2\nsave_every = 5\neval_every = 2\n\
-         eval_batches = 1\nloss = '{loss}'\nschedule = {{ kind = 'constant', rate = 1e-3 }}\n\
+         eval_batches = 1\nloss = '{loss}'\nschedule = {{ kind = 'constant', learning_rate = 1e-3 }}\n\
          [model]\nfrom = {from:?}\n[[data.train]]\nkind = 'folder'\npath = {data:?}\nlicence = 'CC0'\n\
          [[data.val]]\nkind = 'folder'\npath = {data:?}\n",
         from = root(&format!("goldens/{golden}"))
@@ -34,7 +34,7 @@ fn clip(golden: &str, loss: &str, data: &str) -> String {
 fn llava(golden: &str, kind: &str, data: &str) -> String {
     format!(
         "recipe = 'llava'\nseed = 1\n[model]\nfrom = {from:?}\n[instruct]\nsteps = 10\nbatch = 2\n\
-         save_every = 5\neval_every = 5\nschedule = {{ kind = 'constant', rate = 1e-3 }}\n\
+         save_every = 5\neval_every = 5\nschedule = {{ kind = 'constant', learning_rate = 1e-3 }}\n\
          [[instruct.data.train]]\nkind = '{kind}'\npath = {data:?}\n\
          [[instruct.data.val]]\nkind = '{kind}'\npath = {data:?}\n",
         from = root(&format!("goldens/{golden}"))
@@ -106,8 +106,8 @@ fn assistants_learn_from_captions_and_conversations() {
     for golden in ["seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip"] {
         let folder = llava(golden, "folder", &samples());
         // Of its conversations, one has no picture: a micro-batch of that alone trains no projector.
-        let conversations =
-            llava(golden, "llava-json", &talks).replace("batch = 2", "batch = 2\naccumulate = 2");
+        let conversations = llava(golden, "llava-json", &talks)
+            .replace("batch_size = 2", "batch_size = 2\naccumulate = 2");
         for recipe in [folder, conversations] {
             let trial = Trial::new();
             let trained = trial.train(&recipe, &[], false);

@@ -22,9 +22,9 @@ impl BackboneConfig {
     /// Entries V of the token table.
     pub fn vocabulary(&self) -> usize {
         match self {
-            Self::Llama(config) => config.vocabulary,
-            Self::Opt(config) => config.vocabulary,
-            Self::Gpt2(config) => config.vocabulary,
+            Self::Llama(config) => config.vocab_size,
+            Self::Opt(config) => config.vocab_size,
+            Self::Gpt2(config) => config.vocab_size,
         }
     }
 

@@ -55,7 +55,7 @@ impl GatedLlamaConfig {
     fn gates(&self) -> usize {
         match self.gate {
             Gate::Scalar => 1,
-            Gate::Vector => self.llama.width,
+            Gate::Vector => self.llama.hidden_size,
         }
     }
 
@@ -258,7 +258,7 @@ struct GatedBlock {
 
 impl GatedBlock {
     fn init(config: &GatedLlamaConfig, init: &mut Init) -> Self {
-        let (d, eps) = (config.llama.width, config.llama.eps);
+        let (d, eps) = (config.llama.hidden_size, config.llama.eps);
         Self {
             norm1: RmsNorm::init(d, eps, init),
             cross: CrossAttention::init(config, init),
@@ -307,7 +307,7 @@ struct CrossAttention {
 
 impl CrossAttention {
     fn init(config: &GatedLlamaConfig, init: &mut Init) -> Self {
-        let LlamaConfig { width: d, n_heads: heads, head_width: k, eps, .. } = config.llama;
+        let LlamaConfig { hidden_size: d, n_heads: heads, head_dim: k, eps, .. } = config.llama;
         let (e, inner) = (config.features, heads * k);
         let head_norm = |init: &mut Init| config.qk_norm.then(|| RmsNorm::init(k, eps, init));
         Self {
@@ -357,13 +357,13 @@ mod tests {
 
     fn config(interval: usize, gate: Gate) -> GatedLlamaConfig {
         let llama = LlamaConfig {
-            vocabulary: 19,
-            width: 24,
+            vocab_size: 19,
+            hidden_size: 24,
             n_layers: 4,
             n_heads: 3,
             n_kv_heads: 3,
-            head_width: 8,
-            mlp: 20,
+            head_dim: 8,
+            intermediate_size: 20,
             qk_norm: false,
             tied: false,
             ..LlamaConfig::small()

@@ -18,17 +18,20 @@ use crate::sequence::{learned_positions, mask};
 #[serde(deny_unknown_fields)]
 pub struct Gpt2Config {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    #[serde(alias = "vocabulary")]
+    pub vocab_size: usize,
     /// Longest sequence in tokens.
     pub context: usize,
     /// Width D.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads; a divisor of the width.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// Epsilon of every norm.
     pub eps: f64,
     /// The head is the token table.
@@ -38,9 +41,9 @@ pub struct Gpt2Config {
 impl Gpt2Config {
     fn block(&self) -> BlockConfig {
         BlockConfig {
-            d: self.width,
+            d: self.hidden_size,
             heads: self.n_heads,
-            hidden: self.mlp,
+            hidden: self.intermediate_size,
             activation: Activation::GeluTanh,
             eps: self.eps,
             n_layers: self.n_layers,
@@ -66,7 +69,7 @@ pub struct Gpt2 {
 impl Gpt2 {
     /// Tables of 0.02 and 0.01; blocks by their own scheme.
     pub fn init(config: &Gpt2Config, init: &mut Init) -> Self {
-        let (v, d) = (config.vocabulary, config.width);
+        let (v, d) = (config.vocab_size, config.hidden_size);
         Self {
             embedding: Embedding::init(v, d, 0.02, init),
             position: init.normal([config.context, d], 0.01),

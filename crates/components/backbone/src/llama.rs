@@ -21,11 +21,13 @@ use crate::sequence::mask;
 #[serde(deny_unknown_fields)]
 pub struct LlamaConfig {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    #[serde(alias = "vocabulary")]
+    pub vocab_size: usize,
     /// Longest sequence in tokens.
     pub context: usize,
     /// Width D.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Query heads.
@@ -33,9 +35,11 @@ pub struct LlamaConfig {
     /// Key and value heads; a divisor of `n_heads`.
     pub n_kv_heads: usize,
     /// Width K of a head.
-    pub head_width: usize,
+    #[serde(alias = "head_width")]
+    pub head_dim: usize,
     /// Width inside the SwiGLU.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// Base of the rotary angles.
     pub theta: f32,
     /// Epsilon of every norm.
@@ -109,14 +113,14 @@ impl LlamaConfig {
     /// The embedded model's backbone: 8x256, 6.95 M parameters.
     pub fn small() -> Self {
         Self {
-            vocabulary: 4096,
+            vocab_size: 4096,
             context: 512,
-            width: 256,
+            hidden_size: 256,
             n_layers: 8,
             n_heads: 8,
             n_kv_heads: 4,
-            head_width: 32,
-            mlp: 704,
+            head_dim: 32,
+            intermediate_size: 704,
             theta: 1e4,
             eps: 1e-6,
             qk_norm: true,
@@ -134,10 +138,10 @@ impl LlamaConfig {
     /// Floating-point operations of the forward pass of `t` tokens, `heads` of them through the
     /// language-model head.
     pub fn flops(&self, t: usize, heads: usize) -> f64 {
-        let (d, q) = (self.width, self.n_heads * self.head_width);
-        let kv = self.n_kv_heads * self.head_width;
-        let layer = t * (2 * d * q + 2 * d * kv + 3 * d * self.mlp) + t * t * q;
-        2.0 * (self.n_layers * layer + heads * d * self.vocabulary) as f64
+        let (d, q) = (self.hidden_size, self.n_heads * self.head_dim);
+        let kv = self.n_kv_heads * self.head_dim;
+        let layer = t * (2 * d * q + 2 * d * kv + 3 * d * self.intermediate_size) + t * t * q;
+        2.0 * (self.n_layers * layer + heads * d * self.vocab_size) as f64
     }
 }
 
@@ -179,7 +183,7 @@ struct Place {
 impl Llama {
     /// Weights of 0.02, residual writes scaled by `(2 n_layers)^-0.5` (GPT-2).
     pub fn init(config: &LlamaConfig, init: &mut Init) -> Self {
-        let (v, d) = (config.vocabulary, config.width);
+        let (v, d) = (config.vocab_size, config.hidden_size);
         Self {
             embedding: Embedding::init(v, d, 0.02, init),
             layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
@@ -187,7 +191,7 @@ impl Llama {
             head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
             rotary: Rotary {
                 theta: config.theta,
-                head_width: config.head_width,
+                head_width: config.head_dim,
                 rope_scaling: config.rope_scaling,
             },
         }
@@ -307,9 +311,9 @@ struct Layer {
 impl Layer {
     fn init(config: &LlamaConfig, init: &mut Init) -> Self {
         Self {
-            norm1: RmsNorm::init(config.width, config.eps, init),
+            norm1: RmsNorm::init(config.hidden_size, config.eps, init),
             attention: GroupedAttention::init(config, init),
-            norm2: RmsNorm::init(config.width, config.eps, init),
+            norm2: RmsNorm::init(config.hidden_size, config.eps, init),
             mlp: SwiGlu::init(config, init),
             recompute: init.recomputes(),
         }
@@ -354,7 +358,7 @@ struct GroupedAttention {
 
 impl GroupedAttention {
     fn init(config: &LlamaConfig, init: &mut Init) -> Self {
-        let (d, k) = (config.width, config.head_width);
+        let (d, k) = (config.hidden_size, config.head_dim);
         let (h, hkv) = (config.n_heads, config.n_kv_heads);
         let head_norm =
             |init: &mut Init| config.qk_norm.then(|| RmsNorm::init(k, config.eps, init));
@@ -422,7 +426,7 @@ pub(crate) struct SwiGlu {
 
 impl SwiGlu {
     pub(crate) fn init(config: &LlamaConfig, init: &mut Init) -> Self {
-        let (d, hidden) = (config.width, config.mlp);
+        let (d, hidden) = (config.hidden_size, config.intermediate_size);
         Self {
             gate: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             up: Linear::init(d, hidden, config.biases.mlp, 0.02, init),

@@ -27,19 +27,22 @@ const EPS: f64 = 1e-5;
 #[serde(deny_unknown_fields)]
 pub struct OptConfig {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    #[serde(alias = "vocabulary")]
+    pub vocab_size: usize,
     /// Longest sequence in tokens.
     pub context: usize,
     /// Width P of the token table.
     pub embed: usize,
     /// Width D.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads; a divisor of the width.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// Norms stand after attention and MLP, not before (350M).
     pub post_norm: bool,
     /// A norm after the last block.
@@ -51,9 +54,9 @@ pub struct OptConfig {
 impl OptConfig {
     fn block(&self) -> BlockConfig {
         BlockConfig {
-            d: self.width,
+            d: self.hidden_size,
             heads: self.n_heads,
-            hidden: self.mlp,
+            hidden: self.intermediate_size,
             activation: Activation::Relu,
             eps: EPS,
             n_layers: self.n_layers,
@@ -113,7 +116,7 @@ impl Pack for Layer {
 impl Opt {
     /// Tables of 0.02; blocks by their own scheme.
     pub fn init(config: &OptConfig, init: &mut Init) -> Self {
-        let (v, p, d) = (config.vocabulary, config.embed, config.width);
+        let (v, p, d) = (config.vocab_size, config.embed, config.hidden_size);
         let between = |from: usize, to: usize, init: &mut Init| {
             (p != d).then(|| Linear::init(from, to, false, 0.02, init))
         };

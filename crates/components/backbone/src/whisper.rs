@@ -20,17 +20,20 @@ use crate::Cache;
 #[serde(deny_unknown_fields)]
 pub struct WhisperDecoderConfig {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    #[serde(alias = "vocabulary")]
+    pub vocab_size: usize,
     /// Longest sequence in tokens.
     pub context: usize,
     /// Width D, the encoder's too.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Layers.
     pub n_layers: usize,
     /// Heads.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
 }
 
 /// Epsilon of every norm: PyTorch's default, which no checkpoint states.
@@ -71,9 +74,9 @@ impl WhisperCache {
 impl WhisperDecoder {
     /// Weights of 0.02, residual writes scaled by `(3 n_layers)^-0.5`: three writes a layer.
     pub fn init(config: &WhisperDecoderConfig, init: &mut Init) -> Self {
-        let d = config.width;
+        let d = config.hidden_size;
         Self {
-            embedding: Embedding::init(config.vocabulary, d, 0.02, init),
+            embedding: Embedding::init(config.vocab_size, d, 0.02, init),
             position: init.normal([config.context, d], 0.02),
             layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
             norm: LayerNorm::init(d, EPS, init),
@@ -153,7 +156,7 @@ struct Layer {
 
 impl Layer {
     fn init(config: &WhisperDecoderConfig, init: &mut Init) -> Self {
-        let d = config.width;
+        let d = config.hidden_size;
         let write = 0.02 * (3.0 * config.n_layers as f64).powf(-0.5);
         let attention = |init: &mut Init| {
             let mut attention = Attention::init(d, config.n_heads, [0.02, write], init);
@@ -167,7 +170,7 @@ impl Layer {
             norm2: LayerNorm::init(d, EPS, init),
             cross: attention(init),
             norm3: LayerNorm::init(d, EPS, init),
-            mlp: Mlp::init([d, config.mlp, d], Activation::Gelu, [0.02, write], init),
+            mlp: Mlp::init([d, config.intermediate_size, d], Activation::Gelu, [0.02, write], init),
             heads: config.n_heads,
             precision: init.precision(),
         }

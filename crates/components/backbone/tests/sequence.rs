@@ -15,30 +15,39 @@ const WIDTH: usize = 24;
 fn models(seed: u64) -> [Backbone; 3] {
     let (vocabulary, context, width, n_layers, n_heads, mlp) = (VOCABULARY, 64, WIDTH, 2, 3, 20);
     let llama = LlamaConfig {
-        vocabulary,
+        vocab_size: vocabulary,
         context,
-        width,
+        hidden_size: width,
         n_layers,
         n_heads,
         n_kv_heads: 1,
-        head_width: 8,
-        mlp,
+        head_dim: 8,
+        intermediate_size: mlp,
         ..LlamaConfig::small()
     };
     let opt = OptConfig {
-        vocabulary,
+        vocab_size: vocabulary,
         context,
         embed: width,
-        width,
+        hidden_size: width,
         n_layers,
         n_heads,
-        mlp,
+        intermediate_size: mlp,
         post_norm: false,
         final_norm: true,
         tied: true,
     };
     let eps = 1e-5;
-    let gpt2 = Gpt2Config { vocabulary, context, width, n_layers, n_heads, mlp, eps, tied: true };
+    let gpt2 = Gpt2Config {
+        vocab_size: vocabulary,
+        context,
+        hidden_size: width,
+        n_layers,
+        n_heads,
+        intermediate_size: mlp,
+        eps,
+        tied: true,
+    };
     let configs =
         [BackboneConfig::Llama(llama), BackboneConfig::Opt(opt), BackboneConfig::Gpt2(gpt2)];
     configs.map(|config| {

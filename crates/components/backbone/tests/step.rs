@@ -61,14 +61,14 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
             let n_kv_heads = n_heads / [1, n_heads][below(rng, 2)];
             let biases = Biases { qkv: yes, o: no, mlp: yes };
             let config = LlamaConfig {
-                vocabulary,
+                vocab_size: vocabulary,
                 context,
-                width,
+                hidden_size: width,
                 n_layers,
                 n_heads,
                 n_kv_heads,
-                head_width: width / n_heads,
-                mlp,
+                head_dim: width / n_heads,
+                intermediate_size: mlp,
                 qk_norm: yes,
                 tied: no,
                 biases,
@@ -80,13 +80,13 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
         1 => {
             let embed = if yes { width } else { block };
             let config = OptConfig {
-                vocabulary,
+                vocab_size: vocabulary,
                 context,
                 embed,
-                width,
+                hidden_size: width,
                 n_layers,
                 n_heads,
-                mlp,
+                intermediate_size: mlp,
                 post_norm: yes,
                 final_norm: !yes,
                 tied: no,
@@ -96,8 +96,16 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
         }
         _ => {
             let (eps, tied) = (1e-5, yes);
-            let config =
-                Gpt2Config { vocabulary, context, width, n_layers, n_heads, mlp, eps, tied };
+            let config = Gpt2Config {
+                vocab_size: vocabulary,
+                context,
+                hidden_size: width,
+                n_layers,
+                n_heads,
+                intermediate_size: mlp,
+                eps,
+                tied,
+            };
             let gpt2 = lively(Gpt2::init(&config, &mut init));
             (BackboneConfig::Gpt2(config), Backbone::Gpt2(gpt2))
         }

@@ -53,9 +53,9 @@ impl EncoderConfig {
     /// Width E of the features.
     pub fn width(&self) -> usize {
         match self {
-            Self::Vit { vit, features } => vit.width * features.layers.len().max(1),
+            Self::Vit { vit, features } => vit.hidden_size * features.layers.len().max(1),
             Self::Resnet(resnet) => resnet.channels(),
-            Self::Whisper(whisper) => whisper.width,
+            Self::Whisper(whisper) => whisper.hidden_size,
         }
     }
 
@@ -160,14 +160,14 @@ mod tests {
                 .map(|pooling| EncoderConfig::Vit { vit: vit(pooling), features: features.clone() })
         });
         let resnet =
-            ResnetConfig { image: 64, layers: [2, 1, 1, 1], width: 4, n_heads: 2, embed: 6 };
+            ResnetConfig { image: 64, layers: [2, 1, 1, 1], hidden_size: 4, n_heads: 2, embed: 6 };
         let whisper = WhisperEncoderConfig {
             bands: 7,
             positions: 5,
-            width: 12,
+            hidden_size: 12,
             n_layers: 2,
             n_heads: 3,
-            mlp: 20,
+            intermediate_size: 20,
         };
         let others = [EncoderConfig::Resnet(resnet), EncoderConfig::Whisper(whisper)];
         let mut init = Init::new(1, &Device::flex());

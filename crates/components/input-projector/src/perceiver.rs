@@ -21,15 +21,18 @@ pub struct PerceiverConfig {
     /// Latents Q.
     pub latents: usize,
     /// Width E.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Layers.
     pub n_layers: usize,
     /// Heads.
     pub n_heads: usize,
     /// Width K of a head; all of them need not be E together.
-    pub head_width: usize,
+    #[serde(alias = "head_width")]
+    pub head_dim: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// LayerNorm over each head's queries and keys.
     pub qk_norm: bool,
 }
@@ -58,9 +61,9 @@ impl Perceiver {
     /// Latents of 1, matrices of `fan_in^-0.5`.
     pub fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
         Self {
-            latents: init.normal([config.latents, config.width], 1.0),
+            latents: init.normal([config.latents, config.hidden_size], 1.0),
             layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
-            norm: LayerNorm::init(config.width, EPS, init),
+            norm: LayerNorm::init(config.hidden_size, EPS, init),
         }
     }
 
@@ -111,15 +114,15 @@ sensorium_nn::pack!(Layer: q, k, v, o, mlp);
 
 impl Layer {
     fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
-        let (e, inner) = (config.width, config.n_heads * config.head_width);
+        let (e, inner) = (config.hidden_size, config.n_heads * config.head_dim);
         let matrix = |in_: usize, out: usize, init: &mut Init| {
             Linear::init(in_, out, false, (in_ as f64).powf(-0.5), init)
         };
         let norm = |init: &mut Init| LayerNorm::init(e, EPS, init);
         let head_norm =
-            |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_width, EPS, init));
-        let std = [e, config.mlp].map(|in_| (in_ as f64).powf(-0.5));
-        let mut mlp = Mlp::init([e, config.mlp, e], Activation::Relu, std, init);
+            |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_dim, EPS, init));
+        let std = [e, config.intermediate_size].map(|in_| (in_ as f64).powf(-0.5));
+        let mut mlp = Mlp::init([e, config.intermediate_size, e], Activation::Relu, std, init);
         mlp.fc1.bias = None;
         mlp.fc2.bias = None;
         Self {
@@ -175,7 +178,15 @@ mod tests {
 
     fn config(qk_norm: bool) -> PerceiverConfig {
         let (latents, width, n_layers, n_heads, head_width, mlp) = (3, 10, 2, 2, 6, 14);
-        PerceiverConfig { latents, width, n_layers, n_heads, head_width, mlp, qk_norm }
+        PerceiverConfig {
+            latents,
+            hidden_size: width,
+            n_layers,
+            n_heads,
+            head_dim: head_width,
+            intermediate_size: mlp,
+            qk_norm,
+        }
     }
 
     /// However many positions there are, and whatever else is resampled beside them.

@@ -40,7 +40,7 @@ impl IdeficsModel {
     /// Its tokenizer has no token for pictures.
     pub fn new(parts: Parts) -> Result<Self> {
         let opening = parts.text.bos_token().unwrap_or_default().to_owned();
-        let vocabulary = parts.config.language.llama.vocabulary;
+        let vocabulary = parts.config.language.llama.vocab_size;
         let text_processor =
             IdeficsProcessor::new(parts.text.tokenizer.clone(), opening, vocabulary)?;
         let mut eos_token_ids = parts.text.eos_token_ids.clone();

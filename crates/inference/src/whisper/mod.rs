@@ -192,7 +192,7 @@ impl WhisperModel {
         let room = context.saturating_sub(prompt.len() + 2);
         let kept = before.len().min((context / 2).saturating_sub(1)).min(room);
         let opens = self.parts.tokenizer.id(BEFORE).filter(|_| kept > 0);
-        let opens = opens.filter(|id| (*id as usize) < self.parts.config.decoder.vocabulary);
+        let opens = opens.filter(|id| (*id as usize) < self.parts.config.decoder.vocab_size);
         let Some(opens) = opens else { return prompt.to_vec() };
         let before = &before[before.len() - kept..];
         [opens].into_iter().chain(before.iter().chain(prompt).copied()).collect()

@@ -24,7 +24,7 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
     let embed = size(golden, "/projection_dim");
     let image = VitConfig {
         n_heads: vision("num_attention_heads"),
-        mlp: vision("intermediate_size"),
+        intermediate_size: vision("intermediate_size"),
         activation,
         eps: number(golden, "/vision_config/layer_norm_eps"),
         ..VitConfig::clip(
@@ -36,14 +36,14 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
         )
     };
     let text = TextConfig {
-        vocabulary: text("vocab_size"),
+        vocab_size: text("vocab_size"),
         waves: false,
         pairs: 0,
         context: text("max_position_embeddings"),
-        width: text("hidden_size"),
+        hidden_size: text("hidden_size"),
         n_layers: text("num_hidden_layers"),
         n_heads: text("num_attention_heads"),
-        mlp: text("intermediate_size"),
+        intermediate_size: text("intermediate_size"),
         activation,
         causal: true,
         embed,

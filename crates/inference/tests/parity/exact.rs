@@ -34,8 +34,13 @@ fn text(config: &TextConfig) -> usize {
 /// open_clip's model profile: 151.28 M, 149.62 M, 427.62 M and 63.09 M with the scale.
 #[test]
 fn clip_has_the_published_number_of_parameters() {
-    let small =
-        TextConfig { width: 384, n_heads: 6, mlp: 1536, embed: 384, ..TextConfig::clip_base() };
+    let small = TextConfig {
+        hidden_size: 384,
+        n_heads: 6,
+        intermediate_size: 1536,
+        embed: 384,
+        ..TextConfig::clip_base()
+    };
     let cases = [
         ("B/32", VitConfig::clip_base_patch32(), TextConfig::clip_base(), [87_849_216, 63_428_096]),
         ("B/16", VitConfig::clip_base_patch16(), TextConfig::clip_base(), [86_192_640, 63_428_096]),
@@ -83,12 +88,12 @@ fn clip_begins_near_ln_n() {
     const N: usize = 8;
     let image = VitConfig { n_heads: 2, ..VitConfig::clip(16, 4, 32, 2, 512) };
     let text = TextConfig {
-        vocabulary: 40,
+        vocab_size: 40,
         context: 8,
-        width: 32,
+        hidden_size: 32,
         n_layers: 2,
         n_heads: 2,
-        mlp: 64,
+        intermediate_size: 64,
         ..TextConfig::clip_base()
     };
     let device = Device::flex();

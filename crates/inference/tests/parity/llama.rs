@@ -15,14 +15,14 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
     let text = golden.config();
     let text = text.pointer(at).expect("a configuration");
     LlamaConfig {
-        vocabulary: size("vocab_size"),
+        vocab_size: size("vocab_size"),
         context: size("max_position_embeddings"),
-        width: size("hidden_size"),
+        hidden_size: size("hidden_size"),
         n_layers: size("num_hidden_layers"),
         n_heads: size("num_attention_heads"),
         n_kv_heads: size("num_key_value_heads"),
-        head_width: size("head_dim"),
-        mlp: size("intermediate_size"),
+        head_dim: size("head_dim"),
+        intermediate_size: size("intermediate_size"),
         theta: number(golden, &format!("{at}/rope_theta")) as f32,
         eps: number(golden, &format!("{at}/rms_norm_eps")),
         qk_norm: text["model_type"] == "qwen3",

@@ -24,7 +24,7 @@ fn config(golden: &Golden) -> LlavaConfig {
     let backbone = crate::llama::config(golden, "/text_config");
     let image = VitConfig {
         n_heads: vision("num_attention_heads"),
-        mlp: vision("intermediate_size"),
+        intermediate_size: vision("intermediate_size"),
         eps: number(golden, "/vision_config/layer_norm_eps"),
         ..VitConfig::clip(
             vision("image_size"),
@@ -34,7 +34,7 @@ fn config(golden: &Golden) -> LlavaConfig {
             vision("projection_dim"),
         )
     };
-    let (features, width) = (image.width, backbone.width);
+    let (features, width) = (image.hidden_size, backbone.hidden_size);
     let projector = ProjectorConfig::Mlp {
         features,
         shuffle: 1,

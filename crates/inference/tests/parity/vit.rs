@@ -16,7 +16,7 @@ fn model(golden: &Golden) -> Vit {
     let [image, patch] = ["/image_size", "/patch_size"].map(|path| size(golden, path));
     let config = VitConfig {
         n_heads: size(golden, "/num_attention_heads"),
-        mlp: size(golden, "/intermediate_size"),
+        intermediate_size: size(golden, "/intermediate_size"),
         eps: number(golden, "/layer_norm_eps"),
         ..VitConfig::clip(image, patch, width, layers, width)
     };

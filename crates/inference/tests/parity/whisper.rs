@@ -63,7 +63,7 @@ impl Twin {
         let (ids, [b, t]) = ids(&self.golden, "decoder_input_ids");
         let logits = |Hidden(x): Hidden| {
             let [b, t, d] = x.dims();
-            decoder.logits(x.reshape([b * t, d])).reshape([b, t, self.config.decoder.vocabulary])
+            decoder.logits(x.reshape([b * t, d])).reshape([b, t, self.config.decoder.vocab_size])
         };
         let mut cache = decoder.cross_keys(&Features(cache));
         check("decoder", decoder.forward(&ids, [b, t], &cache).0);

@@ -162,7 +162,7 @@ fn dinov2(name: &str) {
         let all: Vec<f32> = twin.pictures.iter().flat_map(|p| dinov2.positions(p)).collect();
         twin.check("last_hidden_state", &all, STACK);
         let rows = dinov2.config().patches() + 1;
-        assert_eq!(twin.outputs["last_hidden_state"].0, [3, rows, dinov2.config().width]);
+        assert_eq!(twin.outputs["last_hidden_state"].0, [3, rows, dinov2.config().hidden_size]);
         let pooled = &twin.outputs["pooler_output"];
         let pooled = Tensor::<2>::from_data(
             TensorData::new(pooled.1.clone(), [pooled.0[0], pooled.0[1]]),

@@ -114,7 +114,7 @@ impl<'a> Weights<'a> {
             return Ok(data);
         }
         let row = shape.get(1).copied().unwrap_or(1);
-        Ok(weights::halves(&data, row, self.config.head_width))
+        Ok(weights::halves(&data, row, self.config.head_dim))
     }
 }
 
@@ -177,13 +177,13 @@ fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
     let mut settings = json!({
         "architectures": [architecture],
         "model_type": kind,
-        "vocab_size": config.vocabulary,
-        "hidden_size": config.width,
-        "intermediate_size": config.mlp,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.n_layers,
         "num_attention_heads": config.n_heads,
         "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_width,
+        "head_dim": config.head_dim,
         "hidden_act": "silu",
         "max_position_embeddings": config.context,
         "rms_norm_eps": decimal(config.eps as f32),

@@ -138,7 +138,7 @@ fn tensors(
         let (path, _) = places
             .remove(&theirs)
             .ok_or_else(|| Error::NoTensor { name: theirs.clone(), closest: String::new() })?;
-        let head = weights::rotated(family, &ours).then_some(config.head_width);
+        let head = weights::rotated(family, &ours).then_some(config.head_dim);
         // Norms and biases are few, and other readers expect them so.
         let kind = if shape.len() == 1 { Kind::F32 } else { kind };
         let from = From::File(path, theirs, head);
@@ -147,7 +147,7 @@ fn tensors(
     let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
     same_head(&places, &all)?;
     if config.rope_scaling != RopeScaling::None {
-        let values = config.rope_scaling.factors(config.theta, config.head_width);
+        let values = config.rope_scaling.factors(config.theta, config.head_dim);
         let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
         all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
     }
@@ -190,7 +190,7 @@ fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
 fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) -> Result<()> {
     let bytes = text::tokenizer(directory)?;
     let hub = Tokenizer::from_bytes(&bytes)?;
-    gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocabulary)?);
+    gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocab_size)?);
     let bos_token_id = hub.encode_within("", true, usize::MAX)?;
     if bos_token_id.len() > 1 {
         let (expected, got) =
@@ -207,7 +207,7 @@ fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) ->
     metadata.set(OPENS, Value::Bool(!bos_token_id.is_empty()));
     let settings = directory.config();
     let set = |metadata: &mut Metadata, key: &str, id: Option<u32>| {
-        if let Some(id) = id.filter(|id| (*id as usize) < config.vocabulary) {
+        if let Some(id) = id.filter(|id| (*id as usize) < config.vocab_size) {
             metadata.set(key, Value::U32(id));
         }
     };

@@ -73,14 +73,14 @@ impl SentenceEncoder {
         let mut rows = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH) {
             let vectors = read(self.bert.embed(&Texts::pad(batch, 0), self.pooling));
-            rows.extend(vectors.chunks(self.config.width).map(|row| self.finished(row)));
+            rows.extend(vectors.chunks(self.config.hidden_size).map(|row| self.finished(row)));
         }
         Ok(rows)
     }
 
     /// Ids of a text as the model reads it.
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        vision::ids(&self.tokenizer, text, self.longest, self.config.vocabulary)
+        vision::ids(&self.tokenizer, text, self.longest, self.config.vocab_size)
     }
 
     fn finished(&self, row: &[f32]) -> Vec<f32> {
@@ -113,13 +113,13 @@ pub fn config(config: &Config<'_>) -> Result<BertConfig> {
         return Err(config.wrong("num_attention_heads", &expected, FOREIGN));
     }
     Ok(BertConfig {
-        vocabulary: config.size("vocab_size")?,
+        vocab_size: config.size("vocab_size")?,
         context: config.size_or("max_position_embeddings", 512)?,
         types: config.size_or("type_vocab_size", 2)?,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 12)?,
         n_heads,
-        mlp: config.size("intermediate_size")?,
+        intermediate_size: config.size("intermediate_size")?,
         activation,
         eps: config.positive_or("layer_norm_eps", 1e-12)?,
     })

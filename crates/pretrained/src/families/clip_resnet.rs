@@ -61,7 +61,7 @@ pub fn config(image: &Config<'_>, embed: usize) -> Result<ResnetConfig> {
         let expected = format!("a multiple of {STRIDE} of at most {MAX_SIDE}");
         return Err(image.wrong("image_size", &expected, "RN50 has 224"));
     }
-    let shape = ResnetConfig { image: side, layers, width, n_heads: 1, embed };
+    let shape = ResnetConfig { image: side, layers, hidden_size: width, n_heads: 1, embed };
     let n_heads = open_clip::heads(image, shape.channels())?;
     Ok(ResnetConfig { n_heads, ..shape })
 }

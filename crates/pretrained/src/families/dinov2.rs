@@ -77,7 +77,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     let mut plan = Plan::new("dinov2", "image", layout, config.parameters());
     for tensor in &mut plan.tensors {
         match tensor.name.as_str() {
-            CLASS => tensor.shape = vec![1, 1, config.width],
+            CLASS => tensor.shape = vec![1, 1, config.hidden_size],
             POSITIONS => tensor.shape.insert(0, 1),
             _ => {}
         }
@@ -85,7 +85,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     for (i, [factor, _]) in
         (0..config.n_layers).flat_map(|i| [FACTORS[0], FACTORS[1]].map(|pair| (i, pair)))
     {
-        let (name, shape) = (format!("encoder.layer.{i}.{factor}"), vec![config.width]);
+        let (name, shape) = (format!("encoder.layer.{i}.{factor}"), vec![config.hidden_size]);
         plan.tensors.push(Expected { part: "image", name, shape, packs: false });
     }
     Ok(plan)
@@ -105,10 +105,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
 
     let from = config.grid();
     config.image = side(&processor, &config)?;
-    reshape(&mut tensors, CLASS, |_, values| (vec![config.width], values))?;
+    reshape(&mut tensors, CLASS, |_, values| (vec![config.hidden_size], values))?;
     reshape(&mut tensors, POSITIONS, |_, values| {
-        let resized = positions::resize(values, from, config.grid(), config.width);
-        (vec![config.patches() + 1, config.width], resized)
+        let resized = positions::resize(values, from, config.grid(), config.hidden_size);
+        (vec![config.patches() + 1, config.hidden_size], resized)
     })?;
     let vit = Vit::init(&config, &mut Init::empty(device));
     let vit = names::take(vit, tensors, &plan.layout)?;
@@ -130,10 +130,10 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
         image,
         stem: vec![patch],
         stem_bias: true,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(top, "num_hidden_layers", 12)?,
         n_heads: vision::heads(top, "num_attention_heads", 12, width)?,
-        mlp,
+        intermediate_size: mlp,
         activation,
         stem_norm: false,
         pre_norm: false,

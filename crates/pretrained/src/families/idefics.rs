@@ -82,7 +82,7 @@ fn plan_of(directory: &Directory, config: &IdeficsConfig) -> Result<Plan> {
         if extra > 0 {
             let all = &mut plan.tensors[at];
             all.shape[0] -= extra;
-            let shape = vec![extra, config.language.llama.width];
+            let shape = vec![extra, config.language.llama.hidden_size];
             let apart = Expected { name: apart.to_owned(), shape, ..all.clone() };
             plan.tensors.insert(at + 1, apart);
         }
@@ -163,7 +163,7 @@ pub fn config(top: &Config<'_>) -> Result<IdeficsConfig> {
     let image = image(&top.find_or_empty("vision_config")?)?;
     let resampler = top.find_or_empty("perceiver_config")?;
     let projector = match top.flag_or("use_resampler", false)? {
-        true => Some(perceiver(&resampler, image.width)?),
+        true => Some(perceiver(&resampler, image.hidden_size)?),
         false => None,
     };
     let llama = llama(top)?;
@@ -177,7 +177,7 @@ pub fn config(top: &Config<'_>) -> Result<IdeficsConfig> {
         "vector" => Gate::Vector,
         _ => return Err(top.wrong("alpha_type", "\"float\" or \"vector\"", FOREIGN)),
     };
-    let (features, qk_norm) = (image.width, top.flag_or("qk_layer_norms", false)?);
+    let (features, qk_norm) = (image.hidden_size, top.flag_or("qk_layer_norms", false)?);
     let language = GatedLlamaConfig { llama, features, interval, qk_norm, gate };
     Ok(IdeficsConfig { image, projector, language })
 }
@@ -194,14 +194,14 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
     // Older files say it otherwise.
     let context = top.size_or("max_sequence_length", 2048)?;
     Ok(LlamaConfig {
-        vocabulary: top.size_or("vocab_size", 32_000)? + extra(top)?,
+        vocab_size: top.size_or("vocab_size", 32_000)? + extra(top)?,
         context: top.size_or("max_position_embeddings", context)?,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(top, "num_hidden_layers", 32)?,
         n_heads,
         n_kv_heads: n_heads,
-        head_width,
-        mlp: top.size_or("intermediate_size", 11_008)?,
+        head_dim: head_width,
+        intermediate_size: top.size_or("intermediate_size", 11_008)?,
         theta,
         eps: top.positive_or("rms_norm_eps", 1e-6)?,
         qk_norm: false,
@@ -218,10 +218,10 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
         image,
         stem: vec![patch],
         stem_bias: false,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 32)?,
         n_heads: vision::heads(config, "num_attention_heads", 16, width)?,
-        mlp: config.size_or("intermediate_size", 5120)?,
+        intermediate_size: config.size_or("intermediate_size", 5120)?,
         activation: vision::activation(config, "gelu")?,
         stem_norm: false,
         pre_norm: true,
@@ -235,11 +235,11 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
 fn perceiver(config: &Config<'_>, width: usize) -> Result<PerceiverConfig> {
     Ok(PerceiverConfig {
         latents: config.size_or("resampler_n_latents", 64)?,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(config, "resampler_depth", 6)?,
         n_heads: config.size_or("resampler_n_heads", 16)?,
-        head_width: config.size_or("resampler_head_dim", 96)?,
-        mlp: 4 * width,
+        head_dim: config.size_or("resampler_head_dim", 96)?,
+        intermediate_size: 4 * width,
         qk_norm: config.flag_or("qk_layer_norms_perceiver", false)?,
     })
 }

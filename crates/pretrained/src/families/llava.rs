@@ -154,7 +154,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         let vit = vit(&mut config);
         let table = vit.grid();
         vit.image = side as usize;
-        let (grid, width) = (vit.grid(), vit.width);
+        let (grid, width) = (vit.grid(), vit.hidden_size);
         check_shuffle(&mut config)?;
         place(&mut tensors, table, grid, width)?;
     }
@@ -218,7 +218,7 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
     let class = reads_class(top, &image)?;
     let layers = levels(top, image.n_layers)?;
     let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
-    let (features, width) = (image.width * layers.len(), backbone.width);
+    let (features, width) = (image.hidden_size * layers.len(), backbone.hidden_size);
     let projector = ProjectorConfig::Mlp {
         features,
         shuffle: 1,
@@ -274,7 +274,7 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     if shuffle > image.grid() {
         return Err(top.wrong("scale_factor", "at most the patches of an edge", FOREIGN));
     }
-    let (features, width) = (image.width, backbone.width);
+    let (features, width) = (image.hidden_size, backbone.hidden_size);
     let projector = ProjectorConfig::Linear { features, shuffle, bias: false, width };
     Ok(one_tower(image, FeatureSelect::default(), projector, backbone))
 }

@@ -44,7 +44,7 @@ fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
     let tokenizer = vision::tokenizer(directory)?;
-    let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocabulary)?);
+    let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocab_size)?);
     Ok((config, (processor, tokenizer, reading)))
 }
 
@@ -63,10 +63,10 @@ pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> 
         image: side,
         stem: vec![patch],
         stem_bias: true,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(image, "num_hidden_layers", 12)?,
         n_heads: vision::heads(image, "num_attention_heads", heads, width)?,
-        mlp: image.size_or("intermediate_size", 3072)?,
+        intermediate_size: image.size_or("intermediate_size", 3072)?,
         activation: vision::activation(image, "gelu_pytorch_tanh")?,
         stem_norm: false,
         pre_norm: false,
@@ -104,14 +104,14 @@ pub fn text(top: &Config<'_>, space: usize) -> Result<TextConfig> {
         return Err(text.wrong("projection_size", &expected, "the two towers share one space"));
     }
     Ok(TextConfig {
-        vocabulary: text.size_or("vocab_size", 32_000)?,
+        vocab_size: text.size_or("vocab_size", 32_000)?,
         context: text.size_or("max_position_embeddings", 64)?,
         waves: false,
         pairs: 0,
-        width,
+        hidden_size: width,
         n_layers: vision::layers(&text, "num_hidden_layers", 12)?,
         n_heads: vision::heads(&text, "num_attention_heads", 12, width)?,
-        mlp: text.size_or("intermediate_size", 3072)?,
+        intermediate_size: text.size_or("intermediate_size", 3072)?,
         activation: vision::activation(&text, "gelu_pytorch_tanh")?,
         causal: false,
         embed,

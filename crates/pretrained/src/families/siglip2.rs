@@ -34,7 +34,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = config(&directory.config())?;
     let mut plan = Plan::new("siglip2", "image", names::SIGLIP, config.parameters());
     for tensor in plan.tensors.iter_mut().filter(|tensor| tensor.name == PATCHES) {
-        tensor.shape = vec![config.image.width, tensor.shape.iter().skip(1).product()];
+        tensor.shape = vec![config.image.hidden_size, tensor.shape.iter().skip(1).product()];
     }
     Ok(plan)
 }
@@ -48,7 +48,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let processor = processor(directory, &config.image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
     let tokenizer = vision::tokenizer(directory)?.lowercased()?;
-    let pad = siglip::pad(directory, &tokenizer, config.text.vocabulary)?;
+    let pad = siglip::pad(directory, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;
     channels_first(&mut tensors, &config.image)?;
@@ -105,7 +105,7 @@ fn channels_first(tensors: &mut Tensors, image: &VitConfig) -> Result<()> {
     let place = |i: usize| i % (patch * patch) * 3 + i / (patch * patch);
     let rows = matrix.data().chunks(3 * patch * patch);
     let turned = rows.flat_map(|row| (0..row.len()).map(|i| row[place(i)])).collect();
-    let shape = vec![image.width, 3, patch, patch];
+    let shape = vec![image.hidden_size, 3, patch, patch];
     tensors.tensors.insert(PATCHES.to_owned(), Stored::new(shape, turned)?);
     Ok(())
 }

@@ -121,18 +121,18 @@ pub fn config(config: &Config<'_>) -> Result<WhisperConfig> {
         encoder: WhisperEncoderConfig {
             bands: config.size("num_mel_bins")?,
             positions: config.size("max_source_positions")?,
-            width,
+            hidden_size: width,
             n_layers: config.size("encoder_layers")?,
             n_heads: heads("encoder_attention_heads")?,
-            mlp: config.size("encoder_ffn_dim")?,
+            intermediate_size: config.size("encoder_ffn_dim")?,
         },
         decoder: WhisperDecoderConfig {
-            vocabulary: config.size("vocab_size")?,
+            vocab_size: config.size("vocab_size")?,
             context,
-            width,
+            hidden_size: width,
             n_layers: config.size("decoder_layers")?,
             n_heads: heads("decoder_attention_heads")?,
-            mlp: config.size("decoder_ffn_dim")?,
+            intermediate_size: config.size("decoder_ffn_dim")?,
         },
     })
 }
@@ -156,7 +156,7 @@ fn check_preprocessor(directory: &Directory, bands: usize) -> Result<()> {
 pub fn rules(directory: &Directory, config: &WhisperConfig) -> Result<Rules> {
     let value = needed(directory.json(GENERATION)?, directory, GENERATION)?;
     let top = Config::new(GENERATION, &value);
-    let vocabulary = config.decoder.vocabulary as u64;
+    let vocabulary = config.decoder.vocab_size as u64;
     let ids = Ids { top: &top, vocabulary };
     let languages = match top.find("lang_to_id")? {
         Some(map) => ids.languages(&map)?,

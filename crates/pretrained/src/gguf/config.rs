@@ -92,14 +92,14 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     let theta = keys.positive("rope.freq_base", Some(1e4))?;
     let has = |name: &str| gguf.get(name).is_ok();
     let config = LlamaConfig {
-        vocabulary: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
+        vocab_size: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
         context: keys.size("context_length")?,
-        width,
+        hidden_size: width,
         n_layers: keys.layers(gguf.tensors().len())?,
         n_heads,
         n_kv_heads,
-        head_width,
-        mlp: keys.size("feed_forward_length")?,
+        head_dim: head_width,
+        intermediate_size: keys.size("feed_forward_length")?,
         theta,
         eps: keys.positive("attention.layer_norm_rms_epsilon", None)?.into(),
         qk_norm: family.qk_norm,
@@ -156,13 +156,13 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         return Err(unwritable("the biases of its family", format!("{:?}", config.biases)));
     }
     let number = |n: usize| Value::U32(n as u32);
-    let k = config.head_width;
+    let k = config.head_dim;
     let mut keys = vec![
-        ("vocab_size", number(config.vocabulary)),
+        ("vocab_size", number(config.vocab_size)),
         ("block_count", number(config.n_layers)),
         ("context_length", number(config.context)),
-        ("embedding_length", number(config.width)),
-        ("feed_forward_length", number(config.mlp)),
+        ("embedding_length", number(config.hidden_size)),
+        ("feed_forward_length", number(config.intermediate_size)),
         ("attention.head_count", number(config.n_heads)),
         ("attention.head_count_kv", number(config.n_kv_heads)),
         ("attention.key_length", number(k)),

@@ -33,7 +33,7 @@ pub fn load(
     let mut llama = fill(llama, gguf, family, config, |shape| shape.len() == 1)?;
     let mut read = Ok(());
     llama.pack("", &mut |layer, weight| {
-        let head = rotated(family, layer).then_some(config.head_width);
+        let head = rotated(family, layer).then_some(config.head_dim);
         let packed = gguf.get(&GGUF.to_hf(&format!("{layer}.weight")));
         let packed = packed.map(|info| packed_matrix(info, head, format));
         Arc::new(packed.unwrap_or_else(|error| {
@@ -73,7 +73,7 @@ fn fill(
         }
         read = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));
         if rotated(family, name) {
-            *data = halves(data, 1, config.head_width);
+            *data = halves(data, 1, config.head_dim);
         }
         read.is_ok()
     });

@@ -95,16 +95,16 @@ fn gguf_bytes() -> Vec<u8> {
     let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
     let tokens: Vec<String> = letters.chain(["<|im_end|>".to_owned()]).collect();
     let mut config = LlamaConfig::small();
-    (config.vocabulary, config.n_layers) = (tokens.len(), 1);
+    (config.vocab_size, config.n_layers) = (tokens.len(), 1);
     let mut metadata = Metadata::new();
     for (key, n) in [
         ("qwen3.block_count", 1),
         ("qwen3.context_length", config.context),
-        ("qwen3.embedding_length", config.width),
-        ("qwen3.feed_forward_length", config.mlp),
+        ("qwen3.embedding_length", config.hidden_size),
+        ("qwen3.feed_forward_length", config.intermediate_size),
         ("qwen3.attention.head_count", config.n_heads),
         ("qwen3.attention.head_count_kv", config.n_kv_heads),
-        ("qwen3.attention.key_length", config.head_width),
+        ("qwen3.attention.key_length", config.head_dim),
         ("tokenizer.ggml.eos_token_id", tokens.len() - 1),
     ] {
         metadata.set(key, Value::U32(n as u32));

@@ -49,7 +49,12 @@ impl Captioner {
     pub fn init(config: &CaptionerConfig, init: &mut Init) -> Self {
         Self {
             projector: Projector::init(&config.projector, init),
-            vector: LinearProjector::init(1, true, [config.vector, config.decoder.width], init),
+            vector: LinearProjector::init(
+                1,
+                true,
+                [config.vector, config.decoder.hidden_size],
+                init,
+            ),
             decoder: Llama::init(&config.decoder, init),
         }
     }

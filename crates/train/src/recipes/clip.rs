@@ -105,7 +105,8 @@ pub struct ClipRecipe {
     /// Steps.
     pub steps: u64,
     /// Pairs a step.
-    pub batch: usize,
+    #[serde(alias = "batch")]
+    pub batch_size: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Steps between measurements on `data.val`; 0 measures nothing.
@@ -190,8 +191,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
                 batches.map(|batch| Ok((loss(batch?), 1.0))).collect::<Result<Vec<_>>>()?;
             run.keep_best(step, mean(losses), || training.files(&best))?;
         }
-        let (samples, flops) = (recipe.batch, 3.0 * flops);
-        run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
+        let (samples, flops) = (recipe.batch_size, 3.0 * flops);
+        run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
@@ -283,11 +284,12 @@ fn init(
     let device = recipe.device.open();
     let init =
         &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
-    let clip = start_bias(Clip::init(config, init), recipe.batch);
+    let clip = start_bias(Clip::init(config, init), recipe.batch_size);
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
     let captioner = tells.then(|| Captioner::init(captioner_config, init));
     let names = recipe.region_weight > 0.0;
-    let regions = names.then(|| Regions::init(config.image.width, &Facts::REGION_CLASSES, init));
+    let regions =
+        names.then(|| Regions::init(config.image.hidden_size, &Facts::REGION_CLASSES, init));
     let tells_where = recipe.place_weight > 0.0;
     let places = tells_where.then(|| Places::init(config.text.embed, Facts::PLACES, init));
     ClipWithHeads { clip, captioner, regions, places }
@@ -338,7 +340,7 @@ impl Pairs {
         processor: ImageProcessor,
     ) -> Self {
         let negatives = recipe.pictures && recipe.loss == Loss::Sigmoid;
-        let ClipRecipe { batch, pictures, region_weight, place_weight, .. } = *recipe;
+        let ClipRecipe { batch_size: batch, pictures, region_weight, place_weight, .. } = *recipe;
         let regions = (pictures && region_weight > 0.0).then(|| shape.image.patches());
         let places = place_weight > 0.0;
         let (answers, gists) = (None, None);

@@ -89,7 +89,8 @@ pub struct Stage {
     /// Steps.
     pub steps: u64,
     /// Samples a step.
-    pub batch: usize,
+    #[serde(alias = "batch")]
+    pub batch_size: usize,
     /// Micro-batches a step is made of, each of `batch / accumulate` samples: less memory, the same
     /// gradient.
     #[serde(default = "whole")]
@@ -304,8 +305,8 @@ impl Training<'_> {
                 run.keep_best(step, self.val_loss(&best, batches)?, || self.files(&best))?;
             }
             let extra = BTreeMap::from([("tokens".to_string(), learned as f64)]);
-            let samples = stage.batch;
-            run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
+            let samples = stage.batch_size;
+            run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
             run.checkpoint(step, &model, &optim)?;
         }
         let best = optim.averaged(model.clone());
@@ -413,7 +414,7 @@ struct Micro {
 
 impl Talks {
     fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Vec<Micro>> {
-        let Stage { batch, accumulate, .. } = self.stage;
+        let Stage { batch_size: batch, accumulate, .. } = self.stage;
         let examples = draw(examples, step, batch, progress)?;
         let chunks = examples.chunks(batch.div_ceil(accumulate.max(1)));
         chunks.map(|examples| self.micro(examples)).collect()

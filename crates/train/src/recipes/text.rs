@@ -52,7 +52,8 @@ pub struct TextRecipe {
     /// Steps.
     pub steps: u64,
     /// Rows a step.
-    pub batch: usize,
+    #[serde(alias = "batch")]
+    pub batch_size: usize,
     /// Tokens a row, filled with whole documents one after the other.
     pub tokens: usize,
     /// Steps between checkpoints.
@@ -134,9 +135,9 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
             let losses = rows.map(|rows| Ok((loss(&rows?), 1.0))).collect::<Result<Vec<_>>>()?;
             run.keep_best(step, mean(losses), || files(&best))?;
         }
-        let flops = 3.0 * shape.flops(recipe.tokens, recipe.tokens) * recipe.batch as f64;
-        let (samples, extra) = (recipe.batch, BTreeMap::new());
-        run.log(Step { step, loss: value, rate, samples, flops, extra }, norm)?;
+        let flops = 3.0 * shape.flops(recipe.tokens, recipe.tokens) * recipe.batch_size as f64;
+        let (samples, extra) = (recipe.batch_size, BTreeMap::new());
+        run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
     }
     let best = optim.averaged(model.clone());
@@ -145,7 +146,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
 
 /// Loss of every next token of rows of one token more than is read.
 fn next_token(model: &Llama, recipe: &TextRecipe, rows: &[Vec<u32>]) -> Tensor<1> {
-    let (b, t) = (recipe.batch, recipe.tokens);
+    let (b, t) = (recipe.batch_size, recipe.tokens);
     let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
     let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
     let embeds = model.embed(&ids, [b, t]);
@@ -170,7 +171,7 @@ struct Rows {
 
 impl Rows {
     fn new(recipe: &TextRecipe, tokenizer: &Tokenizer) -> Self {
-        Self { tokenizer: tokenizer.clone(), batch: recipe.batch, tokens: recipe.tokens }
+        Self { tokenizer: tokenizer.clone(), batch: recipe.batch_size, tokens: recipe.tokens }
     }
 
     fn make(&self, examples: &Examples, step: u64) -> Result<Vec<Vec<u32>>> {

@@ -19,13 +19,15 @@ pub struct WhisperEncoderConfig {
     /// Positions N: half the frames.
     pub positions: usize,
     /// Width E.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
 }
 
 /// Epsilon of every norm: PyTorch's default, which no checkpoint states.
@@ -55,14 +57,14 @@ pub struct WhisperEncoder {
 impl WhisperEncoder {
     /// Weights by the blocks' scheme.
     pub fn init(config: &WhisperEncoderConfig, init: &mut Init) -> Self {
-        let e = config.width;
+        let e = config.hidden_size;
         let conv = |c_in, stride, init: &mut Init| {
             Conv1d::init(Conv1dConfig { c_in, c_out: e, kernel: KERNEL, stride, padding: 1 }, init)
         };
         let block = BlockConfig {
             d: e,
             heads: config.n_heads,
-            hidden: config.mlp,
+            hidden: config.intermediate_size,
             activation: Activation::Gelu,
             eps: EPS,
             n_layers: config.n_layers,

@@ -26,7 +26,8 @@ pub struct ResnetConfig {
     /// Bottlenecks of each stage.
     pub layers: [usize; 4],
     /// Channels W after the stem, an even number.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Heads of the attention pool.
     pub n_heads: usize,
     /// Width C of the shared space.
@@ -36,12 +37,12 @@ pub struct ResnetConfig {
 impl ResnetConfig {
     /// CLIP RN50: with its batch norms 38,316,896 parameters.
     pub fn clip_rn50() -> Self {
-        Self { image: 224, layers: [3, 4, 6, 3], width: 64, n_heads: 32, embed: 1024 }
+        Self { image: 224, layers: [3, 4, 6, 3], hidden_size: 64, n_heads: 32, embed: 1024 }
     }
 
     /// Channels E after the last stage.
     pub fn channels(&self) -> usize {
-        32 * self.width
+        32 * self.hidden_size
     }
 
     /// Positions after the last stage.
@@ -56,16 +57,16 @@ impl ResnetConfig {
 
     /// Channels in, channels out and step of the stem's convolutions.
     fn stem(&self) -> [[usize; 3]; 3] {
-        let half = self.width / 2;
-        [[3, half, 2], [half, half, 1], [half, self.width, 1]]
+        let half = self.hidden_size / 2;
+        [[3, half, 2], [half, half, 1], [half, self.hidden_size, 1]]
     }
 
     /// The bottlenecks of each stage; all stages but the first halve the picture.
     fn stages(&self) -> [Vec<Shape>; 4] {
-        let mut c_in = self.width;
+        let mut c_in = self.hidden_size;
         let mut stage = 0;
         self.layers.map(|count| {
-            let planes = self.width << stage;
+            let planes = self.hidden_size << stage;
             let step = if stage == 0 { 1 } else { 2 };
             stage += 1;
             (0..count)

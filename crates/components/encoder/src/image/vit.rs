@@ -53,13 +53,15 @@ pub struct VitConfig {
     /// Whether the stem's convolutions have biases.
     pub stem_bias: bool,
     /// Width E.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
     pub activation: Activation,
     /// LayerNorm after the stem, before the positions are added, which then start as sines and
@@ -99,10 +101,10 @@ impl VitConfig {
             image: 96,
             stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
             stem_bias: true,
-            width: 192,
+            hidden_size: 192,
             n_layers: 5,
             n_heads: 6,
-            mlp: 768,
+            intermediate_size: 768,
             activation: Activation::Gelu,
             stem_norm: true,
             pre_norm: false,
@@ -134,10 +136,10 @@ impl VitConfig {
             image,
             stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: false,
-            width,
+            hidden_size: width,
             n_layers,
             n_heads: width / 64,
-            mlp: 4 * width,
+            intermediate_size: 4 * width,
             activation: Activation::QuickGelu,
             stem_norm: false,
             pre_norm: true,
@@ -163,9 +165,9 @@ impl VitConfig {
             stem += side * side * conv.channels * c_in * conv.kernel * conv.kernel;
             c_in = conv.channels;
         }
-        let (n, e) = (self.patches(), self.width);
+        let (n, e) = (self.patches(), self.hidden_size);
         let maps = 1 + self.activation.reads();
-        let block = n * (4 * e * e + maps * e * self.mlp) + 2 * n * n * e;
+        let block = n * (4 * e * e + maps * e * self.intermediate_size) + 2 * n * n * e;
         2.0 * (stem + self.n_layers * block) as f64
     }
 
@@ -199,12 +201,12 @@ pub struct Vit {
 impl Vit {
     /// Weights by CLIP's scheme.
     pub fn init(config: &VitConfig, init: &mut Init) -> Self {
-        let e = config.width;
+        let e = config.hidden_size;
         let std = (e as f64).powf(-0.5);
         let block = BlockConfig {
             d: e,
             heads: config.n_heads,
-            hidden: config.mlp,
+            hidden: config.intermediate_size,
             activation: config.activation,
             eps: config.eps,
             n_layers: config.n_layers,

@@ -17,19 +17,19 @@ use super::Texts;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    pub vocab_size: usize,
     /// Longest text in tokens.
     pub context: usize,
     /// Types of tokens: in pairs of texts, which text; here all are of the first.
     pub types: usize,
     /// Width E.
-    pub width: usize,
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads; a divisor of the width.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    pub intermediate_size: usize,
     /// Activation of the MLPs.
     pub activation: Activation,
     /// Epsilon of every norm.
@@ -44,9 +44,9 @@ impl BertConfig {
 
     fn block(&self) -> BlockConfig {
         BlockConfig {
-            d: self.width,
+            d: self.hidden_size,
             heads: self.n_heads,
-            hidden: self.mlp,
+            hidden: self.intermediate_size,
             activation: self.activation,
             eps: self.eps,
             n_layers: self.n_layers,
@@ -76,9 +76,9 @@ pub struct Bert {
 impl Bert {
     /// Weights of 0.02.
     pub fn init(config: &BertConfig, init: &mut Init) -> Self {
-        let (e, block) = (config.width, config.block());
+        let (e, block) = (config.hidden_size, config.block());
         Self {
-            embedding: Embedding::init(config.vocabulary, e, 0.02, init),
+            embedding: Embedding::init(config.vocab_size, e, 0.02, init),
             position: init.normal([config.context, e], 0.02),
             types: Embedding::init(config.types, e, 0.02, init),
             norm: LayerNorm::init(e, config.eps, init),

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
     /// Entries of the token table.
-    pub vocabulary: usize,
+    #[serde(alias = "vocabulary")]
+    pub vocab_size: usize,
     /// Longest text in tokens.
     pub context: usize,
     /// Positions that start as sines and cosines as loud as the tokens, in place of CLIP's faint
@@ -29,13 +30,15 @@ pub struct TextConfig {
     /// before any attention has been learned.
     pub pairs: usize,
     /// Width E.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Blocks.
     pub n_layers: usize,
     /// Heads.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// QuickGELU in place of exact GELU (OpenAI's weights).
     pub activation: Activation,
     /// Whether a token sees only what comes before it (CLIP); else all of the text, padding too
@@ -53,14 +56,14 @@ impl TextConfig {
     /// The embedded model's tower: 3.7 M parameters, 1.6 M of them pairs of tokens.
     pub fn small() -> Self {
         Self {
-            vocabulary: 4096,
+            vocab_size: 4096,
             context: 64,
             waves: true,
             pairs: 8192,
-            width: 192,
+            hidden_size: 192,
             n_layers: 3,
             n_heads: 6,
-            mlp: 768,
+            intermediate_size: 768,
             activation: Activation::Gelu,
             causal: true,
             embed: 128,
@@ -81,8 +84,9 @@ impl TextConfig {
 
     /// Floating-point operations of the forward pass of a text of `t` tokens.
     pub fn flops(&self, t: usize) -> f64 {
-        let e = self.width;
-        2.0 * (self.n_layers * (t * (4 * e * e + 2 * e * self.mlp) + t * t * e)) as f64
+        let e = self.hidden_size;
+        2.0 * (self.n_layers * (t * (4 * e * e + 2 * e * self.intermediate_size) + t * t * e))
+            as f64
     }
 
     /// Name and shape of every parameter, in field order, without one being made.
@@ -92,14 +96,14 @@ impl TextConfig {
 
     fn clip(width: usize, embed: usize) -> Self {
         Self {
-            vocabulary: 49_408,
+            vocab_size: 49_408,
             context: 77,
             waves: false,
             pairs: 0,
-            width,
+            hidden_size: width,
             n_layers: 12,
             n_heads: width / 64,
-            mlp: 4 * width,
+            intermediate_size: 4 * width,
             activation: Activation::QuickGelu,
             causal: true,
             embed,
@@ -151,26 +155,26 @@ impl TextTower {
     /// Weights by CLIP's scheme.
     pub fn init(config: &TextConfig, init: &mut Init) -> Self {
         let block = BlockConfig {
-            d: config.width,
+            d: config.hidden_size,
             heads: config.n_heads,
-            hidden: config.mlp,
+            hidden: config.intermediate_size,
             activation: config.activation,
             eps: config.eps,
             n_layers: config.n_layers,
         };
-        let std = (config.width as f64).powf(-0.5);
+        let std = (config.hidden_size as f64).powf(-0.5);
         Self {
-            embedding: Embedding::init(config.vocabulary, config.width, TOKEN_STD, init),
+            embedding: Embedding::init(config.vocab_size, config.hidden_size, TOKEN_STD, init),
             // From zero: a pair that training never shows adds nothing.
             pairs: (config.pairs > 0)
-                .then(|| Embedding::init(config.pairs, config.width, 0.0, init)),
+                .then(|| Embedding::init(config.pairs, config.hidden_size, 0.0, init)),
             position: match config.waves {
-                true => init.values(|| positions(config), [config.context, config.width]),
-                false => init.normal([config.context, config.width], 0.01),
+                true => init.values(|| positions(config), [config.context, config.hidden_size]),
+                false => init.normal([config.context, config.hidden_size], 0.01),
             },
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
-            norm: LayerNorm::init(config.width, config.eps, init),
-            proj: Linear::init(config.width, config.embed, config.proj_bias, std, init),
+            norm: LayerNorm::init(config.hidden_size, config.eps, init),
+            proj: Linear::init(config.hidden_size, config.embed, config.proj_bias, std, init),
             causal: config.causal,
         }
     }
@@ -226,7 +230,7 @@ fn pair_rows(texts: &Texts, rows: usize) -> Vec<u32> {
 /// Waves of the tokens' size, `[context, E]`.
 fn positions(config: &TextConfig) -> Vec<f32> {
     let scale = std::f32::consts::SQRT_2 * TOKEN_STD as f32;
-    let rows = (0..config.context).flat_map(|at| waves(at, config.width));
+    let rows = (0..config.context).flat_map(|at| waves(at, config.hidden_size));
     rows.map(|value| scale * value).collect()
 }
 

@@ -58,7 +58,7 @@ pub struct Matching {
 impl Matching {
     /// Weights of 0.02.
     pub fn init(config: &MatchingConfig, init: &mut Init) -> Self {
-        let (d, Words { vocabulary, context }) = (config.qformer.width, config.words);
+        let (d, Words { vocabulary, context }) = (config.qformer.hidden_size, config.words);
         Self {
             qformer: QFormer::init(&config.qformer, init),
             embedding: Embedding::init(vocabulary, d, STD, init),

@@ -29,13 +29,15 @@ pub struct QFormerConfig {
     /// Queries Q.
     pub queries: usize,
     /// Width D.
-    pub width: usize,
+    #[serde(alias = "width")]
+    pub hidden_size: usize,
     /// Layers.
     pub n_layers: usize,
     /// Heads; a divisor of the width.
     pub n_heads: usize,
     /// Width inside the MLPs.
-    pub mlp: usize,
+    #[serde(alias = "mlp")]
+    pub intermediate_size: usize,
     /// Activation of the MLPs.
     pub activation: Activation,
     /// The first of so many layers asks the features, above 0.
@@ -74,8 +76,8 @@ impl QFormer {
     /// Weights of 0.02.
     pub fn init(config: &QFormerConfig, init: &mut Init) -> Self {
         Self {
-            queries: init.normal([config.queries, config.width], STD),
-            norm: LayerNorm::init(config.width, config.eps, init),
+            queries: init.normal([config.queries, config.hidden_size], STD),
+            norm: LayerNorm::init(config.hidden_size, config.eps, init),
             layers: (0..config.n_layers).map(|i| Layer::init(config, i, init)).collect(),
         }
     }
@@ -145,7 +147,7 @@ impl QFormerProjector {
     pub fn init(config: &QFormerConfig, width: usize, init: &mut Init) -> Self {
         Self {
             qformer: QFormer::init(config, init),
-            fc: Linear::init(config.width, width, true, STD, init),
+            fc: Linear::init(config.hidden_size, width, true, STD, init),
         }
     }
 
@@ -177,7 +179,7 @@ struct Layer {
 
 impl Layer {
     fn init(config: &QFormerConfig, i: usize, init: &mut Init) -> Self {
-        let (d, e) = (config.width, config.features);
+        let (d, e) = (config.hidden_size, config.features);
         Self {
             own: PostAttention::init(config, d, init),
             cross: config.asks(i).then(|| PostAttention::init(config, e, init)),
@@ -232,7 +234,7 @@ struct PostAttention {
 impl PostAttention {
     /// Over a context of width `e`.
     fn init(config: &QFormerConfig, e: usize, init: &mut Init) -> Self {
-        let d = config.width;
+        let d = config.hidden_size;
         Self {
             attention: Attention::across([d, e], config.n_heads, [STD; 2], init),
             norm: LayerNorm::init(d, config.eps, init),
@@ -262,9 +264,9 @@ struct PostMlp {
 
 impl PostMlp {
     fn init(config: &QFormerConfig, init: &mut Init) -> Self {
-        let d = config.width;
+        let d = config.hidden_size;
         Self {
-            mlp: Mlp::init([d, config.mlp, d], config.activation, [STD; 2], init),
+            mlp: Mlp::init([d, config.intermediate_size, d], config.activation, [STD; 2], init),
             norm: LayerNorm::init(d, config.eps, init),
         }
     }
@@ -287,10 +289,10 @@ mod tests {
         QFormerConfig {
             features: 10,
             queries: 3,
-            width: 12,
+            hidden_size: 12,
             n_layers: 3,
             n_heads: 2,
-            mlp: 20,
+            intermediate_size: 20,
             activation: Activation::Gelu,
             every: 2,
             text,

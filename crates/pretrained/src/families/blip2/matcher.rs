@@ -156,7 +156,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 
 fn config(top: &Config<'_>) -> Result<Blip2MatcherConfig> {
     let image = image(top)?;
-    let qformer = qformer(top, image.width)?;
+    let qformer = qformer(top, image.hidden_size)?;
     let settings = top.find_or_empty("qformer_config")?;
     if !qformer.text {
         let hint = "this class reads texts with its Q-Former; the file may be of another class";

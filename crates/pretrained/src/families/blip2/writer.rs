@@ -114,19 +114,19 @@ fn config(directory: &Directory) -> Result<(TowerConfig, BackboneConfig)> {
     }
     let language = language::config(&text)?;
     let BackboneConfig::Opt(opt) = &language else { return Err(foreign()) };
-    if opt.embed != opt.width {
+    if opt.embed != opt.hidden_size {
         let hint = "pictures are put among tokens, which must be as wide as the stream";
-        return Err(text.wrong("word_embed_proj_dim", &opt.width.to_string(), hint));
+        return Err(text.wrong("word_embed_proj_dim", &opt.hidden_size.to_string(), hint));
     }
     let vit = image(&top)?;
-    let qformer = qformer(&top, vit.width)?;
+    let qformer = qformer(&top, vit.hidden_size)?;
     let settings = directory.json(PROCESSOR)?.unwrap_or_default();
     let settings = Config::new(PROCESSOR, &settings);
     if settings.size_or(QUERIES, qformer.queries)? != qformer.queries {
         let expected = format!("{}, as in config.json", qformer.queries);
         return Err(settings.wrong(QUERIES, &expected, "the files may be of different models"));
     }
-    let width = opt.width;
+    let width = opt.hidden_size;
     // All positions after the last norm, the class token among them.
     let features = FeatureSelect { layers: Vec::new(), class: true };
     let encoder = EncoderConfig::Vit { vit, features };

@@ -19,12 +19,12 @@ pub fn gpt2(config: &Config<'_>) -> Result<BackboneConfig> {
     let n_heads = config.size("n_head")?;
     divides(config, "n_head", width, n_heads)?;
     Ok(BackboneConfig::Gpt2(Gpt2Config {
-        vocabulary: config.size("vocab_size")?,
+        vocab_size: config.size("vocab_size")?,
         context: config.size("n_positions")?,
-        width,
+        hidden_size: width,
         n_layers: config.size("n_layer")?,
         n_heads,
-        mlp: config.size_or("n_inner", 4 * width)?,
+        intermediate_size: config.size_or("n_inner", 4 * width)?,
         eps: config.positive_or("layer_norm_epsilon", 1e-5)?,
         tied: config.flag_or("tie_word_embeddings", true)?,
     }))

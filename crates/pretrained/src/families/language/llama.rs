@@ -62,14 +62,14 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
     }
     let (theta, rope_scaling) = rope(config)?;
     Ok(BackboneConfig::Llama(LlamaConfig {
-        vocabulary: config.size("vocab_size")?,
+        vocab_size: config.size("vocab_size")?,
         context: context(config, family.window)?,
-        width,
+        hidden_size: width,
         n_layers: config.size("num_hidden_layers")?,
         n_heads,
         n_kv_heads,
-        head_width,
-        mlp: config.size("intermediate_size")?,
+        head_dim: head_width,
+        intermediate_size: config.size("intermediate_size")?,
         theta,
         eps: config.positive_or("rms_norm_eps", 1e-6)?,
         qk_norm: family.qk_norm,

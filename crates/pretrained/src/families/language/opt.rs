@@ -16,13 +16,13 @@ pub fn opt(config: &Config<'_>) -> Result<BackboneConfig> {
     divides(config, "num_attention_heads", width, n_heads)?;
     let post_norm = !config.flag_or("do_layer_norm_before", true)?;
     Ok(BackboneConfig::Opt(OptConfig {
-        vocabulary: config.size_or("vocab_size", 50_272)?,
+        vocab_size: config.size_or("vocab_size", 50_272)?,
         context: config.size_or("max_position_embeddings", 2048)?,
         embed: config.size_or("word_embed_proj_dim", width)?,
-        width,
+        hidden_size: width,
         n_layers: config.size_or("num_hidden_layers", 12)?,
         n_heads,
-        mlp: config.size_or("ffn_dim", 3072)?,
+        intermediate_size: config.size_or("ffn_dim", 3072)?,
         post_norm,
         final_norm: !post_norm && !config.flag_or("_remove_final_layer_norm", false)?,
         tied: config.flag_or("tie_word_embeddings", true)?,
