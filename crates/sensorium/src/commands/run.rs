@@ -9,7 +9,7 @@ use crate::commands::Global;
 use crate::commands::generated::{OutputOptions, Speed};
 use crate::commands::precision::Precision;
 use crate::commands::sampling::Sampling;
-use crate::{global, open, print};
+use crate::{open, print};
 
 /// Continue a text with a published language model.
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let global = &Global { model: global::find(&self.from)?, ..*global };
+        let global = &Global { model: global.find(&self.from)?, ..*global };
         let (model, load) = open::open(global, self.precision)?;
         let llm = model.language()?;
         let prompt = match self.chat {
