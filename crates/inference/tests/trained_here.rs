@@ -85,7 +85,7 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
     let mut checked = 0;
     for seed in 0..SEEDS {
         let (dir, tokenizer, llava) = trained(seed);
-        let options = Options { format: None, device: Device::flex() };
+        let options = Options::on(&Device::flex());
         let model = Model::open(dir.path(), &options).unwrap();
         let pictures = [Picture::filled(64, 64, [200, 30, 90])];
         let media = pictures.clone().map(Media::Image);

@@ -27,6 +27,9 @@ pub struct Global {
     /// Where models compute.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub device: DeviceName,
+    /// Refuse a model whose files hold weights that it has no place for.
+    #[arg(long, global = true)]
+    pub strict: bool,
     /// Fetch nothing.
     #[arg(long, global = true)]
     pub offline: bool,
