@@ -43,6 +43,17 @@ impl LanguageModel {
         self.known(ids.chain(suffix.iter().copied()).collect())
     }
 
+    /// As [`prompt`](Self::prompt), where names of special tokens become those tokens.
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for it.
+    pub fn prompt_with_special(&self, text: &str) -> Result<Vec<u32>> {
+        let TextProcessor { tokenizer, bos_token_id, .. } = &self.lm.text;
+        let ids = tokenizer.encode_rendered(text)?;
+        let bos = bos_token_id.filter(|bos| ids.first() != Some(bos));
+        self.known(bos.into_iter().chain(ids).collect())
+    }
+
     /// Ids of messages, `{"role": ..., "content": ...}`, that the assistant is to answer, by the
     /// model's own chat template.
     ///

@@ -17,6 +17,7 @@ mod models;
 mod perplexity;
 mod plot;
 pub mod precision;
+mod prompts;
 pub mod pull;
 mod run;
 mod sampling;
