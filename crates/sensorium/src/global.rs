@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use sensorium_hub::{Choice, Error, Hub, Settings};
 use sensorium_nn::prelude::Device;
 
-use crate::commands::pull;
+use crate::fetch::fetch;
 
 /// Means the model inside the binary.
 pub const EMBEDDED: &str = "embedded";
@@ -77,7 +77,7 @@ impl Global {
                 eprintln!(
                     "{name} is not in the cache: fetching {files} files{bytes} (--offline forbids it)"
                 );
-                pull::fetch(&hub, &plan)?;
+                fetch(&hub, &plan)?;
                 sensorium_hub::find(name, &settings)?
             }
             found => found?,

@@ -1,6 +1,7 @@
 //! The `sensorium` command: reads its arguments, runs one command, prints one error.
 
 mod commands;
+mod fetch;
 mod global;
 mod open;
 mod print;

@@ -18,7 +18,7 @@ mod perplexity;
 mod plot;
 pub mod precision;
 mod prompts;
-pub mod pull;
+mod pull;
 mod run;
 mod sampling;
 mod score;

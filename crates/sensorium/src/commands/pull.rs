@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_hub::{Choice, Hub, Plan, Pulled};
+use sensorium_hub::{Choice, Hub};
 use serde::Serialize;
 
 use crate::commands::Global;
-use crate::print;
-use sensorium_train::progress::Progress;
+use crate::{fetch, print};
 
 /// Bring a model from the hub into the cache, or go on where that stopped.
 #[derive(Args, Debug)]
@@ -38,7 +37,7 @@ impl Pull {
     pub fn run(&self, global: &Global) -> Result<()> {
         let choice = Choice::parse(&self.name)?;
         let hub = Hub::new(global.hub());
-        let pulled = fetch(&hub, &hub.plan(&choice, &self.file)?)?;
+        let pulled = fetch::fetch(&hub, &hub.plan(&choice, &self.file)?)?;
         let path = pulled.path.display().to_string();
         if self.json {
             let (name, commit) = (choice.name.to_string(), pulled.commit);
@@ -46,22 +45,4 @@ impl Pull {
         }
         print::line(path)
     }
-}
-
-/// Brings files into the cache, with a bar for each.
-pub fn fetch(hub: &Hub, plan: &Plan) -> Result<Pulled> {
-    let (mut bar, mut of) = (None, String::new());
-    let pulled = hub.pull(plan, |now| {
-        if of != now.file {
-            of = now.file.to_owned();
-            if let Some(done) = bar.replace(Progress::bytes(&of)) {
-                done.finish();
-            }
-        }
-        bar.iter().for_each(|bar| bar.set(now.done as usize, now.total as usize));
-    })?;
-    if let Some(bar) = bar {
-        bar.finish();
-    }
-    Ok(pulled)
 }
