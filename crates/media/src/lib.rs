@@ -10,6 +10,7 @@
 
 pub mod chat;
 pub mod chat_template;
+pub mod clean;
 mod compression;
 mod error;
 mod header;

@@ -2,6 +2,7 @@
 
 use sensorium_encoder::image::Encoder;
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
+use sensorium_media::clean::cleaned;
 use sensorium_media::{ImageProcessor, Picture, Special, Tokenizer};
 use sensorium_nn::prelude::*;
 
@@ -51,6 +52,8 @@ pub struct TextInput {
     pub tokenizer: Tokenizer,
     config: TextConfig,
     reading: Reading,
+    /// Texts are cleaned as open_clip does it.
+    pub(crate) cleans: bool,
 }
 
 /// What transformers puts labels into.
@@ -86,15 +89,17 @@ impl Trainable {
         let tensors = tensors(directory, plan)?;
         let clip = Clip::init(&config, init);
         let clip = names::take(clip, tensors, &plan.layout)?;
-        let texts = TextInput { tokenizer, config: config.text.clone(), reading };
+        let texts = TextInput { tokenizer, config: config.text.clone(), reading, cleans: false };
         Ok(Self { clip, config, layout: plan.layout, processor, texts })
     }
 
     /// The same model, to be run.
     pub(crate) fn towers(self, device: &Device) -> Towers {
-        let TextInput { tokenizer, config, reading } = self.texts;
+        let TextInput { tokenizer, config, reading, cleans } = self.texts;
         let inputs = (self.processor, tokenizer, reading);
-        Towers::new(self.clip, Encoder::Vit, config, inputs, device)
+        let mut towers = Towers::new(self.clip, Encoder::Vit, config, inputs, device);
+        towers.texts.cleans = cleans;
+        towers
     }
 }
 
@@ -110,7 +115,7 @@ impl Towers {
         let comparison = clip.comparison();
         let (processor, tokenizer, reading) = inputs;
         let (image, text) = (encoder(clip.image), clip.text);
-        let texts = TextInput { tokenizer, config, reading };
+        let texts = TextInput { tokenizer, config, reading, cleans: false };
         let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
         Self { image, text, comparison, processor, texts, templates, device }
     }
@@ -156,7 +161,7 @@ impl TextInput {
     pub fn own(tokenizer: &Tokenizer, config: &TextConfig) -> Result<Self> {
         let (tokenizer, config, reading) =
             (tokenizer.clone(), config.clone(), Reading::own(tokenizer)?);
-        Ok(Self { tokenizer, config, reading })
+        Ok(Self { tokenizer, config, reading, cleans: false })
     }
 
     /// Ids of a text as the tower reads it, not yet padded; a longer one is cut before its end token.
@@ -165,6 +170,8 @@ impl TextInput {
     /// The tokenizer fails at the text, or gives an id that the model has no row for.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let TextConfig { context, vocab_size: vocabulary, .. } = self.config;
+        let cleaned = self.cleans.then(|| cleaned(text));
+        let text = cleaned.as_deref().unwrap_or(text);
         if let Reading::Appended { end, .. } = self.reading {
             let ids = vision::ids(&self.tokenizer, text, context - 1, vocabulary)?;
             return Ok(ids.into_iter().chain([end]).collect());

@@ -59,14 +59,16 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let processor = processor(directory, side)?;
     let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
     let plan = plan(directory)?;
-    match image {
+    let mut towers = match image {
         Image::Vit(image) => {
             let config = ClipConfig { image, text, bias: false };
-            Ok(Trainable::load(directory, &plan, config, inputs, &mut Init::empty(device))?
-                .towers(device))
+            let init = &mut Init::empty(device);
+            Trainable::load(directory, &plan, config, inputs, init)?.towers(device)
         }
-        Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device),
-    }
+        Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device)?,
+    };
+    towers.texts.cleans = true;
+    Ok(towers)
 }
 
 /// Shape of the picture encoder.
