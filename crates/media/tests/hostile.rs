@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, RgbaImage};
-use sensorium_media::{Error, Picture, Sound, Tokenizer};
+use sensorium_media::{Error, ImageProcessor, Picture, Sound, Tokenizer};
 use sensorium_testkit::CountingAllocator;
 
 #[global_allocator]
@@ -87,20 +87,31 @@ fn picture_seeds() -> Vec<Vec<u8>> {
         moving,
     ];
     // Forms that the encoders here do not write: palettes, progressive and
-    // CMYK JPEG, lossy and animated WebP, EXIF.
-    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/pillow/");
+    // CMYK JPEG, scans one by one, lossy and animated WebP, EXIF and XMP.
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/");
     for name in [
-        "palette_clear.png",
-        "bilevel.png",
-        "turned.png",
-        "progressive.jpg",
-        "cmyk.jpg",
-        "turned_6.jpg",
-        "lossy.webp",
-        "moving.webp",
-        "turned.webp",
-        "clear.gif",
-        "grey.bmp",
+        "pillow/palette_clear.png",
+        "pillow/bilevel.png",
+        "pillow/turned.png",
+        "pillow/progressive.jpg",
+        "pillow/cmyk.jpg",
+        "pillow/turned_6.jpg",
+        "pillow/lossy.webp",
+        "pillow/moving.webp",
+        "pillow/turned.webp",
+        "pillow/clear.gif",
+        "pillow/grey.bmp",
+        "pictures/420_1.jpg",
+        "pictures/420_bands.jpg",
+        "pictures/420_restarts.jpg",
+        "pictures/photo_2_progressive.jpg",
+        "pictures/ycck_adobe.jpg",
+        "pictures/xmp_element.jpg",
+        "pictures/raw_exif_deflated.png",
+        "pictures/xmp_deflated.png",
+        "pictures/exif_film_behind.webp",
+        "pictures/os2_8.bmp",
+        "pictures/clear_v4.bmp",
     ] {
         seeds.push(std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"));
     }
@@ -205,6 +216,18 @@ fn a_bomb_costs_less_than_a_mebibyte() {
         let (result, heap) = measured(|| Picture::decode(&bytes, "bomb"));
         assert!(matches!(result, Err(Error::TooLarge { .. })), "{result:?}");
         assert!(heap < MIB, "{heap} bytes of heap");
+    }
+}
+
+#[test]
+fn the_longest_edge_costs_no_more_than_its_pixels() {
+    let _turn = TURN.lock();
+    let processor = ImageProcessor::small();
+    for (width, height) in [(1, 8_000_000), (8_000_000, 1)] {
+        let picture = Picture::filled(width, height, [1, 2, 3]);
+        let (pictures, heap) = measured(|| processor.fit(&picture).pictures);
+        assert_eq!(pictures.len(), 1);
+        assert!(heap < picture.pixels.len() + 8 * MIB, "{heap} bytes of heap");
     }
 }
 

@@ -78,6 +78,24 @@ fn thin_and_tiny_pictures_work_in_every_colour_type() {
 }
 
 #[test]
+fn a_screenshot_of_many_screens_is_read_and_scaled() {
+    let png = Picture::filled(200, 30_000, [10, 20, 30]).to_png();
+    let picture = Picture::decode(&png, "scrolled").expect("few pixels, however long an edge");
+    let read = |json, style| ImageProcessor::from_json(&json, style).expect("valid settings");
+    for (processor, pictures) in [
+        (clip(224), 1),
+        (siglip(224), 1),
+        (ImageProcessor::small(), 1),
+        (read(json!({}), Style::Siglip2), 1),
+        (read(json!({"size": {"longest_edge": 1456}}), Style::Idefics3), 5),
+    ] {
+        let fitted = processor.fit(&picture);
+        assert_eq!(fitted.pictures.len(), pictures, "{processor:?}");
+        assert!(fitted.pictures[0].pixels.chunks(3).any(|pixel| pixel == [10, 20, 30]));
+    }
+}
+
+#[test]
 fn transparency_is_on_white_and_sixteen_bits_become_eight() {
     let half = image::RgbaImage::from_pixel(2, 1, image::Rgba([200, 0, 0, 128]));
     let picture = Picture::decode(&encoded(&half.into(), ImageFormat::Png), "a").expect("legal");

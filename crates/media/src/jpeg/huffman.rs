@@ -62,6 +62,15 @@ impl<'a> Bits<'a> {
     }
 
     fn refill(&mut self) {
+        let ahead = self.bytes.get(self.at..self.at + 8);
+        if let Some(ahead) = ahead.filter(|ahead| !ahead.contains(&0xFF)) {
+            let ahead = ahead.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+            let bytes = (64 - self.count) / 8;
+            self.buffer |= ahead >> (64 - 8 * bytes) << (64 - 8 * bytes) >> self.count;
+            self.count += 8 * bytes;
+            self.at += bytes as usize;
+            return;
+        }
         while self.count <= 56 {
             let byte = match self.bytes.get(self.at) {
                 Some(0xFF) if self.bytes.get(self.at + 1) == Some(&0) => {
@@ -78,6 +87,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next 16 bits, zeros behind the end.
+    #[inline]
     fn peek(&mut self) -> usize {
         if self.count < 16 {
             self.refill();
@@ -103,6 +113,7 @@ impl<'a> Bits<'a> {
     }
 
     /// `n` bits, at most 16.
+    #[inline]
     pub(super) fn take(&mut self, n: u8) -> Result<u32, Fault> {
         let bits = (self.peek() >> (16 - n)) as u32;
         self.skip(n.into())?;
@@ -165,6 +176,7 @@ impl Table {
         Ok(table)
     }
 
+    #[inline]
     pub(super) fn read(&self, bits: &mut Bits<'_>) -> Result<u8, Fault> {
         let next = bits.peek();
         let (length, value) = self.fast[next >> (16 - FAST)];

@@ -65,7 +65,12 @@ fn samples(block: &Block, quantization: &[u16; 64]) -> [u8; 64] {
         values[*place] = product(k);
     }
     for x in 0..8 {
-        let column = idct(std::array::from_fn(|y| values[y * 8 + x]));
+        let column = std::array::from_fn(|y| values[y * 8 + x]);
+        let column = if column[1..] == [Wrapping(0); 7] {
+            [column[0] << FACTOR_BITS; 8]
+        } else {
+            idct(column)
+        };
         for (y, value) in column.into_iter().enumerate() {
             values[y * 8 + x] = descale(value, FACTOR_BITS - PASS_BITS);
         }
@@ -125,10 +130,10 @@ impl Component {
         match (h, v) {
             (1, 1) => row.extend(near),
             (1, 2) => {
-                let half = if y % 2 == 0 { 1 } else { 2 };
+                let half = 1 + (y % 2) as u16;
                 row.extend(near.iter().zip(far).map(|pair| ((between(pair) + half) >> 2) as u8));
             }
-            (2, 1) if wide => stretch(near.iter().map(|s| u16::from(*s)), [1, 2], 2, row),
+            (2, 1) if wide => stretch(near.iter().map(|sample| (*sample).into()), [1, 2], 2, row),
             (2, 2) if wide => stretch(near.iter().zip(far).map(between), [8, 7], 4, row),
             _ => near.iter().for_each(|sample| row.resize(row.len() + h, *sample)),
         }
@@ -137,19 +142,16 @@ impl Component {
 
 /// Two samples of each: `halves` are added before `bits` are dropped, in turn, so that neither up nor
 /// down prevails.
-fn stretch(
-    samples: impl Iterator<Item = u16> + Clone,
-    halves: [u16; 2],
-    bits: u32,
-    row: &mut Vec<u8>,
-) {
-    let mut left = None;
-    let mut samples = samples.peekable();
-    while let Some(sample) = samples.next() {
-        let right = samples.peek().copied().unwrap_or(sample);
-        let pair = [left.unwrap_or(sample), right];
-        row.extend([0, 1].map(|i| ((3 * sample + pair[i] + halves[i]) >> bits) as u8));
-        left = Some(sample);
+fn stretch(samples: impl Iterator<Item = u16>, halves: [u16; 2], bits: u32, row: &mut Vec<u8>) {
+    // The first and the last one are their own neighbours.
+    let mut line = vec![0];
+    line.extend(samples);
+    line[0] = line[1];
+    line.extend(line.last().copied());
+    row.resize(2 * (line.len() - 2), 0);
+    for (pair, near) in row.chunks_exact_mut(2).zip(line.windows(3)) {
+        pair[0] = ((3 * near[1] + near[0] + halves[0]) >> bits) as u8;
+        pair[1] = ((3 * near[1] + near[2] + halves[1]) >> bits) as u8;
     }
 }
 
@@ -160,29 +162,33 @@ pub(super) fn grey(rows: &[Vec<u8>], line: &mut [u8]) {
 }
 
 pub(super) fn rgb(rows: &[Vec<u8>], line: &mut [u8]) {
-    for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
-        pixel.copy_from_slice(&[rows[0][x], rows[1][x], rows[2][x]]);
+    for (pixel, levels) in line.chunks_exact_mut(3).zip(first_three(rows)) {
+        pixel.copy_from_slice(&levels);
     }
 }
 
 pub(super) fn ycc(rows: &[Vec<u8>], line: &mut [u8]) {
-    for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
-        pixel.copy_from_slice(&ycc_to_rgb([rows[0][x], rows[1][x], rows[2][x]]));
+    for (pixel, levels) in line.chunks_exact_mut(3).zip(first_three(rows)) {
+        pixel.copy_from_slice(&ycc_to_rgb(levels));
     }
 }
 
 /// Printers' colours; files hold them inverted, as Adobe's programs write them.
 pub(super) fn cmyk(rows: &[Vec<u8>], line: &mut [u8]) {
-    for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
-        pixel.copy_from_slice(&under_black([rows[0][x], rows[1][x], rows[2][x]], rows[3][x]));
+    for ((pixel, levels), black) in line.chunks_exact_mut(3).zip(first_three(rows)).zip(&rows[3]) {
+        pixel.copy_from_slice(&under_black(levels, *black));
     }
 }
 
 pub(super) fn ycck(rows: &[Vec<u8>], line: &mut [u8]) {
-    for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
-        let inverse = ycc_to_rgb([rows[0][x], rows[1][x], rows[2][x]]).map(|level| 255 - level);
-        pixel.copy_from_slice(&under_black(inverse, rows[3][x]));
+    for ((pixel, levels), black) in line.chunks_exact_mut(3).zip(first_three(rows)).zip(&rows[3]) {
+        let inverse = ycc_to_rgb(levels).map(|level| 255 - level);
+        pixel.copy_from_slice(&under_black(inverse, *black));
     }
+}
+
+fn first_three(rows: &[Vec<u8>]) -> impl Iterator<Item = [u8; 3]> {
+    rows[0].iter().zip(&rows[1]).zip(&rows[2]).map(|((a, b), c)| [*a, *b, *c])
 }
 
 /// As Pillow does.
