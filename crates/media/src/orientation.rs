@@ -10,6 +10,8 @@ use crate::header::{self, Kind};
 
 /// Most of a compressed text that is read, in bytes. The tag stands near the front.
 const MAX_TEXT: u64 = 256 << 10;
+/// Most such texts of a PNG that are read.
+const MAX_NOTES: usize = 16;
 const TAG: u16 = 0x0112;
 
 /// How to turn the picture upright. EXIF counts before XMP, as in Pillow; broken metadata counts for
@@ -48,17 +50,19 @@ fn webp_notes(bytes: &[u8]) -> Notes<'_> {
     chunks.map(|chunk| chunk.content.into()).collect()
 }
 
+/// EXIF of its own chunk goes before that of older forms.
 fn png_notes(bytes: &[u8]) -> Notes<'_> {
-    let chunks = header::png_chunks(bytes).filter_map(|chunk| match chunk.name {
-        b"eXIf" => Some(chunk.content.into()),
-        b"tEXt" | b"zTXt" | b"iTXt" => png_text(chunk.name, chunk.content),
-        _ => None,
-    });
-    chunks.collect()
+    let chunks = || header::png_chunks(bytes);
+    let exif = chunks().filter(|chunk| chunk.name == b"eXIf").map(|chunk| chunk.content.into());
+    let texts = chunks().filter_map(|chunk| png_text(chunk.name, chunk.content));
+    exif.chain(texts).take(MAX_NOTES).collect()
 }
 
-/// The text of one of the keywords that matter.
+/// The text of a chunk whose keyword matters.
 fn png_text<'a>(name: &[u8], content: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    if !matches!(name, b"tEXt" | b"zTXt" | b"iTXt") {
+        return None;
+    }
     let (keyword, rest) = split_at_zero(content)?;
     let is_profile = keyword.starts_with(b"Raw profile type ");
     if !is_profile && keyword != b"XML:com.adobe.xmp" {

@@ -1,7 +1,7 @@
 //! Broken and hostile input: no panic, and memory in proportion to what the
 //! input really holds.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::sync::Mutex;
 
 use image::codecs::gif::GifEncoder;
@@ -244,6 +244,21 @@ fn unpacked_metadata_is_never_kept() {
     let (result, heap) = measured(|| Picture::decode(&bytes, "profile"));
     assert!(result.is_ok(), "{result:?}");
     assert!(heap < MIB, "{heap} bytes of heap");
+    // A thousand texts that may tell of the orientation, and unpack to 4 MiB each.
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![b'0'; 4 * MIB]).expect("memory takes every write");
+    let text = [b"Raw profile type exif\0\0", packed.finish().expect("packs").as_slice()].concat();
+    let mut bytes = png[..33].to_vec();
+    for _ in 0..1000 {
+        bytes.extend((text.len() as u32).to_be_bytes());
+        bytes.extend(b"zTXt");
+        bytes.extend(&text);
+        bytes.extend([0; 4]);
+    }
+    bytes.extend(&png[33..]);
+    let (result, heap) = measured(|| Picture::decode(&bytes, "texts"));
+    assert!(result.is_ok(), "{result:?}");
+    assert!(heap < 8 * MIB, "{heap} bytes of heap");
 }
 
 fn sound_seeds() -> Vec<Vec<u8>> {
