@@ -210,19 +210,14 @@ pub(crate) fn unsupported(bytes: &[u8]) -> Option<(&'static str, &'static str)> 
     }
     let has = |names: &[&[u8; 4]]| names.iter().any(|name| brands.contains(&name.as_slice()));
     if has(&[b"avif", b"avis"]) {
-        return Some(("an AVIF picture", "convert it, as with `avifdec picture.avif picture.png`"));
+        Some(("an AVIF picture", "convert it, as with `avifdec picture.avif picture.png`"))
+    } else if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"]) {
+        Some(("a HEIC picture", "convert it, as with `heif-convert picture.heic picture.jpg`"))
+    } else if has(&[b"mif1", b"mif2", b"msf1"]) {
+        Some(("a HEIF picture", "convert it, as with `heif-convert picture.heif picture.jpg`"))
+    } else {
+        None
     }
-    let hevc = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"];
-    if has(&hevc.map(|name: &[u8; 4]| name)) {
-        return Some((
-            "a HEIC picture",
-            "convert it, as with `heif-convert picture.heic picture.jpg`",
-        ));
-    }
-    has(&[b"mif1", b"msf1", b"mif2"]).then_some((
-        "a HEIF picture",
-        "convert it, as with `heif-convert picture.heif picture.jpg`",
-    ))
 }
 
 /// What a file that is no picture looks like, for error messages.

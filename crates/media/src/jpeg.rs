@@ -84,9 +84,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
                 frame = Some(Frame::read(body, marker == 0xC2, bytes.len())?);
             }
             (0xC0..=0xC2, Some(_)) => return Err(Fault::Damaged("there are two frame headers")),
-            (0xC3 | 0xC7 | 0xCB | 0xCF, _) => return Err(Fault::Unsupported("lossless JPEG")),
-            (0xC5 | 0xC6 | 0xCD | 0xCE, _) => return Err(Fault::Unsupported("hierarchical JPEG")),
-            (0xC9 | 0xCA, _) => return Err(Fault::Unsupported("JPEG with arithmetic coding")),
+            (0xC3 | 0xC7 | 0xCB | 0xCF, _) => return Err(Fault::Unsupported("a lossless JPEG")),
+            (0xC5 | 0xC6 | 0xCD | 0xCE, _) => {
+                return Err(Fault::Unsupported("a hierarchical JPEG"));
+            }
+            (0xC9 | 0xCA, _) => return Err(Fault::Unsupported("a JPEG with arithmetic coding")),
             (0xDA, Some(frame)) => {
                 let scan = frame.scan(body)?;
                 visits += frame.latch(&scan, &quantization)?;
@@ -147,11 +149,11 @@ impl Frame {
         let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
         let (width, height) = (usize::from(width), usize::from(height));
         if precision != 8 {
-            return Err(Fault::Unsupported("JPEG of other than 8 bits"));
+            return Err(Fault::Unsupported("a JPEG of other than 8 bits"));
         }
         let list = list.get(..usize::from(count) * 3).ok_or(SHORT)?;
         if !matches!(count, 1 | 3 | 4) {
-            return Err(Fault::Unsupported("JPEG of other than 1, 3 or 4 components"));
+            return Err(Fault::Unsupported("a JPEG of other than 1, 3 or 4 components"));
         }
         let sampling = |c: &[u8]| [usize::from(c[1] >> 4), usize::from(c[1] & 15)];
         let samplings: Vec<[usize; 2]> = list.chunks_exact(3).map(sampling).collect();
@@ -160,7 +162,7 @@ impl Frame {
         }
         let most = [0, 1].map(|axis| samplings.iter().map(|s| s[axis]).max().unwrap_or(1));
         if samplings.iter().any(|s| most[0] % s[0] != 0 || most[1] % s[1] != 0) {
-            return Err(Fault::Unsupported("JPEG whose colours are sampled at broken ratios"));
+            return Err(Fault::Unsupported("a JPEG whose colours are sampled at broken ratios"));
         }
         let units = [width.div_ceil(8 * most[0]), height.div_ceil(8 * most[1])];
         let component = |(c, sampling): (&[u8], [usize; 2])| Component {

@@ -338,7 +338,9 @@ fn ends_early(error: &ImageError) -> bool {
     };
     while let Some(current) = cause {
         let io = current.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+        let at_end = io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof);
+        // GIF's decoder has a type of its own for it.
+        if at_end || current.to_string() == "Unexpected End of File" {
             return true;
         }
         cause = current.source();

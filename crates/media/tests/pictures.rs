@@ -152,7 +152,9 @@ fn cut_files_are_truncated_or_whole_at_every_length() {
     let image = DynamicImage::ImageRgb8(image::RgbImage::from_fn(33, 21, |x, y| {
         image::Rgb([(x * y * 7) as u8, (x * 11) as u8, (y * 13) as u8])
     }));
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::WebP] {
+    for format in
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP]
+    {
         let bytes = encoded(&image, format);
         let whole = Picture::decode(&bytes, "whole").expect("valid");
         for length in 1..bytes.len() {
