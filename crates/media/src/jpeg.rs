@@ -17,8 +17,8 @@ use huffman::{Bits, NO_CODE, Table};
 type Block = [i16; 64];
 
 /// Most blocks that all scans together may visit: a few bytes can ask for a thousand scans of a large
-/// picture. The largest one of ten scans, as programs write them, takes half.
-const MAX_VISITS: u64 = 64_000_000;
+/// picture. The largest one takes half, in as many scans as programs write.
+const MAX_VISITS: u64 = 32_000_000;
 /// That a scan has told nothing of a coefficient yet.
 const UNKNOWN: u8 = u8::MAX;
 

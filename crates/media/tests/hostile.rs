@@ -219,6 +219,38 @@ fn a_bomb_costs_less_than_a_mebibyte() {
     }
 }
 
+/// A few bytes for each scan, forty thousand blocks in it.
+#[test]
+fn a_jpeg_of_a_thousand_scans_is_refused() {
+    let _turn = TURN.lock();
+    let segment = |marker: u8, body: &[u8]| {
+        let length = (body.len() as u16 + 2).to_be_bytes();
+        [&[0xFF, marker], &length[..], body].concat()
+    };
+    let jpeg = |scans: usize| {
+        // The only code is one bit: no difference, or 16384 blocks without coefficients.
+        let table = |class: u8, value: u8| {
+            let counts = [[1].as_slice(), &[0; 15]].concat();
+            segment(0xC4, &[&[class], counts.as_slice(), &[value]].concat())
+        };
+        let mut bytes = vec![0xFF, 0xD8];
+        bytes.extend(segment(0xDB, &[0; 65]));
+        bytes.extend(segment(0xC2, &[8, 6, 0x40, 6, 0x40, 1, 1, 0x11, 0]));
+        bytes.extend([table(0, 0), table(0x10, 0xE0)].concat());
+        bytes.extend(segment(0xDA, &[1, 1, 0, 0, 0, 0]));
+        bytes.resize(bytes.len() + 5_000, 0);
+        for _ in 0..scans {
+            bytes.extend(segment(0xDA, &[1, 1, 0, 1, 63, 0x21]));
+            bytes.resize(bytes.len() + 6, 0);
+        }
+        bytes.extend([0xFF, 0xD9]);
+        bytes
+    };
+    assert!(Picture::decode(&jpeg(1), "one").is_ok());
+    let refused = Picture::decode(&jpeg(1000), "thousand");
+    assert!(matches!(refused, Err(Error::Unsupported { .. })));
+}
+
 #[test]
 fn the_longest_edge_costs_no_more_than_its_pixels() {
     let _turn = TURN.lock();
