@@ -520,4 +520,26 @@ mod tests {
         assert_eq!(read(settings.clone(), Style::Clip), ImageProcessor::small());
         assert_eq!(settings, ImageProcessor::small().to_json());
     }
+
+    /// Python's `round((full - kept) / 2)`.
+    #[test]
+    fn halves_fall_where_torchvision_rounds_them() {
+        let starts = |half| [1, 2, 3, 4, 5, 6, 7].map(|d| middle(10 + d, 10, half).start);
+        assert_eq!(starts(Half::Even), [0, 1, 2, 2, 2, 3, 4]);
+        assert_eq!(starts(Half::Down), [0, 1, 1, 2, 2, 3, 3]);
+    }
+
+    /// transformers' `LlavaImageProcessor`: `pad_to_square`, then as CLIP.
+    #[test]
+    fn llava_pads_with_its_mean_before_it_scales() {
+        let settings = json!({
+            "do_pad": true, "size": {"shortest_edge": 4}, "crop_size": 4, "resample": 0,
+            "do_normalize": true, "image_mean": [0.5, 0.25, 0.1], "image_std": [1.0, 1.0, 1.0],
+        });
+        let wide = Picture { width: 4, height: 2, pixels: vec![255; 4 * 2 * 3] };
+        let fitted = read(settings, Style::Clip).fit(&wide).pictures.remove(0);
+        let row = |pixel: [u8; 3]| pixel.repeat(4);
+        let (mean, white) = (row([127, 63, 25]), row([255; 3]));
+        assert_eq!(fitted.pixels, [&mean[..], &white, &white, &mean].concat());
+    }
 }

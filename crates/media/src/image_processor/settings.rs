@@ -384,7 +384,6 @@ mod tests {
             json!({"image_std": [0.5, 0.5, 0]}),
             json!({"image_mean": [0.5, 0.5]}),
             json!({"rescale_factor": -1}),
-            json!({"do_pad": true}),
             json!({"image_processor_type": "Siglip2ImageProcessor"}),
             json!({"image_processor_type": "IdeficsImageProcessor", "image_size": [20, 20]}),
             json!({"image_processor_type": 3}),

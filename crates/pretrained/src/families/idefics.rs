@@ -219,6 +219,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
         image,
         stem: vec![patch],
         stem_bias: false,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 32)?,
         n_heads: vision::heads(config, "num_attention_heads", 16, width)?,

@@ -67,6 +67,7 @@ pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> 
         image: side,
         stem: vec![patch],
         stem_bias: true,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(image, "num_hidden_layers", 12)?,
         n_heads: vision::heads(image, "num_attention_heads", heads, width)?,
