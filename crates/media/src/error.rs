@@ -59,14 +59,26 @@ pub enum Error {
         /// What the content looks like.
         found: String,
     },
-    /// A limit on file size, edges, pixels or decoded bytes is exceeded.
+    /// A picture that is known and not read here.
+    #[error(
+        "expected a PNG, JPEG, GIF, WebP or BMP picture in {origin}, got {what}, not supported\nhint: {hint}"
+    )]
+    Unsupported {
+        /// Name of the input.
+        origin: String,
+        /// What it is.
+        what: &'static str,
+        /// How to make one of it that can be read.
+        hint: &'static str,
+    },
+    /// A limit on file size, pixels or decoded bytes is exceeded.
     #[error(
         "expected at most {limit} {what} in {origin}, got {got}\nhint: scale the picture down before giving it"
     )]
     TooLarge {
         /// Name of the input.
         origin: String,
-        /// The quantity: `bytes`, `pixels`, `pixels an edge`, `decoded bytes`.
+        /// The quantity: `bytes`, `pixels`, `decoded bytes`.
         what: &'static str,
         /// Largest value allowed.
         limit: u64,

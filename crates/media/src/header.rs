@@ -18,6 +18,8 @@ pub(crate) enum Kind {
 pub(crate) enum Fault {
     Truncated,
     Damaged(&'static str),
+    /// Valid, and of a kind that is not read here.
+    Unsupported(&'static str),
 }
 
 impl Kind {
@@ -77,24 +79,39 @@ fn png(bytes: &[u8]) -> Result<(u32, u32), Fault> {
     pair(u32_be(bytes, 16), u32_be(bytes, 20))
 }
 
-/// Walks the segments to the first start-of-frame.
+/// That of the first start-of-frame.
 fn jpeg(bytes: &[u8]) -> Result<(u32, u32), Fault> {
-    let mut at = 2;
+    let mut at = 0;
     loop {
-        if *bytes.get(at).ok_or(Fault::Truncated)? != 0xFF {
-            // Bytes between segments: the next marker is searched for, as decoders do.
-            at += 1;
-            continue;
-        }
-        let marker = *bytes.get(at + 1).ok_or(Fault::Truncated)?;
-        match marker {
-            0xFF => at += 1,
-            0x00 | 0x01 | 0xD0..=0xD8 => at += 2,
-            0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                return pair(u16_be(bytes, at + 7), u16_be(bytes, at + 5));
+        match segment(bytes, &mut at)? {
+            (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF, body) => {
+                return pair(u16_be(body, 3), u16_be(body, 1));
             }
-            0xD9 | 0xDA => return Err(Fault::Damaged("pixels come before the frame header")),
-            _ => at += 2 + u16_be(bytes, at + 2).ok_or(Fault::Truncated)?.max(2) as usize,
+            (0xD9 | 0xDA, _) => return Err(Fault::Damaged("pixels come before the frame header")),
+            _ => {}
+        }
+    }
+}
+
+/// The JPEG segment at `at` or behind it, its marker and its body; `at` goes behind it. Bytes between
+/// segments are passed over, as decoders do, and so are pixels and markers within them.
+pub(crate) fn segment<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u8, &'a [u8]), Fault> {
+    loop {
+        let rest = bytes.get(*at..).ok_or(Fault::Truncated)?;
+        *at += rest.iter().position(|byte| *byte == 0xFF).ok_or(Fault::Truncated)?;
+        match *bytes.get(*at + 1).ok_or(Fault::Truncated)? {
+            0xFF => *at += 1,
+            0x00 | 0x01 | 0xD0..=0xD8 => *at += 2,
+            0xD9 => {
+                *at += 2;
+                return Ok((0xD9, &[]));
+            }
+            marker => {
+                let length = u16_be(bytes, *at + 2).ok_or(Fault::Truncated)?.max(2);
+                let start = *at + 4;
+                *at += 2 + usize::from(length);
+                return Ok((marker, bytes.get(start..*at).ok_or(Fault::Truncated)?));
+            }
         }
     }
 }
@@ -126,36 +143,81 @@ fn bmp(bytes: &[u8]) -> Result<(u32, u32), Fault> {
     Ok((w, (h as i32).unsigned_abs()))
 }
 
-/// Whether the file holds all that it announces, where a decoder would not
-/// notice in time.
-pub(crate) fn is_whole(kind: Kind, bytes: &[u8]) -> bool {
-    match kind {
-        Kind::Jpeg => jpeg_has_end(bytes),
-        Kind::WebP => webp_chunks_fit(bytes),
-        Kind::Png | Kind::Gif | Kind::Bmp => true,
-    }
+/// Bytes that fill up each row of a BMP.
+pub(crate) fn bmp_filling(bytes: &[u8]) -> usize {
+    let (width, bits) = match u32_le(bytes, 14) {
+        Some(12) => (u16_le(bytes, 18).map(u32::from), u16_le(bytes, 24)),
+        _ => (u32_le(bytes, 18), u16_le(bytes, 28)),
+    };
+    let bits = u64::from(width.unwrap_or(0)) * u64::from(bits.unwrap_or(0));
+    (bits.div_ceil(8).wrapping_neg() % 4) as usize
 }
 
-/// A decoder fills the rest of a cut JPEG with grey and reports success.
-fn jpeg_has_end(bytes: &[u8]) -> bool {
-    // Thumbnails in metadata bring their own end marker, so count from the last scan.
-    let scan = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xDA]);
-    let end = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xD9]);
-    matches!((scan, end), (Some(scan), Some(end)) if scan < end)
+/// A part of a PNG or a WebP. The last one ends where the file does.
+pub(crate) struct Chunk<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) content: &'a [u8],
+    /// What stands behind a PNG's content, if all of it is there.
+    pub(crate) checksum: Option<[u8; 4]>,
+    /// Whether the content is all there.
+    pub(crate) whole: bool,
 }
 
-/// A decoder allocates what a chunk announces before it reads it.
-fn webp_chunks_fit(bytes: &[u8]) -> bool {
-    let mut at = 12;
-    while let Some(length) = u32_le(bytes, at + 4) {
-        at = at.saturating_add(8 + length as usize);
-        if at > bytes.len() {
-            return false;
+pub(crate) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
+    let mut at = 8;
+    std::iter::from_fn(move || {
+        let (length, name) = (u32_be(bytes, at)? as usize, bytes.get(at + 4..at + 8)?);
+        let (content, whole) = up_to(&bytes[at + 8..], length);
+        at = at.saturating_add(12 + length);
+        Some(Chunk { name, content, checksum: array(bytes, at - 4), whole })
+    })
+}
+
+/// A chunk that begins behind the size that the file announces is no part of it.
+pub(crate) fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
+    const FIRST: usize = 12;
+    let announced = u32_le(bytes, 4).unwrap_or(0) as usize;
+    let end = announced.saturating_add(8).max(FIRST + 1);
+    let mut at = FIRST;
+    std::iter::from_fn(move || {
+        let (name, length) = (bytes.get(at..at + 4)?, u32_le(bytes, at + 4)? as usize);
+        let (content, whole) = up_to(&bytes[at + 8..], length);
+        if at >= end {
+            return None;
         }
         // Chunks start at even offsets.
-        at += length as usize % 2;
+        at = at.saturating_add(8 + length + length % 2);
+        Some(Chunk { name, content, checksum: None, whole })
+    })
+}
+
+fn up_to(bytes: &[u8], length: usize) -> (&[u8], bool) {
+    bytes.get(..length).map_or((bytes, false), |content| (content, true))
+}
+
+/// A picture of a kind that is known and not read, and how to make one of it that is: by all the brands
+/// that the file names, as the first one may only say that it is some picture.
+pub(crate) fn unsupported(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    if bytes.get(4..8) != Some(b"ftyp") {
+        return None;
     }
-    true
+    let length = (u32_be(bytes, 0)? as usize).clamp(12, 256);
+    let (head, _) = up_to(bytes, length);
+    // Behind the first brand stands its version.
+    let mut brands: Vec<&[u8]> = head[8..].chunks_exact(4).collect();
+    if brands.len() > 1 {
+        brands.remove(1);
+    }
+    let has = |names: &[&[u8; 4]]| names.iter().any(|name| brands.contains(&name.as_slice()));
+    if has(&[b"avif", b"avis"]) {
+        Some(("an AVIF picture", "convert it, as with `avifdec picture.avif picture.png`"))
+    } else if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"]) {
+        Some(("a HEIC picture", "convert it, as with `heif-convert picture.heic picture.jpg`"))
+    } else if has(&[b"mif1", b"mif2", b"msf1"]) {
+        Some(("a HEIF picture", "convert it, as with `heif-convert picture.heif picture.jpg`"))
+    } else {
+        None
+    }
 }
 
 /// What a file that is no picture looks like, for error messages.
@@ -171,8 +233,8 @@ pub(crate) fn describe(bytes: &[u8]) -> String {
         [b'I', b'D', b'3', ..] | [0xFF, 0xFB | 0xF3 | 0xF2, ..] => "an MP3 sound",
         [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF picture",
         [0, 0, 1, 0, ..] => "an icon file",
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF picture",
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => "a HEIC picture",
+        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "a JPEG XL picture",
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => "a JPEG 2000 picture",
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "an MP4 video",
         [0x1A, 0x45, 0xDF, 0xA3, ..] => "a Matroska or WebM video",
         [b'G', b'G', b'U', b'F', ..] => "a GGUF model",
@@ -221,11 +283,11 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_le_bytes)
 }
 
-fn u16_be(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_be(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 
@@ -233,7 +295,7 @@ fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
 }
 
-fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 

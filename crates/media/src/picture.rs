@@ -4,14 +4,14 @@
 //! bytes ──magic──▶ kind ──header──▶ w x h ──limits──▶ decoder ──orient, white──▶ RGB8
 //! ```
 
-use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits, RgbImage};
 
 use crate::header::{self, Fault, Kind};
+use crate::jpeg;
+use crate::orientation::orientation;
 use crate::resample::{self, Filter, Window};
 use crate::{Error, Result};
 
@@ -19,8 +19,6 @@ use crate::{Error, Result};
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Largest picture, in pixels.
 pub const MAX_PIXELS: u64 = 64_000_000;
-/// Longest edge, in pixels.
-pub const MAX_EDGE: u32 = 16_384;
 /// Most bytes a decoder may produce, whatever its pixel format.
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
 
@@ -57,23 +55,36 @@ impl Picture {
         Picture { width, height, pixels }
     }
 
-    /// Decodes PNG, JPEG, GIF, WebP or BMP by content, upright (EXIF) and with
-    /// transparency on white. Of an animation, the first frame. `source` names
+    /// Decodes PNG, JPEG, GIF, WebP or BMP by content, upright (EXIF or XMP) and
+    /// with transparency on white. Of an animation, the first frame. What lies
+    /// behind the picture's own end, as a film, is left alone. `source` names
     /// the input in errors.
     ///
     /// # Errors
     /// Empty, foreign, truncated, damaged or too large input; sizes are
     /// checked before anything of that size is allocated.
     pub fn decode(bytes: &[u8], source: &str) -> Result<Picture> {
-        let kind = check(bytes, source)?;
-        let bytes = match kind {
-            Kind::Png => essential_chunks(bytes),
-            _ => Cow::Borrowed(bytes),
+        let (kind, (width, height)) = check(bytes, source)?;
+        let mut image = match kind {
+            Kind::Jpeg => jpeg::decode(bytes)
+                .map(|pixels| RgbImage::from_raw(width, height, pixels).unwrap_or_default().into())
+                .map_err(|fault| refused(fault, kind, bytes.len(), source))?,
+            Kind::Png => {
+                let (chunks, whole) = essential_chunks(bytes);
+                match decode_limited(kind, &chunks, source) {
+                    Err(Error::Damaged { .. }) if !whole => {
+                        return Err(truncated(kind, bytes.len(), source));
+                    }
+                    result => result?,
+                }
+            }
+            Kind::Bmp => {
+                decode_limited(kind, &plain_bmp(bytes), source).map(without_empty_alpha)?
+            }
+            Kind::Gif | Kind::WebP => decode_limited(kind, bytes, source)?,
         };
-        let image = decode_limited(kind, &bytes, source)
-            .map_err(|error| explain(error, kind, bytes.len(), source))??;
-        let (width, height) = (image.width(), image.height());
-        Picture::new(width, height, on_white(image))
+        image.apply_orientation(orientation(kind, bytes));
+        Picture::new(image.width(), image.height(), on_white(image))
     }
 
     /// Reads and decodes a file, by its content whatever its extension.
@@ -111,13 +122,6 @@ impl Picture {
         let size = (self.width, self.height);
         let pixels = resample::resample(filter, &self.pixels, size, x, y);
         Picture { width: x.len, height: y.len, pixels }
-    }
-
-    /// Centres the picture on a square of its longer edge filled with `fill`
-    /// (LLaVA). Allocates the square: 805 MB for the longest edge allowed.
-    pub fn pad_square(&self, fill: [u8; 3]) -> Picture {
-        let edge = self.width.max(self.height);
-        self.placed(edge, edge, (edge - self.width) / 2, (edge - self.height) / 2, fill)
     }
 
     /// The middle `width` x `height`; black where the picture is smaller
@@ -197,26 +201,40 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Everything that can be refused before a decoder sees the bytes.
-fn check(bytes: &[u8], source: &str) -> Result<Kind> {
+/// Everything that can be refused before a decoder sees the bytes. The kind,
+/// and the size before orientation.
+fn check(bytes: &[u8], source: &str) -> Result<(Kind, (u32, u32))> {
     let origin = || source.to_owned();
     if bytes.is_empty() {
         return Err(Error::Empty { origin: origin(), got: "0 bytes".into() });
     }
     within(bytes.len() as u64, MAX_FILE_BYTES, "bytes", source)?;
-    let kind = Kind::sniff(bytes)
-        .ok_or_else(|| Error::NotAPicture { origin: origin(), found: header::describe(bytes) })?;
-    let size = kind.dimensions(bytes).map_err(|fault| match fault {
-        Fault::Truncated => truncated(kind, bytes.len(), source),
-        Fault::Damaged(reason) => {
-            Error::Damaged { origin: origin(), kind: kind.name(), reason: reason.into() }
-        }
-    })?;
+    let Some(kind) = Kind::sniff(bytes) else {
+        return Err(match header::unsupported(bytes) {
+            Some((what, hint)) => Error::Unsupported { origin: origin(), what, hint },
+            None => Error::NotAPicture { origin: origin(), found: header::describe(bytes) },
+        });
+    };
+    let size = kind.dimensions(bytes).map_err(|fault| refused(fault, kind, bytes.len(), source))?;
     check_size(size, source)?;
-    if !header::is_whole(kind, bytes) {
+    // A decoder allocates what a chunk announces before it reads it.
+    if kind == Kind::WebP && header::webp_chunks(bytes).any(|chunk| !chunk.whole) {
         return Err(truncated(kind, bytes.len(), source));
     }
-    Ok(kind)
+    Ok((kind, size))
+}
+
+fn refused(fault: Fault, kind: Kind, bytes: usize, source: &str) -> Error {
+    let origin = source.to_owned();
+    match fault {
+        Fault::Truncated => truncated(kind, bytes, source),
+        Fault::Damaged(reason) => {
+            Error::Damaged { origin, kind: kind.name(), reason: reason.into() }
+        }
+        Fault::Unsupported(what) => {
+            Error::Unsupported { origin, what, hint: "open and save it again with an image editor" }
+        }
+    }
 }
 
 fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
@@ -224,7 +242,6 @@ fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
         let got = format!("{width}x{height} pixels");
         return Err(Error::Empty { origin: source.into(), got });
     }
-    within(u64::from(width.max(height)), u64::from(MAX_EDGE), "pixels an edge", source)?;
     within(u64::from(width) * u64::from(height), MAX_PIXELS, "pixels", source)
 }
 
@@ -239,72 +256,91 @@ fn truncated(kind: Kind, bytes: usize, source: &str) -> Error {
     Error::Truncated { origin: source.into(), kind: kind.name(), bytes }
 }
 
-/// Only the chunks of a PNG that pixels and orientation need. Compressed text
-/// and colour profiles can unpack to a thousand times their size, and an
-/// animation's later frames are not read.
-fn essential_chunks(bytes: &[u8]) -> Cow<'_, [u8]> {
+/// Only the chunks of a PNG that pixels need, and whether its end is there; if
+/// not, one is made, as all pixels may be there. Compressed text and colour
+/// profiles can unpack to a thousand times their size, and an animation's later
+/// frames are not read.
+fn essential_chunks(bytes: &[u8]) -> (Vec<u8>, bool) {
     const SIGNATURE: usize = 8;
-    let mut kept = Vec::new();
-    let mut at = SIGNATURE;
-    let mut whole = true;
-    let mut start = 0;
-    while let Some(length) = header::u32_be(bytes, at) {
-        let end = at.saturating_add(12 + length as usize).min(bytes.len());
-        let name = bytes.get(at + 4..at + 8).unwrap_or_default();
-        if !matches!(name, b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" | b"IEND" | b"eXIf") {
-            kept.extend_from_slice(&bytes[start..at]);
-            start = end;
-            whole = false;
+    let mut kept = bytes[..SIGNATURE].to_vec();
+    let mut whole = false;
+    for chunk in header::png_chunks(bytes) {
+        if matches!(chunk.name, b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT") {
+            kept.extend((chunk.content.len() as u32).to_be_bytes());
+            kept.extend(chunk.name);
+            kept.extend(chunk.content);
+            kept.extend(chunk.checksum.unwrap_or_else(|| checksum(chunk.name, chunk.content)));
+        } else if chunk.name == b"IEND" {
+            whole = true;
+            break;
         }
-        at = end;
     }
-    if whole {
-        return Cow::Borrowed(bytes);
-    }
-    kept.extend_from_slice(&bytes[start..]);
-    Cow::Owned(kept)
+    kept.extend([0; 4]);
+    kept.extend(b"IEND");
+    kept.extend(checksum(b"IEND", &[]));
+    (kept, whole)
 }
 
-/// Decodes within the limits, upright. The outer error is the decoder's, the
-/// inner one ours.
-fn decode_limited(
-    kind: Kind,
-    bytes: &[u8],
-    source: &str,
-) -> std::result::Result<Result<DynamicImage>, ImageError> {
+fn checksum(name: &[u8], content: &[u8]) -> [u8; 4] {
+    let mut crc = flate2::Crc::new();
+    crc.update(name);
+    crc.update(content);
+    crc.sum().to_be_bytes()
+}
+
+/// A BMP with Windows' header, which is the first 40 of the 64 bytes of OS/2's,
+/// and with what fills up the last row to 4 bytes, where that is left out.
+fn plain_bmp(bytes: &[u8]) -> Vec<u8> {
+    const SURPLUS: std::ops::Range<usize> = 54..78;
+    let mut plain = bytes.to_vec();
+    if header::u32_le(bytes, 14) == Some(64) && bytes.len() >= SURPLUS.end {
+        let pixels = header::u32_le(bytes, 10).unwrap_or(0).saturating_sub(SURPLUS.len() as u32);
+        plain[10..14].copy_from_slice(&pixels.to_le_bytes());
+        plain[14..18].copy_from_slice(&40_u32.to_le_bytes());
+        plain.drain(SURPLUS);
+    }
+    plain.resize(plain.len() + header::bmp_filling(&plain), 0);
+    plain
+}
+
+/// Programs that know no transparency leave zeros where others have it.
+fn without_empty_alpha(image: DynamicImage) -> DynamicImage {
+    match image.as_rgba8() {
+        Some(rgba) if rgba.pixels().all(|pixel| pixel.0[3] == 0) => image.into_rgb8().into(),
+        _ => image,
+    }
+}
+
+/// Decodes within the limits.
+fn decode_limited(kind: Kind, bytes: &[u8], source: &str) -> Result<DynamicImage> {
+    let explain = |error: ImageError| match ends_early(&error) {
+        true => truncated(kind, bytes.len(), source),
+        false => {
+            Error::Damaged { origin: source.into(), kind: kind.name(), reason: error.to_string() }
+        }
+    };
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_EDGE);
-    limits.max_image_height = Some(MAX_EDGE);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind.format());
     reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
+    let decoder = reader.into_decoder().map_err(explain)?;
     // The decoder may have found another size than the header reader did.
-    let checked = check_size(decoder.dimensions(), source)
-        .and_then(|()| within(decoder.total_bytes(), MAX_DECODED_BYTES, "decoded bytes", source));
-    if let Err(error) = checked {
-        return Ok(Err(error));
-    }
-    // Broken metadata must not cost the pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok(Ok(image))
-}
-
-fn explain(error: ImageError, kind: Kind, bytes: usize, source: &str) -> Error {
-    if ends_early(&error) {
-        return truncated(kind, bytes, source);
-    }
-    Error::Damaged { origin: source.into(), kind: kind.name(), reason: error.to_string() }
+    check_size(decoder.dimensions(), source)?;
+    within(decoder.total_bytes(), MAX_DECODED_BYTES, "decoded bytes", source)?;
+    DynamicImage::from_decoder(decoder).map_err(explain)
 }
 
 /// Decoders wrap the end of input differently; it is the innermost cause.
 fn ends_early(error: &ImageError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ImageError::IoError(error) => Some(error),
+        _ => Some(error),
+    };
     while let Some(current) = cause {
         let io = current.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+        let at_end = io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof);
+        // GIF's decoder has a type of its own for it.
+        if at_end || current.to_string() == "Unexpected End of File" {
             return true;
         }
         cause = current.source();

@@ -7,9 +7,12 @@
 //! did not see that.)
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 /// Fraction bits of a weight: 8 bits of pixel and 2 of headroom stay free in an `i32`.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
+/// Most weights that are held at a time, unless one output pixel has more.
+const MAX_WEIGHTS: usize = 1 << 20;
 
 /// How pixels between pixels are made, as Pillow numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +86,7 @@ pub(crate) fn resample(
     x: Window,
     y: Window,
 ) -> Vec<u8> {
-    let across = Taps::new(filter, width, x);
-    let down = Taps::new(filter, height, y);
+    let (across, down) = (Axis::new(filter, width, x), Axis::new(filter, height, y));
     let rows = down.reach();
     let row_bytes = width as usize * 3;
     let needed = &pixels[rows.start * row_bytes..rows.end * row_bytes];
@@ -92,57 +94,77 @@ pub(crate) fn resample(
     pass_down(&narrow, x.len as usize * 3, rows.start, &down)
 }
 
-/// The source pixels and weights behind each output pixel of one axis.
-struct Taps {
-    firsts: Vec<usize>,
-    weights: Vec<Vec<i32>>,
+/// The source pixels and weights behind each output pixel of one axis, made when they are needed: of an
+/// edge of millions of pixels they would take more memory than the picture.
+struct Axis {
+    filter: Filter,
+    source: usize,
+    scale: f64,
+    window: Window,
+    /// Source pixels of the nearest neighbours, which have no weights.
+    nearest: Vec<usize>,
 }
 
-impl Taps {
-    fn new(filter: Filter, source: u32, window: Window) -> Taps {
+impl Axis {
+    fn new(filter: Filter, source: u32, window: Window) -> Self {
         let scale = f64::from(source) / f64::from(window.full);
-        let outputs = window.start..window.start + window.len;
+        let source = source as usize;
+        let mut nearest = Vec::new();
         if filter == Filter::Nearest {
             // Summed up as Pillow does: a product would round differently.
             let middles = std::iter::successors(Some(scale * 0.5), |at| Some(at + scale));
             let middles = middles.skip(window.start as usize).take(window.len as usize);
-            let firsts = middles.map(|at| (at as usize).min(source as usize - 1)).collect();
-            return Taps { firsts, weights: vec![vec![1 << PRECISION_BITS]; window.len as usize] };
+            nearest = middles.map(|at| (at as usize).min(source - 1)).collect();
         }
-        let (firsts, weights) = outputs.map(|out| taps_of(filter, out, source, scale)).unzip();
-        Taps { firsts, weights }
+        Self { filter, source, scale, window, nearest }
+    }
+
+    fn len(&self) -> usize {
+        self.window.len as usize
     }
 
     /// Source pixels that any output pixel uses.
-    fn reach(&self) -> std::ops::Range<usize> {
-        let first = self.firsts.iter().copied().min().unwrap_or(0);
-        let ends = self.firsts.iter().zip(&self.weights).map(|(at, w)| at + w.len());
-        first..ends.max().unwrap_or(0)
+    fn reach(&self) -> Range<usize> {
+        self.sources(0).start..self.sources(self.len() - 1).end
     }
 
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.firsts.iter().copied().zip(self.weights.iter().map(Vec::as_slice))
+    /// Shrinking widens the filter so that every source pixel counts: the antialiasing.
+    fn stretch(&self) -> f64 {
+        self.scale.max(1.0)
     }
-}
 
-fn taps_of(filter: Filter, out: u32, source: u32, scale: f64) -> (usize, Vec<i32>) {
-    // Shrinking widens the filter so that every source pixel counts: the antialiasing.
-    let stretch = scale.max(1.0);
-    let support = filter.support() * stretch;
-    let center = (f64::from(out) + 0.5) * scale;
-    let first = (center - support + 0.5).max(0.0) as usize;
-    let end = ((center + support + 0.5) as usize).min(source as usize);
-    // Multiplied by the inverse as Pillow does: dividing would round differently.
-    let inverse = 1.0 / stretch;
-    let raw: Vec<f64> =
-        (first..end).map(|at| filter.weight((at as f64 - center + 0.5) * inverse)).collect();
-    let sum: f64 = raw.iter().sum();
-    let unit = f64::from(1_u32 << PRECISION_BITS);
-    let fixed = raw.iter().map(|weight| {
-        let weight = if sum == 0.0 { *weight } else { weight / sum } * unit;
-        (weight + 0.5_f64.copysign(weight)) as i32
-    });
-    (first, fixed.collect())
+    fn center(&self, index: usize) -> f64 {
+        (f64::from(self.window.start) + index as f64 + 0.5) * self.scale
+    }
+
+    /// Source pixels of the window's output pixel.
+    fn sources(&self, index: usize) -> Range<usize> {
+        if let Some(at) = self.nearest.get(index) {
+            return *at..*at + 1;
+        }
+        let (center, support) = (self.center(index), self.filter.support() * self.stretch());
+        let first = (center - support + 0.5).max(0.0) as usize;
+        first..((center + support + 0.5) as usize).min(self.source)
+    }
+
+    /// First source pixel and the weights from there on.
+    fn taps(&self, index: usize) -> (usize, Vec<i32>) {
+        let sources = self.sources(index);
+        if self.filter == Filter::Nearest {
+            return (sources.start, vec![1 << PRECISION_BITS]);
+        }
+        let center = self.center(index);
+        // Multiplied by the inverse as Pillow does: dividing would round differently.
+        let inverse = 1.0 / self.stretch();
+        let weight = |at: usize| self.filter.weight((at as f64 - center + 0.5) * inverse);
+        let sum: f64 = sources.clone().map(weight).sum();
+        let unit = f64::from(1_u32 << PRECISION_BITS);
+        let fixed = |at: usize| {
+            let weight = if sum == 0.0 { weight(at) } else { weight(at) / sum } * unit;
+            (weight + 0.5_f64.copysign(weight)) as i32
+        };
+        (sources.start, sources.map(fixed).collect())
+    }
 }
 
 /// Keys' cubic with a = -0.5 (1981, doi:10.1109/TASSP.1981.1163711).
@@ -164,28 +186,34 @@ fn round(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-fn pass_across(pixels: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
-    let rows = pixels.len() / row_bytes;
-    let mut out = Vec::with_capacity(rows * taps.firsts.len() * 3);
-    for row in pixels.chunks_exact(row_bytes) {
-        for (first, weights) in taps.iter() {
-            let mut sums = [HALF; 3];
-            for (pixel, weight) in row[first * 3..].chunks_exact(3).zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*value) * weight;
+fn pass_across(pixels: &[u8], row_bytes: usize, axis: &Axis) -> Vec<u8> {
+    let out_bytes = axis.len() * 3;
+    let mut out = vec![0; pixels.len() / row_bytes * out_bytes];
+    // All columns of an ordinary picture at once.
+    let columns = (MAX_WEIGHTS / axis.sources(axis.len() / 2).len().max(1)).max(1);
+    for start in (0..axis.len()).step_by(columns) {
+        let end = (start + columns).min(axis.len());
+        let taps: Vec<(usize, Vec<i32>)> = (start..end).map(|index| axis.taps(index)).collect();
+        for (row, line) in pixels.chunks_exact(row_bytes).zip(out.chunks_exact_mut(out_bytes)) {
+            for ((first, weights), to) in taps.iter().zip(line[start * 3..].chunks_exact_mut(3)) {
+                let mut sums = [HALF; 3];
+                for (pixel, weight) in row[first * 3..].chunks_exact(3).zip(weights) {
+                    for (sum, value) in sums.iter_mut().zip(pixel) {
+                        *sum += i32::from(*value) * weight;
+                    }
                 }
+                to.copy_from_slice(&sums.map(round));
             }
-            out.extend(sums.map(round));
         }
     }
     out
 }
 
 /// `pixels` starts at source row `top`.
-fn pass_down(pixels: &[u8], row_bytes: usize, top: usize, taps: &Taps) -> Vec<u8> {
-    let mut out = Vec::with_capacity(row_bytes * taps.firsts.len());
+fn pass_down(pixels: &[u8], row_bytes: usize, top: usize, axis: &Axis) -> Vec<u8> {
+    let mut out = Vec::with_capacity(row_bytes * axis.len());
     let mut sums = vec![HALF; row_bytes];
-    for (first, weights) in taps.iter() {
+    for (first, weights) in (0..axis.len()).map(|index| axis.taps(index)) {
         sums.fill(HALF);
         let rows = pixels[(first - top) * row_bytes..].chunks_exact(row_bytes);
         for (row, weight) in rows.zip(weights) {

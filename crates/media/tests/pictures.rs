@@ -60,7 +60,7 @@ fn siglip(size: u32) -> ImageProcessor {
 fn thin_and_tiny_pictures_work_in_every_colour_type() {
     let edges = [1, 2, 3, 4];
     let mut sizes: Vec<(u32, u32)> = edges.iter().flat_map(|w| edges.map(|h| (*w, h))).collect();
-    sizes.extend([(1, 16_384), (16_384, 1), (3, 16_384)]);
+    sizes.extend([(1, 100_000), (100_000, 1), (3, 30_000)]);
     for (width, height) in sizes {
         for image in colour_types(width, height) {
             let png = encoded(&image, ImageFormat::Png);
@@ -78,6 +78,24 @@ fn thin_and_tiny_pictures_work_in_every_colour_type() {
 }
 
 #[test]
+fn a_screenshot_of_many_screens_is_read_and_scaled() {
+    let png = Picture::filled(200, 30_000, [10, 20, 30]).to_png();
+    let picture = Picture::decode(&png, "scrolled").expect("few pixels, however long an edge");
+    let read = |json, style| ImageProcessor::from_json(&json, style).expect("valid settings");
+    for (processor, pictures) in [
+        (clip(224), 1),
+        (siglip(224), 1),
+        (ImageProcessor::small(), 1),
+        (read(json!({}), Style::Siglip2), 1),
+        (read(json!({"size": {"longest_edge": 1456}}), Style::Idefics3), 5),
+    ] {
+        let fitted = processor.fit(&picture);
+        assert_eq!(fitted.pictures.len(), pictures, "{processor:?}");
+        assert!(fitted.pictures[0].pixels.chunks(3).any(|pixel| pixel == [10, 20, 30]));
+    }
+}
+
+#[test]
 fn transparency_is_on_white_and_sixteen_bits_become_eight() {
     let half = image::RgbaImage::from_pixel(2, 1, image::Rgba([200, 0, 0, 128]));
     let picture = Picture::decode(&encoded(&half.into(), ImageFormat::Png), "a").expect("legal");
@@ -91,11 +109,9 @@ fn transparency_is_on_white_and_sixteen_bits_become_eight() {
 #[test]
 fn sizes_are_refused_by_the_header() {
     let refusal = |w, h| Picture::decode(&png_header(w, h), "big").expect_err("refused");
-    assert!(matches!(
-        refusal(100_000, 100_000),
-        Error::TooLarge { limit: 16_384, got: 100_000, .. }
-    ));
-    assert!(matches!(refusal(16_000, 16_000), Error::TooLarge { limit: 64_000_000, .. }));
+    assert!(matches!(refusal(100_000, 100_000), Error::TooLarge { what: "pixels", .. }));
+    assert!(matches!(refusal(8_000, 8_001), Error::TooLarge { limit: 64_000_000, .. }));
+    assert!(matches!(refusal(64_000_001, 1), Error::TooLarge { limit: 64_000_000, .. }));
     assert!(matches!(refusal(u32::MAX, u32::MAX), Error::TooLarge { .. }));
     assert!(matches!(refusal(0, 1), Error::Empty { .. }));
     assert!(matches!(refusal(1, 0), Error::Empty { .. }));
@@ -130,24 +146,26 @@ fn other_content_is_named() {
     assert!(matches!(Picture::decode(b"", "none"), Err(Error::Empty { .. })));
 }
 
+/// What the end of a file lacks may be more than its pixels.
 #[test]
-fn cut_files_are_truncated_at_every_length() {
+fn cut_files_are_truncated_or_whole_at_every_length() {
     let image = DynamicImage::ImageRgb8(image::RgbImage::from_fn(33, 21, |x, y| {
         image::Rgb([(x * y * 7) as u8, (x * 11) as u8, (y * 13) as u8])
     }));
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::WebP] {
-        let whole = encoded(&image, format);
-        assert!(Picture::decode(&whole, "whole").is_ok());
-        for parts in 1..64 {
-            let cut = &whole[..whole.len() * parts / 64];
-            let error = Picture::decode(cut, "cut").expect_err("incomplete");
-            assert!(
-                matches!(
-                    error,
-                    Error::Truncated { .. } | Error::Damaged { .. } | Error::NotAPicture { .. }
-                ),
-                "{format:?} {parts}: {error}"
-            );
+    for format in
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP]
+    {
+        let bytes = encoded(&image, format);
+        let whole = Picture::decode(&bytes, "whole").expect("valid");
+        for length in 1..bytes.len() {
+            match Picture::decode(&bytes[..length], "cut") {
+                Ok(picture) => {
+                    assert!(picture == whole, "{format:?} {length}");
+                    assert!(length + 24 > bytes.len(), "{format:?} {length} of {}", bytes.len());
+                }
+                Err(Error::Truncated { .. }) => {}
+                Err(error) => assert!(length < 32, "{format:?} {length}: {error}"),
+            }
         }
     }
 }
@@ -192,11 +210,8 @@ fn buffers_must_fit_their_size() {
 }
 
 #[test]
-fn padding_and_cropping_keep_the_middle() {
+fn cropping_keeps_the_middle() {
     let picture = Picture::new(1, 2, vec![1, 2, 3, 4, 5, 6]).expect("fits");
-    let square = picture.pad_square([255; 3]);
-    assert_eq!((square.width, square.height), (2, 2));
-    assert_eq!(square.pixels, [1, 2, 3, 255, 255, 255, 4, 5, 6, 255, 255, 255]);
     let wider = picture.centre_crop(3, 1);
     assert_eq!(wider.pixels, [0, 0, 0, 1, 2, 3, 0, 0, 0]);
     assert_eq!(picture.resize(0, 0).pixels.len(), 3);
@@ -211,4 +226,82 @@ fn processors_normalise() {
     let red = clip(8).process(&Picture::filled(9, 9, [255, 0, 0]));
     assert!((red[0] - (1.0 - 0.481_454_66) / 0.268_629_54).abs() < 1e-6);
     assert!((red[64] + 0.457_827_5 / 0.261_302_6).abs() < 1e-6);
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/pictures/");
+    std::fs::read(format!("{goldens}{name}")).expect("goldens are committed")
+}
+
+#[test]
+fn jpegs_of_other_kinds_are_refused_by_name() {
+    let jpeg = golden("420_0.jpg");
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame header");
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = jpeg.clone();
+        bytes[frame + at] = byte;
+        Picture::decode(&bytes, "changed").expect_err("refused")
+    };
+    for (at, byte, what) in [
+        (1, 0xC3, "lossless"),
+        (1, 0xC5, "hierarchical"),
+        (1, 0xC9, "arithmetic"),
+        (1, 0xCA, "arithmetic"),
+        (4, 12, "8 bits"),
+        (9, 2, "components"),
+        (14, 0x31, "ratios"),
+    ] {
+        let error = changed(at, byte);
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    assert!(matches!(changed(11, 0x52), Error::Damaged { .. }));
+}
+
+#[test]
+fn jpegs_cut_within_are_truncated() {
+    let refused = |cut: &[u8], what: &str| match Picture::decode(cut, "cut") {
+        Err(Error::Truncated { .. } | Error::Damaged { .. }) => {}
+        other => panic!("{what} of {} bytes: {other:?}", cut.len()),
+    };
+    for name in ["420_0.jpg", "420_bands.jpg", "photo_2_progressive.jpg", "420_restarts.jpg"] {
+        let jpeg = golden(name);
+        for length in 3..jpeg.len() - 4 {
+            refused(&jpeg[..length], name);
+        }
+    }
+    // Another picture behind the cut is no end of this one.
+    let jpeg = golden("photo_2_baseline.jpg");
+    let scan = jpeg.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    for length in scan + 14..jpeg.len() - 4 {
+        refused(&[&jpeg[..length], &jpeg].concat(), "two pictures");
+    }
+}
+
+#[test]
+fn pictures_of_phones_are_named_by_all_their_brands() {
+    let file = |brands: &[&[u8; 4]]| {
+        let mut bytes = (8 + 4 * brands.len() as u32).to_be_bytes().to_vec();
+        bytes.extend(b"ftyp");
+        bytes.extend(brands.iter().copied().flatten());
+        bytes.extend(b"\0\0\0\x0cmetaheic");
+        Picture::decode(&bytes, "phone").expect_err("refused").to_string()
+    };
+    let version = b"\0\0\0\0";
+    for major in [b"mif1", b"msf1", b"miaf", b"heic", b"1pic"] {
+        for (brand, name) in
+            [(b"heic", "HEIC"), (b"heix", "HEIC"), (b"hevc", "HEIC"), (b"avif", "AVIF")]
+        {
+            let error = file(&[major, version, b"mif1", brand, b"miaf"]);
+            let expected = format!("{name} picture, not supported\nhint: convert it");
+            assert!(error.contains(&expected), "{error}");
+        }
+    }
+    for major in [b"heic", b"heix", b"hevc", b"heim", b"hevx"] {
+        assert!(file(&[major, version]).contains("HEIC picture, not supported"));
+    }
+    assert!(file(&[b"avis", version, b"msf1"]).contains("AVIF picture, not supported"));
+    assert!(file(&[b"mif1", version, b"mif1"]).contains("HEIF picture, not supported"));
+    assert!(file(&[b"isom", version, b"mp42"]).contains("an MP4 video"));
+    assert!(file(&[b"isom", b"heic", b"mp42"]).contains("an MP4 video"));
 }

@@ -1,7 +1,7 @@
-//! Decoding, scaling and cropping equal Pillow's; `reference/pillow.py` makes
-//! the goldens.
+//! Decoding, scaling and cropping equal Pillow's; `reference/pillow.py` and
+//! `reference/pictures.py` make the goldens.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sensorium_media::Picture;
 
@@ -15,12 +15,8 @@ struct Case {
     tolerance: u8,
 }
 
-fn goldens() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/pillow")
-}
-
-fn done(case: &Case) -> Picture {
-    let source = Picture::read(&goldens().join(&case.source)).expect("goldens are valid");
+fn done(goldens: &Path, case: &Case) -> Picture {
+    let source = Picture::read(&goldens.join(&case.source)).unwrap_or_else(|e| panic!("{e}"));
     match case.verb.as_str() {
         "decode" => source,
         "resize" => source.resize(case.width, case.height),
@@ -31,13 +27,23 @@ fn done(case: &Case) -> Picture {
 
 #[test]
 fn pictures_equal_pillows() {
-    let text = std::fs::read(goldens().join("cases.json")).expect("goldens/pillow is committed");
+    compare("pillow");
+}
+
+#[test]
+fn pictures_as_people_have_them_equal_pillows() {
+    compare("pictures");
+}
+
+fn compare(folder: &str) {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(folder);
+    let text = std::fs::read(goldens.join("cases.json")).expect("goldens are committed");
     let cases: Vec<Case> = serde_json::from_slice(&text).expect("cases.json is valid");
     assert!(cases.len() > 50, "{} cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {
-        let got = done(case);
-        let expected = Picture::read(&goldens().join(&case.expected)).expect("goldens are valid");
+        let got = done(&goldens, case);
+        let expected = Picture::read(&goldens.join(&case.expected)).expect("goldens are valid");
         assert_eq!((got.width, got.height), (expected.width, expected.height), "{}", case.expected);
         let differences = got.pixels.iter().zip(&expected.pixels);
         let largest = differences.map(|(a, b)| a.abs_diff(*b)).max();
