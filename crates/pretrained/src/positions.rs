@@ -103,17 +103,17 @@ mod tests {
     #[test]
     fn even_tables_stay_even_and_equal_sizes_stay_the_same() {
         let table: Vec<f32> = [vec![9.0], vec![2.0; 25]].concat();
-        let small = resize(table.clone(), 5, 3, 1);
+        let small = resize(table.clone(), [5, 3], 1, bicubic);
         assert_eq!((small.len(), small[0]), (10, 9.0));
         assert!(small[1..].iter().all(|x| (x - 2.0).abs() < 1e-5), "{small:?}");
-        assert_eq!(resize(table.clone(), 5, 5, 1), table);
+        assert_eq!(resize(table.clone(), [5, 5], 1, bicubic), table);
     }
 
     /// `torch.nn.functional.interpolate` of 0..9 as 3x3 to 2x2.
     #[test]
     fn numbers_are_pytorchs() {
         let table: Vec<f32> = (-1..9).map(|x| x as f32).collect();
-        let got = resize(table, 3, 2, 1);
+        let got = resize(table, [3, 2], 1, bicubic);
         let want = [-1.0, 0.765_625, 2.382_812_5, 5.617_187_5, 7.234_375];
         assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}");
     }
