@@ -238,6 +238,20 @@ fn sound_seeds() -> Vec<Vec<u8>> {
         "stereo.mp3",
         "mono.aac",
         "stereo.m4a",
+        "rf64.wav",
+        "pcm_24.aiff",
+        "float.aifc",
+        "pcm_16.caf",
+        "alac.caf",
+        "alac.m4a",
+        "fragments.m4a",
+        "opus_mono.ogg",
+        "opus_surround.ogg",
+        "opus.webm",
+        "opus.mp4",
+        "vorbis.webm",
+        "flac.mkv",
+        "aac.mkv",
     ];
     names
         .map(|name| std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"))
