@@ -4,6 +4,7 @@
 //! bytes ──magic──▶ kind ──header──▶ rate, channels, length ──limits──▶ decoder ──mean──▶ mono f32
 //! ```
 
+mod chunks;
 mod container;
 mod error;
 mod opus;
@@ -12,6 +13,7 @@ mod reader;
 mod sinc;
 
 use std::fs::File;
+use std::io::ErrorKind::UnexpectedEof;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -178,9 +180,20 @@ impl Source {
 
     fn explain(&self, kind: Kind, error: Error) -> SoundError {
         match error {
+            Error::Unsupported("isomp4: missing moov atom") => self.unfinished(kind),
+            Error::IoError(error) if kind == Kind::Mp4 && error.kind() == UnexpectedEof => {
+                self.unfinished(kind)
+            }
+            Error::Unsupported(_) if matches!(kind, Kind::Mp3 | Kind::Aac) => {
+                self.damaged(kind, "it holds no frames that can be decoded")
+            }
             Error::Unsupported(found) => self.unsupported(kind, found),
             error => self.damaged(kind, error),
         }
+    }
+
+    fn unfinished(&self, kind: Kind) -> SoundError {
+        self.damaged(kind, "its index is missing, which is written last: it is not all there")
     }
 
     fn foreign(&self, head: &[u8]) -> SoundError {

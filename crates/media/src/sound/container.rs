@@ -4,6 +4,8 @@ use std::io::{Error, Read, Result, Seek, SeekFrom};
 
 use symphonia::core::io::MediaSource;
 
+use super::chunks::{self, Samples};
+
 /// Formats this crate decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -57,17 +59,15 @@ impl Kind {
 const HEAD: usize = 64 << 10;
 /// Most tags and the like in front of a sound.
 const MAX_PREFIXES: usize = 1024;
-/// Longest description of a WAV's samples.
-const MAX_FORMAT: u64 = 1 << 10;
-/// Most chunks of a WAV before its samples.
-const MAX_CHUNKS: usize = 4096;
 
 /// A file's sound, as its decoder is to see it.
 pub(super) struct Found<R> {
     pub(super) kind: Kind,
     pub(super) excerpt: Excerpt<R>,
-    /// Samples of a channel that a WAV announces and does not hold.
-    pub(super) missing: u64,
+    /// Bytes of samples that are there, and that are announced, if they are counted.
+    pub(super) bytes: Option<[u64; 2]>,
+    /// Whether the sound's end can be told from the file's.
+    pub(super) closed: bool,
 }
 
 /// Bytes that are no sound, as far as anybody can tell.
@@ -94,18 +94,29 @@ pub(super) fn find<R: Read + Seek>(
         },
     };
     start += skipped;
-    let excerpt = |source, head, start, end| {
-        // What a Matroska's index says lies behind the sound is missing where the file was cut.
-        let seekable = kind != Kind::Matroska;
-        Excerpt { head, source, start, end, at: 0, seekable }
+    let samples = match kind {
+        Kind::Wav => chunks::wav(&mut source, start, length)?,
+        Kind::Aiff => chunks::aiff(&mut source, start, length)?,
+        Kind::Caf => chunks::caf(&mut source, start, length)?,
+        _ => None,
     };
-    if kind == Kind::Wav
-        && let Some(wav) = Wav::read(&mut source, start, length)?
-    {
-        let excerpt = excerpt(source, wav.header, wav.start, wav.end);
-        return Ok(Ok(Found { kind, excerpt, missing: wav.missing }));
-    }
-    Ok(Ok(Found { kind, excerpt: excerpt(source, Vec::new(), start, length), missing: 0 }))
+    let bytes = samples.as_ref().map(|samples| [samples.end - samples.start, samples.announced]);
+    let announced = match kind {
+        Kind::Mp4 => chunks::mp4_end(&mut source, start, length)?,
+        Kind::Matroska => chunks::matroska_end(&mut source, start)?,
+        _ => Some(length),
+    };
+    let (header, start, end) = match samples {
+        Some(Samples { header, start, end, .. }) => (header, start, end),
+        None => (Vec::new(), start, length),
+    };
+    let closed = announced.is_some() && bytes.is_none();
+    // Readers refuse what says that it goes on behind the file's end.
+    let beyond = announced.map_or(0, |announced| announced.saturating_sub(length));
+    // What a Matroska's index says lies behind the sound is missing where the file was cut.
+    let seekable = kind != Kind::Matroska;
+    let excerpt = Excerpt { header, source, start, end, beyond, at: 0, seekable };
+    Ok(Ok(Found { kind, excerpt, bytes, closed }))
 }
 
 /// Bytes in front of a sound that are none of it: tags, the zeros of a failed download, the header
@@ -134,7 +145,7 @@ fn prefix(head: &[u8]) -> u64 {
     }
 }
 
-fn read_at(source: &mut (impl Read + Seek), at: u64, most: usize) -> Result<Vec<u8>> {
+pub(super) fn read_at(source: &mut (impl Read + Seek), at: u64, most: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.seek(SeekFrom::Start(at))?;
     source.take(most as u64).read_to_end(&mut bytes)?;
@@ -201,114 +212,31 @@ fn mpeg_length(second: u8, third: u8) -> Option<usize> {
     layer_3.then(|| samples * bits * 1000 / rate + usize::from(third >> 1 & 1))
 }
 
-/// A WAV's samples: the length of the whole file adds nothing, and programs that stream or die leave
-/// both it and the length of the data wrong.
-struct Wav {
-    /// To be put in front of the samples: their description, and that their length is unknown.
-    header: Vec<u8>,
-    start: u64,
-    end: u64,
-    /// Samples of a channel that were announced and are not there.
-    missing: u64,
-}
-
-impl Wav {
-    /// None without samples or without their description.
-    fn read(source: &mut (impl Read + Seek), start: u64, length: u64) -> Result<Option<Wav>> {
-        let (mut at, mut format, mut long) = (start + 12, None, None);
-        for _ in 0..MAX_CHUNKS {
-            let head = read_at(source, at, 8)?;
-            let Some((name, size)) = chunk(&head) else { return Ok(None) };
-            let (body, size) = (at + 8, u64::from(size));
-            match name {
-                b"fmt " => format = Some(read_at(source, body, size.min(MAX_FORMAT) as usize)?),
-                // RF64: the lengths that need more than 32 bits; that of the data is the second.
-                b"ds64" => {
-                    let sizes = read_at(source, body, 16)?;
-                    let size = sizes.get(8..16).and_then(|bytes| bytes.try_into().ok());
-                    long = size.map(u64::from_le_bytes);
-                }
-                b"data" => {
-                    let Some(format) = format else { return Ok(None) };
-                    let there = length.saturating_sub(body);
-                    let size = long.filter(|_| size == u64::from(u32::MAX)).unwrap_or(size);
-                    let unknown = match size {
-                        0 => !is_last_chunk(source, body, length)?,
-                        size => size > there && is_placeholder(size),
-                    };
-                    let size = if unknown { there } else { size };
-                    let end = body + size.min(there);
-                    let block = format.get(12..14).map_or(1, |b| u16::from_le_bytes([b[0], b[1]]));
-                    let missing = size.saturating_sub(there) / u64::from(block.max(1));
-                    return Ok(Some(Wav { header: header(format), start: body, end, missing }));
-                }
-                _ => {}
-            }
-            at = body.saturating_add(size).saturating_add(size & 1);
-        }
-        Ok(None)
-    }
-}
-
-/// Whether programs write this for a length that they do not know yet.
-fn is_placeholder(size: u64) -> bool {
-    matches!(size, 0x7FFF_0000..=0x8000_FFFF | 0xFFFF_0000..=0xFFFF_FFFF | u64::MAX)
-}
-
-fn chunk(head: &[u8]) -> Option<(&[u8], u32)> {
-    let size = head.get(4..8)?.try_into().ok()?;
-    Some((&head[..4], u32::from_le_bytes(size)))
-}
-
-/// Whether a chunk that fills the rest of the file begins at `at`.
-fn is_last_chunk(source: &mut (impl Read + Seek), at: u64, length: u64) -> Result<bool> {
-    let head = read_at(source, at, 8)?;
-    Ok(chunk(&head).is_some_and(|(name, size)| {
-        let named = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-        named && (length..length + 2).contains(&(at + 8 + u64::from(size)).next_multiple_of(2))
-    }))
-}
-
-/// A header for samples of unknown length.
-fn header(mut format: Vec<u8>) -> Vec<u8> {
-    match format.get(..2) {
-        // PCM and floats need no more, whatever follows.
-        Some([1 | 3, 0]) => format.truncate(16),
-        // A-law and mu-law say that nothing follows.
-        Some([6 | 7, 0]) => format.resize(18, 0),
-        Some([0xFE, 0xFF]) => format.truncate(40),
-        _ => {}
-    }
-    if let Some([6 | 7, 0]) = format.get(..2) {
-        format[16..18].fill(0);
-    }
-    let size = (format.len() as u32).to_le_bytes();
-    [b"RIFF\xff\xff\xff\xffWAVEfmt ", &size[..], &format, b"data\xff\xff\xff\xff"].concat()
-}
-
 /// Some bytes, and behind them a part of a source.
 pub(super) struct Excerpt<R> {
-    head: Vec<u8>,
+    header: Vec<u8>,
     source: R,
     start: u64,
     end: u64,
+    /// Bytes that are announced behind the end.
+    beyond: u64,
     at: u64,
     seekable: bool,
 }
 
 impl<R> Excerpt<R> {
     fn length(&self) -> u64 {
-        self.head.len() as u64 + self.end.saturating_sub(self.start)
+        (self.header.len() as u64 + self.end.saturating_sub(self.start)).saturating_add(self.beyond)
     }
 }
 
 impl<R: Read + Seek> Read for Excerpt<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let head = self.head.len() as u64;
-        let read = if self.at < head {
-            (&self.head[self.at as usize..]).read(buffer)?
+        let header = self.header.len() as u64;
+        let read = if self.at < header {
+            (&self.header[self.at as usize..]).read(buffer)?
         } else {
-            let place = self.start + (self.at - head);
+            let place = self.start.saturating_add(self.at - header);
             self.source.seek(SeekFrom::Start(place))?;
             let left = self.end.saturating_sub(place).min(buffer.len() as u64);
             self.source.read(&mut buffer[..left as usize])?

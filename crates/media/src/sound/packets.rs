@@ -31,8 +31,10 @@ pub(super) struct Packets<'a> {
     stream: Stream,
     /// Samples of a channel that the container announces, where it does not guess.
     claimed: Option<u64>,
-    /// Samples of a channel that a WAV lacks.
-    missing: u64,
+    /// Bytes of samples that are there, and that are announced, if they are counted.
+    bytes: Option<[u64; 2]>,
+    /// Whether the container tells where it ends.
+    closed: bool,
     /// Samples of a channel that were given.
     given: u64,
     /// Packets that were decoded, and that were not.
@@ -71,25 +73,28 @@ impl<'a> Packets<'a> {
     ) -> Result<Self> {
         let found = container::find(bytes, length).map_err(|error| source.unreadable(&error))?;
         let found = found.map_err(|container::Foreign(head)| source.foreign(&head))?;
-        let kind = found.kind;
-        let opened = guarded(&source, kind, || Self::probe(&source, found));
-        let (format, stream, claimed, missing) = opened?;
+        let Found { kind, excerpt, bytes, closed } = found;
+        let format = guarded(&source, kind, || {
+            let stream = MediaSourceStream::new(Box::new(excerpt), Default::default());
+            symphonia::default::get_probe()
+                .probe(&Hint::new(), stream, Default::default(), Default::default())
+                .map_err(|error| source.explain(kind, error))
+        })?;
+        let (stream, claimed) = guarded(&source, kind, || Stream::open(&source, kind, &*format))?;
         let (given, packets, cut, ended) = (0, [0; 2], false, false);
-        Ok(Self { source, kind, format, stream, claimed, missing, given, packets, cut, ended })
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn probe<R: Read + Seek + Send + Sync + 'a>(
-        source: &Source,
-        found: Found<R>,
-    ) -> Result<(Box<dyn FormatReader + 'a>, Stream, Option<u64>, u64)> {
-        let Found { kind, excerpt, missing } = found;
-        let stream = MediaSourceStream::new(Box::new(excerpt), Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(&Hint::new(), stream, Default::default(), Default::default())
-            .map_err(|error| source.explain(kind, error))?;
-        let (stream, claimed) = Stream::open(source, kind, &*format)?;
-        Ok((format, stream, claimed, missing))
+        Ok(Self {
+            source,
+            kind,
+            format,
+            stream,
+            claimed,
+            bytes,
+            closed,
+            given,
+            packets,
+            cut,
+            ended,
+        })
     }
 
     /// The next samples: at least one, all of them finite.
@@ -97,8 +102,7 @@ impl<'a> Packets<'a> {
         while !self.ended {
             // A foreign decoder's mistake must not become ours.
             let step = catch_unwind(AssertUnwindSafe(|| self.step()));
-            let block = step.unwrap_or_else(|_| Err(self.source.failed(self.kind)));
-            match block {
+            match step.unwrap_or_else(|_| Err(self.source.failed(self.kind))) {
                 Ok(Some(block)) if !block.samples.is_empty() => {
                     if let Some(at) = block.samples.iter().position(|sample| !sample.is_finite()) {
                         return Err(SoundError::NotFinite {
@@ -132,8 +136,7 @@ impl<'a> Packets<'a> {
                 Ok(None)
             }
             Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {
-                // A WAV's length was told apart before.
-                self.cut = self.kind != Kind::Wav;
+                self.cut = self.closed;
                 self.end()
             }
             // What was decoded so far is there.
@@ -168,18 +171,21 @@ impl<'a> Packets<'a> {
 
     /// What is wrong with a sound that was read to its end.
     pub(super) fn warning(&self) -> Option<String> {
+        let given = u128::from(self.given);
+        let announced = self.bytes.map(|bytes| bytes.map(u128::from));
+        let announced = announced.filter(|[there, announced]| there < announced);
+        let announced = announced.map(|[there, announced]| given * announced / there.max(1));
         // Headers may be a packet or two off.
-        let claimed =
-            self.claimed.filter(|claimed| *claimed > self.given + u64::from(self.stream.rate) / 4);
-        let expected = match (self.missing, claimed) {
-            (0, None) if !self.cut => return None,
-            (0, None) => "it ends within its sound".to_owned(),
-            (0, Some(claimed)) => format!("it announces {claimed} samples"),
-            (missing, _) => format!("it announces {} samples", self.given + missing),
+        let slack = u64::from(self.stream.rate) / 4;
+        let claimed = self.claimed.filter(|claimed| *claimed > self.given + slack);
+        let announced = match claimed.map(u128::from).or(announced) {
+            Some(announced) => format!(" of {announced} samples"),
+            None if self.cut => String::new(),
+            None => return None,
         };
-        let (kind, origin, given) = (self.kind.name(), &self.source.origin, self.given);
+        let (kind, origin) = (self.kind.name(), &self.source.origin);
         Some(format!(
-            "{origin} is a {kind} that was cut: {expected}; the {given} that are there are read"
+            "expected a complete {kind} sound{announced} in {origin}, got {given}, which are read"
         ))
     }
 }
