@@ -72,3 +72,38 @@ impl Spectrogram {
 fn reader(path: &Path) -> Result<SoundReader> {
     Ok(SoundReader::open(path, RATE).map_err(sensorium_media::Error::from)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensorium_media::Sound;
+
+    /// 16-bit noise of a period, for `seconds`.
+    fn wav(seconds: u32) -> Vec<u8> {
+        let rate = 250_u32;
+        let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+        wav.extend([rate, 2 * rate].map(u32::to_le_bytes).concat());
+        wav.extend(b"\x02\0\x10\0data\xff\xff\xff\xff");
+        wav.extend((0..seconds * rate).flat_map(|i| ((i % 977 * 20) as i16).to_le_bytes()));
+        wav
+    }
+
+    /// What is read a second time is as what is kept.
+    #[test]
+    fn long_sounds_are_seen_as_short_ones_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (seconds, again) in [(3, false), (599, false), (601, true)] {
+            let path = folder.path().join("sound.wav");
+            std::fs::write(&path, wav(seconds)).expect("written");
+            let samples = Sound::read(&path).expect("a sound").at_rate(RATE).samples;
+            let whole = Mel::new(&samples, 80);
+            let mut got = Spectrogram::open(&path, 80).expect("a sound");
+            assert_eq!((got.samples, got.again.is_some()), (samples.len(), again));
+            for first in [0, 100, 2999, 3000, 59_000, 60_099, 70_000] {
+                let (got, want) =
+                    (got.window(first, 3000).expect("read"), whole.window(first, 3000));
+                assert!(got == want, "{seconds} s, frame {first}");
+            }
+        }
+    }
+}

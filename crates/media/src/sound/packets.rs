@@ -16,6 +16,9 @@ use super::container::{self, Found, Kind};
 use super::opus::{self, Opus};
 use super::{Result, SoundError, Source, mix};
 
+/// Most samples of a channel in a packet: FLAC's and ALAC's limit.
+const MAX_PACKET: u64 = 1 << 16;
+
 /// Samples of one channel, and their rate.
 #[derive(Default)]
 pub(super) struct Block {
@@ -175,8 +178,8 @@ impl<'a> Packets<'a> {
         let announced = self.bytes.map(|bytes| bytes.map(u128::from));
         let announced = announced.filter(|[there, announced]| there < announced);
         let announced = announced.map(|[there, announced]| given * announced / there.max(1));
-        // Headers may be a packet or two off.
-        let slack = u64::from(self.stream.rate) / 4;
+        // Most headers may be a packet or two off.
+        let slack = if self.kind == Kind::Flac { 0 } else { 4096 };
         let claimed = self.claimed.filter(|claimed| *claimed > self.given + slack);
         let announced = match claimed.map(u128::from).or(announced) {
             Some(announced) => format!(" of {announced} samples"),
@@ -203,6 +206,11 @@ impl Stream {
             format.default_track(TrackType::Audio).ok_or_else(|| lacks("track of sound"))?;
         let params = track.codec_params.as_ref().and_then(|params| params.audio());
         let params = params.ok_or_else(|| lacks("description of its sound"))?;
+        // Decoders take memory for as many.
+        if let Some(samples) = params.max_frames_per_packet.filter(|samples| *samples > MAX_PACKET)
+        {
+            return Err(source.damaged(kind, format!("{samples} samples in a packet")));
+        }
         let decoder = decoder(source, kind, params)?;
         let rate = match decoder {
             Decoder::Opus(_) => opus::RATE,
