@@ -57,6 +57,8 @@ impl Kind {
 
 /// What is read at a place to tell what is there, and searched for the first frame of an MP3.
 const HEAD: usize = 64 << 10;
+/// Most bytes behind the file's end that are believed to have been there.
+const MAX_BEYOND: u64 = 1 << 40;
 /// Most tags and the like in front of a sound.
 const MAX_PREFIXES: usize = 1024;
 
@@ -112,7 +114,7 @@ pub(super) fn find<R: Read + Seek>(
     };
     let closed = announced.is_some() && bytes.is_none();
     // Readers refuse what says that it goes on behind the file's end.
-    let beyond = announced.map_or(0, |announced| announced.saturating_sub(length));
+    let beyond = announced.map_or(0, |end| end.saturating_sub(length).min(MAX_BEYOND));
     // What a Matroska's index says lies behind the sound is missing where the file was cut.
     let seekable = kind != Kind::Matroska;
     let excerpt = Excerpt { header, source, start, end, beyond, at: 0, seekable };

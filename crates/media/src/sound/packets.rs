@@ -211,13 +211,13 @@ impl Stream {
         {
             return Err(source.damaged(kind, format!("{samples} samples in a packet")));
         }
-        let decoder = decoder(source, kind, params)?;
-        let rate = match decoder {
-            Decoder::Opus(_) => opus::RATE,
-            Decoder::Other(_) => params.sample_rate.ok_or_else(|| lacks("sample rate"))?,
+        let rate = match params.codec {
+            CODEC_ID_OPUS => opus::RATE,
+            _ => params.sample_rate.ok_or_else(|| lacks("sample rate"))?,
         };
         let channels = params.channels.as_ref().map_or(1, |channels| channels.count());
         source.check_spec(rate, channels)?;
+        let decoder = decoder(source, kind, params)?;
         let counts =
             track.time_base.is_some_and(|base| base.numer.get() == 1 && base.denom.get() == rate);
         let filled =
