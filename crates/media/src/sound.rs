@@ -196,11 +196,11 @@ impl Source {
         self.damaged(kind, "its index is missing, which is written last: it is not all there")
     }
 
-    fn foreign(&self, head: &[u8]) -> SoundError {
-        if head.is_empty() {
-            return self.empty("0 bytes");
-        }
+    /// Of an input of `length` bytes; `head` is what follows zeros and tags.
+    fn foreign(&self, head: &[u8], length: u64) -> SoundError {
         let found = match header::Kind::sniff(head) {
+            _ if length == 0 => return self.empty("0 bytes"),
+            _ if head.is_empty() => "nothing but zeros or tags".to_owned(),
             Some(picture) => format!("a {} picture", picture.name()),
             None => header::describe(head),
         };

@@ -139,6 +139,8 @@ fn files_that_were_put_together_are_one_sound() {
         let loud = |part: &[f32]| part.iter().any(|sample| sample.abs() > 0.2);
         assert!(loud(&got.samples[least * 3 / 4..]), "{names:?}");
     }
+    let error = refused(&parts(&["mono.mp3", "stereo.mp3"]).repeat(20)).to_string();
+    assert!(error.contains("again and again"), "{error}");
 }
 
 /// A WAV of 16-bit samples whose header says what is asked.
@@ -222,6 +224,7 @@ fn what_is_no_sound_is_named() {
         (b"".to_vec(), "0 bytes"),
         (wav(16_000, 1, 0, &[]), "0 samples"),
         (wav(16_000, 1, 4, &[1, 2])[..30].to_vec(), "end of file"),
+        (vec![0; 70_000], "nothing but zeros"),
         (b"GIF89a\x01\0\x01\0".to_vec(), "a GIF picture"),
         (b"hello, I am text".to_vec(), "text"),
     ];

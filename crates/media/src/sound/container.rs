@@ -5,6 +5,7 @@ use std::io::{Error, Read, Result, Seek, SeekFrom};
 use symphonia::core::io::MediaSource;
 
 use super::chunks::{self, Samples};
+use crate::header;
 
 /// Formats this crate decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,10 @@ impl Kind {
             [b'f', b'L', b'a', b'C', ..] => Some(Kind::Flac),
             [b'O', b'g', b'g', b'S', ..] => Some(Kind::Ogg),
             [0x1A, 0x45, 0xDF, 0xA3, ..] => Some(Kind::Matroska),
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(Kind::Mp4),
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+                // HEIC and AVIF have the same boxes.
+                (!header::describe(bytes).ends_with("picture")).then_some(Kind::Mp4)
+            }
             _ => MpegHeader::read(bytes).map(|header| header.kind),
         }
     }
@@ -88,14 +92,10 @@ pub(super) fn find<R: Read + Seek>(
         }
     }
     let head = read_at(&mut source, start, HEAD)?;
-    let (kind, skipped) = match Kind::sniff(&head) {
-        Some(kind) => (kind, 0),
-        None => match first_frame(&head) {
-            Some((at, kind)) => (kind, at as u64),
-            None => return Ok(Err(Foreign(head))),
-        },
-    };
-    start += skipped;
+    let searched = || first_frame(&head).filter(|_| header::Kind::sniff(&head).is_none());
+    let found = Kind::sniff(&head).map(|kind| (0, kind)).or_else(searched);
+    let Some((skipped, kind)) = found else { return Ok(Err(Foreign(head))) };
+    start += skipped as u64;
     let samples = match kind {
         Kind::Wav => chunks::wav(&mut source, start, length)?,
         Kind::Aiff => chunks::aiff(&mut source, start, length)?,
@@ -137,6 +137,7 @@ fn prefix(head: &[u8]) -> u64 {
             let end = head.windows(4).position(|bytes| bytes == b"\r\n\r\n");
             end.map_or(0, |end| end as u64 + 4)
         }
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => 0,
         [0, ..] => {
             let zeros = head.iter().take_while(|&&byte| byte == 0).count();
             // An MP4 begins with its first box's length, and that with zeros.

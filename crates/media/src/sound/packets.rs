@@ -19,8 +19,10 @@ use super::{Result, SoundError, Source, mix};
 /// Most samples of a channel in a packet: FLAC's and ALAC's limit.
 const MAX_PACKET: u64 = 1 << 16;
 
+/// Most changes of the rate: each costs another filter.
+const MAX_CHANGES: usize = 16;
+
 /// Samples of one channel, and their rate.
-#[derive(Default)]
 pub(super) struct Block {
     pub(super) rate: u32,
     pub(super) samples: Vec<f32>,
@@ -42,6 +44,9 @@ pub(super) struct Packets<'a> {
     given: u64,
     /// Packets that were decoded, and that were not.
     packets: [u64; 2],
+    /// The last block's rate, and how often it changed.
+    rate: u32,
+    changes: usize,
     /// Whether the container ends before its end.
     cut: bool,
     ended: bool,
@@ -52,7 +57,6 @@ struct Stream {
     track: u32,
     params: AudioCodecParameters,
     decoder: Decoder,
-    rate: u32,
     /// Where the silence ends that fills the last packets, if that is known.
     filled: Option<i64>,
     /// Whether durations count samples of a channel.
@@ -75,7 +79,7 @@ impl<'a> Packets<'a> {
         length: u64,
     ) -> Result<Self> {
         let found = container::find(bytes, length).map_err(|error| source.unreadable(&error))?;
-        let found = found.map_err(|container::Foreign(head)| source.foreign(&head))?;
+        let found = found.map_err(|container::Foreign(head)| source.foreign(&head, length))?;
         let Found { kind, excerpt, bytes, closed } = found;
         let format = guarded(&source, kind, || {
             let stream = MediaSourceStream::new(Box::new(excerpt), Default::default());
@@ -84,7 +88,7 @@ impl<'a> Packets<'a> {
                 .map_err(|error| source.explain(kind, error))
         })?;
         let (stream, claimed) = guarded(&source, kind, || Stream::open(&source, kind, &*format))?;
-        let (given, packets, cut, ended) = (0, [0; 2], false, false);
+        let (given, packets, rate, changes) = (0, [0; 2], 0, 0);
         Ok(Self {
             source,
             kind,
@@ -95,8 +99,10 @@ impl<'a> Packets<'a> {
             closed,
             given,
             packets,
-            cut,
-            ended,
+            rate,
+            changes,
+            cut: false,
+            ended: false,
         })
     }
 
@@ -105,25 +111,29 @@ impl<'a> Packets<'a> {
         while !self.ended {
             // A foreign decoder's mistake must not become ours.
             let step = catch_unwind(AssertUnwindSafe(|| self.step()));
-            match step.unwrap_or_else(|_| Err(self.source.failed(self.kind))) {
-                Ok(Some(block)) if !block.samples.is_empty() => {
-                    if let Some(at) = block.samples.iter().position(|sample| !sample.is_finite()) {
-                        return Err(SoundError::NotFinite {
-                            origin: self.source.origin.clone(),
-                            at: self.given + at as u64,
-                        });
-                    }
-                    self.given += block.samples.len() as u64;
-                    return Ok(Some(block));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    self.ended = true;
-                    return Err(error);
-                }
+            let block = step.unwrap_or_else(|_| Err(self.source.failed(self.kind)));
+            let block = block.and_then(|block| self.check(block));
+            self.ended |= block.is_err();
+            if let Some(block) = block? {
+                return Ok(Some(block));
             }
         }
         Ok(None)
+    }
+
+    fn check(&mut self, block: Option<Block>) -> Result<Option<Block>> {
+        let Some(block) = block.filter(|block| !block.samples.is_empty()) else { return Ok(None) };
+        if let Some(at) = block.samples.iter().position(|sample| !sample.is_finite()) {
+            let (origin, at) = (self.source.origin.clone(), self.given + at as u64);
+            return Err(SoundError::NotFinite { origin, at });
+        }
+        self.changes += usize::from(self.rate != block.rate);
+        if self.changes > MAX_CHANGES {
+            return Err(self.source.damaged(self.kind, "its rate changes again and again"));
+        }
+        self.rate = block.rate;
+        self.given += block.samples.len() as u64;
+        Ok(Some(block))
     }
 
     /// One packet further.
@@ -228,7 +238,7 @@ impl Stream {
         let claimed = track.num_frames.filter(|_| !guessed);
         let (track, params) = (track.id, params.clone());
         let (shape, block) = (None, Vec::new());
-        Ok((Self { track, params, decoder, rate, filled, counts, shape, block }, claimed))
+        Ok((Self { track, params, decoder, filled, counts, shape, block }, claimed))
     }
 
     /// None if it cannot be decoded.
@@ -261,7 +271,6 @@ impl Stream {
         source.check_spec(rate, channels)?;
         decoded.copy_to_vec_interleaved(&mut self.block);
         mix(&self.block, channels, &mut samples);
-        self.rate = rate;
         Ok(Some(Block { rate, samples }))
     }
 

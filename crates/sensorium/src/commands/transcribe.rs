@@ -20,7 +20,7 @@ use sensorium_train::progress::Progress;
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds of any length in WAV, AIFF, CAF, FLAC, MP3, AAC, and\nOpus, Vorbis, ALAC and the like in Ogg, MP4, WebM and Matroska."
+    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds of any length in the formats that FILE names."
 )]
 pub struct Transcribe {
     /// Sounds: WAV, AIFF, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.
