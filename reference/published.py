@@ -14,6 +14,7 @@ values are scaled.
     published_open_clip      the weights of published_clip in open_clip's files and names
     published_siglip         attention pooling with MLP, text padded to its context
     published_dinov2         positions resized from 36 to 26 pixels, layer scale
+    published_dinov2_registers  with registers
     published_dinov2_swiglu  the gated MLP of its giant
 """
 
@@ -29,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (AutoModel, AutoTokenizer, BitImageProcessorPil, CLIPConfig,
                           CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer,
-                          Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, SiglipConfig,
+                          Dinov2Config, Dinov2WithRegistersConfig, Dinov2WithRegistersModel, Dinov2Model, PreTrainedTokenizerFast, SiglipConfig,
                           SiglipImageProcessorPil, SiglipModel, ViTImageProcessorPil)
 
 IMAGES = ROOT / "published_images"
@@ -277,9 +278,11 @@ def siglip(made):
 
 
 def dinov2(made, name="published_dinov2", **other):
-    config = Dinov2Config(**{**dict(hidden_size=36, num_hidden_layers=2, num_attention_heads=3,
+    registers = "num_register_tokens" in other
+    kinds = (Dinov2WithRegistersConfig, Dinov2WithRegistersModel) if registers else (Dinov2Config, Dinov2Model)
+    config = kinds[0](**{**dict(hidden_size=36, num_hidden_layers=2, num_attention_heads=3,
                                     mlp_ratio=2, image_size=36, patch_size=6), **other})
-    model = randomise(Dinov2Model(config))
+    model = randomise(kinds[1](config))
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if "layer_scale" in key or key.endswith("lambda1"):
@@ -295,7 +298,10 @@ def dinov2(made, name="published_dinov2", **other):
     pixels = images([*made.values()], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         result = model(pixels)
-    outputs = {"pixel_values": pixels, "last_hidden_state": result.last_hidden_state,
+    states = result.last_hidden_state
+    if registers:  # Ours leaves them out.
+        states = torch.cat([states[:, :1], states[:, 1 + config.num_register_tokens:]], 1).contiguous()
+    outputs = {"pixel_values": pixels, "last_hidden_state": states,
                "pooler_output": result.pooler_output}
     finish(folder, {"pictures": [f"{name}.png" for name in made]}, outputs)
 
@@ -308,6 +314,7 @@ def main():
     clip_sharded(made)
     siglip(made)
     dinov2(made)
+    dinov2(made, "published_dinov2_registers", num_register_tokens=3)
     dinov2(made, "published_dinov2_swiglu", use_swiglu_ffn=True, hidden_size=32, num_attention_heads=4)
 
 

@@ -253,3 +253,16 @@ fn templates_with_changed_bytes_give_a_text_or_an_error() {
     }
     assert!(texts > 200 && errors > 200 && texts + errors == 2250, "{texts} {errors}");
 }
+
+/// Templates that were only tried with programs that say nothing of tools: transformers' none would end
+/// them.
+#[test]
+fn a_template_that_fails_over_no_tools_is_told_of_none() {
+    let template = "{% if tools is defined %}{{ tools | length }} tools{% endif %}ok";
+    let template = ChatTemplate::parse(template).unwrap();
+    let user = serde_json::json!({"role": "user", "content": "hi"});
+    let given = Conversation::to_answer(vec![user], serde_json::Map::new());
+    assert_eq!(template.render(&given).unwrap(), "ok");
+    let with = Conversation { tools: Some(vec![serde_json::json!({})]), ..given };
+    assert_eq!(template.render(&with).unwrap(), "1 toolsok");
+}

@@ -3,14 +3,18 @@
 /// Keys' cubic with a = -0.75, PyTorch's; Pillow's has -0.5.
 const A: f32 = -0.75;
 
+/// Where a resized place is read, of the places of the table, each with its weight.
+pub type Taps = fn(place: usize, from: usize, to: usize) -> Vec<(usize, f32)>;
+
 /// Resizes the grid behind the class token from `from`² to `to`² positions of width `e`, as PyTorch's
-/// `interpolate(mode="bicubic", align_corners=False)` does: no antialiasing, edges repeated.
-pub fn resize(table: Vec<f32>, from: usize, to: usize, e: usize) -> Vec<f32> {
+/// `interpolate(mode="bicubic", align_corners=False)` does, with `antialias` ([`antialiased`]) or without
+/// ([`bicubic`]).
+pub fn resize(table: Vec<f32>, [from, to]: [usize; 2], e: usize, taps: Taps) -> Vec<f32> {
     if from == to {
         return table;
     }
     let (class, grid) = table.split_at(e);
-    let taps: Vec<[(usize, f32); 4]> = (0..to).map(|place| taps(place, from, to)).collect();
+    let taps: Vec<Vec<(usize, f32)>> = (0..to).map(|place| taps(place, from, to)).collect();
     let mut out = Vec::with_capacity(e + to * to * e);
     out.extend_from_slice(class);
     for down in &taps {
@@ -31,8 +35,8 @@ pub fn resize(table: Vec<f32>, from: usize, to: usize, e: usize) -> Vec<f32> {
     out
 }
 
-/// The four places around an output's middle, and their weights.
-fn taps(place: usize, from: usize, to: usize) -> [(usize, f32); 4] {
+/// The four places around an output's middle; edges are repeated.
+pub fn bicubic(place: usize, from: usize, to: usize) -> Vec<(usize, f32)> {
     let scale = from as f32 / to as f32;
     let middle = scale * (place as f32 + 0.5) - 0.5;
     let t = middle - middle.floor();
@@ -40,10 +44,25 @@ fn taps(place: usize, from: usize, to: usize) -> [(usize, f32); 4] {
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
     let weights = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)];
-    std::array::from_fn(|i| {
-        let at = (first + i as isize).clamp(0, from as isize - 1) as usize;
-        (at, weights[i])
-    })
+    let at = |i: usize| (first + i as isize).clamp(0, from as isize - 1) as usize;
+    weights.into_iter().enumerate().map(|(i, weight)| (at(i), weight)).collect()
+}
+
+/// As many as an output covers, by Pillow's cubic (a = -0.5); there are none beyond the edges.
+pub fn antialiased(place: usize, from: usize, to: usize) -> Vec<(usize, f32)> {
+    let scale = from as f32 / to as f32;
+    let wide = scale.max(1.0);
+    let (middle, support) = (scale * (place as f32 + 0.5), 2.0 * wide);
+    let first = (middle - support + 0.5).max(0.0) as usize;
+    let last = ((middle + support + 0.5) as usize).min(from);
+    let cubic = |x: f32| match x.abs() {
+        x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        x if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+        _ => 0.0,
+    };
+    let weight = |at: usize| cubic((at as f32 - middle + 0.5) / wide);
+    let all: f32 = (first..last).map(weight).sum();
+    (first..last).map(|at| (at, weight(at) / all)).collect()
 }
 
 /// For each of `to` patches along an edge, the place of a table with `from` along an edge: the whole

@@ -23,6 +23,7 @@ fn config(golden: &Golden) -> VitConfig {
         image: size(golden, "/image_size"),
         stem: (0..4).map(conv).collect(),
         stem_bias: true,
+        registers: 0,
         hidden_size: width,
         n_layers: size(golden, "/num_hidden_layers"),
         n_heads: size(golden, "/num_attention_heads"),

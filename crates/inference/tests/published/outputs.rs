@@ -154,6 +154,11 @@ fn dinov2_with_gated_mlps() {
     dinov2("published_dinov2_swiglu");
 }
 
+#[test]
+fn dinov2_with_registers() {
+    dinov2("published_dinov2_registers");
+}
+
 fn dinov2(name: &str) {
     for format in [None, Some(pack::Format::F32)] {
         let twin = Twin::open(name, format);

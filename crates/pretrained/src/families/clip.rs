@@ -62,6 +62,7 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
         image: side,
         stem: vec![patch],
         stem_bias: false,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(image, "num_hidden_layers", 12)?,
         n_heads: vision::heads(image, "num_attention_heads", 12, width)?,

@@ -1,4 +1,5 @@
-//! `Dinov2Model` of transformers: `model_type` `dinov2`.
+//! `Dinov2Model` of transformers and the one with registers: `model_type` `dinov2` and
+//! `dinov2_with_registers`.
 //!
 //! Oquab et al. 2023, <https://arxiv.org/abs/2304.07193>. Two things are done once, when the weights
 //! are read: the factor of each channel that a block writes (layer scale) is multiplied into the
@@ -22,6 +23,7 @@ use sensorium_model::clip::{in_chunks, unit};
 
 const CLASS: &str = "embeddings.cls_token";
 const POSITIONS: &str = "embeddings.position_embeddings";
+const REGISTERS: &str = "embeddings.register_tokens";
 
 /// The factors of a block and what they multiply.
 const FACTORS: [[&str; 2]; 3] = [
@@ -78,7 +80,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     for tensor in &mut plan.tensors {
         match tensor.name.as_str() {
             CLASS => tensor.shape = vec![1, 1, config.hidden_size],
-            POSITIONS => tensor.shape.insert(0, 1),
+            POSITIONS | REGISTERS => tensor.shape.insert(0, 1),
             _ => {}
         }
     }
@@ -99,15 +101,22 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
     let mut config = config(&directory.config())?;
     let processor = vision::processor(directory, Style::Clip)?;
     let plan = plan(directory)?;
-    plan.check(directory)?;
-    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let mut tensors =
+        directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     (0..config.n_layers).for_each(|i| fold(&mut tensors, &format!("encoder.layer.{i}")));
 
+    // The one with registers was trained with another way of resizing.
+    let taps = if config.registers > 0 { positions::antialiased } else { positions::bicubic };
     let from = config.grid();
     config.image = side(&processor, &config)?;
     reshape(&mut tensors, CLASS, |_, values| (vec![config.hidden_size], values))?;
+    if config.registers > 0 {
+        let shape = vec![config.registers, config.hidden_size];
+        reshape(&mut tensors, REGISTERS, |_, values| (shape, values))?;
+    }
     reshape(&mut tensors, POSITIONS, |_, values| {
-        let resized = positions::resize(values, from, config.grid(), config.hidden_size);
+        let resized = positions::resize(values, [from, config.grid()], config.hidden_size, taps);
         (vec![config.patches() + 1, config.hidden_size], resized)
     })?;
     let vit = Vit::init(&config, &mut Init::empty(device));
@@ -130,6 +139,10 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
         image,
         stem: vec![patch],
         stem_bias: true,
+        registers: match top.text_or("model_type", "dinov2")? {
+            "dinov2_with_registers" => top.size_or("num_register_tokens", 4)?,
+            _ => 0,
+        },
         hidden_size: width,
         n_layers: vision::layers(top, "num_hidden_layers", 12)?,
         n_heads: vision::heads(top, "num_attention_heads", 12, width)?,

@@ -105,8 +105,9 @@ fn plan_of(directory: &Directory, config: &IdeficsConfig) -> Result<Plan> {
 /// only for what their files hold.
 pub fn load(directory: &Directory, config: &IdeficsConfig, device: &Device) -> Result<Idefics> {
     let plan = plan_of(directory, config)?;
-    plan.check(directory)?;
-    let tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let tensors =
+        directory.tensors_but(|name| plan.layout.is_ignorable(name) || strays.contains(name))?;
     let tensors = prepare(tensors, config.language.llama.tied)?;
     let model = Idefics::init(config, &mut Init::empty(device));
     Ok(names::take(model, tensors, &plan.layout)?)
@@ -218,6 +219,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
         image,
         stem: vec![patch],
         stem_bias: false,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 32)?,
         n_heads: vision::heads(config, "num_attention_heads", 16, width)?,

@@ -32,7 +32,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 19] = [
+pub const FAMILIES: [Family; 20] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family { model_type: "clip", plan: clip::plan, open: |dir, to| towers(clip::open(dir, to)) },
     Family {
@@ -52,6 +52,11 @@ pub const FAMILIES: [Family; 19] = [
     },
     Family {
         model_type: "dinov2",
+        plan: dinov2::plan,
+        open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
+    },
+    Family {
+        model_type: "dinov2_with_registers",
         plan: dinov2::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
     },

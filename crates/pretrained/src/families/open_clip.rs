@@ -106,6 +106,7 @@ fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<V
         image: side,
         stem: vec![patch],
         stem_bias: false,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(image, "layers", 12)?,
         n_heads: heads(image, width)?,
@@ -176,6 +177,6 @@ fn processor(directory: &Directory, image: usize) -> Result<ImageProcessor> {
         "size": size, "crop_size": image, "resample": resample,
         "image_mean": own("mean"), "image_std": own("std"),
     });
-    let processor = ImageProcessor::from_json(&settings, Style::Clip);
+    let processor = ImageProcessor::from_json(&settings, Style::OpenClip);
     processor.map_err(|source| Error::Media { path: directory.path().join(CONFIG), source })
 }

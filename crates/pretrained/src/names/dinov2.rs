@@ -7,6 +7,7 @@ const ROWS: &[Row] = &[
     ("class", "embeddings.cls_token"),
     ("stem.convs.0", "embeddings.patch_embeddings.projection"),
     ("position", "embeddings.position_embeddings"),
+    ("registers", "embeddings.register_tokens"),
     ("blocks.*.norm1", "encoder.layer.*.norm1"),
     ("blocks.*.attention.q", "encoder.layer.*.attention.attention.query"),
     ("blocks.*.attention.k", "encoder.layer.*.attention.attention.key"),

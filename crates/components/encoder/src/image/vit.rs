@@ -52,6 +52,10 @@ pub struct VitConfig {
     pub stem: Vec<Conv>,
     /// Whether the stem's convolutions have biases.
     pub stem_bias: bool,
+    /// Learned tokens without a place that the patches may write to, and nobody reads (Darcet et al.
+    /// 2023, <https://arxiv.org/abs/2309.16588>).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub registers: usize,
     /// Width E.
     #[serde(alias = "width")]
     pub hidden_size: usize,
@@ -80,6 +84,10 @@ pub struct VitConfig {
     pub eps: f64,
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// Which of a [`Vit`]'s positions are its features, and after which blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -101,6 +109,7 @@ impl VitConfig {
             image: 96,
             stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
             stem_bias: true,
+            registers: 0,
             hidden_size: 192,
             n_layers: 5,
             n_heads: 6,
@@ -136,6 +145,7 @@ impl VitConfig {
             image,
             stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: false,
+            registers: 0,
             hidden_size: width,
             n_layers,
             n_heads: width / 64,
@@ -189,6 +199,7 @@ pub struct Vit {
     stem_norm: Option<LayerNorm>,
     class: Option<Param<Tensor<1>>>,
     position: Param<Tensor<2>>,
+    registers: Option<Param<Tensor<2>>>,
     pre_norm: Option<LayerNorm>,
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -225,6 +236,7 @@ impl Vit {
                 }
                 false => init.normal([config.patches() + classes, e], std),
             },
+            registers: (config.registers > 0).then(|| init.normal([config.registers, e], std)),
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(e, config.eps, init),
@@ -262,7 +274,7 @@ impl Vit {
 
     /// All positions after the last norm, a class token first: `[B, c, h, w] -> [B, N (+1), E]`.
     pub fn positions(&self, image: Tensor<4>) -> Tensor<3> {
-        self.norm.forward(self.positions_before(image, 0))
+        self.norm.forward(self.without_registers(self.positions_before(image, 0)))
     }
 
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
@@ -301,8 +313,8 @@ impl Vit {
         }
     }
 
-    /// All positions so many blocks before the end, before the last norm, a class token first:
-    /// `[B, c, h, w] -> [B, N (+1), E]`. Idefics reads its encoder at 0.
+    /// All positions so many blocks before the end, before the last norm, a class token first,
+    /// registers last: `[B, c, h, w] -> [B, N (+1) (+R), E]`. Idefics reads its encoder at 0.
     pub fn positions_before(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
         let patches = self.stem.forward(image); // [B, N, E]
         let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
@@ -315,6 +327,14 @@ impl Vit {
             None => patches,
         };
         let x = x + self.position.val().unsqueeze();
+        // Behind the others: attention does not ask where a token stands.
+        let x = match &self.registers {
+            Some(registers) => {
+                let registers = registers.val().unsqueeze::<3>().repeat_dim(0, b);
+                Tensor::cat(vec![x, registers], 1)
+            }
+            None => x,
+        };
         let x = self.pre_norm.iter().fold(x, |x, norm| norm.forward(x));
         let blocks = self.blocks.iter().take(self.blocks.len().saturating_sub(skip));
         blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
@@ -326,7 +346,18 @@ impl Vit {
         blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
     }
 
+    fn without_registers(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.registers {
+            Some(registers) => {
+                let n = x.dims()[1] - registers.dims()[0];
+                x.narrow(1, 0, n)
+            }
+            None => x,
+        }
+    }
+
     fn patches(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.without_registers(x);
         match self.class {
             Some(_) => {
                 let n = x.dims()[1] - 1;

@@ -109,6 +109,7 @@ fn image(top: &Config<'_>) -> Result<VitConfig> {
         image: side,
         stem: vec![patch],
         stem_bias: true,
+        registers: 0,
         hidden_size: width,
         n_layers: vision::layers(&image, "num_hidden_layers", 39)?,
         n_heads: vision::heads(&image, "num_attention_heads", 16, width)?,
