@@ -31,7 +31,7 @@ impl Spectrogram {
         let begun = Instant::now();
         let (mut sound, mut mel) = (reader(path)?, Mel::empty(bands));
         let mut features = 0.0;
-        while let Some(piece) = sound.next() {
+        for piece in sound.by_ref() {
             let piece = piece.map_err(sensorium_media::Error::from)?;
             let begun = Instant::now();
             mel.push(&piece);

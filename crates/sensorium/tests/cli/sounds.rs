@@ -147,7 +147,7 @@ fn cut_and_broken_sounds_are_told_apart() {
         list.as_array().unwrap().iter().map(|x| x["file"].as_str().unwrap().into()).collect()
     };
     assert_eq!(named(&found["transcripts"]), [good.clone(), cut.clone()]);
-    assert_eq!(named(&found["errors"]), [broken.clone()]);
+    assert_eq!(named(&found["errors"]), [broken.as_str()]);
     assert!(found["errors"][0]["error"].as_str().unwrap().contains("text"), "{found}");
     assert!(found["transcripts"][1]["warning"].is_string(), "{found}");
     let output = run(&[&broken, &good], &[]);
