@@ -91,6 +91,20 @@ fn what_stands_in_front_is_skipped() {
     }
 }
 
+/// Neither is what programs leave behind it.
+#[test]
+fn what_stands_behind_is_ignored() {
+    let behind: [&[u8]; 5] =
+        [&[0], b"abcde", &[0xFF; 100], b"TAG a title and its singer", &[0; 64]];
+    for name in ["pcm_16.wav", "pcm_16.aiff", "alac.m4a", "stereo.m4a", "opus.webm"] {
+        let want = decode(&bytes(name));
+        for junk in behind {
+            let got = Sound::decode(&[&bytes(name)[..], junk].concat(), "a sound");
+            assert_eq!(got.expect(name), want, "{name} before {junk:?}");
+        }
+    }
+}
+
 /// What is there is given, and told to be less than all.
 #[test]
 fn cut_sounds_are_read_as_far_as_they_go() {

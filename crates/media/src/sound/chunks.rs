@@ -196,29 +196,37 @@ fn table_length(table: &[u8], fields: usize) -> usize {
     at
 }
 
-/// Where an MP4's last box says it ends; none if it says that it ends with the file.
+/// Where an MP4's last box says it ends; none if it says that it ends with the file. Behind the index
+/// some programs leave what is no box.
 pub(super) fn mp4_end(
     source: &mut (impl Read + Seek),
     start: u64,
     length: u64,
 ) -> Result<Option<u64>> {
-    let mut at = start;
+    let (mut at, mut indexed) = (start, false);
     for _ in 0..MAX_CHUNKS {
-        if at >= length {
-            break;
-        }
         let head = read_at(source, at, 16)?;
         let number = |bytes: &[u8]| bytes.iter().fold(0, |n: u64, &byte| n << 8 | u64::from(byte));
-        let size = match head.get(..4).map(number) {
-            Some(0) => return Ok(None),
-            Some(1) => head.get(8..16).map_or(0, number),
-            Some(size) => size,
-            None => return Ok(Some(length)),
+        let Some(name) = head.get(4..8).filter(|_| at < length) else { break };
+        if indexed && !BOXES.iter().any(|known| *known == name) {
+            break;
+        }
+        indexed |= name == b"moov";
+        let size = match number(&head[..4]) {
+            0 => return Ok(None),
+            1 => head.get(8..16).map_or(0, number),
+            size => size,
         };
         at = at.saturating_add(size.max(8));
     }
     Ok(Some(at))
 }
+
+/// What may follow an MP4's index.
+const BOXES: [&[u8]; 12] = [
+    b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp", b"emsg", b"uuid",
+    b"meta", b"udta",
+];
 
 /// Where a Matroska's segment says it ends; none if it does not say it, as where it is streamed.
 pub(super) fn matroska_end(source: &mut (impl Read + Seek), start: u64) -> Result<Option<u64>> {

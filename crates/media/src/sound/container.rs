@@ -113,6 +113,7 @@ pub(super) fn find<R: Read + Seek>(
         None => (Vec::new(), start, length),
     };
     let closed = announced.is_some() && bytes.is_none();
+    let end = announced.map_or(end, |announced| announced.min(end));
     // Readers refuse what says that it goes on behind the file's end.
     let beyond = announced.map_or(0, |end| end.saturating_sub(length).min(MAX_BEYOND));
     // What a Matroska's index says lies behind the sound is missing where the file was cut.
