@@ -208,7 +208,7 @@ pub(super) fn mp4_end(
         let head = read_at(source, at, 16)?;
         let number = |bytes: &[u8]| bytes.iter().fold(0, |n: u64, &byte| n << 8 | u64::from(byte));
         let Some(name) = head.get(4..8).filter(|_| at < length) else { break };
-        if indexed && !BOXES.iter().any(|known| *known == name) {
+        if indexed && !BOXES.contains(&name) {
             break;
         }
         indexed |= name == b"moov";
