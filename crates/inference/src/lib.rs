@@ -19,7 +19,9 @@ mod model;
 pub mod vision_language;
 pub mod whisper;
 
-use sensorium_media::{Media, Message, Modality, Picture, Sound};
+use std::path::Path;
+
+use sensorium_media::{Media, Message, Modality, Picture};
 
 pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
@@ -109,13 +111,14 @@ pub trait ScoreModel: Sync {
 
 /// A model that writes down what was said.
 pub trait SpeechToText: Sync {
-    /// Writes a sound down; `progress` sees how many of how many seconds are done.
+    /// Writes a file of sound down, whatever its length; `progress` sees how many of how many seconds
+    /// are done.
     ///
     /// # Errors
-    /// The model does not know the language or the task, or computes no numbers.
+    /// The model does not know the language or the task, or computes no numbers; the file is no sound.
     fn transcribe(
         &self,
-        sound: Sound,
+        sound: &Path,
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript>;

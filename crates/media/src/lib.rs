@@ -33,5 +33,5 @@ pub use mel::Mel;
 pub use modality::{Media, Modality};
 pub use picture::Picture;
 pub use resample::Filter;
-pub use sound::{Sound, SoundError};
+pub use sound::{Sound, SoundError, SoundReader};
 pub use tokenizer::{Decoder, Published, Special, Tokenizer, Vocabulary};

@@ -27,67 +27,135 @@ const BINS: usize = WINDOW / 2 + 1;
 /// Least energy: what is quieter counts as this.
 const FLOOR: f64 = 1e-10;
 
-/// Features of a sound of 30 s or more.
-#[derive(Clone, Debug, PartialEq)]
+/// Features of a sound that comes in pieces, of 30 s or more: silence is added behind shorter ones.
+/// All of it is one sound: what is 80 dB below its loudest place counts as silence.
 pub struct Mel {
     /// Bands of frequency.
     pub bands: usize,
-    /// One each 10 ms.
+    /// Frames so far, one each 10 ms.
     pub frames: usize,
-    /// `[frames, bands]`
+    /// Logarithm of the energy of the loudest place so far.
+    pub loudest: f32,
+    /// `[frames - first, bands]`, logarithms of energies.
     values: Vec<f32>,
+    /// Frames that are no longer kept.
+    first: usize,
+    /// Samples from `start` on: no frame that is still to come reads what was before.
+    samples: Vec<f32>,
+    start: usize,
+    spectrum: Spectrum,
 }
 
 impl Mel {
-    /// Of samples at [`RATE`], with silence after them up to 30 s. All of it is one sound: what is
-    /// 80 dB below its loudest place counts as silence.
-    pub fn new(samples: &[f32], bands: usize) -> Mel {
-        let padded = samples.len().max(FRAMES * HOP);
-        let mut values = logarithms(samples, padded, bands);
-        let loudest = values.iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
-        for x in &mut values {
-            *x = (x.max(loudest - 8.0) + 4.0) / 4.0;
-        }
-        Mel { bands, frames: padded / HOP, values }
+    /// Of no sample yet.
+    pub fn empty(bands: usize) -> Mel {
+        let (values, samples) = (Vec::new(), Vec::new());
+        let spectrum = Spectrum::new(bands);
+        let loudest = f32::NEG_INFINITY;
+        Mel { bands, frames: 0, loudest, values, first: 0, samples, start: 0, spectrum }
     }
 
-    /// Frames `first..first + count` as `[bands, count]`, with zeros after the last one.
+    /// Of all samples at [`RATE`].
+    pub fn new(samples: &[f32], bands: usize) -> Mel {
+        let mut mel = Mel::empty(bands);
+        for second in samples.chunks(RATE as usize) {
+            mel.push(second);
+        }
+        mel.finish();
+        mel
+    }
+
+    /// Takes the next samples at [`RATE`].
+    pub fn push(&mut self, samples: &[f32]) {
+        self.samples.extend_from_slice(samples);
+        while self.frames * HOP + WINDOW / 2 <= self.count() {
+            // No window reaches the end yet, wherever it is.
+            self.frame(usize::MAX / 4);
+        }
+        let passed = (self.frames * HOP).saturating_sub(WINDOW / 2 + self.start);
+        self.samples.drain(..passed.min(self.samples.len()));
+        self.start += passed;
+    }
+
+    /// Makes the last frames, those of the silence behind the last sample among them.
+    pub fn finish(&mut self) {
+        let padded = self.count().max(FRAMES * HOP);
+        while self.frames < padded / HOP {
+            self.frame(padded);
+        }
+    }
+
+    /// Samples that were taken.
+    pub fn count(&self) -> usize {
+        self.start + self.samples.len()
+    }
+
+    /// Keeps the frames from `first` on.
+    pub fn forget(&mut self, first: usize) {
+        let passed = first.min(self.frames).saturating_sub(self.first);
+        self.values.drain(..passed * self.bands);
+        self.first += passed;
+    }
+
+    /// Frames `first..first + count` as `[bands, count]`, with zeros after the last one; they are
+    /// kept yet.
     pub fn window(&self, first: usize, count: usize) -> Vec<f32> {
         let mut window = vec![0.0; self.bands * count];
-        let rows = self.values.chunks_exact(self.bands.max(1)).skip(first).take(count);
-        for (frame, row) in rows.enumerate() {
+        let rows = self.values.chunks_exact(self.bands.max(1));
+        for (frame, row) in rows.skip(first.saturating_sub(self.first)).take(count).enumerate() {
             for (band, &x) in row.iter().enumerate() {
-                window[band * count + frame] = x;
+                window[band * count + frame] = (x.max(self.loudest - 8.0) + 4.0) / 4.0;
             }
         }
         window
     }
+
+    /// Makes the next frame of a sound of `padded` samples.
+    fn frame(&mut self, padded: usize) {
+        let (first, count) = (self.frames * HOP, self.count());
+        let from = self.values.len();
+        if first > count + WINDOW && first + WINDOW < padded {
+            self.values.extend(std::iter::repeat_n(FLOOR.log10() as f32, self.bands));
+        } else {
+            let sample = |i: usize| {
+                let at = mirrored(first + i, padded).checked_sub(self.start);
+                at.and_then(|at| self.samples.get(at)).map_or(0.0, |&sample| f64::from(sample))
+            };
+            self.spectrum.logarithms(sample, &mut self.values);
+        }
+        self.loudest = self.values[from..].iter().fold(self.loudest, |most, &x| most.max(x));
+        self.frames += 1;
+    }
 }
 
-/// `[frames, bands]`
-fn logarithms(samples: &[f32], padded: usize, bands: usize) -> Vec<f32> {
-    let transform = transform();
-    let (window, filters) = (hann(), filters(bands));
-    let mut spectrum = vec![Complex::default(); WINDOW];
-    let mut scratch = vec![Complex::default(); transform.get_inplace_scratch_len()];
-    let mut logs = Vec::with_capacity(padded / HOP * bands);
-    for frame in 0..padded / HOP {
-        let first = frame * HOP;
-        if first > samples.len() + WINDOW && first + WINDOW < padded {
-            logs.extend(std::iter::repeat_n(FLOOR.log10() as f32, bands));
-            continue;
+/// What turns the samples of a window into the energies of its bands.
+struct Spectrum {
+    transform: MixedRadix<f64>,
+    hann: Vec<f64>,
+    filters: Vec<Vec<(usize, f64)>>,
+    bins: Vec<Complex<f64>>,
+    scratch: Vec<Complex<f64>>,
+}
+
+impl Spectrum {
+    fn new(bands: usize) -> Self {
+        let transform = transform();
+        let scratch = vec![Complex::default(); transform.get_inplace_scratch_len()];
+        let bins = vec![Complex::default(); WINDOW];
+        Self { transform, hann: hann(), filters: filters(bands), bins, scratch }
+    }
+
+    /// Adds one for each band.
+    fn logarithms(&mut self, sample: impl Fn(usize) -> f64, logs: &mut Vec<f32>) {
+        for (i, (x, weight)) in self.bins.iter_mut().zip(&self.hann).enumerate() {
+            *x = Complex::from(sample(i) * weight);
         }
-        for (i, (x, weight)) in spectrum.iter_mut().zip(&window).enumerate() {
-            let at = mirrored(first + i, padded);
-            *x = Complex::from(samples.get(at).map_or(0.0, |&sample| f64::from(sample)) * weight);
-        }
-        transform.process_with_scratch(&mut spectrum, &mut scratch);
-        logs.extend(filters.iter().map(|filter| {
-            let energy = filter.iter().map(|&(bin, weight)| spectrum[bin].norm_sqr() * weight);
+        self.transform.process_with_scratch(&mut self.bins, &mut self.scratch);
+        logs.extend(self.filters.iter().map(|filter| {
+            let energy = filter.iter().map(|&(bin, weight)| self.bins[bin].norm_sqr() * weight);
             energy.sum::<f64>().max(FLOOR).log10() as f32
         }));
     }
-    logs
 }
 
 /// 400 = 16 * (5 * 5). Put together here, as the library's planner brings every other size with it,
@@ -159,6 +227,23 @@ mod tests {
         assert_eq!(window.len(), 80 * 4);
         assert!(window.chunks(4).all(|row| row == [-1.5, -1.5, 0.0, 0.0]));
         assert!(mel.window(FRAMES + 9, 2).iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn pieces_give_the_same_features_and_need_not_be_kept() {
+        let samples: Vec<f32> = (0..500_001).map(|i| (i as f32 * 0.1).sin()).collect();
+        let whole = Mel::new(&samples, 80);
+        let mut mel = Mel::empty(80);
+        for piece in samples.chunks(417) {
+            mel.push(piece);
+            mel.forget(mel.frames.saturating_sub(3000));
+        }
+        mel.finish();
+        assert_eq!((mel.frames, mel.count()), (whole.frames, samples.len()));
+        for first in [mel.frames - 3000, mel.frames - 1] {
+            assert!(mel.window(first, 3000) == whole.window(first, 3000));
+        }
+        assert!(mel.values.len() < 80 * 3010 && mel.samples.len() < 2 * WINDOW);
     }
 
     #[test]

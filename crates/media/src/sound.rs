@@ -4,16 +4,28 @@
 //! bytes ──magic──▶ kind ──header──▶ rate, channels, length ──limits──▶ decoder ──mean──▶ mono f32
 //! ```
 
+mod chunks;
+mod container;
 mod error;
+mod opus;
 mod packets;
+mod reader;
 mod sinc;
 
-use std::io::Read;
+use std::fs::File;
+use std::io::ErrorKind::UnexpectedEof;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
+use symphonia::core::errors::Error;
+
 use crate::header;
+use container::Kind;
+use packets::Packets;
+use reader::AtRate;
 
 pub use error::SoundError;
+pub use reader::SoundReader;
 
 /// Largest file or upload, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -35,27 +47,37 @@ pub struct Sound {
     pub rate: u32,
     /// Full scale is -1 to 1.
     pub samples: Vec<f32>,
+    /// That the input was cut, if it was.
+    pub warning: Option<String>,
 }
 
 impl Sound {
-    /// Decodes WAV, FLAC, MP3, Ogg Vorbis, AAC or MP4 by content; several channels become their
-    /// mean. `origin` names the input in errors.
+    /// Decodes WAV, AIFF, CAF, FLAC, MP3, AAC, and Vorbis, Opus, ALAC and the like in Ogg, MP4, WebM
+    /// and Matroska, by content; several channels become their mean. Of what was cut, what is there
+    /// is given with a warning. `origin` names the input in errors.
     ///
     /// # Errors
-    /// Empty, foreign, truncated, damaged or too long input; sizes are checked before anything of
-    /// that size is allocated.
+    /// Empty, foreign, damaged or too long input; samples are counted as they are decoded, whatever
+    /// a header announces.
     pub fn decode(bytes: &[u8], origin: &str) -> Result<Sound> {
-        let source = Source { bytes, origin };
-        source.check_length()?;
-        let kind = Kind::sniff(bytes).ok_or_else(|| source.foreign())?;
-        let sound = packets::decode(&source, kind)?;
-        if sound.samples.is_empty() {
-            return Err(SoundError::Empty { origin: origin.into(), got: "0 samples".into() });
+        let source = Source { origin: origin.into() };
+        let length = bytes.len() as u64;
+        source.at_most("bytes", MAX_FILE_BYTES, length)?;
+        let mut packets = Packets::open(source, Cursor::new(bytes), length)?;
+        let mut sound = Sound { rate: 0, samples: Vec::new(), warning: None };
+        let mut at_rate = None;
+        while let Some(block) = packets.next()? {
+            // Files that were put together may change their rate: the first one stays.
+            let at_rate = at_rate.get_or_insert_with(|| AtRate::new(block.rate));
+            at_rate.push(&block, &mut sound.samples);
+            sound.rate = at_rate.rate;
+            packets.source.check_samples(sound.samples.len() as u64, sound.rate)?;
         }
-        match sound.samples.iter().position(|sample| !sample.is_finite()) {
-            Some(at) => Err(SoundError::NotFinite { origin: origin.into(), at }),
-            None => Ok(sound),
+        if let Some(at_rate) = &mut at_rate {
+            at_rate.finish(&mut sound.samples);
         }
+        sound.warning = packets.warning();
+        Ok(sound)
     }
 
     /// Reads and decodes a file, by its content whatever its extension.
@@ -63,12 +85,12 @@ impl Sound {
     /// # Errors
     /// [`SoundError::Missing`], [`SoundError::Unreadable`], and those of [`Sound::decode`].
     pub fn read(path: &Path) -> Result<Sound> {
-        let origin = path.display().to_string();
-        let bytes = read_limited(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => SoundError::Missing { origin: origin.clone() },
-            _ => SoundError::Unreadable { origin: origin.clone(), reason: error.to_string() },
-        })?;
-        Sound::decode(&bytes, &origin)
+        let source = Source { origin: path.display().to_string() };
+        let mut bytes = Vec::new();
+        // One byte more than the limit is read, so that the decoder's door can refuse it.
+        let mut file = source.open(path)?.take(MAX_FILE_BYTES + 1);
+        file.read_to_end(&mut bytes).map_err(|error| source.unreadable(&error))?;
+        Sound::decode(&bytes, &source.origin)
     }
 
     /// The same sound at another rate, by a windowed sinc; what the new rate cannot hold is removed.
@@ -78,7 +100,7 @@ impl Sound {
         if rate == self.rate {
             return self;
         }
-        Sound { rate, samples: sinc::resample(&self.samples, self.rate, rate) }
+        Sound { rate, samples: sinc::resample(&self.samples, self.rate, rate), ..self }
     }
 
     /// Length in seconds.
@@ -87,64 +109,26 @@ impl Sound {
     }
 }
 
-/// Formats this crate decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Wav,
-    Flac,
-    Mp3,
-    Ogg,
-    Aac,
-    Mp4,
+/// The name of an input, which every error carries.
+#[derive(Clone)]
+struct Source {
+    origin: String,
 }
 
-impl Kind {
-    /// Kind by magic bytes; names and declared types are only advice.
-    fn sniff(bytes: &[u8]) -> Option<Kind> {
-        match bytes {
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Kind::Wav),
-            [b'f', b'L', b'a', b'C', ..] => Some(Kind::Flac),
-            [b'O', b'g', b'g', b'S', ..] => Some(Kind::Ogg),
-            [b'I', b'D', b'3', ..] => Some(Kind::Mp3),
-            // Twelve bits of ones, then the layer: 0 is AAC's, the others are MPEG audio's.
-            [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(Kind::Aac),
-            [0xFF, second, ..] if second & 0xE0 == 0xE0 && second & 0x06 != 0 => Some(Kind::Mp3),
-            [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(Kind::Mp4),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Wav => "WAV",
-            Kind::Flac => "FLAC",
-            Kind::Mp3 => "MP3",
-            Kind::Ogg => "Ogg",
-            Kind::Aac => "AAC",
-            Kind::Mp4 => "MP4",
-        }
-    }
-}
-
-/// An input and its name, which every error carries.
-struct Source<'a> {
-    bytes: &'a [u8],
-    origin: &'a str,
-}
-
-impl Source<'_> {
-    fn check_length(&self) -> Result<()> {
-        let got = self.bytes.len() as u64;
-        if got == 0 {
-            return Err(SoundError::Empty { origin: self.origin.into(), got: "0 bytes".into() });
-        }
-        self.at_most("bytes", MAX_FILE_BYTES, got)
+impl Source {
+    fn open(&self, path: &Path) -> Result<File> {
+        // A pipe or a device would block or never end.
+        let file = std::fs::metadata(path).and_then(|found| match found.is_file() {
+            true => File::open(path),
+            false => Err(std::io::Error::other("not a regular file")),
+        });
+        file.map_err(|error| self.unreadable(&error))
     }
 
     /// That rate and channels are such as sounds have.
     fn check_spec(&self, rate: u32, channels: usize) -> Result<()> {
         let wrong = |what, limit: u64, got: u64| {
-            Err(SoundError::Spec { origin: self.origin.into(), what, limit, got })
+            Err(SoundError::Spec { origin: self.origin.clone(), what, limit, got })
         };
         if !(1..=MAX_RATE).contains(&rate) {
             return wrong("samples a second", MAX_RATE.into(), rate.into());
@@ -165,24 +149,62 @@ impl Source<'_> {
         if got <= limit {
             return Ok(());
         }
-        Err(SoundError::TooLong { origin: self.origin.into(), what, limit, got })
+        Err(SoundError::TooLong { origin: self.origin.clone(), what, limit, got })
     }
 
     fn damaged(&self, kind: Kind, reason: impl ToString) -> SoundError {
-        let (origin, kind, reason) = (self.origin.into(), kind.name(), reason.to_string());
+        let (origin, kind, reason) = (self.origin.clone(), kind.name(), reason.to_string());
         SoundError::Damaged { origin, kind, reason }
     }
 
-    fn truncated(&self, kind: Kind, expected: u64, got: u64) -> SoundError {
-        SoundError::Truncated { origin: self.origin.into(), kind: kind.name(), expected, got }
+    fn failed(&self, kind: Kind) -> SoundError {
+        self.damaged(kind, "the decoder failed on it")
     }
 
-    fn foreign(&self) -> SoundError {
-        let found = match header::Kind::sniff(self.bytes) {
+    fn unsupported(&self, kind: Kind, found: &str) -> SoundError {
+        let (origin, kind) = (self.origin.clone(), kind.name());
+        SoundError::Unsupported { origin, kind, found: format!("what is not supported: {found}") }
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> SoundError {
+        let origin = self.origin.clone();
+        match error.kind() {
+            std::io::ErrorKind::NotFound => SoundError::Missing { origin },
+            _ => SoundError::Unreadable { origin, reason: error.to_string() },
+        }
+    }
+
+    fn empty(&self, got: &str) -> SoundError {
+        SoundError::Empty { origin: self.origin.clone(), got: got.into() }
+    }
+
+    fn explain(&self, kind: Kind, error: Error) -> SoundError {
+        match error {
+            Error::Unsupported("isomp4: missing moov atom") => self.unfinished(kind),
+            Error::IoError(error) if kind == Kind::Mp4 && error.kind() == UnexpectedEof => {
+                self.unfinished(kind)
+            }
+            Error::Unsupported(_) if matches!(kind, Kind::Mp3 | Kind::Aac) => {
+                self.damaged(kind, "it holds no frames that can be decoded")
+            }
+            Error::Unsupported(found) => self.unsupported(kind, found),
+            error => self.damaged(kind, error),
+        }
+    }
+
+    fn unfinished(&self, kind: Kind) -> SoundError {
+        self.damaged(kind, "its index is missing, which is written last: it is not all there")
+    }
+
+    /// Of an input of `length` bytes; `head` is what follows zeros and tags.
+    fn foreign(&self, head: &[u8], length: u64) -> SoundError {
+        let found = match header::Kind::sniff(head) {
+            _ if length == 0 => return self.empty("0 bytes"),
+            _ if head.is_empty() => "nothing but zeros or tags".to_owned(),
             Some(picture) => format!("a {} picture", picture.name()),
-            None => header::describe(self.bytes),
+            None => header::describe(head),
         };
-        SoundError::NotASound { origin: self.origin.into(), found }
+        SoundError::NotASound { origin: self.origin.clone(), found }
     }
 }
 
@@ -193,15 +215,4 @@ fn mix(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
     }
     let share = 1.0 / channels as f32;
     mono.extend(interleaved.chunks_exact(channels).map(|all| all.iter().sum::<f32>() * share));
-}
-
-/// One byte more than the limit is read, so that the decoder's door can refuse it.
-fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
-    // A pipe or a device would block or never end.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -308,6 +308,20 @@ fn sound_seeds() -> Vec<Vec<u8>> {
         "stereo.mp3",
         "mono.aac",
         "stereo.m4a",
+        "rf64.wav",
+        "pcm_24.aiff",
+        "float.aifc",
+        "pcm_16.caf",
+        "alac.caf",
+        "alac.m4a",
+        "fragments.m4a",
+        "opus_mono.ogg",
+        "opus_surround.ogg",
+        "opus.webm",
+        "opus.mp4",
+        "vorbis.webm",
+        "flac.mkv",
+        "aac.mkv",
     ];
     names
         .map(|name| std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"))
@@ -319,7 +333,7 @@ fn mutated_sounds_neither_panic_nor_swell() {
     let _turn = TURN.lock();
     let seeds = sound_seeds();
     let mut good = 0;
-    let total = 6_000;
+    let total = 12_000;
     for index in 0..total {
         let seed = &seeds[index as usize % seeds.len()];
         let bytes = mutant(seed, index);

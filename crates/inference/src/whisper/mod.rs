@@ -8,15 +8,18 @@
 //! ```
 
 mod fallback;
+mod languages;
 mod segments;
+mod spectrogram;
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampling, WhisperCache};
 use sensorium_flow::Hidden;
-use sensorium_media::mel::{HOP, Mel, RATE};
-use sensorium_media::{Sound, compression_ratio};
+use sensorium_media::compression_ratio;
+use sensorium_media::mel::{HOP, RATE};
 use sensorium_nn::params::read;
 use sensorium_nn::rng::Rng;
 
@@ -26,6 +29,7 @@ use crate::SpeechToText;
 use crate::error::{Error, Result};
 use crate::generate::{Drawing, Drawn};
 use segments::cut;
+use spectrogram::Spectrogram;
 
 pub use fallback::{Confidence, Fallback};
 pub use segments::Segment;
@@ -46,7 +50,7 @@ const LEADING: f32 = 0.5;
 /// How a sound is to be written down.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TranscribeOptions {
-    /// Code of the language, such as `en`; heard if not given.
+    /// The language's code, such as `en` or `zh-CN`, or its English name; heard if not given.
     pub language: Option<String>,
     /// What is written down.
     pub task: Task,
@@ -73,6 +77,10 @@ pub struct Transcript {
     pub language: String,
     /// Length of the sound in seconds.
     pub duration: f64,
+    /// That the file was cut, if it was.
+    pub warning: Option<String>,
+    /// Seconds of reading and decoding the file.
+    pub read: f64,
     /// Seconds of the spectrogram.
     pub mel: f64,
     /// Seconds of the encoder.
@@ -213,34 +221,34 @@ impl WhisperModel {
 impl SpeechToText for WhisperModel {
     fn transcribe(
         &self,
-        sound: Sound,
+        sound: &Path,
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript> {
-        let asked =
-            options.language.as_deref().map(|code| self.parts.rules.language(code)).transpose()?;
+        let language = options.language.as_deref().map(languages::code);
+        let asked = language.as_deref().map(|code| self.parts.rules.language(code)).transpose()?;
         // Refused before anything is heard.
         self.parts.rules.prompt(None, options.task, false)?;
-        let begun = Instant::now();
-        let samples = sound.at_rate(RATE).samples;
-        let duration = samples.len() as f64 / f64::from(RATE);
-        let mel = Mel::new(&samples, self.parts.config.encoder.bands);
+        let mut spectrogram = Spectrogram::open(sound, self.parts.config.encoder.bands)?;
+        let (samples, [read, mel]) = (spectrogram.samples, spectrogram.seconds);
         let mut job = Job {
             whole: self,
             options,
             before: self.before(options)?,
-            timestamps: options.timestamps || samples.len() > self.parts.config.frames() * HOP,
+            timestamps: options.timestamps || samples > self.parts.config.frames() * HOP,
             transcript: Transcript {
                 text: String::new(),
                 segments: Vec::new(),
-                language: options.language.as_deref().unwrap_or("en").to_lowercase(),
-                duration,
-                mel: begun.elapsed().as_secs_f64(),
+                language: language.unwrap_or_else(|| "en".to_owned()),
+                duration: samples as f64 / f64::from(RATE),
+                warning: spectrogram.warning.take(),
+                read,
+                mel,
                 encode: 0.0,
                 decode: 0.0,
             },
         };
-        job.run(&mel, samples.len().div_ceil(HOP), asked, progress)?;
+        job.run(&mut spectrogram, samples.div_ceil(HOP), asked, progress)?;
         Ok(job.transcript)
     }
 }
@@ -258,7 +266,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn run(
         &mut self,
-        mel: &Mel,
+        spectrogram: &mut Spectrogram,
         frames: usize,
         asked: Option<Option<u32>>,
         progress: &mut dyn FnMut(f64, f64),
@@ -268,7 +276,7 @@ impl Job<'_> {
         let (mut first, mut prompt, mut spoken) = (0, None, Vec::new());
         while first < frames {
             let begun = Instant::now();
-            let cache = self.whole.cross_keys(mel.window(first, window));
+            let cache = self.whole.cross_keys(spectrogram.window(first, window)?);
             self.transcript.encode += begun.elapsed().as_secs_f64();
             let begun = Instant::now();
             let prompt = match &prompt {

@@ -4,6 +4,7 @@
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::{Encode, Features, Hidden};
 use sensorium_inference::{Model, WhisperModel};
+use sensorium_media::Tokenizer;
 use sensorium_model::whisper::{Rules, Task, Whisper, WhisperConfig};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -26,7 +27,9 @@ impl Twin {
         let golden = Golden::open(name);
         let directory = Directory::open(&golden.path("")).expect("a directory");
         let config = families::whisper::config(&directory.config()).expect("a configuration");
-        let rules = families::whisper::rules(&directory, &config).expect("rules");
+        let tokenizer = std::fs::read(golden.path("tokenizer.json")).expect("a tokenizer");
+        let tokenizer = Tokenizer::from_bytes(&tokenizer).expect("a tokenizer");
+        let rules = families::whisper::rules(&directory, &config, &tokenizer).expect("rules");
         let tensors = directory.tensors().expect("tensors");
         let model = families::whisper::load(&config, tensors.clone(), &Device::flex())
             .expect("the names fit");
@@ -108,6 +111,65 @@ fn whisper_english() {
     twin.said(None, Task::Transcribe);
     let transcriber = twin.running();
     assert_eq!(transcriber.detect(twin.mel()).expect("finite"), None);
+}
+
+/// Fine-tuners' directories lack files and keys: the tokenizer's names tell the ids.
+#[test]
+fn whisper_knows_its_ids_by_the_tokenizers_names() {
+    let twin = Twin::open("whisper");
+    let read = |name: &str| std::fs::read(twin.golden.path(name)).expect("the golden is complete");
+    let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).expect("a tokenizer");
+    let generation: serde_json::Value =
+        serde_json::from_slice(&read("generation_config.json")).expect("JSON");
+    let mut wide = twin.config.clone();
+    wide.decoder.vocab_size = 51_865;
+    let rules = |config: &WhisperConfig, generation: Option<serde_json::Value>| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
+        put("config.json", &read("config.json")).expect("written");
+        if let Some(generation) = generation {
+            put("generation_config.json", generation.to_string().as_bytes()).expect("written");
+        }
+        let directory = Directory::open(folder.path()).expect("a directory");
+        families::whisper::rules(&directory, config, &tokenizer).expect("rules")
+    };
+    let without = |keys: &[&str]| {
+        let mut some = generation.clone();
+        keys.iter().for_each(|key| drop(some.as_object_mut().expect("an object").remove(*key)));
+        some
+    };
+    let keys = ["lang_to_id", "task_to_id", "no_timestamps_token_id", "eos_token_id"];
+    assert_eq!(rules(&twin.config, Some(without(&keys))), twin.rules);
+    assert_eq!(rules(&twin.config, Some(without(&["decoder_start_token_id"]))), twin.rules);
+    // Of how many languages a model is that says nothing, its vocabulary's length tells.
+    let silent = without(&["lang_to_id", "is_multilingual"]);
+    assert_eq!(rules(&wide, Some(silent.clone())), twin.rules);
+    assert!(rules(&twin.config, Some(silent)).languages.is_empty());
+    let bare = rules(&wide, None);
+    let Rules { suppressed, suppressed_first, latest_start, .. } = twin.rules.clone();
+    assert!(bare.suppressed.is_empty() && bare.suppressed_first.is_empty());
+    assert_eq!(Rules { suppressed, suppressed_first, latest_start, ..bare }, twin.rules);
+    let mut none = generation.clone();
+    none["suppress_tokens"] = serde_json::json!([-1]);
+    assert!(rules(&twin.config, Some(none)).suppressed.is_empty());
+}
+
+/// Names of models that were saved without their head, or inside of something.
+#[test]
+fn whisper_reads_other_names_of_the_same_tensors() {
+    let twin = Twin::open("whisper");
+    let tensors = std::fs::read(twin.golden.path("model.safetensors")).expect("complete");
+    let tensors = safetensors::read(&tensors).expect("the golden is sound");
+    for prefix in ["", "module.model.", "whisper."] {
+        let mut named = tensors.clone();
+        named.tensors = std::mem::take(&mut named.tensors)
+            .into_iter()
+            .map(|(name, tensor)| (name.replacen("model.", prefix, 1), tensor))
+            .collect();
+        let model = families::whisper::load(&twin.config, named, &Device::flex());
+        let saved = names::save(&model.expect(prefix), &WHISPER).expect("it can be written");
+        assert_eq!(saved.tensors, tensors.tensors);
+    }
 }
 
 /// What a file claims is compared with what it holds before memory is taken for it.

@@ -37,7 +37,7 @@ pub enum SoundError {
     },
     /// The content is something else, whatever the file's name says.
     #[error(
-        "expected a WAV, FLAC, MP3, Ogg Vorbis, AAC or MP4 sound in {origin}, got {found}\nhint: the content counts, not the extension; convert it to WAV or FLAC"
+        "expected a sound (WAV, AIFF, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM) in {origin}, got {found}\nhint: the content counts, not the extension; convert it to WAV or FLAC"
     )]
     NotASound {
         /// Name of the input.
@@ -57,21 +57,7 @@ pub enum SoundError {
         /// What the decoder lacks.
         found: String,
     },
-    /// The input ends before the sound does.
-    #[error(
-        "expected a complete {kind} sound of {expected} samples in {origin}, got one that ends after {got}\nhint: copy or download it again"
-    )]
-    Truncated {
-        /// Name of the input.
-        origin: String,
-        /// Format by content, for example `WAV`.
-        kind: &'static str,
-        /// Samples of a channel that the header announces.
-        expected: u64,
-        /// Samples of a channel that are there.
-        got: u64,
-    },
-    /// A limit on file size or length is exceeded, or would be by what the header announces.
+    /// A limit on file size or length is exceeded.
     #[error("expected at most {limit} {what} in {origin}, got {got}\nhint: cut it into parts")]
     TooLong {
         /// Name of the input.
@@ -117,6 +103,6 @@ pub enum SoundError {
         /// Name of the input.
         origin: String,
         /// The first such sample.
-        at: usize,
+        at: u64,
     },
 }

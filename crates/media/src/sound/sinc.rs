@@ -13,21 +13,82 @@ const PASS: f64 = 0.94;
 /// Most sets of weights. Rates with more distinct places take the set before theirs, which is at most
 /// 1/4096 of a sample away.
 const MAX_PHASES: u64 = 4096;
+/// Samples that are taken at a time where all of them are there.
+const PIECE: usize = 1 << 16;
 
-/// `samples` at `from` samples a second, at `to`; both above 0.
+/// Samples that come in pieces, at another rate.
+pub(super) struct Resampler {
+    /// Output sample i stands at i * step / places of the input.
+    step: u64,
+    places: u64,
+    filters: Filters,
+    /// The input from sample `start` on: no output that is still to come reads what was before.
+    input: Vec<f32>,
+    start: u64,
+    /// Samples that were given out.
+    given: u64,
+}
+
+impl Resampler {
+    /// From `from` samples a second to `to`; both above 0.
+    pub(super) fn new(from: u32, to: u32) -> Self {
+        let (from, to) = (u64::from(from), u64::from(to));
+        let common = divisor(from, to);
+        let (step, places) = (from / common, to / common);
+        let cutoff = PASS * (to as f64 / from as f64).min(1.0);
+        let filters = Filters::new(places.min(MAX_PHASES), cutoff);
+        Self { step, places, filters, input: Vec::new(), start: 0, given: 0 }
+    }
+
+    /// Takes the next samples; gives out those whose surroundings are known by then.
+    pub(super) fn push(&mut self, samples: &[f32], output: &mut Vec<f32>) {
+        self.input.extend_from_slice(samples);
+        let reach = self.filters.taps as u64 / 2;
+        while self.place() + reach < self.known() {
+            output.push(self.next());
+        }
+        let passed = (self.place() + 1).saturating_sub(reach + self.start);
+        let passed = (passed as usize).min(self.input.len());
+        self.input.drain(..passed);
+        self.start += passed as u64;
+    }
+
+    /// Gives out the rest: behind the last sample there is silence.
+    pub(super) fn finish(mut self, output: &mut Vec<f32>) {
+        let count = (self.known() * self.places).div_ceil(self.step);
+        while self.given < count {
+            output.push(self.next());
+        }
+    }
+
+    /// Samples that were taken.
+    fn known(&self) -> u64 {
+        self.start + self.input.len() as u64
+    }
+
+    /// The input sample at or before the next output.
+    fn place(&self) -> u64 {
+        self.given * self.step / self.places
+    }
+
+    fn next(&mut self) -> f32 {
+        let part = self.given * self.step % self.places;
+        let weights = self.filters.at((part * self.filters.phases / self.places) as usize);
+        let sample = around(&self.input, (self.place() - self.start) as usize, weights);
+        self.given += 1;
+        sample
+    }
+}
+
+/// All of `samples` at another rate.
 pub(super) fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
-    let (from, to) = (u64::from(from), u64::from(to));
-    let common = divisor(from, to);
-    // Output sample i stands at i * step / places of the input.
-    let (step, places) = (from / common, to / common);
-    let filters = Filters::new(places.min(MAX_PHASES), PASS * (to as f64 / from as f64).min(1.0));
-    let count = (samples.len() as u64 * places).div_ceil(step);
-    let output = (0..count).map(|i| {
-        let (whole, part) = (i * step / places, i * step % places);
-        let weights = filters.at((part * filters.phases / places) as usize);
-        around(samples, whole as usize, weights)
-    });
-    output.collect()
+    let mut resampler = Resampler::new(from, to);
+    let mut output = Vec::new();
+    for piece in samples.chunks(PIECE) {
+        resampler.push(piece, &mut output);
+    }
+    resampler.finish(&mut output);
+    output
 }
 
 /// The greatest common divisor (Euclid).
@@ -145,6 +206,20 @@ mod tests {
             let got = resample(&sine(hertz, from, from as usize), from, 16_000);
             let left = off(&got, &vec![0.0; got.len()]);
             assert!(left < 1e-4, "{hertz} Hz of {from}: {left}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_length_give_the_same_samples() {
+        let sound = sine(700.0, 44_100, 20_000);
+        for (from, to) in [(44_100, 16_000), (8_000, 16_000), (384_000, 16_000)] {
+            let whole = resample(&sound, from, to);
+            for length in [1, 7, 1152, 19_999] {
+                let (mut resampler, mut got) = (Resampler::new(from, to), Vec::new());
+                sound.chunks(length).for_each(|piece| resampler.push(piece, &mut got));
+                resampler.finish(&mut got);
+                assert!(got == whole, "{length} samples of {from} Hz at a time");
+            }
         }
     }
 

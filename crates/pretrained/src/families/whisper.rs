@@ -21,6 +21,8 @@ const GENERATION: &str = "generation_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 
+/// Vocabularies of at least so many tokens are those of many languages.
+const MULTILINGUAL: u64 = 51_865;
 /// Tokens before the first word, and one word.
 const LEAST_CONTEXT: usize = 5;
 
@@ -49,8 +51,8 @@ pub struct WhisperParts {
 pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
     let config = config(&directory.config())?;
     check_preprocessor(directory, config.encoder.bands)?;
-    let rules = rules(directory, &config)?;
     let tokenizer = tokenizer(directory)?;
+    let rules = rules(directory, &config, &tokenizer)?;
     let model = load(&config, directory.tensors()?, device)?;
     Ok(WhisperParts { config, rules, tokenizer, model, device: device.clone() })
 }
@@ -59,7 +61,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
 ///
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
-pub fn load(config: &WhisperConfig, tensors: Tensors, device: &Device) -> Result<Whisper> {
+pub fn load(config: &WhisperConfig, mut tensors: Tensors, device: &Device) -> Result<Whisper> {
+    rename(&mut tensors);
     let deepest = config.encoder.n_layers.max(config.decoder.n_layers);
     if deepest > tensors.tensors.len() {
         let expected =
@@ -74,11 +77,27 @@ pub fn load(config: &WhisperConfig, tensors: Tensors, device: &Device) -> Result
     }
     // Only then is memory taken: as much as the file's own tensors hold.
     let wanted = config.parameters().into_iter().map(|(name, shape)| (WHISPER.to_hf(&name), shape));
-    let found = tensors.tensors.iter().filter(|(name, _)| *name != "proj_out.weight");
+    let found = tensors.tensors.iter().filter(|(name, _)| !WHISPER.is_ignorable(name));
     let found = found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
     strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
     let model = Whisper::init(config, &mut Init::empty(device));
     Ok(names::take(model, tensors, &WHISPER)?)
+}
+
+/// Published names for those of a model that was saved without its head (`encoder.`), or inside of
+/// something else (`module.model.encoder.`).
+fn rename(tensors: &mut Tensors) {
+    const PREFIX: &str = "model.";
+    const FIRST: &str = "encoder.conv1.weight";
+    let prefix = tensors.tensors.keys().find_map(|name| name.strip_suffix(FIRST));
+    let Some(prefix) = prefix.filter(|prefix| *prefix != PREFIX).map(str::to_owned) else { return };
+    let whole = std::mem::take(&mut tensors.tensors).into_iter();
+    tensors.tensors = whole
+        .map(|(name, tensor)| match name.strip_prefix(&prefix) {
+            Some(rest) => (format!("{PREFIX}{rest}"), tensor),
+            None => (name, tensor),
+        })
+        .collect();
 }
 
 /// What the weights in a directory must be.
@@ -149,34 +168,47 @@ fn check_preprocessor(directory: &Directory, bands: usize) -> Result<()> {
     Ok(())
 }
 
-/// The meaning of ids from `generation_config.json`.
+/// The meaning of ids from `generation_config.json`, from `config.json` without it; what neither says,
+/// the tokenizer's names tell.
 ///
 /// # Errors
-/// It is missing, or names ids that the vocabulary does not have.
-pub fn rules(directory: &Directory, config: &WhisperConfig) -> Result<Rules> {
-    let value = needed(directory.json(GENERATION)?, directory, GENERATION)?;
-    let top = Config::new(GENERATION, &value);
+/// They name ids that the vocabulary does not have, or nothing names one that is needed.
+pub fn rules(
+    directory: &Directory,
+    config: &WhisperConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Rules> {
+    let value = directory.json(GENERATION)?;
+    let top = match &value {
+        Some(value) => Config::new(GENERATION, value),
+        None => directory.config(),
+    };
     let vocabulary = config.decoder.vocab_size as u64;
-    let ids = Ids { top: &top, vocabulary };
+    let ids = Ids { top: &top, tokenizer, vocabulary };
     let languages = match top.find("lang_to_id")? {
         Some(map) => ids.languages(&map)?,
+        None if top.flag_or("is_multilingual", vocabulary >= MULTILINGUAL)? => {
+            ids.named_languages()
+        }
         None => BTreeMap::new(),
     };
-    let tasks = match top.find("task_to_id")? {
-        Some(map) if !languages.is_empty() => Some(Tasks {
-            transcribe: ids.of(&map, "transcribe")?,
-            translate: ids.of(&map, "translate")?,
-        }),
-        _ => None,
+    let tasks = top.find_or_empty("task_to_id")?;
+    let tasks = if languages.is_empty() {
+        None
+    } else {
+        Some(Tasks {
+            transcribe: ids.of(&tasks, "transcribe", "<|transcribe|>")?,
+            translate: ids.of(&tasks, "translate", "<|translate|>")?,
+        })
     };
-    let no_timestamps = ids.of(&top, "no_timestamps_token_id")?;
+    let no_timestamps = ids.of(&top, "no_timestamps_token_id", "<|notimestamps|>")?;
     if no_timestamps == 0 || u64::from(no_timestamps) + 1 >= vocabulary {
         let expected = format!("an id between others, below {}", vocabulary - 1);
         return Err(top.wrong("no_timestamps_token_id", &expected, FOREIGN));
     }
     Ok(Rules {
-        start: ids.of(&top, "decoder_start_token_id")?,
-        end: ids.of(&top, "eos_token_id")?,
+        start: ids.of(&top, "decoder_start_token_id", "<|startoftranscript|>")?,
+        end: ids.of(&top, "eos_token_id", "<|endoftext|>")?,
         no_timestamps,
         languages,
         tasks,
@@ -192,14 +224,18 @@ pub fn rules(directory: &Directory, config: &WhisperConfig) -> Result<Rules> {
 /// Ids below the vocabulary's length.
 struct Ids<'a> {
     top: &'a Config<'a>,
+    tokenizer: &'a Tokenizer,
     vocabulary: u64,
 }
 
 impl Ids<'_> {
-    fn of(&self, config: &Config<'_>, key: &str) -> Result<u32> {
-        // Some files list several ends, the first of them the text's.
-        let value = config.get(key).map(|value| value.get(0).unwrap_or(value));
-        let id = value.and_then(|value| self.read(value));
+    /// What stands at `key`, or what the tokenizer calls `name`.
+    fn of(&self, config: &Config<'_>, key: &str, name: &str) -> Result<u32> {
+        let id = match config.get(key) {
+            // Some files list several ends, the first of them the text's.
+            Some(value) => self.read(value.get(0).unwrap_or(value)),
+            None => self.tokenizer.id(name).filter(|id| u64::from(*id) < self.vocabulary),
+        };
         id.ok_or_else(|| {
             config.wrong(key, &format!("a token id below {}", self.vocabulary), FOREIGN)
         })
@@ -211,7 +247,11 @@ impl Ids<'_> {
 
     fn list(&self, key: &str) -> Result<Vec<u32>> {
         let Some(value) = self.top.get(key) else { return Ok(Vec::new()) };
-        let ids = value.as_array().and_then(|ids| ids.iter().map(|id| self.read(id)).collect());
+        // Less than 0 is no token: [-1] is an empty list.
+        let is_none = |id: &&Value| id.as_i64().is_some_and(|id| id < 0);
+        let ids = value
+            .as_array()
+            .and_then(|ids| ids.iter().filter(|id| !is_none(id)).map(|id| self.read(id)).collect());
         ids.ok_or_else(|| {
             let expected = format!("a list of token ids below {}", self.vocabulary);
             self.top.wrong(key, &expected, FOREIGN)
@@ -222,9 +262,21 @@ impl Ids<'_> {
     fn languages(&self, map: &Config<'_>) -> Result<BTreeMap<String, u32>> {
         let entry = |name: &str| {
             let code = name.trim_start_matches("<|").trim_end_matches("|>").to_owned();
-            Ok((code, self.of(map, name)?))
+            Ok((code, self.of(map, name, name)?))
         };
         map.keys().map(entry).collect()
+    }
+
+    /// The tokenizer's control tokens of two or three letters.
+    fn named_languages(&self) -> BTreeMap<String, u32> {
+        let all =
+            self.tokenizer.control().iter().filter(|(_, id)| u64::from(*id) < self.vocabulary);
+        let code = |name: &str| {
+            let code = name.strip_prefix("<|")?.strip_suffix("|>")?;
+            let letters = code.bytes().all(|byte| byte.is_ascii_lowercase());
+            (letters && (2..=3).contains(&code.len())).then(|| code.to_owned())
+        };
+        all.filter_map(|(name, id)| Some((code(name)?, *id))).collect()
     }
 }
 
@@ -238,6 +290,6 @@ fn needed<T>(found: Option<T>, directory: &Directory, file: &str) -> Result<T> {
         file: file.to_owned(),
         path: directory.path().to_owned(),
         found: "none".to_owned(),
-        hint: "download it too: Whisper's directory holds config.json, generation_config.json, preprocessor_config.json, tokenizer.json and model.safetensors",
+        hint: "download it too: Whisper's directory holds config.json, tokenizer.json and model.safetensors, and mostly generation_config.json and preprocessor_config.json",
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
-use sensorium_media::{Media, Message, Modality, Part, Picture, Role, Sound};
+use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
 use sensorium_nn::prelude::*;
 use serde_json::Map;
 
@@ -34,9 +34,9 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
     let options = TranscribeOptions { language: Some("en".into()), ..TranscribeOptions::default() };
     let sound = sound.to_owned();
     let run = move || {
-        let read = || Sound::read(Path::new(&sound)).unwrap_or_else(fail);
+        let sound = Path::new(&sound);
         let whisper = model.speech().unwrap_or_else(fail);
-        timed(|| whisper.transcribe(read(), &options, &mut |_, _| {}).unwrap_or_else(fail)).1
+        timed(|| whisper.transcribe(sound, &options, &mut |_, _| {}).unwrap_or_else(fail)).1
     };
     Task { facts: Map::new(), run: Box::new(run) }
 }

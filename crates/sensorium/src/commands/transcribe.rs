@@ -2,15 +2,13 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use sensorium_inference::SpeechToText;
 use sensorium_inference::whisper::{
     self, Confidence, Fallback, Segment, TranscribeOptions, Transcript,
 };
-use sensorium_media::Sound;
+use sensorium_inference::{Error, SpeechToText};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -22,14 +20,14 @@ use sensorium_train::progress::Progress;
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds in WAV, FLAC, MP3, Ogg Vorbis, AAC and MP4."
+    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds of any length in the formats that FILE names."
 )]
 pub struct Transcribe {
-    /// Sounds: WAV, FLAC, MP3, Ogg Vorbis, AAC or MP4.
+    /// Sounds: WAV, AIFF, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Language spoken, such as en or de; heard in the first 30 seconds if not given.
-    #[arg(long, value_name = "CODE")]
+    /// Language spoken, such as de, pt-BR or German; heard in the first 30 seconds if not given.
+    #[arg(long, value_name = "LANGUAGE")]
     language: Option<String>,
     /// Write in the language spoken, or in English.
     #[arg(long, value_enum, default_value_t)]
@@ -132,6 +130,15 @@ enum Format {
 #[derive(Serialize)]
 struct Output {
     transcripts: Vec<Item>,
+    /// Files that could not be written down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Failure>,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    file: String,
+    error: String,
 }
 
 #[derive(Serialize)]
@@ -141,6 +148,9 @@ struct Item {
     language: String,
     duration: f64,
     segments: Vec<Stretch>,
+    /// That the file was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
     seconds: Seconds,
     /// Seconds of sound in a second of work, without loading the model.
     realtime_factor: f64,
@@ -191,9 +201,19 @@ impl Transcribe {
             initial_prompt: self.hearing.initial_prompt.clone(),
             seed: global.seed(),
         };
-        let mut transcripts = Vec::new();
+        let (mut transcripts, mut errors) = (Vec::new(), Vec::new());
         for path in &self.files {
-            let item = hear(model, path, &options, load)?;
+            let item = match hear(model, path, &options, load) {
+                Ok(item) => item,
+                // The others' transcripts are worth having.
+                Err(error) if self.files.len() > 1 && is_of_sound(&error) => {
+                    print::error(&error.to_string());
+                    let file = path.display().to_string();
+                    errors.push(Failure { file, error: error.to_string() });
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             match format {
                 Format::Json => transcripts.push(item),
                 Format::Srt => print::piece(&srt(&item.segments))?,
@@ -201,7 +221,18 @@ impl Transcribe {
                 Format::Text => self.print(&item)?,
             }
         }
-        if format == Format::Json { print::json(&Output { transcripts }) } else { Ok(()) }
+        let failed: Vec<String> = errors.iter().map(|failure| failure.file.clone()).collect();
+        if format == Format::Json {
+            print::json(&Output { transcripts, errors })?;
+        }
+        match failed.len() {
+            0 => Ok(()),
+            n => Err(anyhow!(
+                "expected {} sounds, got {n} that cannot be written down: {}\nhint: see above; the other transcripts are complete",
+                self.files.len(),
+                failed.join(", ")
+            )),
+        }
     }
 
     fn print(&self, item: &Item) -> Result<()> {
@@ -216,21 +247,29 @@ impl Transcribe {
     }
 }
 
+/// Whether an error is one of a file, not of the model or of what is asked for.
+fn is_of_sound(error: &Error) -> bool {
+    use sensorium_media::Error::Sound;
+    matches!(error, Error::Text(Sound(_)) | Error::NotFiniteAt { .. })
+}
+
 fn hear(
     model: &dyn SpeechToText,
     path: &Path,
     options: &TranscribeOptions,
     load: f64,
-) -> Result<Item> {
-    let begun = Instant::now();
-    let sound = Sound::read(path)?;
-    let read = begun.elapsed().as_secs_f64();
+) -> sensorium_inference::Result<Item> {
     let progress = Progress::items("transcribe");
-    let heard = model.transcribe(sound, options, &mut |done, all| {
+    let heard = model.transcribe(path, options, &mut |done, all| {
         progress.set(done as usize, all.ceil() as usize);
     });
     progress.finish();
-    let Transcript { text, segments, language, duration, mel, encode, decode } = heard?;
+    let heard = heard?;
+    if let Some(warning) = &heard.warning {
+        eprintln!("warning: {warning}");
+    }
+    let Transcript { text, segments, language, duration, warning, read, mel, encode, decode } =
+        heard;
     let seconds = Seconds { load, read, mel, encode, decode };
     let stretch = |segment: Segment| {
         let Segment { start, end, text, tokens: token_ids, confidence } = segment;
@@ -252,6 +291,7 @@ fn hear(
         language,
         duration,
         segments: segments.into_iter().map(stretch).collect(),
+        warning,
         realtime_factor: duration / (read + mel + encode + decode),
         seconds,
     })

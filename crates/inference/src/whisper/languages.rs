@@ -1,0 +1,170 @@
+//! What people call languages, and the codes that Whisper has for them.
+
+/// The code of a language that is given by its code, with a region or without (`de`, `zh-CN`,
+/// `en_US`), or by its English name. What is unknown stays.
+pub(super) fn code(name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    if let Some((code, _)) = NAMES.iter().find(|(_, english)| *english == name) {
+        return (*code).to_owned();
+    }
+    let primary = name.split(['-', '_', '.']).next().unwrap_or_default();
+    let newer = RENAMED.iter().find(|(other, _)| *other == primary);
+    newer.map_or(primary, |(_, code)| code).to_owned()
+}
+
+/// Codes of the same languages elsewhere.
+const RENAMED: [(&str, &str); 7] = [
+    ("cmn", "zh"),
+    ("fil", "tl"),
+    ("in", "id"),
+    ("iw", "he"),
+    ("ji", "yi"),
+    ("jv", "jw"),
+    ("nb", "no"),
+];
+
+/// As in openai-whisper's tokenizer.
+const NAMES: [(&str, &str); 112] = [
+    ("en", "english"),
+    ("zh", "chinese"),
+    ("de", "german"),
+    ("es", "spanish"),
+    ("ru", "russian"),
+    ("ko", "korean"),
+    ("fr", "french"),
+    ("ja", "japanese"),
+    ("pt", "portuguese"),
+    ("tr", "turkish"),
+    ("pl", "polish"),
+    ("ca", "catalan"),
+    ("nl", "dutch"),
+    ("ar", "arabic"),
+    ("sv", "swedish"),
+    ("it", "italian"),
+    ("id", "indonesian"),
+    ("hi", "hindi"),
+    ("fi", "finnish"),
+    ("vi", "vietnamese"),
+    ("he", "hebrew"),
+    ("uk", "ukrainian"),
+    ("el", "greek"),
+    ("ms", "malay"),
+    ("cs", "czech"),
+    ("ro", "romanian"),
+    ("da", "danish"),
+    ("hu", "hungarian"),
+    ("ta", "tamil"),
+    ("no", "norwegian"),
+    ("th", "thai"),
+    ("ur", "urdu"),
+    ("hr", "croatian"),
+    ("bg", "bulgarian"),
+    ("lt", "lithuanian"),
+    ("la", "latin"),
+    ("mi", "maori"),
+    ("ml", "malayalam"),
+    ("cy", "welsh"),
+    ("sk", "slovak"),
+    ("te", "telugu"),
+    ("fa", "persian"),
+    ("lv", "latvian"),
+    ("bn", "bengali"),
+    ("sr", "serbian"),
+    ("az", "azerbaijani"),
+    ("sl", "slovenian"),
+    ("kn", "kannada"),
+    ("et", "estonian"),
+    ("mk", "macedonian"),
+    ("br", "breton"),
+    ("eu", "basque"),
+    ("is", "icelandic"),
+    ("hy", "armenian"),
+    ("ne", "nepali"),
+    ("mn", "mongolian"),
+    ("bs", "bosnian"),
+    ("kk", "kazakh"),
+    ("sq", "albanian"),
+    ("sw", "swahili"),
+    ("gl", "galician"),
+    ("mr", "marathi"),
+    ("pa", "punjabi"),
+    ("si", "sinhala"),
+    ("km", "khmer"),
+    ("sn", "shona"),
+    ("yo", "yoruba"),
+    ("so", "somali"),
+    ("af", "afrikaans"),
+    ("oc", "occitan"),
+    ("ka", "georgian"),
+    ("be", "belarusian"),
+    ("tg", "tajik"),
+    ("sd", "sindhi"),
+    ("gu", "gujarati"),
+    ("am", "amharic"),
+    ("yi", "yiddish"),
+    ("lo", "lao"),
+    ("uz", "uzbek"),
+    ("fo", "faroese"),
+    ("ht", "haitian creole"),
+    ("ps", "pashto"),
+    ("tk", "turkmen"),
+    ("nn", "nynorsk"),
+    ("mt", "maltese"),
+    ("sa", "sanskrit"),
+    ("lb", "luxembourgish"),
+    ("my", "myanmar"),
+    ("bo", "tibetan"),
+    ("tl", "tagalog"),
+    ("mg", "malagasy"),
+    ("as", "assamese"),
+    ("tt", "tatar"),
+    ("haw", "hawaiian"),
+    ("ln", "lingala"),
+    ("ha", "hausa"),
+    ("ba", "bashkir"),
+    ("jw", "javanese"),
+    ("su", "sundanese"),
+    ("yue", "cantonese"),
+    ("my", "burmese"),
+    ("ca", "valencian"),
+    ("nl", "flemish"),
+    ("ht", "haitian"),
+    ("lb", "letzeburgesch"),
+    ("ps", "pushto"),
+    ("pa", "panjabi"),
+    ("ro", "moldavian"),
+    ("ro", "moldovan"),
+    ("si", "sinhalese"),
+    ("es", "castilian"),
+    ("zh", "mandarin"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_named_in_many_ways() {
+        for (name, want) in [
+            ("de", "de"),
+            ("DE", "de"),
+            ("German", "de"),
+            (" german ", "de"),
+            ("zh-CN", "zh"),
+            ("zh_Hant_TW", "zh"),
+            ("en_US.UTF-8", "en"),
+            ("pt-BR", "pt"),
+            ("Mandarin", "zh"),
+            ("Haitian Creole", "ht"),
+            ("Castilian", "es"),
+            ("yue-HK", "yue"),
+            ("jv", "jw"),
+            ("iw", "he"),
+            ("nb-NO", "no"),
+            ("Klingon", "klingon"),
+            ("", ""),
+        ] {
+            assert_eq!(code(name), want, "{name}");
+        }
+    }
+}
