@@ -176,8 +176,15 @@ fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
         Kind::Q4_0 => 2,
         Kind::Q4_1 => 3,
         Kind::Q8_0 => 7,
+        Kind::Q5_0 => 8,
+        Kind::Q5_1 => 9,
+        Kind::Q2_K => 10,
+        Kind::Q3_K => 11,
         Kind::Q4_K => 14,
+        Kind::Q5_K => 16,
         Kind::Q6_K => 18,
+        Kind::IQ4_NL => 25,
+        Kind::IQ4_XS => 30,
         Kind::BF16 => 32,
     };
     metadata.set("general.file_type", Value::U32(number));
