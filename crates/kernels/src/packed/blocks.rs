@@ -125,17 +125,22 @@ impl Blocks {
 
 /// Puts the integers of an output into the rows of words of its group.
 pub(super) fn put(words: &mut [[u8; PACKED]], column: usize, codes: &[u8], bits: usize) {
+    const LOW: u32 = 0x0f0f_0f0f;
+    let mut add = |row: usize, bits: u32| {
+        let word = &mut words[row * COLUMNS + column];
+        *word = (u32::from_le_bytes(*word) | bits).to_le_bytes();
+    };
+    let (codes, _) = codes.as_chunks::<PACKED>();
     let half = codes.len() / 2;
-    for (i, code) in codes.iter().enumerate() {
-        let byte = i % PACKED;
+    for (k, code) in codes.iter().enumerate() {
+        let code = u32::from_le_bytes(*code);
         if bits == 8 {
-            words[i / PACKED * COLUMNS + column][byte] = *code;
+            add(k, code);
             continue;
         }
-        words[i % half / PACKED * COLUMNS + column][byte] |= (code & 15) << (i / half * 4);
+        add(k % half, (code & LOW) << (k / half * 4));
         if bits > 4 {
-            let high = code >> 4 << (i / PACKED * (bits - 4));
-            words[half / PACKED * COLUMNS + column][byte] |= high;
+            add(half, (code >> 4 & LOW) << (k * (bits - 4)));
         }
     }
 }
