@@ -6,6 +6,7 @@ import chat_template
 import clip
 import clip_resnet
 import finetune
+import generation
 import gpt2
 import idefics
 import llama
@@ -29,5 +30,5 @@ import whisper_mel
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, siglip2,
                    blip2, chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper,
-                   whisper_mel, idefics, states, finetune):
+                   whisper_mel, idefics, states, finetune, generation):
         script.main()

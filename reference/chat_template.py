@@ -1,8 +1,8 @@
 """Published chat templates through transformers' own renderer. Writes goldens/chat_template/cases.json.
 
 The templates `goldens/chat_template/*.jinja` are those of SmolLM2, Mistral, Llama 3.1, Qwen2.5,
-Qwen3, LLaVA 1.5 and SmolVLM as their models publish them, and one of our own with the corners of
-the language. A case has what a template was given and either its `text` or its `error`.
+Qwen3, LLaVA 1.5 and SmolVLM as their models publish them, and two of our own with the corners of
+the language and of Python's methods. A case has what a template was given and either its `text` or its `error`.
 """
 
 import datetime
@@ -88,6 +88,7 @@ CASES = {
     "llava": (PICTURES, [None], [{}]),
     "smolvlm": (PICTURES, [None], [{}]),
     "corners": (TEXTS, [None], [{}]),
+    "python": ({"twice": TEXTS["twice"]}, [None], [{}]),
 }
 
 

@@ -52,7 +52,7 @@ impl Cache {
         Some(folder.join("snapshots").join(commit)).filter(|path| path.is_dir())
     }
 
-    /// All snapshots that a revision leads to, by name.
+    /// All snapshots, by name: under each revision that leads to one, or else under its commit.
     pub fn list(&self) -> Vec<Cached> {
         let mut all: Vec<Cached> = entries(&self.root).iter().flat_map(|f| snapshots(f)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -66,10 +66,8 @@ fn snapshots(folder: &Path) -> Vec<Cached> {
     let partial = entries(&folder.join("blobs"))
         .iter()
         .any(|blob| blob.extension().is_some_and(|end| end == "incomplete"));
-    let cached = |at: PathBuf| {
-        let revision = at.strip_prefix(&refs).ok()?.to_str()?;
+    let cached = |revision: &str, commit: String| {
         let name = Name::of_folder(file_name, revision)?;
-        let commit = commit(&at)?;
         let path = folder.join("snapshots").join(&commit);
         let files = files(&path, 8);
         path.is_dir().then(|| Cached {
@@ -80,7 +78,18 @@ fn snapshots(folder: &Path) -> Vec<Cached> {
             partial,
         })
     };
-    files(&refs, 4).into_iter().filter_map(cached).collect()
+    let by_revision = files(&refs, 4).into_iter().filter_map(|at| {
+        let revision = at.strip_prefix(&refs).ok()?.to_str()?.to_owned();
+        cached(&revision, commit(&at)?)
+    });
+    let mut all: Vec<Cached> = by_revision.collect();
+    for path in entries(&folder.join("snapshots")) {
+        let commit = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if is_commit(commit) && !all.iter().any(|known| known.commit == commit) {
+            all.extend(cached(commit, commit.to_owned()));
+        }
+    }
+    all
 }
 
 /// The commit that a file of `refs` holds.
@@ -97,7 +106,7 @@ pub(crate) fn is_commit(text: &str) -> bool {
 }
 
 /// Files under `dir`, links among them, at most `depth` directories down.
-fn files(dir: &Path, depth: usize) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, depth: usize) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for path in entries(dir) {
         let is_dir = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());

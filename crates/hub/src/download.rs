@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode};
 
@@ -13,6 +14,9 @@ use crate::verify;
 
 /// How often a connection may fail one after the other without a byte in between.
 const TRIES: usize = 3;
+
+/// Longest wait for a hub that asks to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Redirects that are followed.
 const REDIRECTS: u32 = 5;
@@ -54,14 +58,16 @@ impl Agent {
 
     /// From byte `start` on, if the server can.
     fn get_from(&self, url: &str, start: u64) -> Result<Answer> {
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        if start > 0 {
-            request = request.header("range", format!("bytes={start}-"));
-        }
-        self.accepted(url, request.call())
+        self.ask(url, || {
+            let mut request = self.agent.get(url);
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            if start > 0 {
+                request = request.header("range", format!("bytes={start}-"));
+            }
+            request.call()
+        })
     }
 
     /// The headers of a file. They are those of the hub, whose redirect to where the bytes lie is not
@@ -69,12 +75,14 @@ impl Agent {
     fn head(&self, url: &str) -> Result<HeaderMap> {
         let mut at = url.to_owned();
         for _ in 0..REDIRECTS {
-            let mut request = self.agent.head(&at);
-            if let Some(token) = &self.token {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
-            let request = request.config().max_redirects(0).max_redirects_will_error(false).build();
-            let Answer { status, headers, .. } = self.accepted(&at, request.call())?;
+            let Answer { status, headers, .. } = self.ask(&at, || {
+                let mut request = self.agent.head(&at);
+                if let Some(token) = &self.token {
+                    request = request.header("authorization", format!("Bearer {token}"));
+                }
+                let config = request.config().max_redirects(0).max_redirects_will_error(false);
+                config.build().call()
+            })?;
             let location = header(&headers, "location").filter(|to| to.starts_with('/'));
             match (status.is_redirection(), location) {
                 (true, Some(path)) => at = format!("{}{path}", origin(&at)),
@@ -84,11 +92,19 @@ impl Agent {
         Err(answer(url, "a file", "redirects without end".into()))
     }
 
-    fn accepted(
-        &self,
-        url: &str,
-        got: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Answer> {
+    /// Asks again, after a while, where the hub has no time.
+    fn ask(&self, url: &str, request: impl Fn() -> Response) -> Result<Answer> {
+        for tries in 1..TRIES as u64 {
+            let got = request();
+            match got.as_ref().ok().and_then(|response| wait(response, tries)) {
+                Some(wait) if wait <= LONGEST_WAIT => std::thread::sleep(wait),
+                _ => return self.accepted(url, got),
+            }
+        }
+        self.accepted(url, request())
+    }
+
+    fn accepted(&self, url: &str, got: Response) -> Result<Answer> {
         let url = url.to_owned();
         let response = match got {
             Ok(response) => response,
@@ -104,6 +120,15 @@ impl Agent {
             status => Err(answer(&url, "status 200", format!("status {status}"))),
         }
     }
+}
+
+type Response = std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+/// How long a hub that has no time asks to wait: as it says, else as many seconds as it was asked times.
+fn wait(response: &ureq::http::Response<ureq::Body>, tries: u64) -> Option<Duration> {
+    let busy = matches!(response.status().as_u16(), 429 | 502 | 503 | 504);
+    let asked = || header(response.headers(), "retry-after")?.trim().parse().ok();
+    busy.then(|| Duration::from_secs(asked().unwrap_or(tries)))
 }
 
 fn answer(url: &str, expected: &'static str, got: String) -> Error {

@@ -38,6 +38,28 @@ pub enum Error {
         offline: bool,
     },
 
+    /// One of a model's files is meant, and it is not clear which.
+    #[error("{name}: expected {wanted}, found {found} among {}\nhint: choose one as {name}:TAG or {name}/FILE.gguf", files.join(", "))]
+    Choose {
+        /// The model.
+        name: String,
+        /// What was looked for.
+        wanted: String,
+        /// How many there are.
+        found: &'static str,
+        /// Its files.
+        files: Vec<String>,
+    },
+
+    /// Weights that only running code of theirs would read.
+    #[error("{name}: expected .safetensors or .gguf files, found only pickles: {}\nhint: another revision or a copy of the model may have safetensors (the hub makes them on request, as a pull request: NAME@refs/pr/1); a pickle can run any code, so none is read", files.join(", "))]
+    OnlyPickles {
+        /// The model.
+        name: String,
+        /// Some of its files.
+        files: Vec<String>,
+    },
+
     /// A download while offline mode is on.
     #[error(
         "cannot pull {name}: offline mode is on\nhint: unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"

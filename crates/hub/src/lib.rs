@@ -9,6 +9,7 @@
 //! is pulled serves both. This is the only crate that opens outgoing connections.
 
 mod cache;
+mod choice;
 mod download;
 mod error;
 mod name;
@@ -17,39 +18,31 @@ mod settings;
 mod verify;
 
 pub use cache::{Cache, Cached};
+pub use choice::{Choice, GgufFile};
 pub use error::{Error, Result};
 pub use name::Name;
-pub use pull::{Hub, Progress, Pulled};
+pub use pull::{Hub, Plan, Progress, Pulled};
 pub use settings::Settings;
 
 use std::path::{Path, PathBuf};
 
 /// Where the model that `choice` names lies: a path that exists, or a name whose snapshot the cache
-/// holds. A snapshot without `config.json` that holds one GGUF file is that file.
+/// holds. With a file of it (`NAME:Q8_0`, `NAME/model.gguf`), or where it holds one GGUF file and
+/// nothing else to run, that file.
 ///
 /// # Errors
-/// It is neither; the error says what to run.
+/// It is neither, the error says what to run; several files may be meant.
 pub fn find(choice: &str, settings: &Settings) -> Result<PathBuf> {
     if Path::new(choice).exists() {
         return Ok(choice.into());
     }
-    let name = Name::parse(choice).map_err(|_| Error::NoModel { choice: choice.into() })?;
-    match settings.cache().snapshot(&name) {
-        Some(snapshot) => Ok(only_gguf(&snapshot).unwrap_or(snapshot)),
+    let choice = Choice::parse(choice).map_err(|_| Error::NoModel { choice: choice.into() })?;
+    match settings.cache().snapshot(&choice.name) {
+        Some(snapshot) => choice.of(&snapshot),
         None => Err(Error::NotCached {
-            name: name.to_string(),
+            name: choice.name.to_string(),
             cache: settings.cache.clone(),
             offline: settings.offline,
         }),
     }
-}
-
-fn only_gguf(snapshot: &Path) -> Option<PathBuf> {
-    if snapshot.join("config.json").exists() {
-        return None;
-    }
-    let entries = std::fs::read_dir(snapshot).ok()?.flatten().map(|entry| entry.path());
-    let mut files = entries.filter(|path| path.extension().is_some_and(|end| end == "gguf"));
-    let file = files.next()?;
-    files.next().is_none().then_some(file)
 }

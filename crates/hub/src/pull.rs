@@ -1,11 +1,13 @@
 //! A model's files into the cache.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::cache::is_commit;
+use crate::choice::{Choice, is_model, part};
 use crate::download::{self, Agent, Answer};
 use crate::error::{Error, Result};
 use crate::name::Name;
@@ -46,6 +48,23 @@ pub struct Pulled {
     pub files: Vec<String>,
 }
 
+/// What a pull is going to bring.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    name: Name,
+    commit: String,
+    files: Vec<String>,
+    /// Bytes of all of them, where the hub tells.
+    pub bytes: Option<u64>,
+}
+
+impl Plan {
+    /// How many files.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+}
+
 /// What the hub says of a revision.
 #[derive(Deserialize)]
 struct Revision {
@@ -56,6 +75,13 @@ struct Revision {
 #[derive(Deserialize)]
 struct Sibling {
     rfilename: String,
+    size: Option<u64>,
+}
+
+/// Which files hold which tensors.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
 }
 
 impl Hub {
@@ -65,42 +91,41 @@ impl Hub {
         Self { settings, agent }
     }
 
-    /// Brings a model's files into the cache: those named `only`, or all that are needed to run it
-    /// (JSON, safetensors, templates, vocabularies; GGUF files only by name, for a model may have
-    /// twenty). What is there is not fetched again; what was cut off goes on where it stopped. The
-    /// revision leads to the new files only when all of them are there.
+    /// Brings what was planned into the cache. What is there is not fetched again; what was cut off goes
+    /// on where it stopped. The revision leads to the new files only when all of them are there.
     ///
     /// # Errors
-    /// Offline mode is on; the hub does not answer, refuses, or has no such name; a file's checksum is
-    /// another; the cache cannot be written.
-    pub fn pull(
-        &self,
-        name: &Name,
-        only: &[String],
-        mut on_progress: impl FnMut(Progress<'_>),
-    ) -> Result<Pulled> {
-        if self.settings.offline {
-            return Err(Error::Offline { name: name.to_string() });
-        }
+    /// The hub does not answer or refuses; a file's checksum is another; the cache cannot be written.
+    pub fn pull(&self, plan: &Plan, mut on_progress: impl FnMut(Progress<'_>)) -> Result<Pulled> {
+        let Plan { name, commit, files, .. } = plan;
         let folder = self.settings.cache().folder(name);
         let _lock = lock(&self.settings.cache.join(".locks").join(name.folder()))?;
-        let (commit, files) = self.files(name, only)?;
-        let snapshot = folder.join("snapshots").join(&commit);
-        for file in &files {
-            let url = format!("{}/{}/resolve/{commit}/{file}", self.settings.endpoint, name.repo());
+        let snapshot = folder.join("snapshots").join(commit);
+        for file in files {
+            let url = self.url(name, commit, file);
             let blob =
                 download::blob(&self.agent, &url, file, &folder.join("blobs"), &mut on_progress)?;
             link(&blob, &snapshot.join(file), file.split('/').count() + 1)?;
         }
-        write(&folder.join("refs").join(name.revision()), &commit)?;
-        Ok(Pulled { path: snapshot, commit, files })
+        write(&folder.join("refs").join(name.revision()), commit)?;
+        Ok(Pulled { path: snapshot, commit: commit.clone(), files: files.clone() })
     }
 
-    /// The commit of a revision, and which of its files to fetch.
-    fn files(&self, name: &Name, only: &[String]) -> Result<(String, Vec<String>)> {
-        let Settings { endpoint, .. } = &self.settings;
+    /// The commit of a revision, and which of its files to fetch: those named `only`, the GGUF file that
+    /// was chosen, or what is needed to run the model: JSON, templates, vocabularies, and the
+    /// safetensors that its index names, or its only GGUF file.
+    ///
+    /// # Errors
+    /// Offline mode is on; the hub does not answer, refuses, or has no such name or file; there are
+    /// pickles only, or several GGUF files.
+    pub fn plan(&self, choice: &Choice, only: &[String]) -> Result<Plan> {
+        let name = &choice.name;
+        let Settings { endpoint, offline, .. } = &self.settings;
+        if *offline {
+            return Err(Error::Offline { name: name.to_string() });
+        }
         let revision = name.revision().replace('/', "%2F");
-        let url = format!("{endpoint}/api/models/{}/revision/{revision}", name.repo());
+        let url = format!("{endpoint}/api/models/{}/revision/{revision}?blobs=true", name.repo());
         let Answer { body, .. } = self.agent.get(&url)?;
         let wrong = |expected, got: String| Error::Answer {
             url: url.clone(),
@@ -114,27 +139,101 @@ impl Hub {
         if !is_commit(&sha) {
             return Err(wrong("a commit", sha.chars().take(80).collect()));
         }
-        let mut files: Vec<String> = siblings.into_iter().map(|file| file.rfilename).collect();
-        if let Some(missing) = only.iter().find(|file| !files.contains(file)) {
-            return Err(Error::NotFound {
-                url: format!("{endpoint}/{}/resolve/{sha}/{missing}", name.repo()),
-            });
+        let sizes: BTreeMap<&str, Option<u64>> =
+            siblings.iter().map(|file| (file.rfilename.as_str(), file.size)).collect();
+        let all: Vec<String> = sizes.keys().map(|file| (*file).to_owned()).collect();
+        if let Some(missing) = only.iter().find(|file| !all.contains(file)) {
+            return Err(Error::NotFound { url: self.url(name, &sha, missing) });
         }
-        files.retain(|file| if only.is_empty() { is_needed(file) } else { only.contains(file) });
+        let files = match choice.file {
+            _ if !only.is_empty() => only.to_vec(),
+            Some(_) => parts_of(choice.pick(&all)?, &all),
+            None => self.needed(choice, &sha, &all)?,
+        };
         if let Some(file) = files.iter().find(|file| !is_plain(file)) {
             return Err(wrong("names of files below the model's directory", format!("{file:?}")));
         }
         if files.is_empty() {
             return Err(wrong(
                 "files that a model is run from (.safetensors, .json)",
-                "none; GGUF files are pulled by name, with --file".into(),
+                "none".into(),
             ));
         }
         if files.len() > MAX_FILES {
             return Err(wrong("at most 2,000 files", files.len().to_string()));
         }
-        Ok((sha, files))
+        let bytes = files.iter().map(|file| sizes.get(file.as_str()).copied().flatten()).sum();
+        Ok(Plan { name: name.clone(), commit: sha, files, bytes })
     }
+
+    /// What a model is run from, of all its files.
+    fn needed(&self, choice: &Choice, commit: &str, all: &[String]) -> Result<Vec<String>> {
+        let mut files: Vec<String> = all.iter().filter(|file| is_needed(file)).cloned().collect();
+        if !files.iter().any(|file| is_safetensors(file)) {
+            let is_pickle = |file: &&String| PICKLES.iter().any(|end| file.ends_with(end));
+            let pickles: Vec<String> = all.iter().filter(is_pickle).take(5).cloned().collect();
+            if all.iter().any(|file| is_model(file)) {
+                files.extend(parts_of(choice.pick(all)?, all));
+            } else if !pickles.is_empty() {
+                let name = choice.name.to_string();
+                return Err(Error::OnlyPickles { name, files: pickles });
+            }
+        }
+        let indexed = match files.iter().any(|file| file == INDEX) {
+            true => self.index(&choice.name, commit)?,
+            false => vec![MODEL.to_owned()],
+        };
+        // Weights of other programs, or in other numbers, beside the model's own.
+        let has_own = files.iter().any(|file| indexed.contains(file));
+        let own = |file: &String| file.contains('/') || indexed.contains(file);
+        let open_clip = |file: &str| file.starts_with("open_clip_model");
+        let variant = |file: &String| {
+            let whole = file.strip_suffix(".safetensors").and_then(|stem| stem.rsplit_once('.'));
+            whole.is_some_and(|(stem, _)| all.contains(&format!("{stem}.safetensors")))
+        };
+        files.retain(|file| {
+            let other = has_own && !own(file) && !open_clip(file);
+            !is_safetensors(file) || !(other || variant(file))
+        });
+        Ok(files)
+    }
+
+    /// The files that the model's index names.
+    fn index(&self, name: &Name, commit: &str) -> Result<Vec<String>> {
+        let url = self.url(name, commit, INDEX);
+        let Answer { body, .. } = self.agent.get(&url)?;
+        let bytes = download::read(body, MAX_ANSWER, &url)?;
+        let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::Answer {
+            url,
+            expected: "JSON with \"weight_map\"",
+            got: error.to_string(),
+            hint: "the model's index is damaged; name its files with --file",
+        })?;
+        Ok(index.weight_map.into_values().collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn url(&self, name: &Name, commit: &str, file: &str) -> String {
+        format!("{}/{}/resolve/{commit}/{file}", self.settings.endpoint, name.repo())
+    }
+}
+
+/// A GGUF file with its later parts, if it was split.
+fn parts_of(file: &str, all: &[String]) -> Vec<String> {
+    let Some((first, count)) = part(file) else { return vec![file.to_owned()] };
+    let rest = format!("-{first:05}-of-{count:05}.gguf");
+    let stem = file.strip_suffix(&rest).unwrap_or(file);
+    let parts = (1..=count).map(|n| format!("{stem}-{n:05}-of-{count:05}.gguf"));
+    parts.filter(|part| all.contains(part)).collect()
+}
+
+const MODEL: &str = "model.safetensors";
+
+const INDEX: &str = "model.safetensors.index.json";
+
+const PICKLES: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
+
+fn is_safetensors(file: &str) -> bool {
+    file.ends_with(".safetensors")
 }
 
 const FOREIGN: &str = "is HF_ENDPOINT a mirror of the hub?";

@@ -1,7 +1,7 @@
 //! Where the cache is, which hub is asked, and as whom: from the variables that the hub's own tools
 //! read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -37,15 +37,15 @@ impl Settings {
     /// As `get` says of each variable; empty ones count as absent.
     pub fn from(get: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
-        let home = get("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
-            let user = get("HOME").or_else(|| get("USERPROFILE")).unwrap_or_default();
-            let cache = get("XDG_CACHE_HOME")
-                .map_or_else(|| PathBuf::from(user).join(".cache"), PathBuf::from);
-            cache.join("huggingface")
+        let user = get("HOME").or_else(|| get("USERPROFILE")).unwrap_or_default();
+        let path = |name: &str| get(name).map(|path| PathBuf::from(expanded(&path, &user, get)));
+        let home = path("HF_HOME").unwrap_or_else(|| {
+            let cache = path("XDG_CACHE_HOME");
+            cache.unwrap_or_else(|| Path::new(&user).join(".cache")).join("huggingface")
         });
-        let cache = get("HF_HUB_CACHE").or_else(|| get("HUGGINGFACE_HUB_CACHE"));
+        let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let token = get("HF_TOKEN").or_else(|| {
-            let path = get("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+            let path = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
             std::fs::read_to_string(path).ok()
         });
         let is_on = |name: &str| {
@@ -55,7 +55,7 @@ impl Settings {
         };
         let seconds = get("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse::<u16>().ok());
         Self {
-            cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
+            cache: cache.unwrap_or_else(|| home.join("hub")),
             endpoint: get("HF_ENDPOINT")
                 .unwrap_or_else(|| ENDPOINT.into())
                 .trim_end_matches('/')
@@ -70,6 +70,27 @@ impl Settings {
     pub fn cache(&self) -> Cache {
         Cache::new(self.cache.clone())
     }
+}
+
+/// A path with `~` and `$NAME` or `${NAME}` in it, which a shell leaves as they are behind `=` in a
+/// file of settings. What is not set stays.
+fn expanded(path: &str, user: &str, get: impl Fn(&str) -> Option<String>) -> String {
+    let (mut out, mut rest) = match path.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\']) => (user.to_owned(), rest),
+        _ => (String::new(), path),
+    };
+    while let Some((before, behind)) = rest.split_once('$') {
+        out.push_str(before);
+        let braced = behind.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let end = behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, next) = braced.unwrap_or_else(|| behind.split_at(end.unwrap_or(behind.len())));
+        match get(name) {
+            Some(value) => out.push_str(&value),
+            None => out.push_str(&rest[before.len()..rest.len() - next.len()]),
+        }
+        rest = next;
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -99,6 +120,22 @@ mod tests {
             cache(&[("HUGGINGFACE_HUB_CACHE", "/c"), ("HF_HUB_CACHE", "/d")]),
             PathBuf::from("/d")
         );
+        for (path, want) in [
+            ("~/x", "/u/x"),
+            ("~", "/u"),
+            ("$HOME/hub", "/u/hub"),
+            ("${HOME}hub", "/uhub"),
+            ("~u/x", "~u/x"),
+            ("/a~/$NONE/${NONE", "/a~/$NONE/${NONE"),
+            ("a$", "a$"),
+        ] {
+            for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
+                let got = settings(&[("HOME", "/u"), (name, path)]).cache;
+                assert_eq!(got, PathBuf::from(want));
+            }
+            let home = PathBuf::from(want).join("hub");
+            assert_eq!(settings(&[("HOME", "/u"), ("HF_HOME", path)]).cache, home);
+        }
         assert_eq!(settings(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
         assert_eq!(settings(&[("HF_TOKEN", " t\n")]).token.as_deref(), Some("t"));
         assert_eq!(settings(&[("HF_HOME", "/nowhere")]).token, None);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use sensorium_hub::{Error, Hub, Name, Settings, find};
+use sensorium_hub::{Choice, Error, Hub, Settings, find};
 use sha2::{Digest, Sha256};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -23,6 +23,8 @@ enum Fault {
     /// Sends files from the start, whatever was asked for.
     NoRange,
     Status(u16),
+    /// Has no time for what is asked for the first time.
+    Busy(u16),
     /// Sends the bytes of files from elsewhere.
     Redirect,
     /// Lists a file outside of the model's directory.
@@ -43,7 +45,44 @@ fn weights() -> Vec<u8> {
     (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
+/// The files of each model.
+fn files_of(model: &str) -> BTreeMap<&'static str, Vec<u8>> {
+    let files = |names: &[&'static str]| names.iter().map(|name| (*name, b"x".to_vec())).collect();
+    match model {
+        "sharded" => BTreeMap::from([
+            ("config.json", b"{}".to_vec()),
+            ("consolidated.safetensors", weights()),
+            ("model-00001-of-00001.safetensors", weights()),
+            ("model.fp16.safetensors", weights()),
+            (
+                "model.safetensors.index.json",
+                br#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#.to_vec(),
+            ),
+        ]),
+        "two" => files(&[
+            "config.json",
+            "model.safetensors",
+            "model.fp16.safetensors",
+            "consolidated.safetensors",
+            "2_Dense/model.safetensors",
+        ]),
+        "pickles" => files(&["config.json", "pytorch_model.bin", "tokenizer.json"]),
+        "gguf" => files(&[
+            "README.md",
+            "m-Q4_K_M.gguf",
+            "m-Q8_0.gguf",
+            "m-f16-00001-of-00002.gguf",
+            "m-f16-00002-of-00002.gguf",
+        ]),
+        _ => files_of_tiny(),
+    }
+}
+
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
+    files_of_tiny()
+}
+
+fn files_of_tiny() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
         ("config.json", b"{\"model_type\": \"clip\"}".to_vec()),
         ("model.safetensors", weights()),
@@ -91,8 +130,12 @@ fn serve(mut stream: &TcpStream, fault: Fault, log: &Mutex<Vec<Request>>) {
         range = line.strip_prefix("range: bytes=").map_or(range, str::to_owned);
         token |= line.starts_with("authorization: bearer secret");
     }
-    log.lock().expect("no panic").push((method.clone(), path.clone(), range.clone(), token));
-    let answer = answer(&method, &path, &range, fault);
+    let request = (method.clone(), path.clone(), range.clone(), token);
+    let mut log = log.lock().expect("no panic");
+    let again = log.contains(&request);
+    log.push(request);
+    drop(log);
+    let answer = answer(&method, &path, &range, fault, again);
     let _ = stream.write_all(&answer);
     let _ = stream.flush();
     let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -100,7 +143,7 @@ fn serve(mut stream: &TcpStream, fault: Fault, log: &Mutex<Vec<Request>>) {
     let _ = std::io::copy(&mut stream.take(1 << 16), &mut std::io::sink());
 }
 
-fn answer(method: &str, path: &str, range: &str, fault: Fault) -> Vec<u8> {
+fn answer(method: &str, path: &str, range: &str, fault: Fault, again: bool) -> Vec<u8> {
     let head = |status: &str, headers: &str, length: usize| {
         format!(
             "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
@@ -110,10 +153,18 @@ fn answer(method: &str, path: &str, range: &str, fault: Fault) -> Vec<u8> {
     if let Fault::Status(status) = fault {
         return head(&format!("{status} No"), "", 0);
     }
-    if path.starts_with("/api/models/org/tiny/revision/") {
+    if let Fault::Busy(status) = fault
+        && !again
+    {
+        return head(&format!("{status} No"), "retry-after: 0\r\n", 0);
+    }
+    let model = path.split("org/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or("tiny");
+    if path.starts_with("/api/models/") {
         let escape = if fault == Fault::Escape { "../" } else { "" };
-        let names: Vec<String> =
-            files().keys().map(|name| format!("{{\"rfilename\": \"{escape}{name}\"}}")).collect();
+        let sibling = |(name, content): (&&str, &Vec<u8>)| {
+            format!("{{\"rfilename\": \"{escape}{name}\", \"size\": {}}}", content.len())
+        };
+        let names: Vec<String> = files_of(model).iter().map(sibling).collect();
         let mut body = format!("{{\"sha\": \"{COMMIT}\", \"siblings\": [{}]}}", names.join(","));
         if fault == Fault::Nonsense {
             body = "<html>".into();
@@ -123,9 +174,9 @@ fn answer(method: &str, path: &str, range: &str, fault: Fault) -> Vec<u8> {
         return answer;
     }
     let name = path
-        .strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"))
+        .strip_prefix(&format!("/org/{model}/resolve/{COMMIT}/"))
         .or_else(|| path.strip_prefix("/elsewhere/"));
-    let Some(content) = name.and_then(|name| files().remove(name)) else {
+    let Some(content) = name.and_then(|name| files_of(model).remove(name)) else {
         return head("404 Not Found", "", 0);
     };
     let sha: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -153,8 +204,17 @@ fn answer(method: &str, path: &str, range: &str, fault: Fault) -> Vec<u8> {
 }
 
 fn pull(server: &Server, dir: &std::path::Path) -> Result<sensorium_hub::Pulled, Error> {
-    let name = Name::parse("org/tiny").expect("a name");
-    Hub::new(server.settings(dir)).pull(&name, &[], |_| {})
+    pull_with(server.settings(dir), "org/tiny", &[])
+}
+
+fn pull_with(
+    settings: Settings,
+    name: &str,
+    only: &[String],
+) -> Result<sensorium_hub::Pulled, Error> {
+    let hub = Hub::new(settings);
+    let plan = hub.plan(&Choice::parse(name).expect("a name"), only)?;
+    hub.pull(&plan, |_| {})
 }
 
 fn check(dir: &std::path::Path, path: &std::path::Path) {
@@ -248,16 +308,15 @@ fn refusals_say_what_to_do() {
     }
     assert!(!dir.path().parent().expect("one").join("config.json").exists());
 
-    let name = Name::parse("org/tiny").expect("a name");
     let server = Server::start(Fault::None);
     let mut settings = server.settings(dir.path());
     settings.token = Some("secret".into());
-    let missing = Hub::new(settings.clone()).pull(&name, &["x.gguf".into()], |_| {});
+    let missing = pull_with(settings.clone(), "org/tiny", &["x.gguf".into()]);
     assert!(matches!(missing, Err(Error::NotFound { .. })));
     assert!(server.seen.lock().expect("no panic").iter().all(|seen| seen.3), "with its token");
 
     settings.offline = true;
-    let error = Hub::new(settings).pull(&name, &[], |_| {}).unwrap_err().to_string();
+    let error = pull_with(settings, "org/tiny", &[]).unwrap_err().to_string();
     assert!(error.contains("offline"), "{error}");
     assert_eq!(server.gets().len(), 1, "offline nothing is asked");
 }
@@ -269,7 +328,51 @@ fn a_hub_that_is_not_there_is_an_error() {
     let mut settings = server.settings(dir.path());
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     settings.endpoint = format!("http://{free}");
-    let name = Name::parse("org/tiny").expect("a name");
-    let error = Hub::new(settings).pull(&name, &[], |_| {}).unwrap_err().to_string();
+    let error = pull_with(settings, "org/tiny", &[]).unwrap_err().to_string();
     assert!(error.contains("HF_ENDPOINT"), "{error}");
+}
+
+#[test]
+fn a_busy_hub_is_asked_again() {
+    for status in [429, 502, 503, 504] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let server = Server::start(Fault::Busy(status));
+        check(dir.path(), &pull(&server, dir.path()).expect("pulled").path);
+    }
+}
+
+#[test]
+fn only_what_a_model_is_run_from_is_pulled() {
+    let server = Server::start(Fault::None);
+    let dir = tempfile::tempdir().expect("a directory");
+    let pulled = |name: &str| pull_with(server.settings(dir.path()), name, &[]);
+    let files = |name: &str| pulled(name).expect("pulled").files;
+    assert_eq!(
+        files("org/sharded"),
+        ["config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json"]
+    );
+    assert_eq!(files("org/two"), ["2_Dense/model.safetensors", "config.json", "model.safetensors"]);
+    assert_eq!(files("org/gguf:q8_0"), ["m-Q8_0.gguf"]);
+    assert_eq!(files("org/gguf/m-Q4_K_M.gguf"), ["m-Q4_K_M.gguf"]);
+    let parts = ["m-f16-00001-of-00002.gguf", "m-f16-00002-of-00002.gguf"];
+    assert_eq!(files("org/gguf:f16"), parts);
+
+    let error = pulled("org/pickles").unwrap_err().to_string();
+    assert!(error.contains("pytorch_model.bin") && error.contains("\nhint: "), "{error}");
+    let error = pulled("org/gguf").unwrap_err().to_string();
+    assert!(error.contains("several") && error.contains("m-Q8_0.gguf"), "{error}");
+
+    let settings = server.settings(dir.path());
+    let found = |choice: &str| find(choice, &settings).expect("found");
+    assert!(found("org/gguf:Q8_0").ends_with("m-Q8_0.gguf"));
+    assert!(found("org/gguf:f16").ends_with(parts[0]));
+    let several = find("org/gguf", &settings).unwrap_err().to_string();
+    assert!(several.contains("org/gguf:TAG"), "{several}");
+    assert!(found("org/two").ends_with(COMMIT));
+
+    std::fs::remove_file(dir.path().join("models--org--two/refs/main")).expect("it was there");
+    let listed = settings.cache().list();
+    let by_commit = format!("org/two@{COMMIT}");
+    assert!(listed.iter().any(|cached| cached.name.to_string() == by_commit), "{listed:?}");
+    assert!(found(&by_commit).ends_with(COMMIT));
 }

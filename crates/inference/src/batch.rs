@@ -11,6 +11,7 @@ use sensorium_nn::params::read;
 use crate::error::Result;
 use crate::generate::{Continuation, GenerateOptions, Request, Sequence, Step};
 use crate::language::LanguageModel;
+use crate::logits::LogitsProcessor;
 
 /// Texts that a model goes on with together.
 #[derive(Debug)]
@@ -50,22 +51,27 @@ impl<'m> Batch<'m> {
     /// The prompt is empty or leaves no room.
     pub fn join(&mut self, prompt: &[u32], options: &'m GenerateOptions) -> Result<usize> {
         self.model.room(prompt.len())?;
-        self.join_embeds(self.model.embed(prompt), None, options)
+        self.join_embeds(prompt, self.model.embed(prompt), None, options)
     }
 
-    /// As [`join`](Self::join), from what the backbone reads in place of ids, `[1, T, D]`.
+    /// As [`join`](Self::join), from what the backbone reads in place of these ids, `[1, T, D]`.
     pub(crate) fn join_embeds(
         &mut self,
+        ids: &[u32],
         prompt: Embeds,
         spans: Option<Arc<[Span]>>,
         options: &'m GenerateOptions,
     ) -> Result<usize> {
-        let prompt_tokens = prompt.0.dims()[1];
-        let room = self.model.room(prompt_tokens)?;
-        let (lm, suppress_tokens) = (&self.model.lm, &[]);
+        let room = self.model.room(prompt.0.dims()[1])?;
+        let lm = &self.model.lm;
         let (tokenizer, eos_token_ids) = (&lm.text.tokenizer, &lm.text.eos_token_ids);
-        let request =
-            Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
+        let processor = LogitsProcessor {
+            model: &lm.text.generation,
+            options: &options.logits,
+            suppress_tokens: &[],
+            prompt: ids.to_vec(),
+        };
+        let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let (sequence, mut cache) = (Sequence::new(request), Cache::default());
         let Hidden(hidden) =
             lm.backbone.forward(prompt, &Tokens { positions: None, spans }, Some(&mut cache));

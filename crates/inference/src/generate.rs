@@ -8,6 +8,7 @@ use sensorium_backbone::{Sampler, Sampling};
 use sensorium_media::{Decoder, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::logits::{LogitsOptions, LogitsProcessor};
 
 /// How a text is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,13 +17,16 @@ pub struct GenerateOptions {
     pub max_new_tokens: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What is done to the logits before.
+    pub logits: LogitsOptions,
     /// Strings before which the text ends.
     pub stop: Vec<String>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self { max_new_tokens: 64, sampling: Sampling::default(), stop: Vec::new() }
+        let (sampling, logits) = (Sampling::default(), LogitsOptions::default());
+        Self { max_new_tokens: 64, sampling, logits, stop: Vec::new() }
     }
 }
 
@@ -176,10 +180,8 @@ pub(crate) struct Request<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Ids after which nothing more is to be said.
     pub eos_token_ids: &'a [u32],
-    /// Ids that are never drawn, whatever their logits.
-    pub suppress_tokens: &'a [u32],
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
+    /// What changes the logits, and the prompt's ids.
+    pub processor: LogitsProcessor<'a>,
     /// Tokens that fit after it.
     pub room: usize,
     /// How it is made.
@@ -231,8 +233,9 @@ impl<'a> Sequence<'a> {
             self.steps += 1;
         }
         let Self { request, drawing, decoder, text, .. } = self;
-        let process =
-            |logits: &mut Cow<'_, [f32]>, _: &[u32]| suppress(logits, request.suppress_tokens);
+        let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
+            request.processor.process(logits, said);
+        };
         let mut stops = false;
         let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
             if drawn.ends {
@@ -255,7 +258,7 @@ impl<'a> Sequence<'a> {
     pub fn finish(self) -> Continuation {
         let Self { request, drawing, text, first_logits, started, prefill, steps, finish, .. } =
             self;
-        let (prompt_tokens, ids) = (request.prompt_tokens, drawing.ids);
+        let (prompt_tokens, ids) = (request.processor.prompt.len(), drawing.ids);
         let finish = finish.unwrap_or(Finish::Interrupted);
         let decode = started.elapsed().as_secs_f64() - prefill;
         Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode }
@@ -283,13 +286,6 @@ impl<'a> Sequence<'a> {
 fn cut(text: &mut String, stop: &[String]) -> bool {
     let at = stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
     at.inspect(|&at| text.truncate(at)).is_some()
-}
-
-/// Makes the logits of some ids as low as can be.
-fn suppress(logits: &mut Cow<'_, [f32]>, ids: &[u32]) {
-    for &id in ids {
-        logits.to_mut()[id as usize] = f32::NEG_INFINITY;
-    }
 }
 
 /// These ids, if a table of so many rows has them all.

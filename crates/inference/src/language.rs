@@ -12,7 +12,7 @@ use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::{Media, Message, Modality};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
-use sensorium_pretrained::{CausalLm, Error as Directory};
+use sensorium_pretrained::{CausalLm, Error as Directory, TextProcessor};
 use serde_json::{Value, json};
 
 use crate::ChatModel;
@@ -38,8 +38,20 @@ impl LanguageModel {
     /// # Errors
     /// The tokenizer has no ids for it.
     pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let text = self.lm.text.tokenizer.encode(text)?;
-        self.known(self.lm.text.bos_token_id.into_iter().chain(text).collect())
+        let TextProcessor { tokenizer, bos_token_id, suffix, .. } = &self.lm.text;
+        let ids = bos_token_id.iter().copied().chain(tokenizer.encode(text)?);
+        self.known(ids.chain(suffix.iter().copied()).collect())
+    }
+
+    /// As [`prompt`](Self::prompt), where names of special tokens become those tokens.
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for it.
+    pub fn prompt_with_special(&self, text: &str) -> Result<Vec<u32>> {
+        let TextProcessor { tokenizer, bos_token_id, .. } = &self.lm.text;
+        let ids = tokenizer.encode_rendered(text)?;
+        let bos = bos_token_id.filter(|bos| ids.first() != Some(bos));
+        self.known(bos.into_iter().chain(ids).collect())
     }
 
     /// Ids of messages, `{"role": ..., "content": ...}`, that the assistant is to answer, by the
@@ -69,7 +81,7 @@ impl LanguageModel {
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
         self.room(prompt.len())?;
-        self.extend_embeds(self.embed(prompt), None, options, on_step)
+        self.extend_embeds(prompt, self.embed(prompt), None, options, on_step)
     }
 
     /// Token ids to what the backbone reads, `[1, T, D]`.
@@ -81,13 +93,14 @@ impl LanguageModel {
     /// `[1, T, D]`, some of it in spans whose tokens see each other.
     pub(crate) fn extend_embeds(
         &self,
+        ids: &[u32],
         prompt: Embeds,
         spans: Option<Arc<[Span]>>,
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
         let mut batch = Batch::new(self);
-        batch.join_embeds(prompt, spans, options)?;
+        batch.join_embeds(ids, prompt, spans, options)?;
         loop {
             let mut finished = batch.step(&mut |_, step| on_step(step));
             if let Some((_, done)) = finished.pop() {

@@ -21,6 +21,15 @@ pub struct Options {
     pub format: Option<pack::Format>,
     /// Where it computes.
     pub device: Device,
+    /// Weights that the model has no place for are an error; else a warning names them.
+    pub strict: bool,
+}
+
+impl Options {
+    /// On a device, all else as usual.
+    pub fn on(device: &Device) -> Self {
+        Self { format: None, device: device.clone(), strict: false }
+    }
 }
 
 /// A model that was trained here: what it consists of decides what it can do.
@@ -88,7 +97,7 @@ impl Model {
         if path.is_file() || is_gguf && !path.is_dir() {
             return Self::gguf(path, options);
         }
-        Self::load(&Directory::open(path)?, options)
+        Self::load(&Directory::open(path)?.strict(options.strict), options)
     }
 
     /// The model in a directory that is open.

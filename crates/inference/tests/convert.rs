@@ -85,7 +85,7 @@ fn run(from: &Path, to: &Path, kind: Option<Kind>) -> Converted {
 }
 
 fn open(path: &Path) -> LanguageModel {
-    let options = Options { format: Some(pack::Format::F32), device: Device::flex() };
+    let options = Options { format: Some(pack::Format::F32), ..Options::on(&Device::flex()) };
     match Model::open(path, &options).unwrap() {
         Model::Language(model) => model,
         other => panic!("a language model, not {other:?}"),

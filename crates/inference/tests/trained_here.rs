@@ -10,6 +10,7 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, VitConfig};
+use sensorium_flow::Input;
 use sensorium_inference::{Finish, GenerateOptions, Model, Options};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{
@@ -84,7 +85,7 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
     let mut checked = 0;
     for seed in 0..SEEDS {
         let (dir, tokenizer, llava) = trained(seed);
-        let options = Options { format: None, device: Device::flex() };
+        let options = Options::on(&Device::flex());
         let model = Model::open(dir.path(), &options).unwrap();
         let pictures = [Picture::filled(64, 64, [200, 30, 90])];
         let media = pictures.clone().map(Media::Image);
@@ -97,11 +98,11 @@ fn generated_tokens_are_those_of_repeated_whole_passes() {
         assert_eq!(reply.prompt, whole.ids);
 
         let planes = ImageProcessor::small().process(&pictures[0]);
-        let features = llava.encode(batch(planes, [96, 96], &Device::flex()));
+        let features = llava.encode(Input::Image(batch(planes, [96, 96], &Device::flex())));
         let end = (said.finish == Finish::Stop).then(|| tokenizer.special(Special::End).unwrap());
         for token in said.ids.into_iter().chain(end) {
             let batch = Batch::new(std::slice::from_ref(&whole), 0);
-            let hidden = llava.forward(&batch, Some(features.clone()));
+            let hidden = llava.forward(&batch, std::slice::from_ref(&features));
             let logits = read(llava.logits(hidden));
             let last = &logits[logits.len() - tokenizer.vocabulary()..];
             let best = last.iter().fold(f32::MIN, |most, &v| most.max(v));

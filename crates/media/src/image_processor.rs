@@ -11,7 +11,7 @@
 //! Tiles: Laurençon et al. 2024, <https://arxiv.org/abs/2408.12637>, section 3.1. Patches: Tschannen et
 //! al. 2025, <https://arxiv.org/abs/2502.14786>, section 2.4.1 (NaFlex).
 //!
-//! One difference remains: transparency is put on white, where transformers shows what lies under it.
+//! Transparency is put on white, as transformers 5 has it.
 
 mod settings;
 
@@ -27,6 +27,8 @@ use settings::Settings;
 pub enum Style {
     /// `CLIPImageProcessor`, LLaVA's, and DINOv2's `BitImageProcessor`: shorter edge to 224, middle of it.
     Clip,
+    /// open_clip's, made of torchvision: as CLIP's, but for which pixel a half falls on.
+    OpenClip,
     /// `SiglipImageProcessor`: both edges to 224, values in -1..=1.
     Siglip,
     /// `ViTImageProcessor`: as SigLIP, a lone number is both edges, bilinear.
@@ -54,7 +56,13 @@ pub struct ImageProcessor {
 #[derive(Clone, Debug, PartialEq)]
 enum Geometry {
     /// Every picture ends at one height and width.
-    Whole { resize: Option<Resize>, frame: Option<Frame>, size: [u32; 2] },
+    Whole {
+        /// First made a square of its longer edge, in this colour around it (LLaVA's `do_pad`).
+        square: Option<[u8; 3]>,
+        resize: Option<Resize>,
+        frame: Option<Frame>,
+        size: [u32; 2],
+    },
     /// Squares of `tile` pixels; one for each picture where it is not `split`.
     Tiles { resize: Resize, tile: u32, split: bool },
     /// At most `most` patches, each `patch` pixels an edge.
@@ -75,9 +83,18 @@ enum Resize {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Frame {
     /// Its middle, on black where it is smaller.
-    Crop([u32; 2]),
+    Crop([u32; 2], Half),
     /// A square of its longer edge, in this colour around it.
     Pad([u8; 3]),
+}
+
+/// Where the middle begins when as many pixels are left before it as behind it, and one more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Half {
+    /// transformers.
+    Down,
+    /// torchvision: Python's `round`.
+    Even,
 }
 
 /// What is done to the values.
@@ -143,7 +160,7 @@ impl ImageProcessor {
         let size = size.max(1);
         let (resize, frame) = (Some(Resize::Longest(size)), Some(Frame::Pad([255; 3])));
         let values = Values { factor: 1.0 / 255.0, mean: [0.5; 3], std: [0.5; 3] };
-        let geometry = Geometry::Whole { resize, frame, size: [size; 2] };
+        let geometry = Geometry::Whole { square: None, resize, frame, size: [size; 2] };
         Self::new(geometry, Filter::Bicubic, values)
     }
 
@@ -164,16 +181,16 @@ impl ImageProcessor {
             "image_std": std.map(shortest),
         });
         let more = match &self.geometry {
-            Geometry::Whole { resize, frame, .. } => {
+            Geometry::Whole { square, resize, frame, .. } => {
                 let (crop, pad) = match frame {
-                    Some(Frame::Crop(size)) => (both(*size), Value::Null),
+                    Some(Frame::Crop(size, _)) => (both(*size), Value::Null),
                     Some(Frame::Pad(colour)) => (Value::Null, json!(colour)),
                     None => (Value::Null, Value::Null),
                 };
                 json!({
                     "do_resize": resize.is_some(), "size": resize.map(Resize::to_json),
                     "do_center_crop": !crop.is_null(), "crop_size": crop,
-                    "do_pad": !pad.is_null(), "background_color": pad,
+                    "do_pad": square.is_some() || !pad.is_null(), "background_color": pad,
                 })
             }
             Geometry::Tiles { resize, tile, split } => json!({
@@ -212,8 +229,11 @@ impl ImageProcessor {
     /// A picture at the sizes that the encoder reads.
     pub fn fit(&self, picture: &Picture) -> Fitted {
         match &self.geometry {
-            Geometry::Whole { resize, frame, .. } => {
-                let whole = self.whole(picture, *resize, *frame);
+            Geometry::Whole { square, resize, frame, .. } => {
+                let whole = match square {
+                    Some(colour) => self.whole(&self.squared(picture, *colour), *resize, *frame),
+                    None => self.whole(picture, *resize, *frame),
+                };
                 Fitted { pictures: vec![whole], layout: Layout::Whole }
             }
             Geometry::Tiles { resize, tile, split } => self.cut(picture, *resize, *tile, *split),
@@ -259,9 +279,9 @@ impl ImageProcessor {
                 let small = self.resize(picture, width, height);
                 small.placed(edge, edge, (edge - width) / 2, (edge - height) / 2, colour)
             }
-            Some(Frame::Crop([to_height, to_width])) => {
+            Some(Frame::Crop([to_height, to_width], half)) => {
                 // Only what is kept is ever made: a 1x16384 picture scaled whole would need gigabytes.
-                let (x, y) = (middle(width, to_width), middle(height, to_height));
+                let (x, y) = (middle(width, to_width, half), middle(height, to_height, half));
                 let small = picture.resize_window(self.filter, x, y);
                 if (small.width, small.height) == (to_width, to_height) {
                     return small;
@@ -270,6 +290,20 @@ impl ImageProcessor {
                 small.placed(to_width, to_height, left, top, [0; 3])
             }
         }
+    }
+
+    /// A square of the longer edge with the picture in its middle. A square that would be larger than
+    /// any picture that is read is made of a smaller copy.
+    fn squared(&self, picture: &Picture, colour: [u8; 3]) -> Picture {
+        const LONGEST: u32 = 8_000;
+        let [width, height] = [picture.width, picture.height];
+        let longest = width.max(height);
+        if longest > LONGEST {
+            let [width, height] = [width, height].map(|edge| nearest(edge, LONGEST, longest));
+            return self.squared(&self.resize(picture, width, height), colour);
+        }
+        let (left, top) = ((longest - width) / 2, (longest - height) / 2);
+        picture.clone().placed(longest, longest, left, top, colour)
     }
 
     fn cut(&self, picture: &Picture, resize: Resize, tile: u32, split: bool) -> Fitted {
@@ -340,11 +374,12 @@ fn nearest(edge: u32, n: u32, longest: u32) -> u32 {
     (scaled as u32).max(1)
 }
 
-/// The middle `kept` pixels of `full`, all of them if there are fewer. Half the excess rounded down,
-/// where torchvision rounds to even.
-fn middle(full: u32, kept: u32) -> Window {
+/// The middle `kept` pixels of `full`, all of them if there are fewer.
+fn middle(full: u32, kept: u32, half: Half) -> Window {
     let len = kept.min(full);
-    Window { full, start: (full - len) / 2, len }
+    let (start, odd) = ((full - len) / 2, (full - len) % 2 == 1);
+    let up = odd && start % 2 == 1 && half == Half::Even;
+    Window { full, start: start + u32::from(up), len }
 }
 
 /// Black pixels before a picture that is smaller than its crop; the odd one stands before it.

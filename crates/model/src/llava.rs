@@ -1,4 +1,4 @@
-//! LLaVA: pictures as tokens in front of a language model.
+//! LLaVA: media as tokens in front of a language model.
 //!
 //! Liu et al. 2023, <https://arxiv.org/abs/2304.08485>; the MLP projector is that of LLaVA 1.5,
 //! <https://arxiv.org/abs/2310.03744>
@@ -10,7 +10,9 @@
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_encoder::{Encoder, EncoderConfig};
-use sensorium_flow::{Embeds, Encode, Features, Forward, Hidden, Input, Project, Sequence};
+use sensorium_flow::{
+    Embeds, Encode, Features, Forward, Hidden, Input, Modality, Project, Sequence,
+};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,11 @@ impl TowerConfig {
 }
 
 impl LlavaConfig {
+    /// The tower of a kind of media, if there is one.
+    pub fn tower(&self, modality: Modality) -> Option<&TowerConfig> {
+        self.towers.iter().find(|tower| tower.encoder.modality() == modality)
+    }
+
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         params::shapes(|init| Llava::init(self, init))
@@ -80,6 +87,15 @@ impl Tower {
     }
 }
 
+/// What the encoder of a kind of media saw in several of them, `[M, N, E]`.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// What they are.
+    pub modality: Modality,
+    /// One vector for every position.
+    pub features: Features,
+}
+
 /// See the [module](self).
 #[derive(Module, Debug)]
 pub struct Llava {
@@ -101,21 +117,37 @@ impl Llava {
         }
     }
 
-    /// Pictures to what the first tower's projector reads: `[B, c, h, w] -> [B, N, E]`.
-    pub fn encode(&self, images: Tensor<4>) -> Features {
-        self.towers[0].encoder.encode(Input::Image(images))
+    /// The tower of a kind of media.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn tower(&self, modality: Modality) -> &Tower {
+        let tower = self.towers.iter().find(|tower| tower.encoder.modality() == modality);
+        tower.unwrap_or_else(|| panic!("no tower for {modality}"))
     }
 
-    /// The batch's prompts with its pictures' features spliced in, through the backbone:
-    /// `[B, T, D]`. `features [M, N, E]` are those of the batch's pictures in order.
-    pub fn forward(&self, batch: &Batch, features: Option<Features>) -> Hidden {
+    /// Media to what their tower's projector reads, `[M, N, E]`.
+    ///
+    /// # Panics
+    /// When there is no tower for them.
+    pub fn encode(&self, media: Input) -> Encoded {
+        let modality = media.modality();
+        let features = self.tower(modality).encoder.encode(media);
+        Encoded { modality, features }
+    }
+
+    /// The batch's prompts with the features of its media spliced in, through the backbone:
+    /// `[B, T, D]`. Of each kind there is one set, of the batch's media in order.
+    ///
+    /// # Panics
+    /// When there is no tower for them, or they do not fill the batch's slots.
+    pub fn forward(&self, batch: &Batch, media: &[Encoded]) -> Hidden {
         let text = self.backbone.embed(&batch.ids, batch.shape);
-        let embeds = match features {
-            Some(features) => {
-                splice(text, self.towers[0].projector.project(features), &batch.slots)
-            }
-            None => text,
-        };
+        let embeds = media.iter().fold(text, |embeds, Encoded { modality, features }| {
+            let tokens = self.tower(*modality).projector.project(features.clone());
+            let slots = batch.slots.iter().filter(|slot| slot.modality == *modality);
+            splice(embeds, tokens, &slots.copied().collect::<Vec<_>>())
+        });
         let spans = match self.prefix {
             true => Some(batch.spans.clone()),
             // Without a prefix, only questions that stand apart differ from plain text.
@@ -134,9 +166,9 @@ impl Llava {
     }
 
     /// Loss of the answers' tokens, mean over the batch.
-    pub fn loss(&self, batch: &Batch, features: Option<Features>, z_loss: f32) -> Tensor<1> {
+    pub fn loss(&self, batch: &Batch, media: &[Encoded], z_loss: f32) -> Tensor<1> {
         let logits = |hidden| self.backbone.logits(hidden);
-        answers_loss(logits, self.forward(batch, features), batch, z_loss)
+        answers_loss(logits, self.forward(batch, media), batch, z_loss)
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sensorium_backbone::{BackboneConfig, Cache, Llama, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
+use sensorium_encoder::audio::WhisperEncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_flow::{Embeds, Forward, Hidden, Sequence};
+use sensorium_flow::{Embeds, Forward, Hidden, Input, Sequence};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{Modality, Prompt, Slot};
 use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
@@ -53,6 +54,15 @@ fn llama(seed: u64) -> Llama {
 
 /// Pictures of 16 px, 16 positions, 4 tokens.
 fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
+    let config = LlavaConfig {
+        towers: vec![image_tower()],
+        backbone: BackboneConfig::Llama(llama_config()),
+        prefix,
+    };
+    lively(Llava::init(&config, &mut Init::new(seed, device)))
+}
+
+fn image_tower() -> TowerConfig {
     let image = VitConfig { n_heads: 2, ..VitConfig::clip(16, 4, 16, 2, 8) };
     let projector = ProjectorConfig::Mlp {
         features: 16,
@@ -63,9 +73,21 @@ fn llava(seed: u64, prefix: bool, device: &Device) -> Llava {
         places: Some(4),
     };
     let encoder = EncoderConfig::Vit { vit: image, features: FeatureSelect::default() };
-    let towers = vec![TowerConfig { encoder, projector }];
-    let config = LlavaConfig { towers, backbone: BackboneConfig::Llama(llama_config()), prefix };
-    lively(Llava::init(&config, &mut Init::new(seed, device)))
+    TowerConfig { encoder, projector }
+}
+
+/// Sounds of 6 frames and 3 bands, 3 positions, 3 tokens.
+fn audio_tower() -> TowerConfig {
+    let encoder = EncoderConfig::Whisper(WhisperEncoderConfig {
+        bands: 3,
+        positions: 3,
+        hidden_size: 8,
+        n_layers: 1,
+        n_heads: 2,
+        intermediate_size: 12,
+    });
+    let projector = ProjectorConfig::Linear { features: 8, shuffle: 1, bias: true, width: 24 };
+    TowerConfig { encoder, projector }
 }
 
 fn tokens(rng: &mut Rng, count: usize) -> Vec<u32> {
@@ -180,13 +202,13 @@ fn padding_changes_nothing_in_a_prompt() {
             let prompts = [prompt(&mut rng, 2, 3, 2), prompt(&mut rng, 3, 11, 4)];
             let images = pictures(&mut rng, 2, &device);
             let both = Batch::new(&prompts, 0);
-            let features = llava.encode(images.clone());
-            let together = read(llava.logits(llava.forward(&both, Some(features))));
+            let features = llava.encode(Input::Image(images.clone()));
+            let together = read(llava.logits(llava.forward(&both, &[features])));
             let [_, t] = both.shape;
             for (row, prompt) in prompts.iter().enumerate() {
                 let alone = Batch::new(std::slice::from_ref(prompt), 0);
-                let features = llava.encode(images.clone().narrow(0, row, 1));
-                let alone = read(llava.logits(llava.forward(&alone, Some(features))));
+                let features = llava.encode(Input::Image(images.clone().narrow(0, row, 1)));
+                let alone = read(llava.logits(llava.forward(&alone, &[features])));
                 let start = row * t * VOCABULARY as usize;
                 let same = &together[start..start + alone.len()];
                 assert_close(&format!("seed {seed}, row {row}"), same, &alone, ROUNDING);
@@ -232,8 +254,8 @@ fn the_order_of_a_batch_changes_no_row() {
         let logits = |order: [usize; 2]| {
             let prompts = order.map(|row| prompts[row].clone());
             let images = order.map(|row| images.clone().narrow(0, row, 1));
-            let features = llava.encode(Tensor::cat(images.into(), 0));
-            read(llava.logits(llava.forward(&Batch::new(&prompts, 0), Some(features))))
+            let features = llava.encode(Input::Image(Tensor::cat(images.into(), 0)));
+            read(llava.logits(llava.forward(&Batch::new(&prompts, 0), &[features])))
         };
         let (there, back) = (logits([0, 1]), logits([1, 0]));
         let half = there.len() / 2;
@@ -283,6 +305,51 @@ fn every_feature_lands_at_its_marker_and_gradients_reach_both_sides() {
     }
 }
 
+/// Each medium is read by the tower of its kind, and stands at its own slot, whatever the order of
+/// towers, of media, or of slots.
+#[test]
+fn pictures_and_sounds_meet_in_one_prompt() {
+    let device = Device::flex().autodiff();
+    for seed in 0..SEEDS {
+        let mut rng = Rng::new(seed);
+        let model = |towers| {
+            let config = LlavaConfig {
+                towers,
+                backbone: BackboneConfig::Llama(llama_config()),
+                prefix: true,
+            };
+            lively(Llava::init(&config, &mut Init::new(seed, &device)))
+        };
+        let llava = model(vec![image_tower(), audio_tower()]);
+        let mut other = model(vec![audio_tower(), image_tower()]);
+        other.towers = llava.towers.iter().rev().cloned().collect();
+        other.backbone = llava.backbone.clone();
+
+        let image = Slot { at: 6, len: IMAGE_TOKENS, modality: Modality::Image };
+        let sound = Slot { at: 1, len: 3, modality: Modality::Audio };
+        let prompt = Prompt {
+            ids: tokens(&mut rng, 13),
+            answer: (0..13).map(|i| i > 10).collect(),
+            slots: vec![sound, image],
+            spans: (0..13).map(|i| [0, 1, 1, 1, 0, 0, 2, 2, 2, 2, 0, 0, 0][i]).collect(),
+        };
+        let batch = Batch::new(std::slice::from_ref(&prompt), 0);
+        let mel = (0..18).map(|_| rng.normal() as f32).collect::<Vec<_>>();
+        let mel = Tensor::from_data(TensorData::new(mel, [1, 3, 6]), &device);
+        let picture = pictures(&mut rng, 1, &device);
+
+        let seen = llava.encode(Input::Image(picture));
+        let heard = llava.encode(Input::Audio(mel));
+        let loss = llava.loss(&batch, &[seen.clone(), heard.clone()], 0.0);
+        let same = other.loss(&batch, &[heard, seen], 0.0);
+        assert_eq!(read(loss.clone()), read(same), "seed {seed}");
+        let read_by_llava = |name: &str| name != "towers.0.encoder.proj.weight";
+        let llava = params::set_trainable(llava, read_by_llava);
+        let reached = gradients(&llava, loss.backward()).expect("both towers learn");
+        assert!(reached.keys().any(|name| name.starts_with("towers.1.encoder.")), "seed {seed}");
+    }
+}
+
 #[test]
 fn accumulated_gradients_are_those_of_one_batch() {
     let device = Device::flex().autodiff();
@@ -295,8 +362,9 @@ fn accumulated_gradients_are_those_of_one_batch() {
         let images = pictures(&mut rng, 3, &device);
         let slopes = |rows: std::ops::Range<usize>| {
             let batch = Batch::new(&prompts[rows.clone()], 0);
-            let features = llava.encode(images.clone().narrow(0, rows.start, rows.len()));
-            let loss = llava.loss(&batch, Some(features), 0.0);
+            let features =
+                llava.encode(Input::Image(images.clone().narrow(0, rows.start, rows.len())));
+            let loss = llava.loss(&batch, &[features], 0.0);
             (batch.learned() as f32, gradients(&llava, loss.backward()).expect("all are read"))
         };
         let (total, want) = slopes(0..3);

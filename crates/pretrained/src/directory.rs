@@ -44,26 +44,45 @@ pub struct Directory {
     config: Value,
     /// The one file of weights.
     single: &'static str,
+    strict: bool,
 }
 
 impl Directory {
-    /// Reads `config.json`, or `open_clip_config.json` where there is none; no weights yet.
+    /// Reads `config.json`, or `open_clip_config.json` where there is none that names a model; no
+    /// weights yet.
     ///
     /// # Errors
     /// It is missing, no JSON object, or longer than any.
     pub fn open(path: &Path) -> Result<Self> {
-        for (file, single) in [(CONFIG, SINGLE), (OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE)] {
-            let config = read_json(&path.join(file))?.filter(Value::is_object);
-            if let Some(config) = config {
-                return Ok(Self { path: path.into(), embedded: None, file, config, single });
-            }
-        }
-        Err(Error::Missing {
-            file: "config.json, a JSON object,".into(),
+        let new = |file, single, config| Self {
             path: path.into(),
-            found: listing(path),
-            hint: "pass the directory that holds config.json and model.safetensors",
-        })
+            embedded: None,
+            file,
+            config,
+            single,
+            strict: false,
+        };
+        let own = read_json(&path.join(CONFIG))?.filter(Value::is_object);
+        // timm's has no model_type.
+        if let Some(config) = own.as_ref().filter(|own| own.get("model_type").is_some()) {
+            return Ok(new(CONFIG, SINGLE, config.clone()));
+        }
+        let open_clip = read_json(&path.join(OPEN_CLIP_CONFIG))?.filter(Value::is_object);
+        match (open_clip, own) {
+            (Some(config), _) => Ok(new(OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE, config)),
+            (None, Some(config)) => Ok(new(CONFIG, SINGLE, config)),
+            (None, None) => Err(no_config(path)),
+        }
+    }
+
+    /// The same directory, whose weights must hold nothing that the model has no place for.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Whether the weights must hold nothing else.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
     }
 
     /// A directory that lies in the program itself, told by `name` in messages.
@@ -72,7 +91,8 @@ impl Directory {
     /// Its `config.json` is missing or no JSON.
     pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
         let (path, embedded) = (PathBuf::from(name), Some(files));
-        let directory = Self { path, embedded, file: CONFIG, config: Value::Null, single: SINGLE };
+        let (config, strict) = (Value::Null, true);
+        let directory = Self { path, embedded, file: CONFIG, config, single: SINGLE, strict };
         let config = directory
             .json(CONFIG)?
             .ok_or_else(|| directory.missing(CONFIG, "the program was built without its model"))?;
@@ -230,6 +250,10 @@ impl Directory {
         read: impl Fn(&Path) -> Result<BTreeMap<String, T>>,
         ignorable: impl Fn(&str) -> bool,
     ) -> Result<BTreeMap<String, T>> {
+        let read = |path: &Path| {
+            let found = read(path)?.into_iter();
+            Ok::<_, Error>(found.map(|(name, of)| (of_today(name), of)).collect::<BTreeMap<_, _>>())
+        };
         let single = self.path.join(self.single);
         if single.exists() {
             return read(&single);
@@ -244,14 +268,11 @@ impl Directory {
             }
             let mut found = read(&path)?;
             for name in names.into_iter().filter(|name| !ignorable(name)) {
-                let Some(tensor) = found.remove(name) else {
+                if !found.contains_key(&of_today(name.to_owned())) {
                     return Err(setting(name, shard, "the file does not hold it"));
-                };
-                all.insert(name.to_owned(), tensor);
+                }
             }
-            if let Some(left) = found.keys().next() {
-                return Err(setting(left, "no tensor that the index leaves out", shard));
-            }
+            all.append(&mut found);
         }
         Ok(all)
     }
@@ -322,6 +343,41 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(MAX_JSON).read_to_end(&mut bytes).map_err(io)?;
     Ok(Some(bytes))
+}
+
+/// The error for a directory without settings: what it is instead, where that can be told.
+fn no_config(path: &Path) -> Error {
+    let is = |name: &str| path.join(name).exists();
+    let inner = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let inner = inner.filter(|path| path.join(CONFIG).is_file()).min();
+    let (found, hint) = match inner {
+        _ if is("snapshots") => (
+            "a model's folder of the hub's cache".into(),
+            "pass the model's name (org/name), or the directory of a commit in its snapshots/",
+        ),
+        _ if is("adapter_config.json") => (
+            "a LoRA adapter, which changes another model".into(),
+            "merge it once with Python (peft's merge_and_unload, save_pretrained), and pass what that saves",
+        ),
+        Some(inner) => (
+            format!("one in {}", inner.file_name().unwrap_or_default().to_string_lossy()),
+            "pass that directory",
+        ),
+        None => (listing(path), "pass the directory that holds config.json and model.safetensors"),
+    };
+    let file = "config.json, a JSON object,".into();
+    Error::Missing { file, path: path.into(), found, hint }
+}
+
+/// The name of a tensor, whose norm may still speak TensorFlow (BERT's first files).
+fn of_today(name: String) -> String {
+    match name.strip_suffix(".LayerNorm.gamma") {
+        Some(norm) => format!("{norm}.LayerNorm.weight"),
+        None => match name.strip_suffix(".LayerNorm.beta") {
+            Some(norm) => format!("{norm}.LayerNorm.bias"),
+            None => name,
+        },
+    }
 }
 
 /// Names in a directory, for an error.

@@ -1,13 +1,13 @@
 //! What a checkpoint's weights must be, from its settings alone: names, shapes, memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sensorium_nn::prelude::*;
 
 use super::directory::Directory;
 use super::error::Result;
 use crate::names::Layout;
-use sensorium_checkpoint::strict_shapes;
+use sensorium_checkpoint::{differences, strict_shapes};
 
 /// What models are made of.
 pub const PARTS: [&str; 7] =
@@ -121,11 +121,26 @@ impl Plan {
         self.layout.is_ignorable(name) || self.copies.contains(&name) && is_copy()
     }
 
-    /// That the weights in the directory are those of the plan; no values are read.
-    pub(crate) fn check(&self, directory: &Directory) -> Result<()> {
+    /// That the directory holds the weights of the plan; no values are read. Returns the names of what
+    /// it holds beside them, of which one is told unless it must hold nothing else.
+    pub(crate) fn check(&self, directory: &Directory) -> Result<BTreeSet<String>> {
         let stored = directory.shapes()?;
         let found = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
-        Ok(strict_shapes(&self.shapes(), &self.without_ignorable(&found))?)
+        let (expected, found) = (self.shapes(), self.without_ignorable(&found));
+        let all = differences(&expected, &found);
+        if directory.is_strict() || !all.missing.is_empty() || !all.reshaped.is_empty() {
+            strict_shapes(&expected, &found)?;
+        }
+        let strays: BTreeSet<String> =
+            all.unexpected.iter().map(|name| (*name).to_owned()).collect();
+        if let Some(first) = strays.first() {
+            let (path, n) = (directory.path().display(), strays.len());
+            let more = if n > 1 { format!(" and {} more", n - 1) } else { String::new() };
+            log::warn!(
+                "{path}: the model has no place for {first}{more}: not read (--strict refuses them)"
+            );
+        }
+        Ok(strays)
     }
 
     /// Name and shape of every tensor that the files must hold.

@@ -10,6 +10,7 @@ use crate::chat::{Chat, Source};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::generation::GenerationConfig;
 
 /// All of a language model but its backbone.
 #[derive(Clone, Debug)]
@@ -18,10 +19,14 @@ pub struct TextProcessor {
     pub tokenizer: Tokenizer,
     /// Put before every text, if the model was trained so.
     pub bos_token_id: Option<u32>,
+    /// Put behind every text that no template has written.
+    pub suffix: Vec<u32>,
     /// Ids after which nothing more is to be said.
     pub eos_token_ids: Vec<u32>,
     /// Messages to text.
     pub chat: Chat,
+    /// What is done to the logits of every text.
+    pub generation: GenerationConfig,
 }
 
 impl TextProcessor {
@@ -31,10 +36,11 @@ impl TextProcessor {
     /// One of them is missing or damaged.
     pub fn read(directory: &Directory) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(&self::tokenizer(directory)?)?;
-        let bos_token_id =
-            tokenizer.encode_within("", true, usize::MAX).unwrap_or_default().first().copied();
+        let [prefix, suffix] = tokenizer.specials_around()?;
+        let bos_token_id = prefix.first().copied();
         let (eos_token_ids, chat) = (eos_token_ids(directory)?, chat(directory)?);
-        Ok(Self { tokenizer, bos_token_id, eos_token_ids, chat })
+        let generation = GenerationConfig::read(directory)?;
+        Ok(Self { tokenizer, bos_token_id, suffix, eos_token_ids, chat, generation })
     }
 
     /// The spelling of the token that opens every text, if the model has one.
@@ -88,6 +94,16 @@ fn read_ids(config: &Config<'_>, key: &str) -> Result<Option<Vec<u32>>> {
     Ok(Some(ids))
 }
 
+/// `chat_template.json`, or the processor's settings, which have held a template too.
+fn chat_json(directory: &Directory) -> Result<Option<Value>> {
+    let own = directory.json("chat_template.json")?;
+    if own.is_some() {
+        return Ok(own);
+    }
+    let processor = directory.json("processor_config.json")?;
+    Ok(processor.filter(|settings| settings.get("chat_template").is_some()))
+}
+
 /// The template's files, and the special tokens that it may name.
 pub fn chat(directory: &Directory) -> Result<Chat> {
     let config = directory.json("tokenizer_config.json")?;
@@ -96,7 +112,7 @@ pub fn chat(directory: &Directory) -> Result<Chat> {
     variables.extend(config.as_ref().map(special_tokens).unwrap_or_default());
     let template = Source::Directory {
         jinja: directory.bytes("chat_template.jinja")?,
-        json: directory.json("chat_template.json")?,
+        json: chat_json(directory)?,
         config,
     };
     Ok(Chat { template: Some(template), variables })

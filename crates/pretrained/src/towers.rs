@@ -212,8 +212,9 @@ impl Reading {
 
 /// The weights of the directory, which must be those of `plan`; projections as ours.
 pub(crate) fn tensors(directory: &Directory, plan: &Plan) -> Result<Tensors> {
-    plan.check(directory)?;
-    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let mut tensors =
+        directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     names::OPEN_CLIP_PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
     Ok(tensors)
 }

@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let [dir, picture, question] = &arguments[..] else {
         anyhow::bail!("usage: ask DIR PICTURE QUESTION");
     };
-    let options = Options { format: None, device: Device::flex() };
+    let options = Options::on(&Device::flex());
     let model = Model::open(Path::new(dir), &options).context("cannot open the model")?;
     let picture = Picture::read(Path::new(picture))?;
 

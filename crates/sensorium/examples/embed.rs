@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let [dir, picture, texts @ ..] = &arguments[..] else {
         anyhow::bail!("usage: embed DIR PICTURE TEXT ...");
     };
-    let options = Options { format: None, device: Device::flex() };
+    let options = Options::on(&Device::flex());
     let model = Model::open(Path::new(dir), &options).context("cannot open the model")?;
     let model = model.embedding()?;
 

@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let recipe = recipes::parse(&recipe, "recipe", &[])?;
     clip::train(&recipe, &RunOptions { dir: run.into(), resume: false })?;
 
-    let options = Options { format: None, device: Device::flex() };
+    let options = Options::on(&Device::flex());
     let tuned = Path::new(run).join("final");
     let model = Model::open(&tuned, &options).context("cannot open what was trained")?;
     let vectors = model.embedding()?.embed_texts(&["a dog".into(), "a cat".into()])?;

@@ -27,7 +27,7 @@ const FILES: &[(&str, &[u8])] = files![
 /// ```
 /// use sensorium::inference::{Model, Options};
 ///
-/// let options = Options { format: None, device: sensorium::nn::prelude::Device::flex() };
+/// let options = Options::on(&sensorium::nn::prelude::Device::flex());
 /// let directory = sensorium::embedded::directory().expect("it is whole");
 /// let model = Model::load(&directory, &options).expect("it loads");
 /// let vectors = model.embedding().unwrap().embed_texts(&["a red circle".to_owned()]).unwrap();

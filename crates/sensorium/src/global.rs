@@ -2,21 +2,20 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use sensorium_hub::{Choice, Error, Hub, Settings};
 use sensorium_nn::prelude::Device;
+
+use crate::fetch::fetch;
 
 /// Means the model inside the binary.
 pub const EMBEDDED: &str = "embedded";
-
-/// The path of a model that is named: itself where it is one, else the snapshot in the cache.
-pub fn find(name: &str) -> Result<String> {
-    Ok(sensorium_hub::find(name, &sensorium_hub::Settings::from_env())?.display().to_string())
-}
 
 /// Options of every command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The model to use: a directory, a GGUF file, a name in the cache, or the one inside the binary.
+    /// The model to use: a directory, a GGUF file, a name on the hub (NAME, NAME:Q8_0, NAME/FILE.gguf),
+    /// which is fetched if the cache has it not, or the one inside the binary.
     #[arg(long, global = true, value_name = "MODEL", default_value = EMBEDDED)]
     pub model: String,
     /// Seed of everything random [default: 0; of `train`, the recipe's].
@@ -28,6 +27,12 @@ pub struct Global {
     /// Where models compute.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub device: DeviceName,
+    /// Refuse a model whose files hold weights that it has no place for.
+    #[arg(long, global = true)]
+    pub strict: bool,
+    /// Fetch nothing.
+    #[arg(long, global = true)]
+    pub offline: bool,
 }
 
 /// Where models compute.
@@ -37,14 +42,53 @@ pub enum DeviceName {
     Cpu,
 }
 
+/// Whether a name is one of the hub's, and not a path that is not there. A word alone is taken for a
+/// path.
+fn is_to_be_fetched(name: &str, error: &Error) -> bool {
+    match error {
+        Error::NotCached { .. } => name.contains('/'),
+        // Another file of the same model.
+        Error::Choose { found: "none", .. } => true,
+        _ => false,
+    }
+}
+
 impl Global {
     /// The same with the path of the model in place of its name.
     pub fn found(&self) -> Result<Self> {
         let model = match self.model.as_str() {
             EMBEDDED => self.model.clone(),
-            name => find(name)?,
+            name => self.find(name)?,
         };
         Ok(Self { model, ..*self })
+    }
+
+    /// The path of a model that is named: itself where it is one, else in the cache, into which it is
+    /// fetched.
+    pub fn find(&self, name: &str) -> Result<String> {
+        let settings = self.hub();
+        let found = match sensorium_hub::find(name, &settings) {
+            Err(error) if !settings.offline && is_to_be_fetched(name, &error) => {
+                let choice = Choice::parse(name)?;
+                let hub = Hub::new(settings.clone());
+                let plan = hub.plan(&choice, &[])?;
+                let bytes = plan.bytes.map(|bytes| format!(", {:.1} MB", bytes as f64 / 1e6));
+                let (files, bytes) = (plan.files(), bytes.unwrap_or_default());
+                eprintln!(
+                    "{name} is not in the cache: fetching {files} files{bytes} (--offline forbids it)"
+                );
+                fetch(&hub, &plan)?;
+                sensorium_hub::find(name, &settings)?
+            }
+            found => found?,
+        };
+        Ok(found.display().to_string())
+    }
+
+    /// Where names are looked for, and whether they may be fetched.
+    pub fn hub(&self) -> Settings {
+        let settings = Settings::from_env();
+        Settings { offline: settings.offline || self.offline, ..settings }
     }
 
     /// Where models compute.

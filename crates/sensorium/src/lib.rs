@@ -11,7 +11,7 @@
 //! use sensorium::nn::prelude::Device;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let options = Options { format: None, device: Device::flex() };
+//! let options = Options::on(&Device::flex());
 //! let model = Model::open("SmolVLM-256M-Instruct".as_ref(), &options)?;
 //! let picture = Picture::read("scene.png".as_ref())?;
 //! let parts = parse_markers("what colour is the circle?", 1)?;

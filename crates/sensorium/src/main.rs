@@ -1,6 +1,7 @@
 //! The `sensorium` command: reads its arguments, runs one command, prints one error.
 
 mod commands;
+mod fetch;
 mod global;
 mod open;
 mod print;
@@ -11,7 +12,27 @@ use clap::Parser;
 
 use crate::commands::Cli;
 
+/// Prints what a model's files say that is not done.
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn && metadata.target().starts_with("sensorium")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            print::warning(&record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 fn main() -> ExitCode {
+    if log::set_logger(&Warnings).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -15,7 +15,8 @@ use crate::print;
 /// The chosen model, and the seconds that loading took.
 pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let start = Instant::now();
-    let options = Options { format: precision.format(), device: global.device() };
+    let (format, strict) = (precision.format(), global.strict);
+    let options = Options { format, strict, ..Options::on(&global.device()) };
     let model = match global.model.as_str() {
         EMBEDDED => Model::load(&directory(EMBEDDED)?, &options)?,
         path => Model::open(path.as_ref(), &options)?,

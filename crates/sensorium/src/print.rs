@@ -56,6 +56,11 @@ impl Stream {
     }
 }
 
+/// Prints a warning; a closed standard error must not end the program.
+pub fn warning(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
 /// Prints a result as JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)

@@ -174,6 +174,7 @@ pub fn messages(turns: &[Turn], pictures: usize) -> Vec<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sensorium_flow::Input;
     use sensorium_model::llava::Llava;
     use sensorium_model::prompt::Batch;
     use sensorium_nn::params::read;
@@ -219,10 +220,10 @@ mod tests {
             let llava = Llava::init(&config, &mut Init::new(3, &device));
             let chat = chat(config.towers[0].tokens());
             let image = Init::new(4, &device).normal([1, 3, 96, 96], 1.0).val();
-            let features = llava.encode(image);
+            let features = llava.encode(Input::Image(image));
             let logits = |prompt: &Prompt| {
                 let batch = Batch::new(std::slice::from_ref(prompt), chat.pad);
-                let logits = llava.logits(llava.forward(&batch, Some(features.clone())));
+                let logits = llava.logits(llava.forward(&batch, std::slice::from_ref(&features)));
                 let width = logits.dims()[2];
                 read(logits).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
             };

@@ -75,6 +75,11 @@ pub enum RopeScaling {
     /// Nothing.
     #[default]
     None,
+    /// All turns are slowed alike (Chen et al. 2023, <https://arxiv.org/abs/2306.15595>).
+    Linear {
+        /// How much longer the texts are.
+        factor: f32,
+    },
     /// Llama 3.1's: slow turns are slowed by `factor`, quick ones kept, with a slope between.
     Llama3 {
         /// How much longer the texts are.
@@ -97,7 +102,11 @@ impl RopeScaling {
 
     /// The rate after stretching.
     fn of(self, rate: f32) -> f32 {
-        let Self::Llama3 { factor, low, high, context } = self else { return rate };
+        let (factor, low, high, context) = match self {
+            Self::None => return rate,
+            Self::Linear { factor } => return rate / factor,
+            Self::Llama3 { factor, low, high, context } => (factor, low, high, context),
+        };
         let turns = context / (std::f32::consts::TAU / rate);
         // Turns equal to a bound lie on the slope, whose ends they are.
         let slope = ((turns - low) / (high - low)).clamp(0.0, 1.0);

@@ -1,4 +1,4 @@
-//! From logits to the next token: greedy, temperature, top-k, top-p.
+//! From logits to the next token: greedy, temperature, top-k, top-p, min-p.
 
 use sensorium_nn::rng::Rng;
 use serde::{Deserialize, Serialize};
@@ -13,13 +13,16 @@ pub struct Sampling {
     pub top_k: usize,
     /// Only the fewest best tokens whose probabilities reach `top_p` (Holtzman et al. 2019).
     pub top_p: f32,
+    /// Only tokens that are at least so likely, as a share of the likeliest (Nguyen et al. 2024,
+    /// <https://arxiv.org/abs/2407.01082>); 0 keeps all.
+    pub min_p: f32,
     /// Seed of the draws.
     pub seed: u64,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 }
     }
 }
 
@@ -72,6 +75,8 @@ impl Sampler {
         });
         let kept = kept.count().max(1);
         weighted.truncate(kept);
+        // Of the likeliest the weight is 1.
+        weighted.retain(|&(_, p)| p >= f64::from(self.sampling.min_p).min(1.0));
         weighted
     }
 }
@@ -122,6 +127,10 @@ mod tests {
         assert!(draws(sampling).iter().all(|id| [1, 3].contains(id)));
         let sampling = Sampling { temperature: 1.0, top_p: 0.5, ..Sampling::default() };
         assert!(draws(sampling).iter().all(|id| [1, 3].contains(id)));
+        let sampling = Sampling { temperature: 1.0, min_p: 0.5, ..Sampling::default() };
+        assert!(draws(sampling).iter().all(|id| [1, 3].contains(id)));
+        let sampling = Sampling { temperature: 1.0, min_p: 0.1, ..Sampling::default() };
+        assert!(draws(sampling).contains(&2) && !draws(sampling).contains(&0));
         let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
         assert!(draws(sampling).contains(&2));
     }

@@ -16,6 +16,7 @@ use sensorium_pretrained::families::idefics::Parts;
 use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
+use crate::logits::LogitsProcessor;
 
 pub use prompt::{IdeficsProcessor, Prompt};
 
@@ -70,11 +71,15 @@ impl IdeficsModel {
         let mut cache = self.cross_keys(&fitted);
         let encode = start.elapsed().as_secs_f64();
 
-        let (tokenizer, prompt_tokens) = (&self.text_processor.tokenizer, prompt.ids.len());
-        let (eos_token_ids, suppress_tokens) =
-            (&self.eos_token_ids, &self.text_processor.picture_ids());
-        let request =
-            Request { tokenizer, eos_token_ids, suppress_tokens, prompt_tokens, room, options };
+        let tokenizer = &self.text_processor.tokenizer;
+        let processor = LogitsProcessor {
+            model: &self.parts.text.generation,
+            options: &options.logits,
+            suppress_tokens: &self.text_processor.picture_ids(),
+            prompt: prompt.ids.clone(),
+        };
+        let eos_token_ids = &self.eos_token_ids;
+        let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let latest = prompt.image_attention.last().copied().flatten();
         let next = |id: Option<u32>| match id {
             Some(id) => self.next(&[id], &[latest], &mut cache),

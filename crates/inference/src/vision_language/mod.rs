@@ -118,7 +118,7 @@ impl ChatModel for VisionLanguageModel {
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
         let spans = self.prefix.then(|| spans.collect());
-        let continuation = self.llm.extend_embeds(embeds, spans, options, on_step)?;
+        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
         Ok(Reply { prompt: prompt.ids, process, encode, continuation })
     }
 

@@ -5,7 +5,7 @@ use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, VitConfig};
-use sensorium_flow::Project;
+use sensorium_flow::{Input, Project};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{Modality, Slot};
 use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
@@ -80,21 +80,18 @@ fn llava() {
     let golden = Golden::open("llava");
     let (llava, batch) = (model(&golden), batch(&golden));
     let images: Tensor<4> = input(&golden, "pixel_values");
-    let encode = |llava: &Llava| Some(llava.encode(images.clone()));
-    let loss = |llava: &Llava| llava.loss(&batch, encode(llava), 0.0);
+    let encode = |llava: &Llava| llava.encode(Input::Image(images.clone()));
+    let loss = |llava: &Llava| llava.loss(&batch, &[encode(llava)], 0.0);
 
     let outputs = golden.outputs();
     let name = "vision_tower.vision_model.encoder.layers.1";
-    let features = llava.encode(images.clone()).0;
+    let features = encode(&llava).features.0;
     assert_tensor(name, &features.dims(), &read(features), &patches(&outputs[name]), STACK);
 
     let mut report = Report::new(&golden, STACK);
     let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
-    check(
-        "multi_modal_projector",
-        llava.towers[0].projector.project(llava.encode(images.clone())).0,
-    );
-    let hidden = llava.forward(&batch, encode(&llava));
+    check("multi_modal_projector", llava.towers[0].projector.project(encode(&llava).features).0);
+    let hidden = llava.forward(&batch, &[encode(&llava)]);
     check("language_model.model.norm", hidden.0.clone());
     check("logits", llava.logits(hidden));
     report.check("loss", &[1], &read(loss(&llava)));

@@ -13,6 +13,6 @@ pub fn pretrained(golden: &Golden) -> Pretrained {
 
 /// The model as one that runs, packed in f32.
 pub fn model(golden: &Golden) -> Model {
-    let options = Options { format: Some(pack::Format::F32), device: Device::flex() };
+    let options = Options { format: Some(pack::Format::F32), ..Options::on(&Device::flex()) };
     Model::open(&golden.path(""), &options).unwrap_or_else(|error| panic!("{error}"))
 }

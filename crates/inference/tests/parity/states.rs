@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sensorium_encoder::image::{self, FeatureSelect, Vit};
 use sensorium_encoder::text::Texts;
 use sensorium_encoder::{Encoder, EncoderConfig};
-use sensorium_flow::{Embeds, Encode, Features, Forward, Project, Sequence};
+use sensorium_flow::{Embeds, Encode, Features, Forward, Input, Project, Sequence};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_media::{Modality, Picture, Slot};
 use sensorium_model::blip2::Blip2Matcher;
@@ -97,7 +97,7 @@ fn seeing(name: &str) {
     if features.layers.is_empty() {
         check.state("image", image.positions(first));
     }
-    let Embeds(seen) = llava.towers[0].projector.project(llava.encode(pixels));
+    let Embeds(seen) = llava.towers[0].embed(Input::Image(pixels));
     check.state("projector", seen.clone().narrow(0, 0, 1));
     let marked = ids.iter().enumerate().filter(|(_, id)| **id == marker).map(|(at, _)| at);
     let len = seen.dims()[1];

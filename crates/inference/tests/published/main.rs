@@ -2,6 +2,7 @@
 //! (`reference/published.py`), and everything that can be wrong with them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod as_found;
 mod bad_inputs;
 mod blip2;
 mod blip2_writing;

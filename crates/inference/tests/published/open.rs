@@ -9,14 +9,14 @@ use sensorium_inference::{
 };
 use sensorium_media::{Media, Message, Picture};
 use sensorium_nn::prelude::pack;
-use sensorium_pretrained::Pretrained;
+use sensorium_pretrained::{Directory, Pretrained};
 
 pub fn pretrained(path: &Path) -> sensorium_pretrained::Result<Pretrained> {
-    Pretrained::open(path, &Device::flex())
+    Pretrained::load(&Directory::open(path)?.strict(true), &Device::flex())
 }
 
 pub fn model(path: &Path, format: Option<pack::Format>) -> Result<Model> {
-    Model::open(path, &Options { format, device: Device::flex() })
+    Model::open(path, &Options { format, strict: true, ..Options::on(&Device::flex()) })
 }
 
 pub fn vision_language(path: &Path, format: Option<pack::Format>) -> Result<VisionLanguageModel> {

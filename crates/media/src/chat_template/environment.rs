@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Rest, ValueOrKwargs, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja_contrib::globals::cycler;
 use time::OffsetDateTime;
 use time::format_description::parse_strftime_owned;
 
-use super::{json, repr};
+use super::{json, methods, repr};
 
 /// The template's own words, on their way out of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +24,28 @@ pub fn new() -> Environment<'static> {
         environment.set_syntax(syntax);
     }
     environment.set_debug(false);
-    environment.set_unknown_method_callback(method);
+    environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(repr::format);
     environment.add_filter("string", repr::string);
     environment.add_filter("join", repr::join);
     environment.add_filter("tojson", json::tojson);
     environment.add_function("raise_exception", raise);
     environment.add_function("namespace", namespace);
+    environment.add_function("cycler", |items: Rest<Value>| cycler(items.0));
+    environment.add_test("iterable", is_iterable);
+    environment.add_test("sequence", is_sequence);
     environment
+}
+
+/// What Python's `iter` takes. The engine would go through none, too.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// What has a length and items: in Python texts and dicts, too.
+fn is_sequence(value: &Value) -> bool {
+    let has_items = matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map);
+    value.is_undefined() || has_items
 }
 
 /// What `strftime_now` takes for now.
@@ -73,19 +87,4 @@ fn namespace(defaults: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         }
     }
     minijinja::functions::namespace(defaults)
-}
-
-/// Python's methods. Those that change a list or a dict are missing on purpose.
-fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    match (value.as_str(), name) {
-        (Some(text), "removeprefix") => {
-            let (prefix,): (&str,) = from_args(args)?;
-            Ok(text.strip_prefix(prefix).unwrap_or(text).into())
-        }
-        (Some(text), "removesuffix") => {
-            let (suffix,): (&str,) = from_args(args)?;
-            Ok(text.strip_suffix(suffix).unwrap_or(text).into())
-        }
-        _ => unknown_method_callback(state, value, name, args),
-    }
 }

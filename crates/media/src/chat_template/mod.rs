@@ -11,6 +11,8 @@
 
 mod environment;
 mod json;
+mod methods;
+mod percent;
 mod repr;
 mod source;
 
@@ -180,22 +182,40 @@ impl ChatTemplate {
     fn run(&self, conversation: &Conversation, content: Content, marks: bool) -> Result<String> {
         let messages = conversation.messages.iter();
         let messages: Vec<Value> = messages.map(|message| converted(message, content)).collect();
-        let has = |name: &str| self.environment.get_template(name).is_ok();
-        let name = if conversation.tools.is_some() && has(NAMES[1]) { NAMES[1] } else { NAMES[0] };
-
         let mut given = conversation.variables.clone();
         given.insert("messages".into(), messages.into());
-        given.insert("tools".into(), conversation.tools.clone().into());
-        given.insert("documents".into(), conversation.documents.clone().into());
         given.insert("add_generation_prompt".into(), conversation.add_generation_prompt.into());
-        let length = serde_json::to_string(&given).map_or(0, |text| text.len() as u64);
+        let optional = [("tools", &conversation.tools), ("documents", &conversation.documents)];
+        let mut with_none = given.clone();
+        for (name, value) in optional {
+            with_none.insert(name.into(), value.clone().into());
+            given.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+        }
+        // transformers tells a template that there are no tools by none. Some were only ever tried with
+        // programs that say nothing of them.
+        match self.render_with(&with_none, conversation, marks) {
+            Err(Error::Template { .. }) if given.len() < with_none.len() => {
+                self.render_with(&given, conversation, marks)
+            }
+            rendered => rendered,
+        }
+    }
 
+    fn render_with(
+        &self,
+        given: &Map<String, Value>,
+        conversation: &Conversation,
+        marks: bool,
+    ) -> Result<String> {
+        let has = |name: &str| self.environment.get_template(name).is_ok();
+        let name = if conversation.tools.is_some() && has(NAMES[1]) { NAMES[1] } else { NAMES[0] };
+        let length = serde_json::to_string(given).map_or(0, |text| text.len() as u64);
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + 2 * length));
         environment::set_now(&mut environment, conversation.now);
         environment::set_marks(&mut environment, marks.then_some(ANSWER));
         let template = environment.get_template(name).map_err(|error| explain(&error))?;
-        template.render(minijinja::Value::from(Serde(&given))).map_err(|error| explain(&error))
+        template.render(minijinja::Value::from(Serde(given))).map_err(|error| explain(&error))
     }
 
     /// What shows a probing text: a template that wants parts leaves out a text, one that wants a

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::NAMES;
+use super::{NAMES, percent};
 use crate::{Error, Result};
 
 /// Longest template, in bytes; published ones have up to 30,000.
@@ -52,7 +52,7 @@ pub fn prepare(text: &str) -> Result<String> {
     }
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     nesting(&text)?;
-    Ok(mark_generation(&text))
+    Ok(percent::formatted(&mark_generation(&text)))
 }
 
 /// Refuses brackets nested deeper than any expression's: the engine's parser calls itself for each.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Frame, Geometry, Resize, Style, Values};
+use super::{Frame, Geometry, Half, Resize, Style, Values};
 use crate::error::quote;
 use crate::resample::Filter;
 use crate::{Error, Result};
@@ -116,7 +116,7 @@ impl<'a> Settings<'a> {
             return Ok(Values { factor, mean: [0.0; 3], std: [1.0; 3] });
         }
         let [mean, std] = match style {
-            Style::Clip | Style::Idefics | Style::Blip => CLIP,
+            Style::Clip | Style::OpenClip | Style::Idefics | Style::Blip => CLIP,
             Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 => [[0.5; 3]; 2],
         };
         let mean = self.channels("image_mean", mean, |_| true)?;
@@ -125,28 +125,33 @@ impl<'a> Settings<'a> {
     }
 
     fn whole(&self, style: Style, resizes: bool) -> Result<Geometry> {
-        let pads = self.flag("do_pad", false)?;
+        let whole = self.flag("do_pad", false)?;
+        // Ours is in a colour of its own, LLaVA's in that of `image_mean`, before the picture is scaled.
+        let pads = whole && self.get("background_color").is_some();
+        let square = (whole && !pads).then(|| self.mean_colour(style)).transpose()?;
         let resize = match (resizes, pads) {
             (true, true) => Some(self.longest()?),
             (true, false) => Some(self.resize(style)?),
             (false, _) => None,
         };
+        let crops = matches!(style, Style::Clip | Style::OpenClip);
         let frame = match pads {
             true => Some(Frame::Pad(self.background()?)),
-            false if self.flag("do_center_crop", style == Style::Clip)? => {
-                Some(Frame::Crop(self.crop()?))
+            false if self.flag("do_center_crop", crops)? => {
+                let half = if style == Style::OpenClip { Half::Even } else { Half::Down };
+                Some(Frame::Crop(self.crop()?, half))
             }
             false => None,
         };
         let size = match (frame, resize) {
-            (Some(Frame::Crop(size)), _) | (None, Some(Resize::Exact(size))) => size,
+            (Some(Frame::Crop(size, _)), _) | (None, Some(Resize::Exact(size))) => size,
             (Some(Frame::Pad(_)), Some(Resize::Longest(n))) => [n; 2],
             _ => {
                 let got = self.get("size").unwrap_or(&Value::Null);
                 return Err(wrong("size", "height and width, or a crop or a pad to one size", got));
             }
         };
-        Ok(Geometry::Whole { resize, frame, size })
+        Ok(Geometry::Whole { square, resize, frame, size })
     }
 
     /// Defaults are those of `Idefics3ImageProcessor`.
@@ -196,14 +201,14 @@ impl<'a> Settings<'a> {
         let expected = "a number, {\"shortest_edge\": n} or {\"height\": n, \"width\": n}";
         let Some(value) = self.get(KEY) else {
             return Ok(match style {
-                Style::Clip => Resize::Shortest(224),
+                Style::Clip | Style::OpenClip => Resize::Shortest(224),
                 Style::Blip => Resize::Exact([384; 2]),
                 _ => Resize::Exact([224; 2]),
             });
         };
         if let Some(n) = edge(Some(value)) {
             return Ok(match style {
-                Style::Clip | Style::Siglip => Resize::Shortest(n),
+                Style::Clip | Style::OpenClip | Style::Siglip => Resize::Shortest(n),
                 _ => Resize::Exact([n; 2]),
             });
         }
@@ -229,7 +234,11 @@ impl<'a> Settings<'a> {
         longest.ok_or_else(|| wrong("size", "{\"longest_edge\": n} where do_pad is true", value))
     }
 
-    /// LLaVA's own `do_pad` is in the colour of `image_mean`, before the picture is scaled.
+    /// The mean as a colour, its fractions cut off.
+    fn mean_colour(&self, style: Style) -> Result<[u8; 3]> {
+        Ok(self.values(style)?.mean.map(|mean| (f64::from(mean) * 255.0) as u8))
+    }
+
     fn background(&self) -> Result<[u8; 3]> {
         const KEY: &str = "background_color";
         let value = self.get(KEY).unwrap_or(&Value::Null);

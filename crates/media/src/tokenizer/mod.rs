@@ -160,6 +160,24 @@ impl Tokenizer {
         Ok(ids.get_ids().to_vec())
     }
 
+    /// Ids that the file puts before and behind a text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn specials_around(&self) -> Result<[Vec<u32>; 2]> {
+        // Of a text that any vocabulary has ids for, if only for what it does not know.
+        for text in ["a", "0", " "] {
+            let [bare, whole] =
+                [false, true].map(|specials| self.encode_within(text, specials, usize::MAX));
+            let (Ok(bare), Ok(whole)) = (bare, whole) else { continue };
+            let at = |at: &usize| !bare.is_empty() && whole[*at..].starts_with(&bare);
+            if let Some(start) = (0..whole.len()).find(at) {
+                return Ok([whole[..start].to_vec(), whole[start + bare.len()..].to_vec()]);
+            }
+        }
+        Ok([self.encode_within("", true, usize::MAX)?, Vec::new()])
+    }
+
     /// What a user wrote, with every control token's name in it broken up, for a template to render.
     pub fn shield(&self, text: &str) -> String {
         let mut out = text.replace(is_mark, "");

@@ -35,6 +35,8 @@ pub struct SentenceEncoder {
     pub unit: bool,
     /// Longest text in tokens; what is longer loses its end.
     pub longest: usize,
+    /// Stands before every text.
+    pub prompt: String,
     tokenizer: Tokenizer,
     bert: Bert,
 }
@@ -53,10 +55,15 @@ impl SentenceEncoder {
             hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         })?;
         let tokenizer = Tokenizer::from_bytes(&bytes)?;
+        let tokenizer = match lowers(directory)? {
+            true => tokenizer.lowercased()?,
+            false => tokenizer,
+        };
+        let prompt = default_prompt(directory)?;
         let (pooling, unit) = modules(directory)?;
         let longest = longest(directory, config.context)?;
         let bert = load(directory, &config, device)?;
-        Ok(Self { config, pooling, unit, longest, tokenizer, bert })
+        Ok(Self { config, pooling, unit, longest, prompt, tokenizer, bert })
     }
 
     /// Lays out every matrix for running.
@@ -80,7 +87,8 @@ impl SentenceEncoder {
 
     /// Ids of a text as the model reads it.
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        vision::ids(&self.tokenizer, text, self.longest, self.config.vocab_size)
+        let text = format!("{}{text}", self.prompt);
+        vision::ids(&self.tokenizer, &text, self.longest, self.config.vocab_size)
     }
 
     fn finished(&self, row: &[f32]) -> Vec<f32> {
@@ -136,8 +144,8 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 fn load(directory: &Directory, config: &BertConfig, device: &Device) -> Result<Bert> {
     let plan = plan(directory)?;
     // No size is believed before a tensor has it: only then is memory taken.
-    plan.check(directory)?;
-    let tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let tensors = directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let bert = Bert::init(config, &mut Init::empty(device));
     Ok(names::take(bert, tensors, &plan.layout)?)
 }
@@ -177,6 +185,8 @@ fn pooling(directory: &Directory, module: &Value) -> Result<Pooling> {
     let settings = directory.json(&file)?.unwrap_or_default();
     let config = Config::new(&file, &settings);
     let on = |key: &str| config.flag_or(key, false);
+    // Else the prompt's own positions are left out of the mean.
+    config.only("include_prompt", &json!(true))?;
     // Both spellings of it: a flag a mode, or the mode by name.
     let named = config.text_or("pooling_mode", "")?;
     let (mean, first) = (
@@ -196,6 +206,30 @@ fn pooling(directory: &Directory, module: &Value) -> Result<Pooling> {
         (false, true) => Ok(Pooling::First),
         _ => Err(config.wrong("pooling_mode_mean_tokens", "one pooling, mean or cls", FOREIGN)),
     }
+}
+
+/// Whether texts are put into lower case, whatever the tokenizer does.
+fn lowers(directory: &Directory) -> Result<bool> {
+    const FILE: &str = "sentence_bert_config.json";
+    let settings = directory.json(FILE)?.unwrap_or_default();
+    Config::new(FILE, &settings).flag_or("do_lower_case", false)
+}
+
+/// The prompt that sentence-transformers puts before every text where none is chosen.
+fn default_prompt(directory: &Directory) -> Result<String> {
+    const FILE: &str = "config_sentence_transformers.json";
+    let settings = directory.json(FILE)?.unwrap_or_default();
+    let config = Config::new(FILE, &settings);
+    let name = config.text_or("default_prompt_name", "")?;
+    if name.is_empty() {
+        return Ok(String::new());
+    }
+    let prompts = config.child("prompts")?;
+    if prompts.get(name).is_none() {
+        let known = prompts.keys().collect::<Vec<_>>().join(", ");
+        return Err(config.wrong("default_prompt_name", &format!("one of {known}"), FOREIGN));
+    }
+    Ok(prompts.text_or(name, "")?.to_owned())
 }
 
 /// The shorter of the model's context and what the sentence encoder was trained to read.

@@ -99,8 +99,9 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
     let mut config = config(&directory.config())?;
     let processor = vision::processor(directory, Style::Clip)?;
     let plan = plan(directory)?;
-    plan.check(directory)?;
-    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let mut tensors =
+        directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     (0..config.n_layers).for_each(|i| fold(&mut tensors, &format!("encoder.layer.{i}")));
 
     let from = config.grid();

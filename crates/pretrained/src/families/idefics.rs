@@ -105,8 +105,9 @@ fn plan_of(directory: &Directory, config: &IdeficsConfig) -> Result<Plan> {
 /// only for what their files hold.
 pub fn load(directory: &Directory, config: &IdeficsConfig, device: &Device) -> Result<Idefics> {
     let plan = plan_of(directory, config)?;
-    plan.check(directory)?;
-    let tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let tensors =
+        directory.tensors_but(|name| plan.layout.is_ignorable(name) || strays.contains(name))?;
     let tensors = prepare(tensors, config.language.llama.tied)?;
     let model = Idefics::init(config, &mut Init::empty(device));
     Ok(names::take(model, tensors, &plan.layout)?)

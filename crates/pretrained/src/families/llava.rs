@@ -145,8 +145,9 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         _ => vision::processor(directory, Style::Idefics3)?,
     };
     let plan = plan_of(family, &config, directory);
-    plan.check(directory)?;
-    let mut tensors = directory.tensors_but(|name| plan.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let mut tensors =
+        directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let tile = processor.size().filter(|_| family != "llava");
     let table = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
     let published = Published { layout: plan.layout, table };

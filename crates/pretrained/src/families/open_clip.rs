@@ -176,6 +176,6 @@ fn processor(directory: &Directory, image: usize) -> Result<ImageProcessor> {
         "size": size, "crop_size": image, "resample": resample,
         "image_mean": own("mean"), "image_std": own("std"),
     });
-    let processor = ImageProcessor::from_json(&settings, Style::Clip);
+    let processor = ImageProcessor::from_json(&settings, Style::OpenClip);
     processor.map_err(|source| Error::Media { path: directory.path().join(CONFIG), source })
 }

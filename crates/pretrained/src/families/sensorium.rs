@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::generation::GenerationConfig;
 use crate::names::PLAIN;
 use crate::plan::Plan;
 use crate::text::TextProcessor;
@@ -219,6 +220,8 @@ fn language(
 fn text(directory: &Directory, tokenizer: &Tokenizer) -> Result<TextProcessor> {
     Ok(TextProcessor {
         tokenizer: tokenizer.clone(),
+        suffix: Vec::new(),
+        generation: GenerationConfig::default(),
         bos_token_id: Some(tokenizer.special(Special::Bos)?),
         eos_token_ids: vec![tokenizer.special(Special::End)?],
         chat: crate::text::chat(directory)?,

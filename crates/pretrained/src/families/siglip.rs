@@ -44,6 +44,10 @@ fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
     let tokenizer = vision::tokenizer(directory)?;
+    let settings = directory.json("tokenizer_config.json")?.unwrap_or_default();
+    // SigLIP 2's reads every text in lower case, whatever its tokenizer.json says.
+    let lowers = settings.get("tokenizer_class").is_some_and(|class| class == "Siglip2Tokenizer");
+    let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
     let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocab_size)?);
     Ok((config, (processor, tokenizer, reading)))
 }

@@ -11,6 +11,7 @@ use sensorium_nn::prelude::*;
 
 use crate::CausalLm;
 use crate::error::Result;
+use crate::generation::GenerationConfig;
 use crate::text::TextProcessor;
 
 /// The model of a parsed file, its matrices in `format`; without one, multiplied as they are stored
@@ -26,6 +27,8 @@ pub fn open(gguf: &Gguf<'_>, format: Option<pack::Format>, device: &Device) -> R
     let text = TextProcessor {
         tokenizer,
         bos_token_id: special_ids.bos_token_id,
+        suffix: Vec::new(),
+        generation: GenerationConfig::default(),
         eos_token_ids: special_ids.eos_token_ids,
         chat: tokenizer::chat(&gguf.metadata),
     };

@@ -32,7 +32,7 @@ pub fn decode(file: &str, tokens: usize) -> Task {
 }
 
 pub fn open(file: &str) -> LanguageModel {
-    let options = Options { format: None, device: Device::flex() };
+    let options = Options::on(&Device::flex());
     let Model::Language(mut llm) = Model::open(Path::new(file), &options).unwrap_or_else(fail)
     else {
         fail("expected a language model")

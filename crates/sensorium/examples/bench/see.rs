@@ -42,6 +42,6 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
 }
 
 fn open(directory: &str, format: pack::Format) -> Model {
-    let options = Options { format: Some(format), device: Device::flex() };
+    let options = Options { format: Some(format), ..Options::on(&Device::flex()) };
     Model::open(Path::new(directory), &options).unwrap_or_else(fail)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use sensorium_inference::Error;
 use sensorium_media::{Message, Role, parse_markers};
 use serde::Serialize;
 
@@ -24,6 +25,9 @@ pub struct Ask {
     /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
+    /// What holds for the whole conversation, for models with a chat template.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
     #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
@@ -51,7 +55,11 @@ impl Ask {
         let media = open::media(&self.image)?;
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
-        let messages = [Message { role: Role::User, parts }];
+        if self.system.is_some() && !model.has_template()? {
+            return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
+        }
+        let system = self.system.iter().map(|text| Message::text(Role::System, text));
+        let messages: Vec<Message> = system.chain([Message { role: Role::User, parts }]).collect();
         let options = self.sampling.options(global);
         if !self.output.json {
             return open::say(model, &messages, &media, &options).map(drop);

@@ -9,7 +9,8 @@ use sensorium_checkpoint::gguf::Kind;
 use sensorium_pretrained::convert::convert;
 use serde::Serialize;
 
-use crate::{global, print};
+use crate::commands::Global;
+use crate::print;
 use sensorium_train::progress::Progress;
 
 /// Turn a language model's directory into a GGUF file, or a GGUF file into a directory.
@@ -84,8 +85,8 @@ struct Output {
 }
 
 impl Convert {
-    pub fn run(&self) -> Result<()> {
-        let (from, kind) = (global::find(&self.from)?, self.quantize.map(Stored::kind));
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let (from, kind) = (global.find(&self.from)?, self.quantize.map(Stored::kind));
         let bar = Progress::items("numbers");
         let done = convert(from.as_ref(), &self.to, kind, &mut |done, all| {
             bar.set(done as usize, all as usize);

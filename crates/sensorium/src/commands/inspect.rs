@@ -12,8 +12,9 @@ use sensorium_pretrained::gguf::inspect as gguf;
 use sensorium_pretrained::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
 
+use crate::commands::Global;
 use crate::commands::precision::Precision;
-use crate::{global, print};
+use crate::print;
 
 /// Show what a published checkpoint is: family, shapes, parameters, memory, what is missing.
 #[derive(Args, Debug)]
@@ -71,8 +72,8 @@ struct Weights {
 }
 
 impl Inspect {
-    pub fn run(&self) -> Result<()> {
-        let path = global::find(&self.path)?;
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let path = global.find(&self.path)?;
         let path = Path::new(&path);
         let output = if path.is_dir() { self.directory(path)? } else { self.gguf(path)? };
         if self.json { print::json(&output) } else { output.table() }

@@ -17,6 +17,7 @@ mod models;
 mod perplexity;
 mod plot;
 pub mod precision;
+mod prompts;
 mod pull;
 mod run;
 mod sampling;
@@ -90,16 +91,16 @@ impl Cli {
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Transcribe(command) => command.run(global),
-            Command::Pull(command) => command.run(),
+            Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
             Command::Eval(command) => command.run(global),
             Command::Info(command) => command.run(global),
-            Command::Inspect(command) => command.run(),
+            Command::Inspect(command) => command.run(global),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(global),
-            Command::Convert(command) => command.run(),
+            Command::Convert(command) => command.run(global),
         }
     }
 }

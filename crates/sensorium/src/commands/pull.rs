@@ -2,22 +2,22 @@
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_hub::{Hub, Name, Settings};
+use sensorium_hub::{Choice, Hub};
 use serde::Serialize;
 
-use crate::print;
-use sensorium_train::progress::Progress;
+use crate::commands::Global;
+use crate::{fetch, print};
 
 /// Bring a model from the hub into the cache, or go on where that stopped.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium pull openai/clip-vit-base-patch32\n  sensorium pull org/name@v1.0 --file model-q4_1.gguf\n\nThe cache is that of the hub's own tools (HF_HOME, HF_HUB_CACHE); HF_ENDPOINT names a mirror, HF_TOKEN\nwho asks, HF_HUB_OFFLINE=1 forbids downloads. Pickles (.bin, .pt) are never fetched."
+    after_help = "Examples:\n  sensorium pull openai/clip-vit-base-patch32\n  sensorium pull org/name@v1.0 --file model-q4_1.gguf\n  sensorium pull org/name-GGUF:Q4_K_M\n\nThe cache is that of the hub's own tools (HF_HOME, HF_HUB_CACHE); HF_ENDPOINT names a mirror, HF_TOKEN\nwho asks, HF_HUB_OFFLINE=1 forbids downloads. Pickles (.bin, .pt) are never fetched."
 )]
 pub struct Pull {
-    /// The model, at a branch, a tag or a commit.
+    /// The model, at a branch, a tag or a commit; of one with several GGUF files, which (NAME:Q8_0).
     #[arg(value_name = "NAME[@REVISION]")]
     name: String,
-    /// Only this file of it. May be repeated. GGUF files are fetched so.
+    /// Only this file of it. May be repeated.
     #[arg(long, value_name = "FILE")]
     file: Vec<String>,
     /// Print JSON: name, commit, path, files.
@@ -34,24 +34,13 @@ struct Output {
 }
 
 impl Pull {
-    pub fn run(&self) -> Result<()> {
-        let name = Name::parse(&self.name)?;
-        let (mut bar, mut of) = (None, String::new());
-        let pulled = Hub::new(Settings::from_env()).pull(&name, &self.file, |now| {
-            if of != now.file {
-                of = now.file.to_owned();
-                if let Some(done) = bar.replace(Progress::bytes(&of)) {
-                    done.finish();
-                }
-            }
-            bar.iter().for_each(|bar| bar.set(now.done as usize, now.total as usize));
-        })?;
-        if let Some(bar) = bar {
-            bar.finish();
-        }
+    pub fn run(&self, global: &Global) -> Result<()> {
+        let choice = Choice::parse(&self.name)?;
+        let hub = Hub::new(global.hub());
+        let pulled = fetch::fetch(&hub, &hub.plan(&choice, &self.file)?)?;
         let path = pulled.path.display().to_string();
         if self.json {
-            let (name, commit) = (name.to_string(), pulled.commit);
+            let (name, commit) = (choice.name.to_string(), pulled.commit);
             return print::json(&Output { name, commit, path, files: pulled.files });
         }
         print::line(path)

@@ -1,15 +1,17 @@
 //! `run`: a published language model continues a text.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use sensorium_inference::{ChatModel, GenerateOptions, LanguageModel, Reply};
 use serde_json::json;
 
-use crate::commands::Global;
 use crate::commands::generated::{OutputOptions, Speed};
 use crate::commands::precision::Precision;
 use crate::commands::sampling::Sampling;
-use crate::{global, open, print};
+use crate::commands::{Global, prompts};
+use crate::{open, print};
 
 /// Continue a text with a published language model.
 #[derive(Args, Debug)]
@@ -21,11 +23,27 @@ pub struct Run {
     #[arg(value_name = "MODEL")]
     from: String,
     /// The text to continue.
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "prompts",
+        conflicts_with = "prompts"
+    )]
+    prompt: Option<String>,
+    /// Continue every prompt of a file, a line of JSON each: {"prompt": "...", "id": ...}. Prints a line
+    /// of JSON for each.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["json", "logprobs", "logits"])]
+    prompts: Option<PathBuf>,
     /// Take the prompt for a user's message and answer it, by the model's own chat template.
     #[arg(long)]
     chat: bool,
+    /// With --chat: what holds for the whole conversation.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// Names of special tokens in the prompt, such as <|im_start|>, become those tokens; else they are
+    /// read as letters.
+    #[arg(long, conflicts_with = "chat")]
+    parse_special: bool,
     /// How matrices are kept and multiplied; auto: as the file stores them.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
@@ -37,14 +55,14 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let global = &Global { model: global::find(&self.from)?, ..*global };
+        let global = &Global { model: global.find(&self.from)?, ..*global };
         let (model, load) = open::open(global, self.precision)?;
         let llm = model.language()?;
-        let prompt = match self.chat {
-            true => llm.chat(&[json!({"role": "user", "content": self.prompt})])?,
-            false => llm.prompt(&self.prompt)?,
-        };
         let options = self.sampling.options(global);
+        if let Some(path) = &self.prompts {
+            return prompts::run(llm, path, &options, |text| self.ids(llm, text));
+        }
+        let prompt = self.ids(llm, self.prompt.as_deref().unwrap_or_default())?;
         if !self.output.json {
             return stream(llm, &prompt, &options);
         }
@@ -53,6 +71,19 @@ impl Run {
             let continuation = llm.extend(&prompt, &options, on_step)?;
             Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
         })?)
+    }
+}
+
+impl Run {
+    /// The prompt's ids.
+    fn ids(&self, llm: &LanguageModel, text: &str) -> Result<Vec<u32>> {
+        if !self.chat {
+            let special = self.parse_special;
+            return Ok(if special { llm.prompt_with_special(text)? } else { llm.prompt(text)? });
+        }
+        let system = self.system.iter().map(|text| json!({"role": "system", "content": text}));
+        let messages: Vec<_> = system.chain([json!({"role": "user", "content": text})]).collect();
+        Ok(llm.chat(&messages)?)
     }
 }
 

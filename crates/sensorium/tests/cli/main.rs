@@ -3,6 +3,7 @@
 
 mod bad_inputs;
 mod fixture;
+mod generation;
 mod help;
 mod outputs;
 mod published;

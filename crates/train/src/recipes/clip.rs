@@ -271,7 +271,7 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
     }
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let pairs = Pairs::new(recipe, &shape, texts, processor);
-    let home = Home::Published(directory, layout);
+    let home = Home::Published(directory.into(), layout);
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
 }
 
@@ -419,7 +419,7 @@ enum Home {
     /// Made here, with this tokenizer.
     Own(Box<Tokenizer>),
     /// A directory, and what its tensors are called.
-    Published(Directory, names::Layout),
+    Published(Box<Directory>, names::Layout),
 }
 
 /// What a step learns from: the sum of its losses, what is logged of them, and the operations of the

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use sensorium_checkpoint as checkpoint;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
+use sensorium_flow::Input;
 use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::Batch;
@@ -315,12 +316,12 @@ impl Training<'_> {
     }
 
     fn loss(&self, model: &Llava, Micro { batch, planes }: Micro) -> Tensor<1> {
-        let features = (!planes.is_empty()).then(|| {
+        let encoded = (!planes.is_empty()).then(|| {
             let [height, width] = self.processor.size().unwrap_or_default().map(|n| n as usize);
             let images = images(planes, [height, width], &self.recipe.device.open());
-            model.encode(images) // [M, N, E]
+            model.encode(Input::Image(images)) // [M, N, E]
         });
-        model.loss(&batch, features, self.recipe.z_loss)
+        model.loss(&batch, encoded.as_slice(), self.recipe.z_loss)
     }
 
     /// Mean over all answers' tokens.

@@ -54,8 +54,9 @@ impl Matcher {
         let processor = vision::square(directory, Style::Blip, config.image.image)?;
         let tokenizer = vision::tokenizer(directory)?;
         let plan = plan(directory)?;
-        plan.check(directory)?;
-        let tensors = flat(directory.tensors_but(|name| plan.is_ignorable(name))?)?;
+        let strays = plan.check(directory)?;
+        let tensors =
+            flat(directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?)?;
         let model = Blip2Matcher::init(&config, &mut Init::empty(device));
         let model = names::take(model, tensors, &plan.layout)?;
         Ok(Self { model, processor, tokenizer, config, device: device.clone() })

@@ -61,9 +61,10 @@ impl Writer {
         let marker = marker(directory, &language)?;
         let processor = vision::square(directory, Style::Blip, image(&directory.config())?.image)?;
         let plan = plan(directory)?;
-        plan.check(directory)?;
+        let strays = plan.check(directory)?;
         // A head beside the token table is read, to be compared with it.
-        let mut tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
+        let mut tensors = directory
+            .tensors_but(|name| plan.layout.is_ignorable(name) || strays.contains(name))?;
         let backbone = language::fill(&language, language_model(&mut tensors), device)?;
         let tower = Tower::init(&config, &mut Init::empty(device));
         let tower = names::take(tower, flat(tensors)?, &BLIP2_TOWER)?;

@@ -21,14 +21,14 @@ pub fn mistral(config: &Config<'_>) -> Result<BackboneConfig> {
 /// <https://huggingface.co/docs/transformers/model_doc/qwen2>
 pub fn qwen2(config: &Config<'_>) -> Result<BackboneConfig> {
     let biases = Biases { qkv: true, ..Biases::default() };
-    let window = config.flag_or("use_sliding_window", false)?;
+    let window = slides(config)?;
     read(config, Family { n_kv_heads: Some(32), biases, window, ..Family::default() })
 }
 
 /// <https://huggingface.co/docs/transformers/model_doc/qwen3>
 pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
     let bias = config.flag_or("attention_bias", false)?;
-    let window = config.flag_or("use_sliding_window", false)?;
+    let window = slides(config)?;
     let biases = Biases { qkv: bias, o: bias, mlp: false };
     let (n_kv_heads, head_width) = (Some(32), Some(128));
     read(config, Family { n_kv_heads, head_width, biases, window, qk_norm: true })
@@ -79,6 +79,20 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
     }))
 }
 
+/// Whether a layer of Qwen's sees only so many tokens before each: those from `max_window_layers` on,
+/// unless each layer says its own.
+fn slides(config: &Config<'_>) -> Result<bool> {
+    if !config.flag_or("use_sliding_window", false)? {
+        return Ok(false);
+    }
+    if let Some(kinds) = config.get("layer_types").and_then(Value::as_array) {
+        return Ok(kinds.iter().any(|kind| kind != "full_attention"));
+    }
+    let n_layers = config.size("num_hidden_layers")?;
+    let full = config.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28);
+    Ok((n_layers as u64) > full)
+}
+
 /// Widest head: the published ones have up to 256.
 const MAX_HEAD: usize = 1 << 12;
 
@@ -102,9 +116,17 @@ pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
     rope.only("partial_rotary_factor", &json!(1.0))?;
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
     let rope_scaling = match rope.text_or(key, "default")? {
-        "default" => RopeScaling::None,
+        // Dynamic scaling begins where the longest text that is read here ends.
+        "default" | "dynamic" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
         "llama3" => llama3(&rope)?,
-        _ => return Err(rope.wrong(key, "\"default\" or \"llama3\"", FOREIGN)),
+        _ => {
+            return Err(rope.wrong(
+                key,
+                "\"default\", \"linear\", \"dynamic\" or \"llama3\"",
+                FOREIGN,
+            ));
+        }
     };
     Ok((theta as f32, rope_scaling))
 }

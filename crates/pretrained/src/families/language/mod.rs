@@ -94,7 +94,9 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
 pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, Backbone)> {
     let config = config(&directory.config())?;
     let plan = plan(directory)?;
-    let tensors = directory.tensors_but(|name| plan.layout.is_ignorable(name))?;
+    let strays = plan.check(directory)?;
+    let unread = |name: &str| plan.layout.is_ignorable(name) || strays.contains(name);
+    let tensors = directory.tensors_but(unread)?;
     let backbone = fill(&config, tensors, device)?;
     Ok((config, backbone))
 }
