@@ -40,9 +40,8 @@ pub fn read(metadata: &Metadata) -> Result<Tokenizer> {
     let published = published(metadata)?;
     if let Some(guess) = published.guessed() {
         let got: String = published.pre.chars().take(60).collect();
-        eprintln!(
-            "warning: {PRE} is {got:?}, which is not known here: texts are cut as for {guess:?}, and the \
-             model may answer worse"
+        log::warn!(
+            "{PRE}: {got:?} is not known: texts are cut as for {guess:?}, and the model may answer worse"
         );
     }
     Ok(Tokenizer::from_gguf(&published)?)
