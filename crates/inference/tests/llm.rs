@@ -351,7 +351,7 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
     refused("llama.block_count", Value::U32(u32::MAX));
     refused("llama.context_length", Value::I32(-1));
     refused("llama.rope.freq_base", Value::F32(f32::NAN));
-    refused("llama.rope.scaling.factor", Value::F32(2.0));
+    refused("llama.rope.scaling.factor", Value::F32(-2.0));
     refused("llama.attention.scale", Value::F32(1.0));
     refused("tokenizer.ggml.model", text("rwkv"));
     refused("tokenizer.ggml.eos_token_id", Value::U32(1 << 20));
@@ -379,6 +379,17 @@ fn what_changes_nothing_is_read() {
     accepted("tokenizer.ggml.pre", text("nobody's"));
     accepted("tokenizer.ggml.eos_token_id", Value::I32(5));
     accepted("split.count", Value::U16(1));
+}
+
+#[test]
+fn angles_that_are_stretched_alike_are_read() {
+    let config = config(false);
+    let mut metadata = metadata("llama", &config);
+    metadata.set("llama.rope.scaling.factor", Value::F32(4.0));
+    let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
+    let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
+    let rope_scaling = RopeScaling::Linear { factor: 4.0 };
+    assert_eq!(llm.lm.config, BackboneConfig::Llama(LlamaConfig { rope_scaling, ..config }));
 }
 
 /// Pieces of a small SentencePiece vocabulary with their scores and kinds.

@@ -345,8 +345,8 @@ vectorised! {
             let mut integers = [-w.zero * x.sum(at); COLUMNS];
             for (k, x) in x.words[at * WORDS..(at + 1) * WORDS].iter().enumerate() {
                 for (column, sum) in integers.iter_mut().enumerate() {
-                    for i in 0..PACKED {
-                        *sum += code(weights, column, k, i, WORDS, bits) * i32::from(x[i]);
+                    for (i, x) in x.iter().enumerate() {
+                        *sum += code(weights, column, k, i, WORDS, bits) * i32::from(*x);
                     }
                 }
             }

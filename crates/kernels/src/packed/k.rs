@@ -228,8 +228,8 @@ vectorised! {
             let mut integers = [-w.zero * sum; COLUMNS];
             for (k, x) in x.words[at * n..(at + 1) * n].iter().enumerate() {
                 for (column, sum) in integers.iter_mut().enumerate() {
-                    for i in 0..PACKED {
-                        *sum += code(weights, column, k, i, n, bits) * i32::from(x[i]);
+                    for (i, x) in x.iter().enumerate() {
+                        *sum += code(weights, column, k, i, n, bits) * i32::from(*x);
                     }
                 }
             }

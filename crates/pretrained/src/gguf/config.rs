@@ -60,13 +60,11 @@ const BEFORE: usize = 8192;
 const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 
 /// Numbers that are multiplied with somewhere: 1 changes nothing, others the backbone does not do.
-const FACTORS: [&str; 5] = [
-    "embedding_scale",
-    "residual_scale",
-    "logit_scale",
-    "rope.scale_linear",
-    "rope.scaling.factor",
-];
+const FACTORS: [&str; 3] = ["embedding_scale", "residual_scale", "logit_scale"];
+
+/// How rotary angles are stretched.
+const SCALING: &str = "rope.scaling.type";
+const SCALING_FACTOR: &str = "rope.scaling.factor";
 
 /// Sizes stay below this, so that products of two are far from overflowing.
 const MAX_SIZE: usize = 1 << 24;
@@ -113,14 +111,19 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     Ok((config, family))
 }
 
-/// The stretching whose factors the file holds: Llama 3.1's, or none.
+/// The stretching: Llama 3.1's, whose factors the file holds, or what the settings say.
 fn rope_scaling(
     gguf: &Gguf<'_>,
     keys: &Keys<'_>,
     head_width: usize,
     theta: f32,
 ) -> Result<RopeScaling> {
-    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(RopeScaling::None) };
+    let linear = keys.linear()?;
+    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(linear) };
+    if linear != RopeScaling::None {
+        let expected = format!("none beside {ROPE_FREQS}");
+        return Err(keys.wrong(SCALING_FACTOR, expected, format!("{linear:?}")));
+    }
     let wrong = |expected: &str, got: String| Err(wrong(ROPE_FREQS, expected.into(), got));
     if info.shape() != [head_width / 2] {
         return wrong("half a head of factors", format!("{:?}", info.shape()));
@@ -190,6 +193,10 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
             return Err(unwritable("rotary angles as Llama 3.1 stretches them", got));
         }
         keys.push((STRETCHED_FROM, number(context as usize)));
+    }
+    if let RopeScaling::Linear { factor } = config.rope_scaling {
+        keys.push((SCALING, Value::String("linear".into())));
+        keys.push((SCALING_FACTOR, Value::F32(factor)));
     }
     let mut metadata = Metadata::new();
     metadata.set("general.architecture", Value::String(family.name.into()));
@@ -300,14 +307,36 @@ impl Keys<'_> {
             let got = "a mixture of experts".to_owned();
             return Err(self.wrong("expert_count", "0".into(), got));
         }
-        const SCALING: &str = "rope.scaling.type";
+        Ok(())
+    }
+
+    /// The stretching that the settings say; without a type it is linear, as llama.cpp has it.
+    fn linear(&self) -> Result<RopeScaling> {
         match self.get(SCALING) {
-            None => Ok(()),
-            Some(Value::String(kind)) if kind == "none" || kind == "linear" => Ok(()),
+            Some(Value::String(kind)) if kind == "none" => return Ok(RopeScaling::None),
+            Some(Value::String(kind)) if kind == "linear" => {}
+            None => {}
             Some(_) => {
-                Err(self.wrong(SCALING, "\"none\" or \"linear\"".into(), "another way".into()))
+                let expected = "\"none\" or \"linear\"".to_owned();
+                return Err(self.wrong(SCALING, expected, "another way".into()));
             }
         }
+        for name in [SCALING_FACTOR, "rope.scale_linear"] {
+            match self.factor(name)? {
+                Some(1.0) | None => {}
+                Some(factor) if factor.is_finite() && factor > 0.0 => {
+                    return Ok(RopeScaling::Linear { factor });
+                }
+                Some(factor) => {
+                    return Err(self.wrong(
+                        name,
+                        "a finite number above 0".into(),
+                        factor.to_string(),
+                    ));
+                }
+            }
+        }
+        Ok(RopeScaling::None)
     }
 
     /// That a window does not hide any of the text, and that the products of queries and keys have the
