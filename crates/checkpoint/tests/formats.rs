@@ -282,12 +282,12 @@ fn gguf_errors_say_what_was_expected_and_what_was_found() {
     let source = Source { name: "blk.0.w", shape: &[32], data: &[0.0; 32], kind: Kind::Q8_0 };
     let mut bytes = gguf::write(&Metadata::new(), &[source]).unwrap();
     let at = 24 + 8 + 7 + 4 + 8;
-    bytes[at] = 10;
+    bytes[at] = 16;
     let text = Gguf::parse(&bytes).unwrap_err().to_string();
     assert_eq!(
         text,
         "GGUF at byte 55: tensor \"blk.0.w\".type: expected one of F32, F16, BF16, Q8_0, Q4_0, \
-         Q4_1, Q4_K, Q6_K, got Q2_K (10)\n\
+         Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, got IQ2_XXS (16)\n\
          hint: convert or quantise the model to one of these types"
     );
     for (version, word) in [(1u32, "converter"), (3u32.swap_bytes(), "big-endian")] {
