@@ -215,7 +215,8 @@ fn blocks_of_every_kind_give_the_logits_of_their_values() {
     let exact = reference(&config, &published, &ids(30));
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let cosine = dot(&got, &exact) / (dot(&got, &got) * dot(&exact, &exact)).sqrt();
-    assert!(cosine > 0.98 && cosine < 0.99999, "{cosine}");
+    // Numbers of two and three bits are among them.
+    assert!(cosine > 0.85 && cosine < 0.99999, "{cosine}");
 }
 
 fn tiny() -> LanguageModel {
@@ -445,7 +446,7 @@ fn tensors_that_nothing_asks_for_are_passed_over() {
     let gguf = Gguf::parse(&bytes).unwrap();
     let want = load(&gguf).unwrap().logits(&ids(5));
     let mut all = gguf.unpack().unwrap().tensors;
-    let names = ["v.patch_embd.weight", "blk.2.nextn.eh_proj.weight", "blk.0.attn_rot_embd.weight"];
+    let names = ["v.patch_embd.weight", "mm.0.bias", "blk.0.attn_rot_embd.weight"];
     for name in names {
         all.insert(name.to_owned(), Tensor::new(vec![2], vec![1.0, 2.0]).unwrap());
     }

@@ -143,17 +143,13 @@ fn rope_scaling(
     wrong("the factors of Llama 3.1", "others".into())
 }
 
-/// Whether a model of so many layers has no use for a tensor of this name, whatever it holds: other
-/// programs' tables of angles, layers behind the last, what is not of the language model.
-pub fn is_needless(name: &str, layers: usize) -> bool {
-    let Some(inner) = name.strip_prefix("blk.") else {
-        return name != ROPE_FREQS
-            && !["token_embd", "output", "rope_"].iter().any(|part| name.starts_with(part));
-    };
-    let (layer, part) = inner.split_once('.').unwrap_or((inner, ""));
-    layer.parse::<usize>().is_ok_and(|layer| layer >= layers)
-        || part.starts_with("attn_rot_embd")
-        || part.ends_with("rotary_emb.inv_freq")
+/// Whether a model has no use for a tensor of this name, whatever it holds: other programs' tables of
+/// angles, and what is not of the language model.
+pub fn is_needless(name: &str) -> bool {
+    let ours = ["blk.", "token_embd", "output", "rope_"];
+    !ours.iter().any(|part| name.starts_with(part))
+        || name.contains(".attn_rot_embd")
+        || name.ends_with("rotary_emb.inv_freq")
 }
 
 /// Metadata that tells a model of this shape, and nothing of its tokens.

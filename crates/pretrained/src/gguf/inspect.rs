@@ -25,12 +25,10 @@ pub fn plan(gguf: &Gguf<'_>) -> Result<Plan> {
 
 /// How every tensor is stored that the model has a use for.
 pub fn stored(gguf: &Gguf<'_>) -> BTreeMap<String, Stored> {
-    let layers = config::read(gguf).map_or(usize::MAX, |(config, _)| config.n_layers);
-    let stored =
-        gguf.tensors().iter().filter(|info| !is_needless(info.name(), layers)).map(|info| {
-            let (dtype, shape) = (format!("{:?}", info.kind()), info.shape().to_vec());
-            (info.name().to_owned(), Stored { dtype, shape })
-        });
+    let stored = gguf.tensors().iter().filter(|info| !is_needless(info.name())).map(|info| {
+        let (dtype, shape) = (format!("{:?}", info.kind()), info.shape().to_vec());
+        (info.name().to_owned(), Stored { dtype, shape })
+    });
     stored.collect()
 }
 

@@ -26,7 +26,7 @@ pub fn load(
 ) -> Result<Llama> {
     // Only then is memory taken: as much as the file's own tensors unpack to.
     check(gguf, config)?;
-    let needed = gguf.tensors().iter().filter(|info| !is_needless(info.name(), config.n_layers));
+    let needed = gguf.tensors().iter().filter(|info| !is_needless(info.name()));
     needed.into_iter().try_for_each(Info::check)?;
 
     let llama = Llama::init(config, &mut Init::empty(device));
@@ -54,7 +54,7 @@ pub fn load(
 pub fn check(gguf: &Gguf<'_>, config: &LlamaConfig) -> Result<()> {
     let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
     // The factors on the wavelengths have become the configuration's stretching.
-    let is_needed = |name: &str| name != ROPE_FREQS && !is_needless(name, config.n_layers);
+    let is_needed = |name: &str| name != ROPE_FREQS && !is_needless(name);
     let found = gguf.tensors().iter().filter(|info| is_needed(info.name()));
     let found = found.map(|info| (info.name(), info.shape()));
     strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())
