@@ -37,6 +37,15 @@ pub enum Error {
         hint: &'static str,
     },
 
+    /// A part of a model that was split into several files.
+    #[error("expected all {parts} parts of the model beside each other, {} is missing\nhint: download it too; parts keep the names that they were published under", path.display())]
+    MissingPart {
+        /// Where it should be.
+        path: PathBuf,
+        /// How many there are.
+        parts: u32,
+    },
+
     /// A metadata value is missing or has another type.
     #[error(
         "GGUF metadata {key:?}: expected {expected}, got {got}\nhint: the file may be for another architecture, or written by another converter"

@@ -282,12 +282,12 @@ fn gguf_errors_say_what_was_expected_and_what_was_found() {
     let source = Source { name: "blk.0.w", shape: &[32], data: &[0.0; 32], kind: Kind::Q8_0 };
     let mut bytes = gguf::write(&Metadata::new(), &[source]).unwrap();
     let at = 24 + 8 + 7 + 4 + 8;
-    bytes[at] = 10;
+    bytes[at] = 16;
     let text = Gguf::parse(&bytes).unwrap_err().to_string();
     assert_eq!(
         text,
         "GGUF at byte 55: tensor \"blk.0.w\".type: expected one of F32, F16, BF16, Q8_0, Q4_0, \
-         Q4_1, Q4_K, Q6_K, got Q2_K (10)\n\
+         Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, got IQ2_XXS (16)\n\
          hint: convert or quantise the model to one of these types"
     );
     for (version, word) in [(1u32, "converter"), (3u32.swap_bytes(), "big-endian")] {
@@ -297,5 +297,57 @@ fn gguf_errors_say_what_was_expected_and_what_was_found() {
             matches!(error, Error::Malformed { .. }) && error.to_string().contains(word),
             "{error}"
         );
+    }
+}
+
+fn golden(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/gguf").join(name)
+}
+
+/// `goldens/gguf`: blocks that ggml packed, and blocks of random bytes.
+#[test]
+fn blocks_hold_what_ggml_unpacks_them_to() {
+    let bytes = std::fs::read(golden("blocks.gguf")).unwrap();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let want = load(&golden("values.safetensors")).unwrap();
+    let bits = |tensor: &Tensor| tensor.data().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for info in gguf.tensors() {
+        let (got, want) = (info.tensor().unwrap(), &want.tensors[info.name()]);
+        assert!(bits(&got) == bits(want), "{}", info.name());
+    }
+    let source = want.tensors["source"].data();
+    for kind in [Kind::Q8_0, Kind::Q4_0, Kind::Q4_1, Kind::Q5_0, Kind::Q5_1] {
+        let packed = gguf.get(&format!("{kind:?}.packed")).unwrap();
+        assert_eq!(packed.kind(), kind);
+        assert!(kind.quantize(source) == packed.bytes(), "{kind:?}");
+    }
+    assert_eq!(gguf.tensors().len(), 2 * (Kind::ALL.len() - 3));
+}
+
+#[test]
+fn parts_of_a_split_model_are_read_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |i: usize| dir.path().join(format!("m-{i:05}-of-00002.gguf"));
+    let x = values(32);
+    let source = |name| Source { name, shape: &[32], data: &x, kind: Kind::Q8_0 };
+    let mut metadata = Metadata::new();
+    metadata.set("general.name", Value::String("split".into()));
+    std::fs::write(path(1), gguf::write(&metadata, &[source("b")]).unwrap()).unwrap();
+    let missing = gguf::Mapped::open(&path(1)).unwrap_err().to_string();
+    assert!(missing.contains("all 2 parts") && missing.contains("m-00002-of-00002"), "{missing}");
+    for (name, sound) in [("b", false), ("a", true)] {
+        let second = gguf::write(&Metadata::new(), &[source(name)]).unwrap();
+        std::fs::write(path(2), second).unwrap();
+        for i in [1, 2] {
+            let mapped = gguf::Mapped::open(&path(i)).unwrap();
+            let Ok(whole) = mapped.gguf() else {
+                assert!(!sound);
+                continue;
+            };
+            assert!(sound);
+            assert_eq!(whole.metadata.string("general.name").unwrap(), "split");
+            let names: Vec<&str> = whole.tensors().iter().map(gguf::Info::name).collect();
+            assert_eq!(names, ["a", "b"]);
+        }
     }
 }

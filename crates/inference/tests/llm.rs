@@ -215,7 +215,8 @@ fn blocks_of_every_kind_give_the_logits_of_their_values() {
     let exact = reference(&config, &published, &ids(30));
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let cosine = dot(&got, &exact) / (dot(&got, &got) * dot(&exact, &exact)).sqrt();
-    assert!(cosine > 0.98 && cosine < 0.99999, "{cosine}");
+    // Numbers of two and three bits are among them.
+    assert!(cosine > 0.85 && cosine < 0.99999, "{cosine}");
 }
 
 fn tiny() -> LanguageModel {
@@ -351,9 +352,115 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
     refused("llama.block_count", Value::U32(u32::MAX));
     refused("llama.context_length", Value::I32(-1));
     refused("llama.rope.freq_base", Value::F32(f32::NAN));
-    refused("tokenizer.ggml.model", text("llama"));
-    refused("tokenizer.ggml.pre", text("nobody's"));
+    refused("llama.rope.scaling.factor", Value::F32(-2.0));
+    refused("llama.attention.scale", Value::F32(1.0));
+    refused("tokenizer.ggml.model", text("rwkv"));
     refused("tokenizer.ggml.eos_token_id", Value::U32(1 << 20));
+}
+
+#[test]
+fn what_changes_nothing_is_read() {
+    let config = config(false);
+    let published = random(&config);
+    let accepted = |key: &str, value: Value| {
+        let mut metadata = metadata("llama", &config);
+        metadata.set(key, value);
+        let bytes = write_with(&metadata, "llama", &config, &published, &[Kind::Q4_0]);
+        let llm =
+            load(&Gguf::parse(&bytes).unwrap()).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(llm.prompt("hello").unwrap().len(), 2, "{key}");
+    };
+    let text = |text: &str| Value::String(text.into());
+    accepted("llama.rope.scaling.type", text("linear"));
+    accepted("llama.rope.scaling.factor", Value::F32(1.0));
+    accepted("llama.rope.scale_linear", Value::F32(1.0));
+    accepted("llama.attention.scale", Value::F32(0.125));
+    accepted("llama.attention.sliding_window", Value::U32(40));
+    accepted("llama.attention.head_count_kv", Value::Array(Array::I32(vec![2, 2])));
+    accepted("tokenizer.ggml.pre", text("nobody's"));
+    accepted("tokenizer.ggml.eos_token_id", Value::I32(5));
+    accepted("split.count", Value::U16(1));
+}
+
+#[test]
+fn angles_that_are_stretched_alike_are_read() {
+    let config = config(false);
+    let mut metadata = metadata("llama", &config);
+    metadata.set("llama.rope.scaling.factor", Value::F32(4.0));
+    let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
+    let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
+    let rope_scaling = RopeScaling::Linear { factor: 4.0 };
+    assert_eq!(llm.lm.config, BackboneConfig::Llama(LlamaConfig { rope_scaling, ..config }));
+}
+
+/// Pieces of a small SentencePiece vocabulary with their scores and kinds.
+fn pieces(metadata: &mut Metadata, n: usize) {
+    let known = [
+        ("<unk>", 0.0, 2),
+        ("<s>", 0.0, 3),
+        ("</s>", 0.0, 3),
+        ("\u{2581}", -9.0, 1),
+        ("h", -9.0, 1),
+        ("e", -9.0, 1),
+        ("l", -9.0, 1),
+        ("o", -9.0, 1),
+        ("he", -1.0, 1),
+        ("ll", -2.0, 1),
+        ("llo", -3.0, 1),
+        ("\u{2581}he", -4.0, 1),
+    ];
+    let more = (known.len()..n).map(|i| (format!("<0x{:02X}>", i - known.len()), 0.0, 6));
+    let known = known.map(|(piece, score, kind)| (piece.to_owned(), score, kind));
+    let all: Vec<(String, f32, i32)> = known.into_iter().chain(more).collect();
+    for (key, value) in [
+        ("model", Value::String("llama".into())),
+        ("tokens", Value::Array(Array::String(all.iter().map(|(p, ..)| p.clone()).collect()))),
+        ("scores", Value::Array(Array::F32(all.iter().map(|(_, s, _)| *s).collect()))),
+        ("token_type", Value::Array(Array::I32(all.iter().map(|(.., kind)| *kind).collect()))),
+        ("bos_token_id", Value::U32(1)),
+        ("eos_token_id", Value::U32(2)),
+        ("add_bos_token", Value::Bool(true)),
+    ] {
+        metadata.set(format!("tokenizer.ggml.{key}"), value);
+    }
+}
+
+#[test]
+fn sentencepiece_vocabularies_are_read() {
+    let config = config(false);
+    let mut metadata = metadata("llama", &config);
+    pieces(&mut metadata, config.vocab_size);
+    let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::Q5_0]);
+    let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
+    assert_eq!(llm.prompt("hello hello").unwrap(), [1, 11, 10, 11, 10]);
+    // A byte that no piece spells.
+    assert_eq!(llm.prompt("hello\n").unwrap(), [1, 11, 10, 12 + 10]);
+    assert_eq!(llm.lm.text.eos_token_ids, [2]);
+    assert_eq!(llm.lm.text.tokenizer.decode(&[11, 10, 22, 11]).unwrap(), "hello\n he");
+}
+
+#[test]
+fn tensors_that_nothing_asks_for_are_passed_over() {
+    let config = config(false);
+    let bytes = file("llama", &config, &random(&config), &[Kind::F32]);
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let want = load(&gguf).unwrap().logits(&ids(5));
+    let mut all = gguf.unpack().unwrap().tensors;
+    let names = ["v.patch_embd.weight", "mm.0.bias", "blk.0.attn_rot_embd.weight"];
+    for name in names {
+        all.insert(name.to_owned(), Tensor::new(vec![2], vec![1.0, 2.0]).unwrap());
+    }
+    let sources: Vec<Source<'_>> = all
+        .iter()
+        .map(|(name, tensor)| Source {
+            name,
+            shape: tensor.shape(),
+            data: tensor.data(),
+            kind: Kind::F32,
+        })
+        .collect();
+    let bytes = write(&metadata("llama", &config), &sources).unwrap();
+    assert_eq!(load(&Gguf::parse(&bytes).unwrap()).unwrap().logits(&ids(5)), want);
 }
 
 #[test]

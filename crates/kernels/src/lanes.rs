@@ -56,8 +56,8 @@ pub(crate) trait Lanes {
     fn lower(x: Self::Words) -> Self::Words;
     /// The upper halves of bytes.
     fn upper(x: Self::Words) -> Self::Words;
-    /// Integers of 6 bits from their lower four and, pair number `n` of each byte, their upper two.
-    fn six_bits(low: Self::Words, high: Self::Words, n: usize) -> Self::Words;
+    /// Integers from their lower four bits and, field number `n` of each byte, their upper `BITS`.
+    fn raised<const BITS: usize>(low: Self::Words, high: Self::Words, n: usize) -> Self::Words;
 
     /// Zeros.
     fn no_sums() -> Self::Sums;

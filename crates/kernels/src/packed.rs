@@ -39,21 +39,58 @@ pub enum Blocked {
     Q4_0,
     /// 4-bit integers and a least value.
     Q4_1,
+    /// 5-bit integers.
+    Q5_0,
+    /// 5-bit integers and a least value.
+    Q5_1,
+    /// 16 numbers of a table.
+    IQ4_NL,
+    /// Blocks of 256: 2-bit integers, and scales and least values of 4 bits.
+    Q2_K,
+    /// Blocks of 256: 3-bit integers and scales of 6 bits.
+    Q3_K,
     /// Blocks of 256: 4-bit integers, and scales and least values of 6 bits.
     Q4_K,
+    /// Blocks of 256: 5-bit integers, and scales and least values of 6 bits.
+    Q5_K,
     /// Blocks of 256: 6-bit integers and scales of 8 bits.
     Q6_K,
+    /// Blocks of 256: 16 numbers of a table and scales of 6 bits.
+    IQ4_XS,
 }
 
 impl Blocked {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::IQ4_NL,
+        Self::Q2_K,
+        Self::Q3_K,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+        Self::IQ4_XS,
+    ];
+
     /// The same as a kind of tensor.
     pub fn kind(self) -> Kind {
         match self {
             Self::Q8_0 => Kind::Q8_0,
             Self::Q4_0 => Kind::Q4_0,
             Self::Q4_1 => Kind::Q4_1,
+            Self::Q5_0 => Kind::Q5_0,
+            Self::Q5_1 => Kind::Q5_1,
+            Self::IQ4_NL => Kind::IQ4_NL,
+            Self::Q2_K => Kind::Q2_K,
+            Self::Q3_K => Kind::Q3_K,
             Self::Q4_K => Kind::Q4_K,
+            Self::Q5_K => Kind::Q5_K,
             Self::Q6_K => Kind::Q6_K,
+            Self::IQ4_XS => Kind::IQ4_XS,
         }
     }
 }
@@ -62,14 +99,7 @@ impl TryFrom<Kind> for Blocked {
     type Error = Kind;
 
     fn try_from(kind: Kind) -> Result<Self, Kind> {
-        match kind {
-            Kind::Q8_0 => Ok(Self::Q8_0),
-            Kind::Q4_0 => Ok(Self::Q4_0),
-            Kind::Q4_1 => Ok(Self::Q4_1),
-            Kind::Q4_K => Ok(Self::Q4_K),
-            Kind::Q6_K => Ok(Self::Q6_K),
-            other => Err(other),
-        }
+        Self::ALL.into_iter().find(|blocked| blocked.kind() == kind).ok_or(kind)
     }
 }
 
@@ -134,13 +164,9 @@ impl Packed {
 
     /// Packs `[out, in]` weights from the bytes of their blocks, without rounding them again.
     pub fn from_blocks(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
-        let weights = match kind {
-            Blocked::Q8_0 | Blocked::Q4_0 | Blocked::Q4_1 => {
-                Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes))
-            }
-            Blocked::Q4_K | Blocked::Q6_K => {
-                Weights::K(k::Blocks::new(kind == Blocked::Q6_K, out, in_, bytes))
-            }
+        let weights = match kind.kind().block() {
+            blocks::BLOCK => Weights::Blocks(blocks::Blocks::new(kind, out, in_, bytes)),
+            _ => Weights::K(k::Blocks::new(kind, out, in_, bytes)),
         };
         Self { out, in_, weights }
     }

@@ -6,7 +6,7 @@
 //!
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Versions 2 and 3 are read, 3 is written. Shapes
 //! here are row-major with the outermost dimension first, as everywhere in Sensorium; the file stores them
-//! the other way round (ggml's `ne[0]` is the fastest).
+//! the other way round (ggml's `ne[0]` is the fastest). What stands behind the last tensor is not read.
 
 mod map;
 mod read;
@@ -49,9 +49,16 @@ fn code(kind: Kind) -> u32 {
         Kind::F16 => 1,
         Kind::Q4_0 => 2,
         Kind::Q4_1 => 3,
+        Kind::Q5_0 => 6,
+        Kind::Q5_1 => 7,
         Kind::Q8_0 => 8,
+        Kind::Q2_K => 10,
+        Kind::Q3_K => 11,
         Kind::Q4_K => 12,
+        Kind::Q5_K => 13,
         Kind::Q6_K => 14,
+        Kind::IQ4_NL => 20,
+        Kind::IQ4_XS => 23,
         Kind::BF16 => 30,
     }
 }

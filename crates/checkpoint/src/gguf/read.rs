@@ -87,7 +87,7 @@ impl<'a> Info<'a> {
         Ok(())
     }
 
-    /// Unpacks the values: at most 7.2 bytes for each byte of the file.
+    /// Unpacks the values: at most 12.2 bytes for each byte of the file.
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -102,7 +102,7 @@ impl<'a> Info<'a> {
 }
 
 impl<'a> Gguf<'a> {
-    /// Checks all of `bytes`: counts, lengths, types, names, and that tensors lie one after another to the file's end.
+    /// Checks all of `bytes`: counts, lengths, types, names, and that tensors lie one after another.
     ///
     /// Unknown tensor types are errors that name the tensor and the type.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
@@ -115,17 +115,33 @@ impl<'a> Gguf<'a> {
         let alignment = reader.alignment(&metadata)?;
         let mut tensors = reader.infos(n_tensors)?;
         reader.place(&mut tensors, alignment)?;
-        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        if let Some([twice, _]) = tensors.array_windows().find(|[a, b]| a.name == b.name) {
-            let got = format!("{:?} twice", short(&twice.name));
-            return Err(reader.cursor.error(
-                format_args!("tensor names"),
-                "each name once".into(),
-                got,
-                DAMAGED,
-            ));
+        let mut gguf = Self { metadata, tensors };
+        gguf.sort()?;
+        Ok(gguf)
+    }
+
+    /// Takes the tensors of another part of the same model.
+    ///
+    /// # Errors
+    /// A name is in both.
+    pub(super) fn join(&mut self, part: Self) -> Result<()> {
+        self.tensors.extend(part.tensors);
+        self.sort()
+    }
+
+    fn sort(&mut self) -> Result<()> {
+        self.tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        match self.tensors.array_windows().find(|[a, b]| a.name == b.name) {
+            None => Ok(()),
+            Some([_, twice]) => Err(Error::Malformed {
+                format: FORMAT,
+                field: "tensor names".into(),
+                offset: twice.offset,
+                expected: "each name once".into(),
+                got: format!("{:?} twice", short(&twice.name)),
+                hint: DAMAGED,
+            }),
         }
-        Ok(Self { metadata, tensors })
     }
 
     /// The tensors, in the order of their names.
@@ -214,10 +230,13 @@ impl<'a> Reader<'a> {
             return Err(self.cursor.error(field, expected, format!("{length} bytes"), DAMAGED));
         }
         let bytes = self.cursor.take(length, field)?;
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Err(self.cursor.error(field, "UTF-8".into(), "other bytes".into(), DAMAGED));
-        };
-        Ok(text.to_owned())
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return Ok(text.to_owned());
+        }
+        // Descriptions are written by people: Latin-1 is what else there is.
+        let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+        text.extend(bytes.iter().copied().map(char::from));
+        Ok(text)
     }
 
     fn bool(&mut self, field: Arguments<'_>) -> Result<bool> {
@@ -353,9 +372,9 @@ impl<'a> Reader<'a> {
         Ok(shape)
     }
 
-    /// Gives each tensor its bytes: in order, without gap or overlap, the last one at the end of the file.
+    /// Gives each tensor its bytes: in order, without gap or overlap.
     fn place(&mut self, tensors: &mut [Info<'a>], alignment: u64) -> Result<()> {
-        if tensors.is_empty() && self.cursor.remaining() == 0 {
+        if tensors.is_empty() {
             return Ok(());
         }
         self.pad(alignment)?;
@@ -385,19 +404,10 @@ impl<'a> Reader<'a> {
             };
             info.offset = self.cursor.offset();
             info.bytes = self.cursor.take(size, format_args!("tensor {:?}", short(name)))?;
-            // Writers differ in whether the last tensor is padded.
-            if i != last || self.cursor.remaining() > 0 {
+            // Writers differ in what they put behind the last tensor.
+            if i != last {
                 self.pad(alignment)?;
             }
-        }
-        if self.cursor.remaining() > 0 {
-            let got = format!("{} bytes more", self.cursor.remaining());
-            return Err(self.cursor.error(
-                format_args!("end of file"),
-                "the end after the last tensor".into(),
-                got,
-                DAMAGED,
-            ));
         }
         Ok(())
     }

@@ -173,27 +173,30 @@ impl Metadata {
 
     /// A count or size: any integer type, not negative.
     pub fn count(&self, key: &str) -> Result<usize> {
-        self.typed(key, "an integer of at least 0", |value| match *value {
-            Value::U8(n) => Some(n.into()),
-            Value::U16(n) => Some(n.into()),
-            Value::U32(n) => n.try_into().ok(),
-            Value::U64(n) => n.try_into().ok(),
-            Value::I8(n) => n.try_into().ok(),
-            Value::I16(n) => n.try_into().ok(),
-            Value::I32(n) => n.try_into().ok(),
-            Value::I64(n) => n.try_into().ok(),
-            _ => None,
+        self.typed(key, "an integer of at least 0", count)
+    }
+
+    /// As [`count`](Self::count); also an array of equal ones, as files write what could differ from
+    /// layer to layer.
+    pub fn uniform_count(&self, key: &str) -> Result<usize> {
+        self.typed(key, "an integer of at least 0, or equal ones", |value| match value {
+            Value::Array(array) => uniform(array),
+            value => count(value),
         })
     }
 
-    /// A `u32`, and nothing else.
+    /// A number that fits into a `u32`, of any integer type.
     pub fn u32(&self, key: &str) -> Result<u32> {
-        self.typed(key, "u32", |value| if let Value::U32(n) = value { Some(*n) } else { None })
+        self.typed(key, "u32", |value| count(value)?.try_into().ok())
     }
 
-    /// An `f32`, and nothing else.
+    /// An `f32`, or an `f64` to be rounded.
     pub fn f32(&self, key: &str) -> Result<f32> {
-        self.typed(key, "f32", |value| if let Value::F32(x) = value { Some(*x) } else { None })
+        self.typed(key, "f32", |value| match value {
+            Value::F32(x) => Some(*x),
+            Value::F64(x) => Some(*x as f32),
+            _ => None,
+        })
     }
 
     /// A `bool`.
@@ -267,6 +270,36 @@ impl Metadata {
     }
 }
 
+/// An integer that is not negative.
+fn count(value: &Value) -> Option<usize> {
+    match *value {
+        Value::U8(n) => Some(n.into()),
+        Value::U16(n) => Some(n.into()),
+        Value::U32(n) => n.try_into().ok(),
+        Value::U64(n) => n.try_into().ok(),
+        Value::I8(n) => n.try_into().ok(),
+        Value::I16(n) => n.try_into().ok(),
+        Value::I32(n) => n.try_into().ok(),
+        Value::I64(n) => n.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// The integer that all elements are.
+fn uniform(array: &Array) -> Option<usize> {
+    fn same<T: Copy + PartialEq + TryInto<usize>>(items: &[T]) -> Option<usize> {
+        let first = *items.first()?;
+        if items.iter().any(|item| *item != first) { None } else { first.try_into().ok() }
+    }
+    match array {
+        Array::U32(items) => same(items),
+        Array::I32(items) => same(items),
+        Array::U64(items) => same(items),
+        Array::I64(items) => same(items),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +316,7 @@ mod tests {
         metadata.set("floats", Value::Array(Array::F32(vec![1.0, 2.0])));
         metadata.set("names", Value::Array(Array::String(vec!["a".into()])));
         metadata.set("ids", Value::Array(Array::I32(vec![7])));
+        metadata.set("layers", Value::Array(Array::U32(vec![3, 3, 3])));
         assert_eq!(metadata.u32("n").unwrap(), 3);
         assert_eq!(metadata.count("n").unwrap(), 3);
         assert_eq!(metadata.f32("f").unwrap(), 0.5);
@@ -291,7 +325,10 @@ mod tests {
         assert_eq!(metadata.f32s("floats", Some(2)).unwrap(), [1.0, 2.0]);
         assert_eq!(metadata.strings("names", None).unwrap(), ["a"]);
         assert_eq!(metadata.i32s("ids", None).unwrap(), [7]);
-        assert!(metadata.count("minus").is_err());
+        assert_eq!(metadata.uniform_count("layers").unwrap(), 3);
+        assert_eq!(metadata.uniform_count("n").unwrap(), 3);
+        assert!(metadata.uniform_count("floats").is_err() && metadata.count("layers").is_err());
+        assert!(metadata.count("minus").is_err() && metadata.u32("minus").is_err());
         assert!(metadata.f32s("floats", Some(3)).is_err());
         assert!(metadata.u32("f").is_err());
         let text = metadata.f32s("bytes", Some(1)).unwrap_err().to_string();

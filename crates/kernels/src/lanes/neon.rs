@@ -109,12 +109,12 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn six_bits(low: int8x16_t, high: int8x16_t, n: usize) -> int8x16_t {
+    fn raised<const BITS: usize>(low: int8x16_t, high: int8x16_t, n: usize) -> int8x16_t {
         // SAFETY: as above. A shift by less than nothing is one to the right.
         unsafe {
-            let by = vdupq_n_s8(4 - 2 * n as i8);
+            let by = vdupq_n_s8(4 - (BITS * n) as i8);
             let high = vreinterpretq_s8_u8(vshlq_u8(vreinterpretq_u8_s8(high), by));
-            vorrq_s8(low, vandq_s8(high, vdupq_n_s8(0x30)))
+            vorrq_s8(low, vandq_s8(high, vdupq_n_s8(((1 << BITS) - 1) << 4)))
         }
     }
 

@@ -82,8 +82,13 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    fn six_bits(low: [Word<i8>; FOUR], high: [Word<i8>; FOUR], n: usize) -> [Word<i8>; FOUR] {
-        let byte = |i: usize, k: usize| low[i][k] | (high[i][k] >> (2 * n) & 3) << 4;
+    fn raised<const BITS: usize>(
+        low: [Word<i8>; FOUR],
+        high: [Word<i8>; FOUR],
+        n: usize,
+    ) -> [Word<i8>; FOUR] {
+        let byte =
+            |i: usize, k: usize| low[i][k] | (high[i][k] >> (BITS * n) & ((1 << BITS) - 1)) << 4;
         std::array::from_fn(|i| std::array::from_fn(|k| byte(i, k)))
     }
 

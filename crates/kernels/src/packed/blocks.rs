@@ -1,9 +1,14 @@
-//! Weights in GGUF's blocks of 32 (Q8_0, Q4_0, Q4_1), multiplied as they are: activations are
-//! rounded to 8-bit integers block by block, as ggml does, and the integers are multiplied.
+//! Weights in GGUF's blocks of 32 (Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL), multiplied as they are:
+//! activations are rounded to 8-bit integers block by block, as ggml does, and the integers are
+//! multiplied.
 //!
 //! A panel is 32 outputs. Of each block of 32 inputs it holds their scales, their least values
-//! (Q4_1) and their integers, four inputs to a word; a word of 4-bit integers holds four inputs in
-//! its low halves and the four that lie 16 further in its high ones, as the format itself does.
+//! (Q4_1, Q5_1) and their integers, four inputs to a word; a word of 4-bit integers holds four inputs
+//! in its low halves and the four that lie 16 further in its high ones, as the format itself does. The
+//! fifth bits of all 32 share one word more. Numbers that a format has in a table are bytes.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m512i;
 
 use half::f16;
 
@@ -16,6 +21,7 @@ use super::tasks::{COLUMNS, Row, Tile, four};
 use crate::lanes::{FOUR, Lanes, Native, have_lanes};
 use crate::memory::large;
 use crate::parallel::{for_each, rows_per_task};
+use crate::quant::{Layout, Parts};
 use crate::simd::{has_only_avx2, vectorised};
 
 /// Inputs of a block.
@@ -31,7 +37,7 @@ const ROWS: usize = 6;
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     in_: usize,
-    kind: Layout,
+    layout: Layout,
     /// Panel after panel, block after block: [`COLUMNS`] words for each of 4 or 8 word rows.
     words: Vec<[u8; PACKED]>,
     /// Panel after panel, block after block: one f16 an output.
@@ -40,19 +46,12 @@ pub(super) struct Blocks {
     least: Vec<[u16; COLUMNS]>,
 }
 
-/// What the kernels need to know of a format.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    /// Two integers in a byte.
-    nibbles: bool,
-    /// What stored integers are raised by.
-    zero: i32,
-}
-
-impl Layout {
-    /// Rows of words in a block.
-    fn words(self) -> usize {
-        if self.nibbles { WORDS / 2 } else { WORDS }
+/// Rows of words that hold `words` words of integers of `bits` bits.
+pub(super) const fn depth(words: usize, bits: usize) -> usize {
+    match bits {
+        8 => words,
+        4 => words / 2,
+        _ => words / 2 + 1,
     }
 }
 
@@ -70,35 +69,26 @@ pub(super) struct Rows {
 impl Blocks {
     /// Lays out a matrix `[out, in]` from the bytes of its rows.
     pub(super) fn new(kind: Blocked, out: usize, in_: usize, bytes: &[u8]) -> Self {
-        let layout = match kind {
-            Blocked::Q8_0 => Layout { nibbles: false, zero: 128 },
-            Blocked::Q4_0 => Layout { nibbles: true, zero: 8 },
-            Blocked::Q4_1 => Layout { nibbles: true, zero: 0 },
-            Blocked::Q4_K | Blocked::Q6_K => unreachable!("packed: blocks of 256"),
-        };
-        let size = kind.kind().block_bytes();
+        let kind = kind.kind();
+        let (layout, size) = (kind.layout(), kind.block_bytes());
         let (blocks, panels) = (in_ / BLOCK, out.div_ceil(COLUMNS));
         assert_eq!(bytes.len(), out * blocks * size, "packed: {kind:?} of {out} x {in_}");
-        let depth = layout.words();
+        let depth = depth(WORDS, layout.bits);
         let mut words = large([0; PACKED], panels * blocks * depth * COLUMNS);
         let mut scales = vec![[0; COLUMNS]; panels * blocks];
-        let mut least = vec![[0; COLUMNS]; if kind == Blocked::Q4_1 { scales.len() } else { 0 }];
+        let mut least = vec![[0; COLUMNS]; if layout.least { scales.len() } else { 0 }];
         for (n, block) in bytes.chunks_exact(size).enumerate() {
             let (o, b) = (n / blocks, n % blocks);
             let (at, column) = (o / COLUMNS * blocks + b, o % COLUMNS);
-            let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
-            scales[at][column] = half(0);
+            let parts = Parts::of(kind, block);
+            scales[at][column] = parts.scale;
             if let Some(least) = least.get_mut(at) {
-                least[column] = half(2);
+                least[column] = parts.least;
             }
-            let (integers, _) = block[size - depth * PACKED..].as_chunks::<PACKED>();
-            for (j, &word) in integers.iter().enumerate() {
-                // Bytes of Q8_0 are signed; raised by 128 they are not.
-                let word = if layout.nibbles { word } else { word.map(|q| q ^ 0x80) };
-                words[(at * depth + j) * COLUMNS + column] = word;
-            }
+            let words = &mut words[at * depth * COLUMNS..][..depth * COLUMNS];
+            put(words, column, &parts.codes[..BLOCK], layout.bits);
         }
-        Self { in_, kind: layout, words, scales, least }
+        Self { in_, layout, words, scales, least }
     }
 
     /// Bytes of the packed weights.
@@ -114,21 +104,67 @@ impl Blocks {
     }
 
     fn part(&self, panel: usize, x: &Rows, row: usize, sums: &mut Tile) {
-        let (blocks, depth) = (self.in_ / BLOCK, self.kind.words());
+        let (blocks, depth) = (self.in_ / BLOCK, depth(WORDS, self.layout.bits));
         let least = panel * blocks..((panel + 1) * blocks).min(self.least.len());
         let part = Panel {
             words: &self.words[panel * blocks * depth * COLUMNS..][..blocks * depth * COLUMNS],
             scales: &self.scales[panel * blocks..][..blocks],
             least: self.least.get(least).unwrap_or_default(),
-            zero: self.kind.zero,
+            zero: self.layout.zero.into(),
         };
         let x = x.part(row, sums.len(), self.in_);
-        match (self.kind.nibbles, part.least.is_empty()) {
-            (false, _) => products::<false, false>(&part, &x, sums),
-            (true, true) => products::<true, false>(&part, &x, sums),
-            (true, false) => products::<true, true>(&part, &x, sums),
+        match (self.layout.bits, self.layout.least) {
+            (4, false) => products::<4, false>(&part, &x, sums),
+            (4, true) => products::<4, true>(&part, &x, sums),
+            (5, false) => products::<5, false>(&part, &x, sums),
+            (5, true) => products::<5, true>(&part, &x, sums),
+            _ => products::<8, false>(&part, &x, sums),
         }
     }
+}
+
+/// Puts the integers of an output into the rows of words of its group.
+pub(super) fn put(words: &mut [[u8; PACKED]], column: usize, codes: &[u8], bits: usize) {
+    const LOW: u32 = 0x0f0f_0f0f;
+    let mut add = |row: usize, bits: u32| {
+        let word = &mut words[row * COLUMNS + column];
+        *word = (u32::from_le_bytes(*word) | bits).to_le_bytes();
+    };
+    let (codes, _) = codes.as_chunks::<PACKED>();
+    let half = codes.len() / 2;
+    for (k, code) in codes.iter().enumerate() {
+        let code = u32::from_le_bytes(*code);
+        if bits == 8 {
+            add(k, code);
+            continue;
+        }
+        add(k % half, (code & LOW) << (k / half * 4));
+        if bits > 4 {
+            add(half, (code >> 4 & LOW) << (k * (bits - 4)));
+        }
+    }
+}
+
+/// Byte `i` of word `k` of `n`, as [`put`] has put it.
+#[inline(always)]
+pub(super) fn code(
+    words: &[[u8; PACKED]],
+    column: usize,
+    k: usize,
+    i: usize,
+    n: usize,
+    bits: usize,
+) -> i32 {
+    let byte = |row: usize| words[row * COLUMNS + column][i];
+    if bits == 8 {
+        return byte(k).into();
+    }
+    let mut code = byte(k % (n / 2)) >> (k / (n / 2) * 4) & 15;
+    if bits > 4 {
+        let high = bits - 4;
+        code |= (byte(n / 2) >> (high * k) & ((1 << high) - 1)) << 4;
+    }
+    code.into()
 }
 
 /// One panel of weights.
@@ -149,7 +185,7 @@ pub(super) struct Activations<'a> {
 
 impl<'a> Activations<'a> {
     /// `n` rows of so many blocks from `row` on.
-    fn rows(&self, row: usize, n: usize, blocks: usize) -> Activations<'a> {
+    pub(super) fn rows(&self, row: usize, n: usize, blocks: usize) -> Activations<'a> {
         let blocks = row * blocks..(row + n) * blocks;
         let words = blocks.start * WORDS..blocks.end * WORDS;
         Activations {
@@ -166,6 +202,14 @@ impl<'a> Activations<'a> {
         self.sums[block][0] + self.sums[block][1]
     }
 
+    /// The sum of a group of `N` words, a block or half of one, and the block.
+    #[inline(always)]
+    pub(super) fn group<const N: usize>(&self, group: usize) -> (i32, usize) {
+        let block = group * N / WORDS;
+        let sum = if N == WORDS { self.sum(block) } else { self.sums[block][group % 2] };
+        (sum, block)
+    }
+
     /// The sum of a block, scaled.
     #[inline(always)]
     pub(super) fn total(&self, block: usize) -> f32 {
@@ -173,36 +217,36 @@ impl<'a> Activations<'a> {
     }
 }
 
-fn products<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
+fn products<const BITS: usize, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     if crate::simd::has_avx512_vnni() {
         // SAFETY: the slices hold whole blocks for every row; the CPU has the instructions.
         return unsafe {
             match sums.len() {
-                1 => avx512::<1, NIBBLES, LEAST>(w, x, sums),
-                2 => avx512::<2, NIBBLES, LEAST>(w, x, sums),
-                3 => avx512::<3, NIBBLES, LEAST>(w, x, sums),
-                4 => avx512::<4, NIBBLES, LEAST>(w, x, sums),
-                5 => avx512::<5, NIBBLES, LEAST>(w, x, sums),
-                _ => avx512::<ROWS, NIBBLES, LEAST>(w, x, sums),
+                1 => avx512::<1, BITS, LEAST>(w, x, sums),
+                2 => avx512::<2, BITS, LEAST>(w, x, sums),
+                3 => avx512::<3, BITS, LEAST>(w, x, sums),
+                4 => avx512::<4, BITS, LEAST>(w, x, sums),
+                5 => avx512::<5, BITS, LEAST>(w, x, sums),
+                _ => avx512::<ROWS, BITS, LEAST>(w, x, sums),
             }
         };
     }
     #[cfg(target_arch = "x86_64")]
     if !x.halves.is_empty() {
-        return avx2_rows::<NIBBLES, LEAST>(w, x, sums);
+        return avx2_rows::<BITS, LEAST>(w, x, sums);
     }
     if have_lanes() {
-        return lanes::<Native, NIBBLES, LEAST>(w, x, sums);
+        return lanes::<Native, BITS, LEAST>(w, x, sums);
     }
     for (i, sums) in sums.iter_mut().enumerate() {
-        portable_row(NIBBLES, w, x, i, sums);
+        portable_row(BITS, w, x, i, sums);
     }
 }
 
 /// Three rows at a time, as many as there are registers for.
 #[cfg(target_arch = "x86_64")]
-fn avx2_rows<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
+fn avx2_rows<const BITS: usize, const LEAST: bool>(w: &Panel, x: &Activations, sums: &mut Tile) {
     const ROWS: usize = 3;
     for (n, sums) in sums.chunks_mut(ROWS).enumerate() {
         let x = x.rows(n * ROWS, sums.len(), w.scales.len());
@@ -210,40 +254,36 @@ fn avx2_rows<const NIBBLES: bool, const LEAST: bool>(w: &Panel, x: &Activations,
         // AVX2, FMA and F16C.
         unsafe {
             match sums.len() {
-                1 => avx2::blocks::<1, NIBBLES, LEAST>(w, &x, sums),
-                2 => avx2::blocks::<2, NIBBLES, LEAST>(w, &x, sums),
-                _ => avx2::blocks::<ROWS, NIBBLES, LEAST>(w, &x, sums),
+                1 => avx2::blocks::<1, BITS, LEAST>(w, &x, sums),
+                2 => avx2::blocks::<2, BITS, LEAST>(w, &x, sums),
+                _ => avx2::blocks::<ROWS, BITS, LEAST>(w, &x, sums),
             }
         }
     }
 }
 
 /// Block by block, and in it row after row: the weights of a block stay in L1.
-fn lanes<L: Lanes, const NIBBLES: bool, const LEAST: bool>(
+fn lanes<L: Lanes, const BITS: usize, const LEAST: bool>(
     w: &Panel,
     x: &Activations,
     sums: &mut Tile,
 ) {
     let (words, _) = w.words.as_chunks::<COLUMNS>();
     let (x_words, _) = x.words.as_chunks::<WORDS>();
-    let depth = if NIBBLES { WORDS / 2 } else { WORDS };
+    let depth = depth(WORDS, BITS);
     for (b, (w_words, scales)) in words.chunks_exact(depth).zip(w.scales).enumerate() {
         for (i, sums) in sums.iter_mut().enumerate() {
             let at = i * w.scales.len() + b;
             let (words, scale) = (x_words[at].map(L::word), L::splat(x.scales[at]));
             // Bytes are lowered before they are multiplied.
-            let zero = if NIBBLES { -w.zero * x.sum(at) } else { 0 };
+            let zero = if BITS == 8 { 0 } else { -w.zero * x.sum(at) };
             for (n, sums) in sums.as_chunks_mut::<FOUR>().0.iter_mut().enumerate() {
-                let integers = if NIBBLES {
-                    L::dots(nibbles::<L, WORDS>(w_words, n), &words, L::no_sums())
-                } else {
-                    bytes::<L>(w_words, n, &words, L::no_sums())
-                };
+                let integers = dots::<L, WORDS, BITS>(w_words, n, &words);
                 let factor = L::multiply(L::halves(four(scales, n)), scale);
                 let mut y = L::multiply_add(L::floats(integers, zero), factor, L::load(sums));
                 if LEAST {
                     let least = L::halves(four(&w.least[b], n));
-                    y = L::multiply_add(least, L::splat(x.total(at)), y);
+                    y = L::multiply_add(least, L::splat(-x.total(at)), y);
                 }
                 *sums = L::array(y);
             }
@@ -251,15 +291,27 @@ fn lanes<L: Lanes, const NIBBLES: bool, const LEAST: bool>(
     }
 }
 
-/// The integers of `N` words of four outputs: those of the first half in the lower halves of the bytes
-/// of `rows`, those of the second in the upper ones. Sums of 8 products, at most 15·127 each, fit into
-/// 16 bits.
+/// Sums of the products of `N` words of four outputs. Those of one place of all words fit into 16
+/// bits: 8 of at most 31·127 each, or 4 of 63·127.
 #[inline(always)]
-pub(super) fn nibbles<L: Lanes, const N: usize>(rows: &[Row], n: usize) -> [L::Words; N] {
-    std::array::from_fn(|k| {
-        let words = L::words(four(&rows[k % (N / 2)], n));
-        if k < N / 2 { L::lower(words) } else { L::upper(words) }
-    })
+pub(super) fn dots<L: Lanes, const N: usize, const BITS: usize>(
+    rows: &[Row],
+    n: usize,
+    x: &[L::Words; N],
+) -> L::Sums {
+    if BITS == 8 {
+        return bytes::<L>(rows, n, x, L::no_sums());
+    }
+    let words = |k: usize| L::words(four(&rows[k], n));
+    let low = |k: usize| {
+        if k < N / 2 { L::lower(words(k)) } else { L::upper(words(k - N / 2)) }
+    };
+    let w: [L::Words; N] = std::array::from_fn(|k| match BITS {
+        4 => low(k),
+        5 => L::raised::<1>(low(k), words(N / 2), k),
+        _ => L::raised::<2>(low(k), words(N / 2), k),
+    });
+    L::dots(w, x, L::no_sums())
 }
 
 /// Adds products of bytes to sums of four outputs, two words at a time: two products, at most 128·127
@@ -284,24 +336,17 @@ pub(super) fn bytes<L: Lanes>(
 
 vectorised! {
     /// One row, block by block, in the order of the fast version.
-    fn portable_row(nibbles: bool, w: &Panel, x: &Activations, row: usize, sums: &mut [f32; COLUMNS]) {
+    fn portable_row(bits: usize, w: &Panel, x: &Activations, row: usize, sums: &mut [f32; COLUMNS]) {
         let blocks = w.scales.len();
-        let depth = if nibbles { WORDS / 2 } else { WORDS };
+        let depth = depth(WORDS, bits) * COLUMNS;
         for b in 0..blocks {
             let at = row * blocks + b;
-            let words = &x.words[at * WORDS..(at + 1) * WORDS];
+            let weights = &w.words[b * depth..][..depth];
             let mut integers = [-w.zero * x.sum(at); COLUMNS];
-            for j in 0..depth {
-                let weights = &w.words[(b * depth + j) * COLUMNS..][..COLUMNS];
-                for (sum, weights) in integers.iter_mut().zip(weights) {
-                    for k in 0..PACKED {
-                        let q = i32::from(weights[k]);
-                        if nibbles {
-                            *sum += (q & 15) * i32::from(words[j][k]);
-                            *sum += (q >> 4) * i32::from(words[j + WORDS / 2][k]);
-                        } else {
-                            *sum += q * i32::from(words[j][k]);
-                        }
+            for (k, x) in x.words[at * WORDS..(at + 1) * WORDS].iter().enumerate() {
+                for (column, sum) in integers.iter_mut().enumerate() {
+                    for (i, x) in x.iter().enumerate() {
+                        *sum += code(weights, column, k, i, WORDS, bits) * i32::from(*x);
                     }
                 }
             }
@@ -312,29 +357,63 @@ vectorised! {
             if let Some(least) = w.least.get(b) {
                 let total = x.total(at);
                 for (sum, &m) in sums.iter_mut().zip(least) {
-                    *sum = f16::from_bits(m).to_f32().mul_add(total, *sum);
+                    *sum = f16::from_bits(m).to_f32().mul_add(-total, *sum);
                 }
             }
         }
     }
 }
 
+/// The integers of word `k` of a group, those of the first half: from the lower halves of their bytes
+/// and from their upper bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(super) fn low<const BITS: usize>(words: __m512i, high: __m512i, k: usize) -> __m512i {
+    use std::arch::x86_64::{
+        _mm_cvtsi32_si128, _mm512_and_si512, _mm512_or_si512, _mm512_set1_epi8, _mm512_sll_epi16,
+        _mm512_srl_epi16,
+    };
+    if BITS == 8 {
+        return words;
+    }
+    let low = _mm512_and_si512(words, _mm512_set1_epi8(15));
+    if BITS == 4 {
+        return low;
+    }
+    let (above, at) = (BITS - 4, ((BITS - 4) * k) as i32);
+    let high = if at < 4 {
+        _mm512_sll_epi16(high, _mm_cvtsi32_si128(4 - at))
+    } else {
+        _mm512_srl_epi16(high, _mm_cvtsi32_si128(at - 4))
+    };
+    _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(((1 << above) - 1) << 4)))
+}
+
+/// The same of the second half: from the upper halves.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(super) fn up<const BITS: usize>(words: __m512i, high: __m512i, k: usize) -> __m512i {
+    low::<BITS>(std::arch::x86_64::_mm512_srli_epi16::<4>(words), high, k)
+}
+
 /// # Safety
 /// `x` holds `R` rows of as many blocks as `w`; the CPU has AVX512-VNNI.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
+unsafe fn avx512<const R: usize, const BITS: usize, const LEAST: bool>(
     w: &Panel,
     x: &Activations,
     sums: &mut Tile,
 ) {
     use std::arch::x86_64::{
-        __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-        _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_srli_epi16, _mm512_storeu_ps,
+        __m512, _mm256_loadu_si256, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+        _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
     let blocks = w.scales.len();
-    let depth = if NIBBLES { WORDS / 2 } else { WORDS };
+    let depth = depth(WORDS, BITS);
     let mut floats = [[_mm512_setzero_ps(); 2]; R];
     // SAFETY: promised by the caller: every index below is inside whole blocks.
     unsafe {
@@ -347,20 +426,22 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
                 let zero = -w.zero * x.sum(i * blocks + b);
                 [_mm512_set1_epi32(zero); 2]
             });
-            for j in 0..depth {
-                let at = w.words.as_ptr().add((b * depth + j) * COLUMNS).cast::<i32>();
-                let (w0, w1) =
-                    (_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(16).cast()));
-                let low = _mm512_set1_epi8(15);
-                let lower = |w| if NIBBLES { _mm512_and_si512(w, low) } else { w };
-                let upper = |w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low);
-                let (l0, l1, u0, u1) = (lower(w0), lower(w1), upper(w0), upper(w1));
+            let load = |row: usize| -> [__m512i; 2] {
+                let at = w.words.as_ptr().add((b * depth + row) * COLUMNS).cast::<i32>();
+                [0, 16].map(|i| _mm512_loadu_si512(at.add(i).cast()))
+            };
+            let high = load(depth - 1);
+            for j in 0..if BITS == 8 { WORDS } else { WORDS / 2 } {
+                let [w0, w1] = load(j);
+                let (l0, l1) = (low::<BITS>(w0, high[0], j), low::<BITS>(w1, high[1], j));
+                let upper = j + WORDS / 2;
+                let (u0, u1) = (up::<BITS>(w0, high[0], upper), up::<BITS>(w1, high[1], upper));
                 for (i, integers) in integers.iter_mut().enumerate() {
                     let at = words.add((i * blocks + b) * WORDS + j);
                     let x = _mm512_set1_epi32(at.read_unaligned());
                     integers[0] = _mm512_dpbusd_epi32(integers[0], l0, x);
                     integers[1] = _mm512_dpbusd_epi32(integers[1], l1, x);
-                    if NIBBLES {
+                    if BITS < 8 {
                         let x = _mm512_set1_epi32(at.add(WORDS / 2).read_unaligned());
                         integers[0] = _mm512_dpbusd_epi32(integers[0], u0, x);
                         integers[1] = _mm512_dpbusd_epi32(integers[1], u1, x);
@@ -381,7 +462,7 @@ unsafe fn avx512<const R: usize, const NIBBLES: bool, const LEAST: bool>(
                 for (i, floats) in floats.iter_mut().enumerate() {
                     let total = _mm512_set1_ps(x.total(i * blocks + b));
                     for half in 0..2 {
-                        floats[half] = _mm512_fmadd_ps(least[half], total, floats[half]);
+                        floats[half] = _mm512_fnmadd_ps(least[half], total, floats[half]);
                     }
                 }
             }

@@ -4,16 +4,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{assert_close, assert_same_on_all_pools, assert_same_portably, random};
 
-const ALL: [Format; 8] = [
-    Format::F32,
-    Format::Bf16,
-    Format::Int8,
-    Format::Blocks(Blocked::Q8_0),
-    Format::Blocks(Blocked::Q4_0),
-    Format::Blocks(Blocked::Q4_1),
-    Format::Blocks(Blocked::Q4_K),
-    Format::Blocks(Blocked::Q6_K),
-];
+/// Every format; those of blocks last.
+fn all() -> impl Iterator<Item = Format> {
+    let blocks = Blocked::ALL.into_iter().map(Format::Blocks);
+    [Format::F32, Format::Bf16, Format::Int8].into_iter().chain(blocks)
+}
 
 fn naive(rows: usize, in_: usize, out: usize, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<f64> {
     let dot = |r: usize, o: usize| -> f64 {
@@ -36,14 +31,15 @@ proptest! {
         }
         let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
         let want = naive(rows, in_, out, &x, &w, &bias);
-        for format in ALL {
+        for format in all() {
             // Half a step of rounding on each side, of numbers up to 1, added up as random errors: five
             // times their standard deviation.
             let step = match format {
                 Format::F32 => 1e-6,
                 Format::Bf16 => 1.0 / 256.0,
                 Format::Int8 | Format::Blocks(Blocked::Q8_0) => 2.0 / 127.0,
-                // Steps of an eighth of the largest magnitude, of a fifteenth of the range.
+                // Steps of a third of the range and of the largest magnitude, and of an eighth.
+                Format::Blocks(Blocked::Q2_K | Blocked::Q3_K) => 2.0 / 3.0,
                 Format::Blocks(_) => 2.0 / 8.0,
             };
             assert_close(&packed(format, rows, in_, out), &want, step * (in_ as f64).sqrt().max(4.0));
@@ -67,7 +63,7 @@ fn int8_is_exact_on_integers() {
 #[test]
 fn zeros_and_huge_rows_stay_finite() {
     let w = random(1, 4 * 8);
-    for format in ALL {
+    for format in all() {
         let x = [[0.0; 8], [1e30; 8]].concat();
         let y = Packed::new(format, 4, 8, &w).linear(2, &x, None);
         assert!(y.iter().all(|y| y.is_finite()) && y[..4] == [0.0; 4], "{format:?}: {y:?}");
@@ -79,8 +75,8 @@ fn portable_integers_have_the_same_bits() {
     for (rows, in_, out) in
         [(1, 5, 3), (13, 66, 40), (12, 64, 32), (7, 96, 70), (8, 512, 33), (1, 256, 64)]
     {
-        for format in &ALL[2..] {
-            assert_same_portably(|| packed(*format, rows, in_, out));
+        for format in all().skip(2) {
+            assert_same_portably(|| packed(format, rows, in_, out));
         }
     }
 }
@@ -88,26 +84,21 @@ fn portable_integers_have_the_same_bits() {
 /// Weights and activations of the largest magnitude that there is: no sum of integers overflows.
 #[test]
 fn largest_integers_have_the_same_bits() {
-    let filled = |one: &[u8], block: usize, byte: u8| {
-        let mut bytes = vec![byte; block];
-        bytes[..one.len()].copy_from_slice(one);
-        bytes
-    };
-    let one = f16::ONE.to_le_bytes();
-    let both = [one, one].concat();
-    let q6_k = [vec![0xff; 192], vec![0x7f; 16], one.to_vec()].concat();
-    let blocks = [
-        (Blocked::Q8_0, filled(&one, 34, 0x80)),
-        (Blocked::Q4_0, filled(&one, 18, 0xff)),
-        (Blocked::Q4_1, filled(&both, 20, 0xff)),
-        (Blocked::Q4_K, filled(&both, 144, 0xff)),
-        (Blocked::Q6_K, q6_k),
-    ];
     let x = [1.0, -1.0].map(|x| [x; 256]).concat();
-    for (kind, block) in blocks {
-        let packed =
-            Packed::from_blocks(kind, 3, 256, &block.repeat(3 * 256 / kind.kind().block()));
-        assert_same_portably(|| packed.linear(2, &x, None));
+    for kind in Blocked::ALL {
+        let size = kind.kind().block_bytes();
+        for byte in [0xff, 0x7f, 0x80, 0] {
+            let mut block = vec![byte; size];
+            for at in [0, 2, 80, 82, 108, 208] {
+                // Places of scales in one format or the other.
+                if let Some(scale) = block.get_mut(at..at + 2) {
+                    scale.copy_from_slice(&f16::ONE.to_le_bytes());
+                }
+            }
+            let bytes = block.repeat(3 * 256 / kind.kind().block());
+            let packed = Packed::from_blocks(kind, 3, 256, &bytes);
+            assert_same_portably(|| packed.linear(2, &x, None));
+        }
     }
     let packed = Packed::new(Format::Int8, 3, 256, &[-1.0; 3 * 256]);
     assert_same_portably(|| packed.linear(2, &x, None));
@@ -120,7 +111,7 @@ fn blocks_multiply_as_what_they_unpack_to() {
     let (rows, in_, out) = (7, 512, 70);
     let mut x: Vec<f32> = random(1, rows * in_).iter().map(|x| (x * 127.0).round()).collect();
     x.iter_mut().step_by(32).for_each(|x| *x = 127.0);
-    for kind in [Blocked::Q8_0, Blocked::Q4_0, Blocked::Q4_1, Blocked::Q4_K, Blocked::Q6_K] {
+    for kind in Blocked::ALL {
         let bytes = kind.kind().quantize(&random(2, out * in_));
         let mut w = vec![0.0; out * in_];
         kind.kind().dequantize(&bytes, &mut w);
@@ -131,7 +122,7 @@ fn blocks_multiply_as_what_they_unpack_to() {
 
 #[test]
 fn threads_and_other_rows_do_not_change_bits() {
-    for format in ALL {
+    for format in all() {
         for (rows, in_, out) in [(1, 300, 1000), (50, 192, 768), (300, 100, 70), (20, 256, 300)] {
             assert_same_on_all_pools(|| packed(format, rows, in_, out));
         }
@@ -157,7 +148,7 @@ fn dense_packing_equals_a_product() {
 #[test]
 fn fused_steps_have_the_bits_of_single_ones() {
     use crate::activation::{gelu, swiglu};
-    for format in ALL {
+    for format in all() {
         for (rows, in_, out) in [(1, 64, 70), (5, 32, 33), (50, 256, 200), (130, 64, 31)] {
             let (x, w, bias) = (random(1, rows * in_), random(2, out * in_), random(3, out));
             let (gate, up) = (

@@ -9,25 +9,27 @@
 //! | Q8_0 | 32 | 34 | `d·q`, q of 8 bits |
 //! | Q4_0 | 32 | 18 | `d·(q - 8)`, q of 4 bits |
 //! | Q4_1 | 32 | 20 | `d·q + m` |
-//! | Q4_K | 256 | 144 | `d·s·q - dmin·m`, s and m of 6 bits for each 32 numbers |
+//! | Q5_0 | 32 | 22 | `d·(q - 16)`, q of 5 bits |
+//! | Q5_1 | 32 | 24 | `d·q + m` |
+//! | IQ4_NL | 32 | 18 | `d·table[q]`, q of 4 bits |
+//! | Q2_K | 256 | 84 | `d·s·q - dmin·m`, q of 2 bits, s and m of 4 bits for each 16 numbers |
+//! | Q3_K | 256 | 110 | `d·s·(q - 4)`, q of 3 bits, s of 6 bits for each 16 numbers |
+//! | Q4_K | 256 | 144 | `d·s·q - dmin·m`, q of 4 bits, s and m of 6 bits for each 32 numbers |
+//! | Q5_K | 256 | 176 | the same, q of 5 bits |
 //! | Q6_K | 256 | 210 | `d·s·(q - 32)`, q of 6 bits, s of 8 bits for each 16 numbers |
+//! | IQ4_XS | 256 | 136 | `d·s·table[q]`, q of 4 bits, s of 6 bits for each 32 numbers |
 //!
 //! With f16 scales every product is exact in f32 and at most one sum is rounded: a number has the
 //! same bits in whatever order, and with fused multiply-adds or not, it is computed.
 
-pub(crate) mod k;
+mod pack;
+mod parts;
 mod plain;
-mod q4;
-mod q8;
 #[cfg(test)]
 mod tests;
 
-use half::f16;
-
-use k::{dequantize_q4_k, dequantize_q6_k, quantize_q4_k, quantize_q6_k};
+pub(crate) use parts::{Layout, Parts};
 use plain::{narrow_bf16, narrow_f16, widen_bf16, widen_f16, widen_f32};
-use q4::{dequantize_q4_0, dequantize_q4_1, quantize_q4_0, quantize_q4_1};
-use q8::{dequantize_q8_0, quantize_q8_0};
 
 /// How a tensor's numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,31 +47,52 @@ pub enum Kind {
     Q4_0,
     /// 5 bits a number: blocks of 32 with a scale and a least value.
     Q4_1,
-    /// 4.5 bits a number: blocks of 256 in eights of 32, each with a scale and a least value.
+    /// 5.5 bits a number: blocks of 32 with one scale.
+    Q5_0,
+    /// 6 bits a number: blocks of 32 with a scale and a least value.
+    Q5_1,
+    /// 2.625 bits a number: blocks of 256 in sixteenths of 16, each with a scale and a least value.
+    Q2_K,
+    /// 3.4375 bits a number: blocks of 256 in sixteenths of 16, each with a scale.
+    Q3_K,
+    /// 4.5 bits a number: blocks of 256 in eighths of 32, each with a scale and a least value.
     Q4_K,
+    /// 5.5 bits a number: blocks of 256 in eighths of 32, each with a scale and a least value.
+    Q5_K,
     /// 6.5625 bits a number: blocks of 256 in sixteenths of 16, each with a scale.
     Q6_K,
+    /// 4.5 bits a number: blocks of 32 with one scale, numbers from a table.
+    IQ4_NL,
+    /// 4.25 bits a number: blocks of 256 in eighths of 32, each with a scale, numbers from a table.
+    IQ4_XS,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::F32,
         Self::F16,
         Self::BF16,
         Self::Q8_0,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q2_K,
+        Self::Q3_K,
         Self::Q4_K,
+        Self::Q5_K,
         Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
     ];
 
     /// Numbers in a block: a row's length is a multiple of it.
     pub fn block(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => 32,
-            Self::Q4_K | Self::Q6_K => k::BLOCK,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::IQ4_NL => 32,
+            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_XS => 256,
         }
     }
 
@@ -78,11 +101,46 @@ impl Kind {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::Q8_0 => q8::Q8_0_BYTES,
-            Self::Q4_0 => q4::Q4_0_BYTES,
-            Self::Q4_1 => q4::Q4_1_BYTES,
-            Self::Q4_K => k::Q4_K_BYTES,
-            Self::Q6_K => k::Q6_K_BYTES,
+            Self::Q8_0 => 34,
+            Self::Q4_0 | Self::IQ4_NL => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q2_K => 84,
+            Self::Q3_K => 110,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
+            Self::IQ4_XS => 136,
+        }
+    }
+
+    /// What its blocks consist of.
+    pub(crate) fn layout(self) -> Layout {
+        let (group, bits, zero, least) = match self {
+            Self::F32 | Self::F16 | Self::BF16 => (1, 32, 0, false),
+            Self::Q8_0 | Self::IQ4_NL => (32, 8, 128, false),
+            Self::Q4_0 => (32, 4, 8, false),
+            Self::Q4_1 => (32, 4, 0, true),
+            Self::Q5_0 => (32, 5, 16, false),
+            Self::Q5_1 => (32, 5, 0, true),
+            Self::Q2_K => (16, 4, 0, true),
+            Self::Q3_K => (16, 4, 4, false),
+            Self::Q4_K => (32, 4, 0, true),
+            Self::Q5_K => (32, 5, 0, true),
+            Self::Q6_K => (16, 6, 32, false),
+            Self::IQ4_XS => (32, 8, 128, false),
+        };
+        Layout { group, bits, zero, least }
+    }
+
+    /// Where in a block its scale stands.
+    fn scale_at(self) -> usize {
+        match self {
+            Self::Q2_K => 80,
+            Self::Q3_K => 108,
+            Self::Q6_K => 208,
+            _ => 0,
         }
     }
 
@@ -97,16 +155,13 @@ impl Kind {
             Self::F32 => widen_f32(bytes, y),
             Self::F16 => widen_f16(bytes, y),
             Self::BF16 => widen_bf16(bytes, y),
-            Self::Q8_0 => dequantize_q8_0(bytes, y),
-            Self::Q4_0 => dequantize_q4_0(bytes, y),
-            Self::Q4_1 => dequantize_q4_1(bytes, y),
-            Self::Q4_K => dequantize_q4_k(bytes, y),
-            Self::Q6_K => dequantize_q6_k(bytes, y),
+            _ => parts::dequantize(self, bytes, y),
         }
     }
 
-    /// Packs `x`: Q8_0, Q4_0 and Q4_1 with the bits of ggml's reference, Q4_K and Q6_K with scales
-    /// that cover the least and the largest number (ggml searches for scales of less squared error).
+    /// Packs `x`: Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 with the bits of ggml's reference, the others with
+    /// scales that cover the least and the largest number (ggml searches for scales of less squared
+    /// error).
     ///
     /// Panics unless `x` is whole blocks. Numbers must be finite; where they are too large for the
     /// scales, [`bad_block`](Self::bad_block) finds the infinity.
@@ -117,11 +172,7 @@ impl Kind {
             Self::F32 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Self::F16 => narrow_f16(x),
             Self::BF16 => narrow_bf16(x),
-            Self::Q8_0 => quantize_q8_0(x),
-            Self::Q4_0 => quantize_q4_0(x),
-            Self::Q4_1 => quantize_q4_1(x),
-            Self::Q4_K => quantize_q4_k(x),
-            Self::Q6_K => quantize_q6_k(x),
+            _ => pack::quantize(self, x),
         }
     }
 
@@ -142,49 +193,11 @@ impl Kind {
         match self {
             Self::F32 => (&[2], SINGLE),
             Self::BF16 => (&[0], SINGLE),
-            Self::F16 | Self::Q8_0 | Self::Q4_0 => (&[0], HALF),
-            Self::Q4_1 | Self::Q4_K => (&[0, 2], HALF),
-            Self::Q6_K => (&[k::Q6_K_BYTES - 2], HALF),
+            Self::Q4_1 | Self::Q5_1 | Self::Q4_K | Self::Q5_K => (&[0, 2], HALF),
+            Self::Q2_K => (&[80, 82], HALF),
+            Self::Q3_K => (&[108], HALF),
+            Self::Q6_K => (&[208], HALF),
+            _ => (&[0], HALF),
         }
     }
-}
-
-/// Each block of `bytes` through `unpack` into `y`.
-#[inline(always)]
-fn unpack_blocks<const BYTES: usize, const BLOCK: usize>(
-    bytes: &[u8],
-    y: &mut [f32],
-    unpack: impl Fn(&[u8; BYTES], &mut [f32; BLOCK]),
-) {
-    let (blocks, _) = bytes.as_chunks::<BYTES>();
-    let (rows, _) = y.as_chunks_mut::<BLOCK>();
-    for (block, row) in blocks.iter().zip(rows) {
-        unpack(block, row);
-    }
-}
-
-/// Each block of `x` through `pack`.
-fn pack_blocks<const BYTES: usize, const BLOCK: usize>(
-    x: &[f32],
-    pack: impl Fn(&[f32; BLOCK]) -> [u8; BYTES],
-) -> Vec<u8> {
-    let (blocks, _) = x.as_chunks::<BLOCK>();
-    blocks.iter().flat_map(pack).collect()
-}
-
-/// A half-precision number at byte `at` of a block.
-#[inline(always)]
-fn half_at(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-/// Least and largest of `x`; NaN is passed over.
-fn range(x: &[f32]) -> (f32, f32) {
-    let widen = |(low, high): (f32, f32), &x: &f32| (low.min(x), high.max(x));
-    x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), widen)
-}
-
-/// `1 / scale`, 0 for a scale of 0: such a block holds zeros.
-fn inverse(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }

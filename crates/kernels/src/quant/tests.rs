@@ -16,7 +16,32 @@ fn naive(kind: Kind, block: &[u8], i: usize) -> f64 {
         Kind::Q8_0 => half(0) * f64::from(block[2 + i] as i8),
         Kind::Q4_0 => half(0) * (nibble(2 + i % 16, i >= 16) - 8.0),
         Kind::Q4_1 => half(0) * nibble(4 + i % 16, i >= 16) + half(2),
-        Kind::Q4_K => {
+        Kind::Q5_0 | Kind::Q5_1 => {
+            let first = block.len() - 16;
+            let fifth = f64::from(block[first - 4 + i / 8] >> (i % 8) & 1);
+            let code = nibble(first + i % 16, i >= 16) + 16.0 * fifth;
+            if kind == Kind::Q5_0 { half(0) * (code - 16.0) } else { half(0) * code + half(2) }
+        }
+        Kind::IQ4_NL => half(0) * table(nibble(2 + i % 16, i >= 16)),
+        Kind::Q2_K => {
+            let code = block[16 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+            half(80) * nibble(i / 16, false) * f64::from(code) - half(82) * nibble(i / 16, true)
+        }
+        Kind::Q3_K => {
+            let low = block[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+            let high = block[i % 32] >> (i / 32) & 1;
+            let part = i / 16;
+            let scale = nibble(96 + part % 8, part >= 8)
+                + 16.0 * f64::from(block[104 + part % 4] >> (part / 4 * 2) & 3);
+            half(108) * (scale - 32.0) * f64::from(low as i8 - if high > 0 { 0 } else { 4 })
+        }
+        Kind::IQ4_XS => {
+            let eighth = i / 32;
+            let high = u16::from_le_bytes([block[2], block[3]]) >> (2 * eighth) & 3;
+            let scale = nibble(4 + eighth / 2, eighth % 2 == 1) + 16.0 * f64::from(high);
+            half(0) * (scale - 32.0) * table(nibble(8 + eighth * 16 + i % 16, i % 32 >= 16))
+        }
+        Kind::Q4_K | Kind::Q5_K => {
             let eighth = i / 32;
             let bits = |at: usize, shift: u32, mask: u8| block[4 + at] >> shift & mask;
             let (scale, least) = match eighth {
@@ -26,7 +51,10 @@ fn naive(kind: Kind, block: &[u8], i: usize) -> f64 {
                     bits(eighth + 4, 4, 15) + 16 * bits(eighth, 6, 3),
                 ),
             };
-            let code = nibble(16 + i / 64 * 32 + i % 32, eighth % 2 == 1);
+            let mut code = nibble(block.len() - 128 + i / 64 * 32 + i % 32, eighth % 2 == 1);
+            if kind == Kind::Q5_K {
+                code += 16.0 * f64::from(block[16 + i % 32] >> eighth & 1);
+            }
             half(0) * f64::from(scale) * code - half(2) * f64::from(least)
         }
         Kind::Q6_K => {
@@ -37,6 +65,11 @@ fn naive(kind: Kind, block: &[u8], i: usize) -> f64 {
             half(208) * f64::from(scale) * (low + 16.0 * f64::from(high) - 32.0)
         }
     }
+}
+
+/// The number that a code of four bits stands for in the formats with a table.
+fn table(code: f64) -> f64 {
+    f64::from(super::parts::TABLE[code as usize])
 }
 
 fn widened(kind: Kind, bytes: &[u8]) -> Vec<f32> {
@@ -193,8 +226,13 @@ const SUBNORMAL: f32 = 127.0 * 6e-8;
 
 /// Steps that a number may be off, beside the rounding of the scales to f16.
 fn steps_off(kind: Kind) -> f32 {
-    // 16 steps from the largest magnitude down cannot reach as far on the other side.
-    if kind == Kind::Q4_0 { 1.0 } else { 0.5 }
+    // Steps from the largest magnitude down cannot reach as far on the other side.
+    match kind {
+        Kind::Q4_0 | Kind::Q5_0 => 1.0,
+        // From 113 to 127.
+        Kind::IQ4_NL | Kind::IQ4_XS => 14.0,
+        _ => 0.5,
+    }
 }
 
 /// The step of the part of a block of `x` that number `i` belongs to, as the format's scales give it.
@@ -208,17 +246,13 @@ fn step(kind: Kind, x: &[f32], bytes: &[u8], i: usize) -> f32 {
         // What the f16 scale is off counts once for each step of the number.
         Kind::Q8_0 => half(0) + 2.0 * largest / 2048.0,
         Kind::Q4_0 => half(0) + 2.0 * largest / 2048.0,
-        Kind::Q4_1 => half(0) + 4.0 * largest / 2048.0,
-        Kind::Q4_K => {
-            let part = i / 32 * 32;
-            let with = |code: u8| {
-                let mut block = bytes.to_vec();
-                block[16..].fill(code * 0x11);
-                widened(kind, &block)[part]
-            };
-            with(1) - with(0)
+        Kind::Q5_0 | Kind::IQ4_NL => half(0) + 2.0 * largest / 2048.0,
+        Kind::Q4_1 | Kind::Q5_1 => half(0) + 4.0 * largest / 2048.0,
+        _ => {
+            let parts = super::Parts::of(kind, bytes);
+            let small = parts.small[i / kind.layout().group];
+            f16::from_bits(parts.scale).to_f32() * f32::from(small)
         }
-        Kind::Q6_K => half(208) * f32::from(bytes[192 + i / 16] as i8).abs(),
     }
 }
 

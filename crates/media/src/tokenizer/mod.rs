@@ -11,7 +11,9 @@
 
 mod decoder;
 mod gguf;
+mod sentencepiece;
 mod special;
+mod steps;
 mod train;
 mod vocabulary;
 
@@ -29,6 +31,7 @@ use crate::{Error, Result};
 
 pub use decoder::Decoder;
 pub use gguf::Published;
+pub use sentencepiece::Pieces;
 pub use special::Special;
 pub use vocabulary::Vocabulary;
 

@@ -10,7 +10,8 @@
 use serde_json::{Value, json};
 use tokenizers::PostProcessorWrapper;
 
-use super::gguf::{CONTROL, NORMAL, Steps, UNUSED, USER_DEFINED};
+use super::gguf::{CONTROL, NORMAL, UNUSED, USER_DEFINED};
+use super::steps::Steps;
 use super::{Published, Tokenizer, byte_chars, wrong};
 use crate::Result;
 use crate::error::quote;
@@ -72,7 +73,7 @@ impl Vocabulary {
     /// As a GGUF file carries it.
     pub fn published(&self) -> Published<'_> {
         let Self { pre, tokens, merges, kinds } = self;
-        Published { pre, tokens, merges, kinds: Some(kinds) }
+        Published { pre, tokens, merges, kinds: Some(kinds), pieces: None }
     }
 
     /// That it says of every kind of text what `published` says.
@@ -146,9 +147,9 @@ fn pre(json: &Value) -> Result<&'static str> {
             .collect(),
         ignore_merges: json["model"]["ignore_merges"] == true,
     };
-    let is = |name: &&str| Steps::named(name).is_ok_and(|steps| steps == got);
-    Steps::NAMES.into_iter().find(is).ok_or_else(|| {
-        let known = Steps::NAMES.join(", ");
+    let is = |name: &&str| Steps::named(name).is_some_and(|steps| steps == got);
+    Steps::WRITTEN.into_iter().find(is).ok_or_else(|| {
+        let known = Steps::WRITTEN.join(", ");
         let (normalizer, pre) = (&json["normalizer"], &json["pre_tokenizer"]);
         let got = format!("normalizer {normalizer}, pre_tokenizer {pre}");
         let got: String = got.chars().take(300).collect();
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn json_and_back_is_the_same() {
-        for pre in Steps::NAMES {
+        for pre in Steps::WRITTEN {
             let mut all = vocabulary(pre);
             if pre == "llama-bpe" || pre == "llama3" {
                 // Whole words are found without a merge.

@@ -200,14 +200,20 @@ fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
         settings["attention_bias"] = config.biases.qkv.into();
         settings["mlp_bias"] = config.biases.mlp.into();
     }
-    if let RopeScaling::Llama3 { factor, low, high, context } = config.rope_scaling {
-        settings["rope_scaling"] = json!({
-            "rope_type": "llama3",
-            "factor": decimal(factor),
-            "low_freq_factor": decimal(low),
-            "high_freq_factor": decimal(high),
-            "original_max_position_embeddings": context as u64,
-        });
+    match config.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear { factor } => {
+            settings["rope_scaling"] = json!({"rope_type": "linear", "factor": decimal(factor)});
+        }
+        RopeScaling::Llama3 { factor, low, high, context } => {
+            settings["rope_scaling"] = json!({
+                "rope_type": "llama3",
+                "factor": decimal(factor),
+                "low_freq_factor": decimal(low),
+                "high_freq_factor": decimal(high),
+                "original_max_position_embeddings": context as u64,
+            });
+        }
     }
     settings
 }

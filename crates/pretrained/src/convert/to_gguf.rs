@@ -146,7 +146,7 @@ fn tensors(
     };
     let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
     same_head(&places, &all)?;
-    if config.rope_scaling != RopeScaling::None {
+    if matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
         let values = config.rope_scaling.factors(config.theta, config.head_dim);
         let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
         all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
@@ -176,8 +176,15 @@ fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
         Kind::Q4_0 => 2,
         Kind::Q4_1 => 3,
         Kind::Q8_0 => 7,
+        Kind::Q5_0 => 8,
+        Kind::Q5_1 => 9,
+        Kind::Q2_K => 10,
+        Kind::Q3_K => 11,
         Kind::Q4_K => 14,
+        Kind::Q5_K => 16,
         Kind::Q6_K => 18,
+        Kind::IQ4_NL => 25,
+        Kind::IQ4_XS => 30,
         Kind::BF16 => 32,
     };
     metadata.set("general.file_type", Value::U32(number));

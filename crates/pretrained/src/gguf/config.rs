@@ -59,16 +59,12 @@ const BEFORE: usize = 8192;
 /// Ours: other readers take no notice.
 const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 
-/// Keys that, where they stand, ask for what the backbone does not do.
-const UNSUPPORTED: [&str; 7] = [
-    "attention.sliding_window",
-    "attention.scale",
-    "attention.clamp_kqv",
-    "embedding_scale",
-    "residual_scale",
-    "logit_scale",
-    "rope.scale_linear",
-];
+/// Numbers that are multiplied with somewhere: 1 changes nothing, others the backbone does not do.
+const FACTORS: [&str; 3] = ["embedding_scale", "residual_scale", "logit_scale"];
+
+/// How rotary angles are stretched.
+const SCALING: &str = "rope.scaling.type";
+const SCALING_FACTOR: &str = "rope.scaling.factor";
 
 /// Sizes stay below this, so that products of two are far from overflowing.
 const MAX_SIZE: usize = 1 << 24;
@@ -81,7 +77,7 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     let family = family(&gguf.metadata)?;
     let keys = Keys { metadata: &gguf.metadata, family };
     keys.check_supported()?;
-    let width = keys.size("embedding_length")?;
+    let (width, context) = (keys.size("embedding_length")?, keys.size("context_length")?);
     let n_heads = keys.size("attention.head_count")?;
     let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
     if n_heads % n_kv_heads != 0 {
@@ -89,11 +85,12 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         return Err(keys.wrong("attention.head_count_kv", expected, n_kv_heads.to_string()));
     }
     let head_width = keys.head_width(width, n_heads)?;
+    keys.check_attention(context, head_width)?;
     let theta = keys.positive("rope.freq_base", Some(1e4))?;
     let has = |name: &str| gguf.get(name).is_ok();
     let config = LlamaConfig {
         vocab_size: gguf.metadata.strings("tokenizer.ggml.tokens", None)?.len(),
-        context: keys.size("context_length")?,
+        context,
         hidden_size: width,
         n_layers: keys.layers(gguf.tensors().len())?,
         n_heads,
@@ -114,14 +111,19 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     Ok((config, family))
 }
 
-/// The stretching whose factors the file holds: Llama 3.1's, or none.
+/// The stretching: Llama 3.1's, whose factors the file holds, or what the settings say.
 fn rope_scaling(
     gguf: &Gguf<'_>,
     keys: &Keys<'_>,
     head_width: usize,
     theta: f32,
 ) -> Result<RopeScaling> {
-    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(RopeScaling::None) };
+    let linear = keys.linear()?;
+    let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(linear) };
+    if linear != RopeScaling::None {
+        let expected = format!("none beside {ROPE_FREQS}");
+        return Err(keys.wrong(SCALING_FACTOR, expected, format!("{linear:?}")));
+    }
     let wrong = |expected: &str, got: String| Err(wrong(ROPE_FREQS, expected.into(), got));
     if info.shape() != [head_width / 2] {
         return wrong("half a head of factors", format!("{:?}", info.shape()));
@@ -139,6 +141,15 @@ fn rope_scaling(
         return Ok(rope_scaling);
     }
     wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// Whether a model has no use for a tensor of this name, whatever it holds: other programs' tables of
+/// angles, and what is not of the language model.
+pub fn is_needless(name: &str) -> bool {
+    let ours = ["blk.", "token_embd", "output", "rope_"];
+    !ours.iter().any(|part| name.starts_with(part))
+        || name.contains(".attn_rot_embd")
+        || name.ends_with("rotary_emb.inv_freq")
 }
 
 /// Metadata that tells a model of this shape, and nothing of its tokens.
@@ -179,6 +190,10 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         }
         keys.push((STRETCHED_FROM, number(context as usize)));
     }
+    if let RopeScaling::Linear { factor } = config.rope_scaling {
+        keys.push((SCALING, Value::String("linear".into())));
+        keys.push((SCALING_FACTOR, Value::F32(factor)));
+    }
     let mut metadata = Metadata::new();
     metadata.set("general.architecture", Value::String(family.name.into()));
     metadata.set("general.type", Value::String("model".into()));
@@ -215,7 +230,7 @@ impl Keys<'_> {
 
     /// A size from 1 to [`MAX_SIZE`].
     fn size(&self, name: &str) -> Result<usize> {
-        let n = self.metadata.count(&self.key(name))?;
+        let n = self.metadata.uniform_count(&self.key(name))?;
         if (1..=MAX_SIZE).contains(&n) {
             return Ok(n);
         }
@@ -266,21 +281,74 @@ impl Keys<'_> {
         Err(self.wrong(name, "a finite number above 0".into(), x.to_string()))
     }
 
+    /// A number to multiply with; 0 says that there is none.
+    fn factor(&self, name: &str) -> Result<Option<f32>> {
+        let found = self.get(name).map(|_| self.metadata.f32(&self.key(name)));
+        Ok(found.transpose()?.filter(|x| *x != 0.0))
+    }
+
     fn check_supported(&self) -> Result<()> {
-        if let Some(name) = UNSUPPORTED.iter().find(|name| self.get(name).is_some()) {
-            return Err(self.wrong(name, "a model without it".into(), "a value".into()));
+        for name in FACTORS {
+            let factor = self.factor(name)?.unwrap_or(1.0);
+            if factor != 1.0 {
+                return Err(self.wrong(name, "1".into(), factor.to_string()));
+            }
+        }
+        const CLAMP: &str = "attention.clamp_kqv";
+        if self.get(CLAMP).is_some() {
+            return Err(self.wrong(CLAMP, "a model without it".into(), "a value".into()));
         }
         if self.get("expert_count").is_some() && self.metadata.count(&self.key("expert_count"))? > 0
         {
             let got = "a mixture of experts".to_owned();
             return Err(self.wrong("expert_count", "0".into(), got));
         }
-        const SCALING: &str = "rope.scaling.type";
+        Ok(())
+    }
+
+    /// The stretching that the settings say; without a type it is linear, as llama.cpp has it.
+    fn linear(&self) -> Result<RopeScaling> {
         match self.get(SCALING) {
-            None => Ok(()),
-            Some(Value::String(kind)) if kind == "none" => Ok(()),
-            Some(_) => Err(self.wrong(SCALING, "\"none\"".into(), "another way".into())),
+            Some(Value::String(kind)) if kind == "none" => return Ok(RopeScaling::None),
+            Some(Value::String(kind)) if kind == "linear" => {}
+            None => {}
+            Some(_) => {
+                let expected = "\"none\" or \"linear\"".to_owned();
+                return Err(self.wrong(SCALING, expected, "another way".into()));
+            }
         }
+        for name in [SCALING_FACTOR, "rope.scale_linear"] {
+            match self.factor(name)? {
+                Some(1.0) | None => {}
+                Some(factor) if factor.is_finite() && factor > 0.0 => {
+                    return Ok(RopeScaling::Linear { factor });
+                }
+                Some(factor) => {
+                    return Err(self.wrong(
+                        name,
+                        "a finite number above 0".into(),
+                        factor.to_string(),
+                    ));
+                }
+            }
+        }
+        Ok(RopeScaling::None)
+    }
+
+    /// That a window does not hide any of the text, and that the products of queries and keys have the
+    /// usual scale.
+    fn check_attention(&self, context: usize, head_width: usize) -> Result<()> {
+        const WINDOW: &str = "attention.sliding_window";
+        let window = self.get(WINDOW).map_or(Ok(0), |_| self.metadata.count(&self.key(WINDOW)))?;
+        if (1..context).contains(&window) {
+            return Err(self.wrong(WINDOW, format!("at least {context}"), window.to_string()));
+        }
+        let usual = (head_width as f32).sqrt().recip();
+        let scale = self.factor("attention.scale")?.unwrap_or(usual);
+        if scale.is_nan() || (scale / usual - 1.0).abs() > 1e-5 {
+            return Err(self.wrong("attention.scale", usual.to_string(), scale.to_string()));
+        }
+        Ok(())
     }
 
     fn wrong(&self, name: &str, expected: String, got: String) -> Error {

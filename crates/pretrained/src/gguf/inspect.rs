@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_nn::pack::Blocked;
 
-use super::config::{self, ROPE_FREQS};
+use super::config::{self, ROPE_FREQS, is_needless};
 use crate::error::Result;
 use crate::names::GGUF;
 use crate::plan::{Expected, Plan};
@@ -23,9 +23,9 @@ pub fn plan(gguf: &Gguf<'_>) -> Result<Plan> {
     Ok(plan)
 }
 
-/// How every tensor is stored.
+/// How every tensor is stored that the model has a use for.
 pub fn stored(gguf: &Gguf<'_>) -> BTreeMap<String, Stored> {
-    let stored = gguf.tensors().iter().map(|info| {
+    let stored = gguf.tensors().iter().filter(|info| !is_needless(info.name())).map(|info| {
         let (dtype, shape) = (format!("{:?}", info.kind()), info.shape().to_vec());
         (info.name().to_owned(), Stored { dtype, shape })
     });

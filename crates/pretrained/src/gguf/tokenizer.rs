@@ -1,6 +1,6 @@
 //! The tokenizer that a file carries, and the ids that open and end its texts.
 
-use sensorium_media::{Published, Tokenizer, Vocabulary};
+use sensorium_media::{Pieces, Published, Tokenizer, Vocabulary};
 
 use serde_json::{Map, Value as Json};
 
@@ -31,18 +31,20 @@ pub struct SpecialIds {
     pub eos_token_ids: Vec<u32>,
 }
 
-/// The tokenizer.
+/// The tokenizer. A file that does not say where texts are cut, or says it in a way that is not known
+/// here, is read as others of its kind are, with a warning.
 ///
 /// # Errors
-/// It is no byte-level BPE, or inconsistent.
+/// It is neither a byte-level BPE nor SentencePiece's, or inconsistent.
 pub fn read(metadata: &Metadata) -> Result<Tokenizer> {
-    let model = metadata.string(MODEL)?;
-    if model != "gpt2" {
-        let got: String = model.chars().take(60).collect();
-        let expected = "\"gpt2\", a byte-level BPE".to_owned();
-        return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") }.into());
+    let published = published(metadata)?;
+    if let Some(guess) = published.guessed() {
+        let got: String = published.pre.chars().take(60).collect();
+        log::warn!(
+            "{PRE}: {got:?} is not known: texts are cut as for {guess:?}, and the model may answer worse"
+        );
     }
-    Ok(Tokenizer::from_gguf(&published(metadata)?)?)
+    Ok(Tokenizer::from_gguf(&published)?)
 }
 
 /// What the file says of its tokens.
@@ -50,16 +52,27 @@ pub fn read(metadata: &Metadata) -> Result<Tokenizer> {
 /// # Errors
 /// Something is missing or of another type.
 pub fn published(metadata: &Metadata) -> checkpoint::Result<Published<'_>> {
+    const PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+    let strings = |key: &str| metadata.strings(key, None);
+    let (pieces, merges) = match metadata.string(MODEL)? {
+        "gpt2" => (None, strings("tokenizer.ggml.merges")?),
+        "llama" => {
+            let scores = metadata.f32s("tokenizer.ggml.scores", None)?;
+            let space_prefix = metadata.get(PREFIX).is_none() || metadata.bool(PREFIX)?;
+            (Some(Pieces { scores, space_prefix }), &[][..])
+        }
+        other => {
+            let got: String = other.chars().take(60).collect();
+            let expected = "\"gpt2\", a byte-level BPE, or \"llama\", SentencePiece's".to_owned();
+            return Err(Error::Metadata { key: MODEL.into(), expected, got: format!("{got:?}") });
+        }
+    };
     let kinds = match metadata.get(KINDS) {
         Some(_) => Some(metadata.i32s(KINDS, None)?),
         None => None,
     };
-    Ok(Published {
-        pre: metadata.string(PRE)?,
-        tokens: metadata.strings("tokenizer.ggml.tokens", None)?,
-        merges: metadata.strings("tokenizer.ggml.merges", None)?,
-        kinds,
-    })
+    let pre = metadata.get(PRE).map_or(Ok(""), |_| metadata.string(PRE))?;
+    Ok(Published { pre, tokens: strings("tokenizer.ggml.tokens")?, merges, kinds, pieces })
 }
 
 /// Writes what [`read`] reads.
@@ -81,24 +94,38 @@ pub fn write(metadata: &mut Metadata, vocabulary: Vocabulary) {
 /// # Errors
 /// An id is of no token, or there is none where texts are to be opened.
 pub fn special_ids(metadata: &Metadata, tokenizer: &Tokenizer) -> checkpoint::Result<SpecialIds> {
+    let published = published(metadata)?;
     let opens = match metadata.get(OPENS) {
         Some(_) => metadata.bool(OPENS)?,
-        // Files of Llama 3 leave it out and mean it.
-        None => ["llama-bpe", "llama3"].contains(&metadata.string(PRE)?),
+        // Files of Llama 2 and 3 leave it out and mean it.
+        None => published.opens(),
     };
     let id = |key: &str| id(metadata, tokenizer, key);
-    let bos = id("tokenizer.ggml.bos_token_id");
-    let bos_token_id = if opens { Some(bos?) } else { None };
+    // SentencePiece's own ids, where the file does not say.
+    let own = |key: &str, own: u32| {
+        let is_own = published.pieces.is_some() && metadata.get(key).is_none();
+        if is_own && (own as usize) < tokenizer.vocabulary() { Ok(own) } else { id(key) }
+    };
+    let bos_token_id = if opens { Some(own("tokenizer.ggml.bos_token_id", 1)?) } else { None };
     let mut eos_token_ids = Vec::new();
     for key in ENDS {
         if metadata.get(key).is_some() {
             eos_token_ids.push(id(key)?);
         }
     }
+    if eos_token_ids.is_empty() && published.pieces.is_some() {
+        eos_token_ids.push(own(ENDS[0], 2)?);
+    }
     // A chat model names one of these as its end and may still say another.
-    eos_token_ids.extend(
-        ["<|endoftext|>", "<|im_end|>", "<|eot_id|>"].iter().filter_map(|e| tokenizer.id(e)),
-    );
+    const NAMES: [&str; 6] = [
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|end_of_text|>",
+        "<end_of_turn>",
+        "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+    ];
+    eos_token_ids.extend(NAMES.iter().filter_map(|name| tokenizer.id(name)));
     eos_token_ids.sort_unstable();
     eos_token_ids.dedup();
     Ok(SpecialIds { bos_token_id, eos_token_ids })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_nn::prelude::*;
 
-use super::config::{Family, ROPE_FREQS};
+use super::config::{Family, ROPE_FREQS, is_needless};
 use crate::names::GGUF;
 use sensorium_checkpoint::gguf::{Gguf, Info};
 use sensorium_checkpoint::{Result, strict_shapes};
@@ -26,7 +26,8 @@ pub fn load(
 ) -> Result<Llama> {
     // Only then is memory taken: as much as the file's own tensors unpack to.
     check(gguf, config)?;
-    gguf.tensors().iter().try_for_each(Info::check)?;
+    let needed = gguf.tensors().iter().filter(|info| !is_needless(info.name()));
+    needed.into_iter().try_for_each(Info::check)?;
 
     let llama = Llama::init(config, &mut Init::empty(device));
     // Biases first: a matrix is packed with the bias that it has then.
@@ -53,7 +54,8 @@ pub fn load(
 pub fn check(gguf: &Gguf<'_>, config: &LlamaConfig) -> Result<()> {
     let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
     // The factors on the wavelengths have become the configuration's stretching.
-    let found = gguf.tensors().iter().filter(|info| info.name() != ROPE_FREQS);
+    let is_needed = |name: &str| name != ROPE_FREQS && !is_needless(name);
+    let found = gguf.tensors().iter().filter(|info| is_needed(info.name()));
     let found = found.map(|info| (info.name(), info.shape()));
     strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())
 }

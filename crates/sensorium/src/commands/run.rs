@@ -16,7 +16,7 @@ use crate::{open, print};
 /// Continue a text with a published language model.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"The capital of France is\"\n  sensorium run SmolLM2-135M-Instruct --chat --prompt \"Name three colours.\"\n\nReads directories as the hub lays them out (config.json, tokenizer.json, model.safetensors) of Llama, Mistral, Qwen2, Qwen3, OPT and GPT-2, and GGUF files of Llama, Qwen2 and Qwen3 in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K. The text is printed as it is made; Ctrl-C ends it."
+    after_help = "Examples:\n  sensorium run SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"The capital of France is\"\n  sensorium run SmolLM2-135M-Instruct --chat --prompt \"Name three colours.\"\n\nReads directories as the hub lays them out (config.json, tokenizer.json, model.safetensors) of Llama, Mistral, Qwen2, Qwen3, OPT and GPT-2, and GGUF files of Llama, Qwen2 and Qwen3. The text is printed as it is made; Ctrl-C ends it."
 )]
 pub struct Run {
     /// The model: a directory, a GGUF file, or a name in the cache.
