@@ -66,7 +66,9 @@ pub(super) fn no_tensor<'a>(name: &str, names: impl Iterator<Item = &'a String>)
 
 /// Number of elements of `shape`, if it can be counted.
 pub(super) fn count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
+    // A product that overflows is refused even where another size is 0: who takes it apart would meet it.
+    let sizes = shape.iter().filter(|&&n| n > 0).try_fold(1_usize, |all, &n| all.checked_mul(n))?;
+    Some(if shape.contains(&0) { 0 } else { sizes })
 }
 
 /// Lines listed of each kind; a wrong file would otherwise print thousands.
