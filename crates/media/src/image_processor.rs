@@ -18,7 +18,7 @@ mod settings;
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::picture::Picture;
+use crate::picture::{Picture, crop_start};
 use crate::resample::{Filter, Window};
 use settings::Settings;
 
@@ -274,11 +274,7 @@ impl ImageProcessor {
         };
         match frame {
             None => self.resize(picture, width, height),
-            Some(Frame::Pad(colour)) => {
-                let edge = width.max(height);
-                let small = self.resize(picture, width, height);
-                small.placed(edge, edge, (edge - width) / 2, (edge - height) / 2, colour)
-            }
+            Some(Frame::Pad(colour)) => on_square(&self.resize(picture, width, height), colour),
             Some(Frame::Crop([to_height, to_width], half)) => {
                 // Only what is kept is ever made: a 1x16384 picture scaled whole would need gigabytes.
                 let (x, y) = (middle(width, to_width, half), middle(height, to_height, half));
@@ -302,8 +298,7 @@ impl ImageProcessor {
             let [width, height] = [width, height].map(|edge| nearest(edge, LONGEST, longest));
             return self.squared(&self.resize(picture, width, height), colour);
         }
-        let (left, top) = ((longest - width) / 2, (longest - height) / 2);
-        picture.clone().placed(longest, longest, left, top, colour)
+        on_square(picture, colour)
     }
 
     fn cut(&self, picture: &Picture, resize: Resize, tile: u32, split: bool) -> Fitted {
@@ -374,12 +369,21 @@ fn nearest(edge: u32, n: u32, longest: u32) -> u32 {
     (scaled as u32).max(1)
 }
 
+/// A square of the longer edge with the picture in its middle.
+fn on_square(picture: &Picture, colour: [u8; 3]) -> Picture {
+    let edge = picture.width.max(picture.height);
+    let (left, top) = ((edge - picture.width) / 2, (edge - picture.height) / 2);
+    picture.placed(edge, edge, left, top, colour)
+}
+
 /// The middle `kept` pixels of `full`, all of them if there are fewer.
 fn middle(full: u32, kept: u32, half: Half) -> Window {
     let len = kept.min(full);
-    let (start, odd) = ((full - len) / 2, (full - len) % 2 == 1);
-    let up = odd && start % 2 == 1 && half == Half::Even;
-    Window { full, start: start + u32::from(up), len }
+    let start = match half {
+        Half::Down => (full - len) / 2,
+        Half::Even => crop_start(full, len),
+    };
+    Window { full, start, len }
 }
 
 /// Black pixels before a picture that is smaller than its crop; the odd one stands before it.

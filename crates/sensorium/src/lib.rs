@@ -24,8 +24,9 @@
 //! # }
 //! ```
 //!
-//! Programs to copy are `ask.rs`, `embed.rs` and `finetune_clip.rs` in `crates/sensorium/examples`; each says in its first
-//! lines how it is run. What is shown here of the other crates may change with any version.
+//! Programs to copy are `ask.rs`, `embed.rs` and `finetune_clip.rs` in `crates/sensorium/examples`; each
+//! says in its first lines how it is run. What is shown here of the other crates may change with any
+//! version.
 //!
 //! # The crates
 //!

@@ -56,9 +56,18 @@ impl Parts {
     /// Reads a block.
     #[inline(always)]
     pub(crate) fn of(kind: Kind, block: &[u8]) -> Self {
-        let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
         let mut parts = Self::single(f16::ZERO, 0);
-        let Self { scale, least, small, small_least, codes } = &mut parts;
+        parts.read(kind, block);
+        parts
+    }
+
+    /// Reads another block of the same format.
+    #[inline(always)]
+    fn read(&mut self, kind: Kind, block: &[u8]) {
+        let half = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
+        let Self { scale, least, small, small_least, codes } = self;
+        // Fields are added to what is there.
+        codes[..kind.block()].fill(0);
         *scale = half(kind.scale_at());
         match kind {
             Kind::F32 | Kind::F16 | Kind::BF16 => unreachable!("quant: numbers without blocks"),
@@ -121,7 +130,6 @@ impl Parts {
                 look_up(codes);
             }
         }
-        parts
     }
 
     /// Writes the block that [`of`](Self::of) reads.
@@ -210,8 +218,9 @@ vectorised! {
     pub(super) fn dequantize(kind: Kind, bytes: &[u8], y: &mut [f32]) {
         let Layout { group, zero, .. } = kind.layout();
         let blocks = bytes.chunks_exact(kind.block_bytes());
+        let mut parts = Parts::single(f16::ZERO, 0);
         for (block, y) in blocks.zip(y.chunks_exact_mut(kind.block())) {
-            let parts = Parts::of(kind, block);
+            parts.read(kind, block);
             let [scale, least] = [parts.scale, parts.least].map(|x| f16::from_bits(x).to_f32());
             let groups = y.chunks_exact_mut(group).zip(parts.codes.chunks_exact(group));
             for (g, (y, codes)) in groups.enumerate() {

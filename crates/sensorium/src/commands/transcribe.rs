@@ -266,7 +266,7 @@ fn hear(
     progress.finish();
     let heard = heard?;
     if let Some(warning) = &heard.warning {
-        eprintln!("warning: {warning}");
+        print::warning(warning);
     }
     let Transcript { text, segments, language, duration, warning, read, mel, encode, decode } =
         heard;
