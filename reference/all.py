@@ -20,6 +20,7 @@ import published
 import qwen2
 import qwen3
 import seeing
+import settings
 import siglip
 import siglip2
 import states

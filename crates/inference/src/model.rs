@@ -116,7 +116,7 @@ impl Model {
 
     fn gguf(path: &Path, options: &Options) -> Result<Self> {
         let mapped = Mapped::open(path)?;
-        let lm = gguf::open(&mapped.gguf()?, options.format, &options.device);
+        let lm = gguf::open(&mapped.gguf()?, options.format, options.strict, &options.device);
         let lm = lm.map_err(|error| match error {
             sensorium_pretrained::Error::Weights(source) => Error::File(source.in_file(path)),
             other => other.into(),

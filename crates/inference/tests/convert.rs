@@ -79,7 +79,7 @@ const FAMILIES: [(&str, &str, bool, &str); 5] = [
 
 fn run(from: &Path, to: &Path, kind: Option<Kind>) -> Converted {
     let mut last = (0, 0);
-    let done = convert(from, to, kind, &mut |done, all| last = (done, all)).unwrap();
+    let done = convert(from, to, kind, true, &mut |done, all| last = (done, all)).unwrap();
     assert_eq!(last, (done.parameters, done.parameters));
     done
 }
@@ -156,7 +156,8 @@ fn blocks_are_near_and_halves_are_kept() {
     );
     // Blocks become numbers.
     run(&q8, &from.path().join("q8"), None);
-    let error = convert(&q8, &from.path().join("x"), Some(Kind::Q8_0), &mut |_, _| ()).unwrap_err();
+    let error =
+        convert(&q8, &from.path().join("x"), Some(Kind::Q8_0), true, &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("f32, f16 or bf16"), "{error}");
 }
 
@@ -166,7 +167,7 @@ type Change<'a> = &'a dyn Fn(&mut Value);
 /// That this conversion fails, says this, and leaves nothing behind.
 fn fails(from: &Path, to: &Path, kind: Option<Kind>, says: &str) {
     let there = to.exists();
-    let error = convert(from, to, kind, &mut |_, _| ()).unwrap_err().to_string();
+    let error = convert(from, to, kind, true, &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains(says) && error.contains("hint: "), "{error}");
     assert_eq!(to.exists(), there);
     let names = std::fs::read_dir(to.parent().unwrap()).into_iter().flatten().flatten();

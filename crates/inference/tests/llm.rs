@@ -24,7 +24,7 @@ use serde_json::json;
 const EXACT: Option<pack::Format> = Some(pack::Format::F32);
 
 fn load(gguf: &Gguf<'_>) -> Result<LanguageModel> {
-    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, &Device::flex())? })
+    Ok(LanguageModel { lm: gguf::open(gguf, EXACT, false, &Device::flex())? })
 }
 
 /// A listener that hears all of it.
@@ -460,7 +460,47 @@ fn tensors_that_nothing_asks_for_are_passed_over() {
         })
         .collect();
     let bytes = write(&metadata("llama", &config), &sources).unwrap();
-    assert_eq!(load(&Gguf::parse(&bytes).unwrap()).unwrap().logits(&ids(5)), want);
+    let gguf = Gguf::parse(&bytes).unwrap();
+    assert_eq!(load(&gguf).unwrap().logits(&ids(5)), want);
+    let error = gguf::tell(&gguf, true).unwrap_err().to_string();
+    assert!(error.contains("got mm.0.bias, v.patch_embd.weight\nhint: "), "{error}");
+}
+
+/// What a file holds beside what is heeded is told, and refused where that is asked for.
+#[test]
+fn odd_metadata_and_bytes_behind_the_end_are_named() {
+    let config = config(false);
+    let published = random(&config);
+    let told = |key: &str, value: Value, behind: usize| {
+        let mut metadata = metadata("llama", &config);
+        metadata.set(key, value);
+        let mut bytes = write_with(&metadata, "llama", &config, &published, &[Kind::F32]);
+        bytes.resize(bytes.len() + behind, 7);
+        let gguf = Gguf::parse(&bytes).unwrap();
+        gguf::tell(&gguf, false).unwrap();
+        gguf::tell(&gguf, true).map_err(|error| error.to_string())
+    };
+    for (key, value) in [
+        ("llama.attention.causal", Value::Bool(false)),
+        ("llama.pooling_type", Value::U32(3)),
+        ("llama.rope.scaling.attn_factor", Value::F32(0.5)),
+        ("tokenizer.ggml.add_eos_token", Value::Bool(true)),
+    ] {
+        let error = told(key, value, 0).unwrap_err();
+        assert!(error.starts_with("metadata: ") && error.contains(key), "{error}");
+    }
+    for (key, value) in [
+        ("llama.attention.causal", Value::Bool(true)),
+        ("llama.vocab_size", Value::U32(9)),
+        ("tokenizer.ggml.add_eos_token", Value::Bool(false)),
+        ("tokenizer.ggml.fim_pre_token_id", Value::U32(3)),
+        ("general.author", Value::String("somebody".into())),
+        ("quantize.imatrix.entries_count", Value::I32(3)),
+    ] {
+        told(key, value, 0).unwrap();
+    }
+    let error = told("general.name", Value::String("x".into()), 4096).unwrap_err();
+    assert!(error.contains("bytes behind the last"), "{error}");
 }
 
 #[test]

@@ -15,6 +15,8 @@
 
 mod settings;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -143,10 +145,19 @@ impl ImageProcessor {
     /// not done here, for a class of another layout than `style`'s, and for whole pictures that would
     /// not all end at one size.
     pub fn from_json(settings: &Value, style: Style) -> Result<Self> {
+        Ok(Self::read(settings, style)?.0)
+    }
+
+    /// As [`from_json`](Self::from_json), and the keys that were heeded: others are not.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn read(settings: &Value, style: Style) -> Result<(Self, BTreeSet<String>)> {
         let settings = Settings::of(settings)?;
         let style = settings.style(style)?;
         let (geometry, filter) = (settings.geometry(style)?, settings.filter(style)?);
-        Ok(Self::new(geometry, filter, settings.values(style)?))
+        let processor = Self::new(geometry, filter, settings.values(style)?);
+        Ok((processor, settings.asked()))
     }
 
     fn new(geometry: Geometry, filter: Filter, values: Values) -> Self {

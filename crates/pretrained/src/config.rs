@@ -1,8 +1,12 @@
 //! Typed reading of the JSON files of a checkpoint: every setting is checked where it is read.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::Value;
 
 use super::error::{Error, Result};
+use super::ignored;
 
 /// Sizes stay below this, so that products of two are far from overflowing.
 const MAX_SIZE: u64 = 1 << 24;
@@ -10,7 +14,11 @@ const MAX_SIZE: u64 = 1 << 24;
 /// What most wrong settings mean.
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
-/// An object of a JSON file, and where it stands.
+/// The keys of a file that were asked for, each by its path.
+pub(crate) type Asked = Arc<Mutex<BTreeSet<String>>>;
+
+/// An object of a JSON file, and where it stands. It remembers which keys were asked for, so that one
+/// can be told of those that nobody reads.
 #[derive(Clone, Debug)]
 pub struct Config<'a> {
     file: &'a str,
@@ -18,12 +26,18 @@ pub struct Config<'a> {
     value: &'a Value,
     /// What stands where the file leaves a key out.
     defaults: Option<&'a Value>,
+    asked: Asked,
 }
 
 impl<'a> Config<'a> {
     /// The top of `file`, whose content is `value`.
     pub fn new(file: &'a str, value: &'a Value) -> Self {
-        Self { file, path: String::new(), value, defaults: None }
+        Self { file, path: String::new(), value, defaults: None, asked: Asked::default() }
+    }
+
+    /// The same, remembering in a place that others share.
+    pub(crate) fn asked_in(self, asked: &Asked) -> Self {
+        Self { asked: asked.clone(), ..self }
     }
 
     /// The file that it is of.
@@ -46,9 +60,7 @@ impl<'a> Config<'a> {
     pub fn find(&self, key: &str) -> Result<Option<Self>> {
         match self.get(key) {
             None => Ok(None),
-            Some(value) if value.is_object() => {
-                Ok(Some(Self { file: self.file, path: self.place(key), value, defaults: None }))
-            }
+            Some(value) if value.is_object() => Ok(Some(self.inner(key, value))),
             Some(_) => Err(self.wrong(key, "an object", FOREIGN)),
         }
     }
@@ -58,9 +70,12 @@ impl<'a> Config<'a> {
     /// # Errors
     /// Something else stands there.
     pub fn find_or_empty(&self, key: &str) -> Result<Self> {
-        let (path, value) = (self.place(key), &Value::Null);
-        let empty = Self { file: self.file, path, value, defaults: None };
-        Ok(self.find(key)?.unwrap_or(empty))
+        Ok(self.find(key)?.unwrap_or_else(|| self.inner(key, &Value::Null)))
+    }
+
+    fn inner(&self, key: &str, value: &'a Value) -> Self {
+        let (path, asked) = (self.place(key), self.asked.clone());
+        Self { file: self.file, path, value, defaults: None, asked }
     }
 
     /// The same object, with these values where the file leaves a key out.
@@ -73,8 +88,25 @@ impl<'a> Config<'a> {
         self.value.as_object().into_iter().flatten().map(|(key, _)| key.as_str())
     }
 
+    /// Says that these change nothing beside what else the file says.
+    pub fn without_effect(&self, keys: &[&str]) {
+        keys.iter().for_each(|key| self.ask(key));
+    }
+
+    fn ask(&self, key: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(self.place(key));
+    }
+
+    /// The paths of the file's keys that nobody has asked for and that may change the output.
+    pub fn ignored(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        ignored::ignored(self.value, &asked)
+    }
+
     /// What stands at `key`; nothing for `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.ask(key);
         let default = || self.defaults.and_then(|defaults| defaults.get(key));
         self.value.get(key).filter(|value| !value.is_null()).or_else(default)
     }
@@ -109,6 +141,19 @@ impl<'a> Config<'a> {
                 .and_then(|id| u32::try_from(id).ok())
                 .ok_or_else(|| self.wrong(key, "a token id", FOREIGN)),
         }
+    }
+
+    /// Token ids, one or a list of them, if there are any; less than 0 is none.
+    ///
+    /// # Errors
+    /// Something else stands there.
+    pub fn ids(&self, key: &str) -> Result<Option<Vec<u32>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let is_none = |id: &&Value| id.as_i64().is_some_and(|id| id < 0);
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids: Option<Vec<u32>> = list.iter().filter(|id| !is_none(id)).map(id).collect();
+        ids.map(Some).ok_or_else(|| self.wrong(key, "a token id, or a list of them", FOREIGN))
     }
 
     /// A finite number above 0, `default` where nothing stands.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::Config;
+use super::config::{Asked, Config};
 use super::error::{Error, Result};
+use super::ignored::tell;
 use sensorium_checkpoint::gguf::Gguf;
 use sensorium_checkpoint::{Tensors, safetensors};
 
@@ -42,6 +43,7 @@ pub struct Directory {
     /// The file of settings.
     file: &'static str,
     config: Value,
+    asked: Asked,
     /// The one file of weights.
     single: &'static str,
     strict: bool,
@@ -59,6 +61,7 @@ impl Directory {
             embedded: None,
             file,
             config,
+            asked: Asked::default(),
             single,
             strict: false,
         };
@@ -75,12 +78,13 @@ impl Directory {
         }
     }
 
-    /// The same directory, whose weights must hold nothing that the model has no place for.
+    /// The same directory, which must hold no weights that the model has no place for, and no settings
+    /// that are not heeded.
     pub fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
     }
 
-    /// Whether the weights must hold nothing else.
+    /// Whether it must hold nothing else.
     pub(crate) fn is_strict(&self) -> bool {
         self.strict
     }
@@ -91,8 +95,9 @@ impl Directory {
     /// Its `config.json` is missing or no JSON.
     pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
         let (path, embedded) = (PathBuf::from(name), Some(files));
-        let (config, strict) = (Value::Null, true);
-        let directory = Self { path, embedded, file: CONFIG, config, single: SINGLE, strict };
+        let (config, asked, strict) = (Value::Null, Asked::default(), true);
+        let directory =
+            Self { path, embedded, file: CONFIG, config, asked, single: SINGLE, strict };
         let config = directory
             .json(CONFIG)?
             .ok_or_else(|| directory.missing(CONFIG, "the program was built without its model"))?;
@@ -106,7 +111,20 @@ impl Directory {
 
     /// The settings.
     pub fn config(&self) -> Config<'_> {
-        Config::new(self.file, &self.config)
+        Config::new(self.file, &self.config).asked_in(&self.asked)
+    }
+
+    /// Warns of the keys of one of its files that nobody has asked for and that may change the output.
+    ///
+    /// # Errors
+    /// There are some, and [`strict`](Self::strict) was asked for.
+    pub fn tell(&self, config: &Config<'_>) -> Result<()> {
+        self.tell_ignored(config.file(), &config.ignored())
+    }
+
+    /// Warns that these keys of `file` are not heeded, if there are any, or refuses them.
+    pub(crate) fn tell_ignored(&self, file: &str, keys: &[String]) -> Result<()> {
+        tell(&format!("{}: ", self.path.display()), file, keys, self.strict)
     }
 
     /// The settings as they stand.

@@ -94,6 +94,17 @@ pub enum Error {
         hint: &'static str,
     },
 
+    /// What is not heeded, where nothing may be left aside.
+    #[error(
+        "{place}: expected nothing that is not heeded, got {got}\nhint: leave --strict out to go on without it"
+    )]
+    Ignored {
+        /// The file.
+        place: String,
+        /// Keys of settings, or names of tensors.
+        got: String,
+    },
+
     /// A file that is longer than any of its kind.
     #[error("{}: expected at most {limit} bytes, got {got}\nhint: this is not the file that its name says", path.display())]
     TooLong {

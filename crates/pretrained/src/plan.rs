@@ -70,6 +70,32 @@ pub struct Plan {
     pub(crate) copies: &'static [&'static str],
 }
 
+/// What of the tensors `found` is not `expected`, of which one is told unless a directory must hold
+/// nothing else.
+pub(crate) fn strays(
+    directory: &Directory,
+    expected: &[(String, Vec<usize>)],
+    found: &BTreeMap<&str, &[usize]>,
+) -> Result<BTreeSet<String>> {
+    let all = differences(expected, found);
+    if directory.is_strict() || !all.missing.is_empty() || !all.reshaped.is_empty() {
+        strict_shapes(expected, found)?;
+    }
+    tell_strays(&format!("{}: ", directory.path().display()), &all.unexpected);
+    Ok(all.unexpected.into_iter().map(str::to_owned).collect())
+}
+
+/// Warns of tensors that are not read.
+pub(crate) fn tell_strays(path: &str, strays: &[&str]) {
+    if let [first, others @ ..] = strays {
+        let n = others.len();
+        let more = if n > 0 { format!(" and {n} more") } else { String::new() };
+        log::warn!(
+            "{path}the model has no place for {first}{more}: not read (--strict refuses them)"
+        );
+    }
+}
+
 impl Plan {
     /// The plan of a model with these parameters of ours; those under no part's name are of `whole`.
     pub(crate) fn new(
@@ -122,25 +148,14 @@ impl Plan {
     }
 
     /// That the directory holds the weights of the plan; no values are read. Returns the names of what
-    /// it holds beside them, of which one is told unless it must hold nothing else.
+    /// it holds beside them, of which one is told unless it must hold nothing else, as of the settings
+    /// that nobody has asked for.
     pub(crate) fn check(&self, directory: &Directory) -> Result<BTreeSet<String>> {
+        directory.tell(&directory.config())?;
         let stored = directory.shapes()?;
         let found = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
         let (expected, found) = (self.shapes(), self.without_ignorable(&found));
-        let all = differences(&expected, &found);
-        if directory.is_strict() || !all.missing.is_empty() || !all.reshaped.is_empty() {
-            strict_shapes(&expected, &found)?;
-        }
-        let strays: BTreeSet<String> =
-            all.unexpected.iter().map(|name| (*name).to_owned()).collect();
-        if let Some(first) = strays.first() {
-            let (path, n) = (directory.path().display(), strays.len());
-            let more = if n > 1 { format!(" and {} more", n - 1) } else { String::new() };
-            log::warn!(
-                "{path}: the model has no place for {first}{more}: not read (--strict refuses them)"
-            );
-        }
-        Ok(strays)
+        strays(directory, &expected, &found)
     }
 
     /// Name and shape of every tensor that the files must hold.

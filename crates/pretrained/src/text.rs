@@ -36,6 +36,7 @@ impl TextProcessor {
     /// One of them is missing or damaged.
     pub fn read(directory: &Directory) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(&self::tokenizer(directory)?)?;
+        tell_ignored(directory, &tokenizer, 0)?;
         let [prefix, suffix] = tokenizer.specials_around()?;
         let bos_token_id = prefix.first().copied();
         let (eos_token_ids, chat) = (eos_token_ids(directory)?, chat(directory)?);
@@ -53,7 +54,7 @@ impl TextProcessor {
     /// # Errors
     /// They are no ids.
     pub fn ending_as(self, config: &Config<'_>) -> Result<Self> {
-        let ids = read_ids(config, "eos_token_id")?;
+        let ids = config.ids("eos_token_id")?;
         Ok(Self { eos_token_ids: ids.unwrap_or(self.eos_token_ids), ..self })
     }
 }
@@ -69,29 +70,55 @@ pub fn tokenizer(directory: &Directory) -> Result<Cow<'static, [u8]>> {
     Ok(bytes)
 }
 
+/// Warns of what the tokenizer's settings ask for and the tokenizer does not do, whose texts are cut
+/// at `context`, if they are.
+pub(crate) fn tell_ignored(
+    directory: &Directory,
+    tokenizer: &Tokenizer,
+    context: usize,
+) -> Result<()> {
+    const SPACES: [char; 2] = ['Ġ', '▁'];
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let settings = directory.json(file)?.unwrap_or_default();
+        let config = Config::new(file, &settings);
+        // The tokens that a template may name; texts are not padded where that would be seen.
+        let tokens = config.keys().filter(|key| key.ends_with("_token"));
+        config.without_effect(&tokens.chain(["padding_side"]).collect::<Vec<_>>());
+        let mut ignored = config.ignored();
+        let [before, behind] = tokenizer.specials_around()?;
+        let ids = |text| tokenizer.encode_within(text, false, usize::MAX);
+        let first = ids("a")?.first().and_then(|id| tokenizer.token(*id)).unwrap_or_default();
+        for (key, does) in [
+            ("add_bos_token", !before.is_empty()),
+            ("add_eos_token", !behind.is_empty()),
+            ("add_prefix_space", first.starts_with(SPACES)),
+            ("do_lower_case", ids("A")? == ids("a")?),
+        ] {
+            if config.flag_or(key, does)? != does {
+                ignored.push(key.to_owned());
+            }
+        }
+        let longest = config.get("model_max_length").and_then(Value::as_f64);
+        if longest.is_some_and(|longest| longest < context as f64) {
+            ignored.push("model_max_length".to_owned());
+        }
+        directory.tell_ignored(file, &ignored)?;
+    }
+    Ok(())
+}
+
 /// The ids of `generation_config.json`, or else of `config.json`, or of its language model's part.
 pub fn eos_token_ids(directory: &Directory) -> Result<Vec<u32>> {
     const FILE: &str = "generation_config.json";
     let generation = directory.json(FILE)?.unwrap_or_default();
     let generation = Config::new(FILE, &generation);
-    let ids = read_ids(&generation, "eos_token_id")?;
+    let ids = generation.ids("eos_token_id")?;
     let config = directory.config();
-    Ok(match (ids, read_ids(&config, "eos_token_id")?, config.find("text_config")?) {
+    Ok(match (ids, config.ids("eos_token_id")?, config.find("text_config")?) {
         (Some(ids), _, _) | (None, Some(ids), _) => ids,
-        (None, None, Some(text)) => read_ids(&text, "eos_token_id")?.unwrap_or_default(),
+        (None, None, Some(text)) => text.ids("eos_token_id")?.unwrap_or_default(),
         (None, None, None) => Vec::new(),
     })
-}
-
-/// One id or a list of them.
-fn read_ids(config: &Config<'_>, key: &str) -> Result<Option<Vec<u32>>> {
-    const HINT: &str = "the file may be damaged";
-    let Some(value) = config.get(key) else { return Ok(None) };
-    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let ids: Option<Vec<u32>> = list.iter().map(id).collect();
-    let ids = ids.ok_or_else(|| config.wrong(key, "a token id, or a list of them", HINT))?;
-    Ok(Some(ids))
 }
 
 /// `chat_template.json`, or the processor's settings, which have held a template too.

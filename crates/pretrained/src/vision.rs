@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::config::Config;
 use super::directory::Directory;
 use super::error::{Error, Result};
+use super::ignored::ignored;
 
 /// More blocks than any published model has; a list of their names takes 1 MB.
 pub const MAX_LAYERS: usize = 512;
@@ -72,19 +73,36 @@ pub fn activation(config: &Config<'_>, default: &'static str) -> Result<Activati
     }
 }
 
-/// The image processor; the copy inside `processor_config.json` goes first.
+/// The image processor; the copy inside `processor_config.json` goes first. One is told of what is set
+/// there and not done.
 pub fn processor(directory: &Directory, style: Style) -> Result<ImageProcessor> {
-    let nested = directory.json("processor_config.json")?;
-    let nested = nested.as_ref().and_then(|all| all.get("image_processor"));
+    const OUTER: &str = "processor_config.json";
+    let outer = directory.json(OUTER)?.unwrap_or_default();
+    let config = Config::new(OUTER, &outer);
+    // Of counts of markers, which follow from the model, and of what is no picture.
+    config.without_effect(&[
+        "add_end_of_utterance_token",
+        "feature_extractor",
+        "image_token",
+        "num_query_tokens",
+        "patch_size",
+        "video_processor",
+        "video_token",
+        "vision_feature_select_strategy",
+    ]);
+    let nested = config.get("image_processor");
+    directory.tell(&config)?;
     let (file, settings) = match nested {
-        Some(nested) => ("processor_config.json", Some(nested.clone())),
+        Some(nested) => (OUTER, Some(nested.clone())),
         None => ("preprocessor_config.json", directory.json("preprocessor_config.json")?),
     };
     let settings = settings.ok_or_else(|| {
         directory.missing(file, "download it too: it says how pictures are scaled and normalised")
     })?;
-    let processor = ImageProcessor::from_json(&settings, style);
-    processor.map_err(|source| Error::Media { path: directory.path().join(file), source })
+    let (processor, asked) = ImageProcessor::read(&settings, style)
+        .map_err(|source| Error::Media { path: directory.path().join(file), source })?;
+    directory.tell_ignored(file, &ignored(&settings, &asked))?;
+    Ok(processor)
 }
 
 /// The image processor of a model that reads squares of `image` pixels.

@@ -39,7 +39,7 @@ fn main() -> Result<()> {
         "#
     );
     let recipe = recipes::parse(&recipe, "recipe", &[])?;
-    clip::train(&recipe, &RunOptions { dir: run.into(), resume: false })?;
+    clip::train(&recipe, &RunOptions { dir: run.into(), resume: false, strict: false })?;
 
     let options = Options::on(&Device::flex());
     let tuned = Path::new(run).join("final");

@@ -27,7 +27,7 @@ pub struct Global {
     /// Where models compute.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub device: DeviceName,
-    /// Refuse a model whose files hold weights that it has no place for.
+    /// Refuse a model whose files hold weights or settings that are not heeded.
     #[arg(long, global = true)]
     pub strict: bool,
     /// Fetch nothing.

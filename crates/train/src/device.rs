@@ -1,6 +1,6 @@
 //! `device = "cpu"` in a recipe: where it computes.
 
-use sensorium_nn::prelude::Device;
+use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A kind of device.
@@ -18,5 +18,12 @@ impl DeviceName {
         match self {
             Self::Cpu => Device::flex().autodiff(),
         }
+    }
+
+    /// What makes layers there to be trained: seeded weights, or without a seed empty ones.
+    pub fn init(self, seed: Option<u64>, precision: Precision, recompute: bool) -> Init {
+        let device = self.open();
+        let init = seed.map_or_else(|| Init::empty(&device), |seed| Init::new(seed, &device));
+        init.with(precision).recomputing(recompute)
     }
 }

@@ -22,6 +22,7 @@ use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
+use crate::run::RunOptions;
 use crate::size::Size;
 use crate::tokenizer;
 
@@ -55,12 +56,15 @@ impl ModelConfig {
     /// # Errors
     /// Neither a size with a tokenizer nor a published model is named, or both are; a file is missing
     /// or damaged.
-    pub fn start(&self) -> Result<Start> {
+    pub fn start(&self, options: &RunOptions) -> Result<Start> {
         match (self.size, &self.tokenizer, &self.from) {
             (Some(size), Some(file), None) => {
                 Ok(Start::New(size, Box::new(tokenizer::load(file)?)))
             }
-            (None, None, Some(from)) => Ok(Start::Published(Directory::open(&found(from)?)?)),
+            (None, None, Some(from)) => {
+                let directory = Directory::open(&found(from)?)?;
+                Ok(Start::Published(directory.strict(options.strict)))
+            }
             (size, tokenizer, from) => Err(config(
                 "model",
                 &format!(

@@ -38,6 +38,8 @@ pub struct RunOptions {
     pub dir: PathBuf,
     /// Go on from the newest checkpoint that verifies.
     pub resume: bool,
+    /// A published model to go on from must hold nothing that is not heeded.
+    pub strict: bool,
 }
 
 /// When a run does what, and what is known of its weights before.

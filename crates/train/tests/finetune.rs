@@ -52,7 +52,7 @@ impl Trial {
         let file = self.0.path().join("recipe.toml");
         std::fs::write(&file, recipe).unwrap();
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        let options = RunOptions { dir: self.path("run"), resume };
+        let options = RunOptions { dir: self.path("run"), resume, strict: true };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 

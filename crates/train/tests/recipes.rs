@@ -37,7 +37,7 @@ impl Trial {
             sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
             sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
-        let options = RunOptions { dir: self.path(out), resume };
+        let options = RunOptions { dir: self.path(out), resume, strict: true };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 

@@ -19,6 +19,7 @@ pub struct Gguf<'a> {
     pub metadata: Metadata,
     /// In the order of names.
     tensors: Vec<Info<'a>>,
+    behind: u64,
 }
 
 /// One tensor of a file, still packed.
@@ -115,7 +116,8 @@ impl<'a> Gguf<'a> {
         let alignment = reader.alignment(&metadata)?;
         let mut tensors = reader.infos(n_tensors)?;
         reader.place(&mut tensors, alignment)?;
-        let mut gguf = Self { metadata, tensors };
+        let behind = reader.behind(alignment);
+        let mut gguf = Self { metadata, tensors, behind };
         gguf.sort()?;
         Ok(gguf)
     }
@@ -126,6 +128,7 @@ impl<'a> Gguf<'a> {
     /// A name is in both.
     pub(super) fn join(&mut self, part: Self) -> Result<()> {
         self.tensors.extend(part.tensors);
+        self.behind += part.behind;
         self.sort()
     }
 
@@ -142,6 +145,11 @@ impl<'a> Gguf<'a> {
                 hint: DAMAGED,
             }),
         }
+    }
+
+    /// Bytes behind the last tensor, but for those that fill up to the alignment.
+    pub fn behind(&self) -> u64 {
+        self.behind
     }
 
     /// The tensors, in the order of their names.
@@ -414,8 +422,17 @@ impl<'a> Reader<'a> {
 
     /// Skips to the next multiple of `alignment`.
     fn pad(&mut self, alignment: u64) -> Result<()> {
+        self.cursor.take(self.gap(alignment), format_args!("padding")).map(|_| ())
+    }
+
+    /// Bytes to the next multiple of `alignment`.
+    fn gap(&self, alignment: u64) -> u64 {
         let past = self.cursor.offset().checked_rem(alignment).unwrap_or_default();
-        let skip = if past == 0 { 0 } else { alignment.saturating_sub(past) };
-        self.cursor.take(skip, format_args!("padding")).map(|_| ())
+        if past == 0 { 0 } else { alignment.saturating_sub(past) }
+    }
+
+    /// Bytes that are left, but for those to the next multiple of `alignment`.
+    fn behind(&self, alignment: u64) -> u64 {
+        self.cursor.remaining().saturating_sub(self.gap(alignment))
     }
 }

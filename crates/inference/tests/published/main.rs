@@ -12,6 +12,7 @@ mod llava;
 mod open;
 mod outputs;
 mod seeing;
+mod settings;
 mod siglip2;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,8 @@
 //! The keys of a `preprocessor_config.json`.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Frame, Geometry, Half, Resize, Style, Values};
@@ -39,14 +42,28 @@ impl Style {
 }
 
 /// The settings, read key by key.
-pub(super) struct Settings<'a>(&'a Value);
+pub(super) struct Settings<'a> {
+    value: &'a Value,
+    /// The keys that were asked for.
+    asked: RefCell<BTreeSet<String>>,
+}
 
 impl<'a> Settings<'a> {
     pub(super) fn of(settings: &'a Value) -> Result<Self> {
         match settings.is_object() {
-            true => Ok(Self(settings)),
+            true => Ok(Self { value: settings, asked: RefCell::default() }),
             false => Err(wrong("the top", "an object", settings)),
         }
+    }
+
+    /// The keys that were read, or say nothing beside those.
+    pub(super) fn asked(self) -> BTreeSet<String> {
+        self.asked.into_inner()
+    }
+
+    /// Says that these change nothing beside what else is set.
+    fn without_effect(&self, keys: &[&str]) {
+        self.asked.borrow_mut().extend(keys.iter().map(|key| (*key).to_owned()));
     }
 
     /// The class that the settings name, `default` where they name none. `CLIPFeatureExtractor` is its
@@ -113,6 +130,7 @@ impl<'a> Settings<'a> {
             }
         };
         if !self.flag("do_normalize", true)? {
+            self.without_effect(&["image_mean", "image_std"]);
             return Ok(Values { factor, mean: [0.0; 3], std: [1.0; 3] });
         }
         let [mean, std] = match style {
@@ -125,6 +143,8 @@ impl<'a> Settings<'a> {
     }
 
     fn whole(&self, style: Style, resizes: bool) -> Result<Geometry> {
+        // Read below where what they are for is done.
+        self.without_effect(&["size", "crop_size", "do_center_crop", "default_to_square"]);
         let whole = self.flag("do_pad", false)?;
         // Ours is in a colour of its own, LLaVA's in that of `image_mean`, before the picture is scaled.
         let pads = whole && self.get("background_color").is_some();
@@ -156,6 +176,8 @@ impl<'a> Settings<'a> {
 
     /// Defaults are those of `Idefics3ImageProcessor`.
     fn tiles(&self) -> Result<Geometry> {
+        // Pads tiles for a batch, and hides that again; what a program gives back besides.
+        self.without_effect(&["do_pad", "return_row_col_info"]);
         let resize = match self.get("size") {
             None => Resize::Longest(4 * 364),
             Some(value) => match (edge(value.get("longest_edge")), both(value)) {
@@ -207,9 +229,10 @@ impl<'a> Settings<'a> {
             });
         };
         if let Some(n) = edge(Some(value)) {
-            return Ok(match style {
-                Style::Clip | Style::OpenClip | Style::Siglip => Resize::Shortest(n),
-                _ => Resize::Exact([n; 2]),
+            let square = !matches!(style, Style::Clip | Style::OpenClip | Style::Siglip);
+            return Ok(match self.flag("default_to_square", square)? {
+                true => Resize::Exact([n; 2]),
+                false => Resize::Shortest(n),
             });
         }
         let longest = value.get("longest_edge").is_some_and(|value| !value.is_null());
@@ -255,7 +278,8 @@ impl<'a> Settings<'a> {
     }
 
     fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+        self.without_effect(&[key]);
+        self.value.get(key).filter(|value| !value.is_null())
     }
 
     fn flag(&self, key: &'static str, default: bool) -> Result<bool> {

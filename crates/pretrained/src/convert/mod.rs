@@ -37,12 +37,14 @@ pub struct Converted {
 /// that, else in f32. `progress` hears how many numbers of all are written.
 ///
 /// # Errors
-/// `from` is missing, damaged or of a model that is not supported; something is at `to`, or cannot be
+/// `from` is missing, damaged or of a model that is not supported, or holds what is not heeded where
+/// it is to be `strict`; something is at `to`, or cannot be
 /// written; `to` cannot say what `from` says.
 pub fn convert(
     from: &Path,
     to: &Path,
     kind: Option<Kind>,
+    strict: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Converted> {
     if to.symlink_metadata().is_ok() {
@@ -56,7 +58,7 @@ pub fn convert(
     }
     let is_gguf = to.extension().is_some_and(|extension| extension == "gguf");
     match (from.is_dir(), is_gguf) {
-        (true, true) => to_gguf::write(from, to, kind, progress),
+        (true, true) => to_gguf::write(from, to, kind, strict, progress),
         (true, false) => Err(unwritable(
             to,
             "a name that ends in .gguf",
@@ -64,7 +66,7 @@ pub fn convert(
             "a directory becomes a GGUF file",
         )
         .into()),
-        (false, false) => to_directory::write(from, to, kind, progress),
+        (false, false) => to_directory::write(from, to, kind, strict, progress),
         (false, true) => Err(unwritable(
             to,
             "the name of a directory",

@@ -24,11 +24,13 @@ pub fn write(
     from: &Path,
     to: &Path,
     kind: Option<Kind>,
+    strict: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Converted> {
     let mapped = Mapped::open(from)?;
     let gguf = mapped.gguf()?;
     let (config, family) = config::read(&gguf)?;
+    crate::gguf::tell(&gguf, strict)?;
     weights::check(&gguf, &config)?;
     gguf.tensors().iter().try_for_each(Info::check)?;
     // The setting of a directory is one for both.

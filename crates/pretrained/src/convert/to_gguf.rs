@@ -65,9 +65,10 @@ pub fn write(
     from: &Path,
     to: &Path,
     kind: Option<Kind>,
+    strict: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Converted> {
-    let directory = Directory::open(from)?;
+    let directory = Directory::open(from)?.strict(strict);
     let (config, family) = model(&directory)?;
     let mut metadata = gguf_config::write(&config, family)?;
     language::plan(&directory)?.check(&directory)?;

@@ -17,6 +17,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::{self, BERT, BERT_NESTED};
 use crate::plan::Plan;
+use crate::text;
 use crate::vision;
 
 const FOREIGN: &str = "the directory is of another kind of model, or of one that is not supported";
@@ -55,13 +56,11 @@ impl SentenceEncoder {
             hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         })?;
         let tokenizer = Tokenizer::from_bytes(&bytes)?;
-        let tokenizer = match lowers(directory)? {
-            true => tokenizer.lowercased()?,
-            false => tokenizer,
-        };
+        let (lowers, longest) = sentences(directory, config.context)?;
+        let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
+        text::tell_ignored(directory, &tokenizer, 0)?;
         let prompt = default_prompt(directory)?;
         let (pooling, unit) = modules(directory)?;
-        let longest = longest(directory, config.context)?;
         let bert = load(directory, &config, device)?;
         Ok(Self { config, pooling, unit, longest, prompt, tokenizer, bert })
     }
@@ -109,6 +108,8 @@ pub fn config(config: &Config<'_>) -> Result<BertConfig> {
     }
     config.only("position_embedding_type", &json!("absolute"))?;
     config.only("is_decoder", &json!(false))?;
+    // Of the head that fills in hidden words.
+    config.without_effect(&["tie_word_embeddings"]);
     let activation = match config.text_or("hidden_act", "gelu")? {
         "gelu" => Activation::Gelu,
         "gelu_new" => Activation::GeluTanh,
@@ -201,6 +202,9 @@ fn pooling(directory: &Directory, module: &Value) -> Result<Pooling> {
             return Err(config.wrong(key, "false", FOREIGN));
         }
     }
+    // Said by the model itself.
+    config.without_effect(&["word_embedding_dimension", "embedding_dimension"]);
+    directory.tell(&config)?;
     match (mean, first) {
         (true, false) => Ok(Pooling::Mean),
         (false, true) => Ok(Pooling::First),
@@ -208,11 +212,19 @@ fn pooling(directory: &Directory, module: &Value) -> Result<Pooling> {
     }
 }
 
-/// Whether texts are put into lower case, whatever the tokenizer does.
-fn lowers(directory: &Directory) -> Result<bool> {
+/// Whether texts are put into lower case, whatever the tokenizer does; and the longest one that is
+/// read: what the sentence encoder was trained for, else the tokenizer, at most the model's context.
+fn sentences(directory: &Directory, context: usize) -> Result<(bool, usize)> {
     const FILE: &str = "sentence_bert_config.json";
     let settings = directory.json(FILE)?.unwrap_or_default();
-    Config::new(FILE, &settings).flag_or("do_lower_case", false)
+    let config = Config::new(FILE, &settings);
+    let lowers = config.flag_or("do_lower_case", false)?;
+    let tokens = directory.json("tokenizer_config.json")?.unwrap_or_default();
+    let longest = tokens.get("model_max_length").and_then(Value::as_u64).filter(|n| *n > 0);
+    let longest = longest.map_or(context, |n| context.min(n as usize));
+    let longest = config.size_or("max_seq_length", longest)?.min(context);
+    directory.tell(&config)?;
+    Ok((lowers, longest))
 }
 
 /// The prompt that sentence-transformers puts before every text where none is chosen.
@@ -221,6 +233,9 @@ fn default_prompt(directory: &Directory) -> Result<String> {
     let settings = directory.json(FILE)?.unwrap_or_default();
     let config = Config::new(FILE, &settings);
     let name = config.text_or("default_prompt_name", "")?;
+    // The version; how vectors are compared, which is up to who has them.
+    config.without_effect(&["__version__", "prompts", "similarity_fn_name"]);
+    directory.tell(&config)?;
     if name.is_empty() {
         return Ok(String::new());
     }
@@ -230,11 +245,4 @@ fn default_prompt(directory: &Directory) -> Result<String> {
         return Err(config.wrong("default_prompt_name", &format!("one of {known}"), FOREIGN));
     }
     Ok(prompts.text_or(name, "")?.to_owned())
-}
-
-/// The shorter of the model's context and what the sentence encoder was trained to read.
-fn longest(directory: &Directory, context: usize) -> Result<usize> {
-    const FILE: &str = "sentence_bert_config.json";
-    let settings = directory.json(FILE)?.unwrap_or_default();
-    Ok(Config::new(FILE, &settings).size_or("max_seq_length", context)?.min(context))
 }

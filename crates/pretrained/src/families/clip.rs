@@ -10,6 +10,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
+use crate::text;
 use crate::towers::{Inputs, Reading, Towers, Trainable};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
@@ -42,12 +43,15 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let inputs = (processor, vision::tokenizer(directory)?, reading(&directory.config())?);
+    let tokenizer = vision::tokenizer(directory)?;
+    text::tell_ignored(directory, &tokenizer, config.text.context)?;
+    let inputs = (processor, tokenizer, reading(&directory.config())?);
     Ok((config, inputs))
 }
 
 /// A tower's settings. `text_config_dict`, where old files have it, replaces `text_config` whole.
 fn section<'a>(top: &Config<'a>, key: &str) -> Result<Config<'a>> {
+    top.without_effect(&[key]);
     match top.find(&format!("{key}_dict"))? {
         Some(older) => Ok(older),
         None => top.find_or_empty(key),

@@ -131,6 +131,7 @@ fn config(top: &Config<'_>) -> Result<VitConfig> {
     let (image, patch) = vision::patches(top, [224, 14], width)?;
     let hidden = width * top.size_or("mlp_ratio", 4)?;
     // Two thirds, so that three matrices have as many weights as two, in eights (its code).
+    top.without_effect(&["hidden_act"]);
     let (mlp, activation) = match top.flag_or("use_swiglu_ffn", false)? {
         true => ((hidden * 2 / 3).next_multiple_of(8), ActivationName::SwiGlu),
         false => (hidden, vision::activation(top, "gelu")?),

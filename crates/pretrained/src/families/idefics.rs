@@ -163,6 +163,8 @@ pub fn config(top: &Config<'_>) -> Result<IdeficsConfig> {
     top.only_null("quantization_config")?;
     let image = image(&top.find_or_empty("vision_config")?)?;
     let resampler = top.find_or_empty("perceiver_config")?;
+    // Of an earlier version of the class.
+    top.without_effect(&["cross_layer_activation_function"]);
     let projector = match top.flag_or("use_resampler", false)? {
         true => Some(perceiver(&resampler, image.hidden_size)?),
         false => None,
@@ -235,6 +237,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
 }
 
 fn perceiver(config: &Config<'_>, width: usize) -> Result<PerceiverConfig> {
+    config.without_effect(&["use_resampler"]);
     Ok(PerceiverConfig {
         latents: config.size_or("resampler_n_latents", 64)?,
         hidden_size: width,

@@ -218,6 +218,9 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
     };
     let class = reads_class(top, &image)?;
     let layers = levels(top, image.n_layers)?;
+    // Said again in `text_config`; of a text tower; of SigLIP's head where the tower is CLIP's.
+    top.without_effect(&["vocab_size"]);
+    vision.without_effect(&["vocab_size", "vision_use_head"]);
     let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
     let (features, width) = (image.hidden_size * layers.len(), backbone.hidden_size);
     let projector = ProjectorConfig::Mlp {
@@ -269,6 +272,9 @@ fn levels(top: &Config<'_>, n_layers: usize) -> Result<Vec<usize>> {
 fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     let vision = top.find_or_empty("vision_config")?;
     let image = siglip::tower(&vision, [1152, 224, 32, 16])?;
+    // Said again in `text_config` and by the image processor.
+    top.without_effect(&["vocab_size"]);
+    vision.without_effect(&["size", "max_image_size", "tie_word_embeddings"]);
     let backbone = backbone(top, false)?;
     let backbone = LlamaConfig { tied: top.flag_or("tie_word_embeddings", false)?, ..backbone };
     let shuffle = top.size_or("scale_factor", 2)?;

@@ -57,7 +57,9 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
         Image::Resnet(resnet) => resnet.image,
     };
     let processor = processor(directory, side)?;
-    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
+    let tokenizer = vision::tokenizer(directory)?;
+    crate::text::tell_ignored(directory, &tokenizer, text.context)?;
+    let inputs = (processor, tokenizer, Reading::Largest);
     let plan = plan(directory)?;
     let mut towers = match image {
         Image::Vit(image) => {
@@ -174,6 +176,9 @@ fn processor(directory: &Directory, image: usize) -> Result<ImageProcessor> {
         _ => return Err(settings.wrong("resize_mode", "shortest or squash", CONFIG)),
     };
     let size = if squash { json!({"height": image, "width": image}) } else { json!(image) };
+    settings.only("mode", &json!("RGB"))?;
+    // The model's `image_size` again; of what is padded, which nothing is.
+    settings.without_effect(&["size", "fill_color"]);
     let own = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
     let settings = json!({
         "size": size, "crop_size": image, "resample": resample,

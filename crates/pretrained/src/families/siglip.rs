@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
+use crate::text::tell_ignored;
 use crate::towers::{Inputs, Reading, Towers, Trainable};
 use crate::vision;
 use sensorium_model::clip::ClipConfig;
@@ -48,6 +49,7 @@ fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     // SigLIP 2's reads every text in lower case, whatever its tokenizer.json says.
     let lowers = settings.get("tokenizer_class").is_some_and(|class| class == "Siglip2Tokenizer");
     let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
+    tell_ignored(directory, &tokenizer, config.text.context)?;
     let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocab_size)?);
     Ok((config, (processor, tokenizer, reading)))
 }

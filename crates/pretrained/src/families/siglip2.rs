@@ -16,6 +16,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::Plan;
+use crate::text;
 use crate::towers::{Reading, Towers, tensors};
 use crate::vision;
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
@@ -48,6 +49,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let processor = processor(directory, &config.image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
     let tokenizer = vision::tokenizer(directory)?.lowercased()?;
+    text::tell_ignored(directory, &tokenizer, config.text.context)?;
     let pad = siglip::pad(directory, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;

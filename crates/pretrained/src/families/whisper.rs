@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::{self, WHISPER};
-use crate::plan::Plan;
+use crate::plan::{Plan, strays};
+use crate::text;
 use crate::vision;
 use sensorium_checkpoint::{Tensors, strict_shapes};
 use sensorium_model::whisper::{Rules, Tasks, Whisper, WhisperConfig};
@@ -52,8 +53,14 @@ pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
     let config = config(&directory.config())?;
     check_preprocessor(directory, config.encoder.bands)?;
     let tokenizer = tokenizer(directory)?;
+    text::tell_ignored(directory, &tokenizer, 0)?;
     let rules = rules(directory, &config, &tokenizer)?;
-    let model = load(&config, directory.tensors()?, device)?;
+    directory.tell(&directory.config())?;
+    let mut tensors = directory.tensors()?;
+    rename(&mut tensors);
+    let strays = strays(directory, &wanted(&config, &tensors)?, &found(&tensors))?;
+    tensors.tensors.retain(|name, _| !strays.contains(name));
+    let model = load(&config, tensors, device)?;
     Ok(WhisperParts { config, rules, tokenizer, model, device: device.clone() })
 }
 
@@ -63,6 +70,14 @@ pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
 /// Lists every tensor that is missing, left over or of another shape.
 pub fn load(config: &WhisperConfig, mut tensors: Tensors, device: &Device) -> Result<Whisper> {
     rename(&mut tensors);
+    strict_shapes(&wanted(config, &tensors)?, &found(&tensors))?;
+    // Only then is memory taken: as much as the file's own tensors hold.
+    let model = Whisper::init(config, &mut Init::empty(device));
+    Ok(names::take(model, tensors, &WHISPER)?)
+}
+
+/// Published names and shapes of the model's tensors, no more than there are.
+fn wanted(config: &WhisperConfig, tensors: &Tensors) -> Result<Vec<(String, Vec<usize>)>> {
     let deepest = config.encoder.n_layers.max(config.decoder.n_layers);
     if deepest > tensors.tensors.len() {
         let expected =
@@ -75,13 +90,14 @@ pub fn load(config: &WhisperConfig, mut tensors: Tensors, device: &Device) -> Re
             hint: FOREIGN,
         });
     }
-    // Only then is memory taken: as much as the file's own tensors hold.
     let wanted = config.parameters().into_iter().map(|(name, shape)| (WHISPER.to_hf(&name), shape));
+    Ok(wanted.collect())
+}
+
+/// Names and shapes of the tensors that a model is made of.
+fn found(tensors: &Tensors) -> BTreeMap<&str, &[usize]> {
     let found = tensors.tensors.iter().filter(|(name, _)| !WHISPER.is_ignorable(name));
-    let found = found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
-    strict_shapes(&wanted.collect::<Vec<_>>(), &found)?;
-    let model = Whisper::init(config, &mut Init::empty(device));
-    Ok(names::take(model, tensors, &WHISPER)?)
+    found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect()
 }
 
 /// Published names for those of a model that was saved without its head (`encoder.`), or inside of
@@ -123,6 +139,8 @@ pub fn config(config: &Config<'_>) -> Result<WhisperConfig> {
     config.only("activation_function", &json!("gelu"))?;
     config.only("scale_embedding", &json!(false))?;
     config.only("tie_word_embeddings", &json!(true))?;
+    // The first is `encoder_layers` again; the others are read by `rules` where no other file says them.
+    config.without_effect(&["num_hidden_layers", "suppress_tokens", "begin_suppress_tokens"]);
     let width = config.size("d_model")?;
     let heads = |key: &str| {
         let n = config.size(key)?;
@@ -165,6 +183,7 @@ fn check_preprocessor(directory: &Directory, bands: usize) -> Result<()> {
     {
         config.only(key, &json!(want))?;
     }
+    directory.tell(&config)?;
     Ok(())
 }
 
@@ -206,7 +225,10 @@ pub fn rules(
         let expected = format!("an id between others, below {}", vocabulary - 1);
         return Err(top.wrong("no_timestamps_token_id", &expected, FOREIGN));
     }
-    Ok(Rules {
+    if value.is_some() {
+        top.without_effect(&["is_multilingual", "lang_to_id", "task_to_id"]);
+    }
+    let rules = Rules {
         start: ids.of(&top, "decoder_start_token_id", "<|startoftranscript|>")?,
         end: ids.of(&top, "eos_token_id", "<|endoftext|>")?,
         no_timestamps,
@@ -218,7 +240,11 @@ pub fn rules(
             Some(_) => Some(top.id_or("max_initial_timestamp_index", 0)?),
             None => None,
         },
-    })
+    };
+    if value.is_some() {
+        directory.tell(&top)?;
+    }
+    Ok(rules)
 }
 
 /// Ids below the vocabulary's length.
@@ -246,16 +272,12 @@ impl Ids<'_> {
     }
 
     fn list(&self, key: &str) -> Result<Vec<u32>> {
-        let Some(value) = self.top.get(key) else { return Ok(Vec::new()) };
-        // Less than 0 is no token: [-1] is an empty list.
-        let is_none = |id: &&Value| id.as_i64().is_some_and(|id| id < 0);
-        let ids = value
-            .as_array()
-            .and_then(|ids| ids.iter().filter(|id| !is_none(id)).map(|id| self.read(id)).collect());
-        ids.ok_or_else(|| {
-            let expected = format!("a list of token ids below {}", self.vocabulary);
-            self.top.wrong(key, &expected, FOREIGN)
-        })
+        let ids = self.top.ids(key)?.unwrap_or_default();
+        if ids.iter().all(|id| u64::from(*id) < self.vocabulary) {
+            return Ok(ids);
+        }
+        let expected = format!("a list of token ids below {}", self.vocabulary);
+        Err(self.top.wrong(key, &expected, FOREIGN))
     }
 
     /// `<|en|>` as `en`.

@@ -62,6 +62,51 @@ const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 /// Numbers that are multiplied with somewhere: 1 changes nothing, others the backbone does not do.
 const FACTORS: [&str; 3] = ["embedding_scale", "residual_scale", "logit_scale"];
 
+/// Keys of a family that are read here, or change nothing: layouts, what is said by the tensors, what
+/// a mixture of experts does that is refused.
+const KNOWN: [&str; 26] = [
+    "attention.clamp_kqv",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.scale",
+    "attention.sliding_window",
+    "attention.value_length",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "embedding_scale",
+    "expert_count",
+    "expert_used_count",
+    "feed_forward_length",
+    "logit_scale",
+    "residual_scale",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    SCALING_FACTOR,
+    SCALING,
+    "rope.scaling.finetuned",
+    STRETCHED_FROM,
+    "tensor_data_layout",
+    "vocab_size",
+];
+/// Of the tokenizer, beside the ids of tokens and further templates.
+const KNOWN_TOKENIZER: [&str; 11] = [
+    "chat_template",
+    "chat_templates",
+    "ggml.add_bos_token",
+    "ggml.add_space_prefix",
+    "ggml.merges",
+    "ggml.model",
+    "ggml.pre",
+    "ggml.scores",
+    "ggml.token_type",
+    "ggml.tokens",
+    "huggingface.json",
+];
+
 /// How rotary angles are stretched.
 const SCALING: &str = "rope.scaling.type";
 const SCALING_FACTOR: &str = "rope.scaling.factor";
@@ -111,6 +156,27 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     Ok((config, family))
 }
 
+/// The keys of the model and of its tokenizer that are not heeded and may change the output.
+pub fn ignored(metadata: &Metadata, family: &Family) -> Vec<String> {
+    let model = format!("{}.", family.name);
+    let keys = metadata.iter().filter(|(key, value)| {
+        let known = match (key.strip_prefix(&model), key.strip_prefix("tokenizer.")) {
+            (Some(key), _) => {
+                KNOWN.contains(&key) || key == "attention.causal" && **value == Value::Bool(true)
+            }
+            (_, Some(key)) => {
+                KNOWN_TOKENIZER.contains(&key)
+                    || key.starts_with("chat_template.")
+                    || key.starts_with("ggml.") && key.ends_with("_token_id")
+                    || **value == Value::Bool(false)
+            }
+            _ => true,
+        };
+        !known
+    });
+    keys.map(|(key, _)| key.to_owned()).collect()
+}
+
 /// The stretching: Llama 3.1's, whose factors the file holds, or what the settings say.
 fn rope_scaling(
     gguf: &Gguf<'_>,
@@ -143,13 +209,16 @@ fn rope_scaling(
     wrong("the factors of Llama 3.1", "others".into())
 }
 
-/// Whether a model has no use for a tensor of this name, whatever it holds: other programs' tables of
-/// angles, and what is not of the language model.
+/// Whether a model has no use for a tensor of this name, whatever it holds: what is not of the language
+/// model, and other programs' tables of angles.
 pub fn is_needless(name: &str) -> bool {
+    is_stray(name) || name.contains(".attn_rot_embd") || name.ends_with("rotary_emb.inv_freq")
+}
+
+/// Whether a tensor of this name is of no language model.
+pub fn is_stray(name: &str) -> bool {
     let ours = ["blk.", "token_embd", "output", "rope_"];
     !ours.iter().any(|part| name.starts_with(part))
-        || name.contains(".attn_rot_embd")
-        || name.ends_with("rotary_emb.inv_freq")
 }
 
 /// Metadata that tells a model of this shape, and nothing of its tokens.
@@ -203,7 +272,11 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
     Ok(metadata)
 }
 
-fn family(metadata: &Metadata) -> Result<&'static Family> {
+/// The family of a file.
+///
+/// # Errors
+/// It names another.
+pub fn family(metadata: &Metadata) -> Result<&'static Family> {
     const KEY: &str = "general.architecture";
     let name = metadata.string(KEY)?;
     FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_nn::pack::Blocked;
 
-use super::config::{self, ROPE_FREQS, is_needless};
+use super::config::{self, ROPE_FREQS, is_needless, is_stray};
 use crate::error::Result;
 use crate::names::GGUF;
 use crate::plan::{Expected, Plan};
@@ -23,12 +23,16 @@ pub fn plan(gguf: &Gguf<'_>) -> Result<Plan> {
     Ok(plan)
 }
 
-/// How every tensor is stored that the model has a use for.
+/// How every tensor is stored, but for tables of angles that no reader has a use for.
 pub fn stored(gguf: &Gguf<'_>) -> BTreeMap<String, Stored> {
-    let stored = gguf.tensors().iter().filter(|info| !is_needless(info.name())).map(|info| {
-        let (dtype, shape) = (format!("{:?}", info.kind()), info.shape().to_vec());
-        (info.name().to_owned(), Stored { dtype, shape })
-    });
+    let stored = gguf
+        .tensors()
+        .iter()
+        .filter(|info| is_stray(info.name()) || !is_needless(info.name()))
+        .map(|info| {
+            let (dtype, shape) = (format!("{:?}", info.kind()), info.shape().to_vec());
+            (info.name().to_owned(), Stored { dtype, shape })
+        });
     stored.collect()
 }
 

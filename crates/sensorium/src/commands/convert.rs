@@ -88,7 +88,7 @@ impl Convert {
     pub fn run(&self, global: &Global) -> Result<()> {
         let (from, kind) = (global.find(&self.from)?, self.quantize.map(Stored::kind));
         let bar = Progress::items("numbers");
-        let done = convert(from.as_ref(), &self.to, kind, &mut |done, all| {
+        let done = convert(from.as_ref(), &self.to, kind, global.strict, &mut |done, all| {
             bar.set(done as usize, all as usize);
         });
         bar.finish();

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use sensorium_checkpoint::differences;
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_checkpoint::safetensors::Stored;
+use sensorium_checkpoint::{differences, strict_shapes};
 use sensorium_pretrained::gguf::inspect as gguf;
 use sensorium_pretrained::{Directory, PARTS, Plan, plan};
 use serde::Serialize;
@@ -75,21 +75,29 @@ impl Inspect {
     pub fn run(&self, global: &Global) -> Result<()> {
         let path = global.find(&self.path)?;
         let path = Path::new(&path);
-        let output = if path.is_dir() { self.directory(path)? } else { self.gguf(path)? };
+        let strict = global.strict;
+        let output =
+            if path.is_dir() { self.directory(path, strict)? } else { self.gguf(path, strict)? };
         if self.json { print::json(&output) } else { output.table() }
     }
 
-    fn directory(&self, path: &Path) -> Result<Output> {
-        let directory = Directory::open(path)?;
+    fn directory(&self, path: &Path, strict: bool) -> Result<Output> {
+        let directory = Directory::open(path)?.strict(strict);
         let plan = plan(&directory)?;
+        directory.tell(&directory.config())?;
         let stored = (!self.config_only).then(|| directory.shapes()).transpose()?;
+        if let Some(stored) = stored.as_ref().filter(|_| strict) {
+            let all = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
+            strict_shapes(&plan.shapes(), &plan.without_ignorable(&all))?;
+        }
         let weights = stored.map(|stored| compare(&plan, &stored));
         Ok(output(&plan, plan.bytes(None), weights))
     }
 
-    fn gguf(&self, path: &Path) -> Result<Output> {
+    fn gguf(&self, path: &Path, strict: bool) -> Result<Output> {
         let mapped = Mapped::open(path)?;
         let file = mapped.gguf()?;
+        sensorium_pretrained::gguf::tell(&file, strict)?;
         let plan = gguf::plan(&file)?;
         let weights = (!self.config_only).then(|| compare(&plan, &gguf::stored(&file)));
         Ok(output(&plan, gguf::bytes(&plan, &file), weights))

@@ -34,7 +34,7 @@ impl Train {
         let dir = self.out.clone().unwrap_or_else(|| default_dir(&self.recipe));
         let mut sets = self.set.clone();
         sets.extend(global.seed.map(|seed| format!("seed={seed}")));
-        let options = RunOptions { dir, resume: self.resume };
+        let options = RunOptions { dir, resume: self.resume, strict: global.strict };
         Ok(recipes::train(&self.recipe, &sets, &options)?)
     }
 }

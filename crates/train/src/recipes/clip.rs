@@ -152,7 +152,7 @@ struct ClipWithHeads {
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     validate(recipe)?;
-    let (model, training) = match recipe.model.start()? {
+    let (model, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
     };
@@ -256,9 +256,7 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
         let hint = "leave them out, or train a new model with size and tokenizer";
         return Err(model::config("model.from", message, hint));
     }
-    let init = &mut Init::empty(&recipe.device.open())
-        .with(recipe.precision)
-        .recomputing(recipe.recompute);
+    let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let Trainable { clip, config: shape, layout, processor, texts } = match directory.model_type() {
         Some("clip") => clip::trainable(&directory, init)?,
         Some("siglip") => siglip::trainable(&directory, init)?,
@@ -281,9 +279,7 @@ fn init(
     config: &ClipConfig,
     captioner_config: &CaptionerConfig,
 ) -> ClipWithHeads {
-    let device = recipe.device.open();
-    let init =
-        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute);
+    let init = &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute);
     let clip = start_bias(Clip::init(config, init), recipe.batch_size);
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
     let captioner = tells.then(|| Captioner::init(captioner_config, init));

@@ -147,7 +147,7 @@ impl LlavaRecipe {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
-    let (mut llava, training) = match recipe.model.start()? {
+    let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, &directory)?,
     };
@@ -177,10 +177,9 @@ fn new(
         return Err(model::config("image", message, "train them by the clip and text recipes"));
     };
     let shape = size.llava(tokenizer.vocabulary());
-    let device = recipe.device.open();
     let mut llava = Llava::init(
         &shape,
-        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
+        &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute),
     );
     // One tower: that of pictures.
     let mut tower = llava.towers.remove(0);
@@ -201,9 +200,7 @@ fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llav
     if !["llava", "idefics3", "smolvlm"].map(Some).contains(&directory.model_type()) {
         return Err(model::unknown_family(directory, &["llava", "idefics3", "smolvlm"]));
     }
-    let init = &mut Init::empty(&recipe.device.open())
-        .with(recipe.precision)
-        .recomputing(recipe.recompute);
+    let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let Spliced { llava, config: shape, processor, marker, published, .. } =
         llava::trainable(directory, init)?;
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];

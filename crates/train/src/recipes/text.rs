@@ -87,15 +87,14 @@ fn eval_batches() -> u64 {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
-    let Start::New(size, tokenizer) = recipe.model.start()? else {
+    let Start::New(size, tokenizer) = recipe.model.start(options)? else {
         let message = "expected a size and a tokenizer, got a published model";
         return Err(model::config("model.from", message, "the text recipe makes new models only"));
     };
-    let device = recipe.device.open();
     let shape = size.llama(tokenizer.vocabulary());
     let model = Llama::init(
         &shape,
-        &mut Init::new(recipe.seed, &device).with(recipe.precision).recomputing(recipe.recompute),
+        &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute),
     );
     let parts: Vec<&str> = match &recipe.model.train {
         Some(parts) => parts.iter().map(String::as_str).collect(),

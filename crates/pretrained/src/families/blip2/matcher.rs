@@ -13,6 +13,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names::{self, BLIP2};
 use crate::plan::Plan;
+use crate::text;
 use crate::towers::{CHUNK, planes};
 use crate::vision;
 use sensorium_model::blip2::{Blip2Matcher, Blip2MatcherConfig};
@@ -53,6 +54,7 @@ impl Matcher {
         let config = config(&directory.config())?;
         let processor = vision::square(directory, Style::Blip, config.image.image)?;
         let tokenizer = vision::tokenizer(directory)?;
+        text::tell_ignored(directory, &tokenizer, config.projector.words.context)?;
         let plan = plan(directory)?;
         let strays = plan.check(directory)?;
         let tensors =

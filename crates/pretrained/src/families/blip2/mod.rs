@@ -132,6 +132,9 @@ fn qformer(top: &Config<'_>, features: usize) -> Result<QFormerConfig> {
         return Err(top.wrong("num_query_tokens", &format!("at most {MAX_QUERIES}"), FOREIGN));
     }
     let config = top.find_or_empty("qformer_config")?;
+    // Each class reads what the other one has no use for.
+    top.without_effect(&["image_text_hidden_size", "text_config"]);
+    config.without_effect(&["vocab_size", "max_position_embeddings"]);
     config.only("position_embedding_type", &json!("absolute"))?;
     let width = config.size_or("hidden_size", 768)?;
     Ok(QFormerConfig {

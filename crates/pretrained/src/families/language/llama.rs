@@ -82,6 +82,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
 /// Whether a layer of Qwen's sees only so many tokens before each: those from `max_window_layers` on,
 /// unless each layer says its own.
 fn slides(config: &Config<'_>) -> Result<bool> {
+    config.without_effect(&["layer_types", "max_window_layers", "sliding_window"]);
     if !config.flag_or("use_sliding_window", false)? {
         return Ok(false);
     }
@@ -117,7 +118,10 @@ pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
     let rope_scaling = match rope.text_or(key, "default")? {
         // Dynamic scaling begins where the longest text that is read here ends.
-        "default" | "dynamic" => RopeScaling::None,
+        "default" | "dynamic" => {
+            rope.without_effect(&["factor", "original_max_position_embeddings"]);
+            RopeScaling::None
+        }
         "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
         "llama3" => llama3(&rope)?,
         _ => {

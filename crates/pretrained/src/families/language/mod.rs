@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::names::{self, LLAMA, Layout};
 use crate::plan::Plan;
 use crate::vision;
-use sensorium_checkpoint::{Tensors, strict_shapes};
+use sensorium_checkpoint::Tensors;
 
 /// What reads the settings of one `model_type`.
 type Read = fn(&Config<'_>) -> Result<BackboneConfig>;
@@ -101,7 +101,8 @@ pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, B
     Ok((config, backbone))
 }
 
-/// The model with these weights.
+/// The model with these weights, which have been found to be those of a [`Plan`]: only then may memory
+/// be taken for it.
 ///
 /// # Errors
 /// They are not those of the configuration.
@@ -110,17 +111,17 @@ pub fn fill(config: &BackboneConfig, tensors: Tensors, device: &Device) -> Resul
     Ok(match config {
         BackboneConfig::Llama(shape) => {
             let tensors = llama::prepare(shape, tensors)?;
-            let layout = checked(config, &tensors)?;
+            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
             Backbone::Llama(names::take(Llama::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Opt(shape) => {
             let tensors = tied(tensors, shape.tied, "lm_head.weight", "embed_tokens.weight")?;
-            let layout = checked(config, &tensors)?;
+            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
             Backbone::Opt(names::take(Opt::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Gpt2(shape) => {
             let tensors = gpt2::prepare(shape, tensors)?;
-            let layout = checked(config, &tensors)?;
+            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
             Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
         }
     })
@@ -133,17 +134,6 @@ fn layout<'a>(config: &BackboneConfig, mut names: impl Iterator<Item = &'a str>)
         BackboneConfig::Opt(_) => opt::layout(names.any(|name| name.starts_with(opt::BARE))),
         BackboneConfig::Gpt2(_) => gpt2::layout(names.any(|name| name.starts_with(gpt2::BARE))),
     }
-}
-
-/// The layout, once the tensors have been found to be those of the configuration: only then may
-/// memory be taken for it.
-fn checked(config: &BackboneConfig, tensors: &Tensors) -> Result<Layout> {
-    let layout = layout(config, tensors.tensors.keys().map(String::as_str));
-    let wanted = config.parameters().into_iter().map(|(name, shape)| (layout.to_hf(&name), shape));
-    let kept = tensors.tensors.iter().filter(|(name, _)| !layout.is_ignorable(name));
-    let found = kept.map(|(name, tensor)| (name.as_str(), tensor.shape()));
-    strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())?;
-    Ok(layout)
 }
 
 /// Without the head, where it is the token table: some files hold it twice.

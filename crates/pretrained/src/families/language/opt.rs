@@ -14,6 +14,8 @@ pub fn opt(config: &Config<'_>) -> Result<BackboneConfig> {
     let width = config.size_or("hidden_size", 768)?;
     let n_heads = config.size_or("num_attention_heads", 12)?;
     divides(config, "num_attention_heads", width, n_heads)?;
+    // The tokenizer puts `prefix`, an end token, in front of texts.
+    config.without_effect(&["prefix", "_remove_final_layer_norm"]);
     let post_norm = !config.flag_or("do_layer_norm_before", true)?;
     Ok(BackboneConfig::Opt(OptConfig {
         vocab_size: config.size_or("vocab_size", 50_272)?,

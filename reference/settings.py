@@ -1,0 +1,44 @@
+"""Every key of every family's settings, at its default. Writes goldens/settings/cases.json.
+
+A case is a file as transformers writes it: `config.json` of each family that is read, the settings of
+each image processor and of Whisper's features, and those of generation.
+"""
+
+import json
+from pathlib import Path
+
+import transformers
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = (
+    "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
+    "Siglip2 SmolVLM Whisper"
+).split()
+PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava Siglip Siglip2 SmolVLM ViT".split()
+
+
+def plain(settings):
+    return json.loads(settings.to_json_string(use_diff=False))
+
+
+def processor(kind):
+    return json.loads(getattr(transformers, kind)().to_json_string())
+
+
+def main():
+    name = "settings"
+    cases = {
+        "config.json": [plain(getattr(transformers, f"{kind}Config")()) for kind in CONFIGS],
+        "preprocessor_config.json": [processor(f"{kind}ImageProcessor") for kind in PROCESSORS],
+        "whisper": processor("WhisperFeatureExtractor"),
+        "generation_config.json": plain(transformers.GenerationConfig()),
+    }
+    cases["whisper"].pop("mel_filters", None)
+    folder = ROOT / "goldens" / name
+    folder.mkdir(exist_ok=True)
+    (folder / "cases.json").write_text(json.dumps(cases, sort_keys=True) + "\n")
+    print(f"goldens/{name}: {len(CONFIGS)} families")
+
+
+if __name__ == "__main__":
+    main()
