@@ -137,6 +137,19 @@ def main():
     encoded("alac.caf", "caf", "alac", 16_000, 2)
     encoded("fragments.m4a", "mp4", "aac", 16_000, 1, delay=2 * 1024 + 64,
             options={"movflags": "frag_keyframe+empty_moov"})
+    written("pcm_16.au", 16_000, 1, format="AU", subtype="PCM_16")
+    written("pcm_24.au", 8_000, 2, format="AU", subtype="PCM_24")
+    written("float.au", 8_000, 1, format="AU", subtype="FLOAT")
+    written("ulaw.au", 8_000, 1, format="AU", subtype="ULAW")
+    written("alaw.au", 8_000, 1, format="AU", subtype="ALAW")
+    written("alaw.wav", 8_000, 1, subtype="ALAW")
+    written("double.wav", 8_000, 1, subtype="DOUBLE")
+    # Decoders sum a step's parts, or multiply them at once, and round otherwise.
+    goldens.written("ima.wav", 8_000, 1, 1e-3, "PCM_16", 0.06, subtype="IMA_ADPCM")
+    written("ms.wav", 8_000, 1, subtype="MS_ADPCM")
+    written("alaw.caf", 8_000, 1, format="CAF", subtype="ALAW")
+    written("ulaw.caf", 8_000, 2, format="CAF", subtype="ULAW")
+    encoded("pcm.mov", "mov", "pcm_s16be", 8_000, 2)
     lines = ",\n".join(json.dumps(case) for case in goldens.cases)
     (HERE / "cases.json").write_text(f"[\n{lines}\n]\n")
     # As libsndfile writes it: messengers' recordings look like this.

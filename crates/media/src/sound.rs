@@ -52,7 +52,7 @@ pub struct Sound {
 }
 
 impl Sound {
-    /// Decodes WAV, AIFF, CAF, FLAC, MP3, AAC, and Vorbis, Opus, ALAC and the like in Ogg, MP4, WebM
+    /// Decodes WAV, AIFF, AU, CAF, FLAC, MP3, AAC, and Vorbis, Opus, ALAC and the like in Ogg, MP4, WebM
     /// and Matroska, by content; several channels become their mean. Of what was cut, what is there
     /// is given with a warning. `origin` names the input in errors.
     ///
@@ -193,7 +193,7 @@ impl Source {
     }
 
     fn unfinished(&self, kind: Kind) -> SoundError {
-        self.damaged(kind, "its index is missing, which is written last: it is not all there")
+        SoundError::Unfinished { origin: self.origin.clone(), kind: kind.name() }
     }
 
     /// Of an input of `length` bytes; `head` is what follows zeros and tags.

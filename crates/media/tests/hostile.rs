@@ -322,6 +322,11 @@ fn sound_seeds() -> Vec<Vec<u8>> {
         "vorbis.webm",
         "flac.mkv",
         "aac.mkv",
+        "pcm_24.au",
+        "ulaw.caf",
+        "ima.wav",
+        "ms.wav",
+        "pcm.mov",
     ];
     names
         .map(|name| std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"))

@@ -126,9 +126,11 @@ pub(super) fn wav(
         Some([0xFE, 0xFF]) => format.truncate(40),
         _ => {}
     }
+    // The decoder of ADPCM wants whole packets; that of others reads to the end.
+    let packed = matches!(format.get(..2), Some([2 | 0x11, 0]));
+    let size = u32::try_from(there).ok().filter(|_| packed).unwrap_or(u32::MAX).to_le_bytes();
     let described = (format.len() as u32).to_le_bytes();
-    let header =
-        [b"RIFF\xff\xff\xff\xffWAVEfmt ".as_slice(), &described, &format, b"data\xff\xff\xff\xff"];
+    let header = [b"RIFF\xff\xff\xff\xffWAVEfmt ".as_slice(), &described, &format, b"data", &size];
     Ok(Some(Samples { header: header.concat(), start: data.1, end: data.1 + there, announced }))
 }
 
@@ -144,12 +146,58 @@ pub(super) fn aiff(
     let (Some(common), Some(data)) = (find(b"COMM"), find(b"SSND")) else { return Ok(None) };
     let common = body(source, common, MAX_DESCRIPTION)?;
     let [there, announced] = extent(source, data, length, Order::Big)?;
+    let header = aiff_header(&kind, &common, there);
+    Ok(Some(Samples { header, start: data.1, end: data.1 + there, announced }))
+}
+
+/// What stands in front of an AIFF's samples, with so many bytes of them.
+fn aiff_header(kind: &[u8], common: &[u8], there: u64) -> Vec<u8> {
     let size = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
     let described = size(common.len() as u64);
-    let chunks = [b"COMM".as_slice(), &described, &common, b"SSND", &size(there)].concat();
+    let chunks = [b"COMM".as_slice(), &described, common, b"SSND", &size(there)].concat();
     let whole = size(4 + chunks.len() as u64 + there);
-    let header = [b"FORM".as_slice(), &whole, &kind, &chunks].concat();
+    [b"FORM".as_slice(), &whole, kind, &chunks].concat()
+}
+
+/// An AU's samples (Sun's, NeXT's), under the header of an AIFF-C, which knows the same encodings.
+pub(super) fn au(
+    source: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> Result<Option<Samples>> {
+    let head = read_at(source, start, 24)?;
+    let field = |i: usize| head.get(4 * i..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+    let fields = (field(1), field(2), field(3), field(4), field(5));
+    let (Some(at), Some(size), Some(encoding), Some(rate), Some(channels)) = fields else {
+        return Ok(None);
+    };
+    let (bits, name) = match encoding {
+        1 => (8_u16, b"ulaw"),
+        2..=5 => (8 * (encoding as u16 - 1), b"NONE"),
+        6 => (32, b"fl32"),
+        7 => (64, b"fl64"),
+        27 => (8, b"alaw"),
+        _ => return Ok(None),
+    };
+    let data = (*b".snd", start + u64::from(at), size.into());
+    let [there, announced] = extent(source, data, length, Order::Big)?;
+    let header = aifc_header(rate, channels, (bits, name), there);
     Ok(Some(Samples { header, start: data.1, end: data.1 + there, announced }))
+}
+
+/// What stands in front of an AIFF-C's samples of so many bits each in this encoding.
+fn aifc_header(rate: u32, channels: u32, (bits, name): (u16, &[u8; 4]), there: u64) -> Vec<u8> {
+    let frame = u64::from(bits / 8) * u64::from(channels);
+    let frames = u32::try_from(there.checked_div(frame).unwrap_or_default()).unwrap_or(u32::MAX);
+    let channels = (channels.min(u16::MAX.into()) as u16).to_be_bytes();
+    // The rate as a float of 80 bits.
+    let shift = rate.leading_zeros().min(31);
+    let exponent = (16_383 + 31 - shift as u16).to_be_bytes();
+    let mantissa = (u64::from(rate << shift) << 32).to_be_bytes();
+    let shape = [&channels[..], &frames.to_be_bytes(), &bits.to_be_bytes()].concat();
+    let common = [&shape[..], &exponent, &mantissa, name, &[0; 2]].concat();
+    // Behind it: where in its block the first sample stands, and how long blocks are.
+    [aiff_header(b"AIFC", &common, there + 8), vec![0; 8]].concat()
 }
 
 /// A CAF's samples; none without their description.
@@ -162,6 +210,19 @@ pub(super) fn caf(
     let Some(&data) = all.iter().find(|chunk| &chunk.0 == b"data") else { return Ok(None) };
     let mut header = read_at(source, start, 8)?;
     let [there, announced] = extent(source, data, length, Order::Wide)?;
+    // In front of the samples: how often they were edited.
+    let samples = there.saturating_sub(4);
+    if let Some(desc) = all.iter().find(|chunk| &chunk.0 == b"desc")
+        && let Some(header) = logarithmic(&body(source, *desc, MAX_DESCRIPTION)?, samples)
+    {
+        let end = data.1 + there;
+        return Ok(Some(Samples {
+            header,
+            start: end - samples,
+            end,
+            announced: announced.saturating_sub(4),
+        }));
+    }
     let mut fields = 0;
     for chunk in all.iter().filter(|chunk| chunk.0 != *b"data" && chunk.0 != *b"free") {
         let mut body =
@@ -180,6 +241,15 @@ pub(super) fn caf(
     }
     header.extend([b"data".as_slice(), &there.to_be_bytes()].concat());
     Ok(Some(Samples { header, start: data.1, end: data.1 + there, announced }))
+}
+
+/// What stands in front of a CAF's samples in A-law or mu-law, under the header of an AIFF-C.
+fn logarithmic(desc: &[u8], there: u64) -> Option<Vec<u8>> {
+    let name = desc.get(8..12)?.first_chunk::<4>()?;
+    let rate = f64::from_be_bytes(*desc.first_chunk()?);
+    let channels = u32::from_be_bytes(*desc.get(24..28)?.first_chunk()?);
+    let is_known = name == b"alaw" || name == b"ulaw";
+    is_known.then(|| aifc_header(rate as u32, channels, (8, name), there))
 }
 
 /// Bytes of a table of packets, each of so many numbers of seven bits a byte: some programs fill it

@@ -12,6 +12,7 @@ use crate::header;
 pub(super) enum Kind {
     Wav,
     Aiff,
+    Au,
     Caf,
     Flac,
     Mp3,
@@ -32,6 +33,7 @@ impl Kind {
             [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => {
                 Some(Kind::Aiff)
             }
+            [b'.', b's', b'n', b'd', ..] => Some(Kind::Au),
             [b'c', b'a', b'f', b'f', ..] => Some(Kind::Caf),
             [b'f', b'L', b'a', b'C', ..] => Some(Kind::Flac),
             [b'O', b'g', b'g', b'S', ..] => Some(Kind::Ogg),
@@ -48,6 +50,7 @@ impl Kind {
         match self {
             Kind::Wav => "WAV",
             Kind::Aiff => "AIFF",
+            Kind::Au => "AU",
             Kind::Caf => "CAF",
             Kind::Flac => "FLAC",
             Kind::Mp3 => "MP3",
@@ -99,6 +102,7 @@ pub(super) fn find<R: Read + Seek>(
     let samples = match kind {
         Kind::Wav => chunks::wav(&mut source, start, length)?,
         Kind::Aiff => chunks::aiff(&mut source, start, length)?,
+        Kind::Au => chunks::au(&mut source, start, length)?,
         Kind::Caf => chunks::caf(&mut source, start, length)?,
         _ => None,
     };
@@ -106,6 +110,8 @@ pub(super) fn find<R: Read + Seek>(
     let announced = match kind {
         Kind::Mp4 => chunks::mp4_end(&mut source, start, length)?,
         Kind::Matroska => chunks::matroska_end(&mut source, start)?,
+        // Its decoder waits for the next frame's beginning behind the last, and finds none in tags.
+        Kind::Flac => Some(before_tags(&mut source, start, length)?),
         _ => Some(length),
     };
     let (header, start, end) = match samples {
@@ -147,6 +153,27 @@ fn prefix(head: &[u8]) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// Where tags begin that stand behind a sound: ID3v1's 128 bytes, APE's before its last 32.
+fn before_tags(source: &mut (impl Read + Seek), start: u64, mut end: u64) -> Result<u64> {
+    for _ in 0..MAX_PREFIXES {
+        let tail = |n: u64| start.max(end.saturating_sub(n));
+        let (id3, ape) = (read_at(source, tail(128), 3)?, read_at(source, tail(32), 24)?);
+        let length = match (&id3[..], &ape[..]) {
+            (b"TAG", _) => 128,
+            (
+                _,
+                [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', _, _, _, _, a, b, c, d, .., flags],
+            ) => {
+                let header = if flags & 0x80 == 0 { 0 } else { 32 };
+                header + u64::from(u32::from_le_bytes([*a, *b, *c, *d])).max(32)
+            }
+            _ => break,
+        };
+        end = tail(length);
+    }
+    Ok(end)
 }
 
 pub(super) fn read_at(source: &mut (impl Read + Seek), at: u64, most: usize) -> Result<Vec<u8>> {

@@ -37,7 +37,7 @@ pub enum SoundError {
     },
     /// The content is something else, whatever the file's name says.
     #[error(
-        "expected a sound (WAV, AIFF, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM) in {origin}, got {found}\nhint: the content counts, not the extension; convert it to WAV or FLAC"
+        "expected a sound (WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM) in {origin}, got {found}\nhint: the content counts, not the extension; other sounds are converted by: ffmpeg -i FILE out.wav"
     )]
     NotASound {
         /// Name of the input.
@@ -47,7 +47,7 @@ pub enum SoundError {
     },
     /// The container is known and what it holds is not.
     #[error(
-        "expected a sound that can be decoded in {origin}, got {kind} with {found}\nhint: convert it to WAV or FLAC"
+        "expected a sound that can be decoded in {origin}, got {kind} with {found}\nhint: convert it: ffmpeg -i FILE out.wav"
     )]
     Unsupported {
         /// Name of the input.
@@ -94,6 +94,16 @@ pub enum SoundError {
         kind: &'static str,
         /// What the decoder said.
         reason: String,
+    },
+    /// A file whose index is written last, and that ends before it.
+    #[error(
+        "expected a whole {kind} sound in {origin}, got one without its index (moov), which is written last: what is there cannot be read without it\nhint: copy or record it again; programs that write the index first (ffmpeg -movflags +faststart) leave what can be read"
+    )]
+    Unfinished {
+        /// Name of the input.
+        origin: String,
+        /// Format by content.
+        kind: &'static str,
     },
     /// A sample is NaN or infinite.
     #[error(

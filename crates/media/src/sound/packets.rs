@@ -212,8 +212,9 @@ impl Stream {
     /// The container's sound, and how many samples of a channel it announces.
     fn open(source: &Source, kind: Kind, format: &dyn FormatReader) -> Result<(Self, Option<u64>)> {
         let lacks = |what: &str| source.damaged(kind, format!("it has no {what}"));
-        let track =
-            format.default_track(TrackType::Audio).ok_or_else(|| lacks("track of sound"))?;
+        let track = format.default_track(TrackType::Audio);
+        let track = track
+            .ok_or_else(|| source.unsupported(kind, "it has no track of sound that is read"))?;
         let params = track.codec_params.as_ref().and_then(|params| params.audio());
         let params = params.ok_or_else(|| lacks("description of its sound"))?;
         // Decoders take memory for as many.

@@ -23,7 +23,7 @@ use sensorium_train::progress::Progress;
     after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds of any length in the formats that FILE names."
 )]
 pub struct Transcribe {
-    /// Sounds: WAV, AIFF, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.
+    /// Sounds: WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Language spoken, such as de, pt-BR or German; heard in the first 30 seconds if not given.
