@@ -6,7 +6,7 @@
 //!
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Versions 2 and 3 are read, 3 is written. Shapes
 //! here are row-major with the outermost dimension first, as everywhere in Sensorium; the file stores them
-//! the other way round (ggml's `ne[0]` is the fastest). What stands behind the last tensor is not read.
+//! the other way round (ggml's `ne[0]` is the fastest). What stands behind the last tensor is not read, and counted.
 
 mod map;
 mod read;

@@ -128,7 +128,7 @@ impl<'a> Gguf<'a> {
     /// A name is in both.
     pub(super) fn join(&mut self, part: Self) -> Result<()> {
         self.tensors.extend(part.tensors);
-        self.behind += part.behind;
+        self.behind = self.behind.saturating_add(part.behind);
         self.sort()
     }
 
