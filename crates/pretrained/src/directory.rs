@@ -48,7 +48,7 @@ pub struct Directory {
     /// The one file of weights.
     single: &'static str,
     strict: bool,
-    adapter: Option<Adapter>,
+    adapter: Option<Box<Adapter>>,
 }
 
 impl Directory {
@@ -92,7 +92,7 @@ impl Directory {
     /// # Errors
     /// The adapter's files are missing, damaged, or ask for what is not done here.
     pub fn adapted(self, adapter: Option<&Path>) -> Result<Self> {
-        Ok(Self { adapter: adapter.map(Adapter::open).transpose()?, ..self })
+        Ok(Self { adapter: adapter.map(Adapter::open).transpose()?.map(Box::new), ..self })
     }
 
     /// Whether it must hold nothing else.

@@ -8,6 +8,7 @@ use sensorium_inference::{GenerateOptions, LogitsOptions, Model, Options};
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, TextProcessor};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::bad_inputs::{copy, edit, edit_weights, fails};
 use crate::golden;
@@ -136,12 +137,8 @@ fn tokens_that_end_a_text_stand_at_its_end() {
     assert_eq!((ids.len(), ids.last()), (3, Some(&2)));
 }
 
-#[test]
-fn sentence_encoders_are_read_under_berts_first_names_and_with_their_prompts() {
-    let texts = ["It is a cat".to_owned(), "two dogs".to_owned()];
-    let embed = |dir: &Path, texts: &[String]| {
-        model(dir, None).unwrap().embedding().unwrap().embed_texts(texts).unwrap()
-    };
+/// A sentence encoder of nine words.
+pub fn bert() -> TempDir {
     let words = ["[UNK]", "It", "it", "is", "a", "cat", "two", "dogs", "cat:"];
     let vocab: Value =
         words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), json!(id))).collect();
@@ -149,10 +146,16 @@ fn sentence_encoders_are_read_under_berts_first_names_and_with_their_prompts() {
         "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"},
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]"},
     });
-    let bert = || {
-        let dir = copy("bert");
-        fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-        dir
+    let dir = copy("bert");
+    fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn sentence_encoders_are_read_under_berts_first_names_and_with_their_prompts() {
+    let texts = ["It is a cat".to_owned(), "two dogs".to_owned()];
+    let embed = |dir: &Path, texts: &[String]| {
+        model(dir, None).unwrap().embedding().unwrap().embed_texts(texts).unwrap()
     };
     let usual = bert();
     let plain = embed(usual.path(), &texts);
@@ -178,6 +181,12 @@ fn sentence_encoders_are_read_under_berts_first_names_and_with_their_prompts() {
     fs::write(file, r#"{"max_seq_length": 16, "do_lower_case": true}"#).unwrap();
     let lower = texts.clone().map(|text| text.to_lowercase());
     assert_eq!(embed(dir.path(), &texts), embed(dir.path(), &lower));
+
+    // Without a length of its own, the tokenizer's.
+    let limit = r#"{"model_max_length": 2}"#;
+    fs::write(usual.path().join("tokenizer_config.json"), limit).unwrap();
+    let starts = ["It is".to_owned(), "two dogs".to_owned()];
+    assert_eq!(embed(usual.path(), &texts), embed(usual.path(), &starts));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained, families, ignored, plan};
 use serde_json::{Value, json};
 
+use crate::as_found::bert;
 use crate::bad_inputs::{copy, edit, fails};
 use crate::golden;
 
@@ -167,6 +168,38 @@ fn what_is_not_heeded_is_named_once_a_file() {
         edit(dir.path(), file, |settings| settings[key] = value);
         assert_eq!(told(dir.path()), [format!("ignored: {file}: {key}")], "{name}");
         fails(dir.path(), &[file, "not heeded, got", key]);
+    }
+    // A sentence encoder's files.
+    for (file, usual, key) in [
+        (
+            "sentence_bert_config.json",
+            json!({"max_seq_length": 9, "do_lower_case": false}),
+            "a_new_key",
+        ),
+        (
+            "config_sentence_transformers.json",
+            json!({"__version__": {"pytorch": "2"}, "prompts": {"q": "a "}, "similarity_fn_name": "cosine"}),
+            "truncate_dim",
+        ),
+        (
+            "1_Pooling/config.json",
+            json!({"word_embedding_dimension": 8, "pooling_mode_mean_tokens": true}),
+            "a_new_key",
+        ),
+        ("special_tokens_map.json", json!({"unk_token": "[UNK]"}), "a_new_key"),
+    ] {
+        let dir = bert();
+        fs::create_dir(dir.path().join("1_Pooling")).unwrap();
+        let modules = json!([{"type": "models.Transformer"}, {"type": "models.Pooling", "path": "1_Pooling"}]);
+        let pooling = json!({"pooling_mode_mean_tokens": true});
+        for (file, content) in
+            [("modules.json", &modules), ("1_Pooling/config.json", &pooling), (file, &usual)]
+        {
+            fs::write(dir.path().join(file), content.to_string()).unwrap();
+        }
+        assert_eq!(told(dir.path()), [""; 0], "{file}");
+        edit(dir.path(), file, |settings| settings[key] = json!(4));
+        assert_eq!(told(dir.path()), [format!("ignored: {file}: {key}")]);
     }
     // How tokens are drawn is told where they are to be drawn; all of a file is told at once.
     let dir = copy("seeing_llava");
