@@ -98,6 +98,18 @@ fn inspections() {
     assert!(found.get("weights").is_none() && found["parameters"].as_u64().unwrap() > 1000);
     fails(1, &["inspect", path]);
     fails(1, &["inspect", "no/such/directory"]);
+
+    let mut odd: Value = serde_json::from_slice(&config).unwrap();
+    odd["text_config"]["a_new_key"] = 1.into();
+    file(&half, "config.json", odd.to_string().as_bytes());
+    succeeds(&["inspect", path, "--config-only"]);
+    let error = fails(1, &["inspect", path, "--config-only", "--strict"]);
+    assert!(
+        error.contains(
+            "config.json: expected nothing that is not heeded, got text_config.a_new_key"
+        ),
+        "{error}"
+    );
 }
 
 /// The very tokens that transformers writes, through the command.
