@@ -71,7 +71,7 @@ pub fn tokenizer(directory: &Directory) -> Result<Cow<'static, [u8]>> {
 }
 
 /// Warns of what the tokenizer's settings ask for and the tokenizer does not do, whose texts are cut
-/// at `context`, if they are.
+/// at `context` unless it is 0.
 pub(crate) fn tell_ignored(
     directory: &Directory,
     tokenizer: &Tokenizer,
@@ -83,7 +83,12 @@ pub(crate) fn tell_ignored(
         let config = Config::new(file, &settings);
         // The tokens that a template may name; texts are not padded where that would be seen.
         let tokens = config.keys().filter(|key| key.ends_with("_token"));
-        config.without_effect(&tokens.chain(["padding_side"]).collect::<Vec<_>>());
+        config.without_effect(&tokens.chain(["padding_side", "vocab_size"]).collect::<Vec<_>>());
+        if context == 0 {
+            config.without_effect(&["truncation_side"]);
+        }
+        // What stands around its texts is of its task.
+        let of_task = config.text_or("tokenizer_class", "")?.starts_with("Whisper");
         let mut ignored = config.ignored();
         let [before, behind] = tokenizer.specials_around()?;
         let ids = |text| tokenizer.encode_within(text, false, usize::MAX);
@@ -94,7 +99,8 @@ pub(crate) fn tell_ignored(
             ("add_prefix_space", first.starts_with(SPACES)),
             ("do_lower_case", ids("A")? == ids("a")?),
         ] {
-            if config.flag_or(key, does)? != does {
+            let told = of_task && key.starts_with("add_");
+            if !told && config.flag_or(key, does)? != does {
                 ignored.push(key.to_owned());
             }
         }

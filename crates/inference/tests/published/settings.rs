@@ -131,12 +131,41 @@ fn whole_directories_are_not_complained_of() {
     let all = fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
     let is_whole = |path: &PathBuf| {
         let has = |name: &str| path.join(name).exists();
-        has("config.json") && (has("tokenizer.json") || has("preprocessor_config.json"))
+        has("open_clip_config.json")
+            || has("config.json") && (has("tokenizer.json") || has("preprocessor_config.json"))
     };
     let models: Vec<_> = all.filter(is_whole).collect();
     assert!(models.len() > 15);
     let lines = models.iter().flat_map(|path| told(path).into_iter().map(move |line| (path, line)));
     assert_eq!(lines.collect::<Vec<_>>(), []);
+}
+
+/// Of SmolVLM's and Whisper's own files.
+#[test]
+fn what_published_tokenizers_say_beside_tokenizer_json_is_not_complained_of() {
+    for (name, settings) in [
+        (
+            "seeing_smolvlm",
+            json!({
+                "add_prefix_space": false, "added_tokens_decoder": {}, "vocab_size": 49152,
+                "clean_up_tokenization_spaces": false, "truncation_side": "left", "legacy": false,
+                "fake_image_token": "<fake_token_around_image>", "tokenizer_class": "GPT2Tokenizer",
+                "model_max_length": 16384, "extra_special_tokens": {}, "unk_token": null,
+            }),
+        ),
+        (
+            "whisper",
+            json!({
+                "add_bos_token": false, "add_prefix_space": false, "errors": "replace",
+                "return_attention_mask": false, "tokenizer_class": "WhisperTokenizer",
+                "processor_class": "WhisperProcessor", "model_max_length": 1024,
+            }),
+        ),
+    ] {
+        let dir = copy(name);
+        fs::write(dir.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+        assert_eq!(told(dir.path()), [""; 0], "{name}");
+    }
 }
 
 #[test]

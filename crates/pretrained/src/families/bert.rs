@@ -58,7 +58,7 @@ impl SentenceEncoder {
         let tokenizer = Tokenizer::from_bytes(&bytes)?;
         let (lowers, longest) = sentences(directory, config.context)?;
         let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
-        text::tell_ignored(directory, &tokenizer, 0)?;
+        text::tell_ignored(directory, &tokenizer, longest)?;
         let prompt = default_prompt(directory)?;
         let (pooling, unit) = modules(directory)?;
         let bert = load(directory, &config, device)?;
@@ -108,8 +108,6 @@ pub fn config(config: &Config<'_>) -> Result<BertConfig> {
     }
     config.only("position_embedding_type", &json!("absolute"))?;
     config.only("is_decoder", &json!(false))?;
-    // Of the head that fills in hidden words.
-    config.without_effect(&["tie_word_embeddings"]);
     let activation = match config.text_or("hidden_act", "gelu")? {
         "gelu" => Activation::Gelu,
         "gelu_new" => Activation::GeluTanh,

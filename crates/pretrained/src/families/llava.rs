@@ -274,7 +274,7 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     let image = siglip::tower(&vision, [1152, 224, 32, 16])?;
     // Said again in `text_config` and by the image processor.
     top.without_effect(&["vocab_size"]);
-    vision.without_effect(&["size", "max_image_size", "tie_word_embeddings"]);
+    vision.without_effect(&["size", "max_image_size"]);
     let backbone = backbone(top, false)?;
     let backbone = LlamaConfig { tied: top.flag_or("tie_word_embeddings", false)?, ..backbone };
     let shuffle = top.size_or("scale_factor", 2)?;
