@@ -92,12 +92,20 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
 /// # Errors
 /// As [`config`]; the weights are missing, damaged, or not those of the configuration.
 pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, Backbone)> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// As [`load`], made as `init` says.
+///
+/// # Errors
+/// As [`load`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<(BackboneConfig, Backbone)> {
     let config = config(&directory.config())?;
     let plan = plan(directory)?;
     let strays = plan.check(directory)?;
     let unread = |name: &str| plan.layout.is_ignorable(name) || strays.contains(name);
     let tensors = directory.tensors_but(unread)?;
-    let backbone = fill(&config, tensors, device)?;
+    let backbone = fill(&config, tensors, init)?;
     Ok((config, backbone))
 }
 
@@ -106,22 +114,22 @@ pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, B
 ///
 /// # Errors
 /// They are not those of the configuration.
-pub fn fill(config: &BackboneConfig, tensors: Tensors, device: &Device) -> Result<Backbone> {
-    let init = &mut Init::empty(device);
+pub fn fill(config: &BackboneConfig, tensors: Tensors, init: &mut Init) -> Result<Backbone> {
+    let layout_of = |tensors: &Tensors| layout(config, tensors.tensors.keys().map(String::as_str));
     Ok(match config {
         BackboneConfig::Llama(shape) => {
             let tensors = llama::prepare(shape, tensors)?;
-            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
+            let layout = layout_of(&tensors);
             Backbone::Llama(names::take(Llama::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Opt(shape) => {
             let tensors = tied(tensors, shape.tied, "lm_head.weight", "embed_tokens.weight")?;
-            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
+            let layout = layout_of(&tensors);
             Backbone::Opt(names::take(Opt::init(shape, init), tensors, &layout)?)
         }
         BackboneConfig::Gpt2(shape) => {
             let tensors = gpt2::prepare(shape, tensors)?;
-            let layout = layout(config, tensors.tensors.keys().map(String::as_str));
+            let layout = layout_of(&tensors);
             Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
         }
     })
