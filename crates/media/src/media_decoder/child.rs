@@ -51,7 +51,7 @@ fn sound(
         Err(error) => return wire::send(&mut output, &Err::<Piece, _>(error)),
     };
     let mut samples = Vec::new();
-    while let Some(piece) = reader.next() {
+    for piece in reader.by_ref() {
         match piece {
             Ok(piece) => samples.extend(piece),
             Err(error) => {

@@ -1,15 +1,18 @@
 //! What children of the program decode, and what becomes of those that fail.
 #![cfg(unix)]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sensorium::data::scene::Split;
+use sensorium::data::{At, DatasetConfig, OpenOptions};
 use sensorium::media::media_decoder::Limits;
 use sensorium::media::sound::MAX_RATE;
 use sensorium::media::{MediaDecoder, Picture, SoundError};
 
-use crate::fixture::{dir, fails, file, png};
+use crate::fixture::{dir, fails, file, model, png};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sensorium");
 
@@ -258,4 +261,53 @@ fn children_may_open_write_and_start_nothing() {
     let environment = std::fs::read_to_string(format!("/proc/{child}/environ")).unwrap();
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")));
     assert!(!environment.contains("CARGO"), "{environment}");
+}
+
+/// A picture that a decoder fails at is a bad sample of a data set, and no more.
+#[test]
+fn data_sets_survive_their_pictures() {
+    let dir = dir("decoded_data");
+    let (log, mark) = (dir.join("log"), dir.join("mark"));
+    for class in ["bad", "good"] {
+        std::fs::create_dir(dir.join(class)).unwrap();
+        file(&dir, &format!("{class}/scene.png"), &png());
+    }
+    let once = format!("[ -e {0} ] || {{ : > {0}; kill -9 $$; }}", mark.display());
+    let decoder = noting(&log, &once, Limits::default());
+    let config = DatasetConfig::Folder { path: dir, licence: None, share: 1.0 };
+    let options = OpenOptions { seed: 1, split: Split::Train, val_share: 0.0, picture_size: 8 };
+    let data = config.open(&options, &decoder).unwrap();
+    let example = |index| data.example(At { epoch: 0, index, progress: 0.0 });
+    let error = example(0).unwrap_err().to_string();
+    assert!(error.contains("bad/scene.png") && error.contains("signal: 9"), "{error}");
+    assert_eq!((example(1).unwrap().media.len(), noted(&log).len()), (1, 2));
+}
+
+/// The command has a child once it was given a picture, and none is left of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn commands_decode_in_children() {
+    let scene = file(&dir("chat_decodes"), "scene.png", &png());
+    let mut chat = Command::new(PROGRAM)
+        .args(["chat", "--model", model()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = chat.stdin.take().unwrap();
+    writeln!(stdin, "/image {scene}").unwrap();
+    let mut said = BufReader::new(chat.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("64 x 64 pixels")));
+    let parent = format!("\nPPid:\t{}\n", chat.id());
+    let status = |process: &Path| std::fs::read_to_string(process.join("status"));
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let children: Vec<PathBuf> =
+        processes.filter(|path| status(path).is_ok_and(|s| s.contains(&parent))).collect();
+    assert_eq!(children.len(), 1, "{children:?}");
+    let words = std::fs::read_to_string(children[0].join("cmdline")).unwrap();
+    assert!(words.contains("\0decode\0"), "{words}");
+    drop(stdin);
+    assert!(chat.wait().unwrap().success());
+    assert!(!children[0].exists());
 }
