@@ -252,7 +252,7 @@ fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
     within(u64::from(width) * u64::from(height), MAX_PIXELS, "pixels", source)
 }
 
-pub(crate) fn within(got: u64, limit: u64, what: &str, source: &str) -> Result<()> {
+fn within(got: u64, limit: u64, what: &str, source: &str) -> Result<()> {
     if got > limit {
         return Err(Error::TooLarge { origin: source.into(), what: what.into(), limit, got });
     }

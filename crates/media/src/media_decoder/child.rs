@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use super::wire::{self, Job, MAX_PIECE, Piece, Request, Size, Task};
-use super::{Limits, SoundReader};
+use super::{Limits, SoundReader, system};
 use crate::Picture;
 use crate::sound::{SoundError, Source};
 
@@ -77,70 +77,4 @@ fn send(output: &mut File, samples: &[f32]) -> io::Result<()> {
         output.write_all(&bytes)?;
     }
     Ok(())
-}
-
-#[cfg(unix)]
-mod system {
-    use std::fs::File;
-    use std::io::Result;
-    use std::os::fd::AsFd;
-
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use rustix::time::{ClockId, clock_gettime};
-
-    use super::Limits;
-
-    /// A standard stream, without a buffer.
-    pub(super) fn file(stream: impl AsFd) -> Result<File> {
-        Ok(stream.as_fd().try_clone_to_owned()?.into())
-    }
-
-    /// Limits memory, and that files are opened or written, and processes started.
-    pub(super) fn limit(limits: &Limits) -> Result<()> {
-        // macOS has gigabytes of address space mapped from the start.
-        if cfg!(not(target_vendor = "apple")) {
-            set(Resource::As, limits.memory)?;
-        }
-        for nothing in [Resource::Nofile, Resource::Fsize, Resource::Core, Resource::Nproc] {
-            set(nothing, 0)?;
-        }
-        Ok(())
-    }
-
-    fn set(resource: Resource, most: u64) -> Result<()> {
-        let most = Some(getrlimit(resource).maximum.map_or(most, |maximum| most.min(maximum)));
-        Ok(setrlimit(resource, Rlimit { current: most, maximum: most })?)
-    }
-
-    /// Limits processor time from now on: the system counts all that a process has had.
-    pub(super) fn limit_time(limits: &Limits) -> Result<()> {
-        let had = clock_gettime(ClockId::ProcessCPUTime).tv_sec as u64;
-        let maximum = getrlimit(Resource::Cpu).maximum;
-        // The second that has begun is its own.
-        let most = had + 1 + limits.cpu;
-        let current = Some(maximum.map_or(most, |maximum| most.min(maximum)));
-        Ok(setrlimit(Resource::Cpu, Rlimit { current, maximum })?)
-    }
-}
-
-/// Without limits: the parent's clock holds alone.
-#[cfg(windows)]
-mod system {
-    use std::fs::File;
-    use std::io::Result;
-    use std::os::windows::io::AsHandle;
-
-    use super::Limits;
-
-    pub(super) fn file(stream: impl AsHandle) -> Result<File> {
-        Ok(stream.as_handle().try_clone_to_owned()?.into())
-    }
-
-    pub(super) fn limit(_: &Limits) -> Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn limit_time(_: &Limits) -> Result<()> {
-        Ok(())
-    }
 }

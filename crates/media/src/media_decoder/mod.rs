@@ -33,6 +33,7 @@
 
 mod child;
 mod parent;
+mod system;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ impl Default for Limits {
 pub enum ChildError {
     /// It took more than [`Limits`] allow.
     #[error(
-        "expected {origin} to be decoded within {limit}, which did not do\nhint: the file may be damaged, or made to exhaust its readers; open and save it again with an editor"
+        "expected {origin} to be decoded within {limit}, got one that takes more\nhint: the file may be damaged, or made to exhaust its readers; open and save it again with an editor"
     )]
     Limit {
         /// Name of the input.

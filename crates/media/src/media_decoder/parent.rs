@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::wire::{self, Job, MAX_PIECE, Piece, Request, Size, Task};
-use super::{ChildError, Limits};
+use super::{ChildError, Limits, system};
 use crate::picture::{MAX_PIXELS, Picture};
 use crate::{Result, SoundError};
 
@@ -157,24 +157,23 @@ impl Process {
             let _ = stderr.take(MAX_SAID).read_to_end(&mut said);
         }
         let no_memory = String::from_utf8_lossy(&said).contains("memory allocation of");
-        let Limits { memory, cpu, clock } = self.limits;
-        let (origin, limit) = (origin.to_owned(), |limit| Some(limit));
-        let passed = match &status {
-            _ if late => limit(format!("{} s", clock.as_secs_f32())),
-            Ok(status) if is_out_of_time(*status) => limit(format!("{cpu} s of processor time")),
-            _ if no_memory => limit(format!("{} MiB of memory", memory >> 20)),
-            _ => None,
-        };
-        if let Some(limit) = passed {
-            return ChildError::Limit { origin, limit };
-        }
         let garbage = error.is_some_and(|error| error.kind() == ErrorKind::InvalidData);
-        let reason = match status {
-            _ if garbage => "an answer that is none".to_owned(),
-            Ok(status) => format!("its end ({status})"),
-            Err(error) => error.to_string(),
+        let Limits { memory, cpu, clock } = self.limits;
+        let origin = origin.to_owned();
+        let limit = match status {
+            _ if late => format!("{} s", clock.as_secs_f32()),
+            _ if no_memory => format!("{} MiB of memory", memory >> 20),
+            Ok(status) if system::is_out_of_time(status) => format!("{cpu} s of processor time"),
+            Ok(status) => {
+                let reason = match garbage {
+                    true => "an answer that is none".to_owned(),
+                    false => format!("its end ({status})"),
+                };
+                return ChildError::Crashed { origin, reason };
+            }
+            Err(error) => return ChildError::Crashed { origin, reason: error.to_string() },
         };
-        ChildError::Crashed { origin, reason }
+        ChildError::Limit { origin, limit }
     }
 }
 
@@ -183,20 +182,6 @@ impl Drop for Process {
         // One that has ended is not there to be killed; one that is not waited for stays a zombie.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Whether the system ended a process that had its share of processor time.
-fn is_out_of_time(status: ExitStatus) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::ExitStatusExt;
-        status.signal() == Some(rustix::process::Signal::XCPU.as_raw())
-    }
-    #[cfg(windows)]
-    {
-        let _ = status;
-        false
     }
 }
 
