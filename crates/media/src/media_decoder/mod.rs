@@ -11,10 +11,10 @@
 //!           ◀── Piece or Error, samples ────                     no further than the parent reads
 //! ```
 //!
-//! A child is given bytes or an open file: it opens none, and cannot, nor does it start processes or
-//! see the parent's environment. Memory and processor time are limited by the system it runs on, where
-//! it can: on Windows there is the parent's clock alone, on macOS no limit of memory. Whoever gives no
-//! answer within the clock is killed, and every child that failed is replaced.
+//! A child is given bytes or an open file: it opens none, and cannot, starts no process (which only root
+//! could), and does not see the parent's environment. The system limits its memory and processor time;
+//! on macOS the memory is not limited, and on Windows there is the parent's clock alone. A child that gives
+//! no answer within the clock is killed, and every one that failed is replaced.
 //!
 //! A program that uses this crate decodes in its own process, unless it offers [`run`] as one of its
 //! commands:

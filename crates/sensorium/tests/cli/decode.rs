@@ -68,7 +68,10 @@ fn pictures_and_errors_are_those_of_this_process() {
                     assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
                     bad += 1;
                 }
-                (want, got) => panic!("{name}: {want:?} here, {got:?} in a child"),
+                (want, got) => {
+                    let (want, got) = (want.map(|_| "pixels"), got.map(|_| "pixels"));
+                    panic!("{name}: {want:?} here, {got:?} in a child")
+                }
             }
         }
     }
@@ -106,7 +109,10 @@ fn samples_and_errors_are_those_of_this_process() {
                         assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
                         bad += 1;
                     }
-                    (want, got) => panic!("{golden:?}: {want:?} here, {got:?} in a child"),
+                    (want, got) => {
+                        let (want, got) = (want.map(|_| "samples"), got.map(|_| "samples"));
+                        panic!("{golden:?}: {want:?} here, {got:?} in a child")
+                    }
                 }
             }
         }
@@ -187,11 +193,13 @@ fn programs_that_do_not_start_are_told() {
 fn memory_is_limited() {
     let large = Picture::filled(8000, 8000, [1, 2, 3]).to_png();
     let decoder = children(Limits { memory: 200 << 20, ..Limits::default() });
-    let error = decoder.picture_bytes(&large, "large.png").unwrap_err().to_string();
+    let width = |decoder: &MediaDecoder, png: &[u8]| {
+        decoder.picture_bytes(png, "large.png").map(|picture| picture.width)
+    };
+    let error = width(&decoder, &large).unwrap_err().to_string();
     assert!(error.contains("large.png") && error.contains("200 MiB of memory"), "{error}");
-    assert_eq!(decoder.picture_bytes(&png(), "small.png").unwrap().width, 64);
-    let decoder = children(Limits::default());
-    assert_eq!(decoder.picture_bytes(&large, "large.png").unwrap().width, 8000);
+    assert_eq!(width(&decoder, &png()).unwrap(), 64);
+    assert_eq!(width(&children(Limits::default()), &large).unwrap(), 8000);
 }
 
 #[test]
