@@ -131,8 +131,9 @@ pub fn own(
 }
 
 /// What of a published directory is no weights.
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 16] = [
     "config.json",
+    "open_clip_config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -142,6 +143,9 @@ const BESIDE: [&str; 12] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "video_preprocessor_config.json",
     "chat_template.jinja",
     "chat_template.json",
 ];
@@ -150,8 +154,8 @@ const BESIDE: [&str; 12] = [
 ///
 /// # Errors
 /// A file of the directory cannot be read.
-pub fn published(directory: &Directory, tensors: &Tensors) -> Result<Files> {
-    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, Dtype::F32)?)];
+pub fn published(directory: &Directory, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
+    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, dtype)?)];
     for name in BESIDE {
         files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes.into_owned())));
     }

@@ -14,6 +14,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod merge;
 mod models;
 mod perplexity;
 mod plot;
@@ -64,6 +65,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
+    Merge(merge::Merge),
     Convert(convert::Convert),
     #[command(hide = true)]
     Decode(decode::Decode),
@@ -107,6 +109,7 @@ impl Cli {
             Command::Inspect(command) => command.run(global),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(global),
+            Command::Merge(command) => command.run(global),
             Command::Convert(command) => command.run(global),
             Command::Decode(command) => command.run(),
         }

@@ -55,7 +55,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let global = &Global { model: global.find(&self.from)?, ..*global };
+        let global = &Global { model: global.find(&self.from)?, ..global.clone() };
         let (model, load) = open::open(global, self.precision)?;
         let llm = model.language()?;
         let options = self.sampling.options(global);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
+use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples, Facts};
 use sensorium_encoder::text::Texts;
 use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
@@ -541,7 +542,7 @@ impl Training<'_> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
             Home::Published(directory, layout) => {
-                return model::published(directory, &names::save(clip, layout)?);
+                return model::published(directory, &names::save(clip, layout)?, Dtype::F32);
             }
         };
         let mut scalars = weights::tensors(clip)?;

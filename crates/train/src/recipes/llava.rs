@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
 use sensorium_flow::Input;
@@ -374,7 +375,7 @@ impl Training<'_> {
                 model::own(&components, &settings, tokenizer, Some(&self.processor))
             }
             Home::Published(directory, published) => {
-                model::published(directory, &published.tensors(llava)?)
+                model::published(directory, &published.tensors(llava)?, Dtype::F32)
             }
         }
     }
