@@ -15,6 +15,7 @@ use std::time::Instant;
 use sensorium_checkpoint::directory::{self, save_dir, step_dir};
 use sensorium_checkpoint::file::{Disk, FileSystem};
 use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_media::MediaDecoder;
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::Provenance;
@@ -40,6 +41,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// A published model to go on from must hold nothing that is not heeded.
     pub strict: bool,
+    /// Decodes the pictures of data sets.
+    pub decoder: MediaDecoder,
 }
 
 /// When a run does what, and what is known of its weights before.
