@@ -23,7 +23,8 @@ use crate::drawn::datasets;
 use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
-use crate::read::{Records, folder, llava_json, messages};
+use crate::read::table::Columns;
+use crate::read::{Records, captions, folder, llava_json, messages, table, vqa, webdataset};
 use crate::{Dataset, Error, Mixture, Result};
 
 /// What a run learns from, and what it is measured on meanwhile.
@@ -95,6 +96,65 @@ pub enum DatasetConfig {
         #[serde(default = "one")]
         share: f32,
     },
+    /// A table of files and captions: see [`table`].
+    Csv {
+        /// The table.
+        path: PathBuf,
+        /// The folder of its pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// The column of pictures' files.
+        #[serde(default = "filepath")]
+        image_key: String,
+        /// The column of captions.
+        #[serde(default = "title")]
+        caption_key: String,
+        /// What is between columns.
+        #[serde(default = "tab")]
+        separator: char,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Captions in one JSON file, as COCO, Karpathy's splits or LAVIS have them: see [`captions`].
+    Captions {
+        /// The JSON file.
+        path: PathBuf,
+        /// The folder of its pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Questions and answers in two JSON files, as VQAv2 has them: see [`vqa`].
+    Vqa {
+        /// The JSON file of questions.
+        path: PathBuf,
+        /// The JSON file of annotations.
+        answers: PathBuf,
+        /// The folder of its pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// A picture's file, as `COCO_train2014_{:012}.jpg`.
+        image: String,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Shards of pictures with captions: see [`webdataset`].
+    Webdataset {
+        /// Which files: `photos-{000..123}.tar`, `photos-*.tar`, several joined by `::`.
+        path: PathBuf,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
     /// Drawn scenes with captions.
     Scenes {
         /// How often (0 to 1) a caption tells how two objects lie, where they can be told apart.
@@ -157,6 +217,18 @@ pub enum DatasetConfig {
 
 fn one() -> f32 {
     1.0
+}
+
+fn filepath() -> String {
+    "filepath".into()
+}
+
+fn title() -> String {
+    "title".into()
+}
+
+fn tab() -> char {
+    '\t'
 }
 
 fn related() -> f32 {
@@ -241,6 +313,10 @@ impl DatasetConfig {
             Self::Folder { share, .. }
             | Self::LlavaJson { share, .. }
             | Self::Messages { share, .. }
+            | Self::Csv { share, .. }
+            | Self::Captions { share, .. }
+            | Self::Vqa { share, .. }
+            | Self::Webdataset { share, .. }
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
             | Self::SceneDescriptions { share }
@@ -256,6 +332,10 @@ impl DatasetConfig {
             Self::Folder { .. } => "folder",
             Self::LlavaJson { .. } => "llava-json",
             Self::Messages { .. } => "messages",
+            Self::Csv { .. } => "csv",
+            Self::Captions { .. } => "captions",
+            Self::Vqa { .. } => "vqa",
+            Self::Webdataset { .. } => "webdataset",
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
             Self::SceneDescriptions { .. } => "scene-descriptions",
@@ -271,6 +351,10 @@ impl DatasetConfig {
             Self::Folder { path, .. }
             | Self::LlavaJson { path, .. }
             | Self::Messages { path, .. }
+            | Self::Csv { path, .. }
+            | Self::Captions { path, .. }
+            | Self::Vqa { path, .. }
+            | Self::Webdataset { path, .. }
             | Self::Icons { path, .. }
             | Self::EasyVqa { path, .. } => Some(path),
             Self::Documents { icons, .. } => icons.as_deref(),
@@ -285,7 +369,11 @@ impl DatasetConfig {
         match self {
             Self::Folder { licence, .. }
             | Self::LlavaJson { licence, .. }
-            | Self::Messages { licence, .. } => licence.as_deref(),
+            | Self::Messages { licence, .. }
+            | Self::Csv { licence, .. }
+            | Self::Captions { licence, .. }
+            | Self::Vqa { licence, .. }
+            | Self::Webdataset { licence, .. } => licence.as_deref(),
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
@@ -306,13 +394,30 @@ impl DatasetConfig {
                 let records = folder::read(path)?;
                 Box::new(Records::new("folder", path, path, records, &options, decoder)?)
             }
-            Self::LlavaJson { path, images, .. } | Self::Messages { path, images, .. } => {
+            Self::LlavaJson { path, images, .. }
+            | Self::Messages { path, images, .. }
+            | Self::Csv { path, images, .. }
+            | Self::Captions { path, images, .. }
+            | Self::Vqa { path, images, .. } => {
                 let images = images.as_deref().or(path.parent()).unwrap_or(path);
                 let records = match self {
                     Self::Messages { .. } => messages::read(path)?,
+                    Self::Captions { .. } => captions::read(path, options.split)?,
+                    Self::Vqa { answers, image, .. } => vqa::read(path, answers, image)?,
+                    Self::Csv { image_key: image, caption_key: caption, separator, .. } => {
+                        table::read(
+                            path,
+                            images,
+                            Columns { image, caption, separator: *separator },
+                        )?
+                    }
                     _ => llava_json::read(path)?,
                 };
                 Box::new(Records::new(self.kind(), path, images, records, &options, decoder)?)
+            }
+            Self::Webdataset { path, .. } => {
+                let records = webdataset::read(&path.to_string_lossy())?;
+                Box::new(Records::new("webdataset", path, path, records, &options, decoder)?)
             }
             Self::Scenes { related, .. } => datasets::scenes(options, *related),
             Self::SceneConversations { focus, isolated, .. } => {

@@ -15,25 +15,25 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 5] = [
+const FORMATS: [Format; 11] = [
     (
         "folder-csv",
-        "kind = 'folder'\npath = '.'",
+        "kind = 'folder'\npath = '@'",
         &[(Some(200), "a red square, nothing else"), (Some(20), "a blue square")],
     ),
     (
         "folder-jsonl",
-        "kind = 'folder'\npath = '.'",
+        "kind = 'folder'\npath = '@'",
         &[(Some(200), "a red square"), (Some(20), "a blue square")],
     ),
     (
         "folder-classes",
-        "kind = 'folder'\npath = '.'",
+        "kind = 'folder'\npath = '@'",
         &[(Some(20), "blue square"), (Some(200), "red square")],
     ),
     (
         "llava-json",
-        "kind = 'llava-json'\npath = 'conversations.json'",
+        "kind = 'llava-json'\npath = '@/conversations.json'",
         &[
             (Some(200), "Answer briefly.|#What is this?|A red square.|Which colour?|Red."),
             (None, "What is a square?|Four equal sides."),
@@ -41,23 +41,47 @@ const FORMATS: [Format; 5] = [
     ),
     (
         "messages",
-        "kind = 'messages'\npath = 'chats.jsonl'",
+        "kind = 'messages'\npath = '@/chats.jsonl'",
         &[
             (None, "Answer briefly.|What is a square?|Four equal sides.|And a cube?|Six squares."),
             (None, "Which colour has snow?|White."),
         ],
     ),
+    (
+        "csv",
+        "kind = 'csv'\npath = '@/train.tsv'",
+        &[(Some(200), "a red square, nothing else"), (Some(20), "a blue square")],
+    ),
+    (
+        "captions-coco",
+        "kind = 'captions'\npath = '@/captions.json'\nimages = '@/val'",
+        &[(Some(200), "a red square"), (Some(200), "something red"), (Some(20), "a blue square")],
+    ),
+    (
+        "captions-karpathy",
+        "kind = 'captions'\npath = '@/dataset.json'",
+        &[(Some(200), "a red square"), (Some(200), "something red"), (Some(20), "a blue square")],
+    ),
+    (
+        "captions-lavis",
+        "kind = 'captions'\npath = '@/karpathy_train.json'",
+        &[(Some(200), "a red square"), (Some(20), "a blue square"), (Some(20), "something blue")],
+    ),
+    (
+        "vqa",
+        "kind = 'vqa'\npath = '@/questions.json'\nanswers = '@/annotations.json'\nimage = 'COCO_{:06}.png'",
+        &[(Some(200), "#What colour is it?|red"), (Some(20), "#How many corners has it?|4")],
+    ),
+    (
+        "webdataset",
+        "kind = 'webdataset'\npath = '@/photos-{000..001}.tar'",
+        &[(Some(200), "a red square"), (Some(20), "a blue square"), (Some(200), "red again")],
+    ),
 ];
 
+/// `@` stands for the folder.
 fn config(toml: &str, dir: &Path) -> DatasetConfig {
-    let mut config: DatasetConfig = toml::from_str(toml).expect("a config");
-    if let DatasetConfig::Folder { path, .. }
-    | DatasetConfig::LlavaJson { path, .. }
-    | DatasetConfig::Messages { path, .. } = &mut config
-    {
-        *path = dir.join(&path);
-    }
-    config
+    toml::from_str(&toml.replace('@', &dir.display().to_string())).expect("a config")
 }
 
 fn at(index: u64) -> At {
@@ -95,13 +119,84 @@ fn every_format_is_read() {
     assert_eq!(listed, there, "a sample for each format, a format for each sample");
 }
 
+/// Of Karpathy's splits each has its part; a shard that is cut gives what is there.
+#[test]
+fn parts_of_files_are_told_apart() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    let karpathy =
+        config("kind = 'captions'\npath = '@/dataset.json'", &samples.join("captions-karpathy"));
+    for (split, captions) in [(Split::Train, 3), (Split::Val, 1), (Split::HeldOut, 1)] {
+        let dataset = karpathy.open(&OpenOptions { split, ..WHOLE }, &MediaDecoder::here());
+        assert_eq!(dataset.expect("opens").len(), Some(captions), "{split:?}");
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shard = std::fs::read(samples.join("webdataset/photos-000.tar")).expect("a shard");
+    let toml = "kind = 'webdataset'\npath = '@/*.tar'";
+    for (kept, good) in [(shard.len(), 2), (2 * 1024 + 100, 1), (300, 0)] {
+        std::fs::write(dir.path().join("cut.tar"), &shard[..kept]).expect("writable");
+        let dataset = config(toml, dir.path()).open(&WHOLE, &MediaDecoder::here()).expect("opens");
+        let read: Vec<_> = (0..dataset.len().unwrap()).map(|i| dataset.example(at(i))).collect();
+        let (fine, bad): (Vec<_>, Vec<_>) = read.iter().partition(|example| example.is_ok());
+        assert_eq!((fine.len(), bad.is_empty()), (good, kept == shard.len()), "{kept}");
+        for error in bad {
+            assert!(error.as_ref().unwrap_err().to_string().contains("cut.tar"), "{kept}");
+        }
+    }
+}
+
+#[test]
+fn bad_entries_of_tables_are_named() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("writable");
+    write("a.csv", "filepath,title\n,a\nb.png,\n");
+    write("c.json", r#"{"images": [], "annotations": [{"image_id": 7, "caption": "a"}]}"#);
+    write(
+        "l.json",
+        r#"[{"image": "a.png", "caption": null}, {"image": "../a.png", "caption": "a"}]"#,
+    );
+    write("q.json", r#"{"questions": [{"question_id": 1, "image_id": 7, "question": "?"}]}"#);
+    write("n.json", r#"{"annotations": []}"#);
+    for (toml, reasons) in [
+        (
+            "kind = 'csv'\npath = '@/a.csv'\nseparator = ','",
+            &["row 2: no filepath", "row 3: no title"][..],
+        ),
+        ("kind = 'captions'\npath = '@/c.json'", &["the id 7"]),
+        ("kind = 'captions'\npath = '@/l.json'", &["no caption for a.png", "below"]),
+        (
+            "kind = 'vqa'\npath = '@/q.json'\nanswers = '@/n.json'\nimage = '{}'",
+            &["question 1: no answer"],
+        ),
+    ] {
+        let dataset = config(toml, dir.path()).open(&WHOLE, &MediaDecoder::here()).expect("opens");
+        for (i, reason) in reasons.iter().enumerate() {
+            let error = dataset.example(at(i as u64)).expect_err(reason).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+    for (toml, says) in [
+        ("kind = 'csv'\npath = '@/a.csv'", "filepath,title"),
+        ("kind = 'csv'\npath = '@/a.csv'\nseparator = ','\nimage_key = 'x'", "image_key"),
+        ("kind = 'captions'\npath = '@/n.json'", "COCO"),
+        ("kind = 'vqa'\npath = '@/n.json'\nanswers = '@/n.json'\nimage = '{}'", "questions"),
+        ("kind = 'vqa'\npath = '@/q.json'\nanswers = '@/n.json'\nimage = 'a.png'", "{:012}"),
+        ("kind = 'webdataset'\npath = '@/none-*.tar'", "no files"),
+        ("kind = 'webdataset'\npath = '@/none-{0..1}.tar'", "none-0.tar"),
+    ] {
+        let opened = config(toml, dir.path()).open(&WHOLE, &MediaDecoder::here());
+        let error = opened.map(|_| ()).expect_err(toml).to_string();
+        assert!(error.contains(says) && error.contains("hint:"), "{toml}: {error}");
+    }
+}
+
 #[test]
 fn bad_entries_are_errors_of_their_own() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
     write("metadata.csv", b"\xef\xbb\xbffile_name,text\ngone.png,a\nbroken.png,b\n../up.png,c\n/etc/passwd,d\ne.png,\nf.png\n\xff.png,g\n").expect("writable");
     write("broken.png", b"no picture").expect("writable");
-    let dataset = config("kind = 'folder'\npath = '.'", dir.path())
+    let dataset = config("kind = 'folder'\npath = '@'", dir.path())
         .open(&WHOLE, &MediaDecoder::here())
         .expect("opens");
     assert_eq!(dataset.len(), Some(7));
@@ -129,7 +224,7 @@ fn bad_entries_are_errors_of_their_own() {
 #[test]
 fn messages_show_pictures_and_bad_lines_are_named() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/messages");
-    let toml = "kind = 'messages'\npath = 'pictures.jsonl'";
+    let toml = "kind = 'messages'\npath = '@/pictures.jsonl'";
     let dataset = config(toml, &samples).open(&WHOLE, &MediaDecoder::here()).expect("opens");
     let read: Vec<_> = (0..7).map(|i| dataset.example(at(i))).collect();
     for (example, text) in read.iter().zip(["#What is this?|A red square.", "#Which colour?|Red."])
@@ -162,18 +257,18 @@ fn what_is_no_data_set_does_not_open() {
         Err(error) => error.to_string(),
     };
     std::fs::write(dir.path().join("notes.txt"), "text").expect("writable");
-    let error = open("kind = 'folder'\npath = '.'");
+    let error = open("kind = 'folder'\npath = '@'");
     assert!(error.contains("metadata.csv") && error.contains("1 files and 0 folders"), "{error}");
     std::fs::write(dir.path().join("metadata.csv"), "name,label\n1.png,a\n").expect("writable");
-    let error = open("kind = 'folder'\npath = '.'");
+    let error = open("kind = 'folder'\npath = '@'");
     assert!(error.contains("file_name") && error.contains(r#"["name", "label"]"#), "{error}");
     std::fs::write(dir.path().join("metadata.csv"), "file_name,text\n").expect("writable");
-    assert!(open("kind = 'folder'\npath = '.'").contains("at least one example"));
-    assert!(open("kind = 'folder'\npath = 'gone'").contains("gone"));
+    assert!(open("kind = 'folder'\npath = '@'").contains("at least one example"));
+    assert!(open("kind = 'folder'\npath = '@/gone'").contains("gone"));
     std::fs::write(dir.path().join("a.json"), r#"{"a": 1}"#).expect("writable");
-    assert!(open("kind = 'llava-json'\npath = 'a.json'").contains("a list of conversations"));
-    assert!(toml::from_str::<DatasetConfig>("kind = 'folder'\npath = 'a'\nshares = 1").is_err());
-    assert!(toml::from_str::<DatasetConfig>("kind = 'zip'\npath = 'a'").is_err());
+    assert!(open("kind = 'llava-json'\npath = '@/a.json'").contains("a list of conversations"));
+    assert!(toml::from_str::<DatasetConfig>("kind = 'folder'\npath = '@/a'\nshares = 1").is_err());
+    assert!(toml::from_str::<DatasetConfig>("kind = 'zip'\npath = '@/a'").is_err());
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn entry(row: std::result::Result<Row, String>, number: usize) -> Entry {
     let picture = filled(file_name).ok_or_else(|| format!("row {number}: no file_name"))?;
     let text = filled(text).or(filled(caption));
     let text = text.ok_or_else(|| format!("row {number}: no text for {picture}"))?;
-    Ok(Record { picture: Some(picture), text: Some(text.trim().to_owned()), messages: vec![] })
+    Ok(Record::captioned(picture, text.trim()))
 }
 
 /// Pictures that are named by the folder they are in.
@@ -88,11 +88,7 @@ fn classes(path: &Path) -> Result<Vec<Entry>> {
         let class = name(folder);
         let pictures = list(folder)?.into_iter().filter(|file| is_picture(file));
         entries.extend(pictures.map(|file| {
-            Ok(Record {
-                picture: Some(format!("{class}/{}", name(&file))),
-                text: Some(class.replace('_', " ")),
-                messages: vec![],
-            })
+            Ok(Record::captioned(format!("{class}/{}", name(&file)), &class.replace('_', " ")))
         }));
     }
     if entries.is_empty() {

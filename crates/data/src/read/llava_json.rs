@@ -15,7 +15,7 @@ use sensorium_media::{Message, Modality, Part, Role, parse_markers};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Entry, Record, bytes};
+use super::{Entry, Record, Source, bytes};
 use crate::{Error, Result};
 
 const MARKER: &str = "<image>";
@@ -58,7 +58,7 @@ fn entry(number: usize, value: Value) -> Entry {
     let Conversation { image, conversations } =
         serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
     let messages = messages(conversations, usize::from(image.is_some())).map_err(bad)?;
-    Ok(Record { picture: image, text: None, messages })
+    Ok(Record { picture: image.map(Source::File), text: None, messages })
 }
 
 /// The turns, each marker as its picture's place; a picture without a marker comes first.

@@ -17,7 +17,7 @@ use sensorium_media::{Message, Modality, Part, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Entry, Record, bytes};
+use super::{Entry, Record, Source, bytes};
 use crate::{Error, Result};
 
 #[derive(Deserialize)]
@@ -117,7 +117,7 @@ fn record(line: Line) -> Entry {
     if pictures.len() > 1 {
         return Err(format!("expected one picture at most, got {}", pictures.len()));
     }
-    Ok(Record { picture: pictures.pop(), text: None, messages })
+    Ok(Record { picture: pictures.pop().map(Source::File), text: None, messages })
 }
 
 fn message(Turn { role, content }: Turn, pictures: &mut Vec<String>) -> Message {

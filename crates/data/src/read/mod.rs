@@ -1,12 +1,20 @@
 //! Users' data sets: one file for each format, which lists what a data set holds. Pictures are read
 //! when their example is.
 
+pub mod captions;
 pub mod folder;
 pub mod llava_json;
 pub mod messages;
+pub mod table;
+pub mod vqa;
+pub mod webdataset;
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::{MediaDecoder, Message, Picture};
 
 use crate::drawn::scene::Split;
@@ -19,19 +27,52 @@ pub type Entry = std::result::Result<Record, String>;
 /// An entry that can be read as far as its text is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The picture's file, below the data set's folder.
-    pub picture: Option<String>,
+    /// Where its picture is.
+    pub picture: Option<Source>,
     /// A caption.
     pub text: Option<String>,
     /// A conversation.
     pub messages: Vec<Message>,
 }
 
+/// Where a picture is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file below the data set's folder.
+    File(String),
+    /// `len` bytes from byte `at` of a shard.
+    Shard {
+        /// Of the picture.
+        name: String,
+        /// The shard's file.
+        shard: Arc<Path>,
+        /// First byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        match self {
+            Self::File(name) | Self::Shard { name, .. } => name,
+        }
+    }
+}
+
 impl Record {
+    /// A file with its caption.
+    fn captioned(file: impl Into<String>, text: &str) -> Self {
+        let picture = Some(Source::File(file.into()));
+        Self { picture, text: Some(text.to_owned()), messages: Vec::new() }
+    }
+
     /// What stays the same when other entries come and go, and is the same for all about one picture.
     fn key(&self) -> String {
         let words = || self.messages.iter().map(Message::words).collect();
-        self.picture.clone().or_else(|| self.text.clone()).unwrap_or_else(words)
+        let picture = self.picture.as_ref().map(|source| source.name().to_owned());
+        picture.or_else(|| self.text.clone()).unwrap_or_else(words)
     }
 }
 
@@ -82,22 +123,32 @@ impl Records {
         let record = record.map_err(String::clone)?;
         let Record { picture, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let media = picture.map(|name| self.picture(&name)).transpose()?;
+        let media = picture.map(|source| self.picture(&source)).transpose()?;
         let media = media.into_iter().map(Media::Image).collect();
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
-    /// Reads a picture below the folder. Names come from data sets of anyone's making: they lead nowhere
-    /// else.
-    fn picture(&self, name: &str) -> std::result::Result<Picture, String> {
-        let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-        if !Path::new(name).components().all(inside) {
-            return Err(format!("expected a picture below {}, got {name}", self.folder.display()));
-        }
+    fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {
         let brief = |error: sensorium_media::Error| {
             error.to_string().lines().next().unwrap_or_default().to_owned()
         };
-        self.decoder.picture(&self.folder.join(name)).map_err(brief)
+        match source {
+            Source::File(name) => self.decoder.picture(&self.within(name)?).map_err(brief),
+            Source::Shard { name, shard, at, len } => {
+                let bytes = part(shard, *at, *len).map_err(|error| format!("{name}: {error}"))?;
+                self.decoder.picture_bytes(&bytes, name).map_err(brief)
+            }
+        }
+    }
+
+    /// The path of a file below the folder. Names come from data sets of anyone's making: they lead
+    /// nowhere else.
+    fn within(&self, name: &str) -> std::result::Result<PathBuf, String> {
+        let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+        match Path::new(name).components().all(inside) {
+            true => Ok(self.folder.join(name)),
+            false => Err(format!("expected a picture below {}, got {name}", self.folder.display())),
+        }
     }
 }
 
@@ -120,6 +171,16 @@ impl Dataset for Records {
 /// rather found there.
 fn is_val(entry: &Entry, val_share: f32) -> bool {
     entry.as_ref().is_ok_and(|record| Rng::at(hash(&record.key()), VAL, 0).chance(val_share))
+}
+
+/// `len` bytes of a file, as many as a picture may have.
+fn part(path: &Path, at: u64, len: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    // One more than the limit, which the decoder refuses.
+    file.take(len.min(MAX_FILE_BYTES + 1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A file's bytes.
