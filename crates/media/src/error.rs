@@ -113,10 +113,10 @@ pub enum Error {
     },
     /// A tokenizer file is not one of ours, or is inconsistent.
     #[error(
-        "expected {expected} in the tokenizer's {place}, got {got}\nhint: use the tokenizer.json written beside the model's weights"
+        "expected {expected} in the tokenizer's {place}, got {got}\nhint: use the tokenizer.json, or the older files, that were published with the model's weights"
     )]
     Tokenizer {
-        /// Where in the JSON document.
+        /// The file, or where in the JSON document.
         place: &'static str,
         /// What a valid file holds there.
         expected: String,

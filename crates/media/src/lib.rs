@@ -34,4 +34,6 @@ pub use modality::{Media, Modality};
 pub use picture::Picture;
 pub use resample::Filter;
 pub use sound::{Sound, SoundError, SoundReader};
-pub use tokenizer::{Decoder, Pieces, Published, Special, Tokenizer, Vocabulary};
+pub use tokenizer::{
+    Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
+};

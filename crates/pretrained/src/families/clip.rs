@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
 use crate::towers::{Inputs, Reading, Towers, Trainable};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_model::clip::ClipConfig;
 
 /// What the weights must be.
@@ -42,7 +42,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let inputs = (processor, vision::tokenizer(directory)?, reading(&directory.config())?);
+    let inputs = (processor, text::tokenizer(directory)?, reading(&directory.config())?);
     Ok((config, inputs))
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::names::{self, OPEN_CLIP_PROJECTIONS as PROJECTIONS};
 use crate::plan::Plan;
 use crate::towers::{Reading, Towers, Trainable};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_model::clip::ClipConfig;
 
 /// Keys that are read, or say nothing about the computation of a trained model.
@@ -57,7 +57,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
         Image::Resnet(resnet) => resnet.image,
     };
     let processor = processor(directory, side)?;
-    let inputs = (processor, vision::tokenizer(directory)?, Reading::Largest);
+    let inputs = (processor, text::tokenizer(directory)?, Reading::Largest);
     let plan = plan(directory)?;
     let mut towers = match image {
         Image::Vit(image) => {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::names;
 use crate::plan::Plan;
 use crate::towers::{Inputs, Reading, Towers, Trainable};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_model::clip::ClipConfig;
 
 /// What the weights must be.
@@ -43,7 +43,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
-    let tokenizer = vision::tokenizer(directory)?;
+    let tokenizer = text::tokenizer(directory)?;
     let settings = directory.json("tokenizer_config.json")?.unwrap_or_default();
     // SigLIP 2's reads every text in lower case, whatever its tokenizer.json says.
     let lowers = settings.get("tokenizer_class").is_some_and(|class| class == "Siglip2Tokenizer");

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::Plan;
 use crate::towers::{Reading, Towers, tensors};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig};
 
@@ -47,7 +47,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let config = config(&directory.config())?;
     let processor = processor(directory, &config.image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
-    let tokenizer = vision::tokenizer(directory)?.lowercased()?;
+    let tokenizer = text::tokenizer(directory)?.lowercased()?;
     let pad = siglip::pad(directory, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;
