@@ -11,10 +11,12 @@ import io
 import json
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import sentencepiece
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, LlamaTokenizer
 
 FOLDER = Path(__file__).resolve().parent.parent / "goldens" / "tokenizer_files"
@@ -77,22 +79,40 @@ def case(name, files, spelt=(), kind=AutoTokenizer, **options):
     print(f"tokenizer_files/{name}: {type(tokenizer).__name__}, {size / 1000:.1f} kB, around {ids('cat', True)}")
 
 
-def bpe(normalizer, pre, special, size=330, suffix=None, alphabet=True):
-    """`vocab.json` and `merges.txt` of a byte-level BPE."""
-    suffix = {"end_of_word_suffix": suffix} if suffix else {}
-    tokenizer = Tokenizer(models.BPE(**suffix))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre
-    letters = pre_tokenizers.ByteLevel.alphabet() if alphabet else []
-    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=special,
-                                  initial_alphabet=letters, **suffix)
-    tokenizer.train_from_iterator(LINES, trainer)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.model.save(folder)
-        vocab = json.loads((Path(folder) / "vocab.json").read_text())
-        merges = (Path(folder) / "merges.txt").read_text()
-    vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
-    return {"vocab.json": vocab, "merges.txt": merges}
+def bpe(normalizer, pre, special, merges=60, suffix="", letters=None):
+    """`vocab.json` and `merges.txt` of a byte-level BPE. The library's own trainer breaks ties by chance."""
+    words = Counter()
+    for line in LINES:
+        line = normalizer.normalize_str(line) if normalizer else line
+        for word, _ in pre.pre_tokenize_str(line):
+            words[(*word[:-1], word[-1] + suffix)] += 1
+    if letters is None:
+        letters = sorted({letter for word in words for letter in word})
+    learned = []
+    for _ in range(merges):
+        pairs = Counter()
+        for word, count in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += count
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        learned.append(best)
+        words = Counter({joined(word, best): count for word, count in words.items()})
+    tokens = [*special, *letters, *("".join(pair) for pair in learned)]
+    text = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in learned)
+    return {"vocab.json": {token: id for id, token in enumerate(dict.fromkeys(tokens))}, "merges.txt": text}
+
+
+def joined(word, pair):
+    made = []
+    for letter in word:
+        if made and (made[-1], letter) == pair:
+            made[-1] += letter
+        else:
+            made.append(letter)
+    return tuple(made)
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def byte_level():
@@ -101,13 +121,13 @@ def byte_level():
 
 def gpt2():
     end = "<|endoftext|>"
-    files = bpe(None, byte_level(), [end])
+    files = bpe(None, byte_level(), [end], letters=BYTES)
     case("gpt2", {"config.json": {"model_type": "gpt2"}, **files}, [f"a cat{end} a dog"])
 
 
 def opt():
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    files = bpe(None, byte_level(), special)
+    files = bpe(None, byte_level(), special, letters=BYTES)
     token = lambda text, normalized=True: {"content": text, "lstrip": False, "normalized": normalized,  # noqa: E731
                                            "rstrip": False, "single_word": False, "__type": "AddedToken"}
     settings = {"add_bos_token": True, "add_prefix_space": False, "bos_token": token("</s>"),
@@ -122,7 +142,7 @@ def opt():
 
 
 def roberta():
-    files = bpe(None, byte_level(), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    files = bpe(None, byte_level(), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], letters=BYTES)
     settings = {"tokenizer_class": "RobertaTokenizerFast", "add_prefix_space": True,
                 "mask_token": {"content": "<mask>", "lstrip": True, "rstrip": False, "normalized": False,
                                "single_word": False, "__type": "AddedToken"}}
@@ -135,7 +155,7 @@ def clip():
     normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     pre = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "removed", invert=True), byte_level()])
-    files = bpe(normalizer, pre, ends, size=200, suffix="</w>", alphabet=False)
+    files = bpe(normalizer, pre, ends, suffix="</w>")
     settings = {"tokenizer_class": "CLIPTokenizer", "do_lower_case": True, "model_max_length": 77,
                 "pad_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>",
                 "unk_token": "<|endoftext|>"}
@@ -145,7 +165,7 @@ def clip():
 
 def whisper():
     end = "<|endoftext|>"
-    files = bpe(None, byte_level(), [])
+    files = bpe(None, byte_level(), [], letters=BYTES)
     first = len(files["vocab.json"])
     named = [end, "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>", "<|transcribe|>",
              "<|startoflm|>", "<|startofprev|>", "<|nocaptions|>", "<|notimestamps|>"]
@@ -164,7 +184,7 @@ def qwen2():
                r"""|\s+(?!\S)|\s+""")
     pre = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"),
                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    files = bpe(normalizers.NFC(), pre, [])
+    files = bpe(normalizers.NFC(), pre, [], letters=BYTES)
     first = len(files["vocab.json"])
     token = lambda text, special: {"content": text, "lstrip": False, "normalized": False, "rstrip": False,  # noqa: E731
                                    "single_word": False, "special": special}
@@ -182,7 +202,9 @@ def pieces(**options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(LINES * 3), model_writer=model,
                                              minloglevel=2, num_threads=1, **options)
-    return model.getvalue()
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+    proto.normalizer_spec.ClearField("normalization_rule_tsv")  # the name of a temporary file
+    return proto.SerializeToString(deterministic=True)
 
 
 def llama():
@@ -229,14 +251,12 @@ def siglip():
 
 
 def bert():
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=100, show_progress=False, special_tokens=special)
-    tokenizer.train_from_iterator(LINES + ["你", "The", "Über"], trainer)
-    vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    files = {"config.json": {"model_type": "bert"}, "vocab.txt": "".join(f"{token}\n" for token, _ in vocab)}
+    letters = "abcdefghijklmnopqrstuvwxyzßüéï0123456789"
+    words = ["the", "cat", "dog", "on", "mat", "house", "red", "The", "Über", "你", ".", ",", "'", "-", "[", "]", "="]
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters[:26], *(f"##{letter}" for letter in letters), *words,
+             "##s", "##dish"]
+    vocab = list(dict.fromkeys(vocab))
+    files = {"config.json": {"model_type": "bert"}, "vocab.txt": "".join(f"{token}\n" for token in vocab)}
     case("bert", files, ["a cat [SEP] on [MASK]"])
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "strip_accents": True,
                 "tokenize_chinese_chars": False}

@@ -131,7 +131,7 @@ pub fn own(
 }
 
 /// What of a published directory is no weights.
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 15] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -142,6 +142,9 @@ const BESIDE: [&str; 12] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.txt",
     "chat_template.jinja",
     "chat_template.json",
 ];
