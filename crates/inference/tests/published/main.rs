@@ -13,6 +13,7 @@ mod open;
 mod outputs;
 mod seeing;
 mod siglip2;
+mod tower;
 
 use std::path::{Path, PathBuf};
 

@@ -557,8 +557,8 @@ fn around(
             let opens = files.flag("add_bos_token")?;
             let opens = opens.unwrap_or(matches!(kind, Kind::Llama | Kind::Gemma));
             let closes = files.flag("add_eos_token")?.unwrap_or(false);
-            let bos = opens.then(|| named(&["bos_token"])).unwrap_or_default();
-            (bos, closes.then(|| named(&["eos_token"])).unwrap_or_default())
+            let (bos, eos) = (named(&["bos_token"]), named(&["eos_token"]));
+            (if opens { bos } else { Vec::new() }, if closes { eos } else { Vec::new() })
         }
     };
     let with_ids = |names: Vec<String>| -> Result<Vec<(String, u32)>> {

@@ -146,6 +146,7 @@ fn text(text: &Config<'_>, activation: ActivationName, embed: usize) -> Result<T
         activation,
         causal: true,
         embed,
+        proj: true,
         proj_bias: false,
         eps: 1e-5,
     })

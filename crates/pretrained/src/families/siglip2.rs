@@ -48,7 +48,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let processor = processor(directory, &config.image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
     let tokenizer = text::tokenizer(directory)?.lowercased()?;
-    let pad = siglip::pad(directory, &tokenizer, config.text.vocab_size)?;
+    let section = directory.config().find_or_empty("text_config")?;
+    let pad = siglip::pad(directory, &section, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;
     channels_first(&mut tensors, &config.image)?;
@@ -62,7 +63,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
 /// Defaults are those of `Siglip2Config`.
 fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = image(&top.find_or_empty("vision_config")?)?;
-    let text = siglip::text(top, image.embed)?;
+    let text = siglip::text_into(top, image.embed)?;
     Ok(ClipConfig { image, text, bias: true })
 }
 
