@@ -19,16 +19,18 @@ import opt
 import published
 import qwen2
 import qwen3
+import rope
 import seeing
 import siglip
 import siglip2
 import states
+import towers
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, siglip2,
-                   blip2, chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper,
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
+                   blip2, chat_template, llama3, rope, mistral, qwen2, qwen3, opt, gpt2, bert, whisper,
                    whisper_mel, idefics, states, finetune, generation):
         script.main()

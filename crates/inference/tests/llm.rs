@@ -343,7 +343,7 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
     };
     let text = |text: &str| Value::String(text.into());
     refused("general.architecture", text("mamba"));
-    refused("llama.rope.scaling.type", text("yarn"));
+    refused("llama.rope.scaling.type", text("longrope"));
     refused("llama.expert_count", Value::U32(8));
     refused("llama.attention.sliding_window", Value::U32(8));
     refused("llama.rope.dimension_count", Value::U32(32));
@@ -383,13 +383,23 @@ fn what_changes_nothing_is_read() {
 }
 
 #[test]
-fn angles_that_are_stretched_alike_are_read() {
+fn angles_that_are_stretched_are_read() {
     let config = config(false);
     let mut metadata = metadata("llama", &config);
     metadata.set("llama.rope.scaling.factor", Value::F32(4.0));
     let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
     let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
     let rope_scaling = RopeScaling::Linear { factor: 4.0 };
+    let linear = LlamaConfig { rope_scaling, ..config.clone() };
+    assert_eq!(llm.lm.config, BackboneConfig::Llama(linear));
+
+    metadata.set("llama.rope.scaling.type", Value::String("yarn".into()));
+    metadata.set("llama.rope.scaling.original_context_length", Value::U32(16));
+    let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
+    let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
+    let attention = (0.1 * 4f64.ln() + 1.0) as f32;
+    let (factor, fast, slow, context, truncate) = (4.0, 32.0, 1.0, 16.0, true);
+    let rope_scaling = RopeScaling::Yarn { factor, fast, slow, context, truncate, attention };
     assert_eq!(llm.lm.config, BackboneConfig::Llama(LlamaConfig { rope_scaling, ..config }));
 }
 

@@ -13,8 +13,9 @@ use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Cache;
+use crate::rope::Rotary;
 use crate::sequence::mask;
+use crate::{Cache, RopeScaling};
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,52 +69,6 @@ pub struct Biases {
     pub mlp: bool,
 }
 
-/// What was done to the rotary rates before a model was trained on longer texts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum RopeScaling {
-    /// Nothing.
-    #[default]
-    None,
-    /// All turns are slowed alike (Chen et al. 2023, <https://arxiv.org/abs/2306.15595>).
-    Linear {
-        /// How much longer the texts are.
-        factor: f32,
-    },
-    /// Llama 3.1's: slow turns are slowed by `factor`, quick ones kept, with a slope between.
-    Llama3 {
-        /// How much longer the texts are.
-        factor: f32,
-        /// Turns in `context` below which a rate is slow.
-        low: f32,
-        /// Turns in `context` above which a rate is quick.
-        high: f32,
-        /// Longest text before, in tokens.
-        context: f32,
-    },
-}
-
-impl RopeScaling {
-    /// What the wavelength of each of the `head_width / 2` rotary angles is multiplied by.
-    pub fn factors(self, theta: f32, head_width: usize) -> Vec<f32> {
-        let rates = sensorium_nn::fused::rotary_rates(theta, head_width);
-        rates.into_iter().map(|rate| rate / self.of(rate)).collect()
-    }
-
-    /// The rate after stretching.
-    fn of(self, rate: f32) -> f32 {
-        let (factor, low, high, context) = match self {
-            Self::None => return rate,
-            Self::Linear { factor } => return rate / factor,
-            Self::Llama3 { factor, low, high, context } => (factor, low, high, context),
-        };
-        let turns = context / (std::f32::consts::TAU / rate);
-        // Turns equal to a bound lie on the slope, whose ends they are.
-        let slope = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-        (1.0 - slope) * rate / factor + slope * rate
-    }
-}
-
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -165,23 +120,6 @@ pub struct Llama {
     rotary: Rotary,
 }
 
-/// What the angles follow from; they are made when asked for.
-#[derive(Clone, Debug)]
-struct Rotary {
-    theta: f32,
-    head_width: usize,
-    rope_scaling: RopeScaling,
-}
-
-impl Rotary {
-    /// Angles of these positions, `[T]` or `[B, T]`.
-    fn at(&self, positions: impl IntoIterator<Item = usize>) -> RotaryTable {
-        let rates = fused::rotary_rates(self.theta, self.head_width).into_iter();
-        let rates: Vec<f32> = rates.map(|rate| self.rope_scaling.of(rate)).collect();
-        RotaryTable::at(&rates, positions)
-    }
-}
-
 /// Where the tokens of one call stand, and what each may see.
 #[derive(Clone)]
 struct Place {
@@ -201,7 +139,7 @@ impl Llama {
             rotary: Rotary {
                 theta: config.theta,
                 head_width: config.head_dim,
-                rope_scaling: config.rope_scaling,
+                rope_scaling: config.rope_scaling.clone(),
             },
         }
     }
@@ -219,7 +157,7 @@ impl Llama {
     /// When there is not a token for each cache, or one of them holds several texts.
     pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
-            let table = self.rotary.at(positions.iter().copied());
+            let table = self.rotary.of_each(positions);
             let place = Place { table, mask: Mask::Full };
             self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), |_, x| x))
         })

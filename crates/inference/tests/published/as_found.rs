@@ -207,7 +207,9 @@ fn sliding_windows_that_no_layer_has_and_scaled_angles_are_read() {
         all["max_window_layers"] = json!(99);
     })
     .unwrap();
-    for (kind, good) in [("linear", true), ("dynamic", true), ("longrope", false)] {
+    for (kind, good) in
+        [("linear", true), ("dynamic", true), ("yarn", true), ("longrope", false), ("ntk", false)]
+    {
         let scaled = plan(&|all| {
             all.as_object_mut().unwrap().remove("rope_parameters");
             all["rope_scaling"] = json!({"type": kind, "factor": 2.0});

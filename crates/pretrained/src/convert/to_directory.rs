@@ -200,18 +200,38 @@ fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
         settings["attention_bias"] = config.biases.qkv.into();
         settings["mlp_bias"] = config.biases.mlp.into();
     }
-    match config.rope_scaling {
+    match &config.rope_scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => {
-            settings["rope_scaling"] = json!({"rope_type": "linear", "factor": decimal(factor)});
+            settings["rope_scaling"] = json!({"rope_type": "linear", "factor": decimal(*factor)});
         }
         RopeScaling::Llama3 { factor, low, high, context } => {
             settings["rope_scaling"] = json!({
                 "rope_type": "llama3",
-                "factor": decimal(factor),
-                "low_freq_factor": decimal(low),
-                "high_freq_factor": decimal(high),
-                "original_max_position_embeddings": context as u64,
+                "factor": decimal(*factor),
+                "low_freq_factor": decimal(*low),
+                "high_freq_factor": decimal(*high),
+                "original_max_position_embeddings": *context as u64,
+            });
+        }
+        RopeScaling::Yarn { factor, fast, slow, context, truncate, attention } => {
+            settings["rope_scaling"] = json!({
+                "rope_type": "yarn",
+                "factor": decimal(*factor),
+                "beta_fast": decimal(*fast),
+                "beta_slow": decimal(*slow),
+                "truncate": truncate,
+                "attention_factor": decimal(*attention),
+                "original_max_position_embeddings": *context as u64,
+            });
+        }
+        RopeScaling::LongRope { short, long, context, attention } => {
+            settings["rope_scaling"] = json!({
+                "rope_type": "longrope",
+                "short_factor": short.iter().map(|x| decimal(*x)).collect::<Vec<_>>(),
+                "long_factor": long.iter().map(|x| decimal(*x)).collect::<Vec<_>>(),
+                "attention_factor": decimal(*attention),
+                "original_max_position_embeddings": context,
             });
         }
     }

@@ -147,7 +147,7 @@ fn tensors(
     let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
     same_head(&places, &all)?;
     if matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
-        let values = config.rope_scaling.factors(config.theta, config.head_dim);
+        let values = config.rope_scaling.factors(config.theta, config.head_dim, 0);
         let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
         all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
     }

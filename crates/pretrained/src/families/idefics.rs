@@ -191,7 +191,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         let expected = format!("heads of an even width, got {head_width} of {width}");
         return Err(top.wrong("num_attention_heads", &expected, FOREIGN));
     }
-    let (theta, rope_scaling) = language::rope(top)?;
+    let (theta, rope_scaling) = language::rope(top, head_width)?;
     // Older files say it otherwise.
     let context = top.size_or("max_sequence_length", 2048)?;
     Ok(LlamaConfig {

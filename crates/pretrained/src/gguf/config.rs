@@ -56,7 +56,7 @@ const LOW: f32 = 1.0;
 const HIGH: f32 = 4.0;
 /// Longest text before stretching where the file does not say, as of Llama 3.1.
 const BEFORE: usize = 8192;
-/// Ours: other readers take no notice.
+/// Longest text before stretching; beside factors of Llama 3.1, other readers take no notice of it.
 const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 
 /// Numbers that are multiplied with somewhere: 1 changes nothing, others the backbone does not do.
@@ -118,7 +118,7 @@ fn rope_scaling(
     head_width: usize,
     theta: f32,
 ) -> Result<RopeScaling> {
-    let linear = keys.linear()?;
+    let linear = keys.scaling()?;
     let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(linear) };
     if linear != RopeScaling::None {
         let expected = format!("none beside {ROPE_FREQS}");
@@ -135,12 +135,18 @@ fn rope_scaling(
     let factor = if (most / whole - 1.0).abs() < 1e-5 { whole } else { most };
     let context = keys.size_or(STRETCHED_FROM, BEFORE)? as f32;
     let rope_scaling = RopeScaling::Llama3 { factor, low: LOW, high: HIGH, context };
-    let want = rope_scaling.factors(theta, head_width);
+    let want = rope_scaling.factors(theta, head_width, 0);
     let same = |(got, want): (&f32, &f32)| (got / want - 1.0).abs() < 1e-4;
     if got.iter().zip(&want).all(same) {
         return Ok(rope_scaling);
     }
     wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// YaRN with its paper's numbers, the only ones that a file has.
+fn yarn(factor: f32, context: f32) -> RopeScaling {
+    let attention = (0.1 * f64::from(factor).max(1.0).ln() + 1.0) as f32;
+    RopeScaling::Yarn { factor, fast: 32.0, slow: 1.0, context, truncate: true, attention }
 }
 
 /// Whether a model has no use for a tensor of this name, whatever it holds: other programs' tables of
@@ -182,7 +188,8 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         ("rope.dimension_count", number(k)),
         ("rope.freq_base", Value::F32(config.theta)),
     ];
-    if let RopeScaling::Llama3 { low, high, context, .. } = config.rope_scaling {
+    if let RopeScaling::Llama3 { low, high, context, .. } = &config.rope_scaling {
+        let (low, high, context) = (*low, *high, *context);
         let whole = context.fract() == 0.0 && (1.0..=MAX_SIZE as f32).contains(&context);
         if low != LOW || high != HIGH || !whole || !family.interleaved {
             let got = format!("{:?}", config.rope_scaling);
@@ -190,9 +197,23 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         }
         keys.push((STRETCHED_FROM, number(context as usize)));
     }
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
-        keys.push((SCALING, Value::String("linear".into())));
-        keys.push((SCALING_FACTOR, Value::F32(factor)));
+    match &config.rope_scaling {
+        RopeScaling::Linear { factor } => {
+            keys.push((SCALING, Value::String("linear".into())));
+            keys.push((SCALING_FACTOR, Value::F32(*factor)));
+        }
+        RopeScaling::Yarn { factor, context, .. }
+            if config.rope_scaling == yarn(*factor, *context) =>
+        {
+            keys.push((SCALING, Value::String("yarn".into())));
+            keys.push((SCALING_FACTOR, Value::F32(*factor)));
+            keys.push((STRETCHED_FROM, number(*context as usize)));
+        }
+        RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. } => {
+            let got = format!("{:?}", config.rope_scaling);
+            return Err(unwritable("YaRN as its paper has it, or none", got));
+        }
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
     }
     let mut metadata = Metadata::new();
     metadata.set("general.architecture", Value::String(family.name.into()));
@@ -307,13 +328,23 @@ impl Keys<'_> {
     }
 
     /// The stretching that the settings say; without a type it is linear, as llama.cpp has it.
-    fn linear(&self) -> Result<RopeScaling> {
+    fn scaling(&self) -> Result<RopeScaling> {
         match self.get(SCALING) {
             Some(Value::String(kind)) if kind == "none" => return Ok(RopeScaling::None),
             Some(Value::String(kind)) if kind == "linear" => {}
+            Some(Value::String(kind)) if kind == "yarn" => {
+                let factor = self.positive(SCALING_FACTOR, None)?;
+                for name in ["attn_factor", "yarn_log_multiplier"] {
+                    let name = format!("rope.scaling.{name}");
+                    if self.factor(&name)?.is_some_and(|x| x != 1.0) {
+                        return Err(self.wrong(&name, "none, or 1".into(), "another".into()));
+                    }
+                }
+                return Ok(yarn(factor, self.size(STRETCHED_FROM)? as f32));
+            }
             None => {}
             Some(_) => {
-                let expected = "\"none\" or \"linear\"".to_owned();
+                let expected = "\"none\", \"linear\" or \"yarn\"".to_owned();
                 return Err(self.wrong(SCALING, expected, "another way".into()));
             }
         }

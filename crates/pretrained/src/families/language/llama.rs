@@ -60,10 +60,10 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         let expected = format!("an even width of at most {MAX_HEAD}");
         return Err(config.wrong("head_dim", &expected, FOREIGN));
     }
-    let (theta, rope_scaling) = rope(config)?;
+    let (theta, rope_scaling) = rope(config, head_width)?;
     Ok(BackboneConfig::Llama(LlamaConfig {
         vocab_size: config.size("vocab_size")?,
-        context: context(config, family.window)?,
+        context: context(config, family.window, &rope_scaling)?,
         hidden_size: width,
         n_layers: config.size("num_hidden_layers")?,
         n_heads,
@@ -97,15 +97,21 @@ fn slides(config: &Config<'_>) -> Result<bool> {
 const MAX_HEAD: usize = 1 << 12;
 
 /// The longest text. Where each token sees only so many before it, a text up to that length is read
-/// as if it saw all, and longer ones are refused.
-fn context(config: &Config<'_>, window: bool) -> Result<usize> {
+/// as if it saw all, and longer ones are refused. Files with YaRN may still say the length before it.
+fn context(config: &Config<'_>, window: bool, rope_scaling: &RopeScaling) -> Result<usize> {
     let context = config.size("max_position_embeddings")?;
+    let context = match rope_scaling {
+        RopeScaling::Yarn { factor, context: before, .. } => {
+            context.max((factor * before) as usize)
+        }
+        _ => context,
+    };
     Ok(if window { context.min(config.size_or("sliding_window", context)?) } else { context })
 }
 
 /// Base of the angles and their stretching, from `rope_parameters` or, in files before
-/// transformers 5, `rope_theta` and `rope_scaling`.
-pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
+/// transformers 5, `rope_theta` and `rope_scaling`; heads are `head_width` wide.
+pub fn rope(config: &Config<'_>, head_width: usize) -> Result<(f32, RopeScaling)> {
     let new = config.find("rope_parameters")?;
     let old = config.find("rope_scaling")?;
     let theta = match &new {
@@ -120,15 +126,74 @@ pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
         "default" | "dynamic" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
         "llama3" => llama3(&rope)?,
+        "yarn" => yarn(config, &rope)?,
+        // As Phi-3's first files have it.
+        "longrope" | "su" => longrope(config, &rope, head_width)?,
         _ => {
-            return Err(rope.wrong(
-                key,
-                "\"default\", \"linear\", \"dynamic\" or \"llama3\"",
-                FOREIGN,
-            ));
+            let known =
+                "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"";
+            return Err(rope.wrong(key, known, FOREIGN));
         }
     };
     Ok((theta as f32, rope_scaling))
+}
+
+/// Longest text before stretching, which a file may have beside the stretching too, and how much longer
+/// texts became.
+fn stretched(config: &Config<'_>, rope: &Config<'_>) -> Result<(usize, f64)> {
+    const BEFORE: &str = "original_max_position_embeddings";
+    let now = config.size("max_position_embeddings")?;
+    let before = config.size_or(BEFORE, rope.size_or(BEFORE, now)?)?;
+    if before < 2 {
+        return Err(rope.wrong(BEFORE, "at least 2", FOREIGN));
+    }
+    Ok((before, rope.positive_or("factor", now as f64 / before as f64)?))
+}
+
+fn yarn(config: &Config<'_>, rope: &Config<'_>) -> Result<RopeScaling> {
+    let (context, factor) = stretched(config, rope)?;
+    let scale = |times: f64| if factor <= 1.0 { 1.0 } else { 0.1 * times * factor.ln() + 1.0 };
+    let given = |key: &str| rope.get(key).map(|_| rope.positive_or(key, 1.0)).transpose();
+    // DeepSeek's two numbers; a zero is none.
+    let both = ["mscale", "mscale_all_dim"].map(|key| rope.get(key).and_then(Value::as_f64));
+    let attention = match (given("attention_factor")?, both) {
+        (Some(attention), _) => attention,
+        (None, [Some(over), Some(under)]) if over != 0.0 && under != 0.0 => {
+            scale(over) / scale(under)
+        }
+        (None, _) => scale(1.0),
+    };
+    let (fast, slow) = (rope.positive_or("beta_fast", 32.0)?, rope.positive_or("beta_slow", 1.0)?);
+    Ok(RopeScaling::Yarn {
+        factor: factor as f32,
+        fast: fast as f32,
+        slow: slow as f32,
+        context: context as f32,
+        truncate: rope.flag_or("truncate", true)?,
+        attention: attention as f32,
+    })
+}
+
+fn longrope(config: &Config<'_>, rope: &Config<'_>, head_width: usize) -> Result<RopeScaling> {
+    let (context, factor) = stretched(config, rope)?;
+    let usual =
+        if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (context as f64).ln()).sqrt() };
+    let list = |key: &str| {
+        let numbers = rope.get(key).and_then(Value::as_array).map(|all| {
+            let numbers = all.iter().filter_map(Value::as_f64).map(|x| x as f32);
+            numbers.filter(|x| x.is_finite() && *x > 0.0).collect::<Vec<_>>()
+        });
+        numbers.filter(|numbers| numbers.len() == head_width / 2).ok_or_else(|| {
+            let expected = format!("{} numbers above 0, one for each angle", head_width / 2);
+            rope.wrong(key, &expected, FOREIGN)
+        })
+    };
+    Ok(RopeScaling::LongRope {
+        short: list("short_factor")?,
+        long: list("long_factor")?,
+        context,
+        attention: rope.positive_or("attention_factor", usual)? as f32,
+    })
 }
 
 fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
