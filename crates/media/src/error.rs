@@ -216,7 +216,7 @@ fn marker_hint(markers: usize, pictures: usize) -> &'static str {
     if markers > pictures {
         "add an image with --image, or remove a marker"
     } else {
-        "add a marker for each image, or remove them all to put the images first"
+        "add a marker for each image; `ask` without any puts the images first"
     }
 }
 

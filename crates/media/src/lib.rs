@@ -24,7 +24,9 @@ mod resample;
 pub mod sound;
 mod tokenizer;
 
-pub use chat::{ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render};
+pub use chat::{
+    ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render, split_markers,
+};
 pub use chat_template::{ChatTemplate, Conversation};
 pub use compression::compression_ratio;
 pub use error::{Error, Result};
