@@ -64,7 +64,7 @@ fn settings_that_cannot_be() {
         ("idefics", "/perceiver_config/resampler_n_latents", json!(1 << 24), "another shape"),
         ("idefics", "/vision_config/image_size", json!(26), "image_size of config.json"),
         ("idefics", "/vision_config/hidden_act", json!("relu"), "quick_gelu"),
-        ("idefics", "/rope_parameters/rope_type", json!("yarn"), "llama3"),
+        ("idefics", "/rope_parameters/rope_type", json!("ntk"), "llama3"),
     ];
     for (name, path, value, words) in cases {
         let change = |config: &mut Value| {

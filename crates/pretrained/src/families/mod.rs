@@ -43,8 +43,6 @@ pub const FAMILIES: [Family; 24] = [
             false => towers(clip::open(dir, to)),
         },
     },
-    Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
-    Family { model_type: "clip_text_model", plan: tower::plan, open: tower },
     Family {
         model_type: "open_clip",
         plan: open_clip::plan,
@@ -58,8 +56,6 @@ pub const FAMILIES: [Family; 24] = [
             false => towers(siglip::open(dir, to)),
         },
     },
-    Family { model_type: "siglip_vision_model", plan: tower::plan, open: tower },
-    Family { model_type: "siglip_text_model", plan: tower::plan, open: tower },
     Family {
         model_type: "siglip2",
         plan: siglip2::plan,
@@ -75,6 +71,10 @@ pub const FAMILIES: [Family; 24] = [
         plan: dinov2::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
     },
+    Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
+    Family { model_type: "clip_text_model", plan: tower::plan, open: tower },
+    Family { model_type: "siglip_vision_model", plan: tower::plan, open: tower },
+    Family { model_type: "siglip_text_model", plan: tower::plan, open: tower },
     Family {
         model_type: "bert",
         plan: bert::plan,
