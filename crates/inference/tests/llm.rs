@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, RopeScaling};
+use sensorium_backbone::{BackboneConfig, Biases, GateActivation, Llama, LlamaConfig, RopeScaling};
 use sensorium_checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, write};
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
@@ -49,6 +49,8 @@ fn config(qk_norm: bool) -> LlamaConfig {
         tied: !qk_norm,
         biases: Biases::default(),
         rope_scaling: RopeScaling::None,
+        gate: GateActivation::Silu,
+        embedding_scale: 1.0,
     }
 }
 

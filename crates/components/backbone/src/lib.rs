@@ -15,7 +15,7 @@ pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
 pub use gated::{Gate, GatedCache, GatedLlama, GatedLlamaConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
-pub use llama::{Biases, Llama, LlamaConfig};
+pub use llama::{Biases, GateActivation, Llama, LlamaConfig};
 pub use opt::{Opt, OptConfig};
 pub use rope::RopeScaling;
 pub use sample::{Sampler, Sampling};

@@ -55,6 +55,23 @@ pub struct LlamaConfig {
     /// How the rotary angles were stretched for longer texts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rope_scaling: RopeScaling,
+    /// What stands between a gate and what it lets through.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate: GateActivation,
+    /// Token embeddings are multiplied by it: the root of D in Gemma.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub embedding_scale: f32,
+}
+
+/// The activation of a [`Llama`]'s gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateActivation {
+    /// `x·sigmoid(x)`: SwiGLU.
+    #[default]
+    Silu,
+    /// GELU in its tanh form: GeGLU (Gemma).
+    GeluTanh,
 }
 
 /// Biases of a [`Llama`]'s linear maps.
@@ -67,6 +84,14 @@ pub struct Biases {
     pub o: bool,
     /// Of all three maps of the SwiGLU.
     pub mlp: bool,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn is_one(x: &f32) -> bool {
+    *x == 1.0
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -91,6 +116,8 @@ impl LlamaConfig {
             tied: true,
             biases: Biases::default(),
             rope_scaling: RopeScaling::None,
+            gate: GateActivation::Silu,
+            embedding_scale: 1.0,
         }
     }
 
@@ -118,6 +145,8 @@ pub struct Llama {
     head: Option<Linear>,
     #[module(skip)]
     rotary: Rotary,
+    #[module(skip)]
+    embedding_scale: f32,
 }
 
 /// Where the tokens of one call stand, and what each may see.
@@ -141,6 +170,7 @@ impl Llama {
                 head_width: config.head_dim,
                 rope_scaling: config.rope_scaling.clone(),
             },
+            embedding_scale: config.embedding_scale,
         }
     }
 
@@ -219,7 +249,8 @@ impl Forward for Llama {
     type Cache = Cache;
 
     fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        Embeds(self.embedding.forward(ids, shape))
+        let x = self.embedding.forward(ids, shape);
+        Embeds(if self.embedding_scale == 1.0 { x } else { x * self.embedding_scale })
     }
 
     fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
@@ -369,6 +400,8 @@ pub(crate) struct SwiGlu {
     gate: Linear,
     up: Linear,
     down: Linear,
+    #[module(skip)]
+    activation: GateActivation,
 }
 
 impl SwiGlu {
@@ -378,17 +411,27 @@ impl SwiGlu {
             gate: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             up: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             down: Linear::init(hidden, d, config.biases.mlp, residual_std(config), init),
+            activation: config.gate,
         }
     }
 
     /// `[B, T, D] -> [B, T, D]`
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down.forward(Linear::gated(&self.gate, &self.up, x))
+        self.down.forward(self.gated(x))
     }
 
     /// `stream + mlp(x)`, `[B, T, D]`
     fn add_to(&self, stream: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        self.down.add_to(stream, Linear::gated(&self.gate, &self.up, x))
+        self.down.add_to(stream, self.gated(x))
+    }
+
+    fn gated(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.activation {
+            GateActivation::Silu => Linear::gated(&self.gate, &self.up, x),
+            GateActivation::GeluTanh => {
+                self.gate.activated(x.clone(), Activation::GeluTanh) * self.up.forward(x)
+            }
+        }
     }
 }
 

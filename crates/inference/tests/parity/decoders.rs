@@ -1,4 +1,4 @@
-//! Published decoders from their directories: `goldens/{llama3, yarn, longrope, mistral, qwen2, qwen2_tied, qwen3, opt,
+//! Published decoders from their directories: `goldens/{llama3, yarn, longrope, phi3, gemma, mistral, qwen2, qwen2_tied, qwen3, opt,
 //! opt_post, gpt2}` as `save_pretrained` wrote them.
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 
 use crate::twin::{STACK, ids};
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "llama3",
     "yarn",
     "longrope",
+    "phi3",
+    "gemma",
     "mistral",
     "qwen2",
     "qwen2_tied",
@@ -137,6 +139,8 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
         ("llama3", "/rope_parameters/factor", json!(null)),
         ("llama3", "/rope_parameters/high_freq_factor", json!(1.0)),
         ("llama3", "/attention_bias", json!("yes")),
+        ("phi3", "/hidden_act", json!("gelu")),
+        ("gemma", "/hidden_act", json!("silu")),
         ("opt", "/activation_function", json!("gelu")),
         ("opt", "/enable_bias", json!(false)),
         ("opt", "/num_attention_heads", json!(5)),

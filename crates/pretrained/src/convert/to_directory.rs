@@ -29,6 +29,11 @@ pub fn write(
     let mapped = Mapped::open(from)?;
     let gguf = mapped.gguf()?;
     let (config, family) = config::read(&gguf)?;
+    let Some(&model_type) = family.published.first() else {
+        let hint = "run the GGUF file itself, or take the published directory";
+        let expected = "a model whose directory holds the same tensors";
+        return Err(unwritable(to, expected, family.name, hint).into());
+    };
     weights::check(&gguf, &config)?;
     gguf.tensors().iter().try_for_each(Info::check)?;
     // The setting of a directory is one for both.
@@ -59,7 +64,7 @@ pub fn write(
     })?;
     let n = config.parameters().len();
     let stored = BTreeMap::from([(format!("{dtype:?}"), n)]);
-    Ok(Converted { family: family.published[0], parameters, stored, bytes })
+    Ok(Converted { family: model_type, parameters, stored, bytes })
 }
 
 fn dtype(to: &Path, kind: Kind) -> checkpoint::Result<Dtype> {

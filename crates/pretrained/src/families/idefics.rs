@@ -209,6 +209,8 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         tied: top.flag_or("tie_word_embeddings", false)?,
         biases: Default::default(),
         rope_scaling,
+        gate: Default::default(),
+        embedding_scale: 1.0,
     })
 }
 

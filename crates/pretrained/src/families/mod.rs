@@ -33,7 +33,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 24] = [
+pub const FAMILIES: [Family; 26] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -89,6 +89,8 @@ pub const FAMILIES: [Family; 24] = [
     Family { model_type: "mistral", plan: language::plan, open: language },
     Family { model_type: "qwen2", plan: language::plan, open: language },
     Family { model_type: "qwen3", plan: language::plan, open: language },
+    Family { model_type: "phi3", plan: language::plan, open: language },
+    Family { model_type: "gemma", plan: language::plan, open: language },
     Family { model_type: "opt", plan: language::plan, open: language },
     Family { model_type: "gpt2", plan: language::plan, open: language },
     Family {

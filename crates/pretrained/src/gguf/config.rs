@@ -1,6 +1,6 @@
 //! The backbone's shape from a file's metadata; what would change the computation is refused.
 
-use sensorium_backbone::{Biases, LlamaConfig, RopeScaling};
+use sensorium_backbone::{Biases, GateActivation, LlamaConfig, RopeScaling};
 
 use sensorium_checkpoint::gguf::{Gguf, Metadata, Value};
 use sensorium_checkpoint::{Error, Result};
@@ -10,7 +10,7 @@ use sensorium_checkpoint::{Error, Result};
 pub struct Family {
     /// `general.architecture`.
     pub name: &'static str,
-    /// `model_type` of the directories that become such files, the plainest first.
+    /// `model_type` of the directories that become such files, the plainest first; none where no directory does.
     pub published: &'static [&'static str],
     /// Query and key rows are stored for a rotation of neighbouring channels; ours, as the published
     /// code, turns channel `i` with `i + K/2`.
@@ -19,18 +19,23 @@ pub struct Family {
     qk_norm: bool,
     /// Which maps have biases; where none are named, those that the file holds.
     pub biases: Option<Biases>,
+    gate: GateActivation,
+    /// Token embeddings are multiplied by the root of the width.
+    scales: bool,
 }
 
 const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
 
 /// The families that are read and written.
-pub const FAMILIES: [Family; 3] = [
+pub const FAMILIES: [Family; 4] = [
     Family {
         name: "llama",
         published: &["llama", "mistral"],
         interleaved: true,
         qk_norm: false,
         biases: None,
+        gate: GateActivation::Silu,
+        scales: false,
     },
     Family {
         name: "qwen2",
@@ -38,6 +43,8 @@ pub const FAMILIES: [Family; 3] = [
         interleaved: false,
         qk_norm: false,
         biases: Some(Biases { qkv: true, ..NO_BIASES }),
+        gate: GateActivation::Silu,
+        scales: false,
     },
     Family {
         name: "qwen3",
@@ -45,6 +52,18 @@ pub const FAMILIES: [Family; 3] = [
         interleaved: false,
         qk_norm: true,
         biases: Some(NO_BIASES),
+        gate: GateActivation::Silu,
+        scales: false,
+    },
+    // Its norms are stored with the 1 that published ones lack, so that directories are another kind.
+    Family {
+        name: "gemma",
+        published: &[],
+        interleaved: false,
+        qk_norm: false,
+        biases: Some(NO_BIASES),
+        gate: GateActivation::GeluTanh,
+        scales: true,
     },
 ];
 
@@ -107,6 +126,8 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
             mlp: has("blk.0.ffn_gate.bias"),
         }),
         rope_scaling: rope_scaling(gguf, &keys, head_width, theta)?,
+        gate: family.gate,
+        embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     };
     Ok((config, family))
 }

@@ -1,10 +1,11 @@
-//! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3.
+//! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3, Phi-3, Gemma.
 
-use sensorium_backbone::{BackboneConfig, Biases, LlamaConfig, RopeScaling};
+use sensorium_backbone::{BackboneConfig, Biases, GateActivation, LlamaConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Config, FOREIGN, Result, divides, tied};
-use sensorium_checkpoint::Tensors;
+use crate::plan::Expected;
+use sensorium_checkpoint::{Tensor, Tensors};
 
 /// <https://huggingface.co/docs/transformers/model_doc/llama>
 pub fn llama(config: &Config<'_>) -> Result<BackboneConfig> {
@@ -31,7 +32,39 @@ pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
     let window = slides(config)?;
     let biases = Biases { qkv: bias, o: bias, mlp: false };
     let (n_kv_heads, head_width) = (Some(32), Some(128));
-    read(config, Family { n_kv_heads, head_width, biases, window, qk_norm: true })
+    read(
+        config,
+        Family { n_kv_heads, head_width, biases, window, qk_norm: true, ..Family::default() },
+    )
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/phi3>
+pub fn phi3(config: &Config<'_>) -> Result<BackboneConfig> {
+    config.only("attention_bias", &json!(false))?;
+    read(config, Family { window: true, ..Family::default() })
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/gemma>
+pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
+    // The first files say gelu and mean its tanh form.
+    for key in ["hidden_act", "hidden_activation"] {
+        if !matches!(config.text_or(key, "gelu")?, "gelu" | "gelu_pytorch_tanh") {
+            return Err(config.wrong(key, "gelu_pytorch_tanh", FOREIGN));
+        }
+    }
+    let bias = config.flag_or("attention_bias", false)?;
+    read(
+        config,
+        Family {
+            n_kv_heads: Some(16),
+            head_width: Some(256),
+            biases: Biases { qkv: bias, o: bias, mlp: false },
+            tied: true,
+            gate: GateActivation::GeluTanh,
+            scales: true,
+            ..Family::default()
+        },
+    )
 }
 
 /// What one kind of model differs in, and its defaults for what a file leaves out.
@@ -45,10 +78,17 @@ struct Family {
     qk_norm: bool,
     /// `sliding_window` counts.
     window: bool,
+    /// The head is the token table, unless stated.
+    tied: bool,
+    gate: GateActivation,
+    /// Token embeddings are multiplied by the root of the width.
+    scales: bool,
 }
 
 fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
-    config.only("hidden_act", &json!("silu"))?;
+    if family.gate == GateActivation::Silu {
+        config.only("hidden_act", &json!("silu"))?;
+    }
     config.only("partial_rotary_factor", &json!(1.0))?;
     let width = config.size("hidden_size")?;
     let n_heads = config.size("num_attention_heads")?;
@@ -73,9 +113,11 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         theta,
         eps: config.positive_or("rms_norm_eps", 1e-6)?,
         qk_norm: family.qk_norm,
-        tied: config.flag_or("tie_word_embeddings", false)?,
+        tied: config.flag_or("tie_word_embeddings", family.tied)?,
         biases: family.biases,
         rope_scaling,
+        gate: family.gate,
+        embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     }))
 }
 
@@ -209,7 +251,65 @@ fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
     Ok(RopeScaling::Llama3 { factor: number("factor")?, low, high, context })
 }
 
-/// The tensors without a head that is the table again.
+/// Parts of a layer that Phi-3 publishes in one matrix, in the order of its rows.
+const FUSED: [(&str, &[&str]); 2] = [
+    (".self_attn.qkv_proj.", &[".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."]),
+    (".mlp.gate_up_proj.", &[".mlp.gate_proj.", ".mlp.up_proj."]),
+];
+
+/// The tensors before [`prepare`], as Phi-3 has them.
+pub fn fused(tensors: Vec<Expected>) -> Vec<Expected> {
+    let mut joined: Vec<Expected> = Vec::with_capacity(tensors.len());
+    for mut tensor in tensors {
+        for (whole, parts) in FUSED {
+            if let Some(part) = parts.iter().find(|part| tensor.name.contains(**part)) {
+                tensor.name = tensor.name.replace(*part, whole);
+            }
+        }
+        match joined.last_mut() {
+            Some(last) if last.name == tensor.name => last.shape[0] += tensor.shape[0],
+            _ => joined.push(tensor),
+        }
+    }
+    joined
+}
+
+/// The tensors without a head that is the table again; Phi-3's fused matrices apart, Gemma's norms
+/// with the 1 that is added to them.
 pub fn prepare(config: &LlamaConfig, tensors: Tensors) -> Result<Tensors> {
-    tied(tensors, config.tied, "lm_head.weight", "embed_tokens.weight")
+    let tensors = tied(tensors, config.tied, "lm_head.weight", "embed_tokens.weight")?;
+    let (q, kv) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
+    let rows = [vec![q, kv, kv], vec![config.intermediate_size; 2]];
+    let mut prepared = Tensors::default();
+    for (name, tensor) in tensors.tensors {
+        let fused = FUSED.iter().zip(&rows).find(|((whole, _), _)| name.contains(whole));
+        match (fused, tensor.shape()) {
+            (Some(((whole, parts), rows)), [out, _]) if *out == rows.iter().sum::<usize>() => {
+                for (part, matrix) in parts.iter().zip(apart(tensor, rows)?) {
+                    prepared.tensors.insert(name.replace(whole, part), matrix);
+                }
+            }
+            (_, [_])
+                if config.gate == GateActivation::GeluTanh && name.ends_with("norm.weight") =>
+            {
+                let (shape, mut values) = tensor.into_parts();
+                values.iter_mut().for_each(|x| *x += 1.0);
+                prepared.tensors.insert(name, Tensor::new(shape, values)?);
+            }
+            _ => drop(prepared.tensors.insert(name, tensor)),
+        }
+    }
+    Ok(prepared)
+}
+
+/// A matrix `[rows, in]` as matrices of so many rows.
+fn apart(tensor: Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
+    let (shape, values) = tensor.into_parts();
+    let mut rest = values.as_slice();
+    let part = |&rows: &usize| {
+        let (part, after) = rest.split_at(rows * shape[1]);
+        rest = after;
+        Ok(Tensor::new(vec![rows, shape[1]], part.to_vec())?)
+    };
+    rows.iter().map(part).collect()
 }
