@@ -156,6 +156,35 @@ impl<'a> Gguf<'a> {
             .ok_or_else(|| no_tensor(name, self.tensors.iter().map(|info| &info.name)))
     }
 
+    /// The tensors without their metadata, some matrices taken apart: `parts` gives, for a name, the names
+    /// and the rows of what it consists of. One whose rows are others stays whole.
+    ///
+    /// # Errors
+    /// A part has the name of another tensor.
+    pub fn apart(&self, parts: impl Fn(&str) -> Option<Vec<(String, usize)>>) -> Result<Self> {
+        let mut all = Self { metadata: Metadata::new(), tensors: Vec::new() };
+        for info in &self.tensors {
+            match (parts(&info.name), info.shape.as_slice()) {
+                (Some(parts), &[out, in_])
+                    if out > 0 && parts.iter().map(|(_, rows)| rows).sum::<usize>() == out =>
+                {
+                    let row = info.bytes.len() / out;
+                    let (mut rest, mut offset) = (info.bytes, info.offset);
+                    for (name, rows) in parts {
+                        let (bytes, after) = rest.split_at(rows * row);
+                        let (shape, kind) = (vec![rows, in_], info.kind);
+                        all.tensors.push(Info { name, shape, kind, offset, bytes });
+                        rest = after;
+                        offset += bytes.len() as u64;
+                    }
+                }
+                _ => all.tensors.push(info.clone()),
+            }
+        }
+        all.sort()?;
+        Ok(all)
+    }
+
     /// Unpacks every tensor; the metadata, being typed, stays behind.
     pub fn unpack(&self) -> Result<Tensors> {
         let unpacked = self.tensors.iter().map(|info| Ok((info.name.clone(), info.tensor()?)));

@@ -22,12 +22,14 @@ pub struct Family {
     gate: GateActivation,
     /// Token embeddings are multiplied by the root of the width.
     scales: bool,
+    /// Maps of the same input lie in one matrix, and texts are no longer than the window.
+    pub fused: bool,
 }
 
 const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
 
 /// The families that are read and written.
-pub const FAMILIES: [Family; 4] = [
+pub const FAMILIES: [Family; 5] = [
     Family {
         name: "llama",
         published: &["llama", "mistral"],
@@ -36,6 +38,7 @@ pub const FAMILIES: [Family; 4] = [
         biases: None,
         gate: GateActivation::Silu,
         scales: false,
+        fused: false,
     },
     Family {
         name: "qwen2",
@@ -45,6 +48,7 @@ pub const FAMILIES: [Family; 4] = [
         biases: Some(Biases { qkv: true, ..NO_BIASES }),
         gate: GateActivation::Silu,
         scales: false,
+        fused: false,
     },
     Family {
         name: "qwen3",
@@ -54,6 +58,7 @@ pub const FAMILIES: [Family; 4] = [
         biases: Some(NO_BIASES),
         gate: GateActivation::Silu,
         scales: false,
+        fused: false,
     },
     // Its norms are stored with the 1 that published ones lack, so that directories are another kind.
     Family {
@@ -64,8 +69,32 @@ pub const FAMILIES: [Family; 4] = [
         biases: Some(NO_BIASES),
         gate: GateActivation::GeluTanh,
         scales: true,
+        fused: false,
+    },
+    Family {
+        name: "phi3",
+        published: &[],
+        interleaved: false,
+        qk_norm: false,
+        biases: Some(NO_BIASES),
+        gate: GateActivation::Silu,
+        scales: false,
+        fused: true,
     },
 ];
+
+/// Maps that Phi-3's files hold in one matrix, in the order of its rows.
+pub const FUSED: [(&str, &[&str]); 2] = [
+    (".attn_qkv.", &[".attn_q.", ".attn_k.", ".attn_v."]),
+    (".ffn_up.", &[".ffn_gate.", ".ffn_up."]),
+];
+
+/// LongRoPE's factors of short texts and of long ones, `[K / 2]`.
+pub const ROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+/// What queries and keys are multiplied by.
+const ATTENTION_FACTOR: &str = "rope.scaling.attn_factor";
+/// How many tokens before it each token sees.
+const WINDOW: &str = "attention.sliding_window";
 
 /// Factors on the wavelengths of the rotary angles, `[K / 2]`.
 pub const ROPE_FREQS: &str = "rope_freqs.weight";
@@ -96,7 +125,11 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     let family = family(&gguf.metadata)?;
     let keys = Keys { metadata: &gguf.metadata, family };
     keys.check_supported()?;
-    let (width, context) = (keys.size("embedding_length")?, keys.size("context_length")?);
+    let (width, mut context) = (keys.size("embedding_length")?, keys.size("context_length")?);
+    if family.fused && keys.metadata.get(&keys.key(WINDOW)).is_some() {
+        // A text up to the window is read as if each token saw all of it.
+        context = context.min(keys.metadata.count(&keys.key(WINDOW))?.max(1));
+    }
     let n_heads = keys.size("attention.head_count")?;
     let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
     if n_heads % n_kv_heads != 0 {
@@ -139,6 +172,9 @@ fn rope_scaling(
     head_width: usize,
     theta: f32,
 ) -> Result<RopeScaling> {
+    if ROPE_FACTORS.iter().any(|name| gguf.get(name).is_ok()) {
+        return longrope(gguf, keys, head_width);
+    }
     let linear = keys.scaling()?;
     let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(linear) };
     if linear != RopeScaling::None {
@@ -162,6 +198,29 @@ fn rope_scaling(
         return Ok(rope_scaling);
     }
     wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// LongRoPE, whose factors the file holds.
+fn longrope(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize) -> Result<RopeScaling> {
+    let factors = |name: &str| {
+        let info = gguf.get(name)?;
+        if info.shape() != [head_width / 2] {
+            return Err(wrong(
+                name,
+                "half a head of factors".into(),
+                format!("{:?}", info.shape()),
+            ));
+        }
+        let values = info.tensor()?.into_parts().1;
+        match values.iter().find(|x| !(x.is_finite() && **x > 0.0)) {
+            Some(x) => Err(wrong(name, "numbers above 0".into(), x.to_string())),
+            None => Ok(values),
+        }
+    };
+    let [short, long] = ROPE_FACTORS.map(factors);
+    let context = keys.size(STRETCHED_FROM)?;
+    let attention = keys.positive(ATTENTION_FACTOR, Some(1.0))?;
+    Ok(RopeScaling::LongRope { short: short?, long: long?, context, attention })
 }
 
 /// YaRN with its paper's numbers, the only ones that a file has.
@@ -390,7 +449,6 @@ impl Keys<'_> {
     /// That a window does not hide any of the text, and that the products of queries and keys have the
     /// usual scale.
     fn check_attention(&self, context: usize, head_width: usize) -> Result<()> {
-        const WINDOW: &str = "attention.sliding_window";
         let window = self.get(WINDOW).map_or(Ok(0), |_| self.metadata.count(&self.key(WINDOW)))?;
         if (1..context).contains(&window) {
             return Err(self.wrong(WINDOW, format!("at least {context}"), window.to_string()));

@@ -252,16 +252,16 @@ fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
 }
 
 /// Parts of a layer that Phi-3 publishes in one matrix, in the order of its rows.
-const FUSED: [(&str, &[&str]); 2] = [
+pub const FUSED: [(&str, &[&str]); 2] = [
     (".self_attn.qkv_proj.", &[".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."]),
     (".mlp.gate_up_proj.", &[".mlp.gate_proj.", ".mlp.up_proj."]),
 ];
 
-/// The tensors before [`prepare`], as Phi-3 has them.
-pub fn fused(tensors: Vec<Expected>) -> Vec<Expected> {
+/// The tensors as they are published where parts lie in one matrix, by a table such as [`FUSED`].
+pub fn fused(tensors: Vec<Expected>, table: &[(&str, &[&str])]) -> Vec<Expected> {
     let mut joined: Vec<Expected> = Vec::with_capacity(tensors.len());
     for mut tensor in tensors {
-        for (whole, parts) in FUSED {
+        for (whole, parts) in table {
             if let Some(part) = parts.iter().find(|part| tensor.name.contains(**part)) {
                 tensor.name = tensor.name.replace(*part, whole);
             }

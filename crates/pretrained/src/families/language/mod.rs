@@ -12,6 +12,7 @@ mod opt;
 use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
 
+pub(crate) use llama::fused;
 pub(super) use llama::rope;
 
 use crate::config::Config;
@@ -84,7 +85,7 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
         plan.tensors = gpt2::as_published(plan.tensors);
     }
     if kind == "phi3" {
-        plan.tensors = llama::fused(plan.tensors);
+        plan.tensors = llama::fused(plan.tensors, &llama::FUSED);
     }
     if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
         plan.copies = &[HEAD];
