@@ -61,6 +61,11 @@ pub struct Sequence {
     pub positions: Option<Arc<[u32]>>,
     /// Span of every token, `[B, T]`, which ends within the call. Without, all see those before them.
     pub spans: Option<Arc<[Span]>>,
+    /// Media that layers cross-attend to, `[M, N, E]`, after those in the cache; of no use to a
+    /// backbone that has no such layers.
+    pub features: Option<Features>,
+    /// Which of the media every token sees, `[B, T]`. Without, row `b` sees medium `b`, if there is one.
+    pub cross_attention: Option<Arc<[Option<usize>]>>,
 }
 
 /// What an encoder does.

@@ -74,7 +74,7 @@ impl<'m> Batch<'m> {
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let (sequence, mut cache) = (Sequence::new(request), Cache::default());
         let Hidden(hidden) =
-            lm.backbone.forward(prompt, &Tokens { positions: None, spans }, Some(&mut cache));
+            lm.backbone.forward(prompt, &Tokens { spans, ..Tokens::default() }, Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));

@@ -1,6 +1,6 @@
 //! A model of any kind, opened from where it lies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
@@ -25,12 +25,14 @@ pub struct Options {
     pub device: Device,
     /// Weights that the model has no place for are an error; else a warning names them.
     pub strict: bool,
+    /// The directory of a LoRA adapter, in peft's format, that changes the weights.
+    pub adapter: Option<PathBuf>,
 }
 
 impl Options {
     /// On a device, all else as usual.
     pub fn on(device: &Device) -> Self {
-        Self { format: None, device: device.clone(), strict: false }
+        Self { format: None, device: device.clone(), strict: false, adapter: None }
     }
 }
 
@@ -99,7 +101,12 @@ impl Model {
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         let is_gguf = path.extension().is_some_and(|end| end == "gguf");
         if path.is_file() || is_gguf && !path.is_dir() {
-            return Self::gguf(path, options);
+            return match options.adapter {
+                Some(_) => {
+                    Err(sensorium_pretrained::Error::NotAdaptable { path: path.into() }.into())
+                }
+                None => Self::gguf(path, options),
+            };
         }
         Self::load(&Directory::open(path)?.strict(options.strict), options)
     }
@@ -109,7 +116,8 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn load(directory: &Directory, options: &Options) -> Result<Self> {
-        let mut model = Self::from(Pretrained::load(directory, &options.device)?)?;
+        let adapted = directory.clone().adapted(options.adapter.as_deref())?;
+        let mut model = Self::from(Pretrained::load(&adapted, &options.device)?)?;
         // Rows one at a time are multiplied faster by packed matrices.
         let default = model.decodes().then_some(pack::Format::F32);
         if let Some(format) = options.format.or(default) {

@@ -22,6 +22,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
 pub mod linear;
+pub mod machine;
 pub mod memory;
 pub mod norm;
 pub mod optim;

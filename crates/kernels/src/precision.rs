@@ -11,13 +11,11 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The faster of those that a training tolerates, on this CPU: bfloat16 where it has the
-    /// instruction, otherwise f32.
-    pub fn fastest() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if crate::simd::has_avx512_bf16() {
-            return Self::Bf16;
+    /// Its name in recipes and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
         }
-        Self::F32
     }
 }

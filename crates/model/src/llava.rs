@@ -153,7 +153,8 @@ impl Llava {
             // Without a prefix, only questions that stand apart differ from plain text.
             false => batch.positions.is_some().then(|| batch.spans.iter().map(causal).collect()),
         };
-        let sequence = Sequence { spans, positions: batch.positions.clone() };
+        let sequence =
+            Sequence { spans, positions: batch.positions.clone(), ..Sequence::default() };
         self.backbone.forward(embeds, &sequence, None)
     }
 

@@ -116,7 +116,7 @@ fn shared(numbers: &[u32]) -> Vec<Span> {
 }
 
 fn hidden(llama: &Llama, ids: &[u32], spans: Option<&[Span]>) -> Vec<f32> {
-    let sequence = Sequence { spans: spans.map(Arc::from), positions: None };
+    let sequence = Sequence { spans: spans.map(Arc::from), ..Sequence::default() };
     let Hidden(x) = llama.forward(llama.embed(ids, [1, ids.len()]), &sequence, None);
     read(x)
 }
@@ -161,7 +161,7 @@ fn cached_is_uncached() {
             for end in cuts {
                 let embeds = llama.embed(&ids[start..end], [1, end - start]);
                 let spans = Some(Arc::from(&spans[start..end]));
-                let sequence = Sequence { spans, positions: None };
+                let sequence = Sequence { spans, ..Sequence::default() };
                 got.extend(read(llama.forward(embeds, &sequence, Some(&mut cache)).0));
                 start = end;
             }

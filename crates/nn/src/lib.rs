@@ -13,6 +13,7 @@ pub mod fused;
 pub mod init;
 pub mod layers;
 pub mod loss;
+pub mod machine;
 pub mod pack;
 pub mod params;
 pub mod profile;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::adapter::Adapter;
 use super::config::Config;
 use super::error::{Error, Result};
 use sensorium_checkpoint::gguf::Gguf;
@@ -45,6 +46,7 @@ pub struct Directory {
     /// The one file of weights.
     single: &'static str,
     strict: bool,
+    adapter: Option<Adapter>,
 }
 
 impl Directory {
@@ -61,6 +63,7 @@ impl Directory {
             config,
             single,
             strict: false,
+            adapter: None,
         };
         let own = read_json(&path.join(CONFIG))?.filter(Value::is_object);
         // timm's has no model_type.
@@ -80,6 +83,14 @@ impl Directory {
         Self { strict, ..self }
     }
 
+    /// The same directory, whose tensors an adapter changes; without one, as it is.
+    ///
+    /// # Errors
+    /// The adapter's files are missing, damaged, or ask for what is not done here.
+    pub fn adapted(self, adapter: Option<&Path>) -> Result<Self> {
+        Ok(Self { adapter: adapter.map(Adapter::open).transpose()?, ..self })
+    }
+
     /// Whether the weights must hold nothing else.
     pub(crate) fn is_strict(&self) -> bool {
         self.strict
@@ -92,7 +103,8 @@ impl Directory {
     pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
         let (path, embedded) = (PathBuf::from(name), Some(files));
         let (config, strict) = (Value::Null, true);
-        let directory = Self { path, embedded, file: CONFIG, config, single: SINGLE, strict };
+        let (file, single, adapter) = (CONFIG, SINGLE, None);
+        let directory = Self { path, embedded, file, config, single, strict, adapter };
         let config = directory
             .json(CONFIG)?
             .ok_or_else(|| directory.missing(CONFIG, "the program was built without its model"))?;
@@ -191,6 +203,9 @@ impl Directory {
     /// # Errors
     /// Neither is there, or it is damaged.
     pub fn component(&self, name: &str) -> Result<Tensors> {
+        if self.adapter.is_some() {
+            return Err(Error::NotAdaptable { path: self.path.clone() });
+        }
         let files = self.weight_files();
         let file = ["gguf", "safetensors"].map(|end| format!("{name}.{end}"));
         let Some(file) = file.into_iter().find(|file| files.contains(file)) else {
@@ -221,7 +236,9 @@ impl Directory {
     pub fn tensors_but(&self, ignorable: impl Fn(&str) -> bool) -> Result<Tensors> {
         let load = |path: &Path| Ok(safetensors::load_but(path, &ignorable)?.tensors);
         let tensors = self.collect(load, &ignorable)?;
-        Ok(Tensors { tensors, metadata: BTreeMap::new() })
+        let mut tensors = Tensors { tensors, metadata: BTreeMap::new() };
+        self.adapter.iter().try_for_each(|adapter| adapter.merge(&mut tensors))?;
+        Ok(tensors)
     }
 
     /// Dtype and shape of every tensor; no values are read.
@@ -319,7 +336,7 @@ fn setting(tensor: &str, expected: &str, got: &str) -> Error {
     Error::Setting { file, key, expected: expected.into(), got: got.into(), hint: DAMAGED }
 }
 
-fn read_json(path: &Path) -> Result<Option<Value>> {
+pub(crate) fn read_json(path: &Path) -> Result<Option<Value>> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     parsed(path, &bytes).map(Some)
 }
@@ -357,7 +374,7 @@ fn no_config(path: &Path) -> Error {
         ),
         _ if is("adapter_config.json") => (
             "a LoRA adapter, which changes another model".into(),
-            "merge it once with Python (peft's merge_and_unload, save_pretrained), and pass what that saves",
+            "pass the model that its base_model_name_or_path names, and this one with --adapter",
         ),
         Some(inner) => (
             format!("one in {}", inner.file_name().unwrap_or_default().to_string_lossy()),
@@ -381,7 +398,7 @@ fn of_today(name: String) -> String {
 }
 
 /// Names in a directory, for an error.
-fn listing(path: &Path) -> String {
+pub(crate) fn listing(path: &Path) -> String {
     const SHOWN: usize = 12;
     let Ok(entries) = fs::read_dir(path) else { return "no directory there".into() };
     let mut names: Vec<String> =

@@ -30,6 +30,30 @@ pub enum Error {
     )]
     NoChat,
 
+    /// An adapter of another model.
+    #[error(
+        "{}: expected {expected}, got {got}\nhint: an adapter fits the model that it was trained on, which its adapter_config.json names (base_model_name_or_path)",
+        path.display()
+    )]
+    Adapter {
+        /// The adapter's directory.
+        path: PathBuf,
+        /// What the model should have.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+
+    /// A model whose files an adapter cannot change.
+    #[error(
+        "expected a directory of safetensors for the adapter, got {}\nhint: take the safetensors that the model was published in, or `sensorium merge` the adapter into them first",
+        path.display()
+    )]
+    NotAdaptable {
+        /// The model.
+        path: PathBuf,
+    },
+
     /// A text that the tokenizer fails at.
     #[error(transparent)]
     Text(#[from] sensorium_media::Error),

@@ -10,6 +10,7 @@
 //!
 //! [`families::FAMILIES`] is the registry: a row for each `model_type`.
 
+pub mod adapter;
 pub mod chat;
 mod config;
 pub mod convert;

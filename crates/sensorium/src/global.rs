@@ -1,5 +1,7 @@
 //! Options of every command, and what they name.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use sensorium_hub::{Choice, Error, Hub, Settings};
@@ -11,13 +13,16 @@ use crate::fetch::fetch;
 pub const EMBEDDED: &str = "embedded";
 
 /// Options of every command.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The model to use: a directory, a GGUF file, a name on the hub (NAME, NAME:Q8_0, NAME/FILE.gguf),
     /// which is fetched if the cache has it not, or the one inside the binary.
     #[arg(long, global = true, value_name = "MODEL", default_value = EMBEDDED)]
     pub model: String,
+    /// The directory of a LoRA adapter in peft's format, which changes the model's weights.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Seed of everything random [default: 0; of `train`, the recipe's].
     #[arg(long, global = true, value_name = "N")]
     pub seed: Option<u64>,
@@ -60,7 +65,7 @@ impl Global {
             EMBEDDED => self.model.clone(),
             name => self.find(name)?,
         };
-        Ok(Self { model, ..*self })
+        Ok(Self { model, ..self.clone() })
     }
 
     /// The path of a model that is named: itself where it is one, else in the cache, into which it is

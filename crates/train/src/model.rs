@@ -131,8 +131,9 @@ pub fn own(
 }
 
 /// What of a published directory is no weights.
-const BESIDE: [&str; 15] = [
+const BESIDE: [&str; 17] = [
     "config.json",
+    "open_clip_config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -142,9 +143,10 @@ const BESIDE: [&str; 15] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "tokenizer.model",
     "spiece.model",
-    "vocab.txt",
+    "video_preprocessor_config.json",
     "chat_template.jinja",
     "chat_template.json",
 ];
@@ -153,8 +155,8 @@ const BESIDE: [&str; 15] = [
 ///
 /// # Errors
 /// A file of the directory cannot be read.
-pub fn published(directory: &Directory, tensors: &Tensors) -> Result<Files> {
-    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, Dtype::F32)?)];
+pub fn published(directory: &Directory, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
+    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, dtype)?)];
     for name in BESIDE {
         files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes.into_owned())));
     }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! features [M, N, E] ──keys, values, once─────┐
-//! embeds [1, T, D] ──▶ (gated block ──▶ layers)·· ──norm──▶ hidden [1, T, D] ──head──▶ logits [.., V]
+//! embeds [B, T, D] ──▶ (gated block ──▶ layers)·· ──norm──▶ hidden [B, T, D] ──head──▶ logits [.., V]
 //! ```
 //! A token sees one picture, the latest before it, or none. `tanh(0) = 0`: with its gates at 0 the
 //! model is exactly the Llama inside.
@@ -16,8 +16,9 @@ use sensorium_flow::{Embeds, Features, Forward, Hidden, Sequence};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cross::{KeysValues, cross_attention};
 use crate::llama::{SwiGlu, normed, residual_std, split};
-use crate::{Cache, Llama, LlamaConfig};
+use crate::{Cache, CrossCache, Llama, LlamaConfig};
 
 /// Shape of a [`GatedLlama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,30 +75,6 @@ pub struct GatedLlama {
     interval: usize,
 }
 
-/// What was shown and read: each gated block's keys and values of every picture, made once, and those
-/// of the tokens read so far.
-#[derive(Clone, Debug, Default)]
-pub struct GatedCache {
-    /// Of each picture, for each block.
-    pictures: Vec<Vec<KeysValues>>,
-    read: Cache,
-}
-
-/// Keys and values `[1, N, H, K]` of one picture.
-type KeysValues = [Tensor<4>; 2];
-
-impl GatedCache {
-    /// Tokens read so far.
-    pub fn tokens(&self) -> usize {
-        self.read.tokens()
-    }
-
-    /// Pictures shown.
-    pub fn pictures(&self) -> usize {
-        self.pictures.len()
-    }
-}
-
 impl GatedLlama {
     /// Gates of 0: at first it is the Llama inside.
     pub fn init(config: &GatedLlamaConfig, init: &mut Init) -> Self {
@@ -113,139 +90,114 @@ impl GatedLlama {
         &self.llama
     }
 
-    /// What the gated blocks will ask of these pictures, `[M, N, E]`. Without one it is
-    /// [`GatedCache::default`].
-    pub fn cross_keys(&self, Features(x): &Features) -> GatedCache {
-        let [m, _, _] = x.dims();
-        let picture = |i| x.clone().narrow(0, i, 1);
-        let show = |i| self.gated.iter().map(|block| block.cross.cross_keys(picture(i))).collect();
-        GatedCache { pictures: (0..m).map(show).collect(), read: Cache::default() }
+    /// What the gated blocks will ask of these media, `[M, N, E]`.
+    pub fn cross_keys(&self, features: &Features) -> CrossCache {
+        CrossCache { media: self.media(features), read: Cache::default() }
     }
 
-    /// Token ids, row-major `[1, T]`, to `[1, T, D]`.
-    pub fn embed(&self, ids: &[u32]) -> Embeds {
-        self.llama.embed(ids, [1, ids.len()])
-    }
-
-    /// `[1, T, D] -> [1, T, D]` from the first position on. `looks [T]` is the picture that each token
-    /// sees.
+    /// As [`forward`](Forward::forward), after so many layers and before the last norm, `[B, T, D]`:
+    /// after none, the tokens, which the first gated block reads.
     ///
     /// # Panics
-    /// When there is not a look for each token, or one at a picture that was not shown.
-    pub fn forward(
-        &self,
-        embeds: Embeds,
-        image_attention: &[Option<usize>],
-        cache: &GatedCache,
-    ) -> Hidden {
-        self.read(embeds, image_attention, &cache.pictures, None)
-    }
-
-    /// As [`forward`](Self::forward), after so many layers and before the last norm, `[1, T, D]`: after
-    /// none, the tokens, which the first gated block reads.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward).
+    /// As [`forward`](Forward::forward).
     pub fn hidden(
         &self,
         embeds: Embeds,
-        image_attention: &[Option<usize>],
-        cache: &GatedCache,
+        sequence: &Sequence,
+        cache: &CrossCache,
         layers: usize,
     ) -> Tensor<3> {
-        let before = |i, x| self.gate(i, x, image_attention, &cache.pictures);
-        self.llama.run(embeds, &Sequence::default(), None, layers, before)
+        let before = |i, x| self.gate(i, x, sequence, &cache.media);
+        self.llama.run(embeds, sequence, None, layers, before)
     }
 
-    /// What a layer reads, `[1, T, D] -> [1, T, D]`: the stream after the gated block before it, where
+    /// What a layer reads, `[B, T, D] -> [B, T, D]`: the stream after the gated block before it, where
     /// there is one.
     ///
     /// # Panics
-    /// As [`forward`](Self::forward).
+    /// As [`forward`](Forward::forward).
     pub fn ask(
         &self,
         layer: usize,
         stream: Tensor<3>,
-        image_attention: &[Option<usize>],
-        cache: &GatedCache,
+        sequence: &Sequence,
+        cache: &CrossCache,
     ) -> Tensor<3> {
-        self.gate(layer, stream, image_attention, &cache.pictures)
+        self.gate(layer, stream, sequence, &cache.media)
     }
 
-    /// As [`forward`](Self::forward), after the tokens that `shown` has read, which grow by these.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward).
-    pub fn extend(
-        &self,
-        embeds: Embeds,
-        image_attention: &[Option<usize>],
-        cache: &mut GatedCache,
-    ) -> Hidden {
-        let GatedCache { pictures, read } = cache;
-        self.read(embeds, image_attention, pictures, Some(read))
-    }
-
-    /// `[rows, D] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.llama.logits(hidden)
-    }
-
-    fn read(
-        &self,
-        embeds: Embeds,
-        image_attention: &[Option<usize>],
-        pictures: &[Vec<KeysValues>],
-        cache: Option<&mut Cache>,
-    ) -> Hidden {
-        self.llama.read(embeds, &Sequence::default(), cache, |i, x| {
-            self.gate(i, x, image_attention, pictures)
-        })
+    fn media(&self, Features(x): &Features) -> Vec<Vec<KeysValues>> {
+        let medium = |i| x.clone().narrow(0, i, 1);
+        let show = |i| self.gated.iter().map(|block| block.cross.cross_keys(medium(i))).collect();
+        (0..x.dims()[0]).map(show).collect()
     }
 
     fn gate(
         &self,
         layer: usize,
         x: Tensor<3>,
-        image_attention: &[Option<usize>],
-        pictures: &[Vec<KeysValues>],
+        sequence: &Sequence,
+        media: &[Vec<KeysValues>],
     ) -> Tensor<3> {
-        let [b, t, _] = x.dims();
-        assert!(
-            b == 1 && t == image_attention.len(),
-            "{} looks for {b}x{t} tokens",
-            image_attention.len()
-        );
         if !layer.is_multiple_of(self.interval) {
             return x;
         }
+        let [b, t, _] = x.dims();
         let block = layer / self.interval;
-        let seen = |run: Run| (run.tokens, run.look.map(|picture| &pictures[picture][block]));
-        let seen: Vec<_> = runs(image_attention).into_iter().map(seen).collect();
-        self.gated[block].forward(x, &seen)
+        let seen = cross_attention(sequence, [b, t], media.len());
+        assert!(seen.len() == b * t, "{} seen media for {b}x{t} tokens", seen.len());
+        let keys: Vec<_> = media.iter().map(|layers| &layers[block]).collect();
+        self.gated[block].forward(x, &runs(&seen), &keys)
+    }
+}
+
+impl Forward for GatedLlama {
+    type Cache = CrossCache;
+
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        self.llama.embed(ids, shape)
+    }
+
+    /// # Panics
+    /// When there is not a medium, or none, for each token, or one that was not shown.
+    fn forward(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut CrossCache>,
+    ) -> Hidden {
+        let mut alone = CrossCache::default();
+        let keeps = cache.is_some();
+        let CrossCache { media, read } = cache.unwrap_or(&mut alone);
+        media.extend(sequence.features.iter().flat_map(|features| self.media(features)));
+        let before = |i, x| self.gate(i, x, sequence, media);
+        self.llama.read(embeds, sequence, keeps.then_some(read), before)
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.llama.logits(hidden)
     }
 }
 
 sensorium_nn::pack!(GatedLlama: llama, gated);
 
-/// Neighbouring tokens that see the same picture, or none.
+/// Neighbouring tokens, row after row, that see the same medium, or none.
 struct Run {
     tokens: Range<usize>,
-    look: Option<usize>,
+    medium: Option<usize>,
 }
 
-fn runs(image_attention: &[Option<usize>]) -> Vec<Run> {
+fn runs(seen: &[Option<usize>]) -> Vec<Run> {
     let mut start = 0;
-    let chunks = image_attention.chunk_by(|a, b| a == b);
     let run = |chunk: &[Option<usize>]| {
         let tokens = start..start + chunk.len();
         start = tokens.end;
-        Run { tokens, look: chunk[0] }
+        Run { tokens, medium: chunk[0] }
     };
-    chunks.map(run).collect()
+    seen.chunk_by(|a, b| a == b).map(run).collect()
 }
 
-/// `x + tanh(cross_gate)·cross(norm1(x), picture)`, then `x + tanh(mlp_gate)·mlp(norm2(x))`.
+/// `x + tanh(cross_gate)·cross(norm1(x), medium)`, then `x + tanh(mlp_gate)·mlp(norm2(x))`.
 #[derive(Module, Debug)]
 struct GatedBlock {
     norm1: RmsNorm,
@@ -269,11 +221,11 @@ impl GatedBlock {
         }
     }
 
-    /// `[1, T, D] -> [1, T, D]`. A token that sees no picture passes the MLP alone.
-    fn forward(&self, x: Tensor<3>, seen: &[(Range<usize>, Option<&KeysValues>)]) -> Tensor<3> {
-        let x = match seen.iter().any(|(_, picture)| picture.is_some()) {
+    /// `[B, T, D] -> [B, T, D]`. A token that sees no medium passes the MLP alone.
+    fn forward(&self, x: Tensor<3>, runs: &[Run], keys: &[&KeysValues]) -> Tensor<3> {
+        let x = match runs.iter().any(|run| run.medium.is_some()) {
             true => {
-                let y = self.cross.forward(self.norm1.forward(x.clone()), seen);
+                let y = self.cross.forward(self.norm1.forward(x.clone()), runs, keys);
                 x + gated(y, &self.cross_gate)
             }
             false => x,
@@ -283,14 +235,14 @@ impl GatedBlock {
     }
 }
 
-/// `tanh(gate)·y`, `[1, T, D]`
+/// `tanh(gate)·y`, `[B, T, D]`
 fn gated(y: Tensor<3>, gate: &Param<Tensor<1>>) -> Tensor<3> {
     y * gate.val().tanh().unsqueeze()
 }
 
 sensorium_nn::pack!(GatedBlock: cross, mlp);
 
-/// Queries from tokens, keys and values from pictures. No biases: who sees nothing adds nothing.
+/// Queries from tokens, keys and values from media. No biases: who sees nothing adds nothing.
 #[derive(Module, Debug)]
 struct CrossAttention {
     q: Linear,
@@ -322,28 +274,26 @@ impl CrossAttention {
         }
     }
 
-    /// One picture, `[1, N, E]`.
+    /// One medium, `[1, N, E]`.
     fn cross_keys(&self, x: Tensor<3>) -> KeysValues {
         let [k, v] = Linear::together([&self.k, &self.v], x);
         [normed(split(k, self.heads), &self.k_norm), split(v, self.heads)]
     }
 
-    /// `[1, T, D] -> [1, T, D]`
-    fn forward(&self, x: Tensor<3>, seen: &[(Range<usize>, Option<&KeysValues>)]) -> Tensor<3> {
-        let q = normed(split(self.q.forward(x), self.heads), &self.q_norm); // [1, T, H, K]
-        let [_, t, h, k] = q.dims();
-        let ask = |(tokens, picture): &(Range<usize>, Option<&KeysValues>)| {
-            let q = q.clone().narrow(1, tokens.start, tokens.len());
-            match picture {
-                Some([keys, values]) => {
-                    let (keys, values) = (keys.clone(), values.clone());
-                    fused::attention(self.precision, q, keys, values, Mask::Full, None)
-                }
-                None => q.zeros_like(),
-            }
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(&self, x: Tensor<3>, runs: &[Run], keys: &[&KeysValues]) -> Tensor<3> {
+        let q = normed(split(self.q.forward(x), self.heads), &self.q_norm); // [B, T, H, K]
+        let [b, t, h, k] = q.dims();
+        // What is asked of media has no order: all rows are one.
+        let q = q.reshape([1, b * t, h, k]);
+        let ask = |run: &Run| {
+            let q = q.clone().narrow(1, run.tokens.start, run.tokens.len());
+            let Some(medium) = run.medium else { return q.zeros_like() };
+            let [keys, values] = keys[medium].clone();
+            fused::attention(self.precision, q, keys, values, Mask::Full, None)
         };
-        let o = Tensor::cat(seen.iter().map(ask).collect(), 1);
-        self.o.forward(o.reshape([1, t, h * k]))
+        let o = Tensor::cat(runs.iter().map(ask).collect(), 1);
+        self.o.forward(o.reshape([b, t, h * k]))
     }
 }
 
@@ -393,8 +343,13 @@ mod tests {
     const IDS: [u32; 7] = [1, 5, 3, 2, 7, 3, 18];
     const LOOKS: [Option<usize>; 7] = [None, None, Some(0), Some(0), Some(0), Some(1), Some(1)];
 
-    fn hidden(model: &GatedLlama, cache: &GatedCache) -> Vec<f32> {
-        read(model.forward(model.embed(&IDS), &LOOKS, cache).0)
+    fn seeing(features: Option<Features>, looks: &[Option<usize>]) -> Sequence {
+        Sequence { features, cross_attention: Some(looks.into()), ..Sequence::default() }
+    }
+
+    fn hidden(model: &GatedLlama, seeds: [u64; 2]) -> Vec<f32> {
+        let sequence = seeing(Some(features(seeds)), &LOOKS);
+        read(model.forward(model.embed(&IDS, [1, 7]), &sequence, None).0)
     }
 
     #[test]
@@ -404,8 +359,8 @@ mod tests {
             let llama = model.llama();
             let embeds = llama.embed(&IDS, [1, 7]);
             let plain = read(llama.forward(embeds, &Sequence::default(), None).0);
-            assert_eq!(hidden(&model, &model.cross_keys(&features([1, 2]))), plain);
-            assert_ne!(hidden(&open(&config), &open(&config).cross_keys(&features([1, 2]))), plain);
+            assert_eq!(hidden(&model, [1, 2]), plain);
+            assert_ne!(hidden(&open(&config), [1, 2]), plain);
         }
     }
 
@@ -415,11 +370,8 @@ mod tests {
         let model = open(&config(1, Gate::Vector));
         let block = |seeds: [u64; 2]| {
             let cache = model.cross_keys(&features(seeds));
-            let seen: Vec<_> = runs(&LOOKS)
-                .into_iter()
-                .map(|run| (run.tokens, run.look.map(|picture| &cache.pictures[picture][0])))
-                .collect();
-            read(model.gated[0].forward(model.embed(&IDS).0, &seen))
+            let keys: Vec<_> = cache.media.iter().map(|layers| &layers[0]).collect();
+            read(model.gated[0].forward(model.embed(&IDS, [1, 7]).0, &runs(&LOOKS), &keys))
         };
         let (both, first, second) = (block([1, 2]), block([9, 2]), block([1, 9]));
         let token = |all: &[f32], i: usize| all[i * 24..(i + 1) * 24].to_vec();
@@ -434,22 +386,23 @@ mod tests {
     fn without_a_picture_only_the_mlp_acts() {
         let model = open(&config(1, Gate::Scalar));
         let block = &model.gated[0];
-        let x = model.embed(&IDS).0;
+        let x = model.embed(&IDS, [1, 7]).0;
         let alone =
             x.clone() + gated(block.mlp.forward(block.norm2.forward(x.clone())), &block.mlp_gate);
-        assert_eq!(read(block.forward(x, &[(0..7, None)])), read(alone));
+        assert_eq!(read(block.forward(x, &runs(&[None; 7]), &[])), read(alone));
     }
 
     #[test]
     fn token_by_token_it_reads_the_same() {
         let model = open(&config(2, Gate::Vector));
-        let mut cache = model.cross_keys(&features([1, 2]));
-        let whole = hidden(&model, &cache);
-        let mut parts = Vec::new();
-        for (tokens, image_attention) in IDS.chunks(3).zip(LOOKS.chunks(3)) {
-            parts.extend(read(model.extend(model.embed(tokens), image_attention, &mut cache).0));
+        let whole = hidden(&model, [1, 2]);
+        let (mut cache, mut parts, mut shown) = (CrossCache::default(), Vec::new(), None);
+        for (tokens, looks) in IDS.chunks(3).zip(LOOKS.chunks(3)) {
+            let shown = shown.replace(()).is_none().then(|| features([1, 2]));
+            let embeds = model.embed(tokens, [1, tokens.len()]);
+            parts.extend(read(model.forward(embeds, &seeing(shown, looks), Some(&mut cache)).0));
         }
-        assert_eq!((cache.tokens(), cache.pictures()), (7, 2));
+        assert_eq!((cache.tokens(), cache.media()), (7, 2));
         for (a, b) in whole.iter().zip(&parts) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }

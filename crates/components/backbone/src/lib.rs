@@ -2,6 +2,7 @@
 
 mod any;
 mod cache;
+mod cross;
 mod gated;
 mod gpt2;
 mod llama;
@@ -13,10 +14,11 @@ mod whisper;
 
 pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
-pub use gated::{Gate, GatedCache, GatedLlama, GatedLlamaConfig};
+pub use cross::CrossCache;
+pub use gated::{Gate, GatedLlama, GatedLlamaConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Biases, GateActivation, Llama, LlamaConfig};
 pub use opt::{Opt, OptConfig};
 pub use rope::RopeScaling;
 pub use sample::{Sampler, Sampling};
-pub use whisper::{WhisperCache, WhisperDecoder, WhisperDecoderConfig};
+pub use whisper::{WhisperDecoder, WhisperDecoderConfig};

@@ -3,17 +3,19 @@
 //! Radford et al. 2022, section 2.2, <https://arxiv.org/abs/2212.04356>
 //!
 //! ```text
-//! ids [B, T] ──embed, positions──▶ [B, T, D] ──layers──▶ [B, T, D] ──norm──▶ hidden ──head──▶ logits [.., V]
+//! embeds [B, T, D] ──positions──▶ [B, T, D] ──layers──▶ [B, T, D] ──norm──▶ hidden ──head──▶ logits [.., V]
 //!                                               ▲
 //! features [B, N, D] ──keys, values, once───────┘
 //! ```
 
-use sensorium_flow::{Features, Hidden};
+use sensorium_flow::{Embeds, Features, Forward, Hidden, Sequence};
 use sensorium_nn::fused::KeyValues;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Cache;
+use crate::cross::KeysValues;
+use crate::sequence::{learned_positions, mask};
+use crate::{Cache, CrossCache};
 
 /// Shape of a [`WhisperDecoder`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,22 +57,6 @@ pub struct WhisperDecoder {
     norm: LayerNorm,
 }
 
-/// What was heard and said: each layer's keys and values of the features, made once, and those of
-/// the tokens read so far.
-#[derive(Clone, Debug)]
-pub struct WhisperCache {
-    /// Keys and values `[B, N, H, K]`.
-    features: Vec<[Tensor<4>; 2]>,
-    said: Cache,
-}
-
-impl WhisperCache {
-    /// Tokens read so far.
-    pub fn tokens(&self) -> usize {
-        self.said.tokens()
-    }
-}
-
 impl WhisperDecoder {
     /// Weights of 0.02, residual writes scaled by `(3 n_layers)^-0.5`: three writes a layer.
     pub fn init(config: &WhisperDecoderConfig, init: &mut Init) -> Self {
@@ -83,57 +69,83 @@ impl WhisperDecoder {
         }
     }
 
-    /// What every layer will ask of these features.
-    pub fn cross_keys(&self, Features(x): &Features) -> WhisperCache {
-        let features = self.layers.iter().map(|layer| layer.cross_keys(x)).collect();
-        WhisperCache { features, said: Cache::default() }
+    /// What every layer will ask of these features, `[B, N, D]`.
+    pub fn cross_keys(&self, features: &Features) -> CrossCache {
+        CrossCache { media: vec![self.media(features)], read: Cache::default() }
     }
 
-    /// Token ids, row-major `[B, T]`, to `[B, T, D]`, from the first position on.
-    pub fn forward(&self, ids: &[u32], shape: [usize; 2], cache: &WhisperCache) -> Hidden {
-        Hidden(self.norm.forward(self.hidden(ids, shape, cache, self.layers.len())))
-    }
-
-    /// As [`forward`](Self::forward), after so many layers and before the last norm, `[B, T, D]`:
+    /// As [`forward`](Forward::forward), after so many layers and before the last norm, `[B, T, D]`:
     /// after none, what the first one reads.
-    pub fn hidden(
-        &self,
-        ids: &[u32],
-        shape: [usize; 2],
-        cache: &WhisperCache,
-        layers: usize,
-    ) -> Tensor<3> {
-        let mask = Mask::Causal { offset: 0 };
-        let layers = self.layers.iter().zip(&cache.features).take(layers);
-        layers.fold(self.embed(ids, shape, 0), |x, (layer, features)| {
-            layer.forward(x, &mask, None, features)
-        })
-    }
-
-    /// As [`forward`](Self::forward), after the tokens that `heard` has read, which grow by these.
     ///
     /// # Panics
-    /// When there are more tokens than positions.
-    pub fn extend(&self, ids: &[u32], shape: [usize; 2], cache: &mut WhisperCache) -> Hidden {
-        let WhisperCache { features, said } = cache;
-        let offset = said.tokens();
-        let mask = Mask::Causal { offset };
-        let mut x = self.embed(ids, shape, offset);
-        for (i, (layer, features)) in self.layers.iter().zip(features).enumerate() {
-            x = layer.forward(x, &mask, Some(said.layer(i)), features);
+    /// As [`forward`](Forward::forward).
+    pub fn hidden(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: &CrossCache,
+        layers: usize,
+    ) -> Tensor<3> {
+        self.run(embeds, sequence, &cache.media, None, layers)
+    }
+
+    fn media(&self, Features(x): &Features) -> Vec<KeysValues> {
+        self.layers.iter().map(|layer| layer.cross_keys(x)).collect()
+    }
+
+    fn run(
+        &self,
+        Embeds(x): Embeds,
+        sequence: &Sequence,
+        media: &[Vec<KeysValues>],
+        mut read: Option<&mut Cache>,
+        layers: usize,
+    ) -> Tensor<3> {
+        assert!(sequence.cross_attention.is_none(), "every row hears its own sound");
+        let heard = media.last().expect("a sound was heard");
+        let t = x.dims()[1];
+        let offset = read.as_ref().map_or(0, |read| read.tokens());
+        let mask = mask(sequence, offset, t);
+        let x = x + learned_positions(&self.position, 0, sequence, offset, t);
+        let layers = self.layers.iter().zip(heard).take(layers).enumerate();
+        let x = layers.fold(x, |x, (i, (layer, heard))| {
+            let kept = read.as_deref_mut().map(|read| read.layer(i));
+            layer.forward(x, &mask, kept, heard)
+        });
+        if let Some(read) = read {
+            read.advance(t);
         }
-        said.advance(shape[1]);
-        Hidden(self.norm.forward(x))
+        x
+    }
+}
+
+impl Forward for WhisperDecoder {
+    type Cache = CrossCache;
+
+    fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
+        Embeds(self.embedding.forward(ids, shape))
     }
 
-    /// `[rows, D] -> [rows, V]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+    /// Every row hears its own of the features, `[B, N, D]`.
+    ///
+    /// # Panics
+    /// When nothing was heard, in this call or the cache; when there are more tokens than positions.
+    fn forward(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut CrossCache>,
+    ) -> Hidden {
+        let mut alone = CrossCache::default();
+        let keeps = cache.is_some();
+        let CrossCache { media, read } = cache.unwrap_or(&mut alone);
+        media.extend(sequence.features.iter().map(|features| self.media(features)));
+        let read = keeps.then_some(read);
+        Hidden(self.norm.forward(self.run(embeds, sequence, media, read, self.layers.len())))
+    }
+
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.embedding.unembed(hidden)
-    }
-
-    fn embed(&self, ids: &[u32], [b, t]: [usize; 2], offset: usize) -> Tensor<3> {
-        let places = self.position.val().narrow(0, offset, t);
-        self.embedding.forward(ids, [b, t]) + places.unsqueeze()
     }
 }
 
@@ -177,7 +189,7 @@ impl Layer {
     }
 
     /// `[B, N, D] -> keys and values [B, N, H, K]`
-    fn cross_keys(&self, features: &Tensor<3>) -> [Tensor<4>; 2] {
+    fn cross_keys(&self, features: &Tensor<3>) -> KeysValues {
         let both = Linear::together([&self.cross.k, &self.cross.v], features.clone());
         both.map(|y| self.split(y))
     }
@@ -188,7 +200,7 @@ impl Layer {
         x: Tensor<3>,
         mask: &Mask,
         kept: Option<&mut KeyValues>,
-        [keys, values]: &[Tensor<4>; 2],
+        [keys, values]: &KeysValues,
     ) -> Tensor<3> {
         let Attention { q, k, v, .. } = &self.attention;
         let qkv = Linear::together([q, k, v], self.norm1.forward(x.clone()));

@@ -71,7 +71,7 @@ fn hidden(model: &Backbone, ids: &[u32], rows: usize, sequence: &Sequence) -> Ve
 
 fn standing_at(rows: usize, at: Range<usize>) -> Sequence {
     let positions = (0..rows).flat_map(|_| at.clone()).map(|at| at as u32);
-    Sequence { positions: Some(positions.collect()), spans: None }
+    Sequence { positions: Some(positions.collect()), ..Sequence::default() }
 }
 
 /// A few tokens and a picture, then questions about it: ids and spans.
@@ -117,7 +117,7 @@ impl Packed {
     ) -> Vec<Vec<f32>> {
         let (ids, spans): (Vec<u32>, Vec<Span>) = tokens.iter().copied().unzip();
         let positions = positions.map(Into::into);
-        let sequence = Sequence { positions, spans: Some(spans.into()) };
+        let sequence = Sequence { positions, spans: Some(spans.into()), ..Sequence::default() };
         hidden(model, &ids, 1, &sequence).chunks(WIDTH).map(<[f32]>::to_vec).collect()
     }
 }

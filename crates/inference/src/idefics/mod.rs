@@ -4,8 +4,8 @@ mod prompt;
 
 use std::time::Instant;
 
-use sensorium_backbone::GatedCache;
-use sensorium_flow::{Features, Hidden};
+use sensorium_backbone::CrossCache;
+use sensorium_flow::{self as flow, Features, Forward, Hidden};
 use sensorium_media::{Error, Media, Message, Modality, Picture, split_markers};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -90,9 +90,9 @@ impl IdeficsModel {
     }
 
     /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
-    pub fn cross_keys(&self, fitted: &[Picture]) -> GatedCache {
+    pub fn cross_keys(&self, fitted: &[Picture]) -> CrossCache {
         if fitted.is_empty() {
-            return GatedCache::default();
+            return CrossCache::default();
         }
         let size = [self.parts.config.image.image; 2];
         let see = |chunk: &[Picture]| {
@@ -116,10 +116,13 @@ impl IdeficsModel {
         &self,
         ids: &[u32],
         image_attention: &[Option<usize>],
-        cache: &mut GatedCache,
+        cache: &mut CrossCache,
     ) -> Vec<f32> {
         let language = &self.parts.model.language;
-        let Hidden(hidden) = language.extend(language.embed(ids), image_attention, cache);
+        let cross_attention = Some(image_attention.into());
+        let sequence = flow::Sequence { cross_attention, ..flow::Sequence::default() };
+        let embeds = language.embed(ids, [1, ids.len()]);
+        let Hidden(hidden) = language.forward(embeds, &sequence, Some(cache));
         let [_, t, d] = hidden.dims();
         read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
     }

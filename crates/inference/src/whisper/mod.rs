@@ -16,8 +16,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use sensorium_backbone::{Sampling, WhisperCache};
-use sensorium_flow::Hidden;
+use sensorium_backbone::{CrossCache, Sampling};
+use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_media::compression_ratio;
 use sensorium_media::mel::{HOP, RATE};
 use sensorium_nn::params::read;
@@ -115,12 +115,12 @@ impl WhisperModel {
         self.language(self.cross_keys(mel))
     }
 
-    fn cross_keys(&self, mel: Vec<f32>) -> WhisperCache {
+    fn cross_keys(&self, mel: Vec<f32>) -> CrossCache {
         let WhisperParts { config, model, device, .. } = &self.parts;
         model.cross_keys(mel, config.encoder.bands, device)
     }
 
-    fn language(&self, mut cache: WhisperCache) -> Result<Option<(String, u32)>> {
+    fn language(&self, mut cache: CrossCache) -> Result<Option<(String, u32)>> {
         if self.parts.rules.languages.is_empty() {
             return Ok(None);
         }
@@ -135,7 +135,7 @@ impl WhisperModel {
     fn say(
         &self,
         prompt: &[u32],
-        mut cache: WhisperCache,
+        mut cache: CrossCache,
         timestamps: bool,
         first: usize,
         sampling: Sampling,
@@ -207,12 +207,14 @@ impl WhisperModel {
     }
 
     /// Logits `[V]` after `ids`, and those after the one at `place` if that is not the last.
-    fn next(&self, ids: &[u32], cache: &mut WhisperCache, place: usize) -> [Vec<f32>; 2] {
-        let Hidden(hidden) = self.parts.model.decoder.extend(ids, [1, ids.len()], cache);
+    fn next(&self, ids: &[u32], cache: &mut CrossCache, place: usize) -> [Vec<f32>; 2] {
+        let decoder = &self.parts.model.decoder;
+        let embeds = decoder.embed(ids, [1, ids.len()]);
+        let Hidden(hidden) = decoder.forward(embeds, &Sequence::default(), Some(cache));
         let [_, t, d] = hidden.dims();
         let row = |at| {
             let row = hidden.clone().narrow(1, at, 1).reshape([1, d]);
-            read(self.parts.model.decoder.logits(row))
+            read(decoder.logits(row))
         };
         [row(t - 1), if place + 1 < t { row(place) } else { Vec::new() }]
     }
@@ -302,7 +304,7 @@ impl Job<'_> {
     }
 
     /// What is heard at the first temperature that gives something to believe, or at the last.
-    fn attempts(&self, prompt: &[u32], cache: &WhisperCache, first: usize) -> Result<Said> {
+    fn attempts(&self, prompt: &[u32], cache: &CrossCache, first: usize) -> Result<Said> {
         let say = |i: usize, temperature: f32| {
             // Draws of one window tell nothing of another's.
             let seed = Rng::new(self.options.seed ^ (first as u64) << 16 ^ i as u64).next_u64();
@@ -321,7 +323,7 @@ impl Job<'_> {
     }
 
     /// The language of the first window.
-    fn detect_language(&mut self, cache: &WhisperCache) -> Result<Option<u32>> {
+    fn detect_language(&mut self, cache: &CrossCache) -> Result<Option<u32>> {
         let found = self.whole.language(cache.clone())?;
         Ok(found.map(|(code, id)| {
             self.transcript.language = code;

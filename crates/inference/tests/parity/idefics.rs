@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use sensorium_flow::{Forward, Hidden, Sequence};
+use sensorium_flow::{Features, Forward, Hidden, Sequence};
 use sensorium_inference::idefics::Prompt;
 use sensorium_inference::{Finish, GenerateOptions, IdeficsModel, Model};
 use sensorium_media::{Modality, Part, Picture};
@@ -19,6 +19,11 @@ use serde_json::Value;
 use crate::twin::STACK;
 
 const NAMES: [&str; 3] = ["idefics", "idefics_plain", "idefics_table"];
+
+/// Media that tokens see.
+fn seeing(features: Option<Features>, looks: &[Option<usize>]) -> Sequence {
+    Sequence { features, cross_attention: Some(looks.into()), ..Sequence::default() }
+}
 
 /// A prompt, and what transformers makes of it.
 struct Case {
@@ -108,9 +113,10 @@ fn pictures_and_prompts_to_states_and_logits() {
             assert_eq!(prompt.pictures(), case.pictures.len());
             let fitted: Vec<_> =
                 case.pictures.iter().flat_map(|p| viewer.parts.processor.fit(p).pictures).collect();
-            let (language, cache) = (&viewer.parts.model.language, viewer.cross_keys(&fitted));
+            let (language, mut cache) = (&viewer.parts.model.language, viewer.cross_keys(&fitted));
+            let embeds = language.embed(&prompt.ids, [1, prompt.ids.len()]);
             let hidden =
-                language.forward(language.embed(&prompt.ids), &prompt.image_attention, &cache);
+                language.forward(embeds, &seeing(None, &prompt.image_attention), Some(&mut cache));
             let x = hidden.0.clone();
             report.check(&format!("{n}.hidden"), &x.dims(), &read(x));
             let x = logits(&viewer.parts.model, hidden);
@@ -163,15 +169,10 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
                 let pixels: Vec<f32> = case.pictures.iter().flat_map(pixels).collect();
                 let side = viewer.parts.config.image.image;
                 let pixels = TensorData::new(pixels, [case.pictures.len(), 3, side, side]);
-                let cache = match case.pictures.len() {
-                    0 => Default::default(),
-                    _ => model
-                        .language
-                        .cross_keys(&model.encode(Tensor::from_data(pixels, &Device::flex()))),
-                };
-                let hidden =
-                    model.language.forward(model.language.embed(ids), image_attention, &cache);
-                read(logits(model, hidden))
+                let see = || model.encode(Tensor::from_data(pixels, &Device::flex()));
+                let sequence = seeing((!case.pictures.is_empty()).then(see), image_attention);
+                let embeds = model.language.embed(ids, [1, ids.len()]);
+                read(logits(model, model.language.forward(embeds, &sequence, None)))
             };
             assert!(of(&model) == plain, "{name}: gates of 0 change logits");
             assert!(of(&open_gates) != plain, "{name}: gates do nothing");

@@ -11,6 +11,7 @@ mod exact;
 mod idefics;
 mod llama;
 mod llava;
+mod lora;
 mod masks;
 mod nano_vit;
 mod open;

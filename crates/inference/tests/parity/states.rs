@@ -214,14 +214,18 @@ fn idefics_layer_by_layer() {
         let image_attention: Vec<_> =
             image_attention.into_iter().map(|look| usize::try_from(look).ok()).collect();
         let cache = language.cross_keys(&model.encode(pixels));
-        let hidden = |i| language.hidden(language.embed(&ids), &image_attention, &cache, i);
+        let sequence =
+            Sequence { cross_attention: Some(image_attention.into()), ..Sequence::default() };
+        let embeds = || language.embed(&ids, [1, ids.len()]);
+        let hidden = |i| language.hidden(embeds(), &sequence, &cache, i);
         check.stack("language", config.language.llama.n_layers, hidden);
         for i in 0..config.language.n_gated() {
             let layer = i * config.language.interval;
-            let asked = language.ask(layer, hidden(layer), &image_attention, &cache);
+            let asked = language.ask(layer, hidden(layer), &sequence, &cache);
             check.state(&format!("gated.{i}"), asked);
         }
-        check.state("language", language.forward(language.embed(&ids), &image_attention, &cache).0);
+        let mut cache = cache.clone();
+        check.state("language", language.forward(embeds(), &sequence, Some(&mut cache)).0);
         check.report.finish_all();
     }
 }
@@ -241,7 +245,8 @@ fn whisper_layer_by_layer() {
         let encoder = &model.encoder;
         check.stack("encoder", config.encoder.n_layers, |i| encoder.hidden(mel.clone(), i));
         let cache = model.decoder.cross_keys(&encoder.encode(mel));
-        let hidden = |i| model.decoder.hidden(&ids, shape, &cache, i);
+        let embeds = || model.decoder.embed(&ids, shape);
+        let hidden = |i| model.decoder.hidden(embeds(), &Sequence::default(), &cache, i);
         check.stack("decoder", config.decoder.n_layers, hidden);
         check.report.finish_all();
     }

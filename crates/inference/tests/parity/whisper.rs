@@ -2,7 +2,7 @@
 //! directories as the hub has them.
 
 use sensorium_checkpoint::safetensors;
-use sensorium_flow::{Encode, Features, Hidden};
+use sensorium_flow::{Encode, Features, Forward, Hidden, Sequence};
 use sensorium_inference::{Model, WhisperModel};
 use sensorium_media::Tokenizer;
 use sensorium_model::whisper::{Rules, Task, Whisper, WhisperConfig};
@@ -61,18 +61,22 @@ impl Twin {
         for i in 0..self.config.encoder.n_layers {
             check(&format!("encoder.layers.{i}"), encoder.hidden(self.tensor(), i + 1));
         }
-        let Features(cache) = encoder.encode(self.tensor());
-        check("encoder", cache.clone());
+        let Features(features) = encoder.encode(self.tensor());
+        check("encoder", features.clone());
         let (ids, [b, t]) = ids(&self.golden, "decoder_input_ids");
         let logits = |Hidden(x): Hidden| {
             let [b, t, d] = x.dims();
             decoder.logits(x.reshape([b * t, d])).reshape([b, t, self.config.decoder.vocab_size])
         };
-        let mut cache = decoder.cross_keys(&Features(cache));
-        check("decoder", decoder.forward(&ids, [b, t], &cache).0);
-        check("logits", logits(decoder.forward(&ids, [b, t], &cache)));
-        let parts = [&ids[..3], &ids[3..4], &ids[4..]];
-        let parts = parts.map(|ids| decoder.extend(ids, [1, ids.len()], &mut cache).0);
+        let mut cache = decoder.cross_keys(&Features(features.clone()));
+        let heard = Sequence { features: Some(Features(features)), ..Sequence::default() };
+        let hidden = decoder.forward(decoder.embed(&ids, [b, t]), &heard, None);
+        check("decoder", hidden.0.clone());
+        check("logits", logits(hidden));
+        let parts = [&ids[..3], &ids[3..4], &ids[4..]].map(|ids| {
+            let embeds = decoder.embed(ids, [1, ids.len()]);
+            decoder.forward(embeds, &Sequence::default(), Some(&mut cache)).0
+        });
         check("decoder", Tensor::cat(parts.to_vec(), 1));
         assert_eq!(cache.tokens(), t);
         report.finish();

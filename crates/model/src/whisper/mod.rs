@@ -9,7 +9,7 @@
 
 mod rules;
 
-use sensorium_backbone::{WhisperCache, WhisperDecoder, WhisperDecoderConfig};
+use sensorium_backbone::{CrossCache, WhisperDecoder, WhisperDecoderConfig};
 use sensorium_encoder::audio::{WhisperEncoder, WhisperEncoderConfig};
 use sensorium_flow::Encode;
 use sensorium_nn::prelude::*;
@@ -79,7 +79,7 @@ impl Whisper {
     }
 
     /// What the decoder will ask of one window `[bands, frames]`, row-major.
-    pub fn cross_keys(&self, mel: Vec<f32>, bands: usize, device: &Device) -> WhisperCache {
+    pub fn cross_keys(&self, mel: Vec<f32>, bands: usize, device: &Device) -> CrossCache {
         let frames = mel.len() / bands.max(1);
         let mel = TensorData::new(mel, [1, bands, frames]);
         self.decoder.cross_keys(&self.encoder.encode(Tensor::from_data(mel, device)))

@@ -5,6 +5,7 @@ use clap::Args;
 use sensorium_checkpoint::gguf::{Gguf, Info};
 use sensorium_checkpoint::safetensors;
 use sensorium_media::Tokenizer;
+use sensorium_nn::machine::{Machine, Speeds, class, features};
 use sensorium_pretrained::families::sensorium::COMPONENTS;
 use sensorium_pretrained::{Directory, Provenance};
 use serde::Serialize;
@@ -14,8 +15,12 @@ use crate::{open, print};
 
 /// Show a model's components, shapes, parameters, hashes, and what it was trained on.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sensorium info --json")]
+#[command(after_help = "Examples:\n  sensorium info --json\n  sensorium info --machine")]
 pub struct InfoCommand {
+    /// Show the machine in place of a model: its processor, what it is fast at, and what "auto" means
+    /// on it.
+    #[arg(long, conflicts_with = "tensors")]
+    machine: bool,
     /// Also list every tensor.
     #[arg(long)]
     tensors: bool,
@@ -48,6 +53,9 @@ struct TensorInfo {
 
 impl InfoCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
+        if self.machine {
+            return machine(self.json);
+        }
         let directory = open::directory(&global.model)?;
         let components = components(&directory)?;
         let parameters: usize = components.iter().map(|component| component.parameters).sum();
@@ -89,6 +97,41 @@ impl InfoCommand {
         }
         print::line(format!("{:<10} {parameters:>11}", "total"))
     }
+}
+
+/// Speeds are those of kernels on small work that fits the caches: what is compared, not what is reached.
+fn machine(json: bool) -> Result<()> {
+    let machine = Machine::here();
+    let training = machine.training();
+    if json {
+        return print::json(&serde_json::json!({
+            "processor": machine.processor,
+            "kernels": class(),
+            "features": features(),
+            "threads": machine.threads,
+            "gflops": { "step": machine.step, "prefill": machine.prefill, "decode": machine.decode },
+            "auto": { "train": training.name(), "run": "f32" },
+        }));
+    }
+    print::line(&machine.processor)?;
+    print::line(format!("kernels: {}; threads: {}", class(), machine.threads))?;
+    if features().iter().any(|name| name.starts_with("amx")) {
+        print::line("AMX tiles: listed, no kernel uses them")?;
+    }
+    print::line("\nG operations/s             f32     bf16")?;
+    let rows = [
+        ("training step", machine.step),
+        ("prefill, encoders", machine.prefill),
+        ("decode", machine.decode),
+    ];
+    for (name, Speeds { f32, bf16 }) in rows {
+        print::line(format!("{name:<20} {f32:>9.1}{bf16:>9.1}"))?;
+    }
+    print::line(format!(
+        "\nprecision = \"auto\" trains in {}, the faster; models run as their file stores them, or in \
+         f32: the same answers on every machine",
+        training.name()
+    ))
 }
 
 fn origin(provenance: Option<&Provenance>) -> Result<()> {

@@ -13,6 +13,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod merge;
 mod models;
 mod perplexity;
 mod plot;
@@ -63,6 +64,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Data(data::Data),
     Export(export::Export),
+    Merge(merge::Merge),
     Convert(convert::Convert),
 }
 
@@ -100,6 +102,7 @@ impl Cli {
             Command::Inspect(command) => command.run(global),
             Command::Data(command) => command.run(),
             Command::Export(command) => command.run(global),
+            Command::Merge(command) => command.run(global),
             Command::Convert(command) => command.run(global),
         }
     }

@@ -58,7 +58,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let global = &Global { model: global.find(&self.from)?, ..*global };
+        let global = &Global { model: global.find(&self.from)?, ..global.clone() };
         let (model, load) = open::open(global, self.precision)?;
         let options = self.sampling.options(global);
         if !self.image.is_empty() {

@@ -218,3 +218,12 @@ fn samples_are_shown_and_the_vocabulary_learned() {
     succeeds(&["train", &recipe, "--out", dir.join("run").to_str().unwrap()]);
     assert!(tokenizer.is_file());
 }
+
+#[test]
+fn info_says_what_the_machine_is_fast_at() {
+    let found = json(&["info", "--machine", "--json"]);
+    let [f32, bf16] = ["f32", "bf16"].map(|name| found["gflops"]["step"][name].as_f64().unwrap());
+    let faster = if bf16 > 1.05 * f32 { "bf16" } else { "f32" };
+    assert_eq!(found["auto"]["train"], faster, "{found}");
+    assert!(succeeds(&["info", "--machine"]).contains(found["kernels"].as_str().unwrap()));
+}

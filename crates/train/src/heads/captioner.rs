@@ -73,8 +73,11 @@ impl Captioner {
     fn answers(&self, batch: &Batch, media: Embeds) -> Tensor<1> {
         let text = self.decoder.embed(&batch.ids, batch.shape);
         let embeds = splice(text, media, &batch.slots);
-        let sequence =
-            Sequence { spans: Some(batch.spans.clone()), positions: batch.positions.clone() };
+        let sequence = Sequence {
+            spans: Some(batch.spans.clone()),
+            positions: batch.positions.clone(),
+            ..Sequence::default()
+        };
         let hidden = self.decoder.forward(embeds, &sequence, None);
         answers_loss(|hidden| self.decoder.logits(hidden), hidden, batch, 0.0)
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
+use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples, Facts};
 use sensorium_encoder::text::Texts;
 use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
@@ -72,7 +73,7 @@ pub struct ClipRecipe {
     /// Where it computes.
     #[serde(default)]
     pub device: DeviceName,
-    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this machine.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
     /// Whether every block makes its activations again in the backward pass: less memory, about a
@@ -541,7 +542,7 @@ impl Training<'_> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
             Home::Published(directory, layout) => {
-                return model::published(directory, &names::save(clip, layout)?);
+                return model::published(directory, &names::save(clip, layout)?, Dtype::F32);
             }
         };
         let mut scalars = weights::tensors(clip)?;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
 use sensorium_flow::Input;
@@ -54,7 +55,7 @@ pub struct LlavaRecipe {
     /// Where it computes.
     #[serde(default)]
     pub device: DeviceName,
-    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this machine.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
     /// Whether every block makes its activations again in the backward pass: less memory, about a
@@ -374,7 +375,7 @@ impl Training<'_> {
                 model::own(&components, &settings, tokenizer, Some(&self.processor))
             }
             Home::Published(directory, published) => {
-                model::published(directory, &published.tensors(llava)?)
+                model::published(directory, &published.tensors(llava)?, Dtype::F32)
             }
         }
     }

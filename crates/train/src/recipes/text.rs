@@ -42,7 +42,7 @@ pub struct TextRecipe {
     /// Where it computes.
     #[serde(default)]
     pub device: DeviceName,
-    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this CPU.
+    /// Numbers that are multiplied: `"f32"`, `"bf16"` or `"auto"`, the faster on this machine.
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
     /// Whether every block makes its activations again in the backward pass: less memory, about a
