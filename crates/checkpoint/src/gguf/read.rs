@@ -59,6 +59,22 @@ impl<'a> Info<'a> {
         count(&self.shape).unwrap_or_default()
     }
 
+    /// A matrix as matrices of so many of its rows, one after the other; none if it has others.
+    fn rows(&self, parts: Vec<(String, usize)>) -> Option<Vec<Self>> {
+        let &[out, in_] = self.shape.as_slice() else { return None };
+        let row = self.bytes.len().checked_div(out)?;
+        let (mut rest, mut offset) = (self.bytes, self.offset);
+        let mut matrices = Vec::with_capacity(parts.len());
+        for (name, rows) in parts {
+            let (bytes, after) = rest.split_at_checked(rows.checked_mul(row)?)?;
+            let (shape, kind) = (vec![rows, in_], self.kind);
+            matrices.push(Self { name, shape, kind, offset, bytes });
+            offset = offset.checked_add(bytes.len() as u64)?;
+            rest = after;
+        }
+        rest.is_empty().then_some(matrices)
+    }
+
     /// Checks that the blocks' scales (values, where there are no scales) are finite; to be done
     /// before [`bytes`](Self::bytes) are multiplied as they are.
     ///
@@ -164,21 +180,9 @@ impl<'a> Gguf<'a> {
     pub fn apart(&self, parts: impl Fn(&str) -> Option<Vec<(String, usize)>>) -> Result<Self> {
         let mut all = Self { metadata: Metadata::new(), tensors: Vec::new() };
         for info in &self.tensors {
-            match (parts(&info.name), info.shape.as_slice()) {
-                (Some(parts), &[out, in_])
-                    if out > 0 && parts.iter().map(|(_, rows)| rows).sum::<usize>() == out =>
-                {
-                    let row = info.bytes.len() / out;
-                    let (mut rest, mut offset) = (info.bytes, info.offset);
-                    for (name, rows) in parts {
-                        let (bytes, after) = rest.split_at(rows * row);
-                        let (shape, kind) = (vec![rows, in_], info.kind);
-                        all.tensors.push(Info { name, shape, kind, offset, bytes });
-                        rest = after;
-                        offset += bytes.len() as u64;
-                    }
-                }
-                _ => all.tensors.push(info.clone()),
+            match parts(&info.name).and_then(|parts| info.rows(parts)) {
+                Some(matrices) => all.tensors.extend(matrices),
+                None => all.tensors.push(info.clone()),
             }
         }
         all.sort()?;
