@@ -16,10 +16,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from peft import PeftModel
+from transformers import (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
+                          AutoTokenizer)
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "crates/data/tests/samples/folder-csv"
+CHATS = "crates/data/tests/samples/messages/chats.jsonl"
 STEPS, RATE, REQUEST = 10, 1e-3, "describe the picture."
 OPTIM = "optim = { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0, clip = 1.0 }"
 RUN = f"steps = {STEPS}\nbatch = 2\nsave_every = {STEPS}\neval_every = {STEPS}\neval_batches = 1"
@@ -35,6 +38,14 @@ def dual_recipe(name, loss):
 def assistant_recipe(name):
     return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
             f"[instruct]\n{RUN}\n{SCHEDULE}\n{DATA.format('instruct.')}")
+
+
+def adapter_recipe(name, r, alpha):
+    kind, path = ("messages", CHATS) if name == "chatting" else ("folder", FOLDER)
+    data = DATA.format("instruct.").replace("'folder'", f"'{kind}'").replace(FOLDER, path)
+    return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
+            f"[lora]\nr = {r}\nlora_alpha = {alpha}\nfrom = 'goldens/lora/{name}'\n"
+            f"[instruct]\n{RUN}\n{SCHEDULE}\n{data}")
 
 
 def examples():
@@ -82,6 +93,43 @@ def assistant(folder):
     return model, trained, lambda: model(**inputs, labels=labels).loss
 
 
+def chat(folder):
+    """As `assistant`, of a language model and conversations."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows, answers = [], []
+    for line in filter(None, (ROOT / CHATS).read_text().splitlines()):
+        example = json.loads(line)
+        messages = example.get("messages") or [{"role": "user", "content": example["prompt"]},
+                                               {"role": "assistant", "content": example["completion"]}]
+        ids, learned = [], []
+        for i, message in enumerate(messages):
+            said = message["role"] == "assistant"
+            ids = tokenizer.apply_chat_template(messages[:i + 1], return_dict=False)
+            if said:
+                asked = tokenizer.apply_chat_template(messages[:i], add_generation_prompt=True, return_dict=False)
+                # The line break behind the end is the template's.
+                learned += [False] * (len(asked) - len(learned)) + [True] * (len(ids) - 1 - len(asked))
+        rows.append(ids)
+        answers.append(learned + [False] * (len(ids) - len(learned)))
+    longest = max(map(len, rows))
+    pad = lambda row, value: row + [value] * (longest - len(row))
+    ids = torch.tensor([pad(row, 0) for row in rows])
+    mask = torch.tensor([pad([1] * len(row), 0) for row in rows])
+    labels = torch.tensor([[i if learned else -100 for i, learned in zip(pad(row, 0), pad(answer, False))]
+                           for row, answer in zip(rows, answers)])
+    return model, None, lambda: model(input_ids=ids, attention_mask=mask, labels=labels).loss
+
+
+def adapted(make, adapter):
+    """As `make`, of the adapter alone; the model's own forward goes through it, too."""
+    def made(folder):
+        model, _, loss = make(folder)
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        return model, [p for name, p in model.named_parameters() if "lora_" in name], loss
+    return made
+
+
 def trained(make, folder):
     """Losses before each step."""
     model, parameters, loss_of = make(folder)
@@ -104,6 +152,18 @@ def read(make, folder):
         return make(folder)[2]().item()
 
 
+def run(recipe, work):
+    (Path(work) / "recipe.toml").write_text(recipe)
+    program = os.environ.get("SENSORIUM", ROOT / "target/release/sensorium")
+    subprocess.run([program, "train", f"{work}/recipe.toml", "--out", f"{work}/run"], cwd=ROOT, check=True)
+
+
+def write(name, recipe, losses, final):
+    golden = {"recipe": recipe, "losses": losses, "final": final}
+    (ROOT / "goldens" / "finetune" / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
+    print(name, losses, final)
+
+
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -115,15 +175,21 @@ def main():
         **{name: (assistant, assistant_recipe(name), "instruct/final")
            for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
     }
+    adapters = {name: (chat if name == "chatting" else assistant, adapter_recipe(name, r, alpha))
+                for name, r, alpha in (("chatting", 4, 8), ("seeing_llava", 2, 4), ("seeing_smolvlm", 2, 4))}
+    for name, (make, recipe) in adapters.items():
+        base = ROOT / "goldens" / name
+        losses = trained(adapted(make, ROOT / "goldens" / "lora" / name), base)
+        with tempfile.TemporaryDirectory() as work:
+            run(recipe, work)
+            final = read(adapted(make, Path(work) / "run/instruct/final"), base)
+        write(f"lora_{name}", recipe, losses, final)
     for name, (make, recipe, final) in runs.items():
         losses = trained(make, ROOT / "goldens" / name)
         with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "recipe.toml").write_text(recipe)
-            program = os.environ.get("SENSORIUM", ROOT / "target/release/sensorium")
-            subprocess.run([program, "train", f"{work}/recipe.toml", "--out", f"{work}/run"], cwd=ROOT, check=True)
-            golden = {"recipe": recipe, "losses": losses, "final": read(make, Path(work) / "run" / final)}
-        (goldens / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
-        print(name, losses, golden["final"])
+            run(recipe, work)
+            final = read(make, Path(work) / "run" / final)
+        write(name, recipe, losses, final)
 
 
 if __name__ == "__main__":

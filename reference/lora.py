@@ -1,6 +1,6 @@
 """LoRA adapters as peft saves them. Writes goldens/lora/<name>/.
 
-For each model of `goldens` an adapter with random values, and what the model says with it: its logits or
+Writes goldens/chatting/ too, a language model with a chat template. For each model of `goldens` an adapter with random values, and what the model says with it: its logits or
 vectors.
 
     adapter_config.json, adapter_model.safetensors    as peft saves them
@@ -14,9 +14,10 @@ import shutil
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM
 
-from golden import ROOT, SEED, integers, normal, save
+from golden import ROOT, SEED, integers, normal, randomise, save
+from seeing import byte_tokenizer, text_config
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ADAPTERS = {
@@ -29,12 +30,27 @@ ADAPTERS = {
         r=2, lora_alpha=8, target_modules=["embed_tokens", "q_proj"], modules_to_save=["lm_head"])),
     "gpt2": ("gpt2", AutoModelForCausalLM, dict(r=4, lora_alpha=8, target_modules=["c_attn", "c_fc", "c_proj"])),
     "seeing_llava": ("seeing_llava", AutoModelForImageTextToText, dict(
-        r=2, lora_alpha=4, target_modules=r".*language_model.*\.(q_proj|v_proj|down_proj)")),
+        r=2, lora_alpha=4, target_modules=r".*language_model.*_proj")),
+    "seeing_smolvlm": ("seeing_smolvlm", AutoModelForImageTextToText, dict(
+        r=2, lora_alpha=4, target_modules=r".*text_model.*_proj")),
+    "chatting": ("chatting", AutoModelForCausalLM, dict(r=4, lora_alpha=8, target_modules=LINEAR)),
     "published_clip": ("published_clip", AutoModel, dict(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])),
 }
 
 
+def chatting():
+    """A language model with a chat template. Writes goldens/chatting/."""
+    tokenizer = byte_tokenizer(["<pad>", "<s>", "</s>"], bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ '<s>' + message['role'] + ': ' + message['content'] + '</s>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant: ' }}{% endif %}")
+    model = randomise(LlamaForCausalLM(text_config(tokenizer, num_key_value_heads=2)))
+    model.save_pretrained(ROOT / "chatting")
+    tokenizer.save_pretrained(ROOT / "chatting")
+
+
 def main():
+    chatting()
     for name, (base, kind, settings) in ADAPTERS.items():
         model = kind.from_pretrained(ROOT / base, dtype=torch.float32)
         model = get_peft_model(model, LoraConfig(**settings))
@@ -51,6 +67,8 @@ def main():
         (folder / "README.md").unlink(missing_ok=True)
         settings = json.loads((folder / "adapter_config.json").read_text())
         settings["base_model_name_or_path"] = base
+        if isinstance(settings["target_modules"], list):
+            settings["target_modules"].sort()  # It is a set.
         (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
         merged = model.merge_and_unload()
         with torch.no_grad():

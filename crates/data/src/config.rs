@@ -22,7 +22,7 @@ use crate::drawn::datasets;
 use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
-use crate::read::{Records, folder, llava_json};
+use crate::read::{Records, folder, llava_json, messages};
 use crate::{Dataset, Error, Mixture, Result};
 
 /// What a run learns from, and what it is measured on meanwhile.
@@ -73,6 +73,18 @@ pub enum DatasetConfig {
     /// Conversations about pictures, as LLaVA has them: see [`llava_json`].
     LlavaJson {
         /// The JSON file.
+        path: PathBuf,
+        /// The folder of its pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Conversations as chat models' APIs have them, or prompts with completions: see [`messages`].
+    Messages {
+        /// The file of JSON lines.
         path: PathBuf,
         /// The folder of its pictures; without it, the file's own.
         images: Option<PathBuf>,
@@ -213,6 +225,7 @@ impl DatasetConfig {
         match self {
             Self::Folder { share, .. }
             | Self::LlavaJson { share, .. }
+            | Self::Messages { share, .. }
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
             | Self::SceneDescriptions { share }
@@ -227,6 +240,7 @@ impl DatasetConfig {
         match self {
             Self::Folder { .. } => "folder",
             Self::LlavaJson { .. } => "llava-json",
+            Self::Messages { .. } => "messages",
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
             Self::SceneDescriptions { .. } => "scene-descriptions",
@@ -241,6 +255,7 @@ impl DatasetConfig {
         match self {
             Self::Folder { path, .. }
             | Self::LlavaJson { path, .. }
+            | Self::Messages { path, .. }
             | Self::Icons { path, .. }
             | Self::EasyVqa { path, .. } => Some(path),
             Self::Documents { icons, .. } => icons.as_deref(),
@@ -253,7 +268,9 @@ impl DatasetConfig {
     /// Under which licence it may be learned from, where that is known.
     pub fn licence(&self) -> Option<&str> {
         match self {
-            Self::Folder { licence, .. } | Self::LlavaJson { licence, .. } => licence.as_deref(),
+            Self::Folder { licence, .. }
+            | Self::LlavaJson { licence, .. }
+            | Self::Messages { licence, .. } => licence.as_deref(),
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
@@ -273,10 +290,13 @@ impl DatasetConfig {
             Self::Folder { path, .. } => {
                 Box::new(Records::new("folder", path, path, folder::read(path)?, &options)?)
             }
-            Self::LlavaJson { path, images, .. } => {
+            Self::LlavaJson { path, images, .. } | Self::Messages { path, images, .. } => {
                 let images = images.as_deref().or(path.parent()).unwrap_or(path);
-                let records = llava_json::read(path)?;
-                Box::new(Records::new("llava-json", path, images, records, &options)?)
+                let records = match self {
+                    Self::Messages { .. } => messages::read(path)?,
+                    _ => llava_json::read(path)?,
+                };
+                Box::new(Records::new(self.kind(), path, images, records, &options)?)
             }
             Self::Scenes { related, .. } => datasets::scenes(options, *related),
             Self::SceneConversations { focus, isolated, .. } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
-use sensorium_data::read::{folder, llava_json};
+use sensorium_data::read::{folder, llava_json, messages};
 use sensorium_data::scene::Split;
 use sensorium_data::{At, Config, Dataset, DatasetConfig, Example, Media, OpenOptions};
 use sensorium_media::{Message, Part};
@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 4] = [
+const FORMATS: [Format; 5] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '.'",
@@ -39,11 +39,21 @@ const FORMATS: [Format; 4] = [
             (None, "What is a square?|Four equal sides."),
         ],
     ),
+    (
+        "messages",
+        "kind = 'messages'\npath = 'chats.jsonl'",
+        &[
+            (None, "Answer briefly.|What is a square?|Four equal sides.|And a cube?|Six squares."),
+            (None, "Which colour has snow?|White."),
+        ],
+    ),
 ];
 
 fn config(toml: &str, dir: &Path) -> DatasetConfig {
     let mut config: DatasetConfig = toml::from_str(toml).expect("a config");
-    if let DatasetConfig::Folder { path, .. } | DatasetConfig::LlavaJson { path, .. } = &mut config
+    if let DatasetConfig::Folder { path, .. }
+    | DatasetConfig::LlavaJson { path, .. }
+    | DatasetConfig::Messages { path, .. } = &mut config
     {
         *path = dir.join(&path);
     }
@@ -110,6 +120,35 @@ fn bad_entries_are_errors_of_their_own() {
     write("list.json", format!("[{}]", entries.join(",")).as_bytes()).expect("writable");
     let entries = llava_json::read(&dir.path().join("list.json")).expect("a list");
     assert_eq!(entries.iter().filter(|entry| entry.is_err()).count(), 6);
+}
+
+/// Pictures in messages, and lines that are none.
+#[test]
+fn messages_show_pictures_and_bad_lines_are_named() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/messages");
+    let toml = "kind = 'messages'\npath = 'pictures.jsonl'";
+    let dataset = config(toml, &samples).open(&WHOLE).expect("opens");
+    let read: Vec<_> = (0..7).map(|i| dataset.example(at(i))).collect();
+    for (example, text) in read.iter().zip(["#What is this?|A red square.", "#Which colour?|Red."])
+    {
+        let example = example.as_ref().expect("an example");
+        let Media::Image(picture) = &example.media[0];
+        assert_eq!((picture.pixels[0], &*said(example)), (200, text));
+    }
+    let reasons = ["line 3: no answer", "line 4: expected", "line 5", "got 2", "below"];
+    for (example, reason) in read[2..].iter().zip(reasons) {
+        let error = example.as_ref().expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let entries = std::fs::read_to_string(samples.join("chats.jsonl")).unwrap();
+    let list = format!(
+        "[{}]",
+        entries.split_whitespace().collect::<Vec<_>>().join(" ").replace("} {\"p", "}, {\"p")
+    );
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("list.json"), list).expect("writable");
+    let listed = messages::read(&dir.path().join("list.json")).expect("a list");
+    assert_eq!(listed, messages::read(&samples.join("chats.jsonl")).expect("lines"));
 }
 
 #[test]

@@ -107,6 +107,8 @@ pub struct Llava {
     prefix: bool,
 }
 
+sensorium_nn::pack!(Llava: towers, backbone);
+
 impl Llava {
     /// Seeded weights.
     pub fn init(config: &LlavaConfig, init: &mut Init) -> Self {
@@ -115,6 +117,11 @@ impl Llava {
             backbone: Backbone::init(&config.backbone, init),
             prefix: config.prefix,
         }
+    }
+
+    /// A language model alone.
+    pub fn without_towers(backbone: Backbone) -> Self {
+        Self { towers: Vec::new(), backbone, prefix: false }
     }
 
     /// The tower of a kind of media.

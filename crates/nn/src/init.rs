@@ -60,6 +60,14 @@ impl Init {
         self.param(values, shape)
     }
 
+    /// Uniform from `-bound` to `bound`.
+    pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        let Some(rng) = &mut self.rng else { return self.zeros(shape) };
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect();
+        self.param(values, shape)
+    }
+
     /// Every value the same: 0 for biases, 1 for norms.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
         if self.rng.is_none() {

@@ -12,6 +12,7 @@ mod features;
 pub mod fused;
 pub mod init;
 pub mod layers;
+pub mod lora;
 pub mod loss;
 pub mod machine;
 pub mod pack;

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 pub use sensorium_kernels::packed::{Blocked, Format, Packed};
 use sensorium_kernels::packed::{Product, Then};
 
+use crate::lora::Lora;
 use crate::params::read;
 
 /// A dense layer laid out for running, with its bias as it was then.
@@ -28,15 +29,35 @@ impl Dense {
 /// Lays out the matrix `[out, in]` of the layer with this name, from its parameter or from elsewhere.
 pub type Packer<'a> = dyn FnMut(&str, &Param<Tensor<2>>) -> Arc<Packed> + 'a;
 
+/// Sees every matrix of a model with the name of its layer.
+pub type Visit<'a> = dyn FnMut(&str, &mut dyn Matrix) + 'a;
+
+/// A layer that multiplies with a matrix.
+pub trait Matrix {
+    /// Lays the matrix out for running.
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>);
+
+    /// The matrix `[out, in]`, and where what is learned beside it stands; nothing in layers that take
+    /// no adapter.
+    fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {
+        None
+    }
+}
+
 /// A part of a model that can be laid out for running. Its outputs stay those of the same forward
 /// function; it can no longer be trained or saved.
 pub trait Pack {
-    /// Lays out every matrix of the part, which is called `path`.
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>);
+    /// Every matrix of the part, which is called `path`.
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>);
+
+    /// Lays out every matrix.
+    fn pack(&mut self, packer: &mut Packer<'_>) {
+        self.matrices("", &mut |name, matrix| matrix.pack(&mut |weight| packer(name, weight)));
+    }
 
     /// Lays out every matrix from its parameter.
     fn pack_as(&mut self, format: Format) {
-        self.pack("", &mut |_, weight| {
+        self.pack(&mut |_, weight| {
             let weight = weight.val();
             let [out, in_] = weight.dims();
             Arc::new(Packed::new(format, out, in_, &read(weight)))
@@ -45,16 +66,16 @@ pub trait Pack {
 }
 
 impl<T: Pack> Pack for Vec<T> {
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
         for (n, part) in self.iter_mut().enumerate() {
-            part.pack(&join(path, &n.to_string()), packer);
+            part.matrices(&join(path, &n.to_string()), visit);
         }
     }
 }
 
 impl<T: Pack> Pack for Option<T> {
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
-        self.iter_mut().for_each(|part| part.pack(path, packer));
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        self.iter_mut().for_each(|part| part.matrices(path, visit));
     }
 }
 
@@ -68,8 +89,8 @@ pub fn join(path: &str, part: &str) -> String {
 macro_rules! pack {
     ($part:ty: $($inner:ident),*) => {
         impl $crate::pack::Pack for $part {
-            fn pack(&mut self, path: &str, packer: &mut $crate::pack::Packer<'_>) {
-                $(self.$inner.pack(&$crate::pack::join(path, stringify!($inner)), packer);)*
+            fn matrices(&mut self, path: &str, visit: &mut $crate::pack::Visit<'_>) {
+                $(self.$inner.matrices(&$crate::pack::join(path, stringify!($inner)), visit);)*
             }
         }
     };

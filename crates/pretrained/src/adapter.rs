@@ -173,6 +173,13 @@ impl Adapter {
         Tensor::new(shape.to_vec(), new).ok()
     }
 
+    /// What was learned about the matrix of a layer: A `[r, in]`, B `[out, r]`, and their scale.
+    pub fn module(&self, name: &str) -> Option<([&Tensor; 2], f64)> {
+        let (name, module) = self.modules.get_key_value(name)?;
+        let (a, b) = (module.a.as_ref()?, module.b.as_ref()?);
+        Some(([a, b], self.scale(name, *a.shape().first()?)))
+    }
+
     fn scale(&self, name: &str, r: usize) -> f64 {
         let own = self.alphas.iter().find(|(end, _)| is_end(name, end));
         let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);

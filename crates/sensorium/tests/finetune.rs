@@ -49,6 +49,39 @@ fn a_finetuned_encoder_scores() {
     assert!(after > before, "{before} then {after}");
 }
 
+/// With its adapter, and with the adapter in its weights, a model says the same.
+#[test]
+fn an_adapter_is_run_and_merged() {
+    let data = root("crates/data/tests/samples/messages/chats.jsonl");
+    let base = root("goldens/chatting");
+    let recipe = format!(
+        "recipe = 'llava'\nseed = 1\n[model]\nfrom = {base:?}\n[lora]\n[instruct]\nsteps = 20\nbatch = 2\n\
+         save_every = 20\nschedule = {{ kind = 'constant', learning_rate = 1e-2 }}\n\
+         [[instruct.data.train]]\nkind = 'messages'\npath = {data:?}\n"
+    );
+    let run = train("adapter", &recipe);
+    let adapter = run.join("instruct/final");
+    let (adapter, merged) = (adapter.to_str().unwrap(), run.join("merged"));
+    let merged = merged.to_str().unwrap();
+    sensorium(&["merge", "--model", &base, "--adapter", adapter, "--to", merged, "--json"]);
+    let says = |model: &[&str]| {
+        let prompt = ["--prompt", "What is a square?", "--chat", "--max-tokens", "12"];
+        let args = [&["run"], model, &prompt[..]].concat();
+        sensorium(&args)
+    };
+    let adapted = says(&[&base, "--adapter", adapter]);
+    assert_eq!(adapted, says(&[merged]));
+    assert_ne!(adapted, says(&[&base]));
+    let refused = |args: &[&str], says: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sensorium")).args(args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(says), "{args:?}: {error}");
+    };
+    refused(&["ask", "who?", "--adapter", adapter], "expected a directory of safetensors");
+    refused(&["run", adapter, "--prompt", "a"], "--adapter");
+    refused(&["merge", "--model", &base, "--to", merged], "--adapter DIR");
+}
+
 #[test]
 fn a_finetuned_assistant_answers() {
     let data = root("crates/data/tests/samples/llava-json/conversations.json");

@@ -45,24 +45,27 @@ impl Chat {
         Ok(Self { tokenizer, format, bos: None, marker: None, tokens, context, pad })
     }
 
-    /// Of a published model, whose pictures' places hold the token `marker`.
+    /// Of a published model, whose pictures' places hold the token `marker`; without one, it reads texts
+    /// alone.
     ///
     /// # Errors
     /// A file is missing or damaged, there is no chat template, or no token `marker`.
     pub fn published(
         directory: &Directory,
-        marker: u32,
+        marker: Option<u32>,
         [tokens, context]: [usize; 2],
     ) -> Result<Self> {
         let TextProcessor { tokenizer, bos_token_id: bos, chat, .. } =
             TextProcessor::read(directory)?;
-        let marker = tokenizer.token(marker).ok_or_else(|| {
-            let message =
-                format!("expected a token {marker} for pictures in its tokenizer, got none");
-            crate::model::config("model.from", &message, "its files may be of different models")
-        })?;
+        let token = |marker: u32| {
+            tokenizer.token(marker).ok_or_else(|| {
+                let message =
+                    format!("expected a token {marker} for pictures in its tokenizer, got none");
+                crate::model::config("model.from", &message, "its files may be of different models")
+            })
+        };
+        let marker = marker.map(token).transpose()?;
         let format = ChatFormat { template: chat.template()?, variables: chat.variables };
-        let marker = Some(marker);
         Ok(Self { tokenizer, format, bos, marker, tokens, context, pad: bos.unwrap_or_default() })
     }
 

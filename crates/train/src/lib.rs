@@ -11,6 +11,7 @@ pub mod freeze;
 pub mod guard;
 pub mod heads;
 pub mod log;
+pub mod lora;
 pub mod model;
 mod older;
 pub mod optim;

@@ -157,7 +157,7 @@ fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
     let close = |ours: f64, theirs: f64| (ours - theirs).abs() < 1e-5 + 1e-3 * theirs.abs();
     let goldens = std::fs::read_dir(root("goldens/finetune")).unwrap();
     let files: Vec<PathBuf> = goldens.map(|file| file.unwrap().path()).collect();
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 9);
     for file in files {
         let golden: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -180,6 +180,60 @@ fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
         let last = log::read(&run).unwrap().pop().unwrap().extra["val_loss"];
         assert!(close(last, read), "{}: {last}, read by transformers {read}", file.display());
     }
+}
+
+/// A new adapter begins as nothing, moves nothing else, and goes on bit for bit.
+#[test]
+fn an_adapter_is_learned_beside_a_frozen_model() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let recipe = llava("chatting", "messages", &chats).replace("[instruct]", "[lora]\n[instruct]");
+    let plain = Trial::new();
+    plain.train(&llava("chatting", "messages", &chats), &[], false).unwrap();
+    let whole = Trial::new();
+    whole.train(&recipe, &[], false).unwrap();
+    let ours = losses(&whole.path("run/instruct"));
+    assert!((ours[0] - losses(&plain.path("run/instruct"))[0]).abs() < 1e-6);
+    assert!(ours[9] < ours[0], "{ours:?}");
+    is_published_as("chatting", &plain.path("run/instruct/final"));
+
+    let killed = Trial::new();
+    killed.train(&recipe, &["instruct.steps=5"], false).unwrap();
+    killed.train(&recipe, &[], true).unwrap();
+    let adapter = |trial: &Trial| {
+        std::fs::read(trial.path("run/instruct/final/adapter_model.safetensors")).unwrap()
+    };
+    assert!(adapter(&killed) == adapter(&whole), "resumed in other bits");
+    let base = Directory::open(root("goldens/chatting").as_ref()).unwrap();
+    let adapted = base.clone().adapted(Some(&whole.path("run/instruct/final"))).unwrap();
+    let (before, after) = (base.tensors().unwrap(), adapted.tensors().unwrap());
+    for (name, tensor) in &before.tensors {
+        assert_eq!(name.contains("_proj"), after.tensors[name] != *tensor, "{name}");
+    }
+}
+
+#[test]
+fn adapters_that_make_no_sense_are_refused() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let recipe = llava("chatting", "messages", &chats);
+    let other = format!("from = {:?}", root("goldens/lora/seeing_llava"));
+    let gone = "from = 'gone'".to_owned();
+    for (lora, says) in [
+        ("r = 0", "above 0"),
+        ("lora_alpha = nan", "above 0"),
+        ("target_modules = ['c_attn']", "there are down_proj, gate_proj"),
+        ("rnk = 4", "rnk"),
+        (&other, "lora.from"),
+        (&gone, "adapter_config.json"),
+    ] {
+        let recipe = recipe.replace("[instruct]", &format!("[lora]\n{lora}\n[instruct]"));
+        let error = Trial::new().train(&recipe, &[], false).unwrap_err();
+        assert!(error.contains(says) && error.contains("hint:"), "{lora}: {error}");
+    }
+    let new =
+        recipe.replace("[instruct]", "size = 'tiny'\ntokenizer = 'a.json'\n[lora]\n[instruct]");
+    let new = new.lines().filter(|line| !line.starts_with("from")).collect::<Vec<_>>().join("\n");
+    let error = Trial::new().train(&new, &[], false).unwrap_err();
+    assert!(error.contains("lora") && error.contains("model.from"), "{error}");
 }
 
 #[test]

@@ -140,11 +140,11 @@ impl Forward for Backbone {
 }
 
 impl Pack for Backbone {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
         match self {
-            Self::Llama(llama) => llama.pack(path, packer),
-            Self::Opt(opt) => opt.pack(path, packer),
-            Self::Gpt2(gpt2) => gpt2.pack(path, packer),
+            Self::Llama(llama) => llama.matrices(path, visit),
+            Self::Opt(opt) => opt.matrices(path, visit),
+            Self::Gpt2(gpt2) => gpt2.matrices(path, visit),
         }
     }
 }

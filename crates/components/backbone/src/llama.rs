@@ -266,11 +266,11 @@ impl Forward for Llama {
 }
 
 impl Pack for Llama {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
-        self.layers.pack(&pack::join(path, "layers"), packer);
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
+        self.layers.matrices(&pack::join(path, "layers"), visit);
         match &mut self.head {
-            Some(head) => head.pack(&pack::join(path, "head"), packer),
-            None => self.embedding.pack(&pack::join(path, "embedding"), packer),
+            Some(head) => head.matrices(&pack::join(path, "head"), visit),
+            None => self.embedding.matrices(&pack::join(path, "embedding"), visit),
         }
     }
 }

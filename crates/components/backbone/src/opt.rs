@@ -105,10 +105,10 @@ impl Layer {
 }
 
 impl Pack for Layer {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
         match self {
-            Self::Pre(block) => block.pack(path, packer),
-            Self::Post(block) => block.pack(path, packer),
+            Self::Pre(block) => block.matrices(path, visit),
+            Self::Post(block) => block.matrices(path, visit),
         }
     }
 }
@@ -236,13 +236,13 @@ impl Forward for Opt {
 }
 
 impl Pack for Opt {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
-        self.project_in.pack(&pack::join(path, "project_in"), packer);
-        self.layers.pack(&pack::join(path, "layers"), packer);
-        self.project_out.pack(&pack::join(path, "project_out"), packer);
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
+        self.project_in.matrices(&pack::join(path, "project_in"), visit);
+        self.layers.matrices(&pack::join(path, "layers"), visit);
+        self.project_out.matrices(&pack::join(path, "project_out"), visit);
         match &mut self.head {
-            Some(head) => head.pack(&pack::join(path, "head"), packer),
-            None => self.embedding.pack(&pack::join(path, "embedding"), packer),
+            Some(head) => head.matrices(&pack::join(path, "head"), visit),
+            None => self.embedding.matrices(&pack::join(path, "embedding"), visit),
         }
     }
 }

@@ -128,10 +128,10 @@ impl Encode for Encoder {
 }
 
 impl Pack for Encoder {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
         match self {
-            Self::Image(encoder) => encoder.pack(path, packer),
-            Self::Audio(encoder) => encoder.pack(path, packer),
+            Self::Image(encoder) => encoder.matrices(path, visit),
+            Self::Audio(encoder) => encoder.matrices(path, visit),
         }
     }
 }

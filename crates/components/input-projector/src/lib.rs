@@ -143,12 +143,12 @@ impl Project for Projector {
 }
 
 impl Pack for Projector {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
         match self {
-            Self::Linear(projector) => projector.pack(path, packer),
-            Self::Mlp(projector) => projector.pack(path, packer),
-            Self::Perceiver(projector) => projector.pack(path, packer),
-            Self::Qformer(projector) => projector.pack(path, packer),
+            Self::Linear(projector) => projector.matrices(path, visit),
+            Self::Mlp(projector) => projector.matrices(path, visit),
+            Self::Perceiver(projector) => projector.matrices(path, visit),
+            Self::Qformer(projector) => projector.matrices(path, visit),
         }
     }
 }

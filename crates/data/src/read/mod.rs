@@ -3,6 +3,7 @@
 
 pub mod folder;
 pub mod llava_json;
+pub mod messages;
 
 use std::path::{Component, Path, PathBuf};
 

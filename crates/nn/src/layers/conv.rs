@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Dense, Pack, Packer};
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
 
 /// `[B, c_in, h, w] -> [B, c_out, h', w']`, `h' = (h + 2·padding - kernel) / stride + 1`.
@@ -76,15 +76,21 @@ impl Conv2d {
     }
 }
 
-impl Pack for Conv2d {
+impl Matrix for Conv2d {
     /// Only what reads each pixel once is a product of rows; other convolutions stay as they are.
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
         let [c_out, c_in, kernel, _] = self.weight.val().dims();
         if (kernel, self.padding) == (self.stride, 0) {
             let rows = self.weight.val().reshape([c_out, c_in * kernel * kernel]);
             let bias = self.bias.as_ref().map(|bias| read(bias.val()));
-            let weight = packer(path, &Param::from_tensor(rows));
+            let weight = packer(&Param::from_tensor(rows));
             self.packed = Some(Arc::new(Dense { weight, bias }));
         }
+    }
+}
+
+impl Pack for Conv2d {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        visit(path, self);
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use super::Activation;
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Dense, Pack, Packer};
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
 
 /// `[B, T, c_in] -> [B, T', c_out]`, `T' = (T + 2·padding - kernel) / stride + 1`.
@@ -95,12 +95,18 @@ impl Conv1d {
     }
 }
 
-impl Pack for Conv1d {
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+impl Matrix for Conv1d {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
         let [c_out, c_in, kernel] = self.weight.dims();
         let rows = self.weight.val().reshape([c_out, c_in * kernel]);
-        let weight = packer(path, &Param::from_tensor(rows));
+        let weight = packer(&Param::from_tensor(rows));
         self.packed = Some(Arc::new(Dense { weight, bias: Some(read(self.bias.val())) }));
+    }
+}
+
+impl Pack for Conv1d {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        visit(path, self);
     }
 }
 

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Dense, Pack, Packer};
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 
 /// `V` rows of width `D`.
 #[derive(Module, Debug)]
@@ -49,9 +49,15 @@ impl Embedding {
     }
 }
 
-impl Pack for Embedding {
+impl Matrix for Embedding {
     /// The head; the table stays as it is.
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
-        self.head = Some(Arc::new(Dense { weight: packer(path, &self.weight), bias: None }));
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
+        self.head = Some(Arc::new(Dense { weight: packer(&self.weight), bias: None }));
+    }
+}
+
+impl Pack for Embedding {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        visit(path, self);
     }
 }

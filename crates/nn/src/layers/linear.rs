@@ -8,7 +8,8 @@ use burn::tensor::Tensor;
 use super::Activation;
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Dense, Pack, Packer};
+use crate::lora::Lora;
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
 
 /// `y = x Wᵀ + b`.
@@ -18,6 +19,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is learned beside the matrix.
+    pub lora: Option<Lora>,
     #[module(skip)]
     precision: Precision,
     #[module(skip)]
@@ -30,6 +33,7 @@ impl Linear {
         Self {
             weight: init.normal([out, in_], std),
             bias: bias.then(|| init.constant([out], 0.0)),
+            lora: None,
             precision: init.precision(),
             packed: None,
         }
@@ -37,6 +41,13 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match &self.lora {
+            Some(lora) => self.product(x.clone()) + lora.forward(self.precision, x),
+            None => self.product(x),
+        }
+    }
+
+    fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match &self.packed {
             Some(packed) => fused::packed_linear(x, packed),
             None => {
@@ -46,9 +57,14 @@ impl Linear {
         }
     }
 
+    /// The matrix as it runs, where all that is done with `x` is its product.
+    fn runs(&self) -> Option<&Arc<Dense>> {
+        self.packed.as_ref().filter(|_| self.lora.is_none())
+    }
+
     /// `act(forward(x))`
     pub fn activated<const D: usize>(&self, x: Tensor<D>, act: Activation) -> Tensor<D> {
-        match (&self.packed, act.kind()) {
+        match (self.runs(), act.kind()) {
             (Some(packed), Some(kind)) => fused::packed_gelu(x, packed, kind),
             _ => act.forward(self.forward(x)),
         }
@@ -56,7 +72,7 @@ impl Linear {
 
     /// `stream + forward(x)`: what a block writes to the residual stream.
     pub fn add_to<const D: usize>(&self, stream: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-        match &self.packed {
+        match self.runs() {
             Some(packed) => fused::packed_onto(stream, x, packed),
             None => stream + self.forward(x),
         }
@@ -64,7 +80,7 @@ impl Linear {
 
     /// `silu(gate(x))·up(x)`
     pub fn gated<const D: usize>(gate: &Self, up: &Self, x: Tensor<D>) -> Tensor<D> {
-        match (&gate.packed, &up.packed) {
+        match (gate.runs(), up.runs()) {
             // The kernel for both has no place for the second bias.
             (Some(gate), Some(up)) if up.bias.is_none() && gate.weight.pairs_with(&up.weight) => {
                 fused::packed_gated(x, gate, up)
@@ -81,7 +97,7 @@ impl Linear {
         layers: [&Self; N],
         x: Tensor<D>,
     ) -> [Tensor<D>; N] {
-        let packed = layers.map(|layer| layer.packed.as_ref());
+        let packed = layers.map(Self::runs);
         if packed.iter().all(Option::is_some) {
             return fused::packed_together(x, packed.map(|packed| packed.expect("all are packed")));
         }
@@ -89,11 +105,21 @@ impl Linear {
     }
 }
 
-impl Pack for Linear {
-    fn pack(&mut self, path: &str, packer: &mut Packer<'_>) {
+impl Matrix for Linear {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
         let bias = self.bias.as_ref().map(|bias| read(bias.val()));
-        self.packed = Some(Arc::new(Dense { weight: packer(path, &self.weight), bias }));
+        self.packed = Some(Arc::new(Dense { weight: packer(&self.weight), bias }));
         let device = self.weight.val().device();
         self.weight = Param::from_tensor(Tensor::zeros([0, 0], &device));
+    }
+
+    fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {
+        Some((&self.weight, &mut self.lora))
+    }
+}
+
+impl Pack for Linear {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        visit(path, self);
     }
 }

@@ -67,6 +67,13 @@ pub struct Published {
 }
 
 impl Published {
+    /// The name that transformers has for our parameter `name`, however the files spell it.
+    pub fn module(&self, name: &str) -> String {
+        let projector = self.layout.to_hf("towers.0.projector.mlp.fc1.weight");
+        let layout = if projector.contains("multi_modal") { &LLAVA } else { &self.layout };
+        layout.to_hf(name)
+    }
+
     /// The tensors of `llava`, which began as the model that was read, as they are published.
     ///
     /// # Errors

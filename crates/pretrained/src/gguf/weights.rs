@@ -40,7 +40,7 @@ pub fn load(
     // Biases first: a matrix is packed with the bias that it has then.
     let mut llama = fill(llama, gguf, family, config, |shape| shape.len() == 1)?;
     let mut read = Ok(());
-    llama.pack("", &mut |layer, weight| {
+    llama.pack(&mut |layer, weight| {
         let head = rotated(family, layer).then_some(config.head_dim);
         let packed = gguf.get(&GGUF.to_hf(&format!("{layer}.weight")));
         let packed = packed.map(|info| packed_matrix(info, head, format));

@@ -25,8 +25,10 @@ use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::Directory;
+use sensorium_pretrained::families::language;
 use sensorium_pretrained::families::llava::{self, Published, Spliced};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::names::{self, LLAMA};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{draw, images, mean, pictures};
@@ -36,6 +38,7 @@ use crate::device::DeviceName;
 use crate::error::Result;
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
+use crate::lora::LoraConfig;
 use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::provenance;
@@ -78,8 +81,10 @@ pub struct LlavaRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optim: OptimConfig,
-    /// The model: a new one, or a published LLaVA, Idefics3 or SmolVLM.
+    /// The model: a new one, or a published LLaVA, Idefics3, SmolVLM, Llama, Mistral or Qwen.
     pub model: ModelConfig,
+    /// Instead of the model's own weights, what is learned beside them: an adapter.
+    pub lora: Option<LoraConfig>,
     /// Conversations about pictures, or pictures with captions, for stages without data of their own.
     pub data: Option<Config>,
 }
@@ -148,6 +153,10 @@ impl LlavaRecipe {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
+    if recipe.lora.is_some() && recipe.model.from.is_none() {
+        let message = "expected a published model to learn an adapter for, got no model.from";
+        return Err(model::config("lora", message, "leave [lora] out to train a new model"));
+    }
     let (mut llava, training) = match recipe.model.start()? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, &directory)?,
@@ -156,10 +165,16 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         llava = training.run("align", align, vec![PROJECTOR.into()], llava, options)?;
     }
     let instruct = &recipe.instruct;
-    let mut parts = match &recipe.model.train {
-        Some(parts) => parts.iter().flat_map(|part| read_of(part, &training.shape)).collect(),
-        None => vec![PROJECTOR.into(), "backbone".into()],
+    let mut parts = match (&recipe.model.train, &recipe.lora) {
+        (Some(parts), _) => parts.iter().flat_map(|part| read_of(part, &training.shape)).collect(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) if llava.towers.is_empty() => vec!["backbone".into()],
+        (None, None) => vec![PROJECTOR.into(), "backbone".into()],
     };
+    if let Some(lora) = &recipe.lora {
+        let init = &mut Init::new(recipe.seed, &recipe.device.open());
+        parts.extend(lora.add(&mut llava, |name| training.module(name), init)?);
+    }
     if instruct.image_rate > 0.0 {
         parts.extend(read_by_projector(&training.shape));
     }
@@ -197,27 +212,42 @@ fn new(
     Ok((llava, Training { recipe, chat, processor, shape, home: Home::Own(tokenizer) }))
 }
 
+/// Published models that are trained: with pictures, and without.
+const SEEING: [&str; 3] = ["llava", "idefics3", "smolvlm"];
+const READING: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+
 /// A published model.
 fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llava, Training<'a>)> {
-    if !["llava", "idefics3", "smolvlm"].map(Some).contains(&directory.model_type()) {
-        return Err(model::unknown_family(directory, &["llava", "idefics3", "smolvlm"]));
-    }
     let init = &mut Init::empty(&recipe.device.open())
         .with(recipe.precision)
         .recomputing(recipe.recompute);
+    let family = directory.model_type().unwrap_or_default();
+    if READING.contains(&family) {
+        let (backbone, weights) = language::trainable(directory, init)?;
+        let shape = LlavaConfig { towers: Vec::new(), backbone, prefix: false };
+        let chat = Chat::published(directory, None, [0, shape.backbone.context()])?.into();
+        let home = Home::Language(directory.clone());
+        // Nothing is seen.
+        let processor = ImageProcessor::padded(1);
+        let llava = Llava::without_towers(weights);
+        return Ok((llava, Training { recipe, chat, processor, shape, home }));
+    }
+    if !SEEING.contains(&family) {
+        return Err(model::unknown_family(directory, &[&SEEING[..], &READING].concat()));
+    }
     let Spliced { llava, config: shape, processor, marker, published, .. } =
         llava::trainable(directory, init)?;
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];
-    let chat = Chat::published(directory, marker, limits)?.into();
+    let chat = Chat::published(directory, Some(marker), limits)?.into();
     let home = Home::Published(directory.clone(), Box::new(published));
     Ok((llava, Training { recipe, chat, processor, shape, home }))
 }
 
 /// Side of the pictures that the encoder reads, in pixels.
 fn side(shape: &LlavaConfig) -> usize {
-    match &shape.towers[0].encoder {
-        EncoderConfig::Vit { vit, .. } => vit.image,
-        _ => 0,
+    match shape.towers.first().map(|tower| &tower.encoder) {
+        Some(EncoderConfig::Vit { vit, .. }) => vit.image,
+        _ => 1,
     }
 }
 
@@ -240,9 +270,20 @@ enum Home {
     Own(Box<Tokenizer>),
     /// A directory, and how its tensors are published.
     Published(Directory, Box<Published>),
+    /// A language model's.
+    Language(Directory),
 }
 
 impl Training<'_> {
+    /// The name that transformers has for our parameter `name`.
+    fn module(&self, name: &str) -> String {
+        match &self.home {
+            Home::Own(_) => name.to_owned(),
+            Home::Published(_, published) => published.module(name),
+            Home::Language(_) => LLAMA.to_hf(name.strip_prefix("backbone.").unwrap_or(name)),
+        }
+    }
+
     fn run(
         &self,
         name: &str,
@@ -345,7 +386,7 @@ impl Training<'_> {
     /// frozen encoder, one.
     fn flops(&self, stage: &Stage, Micro { batch, planes }: &Micro) -> f64 {
         let [b, t] = batch.shape;
-        let (tower, backbone) = (&self.shape.towers[0], &self.shape.backbone);
+        let backbone = &self.shape.backbone;
         let passes = if self.recipe.align.as_ref().is_some_and(|align| std::ptr::eq(align, stage)) {
             2.0
         } else {
@@ -353,13 +394,17 @@ impl Training<'_> {
         };
         let pixels = self.processor.size().map_or(1, |[h, w]| 3 * h as usize * w as usize);
         let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
-        let seen = tower.encoder.flops() * (planes.len() / pixels) as f64;
+        let encoder = self.shape.towers.first().map_or(0.0, |tower| tower.encoder.flops());
+        let seen = encoder * (planes.len() / pixels) as f64;
         let read = backbone.flops(t, 0) * b as f64 + backbone.flops(0, batch.learned());
         image * seen + passes * read
     }
 
-    /// The model's files.
+    /// The model's files, or the adapter's.
     fn files(&self, llava: &Llava) -> Result<Files> {
+        if let (Some(lora), Some(base)) = (&self.recipe.lora, &self.recipe.model.from) {
+            return lora.files(llava, |name| self.module(name), &base.to_string_lossy());
+        }
         match &self.home {
             Home::Own(tokenizer) => {
                 let tower = &llava.towers[0];
@@ -376,6 +421,10 @@ impl Training<'_> {
             }
             Home::Published(directory, published) => {
                 model::published(directory, &published.tensors(llava)?, Dtype::F32)
+            }
+            Home::Language(directory) => {
+                let tensors = names::save(&llava.backbone, &LLAMA)?;
+                model::published(directory, &tensors, Dtype::F32)
             }
         }
     }
@@ -439,7 +488,8 @@ impl Talks {
 
 /// Names of the image encoder's parameters that the projector's input depends on.
 fn read_by_projector(shape: &LlavaConfig) -> Vec<String> {
-    let EncoderConfig::Vit { vit, features } = &shape.towers[0].encoder else {
+    let encoder = shape.towers.first().map(|tower| &tower.encoder);
+    let Some(EncoderConfig::Vit { vit, features }) = encoder else {
         return vec![ENCODER.to_owned()];
     };
     let last = features.layers.iter().min().copied().unwrap_or_default();

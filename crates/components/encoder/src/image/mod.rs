@@ -50,11 +50,11 @@ impl Encode for Encoder {
 }
 
 impl Pack for Encoder {
-    fn pack(&mut self, path: &str, packer: &mut pack::Packer<'_>) {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
         match self {
-            Self::Vit(vit) => vit.pack(path, packer),
-            Self::Resnet(resnet) => resnet.pack(path, packer),
-            Self::Naflex(naflex) => naflex.pack(path, packer),
+            Self::Vit(vit) => vit.matrices(path, visit),
+            Self::Resnet(resnet) => resnet.matrices(path, visit),
+            Self::Naflex(naflex) => naflex.matrices(path, visit),
         }
     }
 }

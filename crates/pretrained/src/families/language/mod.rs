@@ -98,12 +98,20 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
 /// # Errors
 /// As [`config`]; the weights are missing, damaged, or not those of the configuration.
 pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, Backbone)> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// As [`load`], made as `init` says.
+///
+/// # Errors
+/// As [`load`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<(BackboneConfig, Backbone)> {
     let config = config(&directory.config())?;
     let plan = plan(directory)?;
     let strays = plan.check(directory)?;
     let unread = |name: &str| plan.layout.is_ignorable(name) || strays.contains(name);
     let tensors = directory.tensors_but(unread)?;
-    let backbone = fill(&config, tensors, device)?;
+    let backbone = fill(&config, tensors, init)?;
     Ok((config, backbone))
 }
 
@@ -111,8 +119,7 @@ pub fn load(directory: &Directory, device: &Device) -> Result<(BackboneConfig, B
 ///
 /// # Errors
 /// They are not those of the configuration.
-pub fn fill(config: &BackboneConfig, tensors: Tensors, device: &Device) -> Result<Backbone> {
-    let init = &mut Init::empty(device);
+pub fn fill(config: &BackboneConfig, tensors: Tensors, init: &mut Init) -> Result<Backbone> {
     Ok(match config {
         BackboneConfig::Llama(shape) => {
             let tensors = llama::prepare(shape, tensors)?;

@@ -1,0 +1,191 @@
+//! `[lora]` in a recipe: instead of a model, what is learned beside its matrices, in peft's format.
+//!
+//! Hu et al. 2021, <https://arxiv.org/abs/2106.09685>; keys and files are those of peft.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_checkpoint::{Tensor, Tensors};
+use sensorium_nn::lora::Lora;
+use sensorium_nn::params;
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, PREFIX};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::model::{self, Files, pretty};
+
+/// What is learned beside which matrices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank of what is learned.
+    #[serde(default = "eight", alias = "rank")]
+    pub r: usize,
+    /// Times as much as this over the rank is added.
+    #[serde(default = "sixteen", alias = "alpha")]
+    pub lora_alpha: f64,
+    /// Ends of the names that transformers has for the matrices; without any, all of the language
+    /// model's layers.
+    #[serde(default, alias = "targets")]
+    pub target_modules: Vec<String>,
+    /// Over the root of the rank (Kalajdzievski 2023, <https://arxiv.org/abs/2312.03732>).
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// An adapter to go on with, of this rank and alpha.
+    pub from: Option<PathBuf>,
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn sixteen() -> f64 {
+    16.0
+}
+
+impl LoraConfig {
+    fn scale(&self) -> f64 {
+        let r = self.r as f64;
+        self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
+    }
+
+    fn is_target(&self, ours: &str, theirs: &str) -> bool {
+        let ends = |end: &String| {
+            theirs.strip_suffix(&**end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        match self.target_modules.is_empty() {
+            true => ours.starts_with("backbone.layers."),
+            false => self.target_modules.iter().any(ends),
+        }
+    }
+
+    /// Puts something to learn beside every matrix that is a target; `name_of` gives transformers' names
+    /// of ours. Gives the names of what is to be trained.
+    ///
+    /// # Errors
+    /// The rank or the alpha is no such thing; no matrix is a target, or the adapter to go on with is
+    /// of others.
+    pub fn add(
+        &self,
+        model: &mut impl Pack,
+        name_of: impl Fn(&str) -> String,
+        init: &mut Init,
+    ) -> Result<Vec<String>> {
+        if self.r == 0 || !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
+            let got = format!(
+                "expected r and lora_alpha above 0, got {} and {}",
+                self.r, self.lora_alpha
+            );
+            return Err(model::config("lora", &got, "r = 8 and lora_alpha = 16 are usual"));
+        }
+        let start = self.from.as_deref().map(Adapter::open).transpose()?;
+        let (mut added, mut ends, mut wrong) = (Vec::new(), BTreeSet::new(), None);
+        model.matrices("", &mut |ours, matrix| {
+            let Some((weight, place)) = matrix.adaptable() else { return };
+            let theirs = name_of(&format!("{ours}.weight"));
+            let theirs = theirs.strip_suffix(".weight").unwrap_or(&theirs);
+            ends.insert(theirs.rsplit('.').next().unwrap_or(theirs).to_owned());
+            if !self.is_target(ours, theirs) {
+                return;
+            }
+            let mut lora = Lora::init(weight.dims(), self.r, self.scale(), init);
+            if let Some(start) = &start {
+                match self.started(lora.clone(), start, theirs) {
+                    Some(started) => lora = started,
+                    None => wrong = Some(theirs.to_owned()),
+                }
+            }
+            *place = Some(lora);
+            added.push(format!("{ours}.lora"));
+        });
+        if let Some(name) = wrong {
+            let got = format!(
+                "expected an adapter of rank {} and alpha {} with {name}",
+                self.r, self.lora_alpha
+            );
+            return Err(model::config(
+                "lora.from",
+                &got,
+                "give the r, lora_alpha and target_modules of its adapter_config.json",
+            ));
+        }
+        if added.is_empty() {
+            let (targets, known) =
+                (self.target_modules.join(", "), Vec::from_iter(ends).join(", "));
+            let got = format!("expected ends of matrices' names, got {targets}, which match none");
+            return Err(model::config("lora.target_modules", &got, &format!("there are {known}")));
+        }
+        Ok(added)
+    }
+
+    /// With the values of an adapter; nothing if it is of another kind.
+    fn started(&self, lora: Lora, start: &Adapter, name: &str) -> Option<Lora> {
+        let ([a, b], scale) = start.module(name)?;
+        let fits = a.shape() == lora.a.dims() && b.shape() == lora.b.dims();
+        ((scale - self.scale()).abs() < 1e-9 && fits).then(|| {
+            params::update(lora, |name, _, data| {
+                data.copy_from_slice(if name == "a" { a.data() } else { b.data() });
+                true
+            })
+        })
+    }
+
+    /// What was trained, as peft's `save_pretrained` writes it.
+    ///
+    /// # Errors
+    /// Never in practice: all of it can be written down.
+    pub fn files(
+        &self,
+        model: &impl Module,
+        name_of: impl Fn(&str) -> String,
+        base: &str,
+    ) -> Result<Files> {
+        let (mut tensors, mut targets, mut saved) =
+            (Tensors::default(), BTreeSet::new(), BTreeSet::new());
+        let trained = params::list(model).into_iter().filter(|p| p.trainable);
+        let trained: BTreeSet<String> = trained.map(|p| p.name).collect();
+        for (ours, values) in params::values(model).into_iter().filter(|(n, _)| trained.contains(n))
+        {
+            let lora = [(".lora.a", "lora_A"), (".lora.b", "lora_B")];
+            let found = lora.into_iter().find_map(|(end, is)| Some((ours.strip_suffix(end)?, is)));
+            let name = match found {
+                Some((layer, is)) => {
+                    let module = name_of(&format!("{layer}.weight"));
+                    let module = module.strip_suffix(".weight").unwrap_or(&module).to_owned();
+                    let name = format!("{PREFIX}{module}.{is}.weight");
+                    targets.insert(module);
+                    name
+                }
+                None => {
+                    let name = name_of(&ours);
+                    saved.extend(name.rsplit_once('.').map(|(module, _)| module.to_owned()));
+                    format!("{PREFIX}{name}")
+                }
+            };
+            let tensor = Tensor::new(values.shape, values.data)?;
+            tensors.tensors.insert(name, tensor);
+        }
+        let config = json!({
+            "peft_type": "LORA",
+            "task_type": null,
+            "base_model_name_or_path": base,
+            "r": self.r,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": 0.0,
+            "use_rslora": self.use_rslora,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "init_lora_weights": true,
+            "inference_mode": true,
+            "target_modules": targets,
+            "modules_to_save": (!saved.is_empty()).then_some(saved),
+        });
+        Ok(vec![
+            (ADAPTER_WEIGHTS.into(), safetensors::write(&tensors, Dtype::F32)?),
+            (ADAPTER_CONFIG.into(), pretty(&config)?),
+        ])
+    }
+}
