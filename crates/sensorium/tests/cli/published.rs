@@ -205,7 +205,7 @@ fn a_text_with_pictures_is_continued_as_it_stands() {
         let error = fails(1, &[&["run", &folder, "--prompt", "why?"][..], &options].concat());
         assert!(error.contains("0 <image> markers but 1 image"), "{error}");
     }
-    let args = ["run", &language_model(), "--prompt", "<image>", "--image", &picture];
+    let args = ["run", language_model(), "--prompt", "<image>", "--image", &picture];
     assert!(fails(1, &args).contains("reads texts alone"));
 }
 
