@@ -259,6 +259,8 @@ fn fused_blocks_and_factors_of_angles_are_read() {
     };
     let want = LlamaConfig { rope_scaling, context: 20, ..config.clone() };
     assert_eq!(open(&metadata, &published).unwrap(), BackboneConfig::Llama(want));
+    metadata.set("phi3.attention.sliding_window", Value::U32(0));
+    assert_eq!(open(&metadata, &published).unwrap().context(), config.context);
     let short = Tensor::new(vec![31], vec![1.0; 31]).unwrap();
     published.tensors.insert(ROPE_FACTORS[1].to_owned(), short);
     let error = open(&metadata, &published).unwrap_err().to_string();

@@ -126,9 +126,10 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     let keys = Keys { metadata: &gguf.metadata, family };
     keys.check_supported()?;
     let (width, mut context) = (keys.size("embedding_length")?, keys.size("context_length")?);
-    if family.fused && keys.metadata.get(&keys.key(WINDOW)).is_some() {
-        // A text up to the window is read as if each token saw all of it.
-        context = context.min(keys.metadata.count(&keys.key(WINDOW))?.max(1));
+    if family.fused && keys.get(WINDOW).is_some() {
+        // A text up to the window is read as if each token saw all of it; 0 is none.
+        let window = keys.metadata.count(&keys.key(WINDOW))?;
+        context = if window > 0 { context.min(window) } else { context };
     }
     let n_heads = keys.size("attention.head_count")?;
     let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
