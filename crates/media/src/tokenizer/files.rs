@@ -7,7 +7,7 @@
 //! tokenizer_config.json, special_tokens_map.json, added_tokens.json ──▶ the tokens beside them
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -77,28 +77,37 @@ enum Kind {
     Bert,
 }
 
-/// Kinds by their class in transformers, and the `model_type`s that mean it.
-const KINDS: [(Kind, &str, &[&str]); 11] = [
+/// A kind, its class in transformers, and the `model_type`s that mean it.
+type Row = (Kind, &'static str, &'static [&'static str]);
+
+/// Kinds of byte-level BPE, the plainest first.
+const BPE_KINDS: &[Row] = &[
     (Kind::Gpt2, "GPT2Tokenizer", &["gpt2", "opt", "blip-2"]),
     (Kind::Qwen2, "Qwen2Tokenizer", &["qwen2", "qwen3"]),
     (Kind::Roberta, "RobertaTokenizer", &["roberta"]),
     (Kind::Roberta, "BartTokenizer", &["bart"]),
     (Kind::Clip, "CLIPTokenizer", &["clip", "open_clip", "clip_text_model"]),
     (Kind::Whisper, "WhisperTokenizer", &["whisper"]),
+];
+
+/// Kinds of SentencePiece.
+const SENTENCEPIECE_KINDS: &[Row] = &[
     (Kind::Llama, "LlamaTokenizer", &["llama", "mistral", "llava", "idefics", "phi3"]),
     (Kind::Gemma, "GemmaTokenizer", &["gemma", "siglip2"]),
     (Kind::T5, "T5Tokenizer", &["t5"]),
     (Kind::Siglip, "SiglipTokenizer", &["siglip", "siglip_text_model"]),
-    (Kind::Bert, "BertTokenizer", &["bert"]),
 ];
+
+/// The kind of WordPiece.
+const WORDPIECE_KINDS: &[Row] = &[(Kind::Bert, "BertTokenizer", &["bert"])];
 
 impl Kind {
     /// That of the class, or else of the model, or else the plainest of the vocabulary's file.
     fn of(files: &Files<'_>) -> Result<Self> {
         let known = match files.vocabulary {
-            VocabularyFile::Bpe { .. } => &KINDS[..6],
-            VocabularyFile::SentencePiece(_) => &KINDS[6..10],
-            VocabularyFile::WordPiece(_) => &KINDS[10..],
+            VocabularyFile::Bpe { .. } => BPE_KINDS,
+            VocabularyFile::SentencePiece(_) => SENTENCEPIECE_KINDS,
+            VocabularyFile::WordPiece(_) => WORDPIECE_KINDS,
         };
         let class = files.config["tokenizer_class"].as_str().map(|class| {
             // Names that say no more than that there is a tokenizer.json.
@@ -109,8 +118,7 @@ impl Kind {
         let found = match class {
             Some(name) => known.iter().find(|(_, class, _)| *class == name),
             None => {
-                let is =
-                    |(_, _, models): &&(Kind, &str, &[&str])| models.contains(&files.model_type);
+                let is = |(_, _, models): &&Row| models.contains(&files.model_type);
                 known.iter().find(is).or(known.first())
             }
         };
@@ -243,7 +251,7 @@ impl Beside {
         // Files from before added_tokens_decoder say the same in two others, which go first.
         let older = decoder.is_null().then_some(files.special_tokens_map);
         let sources: Vec<&Value> = older.into_iter().chain([files.config]).collect();
-        let (mut named, mut extra, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut named, mut extra, mut taken) = (Vec::new(), Vec::new(), HashSet::new());
         for (key, value) in sources.iter().filter_map(|source| source.as_object()).flatten() {
             match key.as_str() {
                 "additional_special_tokens" | "extra_special_tokens" => {
@@ -252,7 +260,7 @@ impl Beside {
                     }
                 }
                 name if name.ends_with("_token") && !value.is_boolean() && !taken.contains(key) => {
-                    taken.push(key.clone());
+                    taken.insert(key.clone());
                     if !value.is_null() {
                         named.push((name.to_owned(), token(value, true)?));
                     }
@@ -261,8 +269,7 @@ impl Beside {
             }
         }
         let said = named.len();
-        for (name, text) in kind.names().iter().filter(|(name, _)| !taken.iter().any(|t| t == name))
-        {
+        for (name, text) in kind.names().iter().filter(|(name, _)| !taken.contains(*name)) {
             named.push(((*name).to_owned(), AddedToken::from((*text).to_owned(), true)));
         }
         let mut beside = Self { named, said, extra, added: Vec::new() };
@@ -284,11 +291,11 @@ impl Beside {
     /// Of `added_tokens.json`: ids by token.
     fn older(&self, added: &Value) -> Result<Vec<(u32, AddedToken)>> {
         let special = self.named.iter().map(|(_, token)| token).chain(&self.extra);
-        let special: Vec<&str> = special.map(|token| token.content.as_str()).collect();
+        let special: HashSet<&str> = special.map(|token| token.content.as_str()).collect();
         let entries = added.as_object().into_iter().flatten();
         let entries = entries.map(|(text, id)| {
             let id = self::id(ADDED, id.as_u64(), text)?;
-            Ok((id, AddedToken::from(text.clone(), special.contains(&text.as_str()))))
+            Ok((id, AddedToken::from(text.clone(), special.contains(text.as_str()))))
         });
         entries.collect()
     }
@@ -306,10 +313,15 @@ impl Beside {
         let mut all: Vec<AddedToken> = added.into_iter().map(|(_, token)| token.clone()).collect();
         let named = self.named.iter().enumerate();
         let named = named.filter(|(i, (_, token))| *i < self.said || has(&token.content));
+        let places = all.iter().enumerate().map(|(i, token)| (token.content.clone(), i));
+        let mut places: HashMap<String, usize> = places.collect();
         for token in named.map(|(_, (_, token))| token).chain(&self.extra) {
-            match all.iter_mut().find(|other| other.content == token.content) {
-                Some(other) => other.special = true,
-                None => all.push(token.clone()),
+            match places.get(&token.content) {
+                Some(place) => all[*place].special = true,
+                None => {
+                    places.insert(token.content.clone(), all.len());
+                    all.push(token.clone());
+                }
             }
         }
         all
