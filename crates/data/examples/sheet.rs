@@ -8,6 +8,7 @@ use std::path::Path;
 use sensorium_data::icons::{Icons, Style};
 use sensorium_data::scene::Split;
 use sensorium_data::{EasyVqa, pairs, preview, question};
+use sensorium_media::MediaDecoder;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
@@ -52,7 +53,7 @@ fn zero_shot() -> sensorium_data::Result<Vec<Item>> {
 }
 
 fn easy_vqa() -> sensorium_data::Result<Vec<Item>> {
-    let data = EasyVqa::open(Path::new("data/easy-vqa"), Split::Val)?;
+    let data = EasyVqa::open(Path::new("data/easy-vqa"), Split::Val, &MediaDecoder::here())?;
     let samples = (0..40).map(|n| data.sample(n * 97));
     Ok(samples.map(|s| (s.picture(96), format!("{} {}", s.question, s.answer))).collect())
 }

@@ -14,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::MediaDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::drawn::caption::RELATED;
@@ -184,38 +185,52 @@ pub struct OpenOptions {
 }
 
 impl Config {
-    /// What the run learns from.
+    /// What the run learns from, files' pictures decoded by `decoder`.
     ///
     /// # Errors
     /// A data set that does not open, or a setting that makes no sense.
-    pub fn open_train(&self, seed: u64, picture_size: u32) -> Result<Mixture> {
+    pub fn open_train(
+        &self,
+        seed: u64,
+        picture_size: u32,
+        decoder: &MediaDecoder,
+    ) -> Result<Mixture> {
         let val_share = if self.val.is_empty() { self.val_share } else { 0.0 };
         if !(0.0..1.0).contains(&val_share) {
             let got = val_share.to_string();
             return Err(Error::Config { key: "val_share", expected: "0 or more, below 1", got });
         }
         let options = OpenOptions { seed, split: Split::Train, val_share, picture_size };
-        mixture(&self.train, &options)
+        mixture(&self.train, &options, decoder)
     }
 
     /// What the run is measured on; nothing where neither `val` nor `val_share` is set.
     ///
     /// # Errors
     /// As [`Config::open_train`].
-    pub fn open_val(&self, seed: u64, picture_size: u32) -> Result<Option<Mixture>> {
+    pub fn open_val(
+        &self,
+        seed: u64,
+        picture_size: u32,
+        decoder: &MediaDecoder,
+    ) -> Result<Option<Mixture>> {
         let options = OpenOptions { seed, split: Split::Val, val_share: 0.0, picture_size };
         match (&self.val[..], self.val_share) {
             ([], 0.0) => Ok(None),
             ([], val_share) => {
-                mixture(&self.train, &OpenOptions { val_share, ..options }).map(Some)
+                mixture(&self.train, &OpenOptions { val_share, ..options }, decoder).map(Some)
             }
-            (val, _) => mixture(val, &options).map(Some),
+            (val, _) => mixture(val, &options, decoder).map(Some),
         }
     }
 }
 
-fn mixture(configs: &[DatasetConfig], options: &OpenOptions) -> Result<Mixture> {
-    let open = |config: &DatasetConfig| Ok((config.open(options)?, config.share()));
+fn mixture(
+    configs: &[DatasetConfig],
+    options: &OpenOptions,
+    decoder: &MediaDecoder,
+) -> Result<Mixture> {
+    let open = |config: &DatasetConfig| Ok((config.open(options, decoder)?, config.share()));
     Mixture::new(options.seed, configs.iter().map(open).collect::<Result<_>>()?)
 }
 
@@ -280,15 +295,16 @@ impl DatasetConfig {
         }
     }
 
-    /// Opens the data set: lists what it holds, decodes no user's picture yet.
+    /// Opens the data set: lists what it holds, decodes no user's picture yet. `decoder` will.
     ///
     /// # Errors
     /// A file that is missing, damaged or of another format, or nothing in it.
-    pub fn open(&self, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
+    pub fn open(&self, options: &OpenOptions, decoder: &MediaDecoder) -> Result<Box<dyn Dataset>> {
         let options = *options;
         Ok(match self {
             Self::Folder { path, .. } => {
-                Box::new(Records::new("folder", path, path, folder::read(path)?, &options)?)
+                let records = folder::read(path)?;
+                Box::new(Records::new("folder", path, path, records, &options, decoder)?)
             }
             Self::LlavaJson { path, images, .. } | Self::Messages { path, images, .. } => {
                 let images = images.as_deref().or(path.parent()).unwrap_or(path);
@@ -296,7 +312,7 @@ impl DatasetConfig {
                     Self::Messages { .. } => messages::read(path)?,
                     _ => llava_json::read(path)?,
                 };
-                Box::new(Records::new(self.kind(), path, images, records, &options)?)
+                Box::new(Records::new(self.kind(), path, images, records, &options, decoder)?)
             }
             Self::Scenes { related, .. } => datasets::scenes(options, *related),
             Self::SceneConversations { focus, isolated, .. } => {
@@ -309,7 +325,7 @@ impl DatasetConfig {
             }
             Self::Icons { path, .. } => datasets::icons(options, Icons::open(path)?),
             Self::EasyVqa { path, turns, isolated, .. } => {
-                let data = EasyVqa::open(path, options.split)?;
+                let data = EasyVqa::open(path, options.split, decoder)?;
                 datasets::easy_vqa(options.seed, data, *turns, *isolated)
             }
         })

@@ -12,10 +12,12 @@
 //!
 //! ```
 //! use sensorium_data::{At, Dataset, DatasetConfig, OpenOptions, scene::Split};
+//! use sensorium_media::MediaDecoder;
 //!
 //! let config = DatasetConfig::SceneDescriptions { share: 1.0 };
 //! let options = OpenOptions { seed: 7, split: Split::Train, val_share: 0.0, picture_size: 32 };
-//! let example = config.open(&options)?.example(At { epoch: 0, index: 0, progress: 1.0 })?;
+//! let data = config.open(&options, &MediaDecoder::here())?;
+//! let example = data.example(At { epoch: 0, index: 0, progress: 1.0 })?;
 //! assert_eq!((example.media.len(), example.messages.len()), (1, 2));
 //! # Ok::<(), sensorium_data::Error>(())
 //! ```

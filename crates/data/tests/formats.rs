@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sensorium_data::read::{folder, llava_json, messages};
 use sensorium_data::scene::Split;
 use sensorium_data::{At, Config, Dataset, DatasetConfig, Example, Media, OpenOptions};
-use sensorium_media::{Message, Part};
+use sensorium_media::{MediaDecoder, Message, Part};
 
 const WHOLE: OpenOptions =
     OpenOptions { seed: 1, split: Split::Train, val_share: 0.0, picture_size: 8 };
@@ -79,7 +79,8 @@ fn said(example: &Example) -> String {
 fn every_format_is_read() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
     for (name, toml, expected) in FORMATS {
-        let dataset = config(toml, &samples.join(name)).open(&WHOLE).expect(name);
+        let dataset =
+            config(toml, &samples.join(name)).open(&WHOLE, &MediaDecoder::here()).expect(name);
         assert_eq!(dataset.len(), Some(expected.len() as u64), "{name}");
         for (index, (first, text)) in expected.iter().enumerate() {
             let example = dataset.example(at(index as u64)).expect(name);
@@ -100,7 +101,9 @@ fn bad_entries_are_errors_of_their_own() {
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
     write("metadata.csv", b"\xef\xbb\xbffile_name,text\ngone.png,a\nbroken.png,b\n../up.png,c\n/etc/passwd,d\ne.png,\nf.png\n\xff.png,g\n").expect("writable");
     write("broken.png", b"no picture").expect("writable");
-    let dataset = config("kind = 'folder'\npath = '.'", dir.path()).open(&WHOLE).expect("opens");
+    let dataset = config("kind = 'folder'\npath = '.'", dir.path())
+        .open(&WHOLE, &MediaDecoder::here())
+        .expect("opens");
     assert_eq!(dataset.len(), Some(7));
     let errors = (0..7).map(|i| dataset.example(at(i)).expect_err("bad").to_string());
     let reasons = ["no such file", "broken.png", "below", "below", "no text", "no text", "UTF-8"];
@@ -127,7 +130,7 @@ fn bad_entries_are_errors_of_their_own() {
 fn messages_show_pictures_and_bad_lines_are_named() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/messages");
     let toml = "kind = 'messages'\npath = 'pictures.jsonl'";
-    let dataset = config(toml, &samples).open(&WHOLE).expect("opens");
+    let dataset = config(toml, &samples).open(&WHOLE, &MediaDecoder::here()).expect("opens");
     let read: Vec<_> = (0..7).map(|i| dataset.example(at(i))).collect();
     for (example, text) in read.iter().zip(["#What is this?|A red square.", "#Which colour?|Red."])
     {
@@ -154,7 +157,7 @@ fn messages_show_pictures_and_bad_lines_are_named() {
 #[test]
 fn what_is_no_data_set_does_not_open() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let open = |toml: &str| match config(toml, dir.path()).open(&WHOLE) {
+    let open = |toml: &str| match config(toml, dir.path()).open(&WHOLE, &MediaDecoder::here()) {
         Ok(dataset) => panic!("{} opened", dataset.name()),
         Err(error) => error.to_string(),
     };
@@ -190,16 +193,20 @@ fn what_is_set_apart_is_never_learned_from() {
         let file = |text: String| text.rsplit('/').next().unwrap_or_default().to_owned();
         (0..dataset.len().unwrap_or(0)).map(error).map(name).map(file).collect()
     };
-    let train = config.open_train(1, 8).expect("opens");
-    let val = config.open_val(1, 8).expect("opens").expect("a part is set apart");
+    let train = config.open_train(1, 8, &MediaDecoder::here()).expect("opens");
+    let val =
+        config.open_val(1, 8, &MediaDecoder::here()).expect("opens").expect("a part is set apart");
     assert_eq!(train.len().zip(val.len()).map(|(a, b)| a + b), Some(400));
     assert!(pictures(&train).is_disjoint(&pictures(&val)));
     assert!((20..60).contains(&pictures(&val).len()));
 
     let val_elsewhere = format!("{toml}\n[[val]]\nkind = 'scenes'");
     let config: Config = toml::from_str(&val_elsewhere).expect("a config");
-    assert_eq!(config.open_train(1, 8).expect("opens").len(), Some(400));
-    assert_eq!(config.open_val(1, 8).expect("opens").and_then(|val| val.len()), None);
+    assert_eq!(config.open_train(1, 8, &MediaDecoder::here()).expect("opens").len(), Some(400));
+    assert_eq!(
+        config.open_val(1, 8, &MediaDecoder::here()).expect("opens").and_then(|val| val.len()),
+        None
+    );
 }
 
 proptest! {

@@ -1,9 +1,12 @@
 //! easy-VQA's official test split: one shape, 13 answers, Zhou 2020, <https://easy-vqa-demo.victorzhou.com>.
 
+use std::path::Path;
+
 use sensorium_data::easy_vqa::EasyVqa;
 use sensorium_data::question::Sample;
 use sensorium_data::scene::Split;
 use sensorium_inference::ChatModel;
+use sensorium_media::MediaDecoder;
 
 use crate::Settings;
 use crate::answer::{self, Prior, normal, share};
@@ -17,11 +20,11 @@ use crate::report::Report;
 /// `easy-vqa` below the data folder is missing or damaged.
 pub fn measure(model: &dyn ChatModel, settings: &Settings<'_>) -> Result<Report> {
     let dir = settings.data.join("easy-vqa");
-    let test = EasyVqa::open(&dir, Split::Val)?;
+    let test = EasyVqa::open(&dir, Split::Val, settings.decoder)?;
     let n = settings.samples_or(test.len()).min(test.len());
     // Evenly spread, so that few questions are still about many pictures.
     let samples: Vec<Sample> = (0..n).map(|i| test.sample(i * test.len() / n)).collect();
-    let prior = prior(&dir)?;
+    let prior = prior(&dir, settings.decoder)?;
     let done = |i| (settings.progress)(i, n);
     let answers = answer::all(model, &samples, settings.size, &done)?;
 
@@ -53,7 +56,8 @@ pub fn measure(model: &dyn ChatModel, settings: &Settings<'_>) -> Result<Report>
 }
 
 /// Learned from the whole training half, pictures of held-out pairs included.
-fn prior(dir: &std::path::Path) -> Result<Prior> {
-    let halves = [EasyVqa::open(dir, Split::Train)?, EasyVqa::open(dir, Split::HeldOut)?];
+fn prior(dir: &Path, decoder: &MediaDecoder) -> Result<Prior> {
+    let open = |split| EasyVqa::open(dir, split, decoder);
+    let halves = [open(Split::Train)?, open(Split::HeldOut)?];
     Ok(Prior::learn(halves.iter().flat_map(|half| (0..half.len()).map(|i| half.sample(i)))))
 }

@@ -24,6 +24,7 @@ pub mod zero_shot;
 use std::path::Path;
 
 use sensorium_inference::Model;
+use sensorium_media::MediaDecoder;
 use serde::{Deserialize, Serialize};
 
 pub use error::{EvalError, Result};
@@ -73,6 +74,8 @@ pub struct Settings<'a> {
     pub seed: u64,
     /// Folder that holds `easy-vqa` and `icons`.
     pub data: &'a Path,
+    /// Decodes the pictures of data sets.
+    pub decoder: &'a MediaDecoder,
     /// Side of drawn pictures in pixels.
     pub size: u32,
     /// Called with the number of items done and of all.

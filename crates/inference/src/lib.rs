@@ -21,7 +21,7 @@ pub mod whisper;
 
 use std::path::Path;
 
-use sensorium_media::{Media, Message, Modality, Picture};
+use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
 pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
@@ -125,7 +125,7 @@ pub trait ScoreModel: Sync {
 
 /// A model that writes down what was said.
 pub trait SpeechToText: Sync {
-    /// Writes a file of sound down, whatever its length; `progress` sees how many of how many seconds
+    /// Writes down a file of sound, which `decoder` decodes, whatever its length; `progress` sees how many of how many seconds
     /// are done.
     ///
     /// # Errors
@@ -133,6 +133,7 @@ pub trait SpeechToText: Sync {
     fn transcribe(
         &self,
         sound: &Path,
+        decoder: &MediaDecoder,
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript>;

@@ -347,8 +347,8 @@ fn slots(prompt: &mut Prompt, tokenizer: &Tokenizer, medium: &Medium, span: i32)
     Ok(())
 }
 
-fn unmarked(expected: &'static str, got: &str) -> Error {
-    Error::Template { place: String::new(), expected, got: got.into() }
+fn unmarked(expected: &str, got: &str) -> Error {
+    Error::Template { place: String::new(), expected: expected.into(), got: got.into() }
 }
 
 /// The chat template of models made here.

@@ -1,12 +1,15 @@
 //! What can go wrong between bytes and pixels or token ids.
 
+use serde::{Deserialize, Serialize};
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Every failure says what was expected, what was found and where, and ends
 /// with a hint. `origin` is the name the caller gave the input: a path, a URL,
-/// the name of a request's part.
-#[derive(Debug, thiserror::Error)]
+/// the name of a request's part. Errors can be written and read, as those of a
+/// [`MediaDecoder`](crate::MediaDecoder)'s children are.
+#[derive(Debug, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no such file.
@@ -45,7 +48,7 @@ pub enum Error {
         /// Name of the input.
         origin: String,
         /// Format by content, for example `PNG`.
-        kind: &'static str,
+        kind: String,
         /// Length of the input.
         bytes: usize,
     },
@@ -67,9 +70,9 @@ pub enum Error {
         /// Name of the input.
         origin: String,
         /// What it is.
-        what: &'static str,
+        what: String,
         /// How to make one of it that can be read.
-        hint: &'static str,
+        hint: String,
     },
     /// A limit on file size, pixels or decoded bytes is exceeded.
     #[error(
@@ -79,7 +82,7 @@ pub enum Error {
         /// Name of the input.
         origin: String,
         /// The quantity: `bytes`, `pixels`, `decoded bytes`.
-        what: &'static str,
+        what: String,
         /// Largest value allowed.
         limit: u64,
         /// What the input claims.
@@ -93,7 +96,7 @@ pub enum Error {
         /// Name of the input.
         origin: String,
         /// Format by content.
-        kind: &'static str,
+        kind: String,
         /// What the decoder said.
         reason: String,
     },
@@ -117,7 +120,7 @@ pub enum Error {
     )]
     Tokenizer {
         /// The file, or where in the JSON document.
-        place: &'static str,
+        place: String,
         /// What a valid file holds there.
         expected: String,
         /// What this one holds.
@@ -129,7 +132,7 @@ pub enum Error {
     )]
     Processor {
         /// Key of the setting.
-        place: &'static str,
+        place: String,
         /// What can be done.
         expected: String,
         /// What stands there.
@@ -155,7 +158,7 @@ pub enum Error {
         /// Where, as ` line 3`; empty for all of it.
         place: String,
         /// What a template that can be used does there.
-        expected: &'static str,
+        expected: String,
         /// What this one does.
         got: String,
     },
@@ -189,6 +192,9 @@ pub enum Error {
         /// What it was given.
         got: String,
     },
+    /// The process that was to decode it gave no answer.
+    #[error(transparent)]
+    Child(#[from] crate::media_decoder::ChildError),
     /// A sound cannot be decoded.
     #[error(transparent)]
     Sound(#[from] crate::sound::SoundError),

@@ -93,12 +93,7 @@ impl Picture {
     /// [`Error::Missing`], [`Error::Unreadable`], and those of
     /// [`Picture::decode`].
     pub fn read(path: &Path) -> Result<Picture> {
-        let source = path.display().to_string();
-        let bytes = read_limited(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing { origin: source.clone() },
-            _ => Error::Unreadable { origin: source.clone(), reason: error.to_string() },
-        })?;
-        Picture::decode(&bytes, &source)
+        Picture::decode(&read(path)?, &path.display().to_string())
     }
 
     /// The picture as a PNG file.
@@ -190,6 +185,15 @@ pub(crate) fn crop_start(full: u32, kept: u32) -> u32 {
     if excess % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
 }
 
+/// A picture's file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let origin = path.display().to_string();
+    read_limited(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { origin },
+        _ => Error::Unreadable { origin, reason: error.to_string() },
+    })
+}
+
 /// One byte more than the limit is read, so that [`check`] can refuse it.
 fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     // A pipe or a device would block or never end.
@@ -211,7 +215,9 @@ fn check(bytes: &[u8], source: &str) -> Result<(Kind, (u32, u32))> {
     within(bytes.len() as u64, MAX_FILE_BYTES, "bytes", source)?;
     let Some(kind) = Kind::sniff(bytes) else {
         return Err(match header::unsupported(bytes) {
-            Some((what, hint)) => Error::Unsupported { origin: origin(), what, hint },
+            Some((what, hint)) => {
+                Error::Unsupported { origin: origin(), what: what.into(), hint: hint.into() }
+            }
             None => Error::NotAPicture { origin: origin(), found: header::describe(bytes) },
         });
     };
@@ -229,10 +235,11 @@ fn refused(fault: Fault, kind: Kind, bytes: usize, source: &str) -> Error {
     match fault {
         Fault::Truncated => truncated(kind, bytes, source),
         Fault::Damaged(reason) => {
-            Error::Damaged { origin, kind: kind.name(), reason: reason.into() }
+            Error::Damaged { origin, kind: kind.name().into(), reason: reason.into() }
         }
         Fault::Unsupported(what) => {
-            Error::Unsupported { origin, what, hint: "open and save it again with an image editor" }
+            let hint = "open and save it again with an image editor".into();
+            Error::Unsupported { origin, what: what.into(), hint }
         }
     }
 }
@@ -245,15 +252,15 @@ fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
     within(u64::from(width) * u64::from(height), MAX_PIXELS, "pixels", source)
 }
 
-fn within(got: u64, limit: u64, what: &'static str, source: &str) -> Result<()> {
+fn within(got: u64, limit: u64, what: &str, source: &str) -> Result<()> {
     if got > limit {
-        return Err(Error::TooLarge { origin: source.into(), what, limit, got });
+        return Err(Error::TooLarge { origin: source.into(), what: what.into(), limit, got });
     }
     Ok(())
 }
 
 fn truncated(kind: Kind, bytes: usize, source: &str) -> Error {
-    Error::Truncated { origin: source.into(), kind: kind.name(), bytes }
+    Error::Truncated { origin: source.into(), kind: kind.name().into(), bytes }
 }
 
 /// Only the chunks of a PNG that pixels need, and whether its end is there; if
@@ -316,7 +323,8 @@ fn decode_limited(kind: Kind, bytes: &[u8], source: &str) -> Result<DynamicImage
     let explain = |error: ImageError| match ends_early(&error) {
         true => truncated(kind, bytes.len(), source),
         false => {
-            Error::Damaged { origin: source.into(), kind: kind.name(), reason: error.to_string() }
+            let (origin, kind) = (source.into(), kind.name().into());
+            Error::Damaged { origin, kind, reason: error.to_string() }
         }
     };
     let mut limits = Limits::default();

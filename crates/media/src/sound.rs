@@ -110,13 +110,14 @@ impl Sound {
 }
 
 /// The name of an input, which every error carries.
-#[derive(Clone)]
-struct Source {
-    origin: String,
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) origin: String,
 }
 
 impl Source {
-    fn open(&self, path: &Path) -> Result<File> {
+    /// Of the file at `path`, and that file.
+    pub(crate) fn open(&self, path: &Path) -> Result<File> {
         // A pipe or a device would block or never end.
         let file = std::fs::metadata(path).and_then(|found| match found.is_file() {
             true => File::open(path),
@@ -128,7 +129,12 @@ impl Source {
     /// That rate and channels are such as sounds have.
     fn check_spec(&self, rate: u32, channels: usize) -> Result<()> {
         let wrong = |what, limit: u64, got: u64| {
-            Err(SoundError::Spec { origin: self.origin.clone(), what, limit, got })
+            Err(SoundError::Spec {
+                origin: self.origin.clone(),
+                what: String::from(what),
+                limit,
+                got,
+            })
         };
         if !(1..=MAX_RATE).contains(&rate) {
             return wrong("samples a second", MAX_RATE.into(), rate.into());
@@ -145,15 +151,15 @@ impl Source {
         self.at_most("samples", MAX_SAMPLES, samples)
     }
 
-    fn at_most(&self, what: &'static str, limit: u64, got: u64) -> Result<()> {
+    fn at_most(&self, what: &str, limit: u64, got: u64) -> Result<()> {
         if got <= limit {
             return Ok(());
         }
-        Err(SoundError::TooLong { origin: self.origin.clone(), what, limit, got })
+        Err(SoundError::TooLong { origin: self.origin.clone(), what: what.into(), limit, got })
     }
 
     fn damaged(&self, kind: Kind, reason: impl ToString) -> SoundError {
-        let (origin, kind, reason) = (self.origin.clone(), kind.name(), reason.to_string());
+        let (origin, kind, reason) = (self.origin.clone(), kind.name().into(), reason.to_string());
         SoundError::Damaged { origin, kind, reason }
     }
 
@@ -162,7 +168,7 @@ impl Source {
     }
 
     fn unsupported(&self, kind: Kind, found: &str) -> SoundError {
-        let (origin, kind) = (self.origin.clone(), kind.name());
+        let (origin, kind) = (self.origin.clone(), kind.name().into());
         SoundError::Unsupported { origin, kind, found: format!("what is not supported: {found}") }
     }
 

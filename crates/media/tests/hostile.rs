@@ -125,7 +125,7 @@ fn allowance(bytes: &[u8], result: &Result<Picture, Error>) -> usize {
     match result {
         Ok(picture) => 2 * MIB + 16 * bytes.len() + 16 * picture.pixels.len(),
         // Refused by the first bytes: nothing was decoded.
-        Err(Error::TooLarge { what: "pixels", .. }) => MIB,
+        Err(Error::TooLarge { what, .. }) if what == "pixels" => MIB,
         Err(Error::Empty { .. } | Error::NotAPicture { .. }) => MIB,
         Err(_) => 512 * MIB,
     }

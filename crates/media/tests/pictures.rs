@@ -109,7 +109,7 @@ fn transparency_is_on_white_and_sixteen_bits_become_eight() {
 #[test]
 fn sizes_are_refused_by_the_header() {
     let refusal = |w, h| Picture::decode(&png_header(w, h), "big").expect_err("refused");
-    assert!(matches!(refusal(100_000, 100_000), Error::TooLarge { what: "pixels", .. }));
+    assert!(matches!(refusal(100_000, 100_000), Error::TooLarge { what, .. } if what == "pixels"));
     assert!(matches!(refusal(8_000, 8_001), Error::TooLarge { limit: 64_000_000, .. }));
     assert!(matches!(refusal(64_000_001, 1), Error::TooLarge { limit: 64_000_000, .. }));
     assert!(matches!(refusal(u32::MAX, u32::MAX), Error::TooLarge { .. }));
@@ -117,7 +117,7 @@ fn sizes_are_refused_by_the_header() {
     assert!(matches!(refusal(1, 0), Error::Empty { .. }));
     let file = vec![0_u8; (64 << 20) + 1];
     let error = Picture::decode(&file, "long").expect_err("refused");
-    assert!(matches!(error, Error::TooLarge { what: "bytes", .. }), "{error}");
+    assert!(matches!(&error, Error::TooLarge { what, .. } if what == "bytes"), "{error}");
 }
 
 #[test]

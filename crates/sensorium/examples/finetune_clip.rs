@@ -12,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensorium::inference::{Model, Options};
+use sensorium::media::MediaDecoder;
 use sensorium::nn::prelude::Device;
 use sensorium::train::recipes::{self, clip};
 use sensorium::train::run::RunOptions;
@@ -39,7 +40,10 @@ fn main() -> Result<()> {
         "#
     );
     let recipe = recipes::parse(&recipe, "recipe", &[])?;
-    clip::train(&recipe, &RunOptions { dir: run.into(), resume: false })?;
+    clip::train(
+        &recipe,
+        &RunOptions { dir: run.into(), resume: false, decoder: MediaDecoder::here() },
+    )?;
 
     let options = Options::on(&Device::flex());
     let tuned = Path::new(run).join("final");

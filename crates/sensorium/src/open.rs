@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Reply};
+use sensorium_media::media_decoder::{Limits, MediaDecoder};
 use sensorium_media::{Media, Message, Picture};
 use sensorium_pretrained::Directory;
 
@@ -33,14 +34,34 @@ pub fn directory(choice: &str) -> Result<Directory> {
     })
 }
 
+/// Decodes in children, which are this program.
+pub fn decoder() -> MediaDecoder {
+    // This very program, even where another was installed in its place meanwhile.
+    let running = Path::new("/proc/self/exe");
+    let program = match running.exists() {
+        true => Ok(running.to_owned()),
+        false => std::env::current_exe(),
+    };
+    program.map_or_else(
+        |error| {
+            log::warn!(
+                "expected to find this program, to decode media in children of it, got: {error}; \
+                 media are decoded in this process"
+            );
+            MediaDecoder::here()
+        },
+        |program| MediaDecoder::children(program, &["decode"], Limits::default()),
+    )
+}
+
 /// Reads media of a prompt from files: pictures.
-pub fn media(paths: &[impl AsRef<Path>]) -> Result<Vec<Media>> {
-    Ok(pictures(paths)?.into_iter().map(Media::Image).collect())
+pub fn media(paths: &[impl AsRef<Path>], decoder: &MediaDecoder) -> Result<Vec<Media>> {
+    Ok(pictures(paths, decoder)?.into_iter().map(Media::Image).collect())
 }
 
 /// Reads pictures from files.
-pub fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Picture>> {
-    Ok(paths.iter().map(|path| Picture::read(path.as_ref())).collect::<Result<_, _>>()?)
+pub fn pictures(paths: &[impl AsRef<Path>], decoder: &MediaDecoder) -> Result<Vec<Picture>> {
+    Ok(paths.iter().map(|path| decoder.picture(path.as_ref())).collect::<Result<_, _>>()?)
 }
 
 /// As [`ChatModel::answer`], printing it as it is made.

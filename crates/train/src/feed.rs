@@ -1,12 +1,13 @@
 //! What a recipe's steps learn from and are measured on: batches of a recipe's own kind, prepared ahead.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture, Threads};
 
 use crate::error::Result;
+use crate::run::RunOptions;
 use crate::schedule;
 
 /// Threads that compute for each one that prepares batches. With fewer, batches are made between the
@@ -34,7 +35,7 @@ pub struct Feed<T> {
 pub const BAD_SAMPLES: &str = "bad_samples.jsonl";
 
 impl<T: Send + 'static> Feed<T> {
-    /// Opens the data sets for a run of `steps` in `dir`; drawn pictures are of `picture_size` pixels.
+    /// Opens the data sets for a run of `steps`; drawn pictures are of `picture_size` pixels.
     /// `lacks` names what the recipe needs and an example has not.
     ///
     /// # Errors
@@ -43,12 +44,12 @@ impl<T: Send + 'static> Feed<T> {
         config: &Config,
         [seed, steps]: [u64; 2],
         picture_size: u32,
-        dir: &Path,
+        options: &RunOptions,
         lacks: impl Fn(&Example) -> Option<&'static str>,
         make: impl Fn(&Examples, u64, f32) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let train = config.open_train(seed, picture_size)?;
-        let val = config.open_val(seed, picture_size)?;
+        let train = config.open_train(seed, picture_size, &options.decoder)?;
+        let val = config.open_val(seed, picture_size, &options.decoder)?;
         for data in [Some(&train), val.as_ref()].into_iter().flatten() {
             data.check(&lacks)?;
         }
@@ -59,7 +60,7 @@ impl<T: Send + 'static> Feed<T> {
             curriculum: config.curriculum,
             steps,
             max_bad: config.max_bad,
-            bad_samples: dir.join(BAD_SAMPLES),
+            bad_samples: options.dir.join(BAD_SAMPLES),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_data::{Config, Dataset, DatasetConfig, Example, Media};
-use sensorium_media::{ImageProcessor, Message, Picture, Role};
+use sensorium_media::{ImageProcessor, MediaDecoder, Message, Picture, Role};
 
 use crate::config;
 use crate::error::Result;
@@ -18,7 +18,12 @@ use crate::recipes::{self, Recipe, which};
 ///
 /// # Errors
 /// The recipe is not acceptable, or a data set that it names is missing or damaged.
-pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Picture, String)>> {
+pub fn preview(
+    path: &Path,
+    sets: &[String],
+    count: usize,
+    decoder: &MediaDecoder,
+) -> Result<Vec<(Picture, String)>> {
     let (data, seed) = match which(path, sets)? {
         Recipe::Tokenizer => {
             let TokenizerRecipe { icons, seed, .. } = config::load(path, sets)?;
@@ -38,7 +43,7 @@ pub fn preview(path: &Path, sets: &[String], count: usize) -> Result<Vec<(Pictur
         }
     };
     let shown = ImageProcessor::small();
-    let data = data.open_train(seed, SIDE)?;
+    let data = data.open_train(seed, SIDE, decoder)?;
     let one = |index| {
         let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;
         let picture = match example.media.first() {
@@ -81,17 +86,22 @@ mod tests {
         let path = dir.path().join("recipe.toml");
         let tokenizer = "recipe = \"tokenizer\"\nseed = 1\nvocabulary = 600\nsamples = 5\ntokenizer = \"t.json\"";
         std::fs::write(&path, tokenizer).unwrap();
-        let shown = preview(&path, &[], 3).unwrap();
+        let shown = preview(&path, &[], 3, &MediaDecoder::here()).unwrap();
         assert!(
             shown.len() == 3
                 && shown.iter().all(|(picture, text)| picture.height == 1 && !text.is_empty())
         );
         for recipe in ["clip", "llava"] {
             let recipe = format!("{}/../../recipes/{recipe}/tiny.toml", env!("CARGO_MANIFEST_DIR"));
-            let shown = preview(recipe.as_ref(), &[], 3).unwrap();
+            let shown = preview(recipe.as_ref(), &[], 3, &MediaDecoder::here()).unwrap();
             assert!(shown.iter().all(|(picture, text)| picture.height > 1 && !text.is_empty()));
         }
         std::fs::write(&path, "recipe = \"clip\"\nsteps = 1").unwrap();
-        assert!(preview(&path, &[], 3).unwrap_err().to_string().contains("hint: "));
+        assert!(
+            preview(&path, &[], 3, &MediaDecoder::here())
+                .unwrap_err()
+                .to_string()
+                .contains("hint: ")
+        );
     }
 }

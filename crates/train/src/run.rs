@@ -15,6 +15,7 @@ use std::time::Instant;
 use sensorium_checkpoint::directory::{self, save_dir, step_dir};
 use sensorium_checkpoint::file::{Disk, FileSystem};
 use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_media::MediaDecoder;
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::Provenance;
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub dir: PathBuf,
     /// Go on from the newest checkpoint that verifies.
     pub resume: bool,
+    /// Decodes the pictures of data sets.
+    pub decoder: MediaDecoder,
 }
 
 /// When a run does what, and what is known of its weights before.

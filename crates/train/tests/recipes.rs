@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::{Tensor, safetensors};
+use sensorium_media::MediaDecoder;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::Pretrained;
 use sensorium_train::log::{self, Metrics};
@@ -37,7 +38,7 @@ impl Trial {
             sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
             sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
-        let options = RunOptions { dir: self.path(out), resume };
+        let options = RunOptions { dir: self.path(out), resume, decoder: MediaDecoder::here() };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 

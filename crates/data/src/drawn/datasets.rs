@@ -141,7 +141,7 @@ mod tests {
 
     fn example(config: &str, index: u64) -> Example {
         let config: DatasetConfig = toml::from_str(config).expect("a config");
-        let dataset = config.open(&OPTIONS).expect("opens");
+        let dataset = config.open(&OPTIONS, &sensorium_media::MediaDecoder::here()).expect("opens");
         dataset.example(At { epoch: 0, index, progress: 0.7 }).expect("drawn")
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use sensorium_media::Picture;
+use sensorium_media::{MediaDecoder, Picture};
 
 use crate::drawn::conversation::Conversation;
 use crate::drawn::look::{Color, HELD_OUT, Shape};
@@ -31,7 +31,7 @@ pub struct EasyVqa {
 
 impl EasyVqa {
     /// Reads a split below `dir` (by default `data/easy-vqa`), which holds
-    /// `{train,test}/images/N.png` and `{train,test}/questions.json`.
+    /// `{train,test}/images/N.png`, for `decoder`, and `{train,test}/questions.json`.
     ///
     /// - [`Split::Train`]: the train half without pictures of held-out pairs (teal triangles), so
     ///   that these stay unseen wherever they might come from;
@@ -40,7 +40,7 @@ impl EasyVqa {
     ///
     /// # Errors
     /// A missing or damaged file, by name; a question that names no picture.
-    pub fn open(dir: &Path, split: Split) -> Result<Self> {
+    pub fn open(dir: &Path, split: Split, decoder: &MediaDecoder) -> Result<Self> {
         let dir = dir.join(if split == Split::Val { "test" } else { "train" });
         let (path, what) = (dir.join("questions.json"), "the questions of easy-VQA");
         let text = std::fs::read(&path).map_err(|source| Error::Unreadable {
@@ -65,7 +65,8 @@ impl EasyVqa {
             let picture = match at.get(&id) {
                 Some(&picture) => picture,
                 None => {
-                    data.pictures.push(read(&dir.join("images").join(format!("{id}.png")))?);
+                    let path = dir.join("images").join(format!("{id}.png"));
+                    data.pictures.push(read(&path, decoder)?);
                     at.insert(id, data.pictures.len() - 1);
                     data.pictures.len() - 1
                 }
@@ -113,8 +114,9 @@ impl EasyVqa {
     }
 }
 
-fn read(path: &Path) -> Result<Picture> {
-    Picture::read(path)
+fn read(path: &Path, decoder: &MediaDecoder) -> Result<Picture> {
+    decoder
+        .picture(path)
         .map_err(|error| Error::Picture { path: path.to_owned(), reason: error.to_string() })
 }
 
@@ -181,6 +183,10 @@ mod tests {
     use super::*;
     use crate::{At, DatasetConfig, OpenOptions};
 
+    fn open(dir: &Path, split: Split) -> Result<EasyVqa> {
+        EasyVqa::open(dir, split, &MediaDecoder::here())
+    }
+
     /// Three pictures: a red circle, a teal triangle, a blue rectangle.
     fn fixture(dir: &Path) {
         let images = dir.join("train/images");
@@ -199,7 +205,7 @@ mod tests {
     fn reads_and_keeps_held_out_pairs_apart() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fixture(dir.path());
-        let train = EasyVqa::open(dir.path(), Split::Train).expect("opens");
+        let train = open(dir.path(), Split::Train).expect("opens");
         assert_eq!((train.len(), train.pictures()), (3, 2));
         let sample = train.sample(1);
         assert_eq!((&*sample.question, &*sample.answer), ("what is the blue shape?", "rectangle"));
@@ -207,7 +213,7 @@ mod tests {
         let talk = train.conversation(3, 1, &mut Rng::at(1, 0, 0));
         assert_eq!(talk.turns.len(), 1, "of the two about the blue rectangle");
         assert!(talk.turns[0][0].contains("blue") || talk.turns[0][0].contains("circle"));
-        let held = EasyVqa::open(dir.path(), Split::HeldOut).expect("opens");
+        let held = open(dir.path(), Split::HeldOut).expect("opens");
         assert_eq!((held.len(), held.pictures()), (2, 1));
     }
 
@@ -218,7 +224,7 @@ mod tests {
         let (path, split) = (dir.path().to_owned(), Split::Train);
         let config = DatasetConfig::EasyVqa { path, turns: 8, isolated: 1.0, share: 1.0 };
         let options = OpenOptions { seed: 1, split, val_share: 0.0, picture_size: 9 };
-        let dataset = config.open(&options).expect("opens");
+        let dataset = config.open(&options, &MediaDecoder::here()).expect("opens");
         assert_eq!(dataset.len(), Some(2));
         let example = dataset.example(At { epoch: 0, index: 1, progress: 0.0 }).expect("read");
         assert_eq!((example.media.len(), example.messages.len()), (1, 4));
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn bad_files_are_named() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let error = |split| EasyVqa::open(dir.path(), split).expect_err("broken").to_string();
+        let error = |split| open(dir.path(), split).expect_err("broken").to_string();
         assert!(error(Split::Val).contains("questions.json"));
         fixture(dir.path());
         std::fs::write(dir.path().join("train/images/2.png"), b"not a picture").expect("writable");

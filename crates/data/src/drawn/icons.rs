@@ -317,7 +317,8 @@ mod tests {
             max_bad: 0.0,
             curriculum: [0.0, 1.0],
         };
-        let mixture = config.open_train(seed, size).expect("opens");
+        let mixture =
+            config.open_train(seed, size, &sensorium_media::MediaDecoder::here()).expect("opens");
         for index in 0..300 {
             let pair = pairs::pair(&mix, index, 0.5);
             let example = mixture.example(At { epoch: 0, index, progress: 0.5 }).expect("drawn");

@@ -7,7 +7,7 @@ pub mod messages;
 
 use std::path::{Component, Path, PathBuf};
 
-use sensorium_media::{Message, Picture};
+use sensorium_media::{MediaDecoder, Message, Picture};
 
 use crate::drawn::scene::Split;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Result};
@@ -41,19 +41,21 @@ pub(crate) struct Records {
     name: String,
     folder: PathBuf,
     entries: Vec<Entry>,
+    decoder: MediaDecoder,
 }
 
 /// The stream of random numbers that set entries apart for measuring.
 const VAL: u64 = 0x7A1;
 
 impl Records {
-    /// The part of `entries` that `options` ask for; pictures are below `folder`.
+    /// The part of `entries` that `options` ask for; pictures are below `folder`, for `decoder`.
     pub(crate) fn new(
         kind: &str,
         path: &Path,
         folder: &Path,
         mut entries: Vec<Entry>,
         options: &OpenOptions,
+        decoder: &MediaDecoder,
     ) -> Result<Self> {
         let all = entries.len();
         if options.val_share > 0.0 {
@@ -70,7 +72,8 @@ impl Records {
             });
         }
         let name = format!("{kind} {}", path.display());
-        Ok(Self { name, folder: folder.to_owned(), entries })
+        let (folder, decoder) = (folder.to_owned(), decoder.clone());
+        Ok(Self { name, folder, entries, decoder })
     }
 
     fn read(&self, index: u64) -> std::result::Result<Example, String> {
@@ -79,9 +82,22 @@ impl Records {
         let record = record.map_err(String::clone)?;
         let Record { picture, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let media = picture.map(|name| picture_at(&self.folder, &name)).transpose()?;
+        let media = picture.map(|name| self.picture(&name)).transpose()?;
         let media = media.into_iter().map(Media::Image).collect();
         Ok(Example { media, text, messages, group, ..Example::default() })
+    }
+
+    /// Reads a picture below the folder. Names come from data sets of anyone's making: they lead nowhere
+    /// else.
+    fn picture(&self, name: &str) -> std::result::Result<Picture, String> {
+        let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(name).components().all(inside) {
+            return Err(format!("expected a picture below {}, got {name}", self.folder.display()));
+        }
+        let brief = |error: sensorium_media::Error| {
+            error.to_string().lines().next().unwrap_or_default().to_owned()
+        };
+        self.decoder.picture(&self.folder.join(name)).map_err(brief)
     }
 }
 
@@ -104,18 +120,6 @@ impl Dataset for Records {
 /// rather found there.
 fn is_val(entry: &Entry, val_share: f32) -> bool {
     entry.as_ref().is_ok_and(|record| Rng::at(hash(&record.key()), VAL, 0).chance(val_share))
-}
-
-/// Reads a picture below `folder`. Names come from data sets of anyone's making: they lead nowhere else.
-fn picture_at(folder: &Path, name: &str) -> std::result::Result<Picture, String> {
-    let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-    if !Path::new(name).components().all(inside) {
-        return Err(format!("expected a picture below {}, got {name}", folder.display()));
-    }
-    let brief = |error: sensorium_media::Error| {
-        error.to_string().lines().next().unwrap_or_default().to_owned()
-    };
-    Picture::read(&folder.join(name)).map_err(brief)
 }
 
 /// A file's bytes.

@@ -18,8 +18,8 @@ use std::time::Instant;
 
 use sensorium_backbone::{CrossCache, Sampling};
 use sensorium_flow::{Forward, Hidden, Sequence};
-use sensorium_media::compression_ratio;
 use sensorium_media::mel::{HOP, RATE};
+use sensorium_media::{MediaDecoder, compression_ratio};
 use sensorium_nn::params::read;
 use sensorium_nn::rng::Rng;
 
@@ -224,6 +224,7 @@ impl SpeechToText for WhisperModel {
     fn transcribe(
         &self,
         sound: &Path,
+        decoder: &MediaDecoder,
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript> {
@@ -231,7 +232,7 @@ impl SpeechToText for WhisperModel {
         let asked = language.as_deref().map(|code| self.parts.rules.language(code)).transpose()?;
         // Refused before anything is heard.
         self.parts.rules.prompt(None, options.task, false)?;
-        let mut spectrogram = Spectrogram::open(sound, self.parts.config.encoder.bands)?;
+        let mut spectrogram = Spectrogram::open(sound, decoder, self.parts.config.encoder.bands)?;
         let (samples, [read, mel]) = (spectrogram.samples, spectrogram.seconds);
         let mut job = Job {
             whole: self,

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use sensorium_media::SoundReader;
+use sensorium_media::MediaDecoder;
+use sensorium_media::media_decoder::SoundPieces;
 use sensorium_media::mel::{Mel, RATE};
 
 use crate::error::Result;
@@ -16,7 +17,7 @@ const KEPT: usize = 60_000;
 pub(super) struct Spectrogram {
     mel: Mel,
     /// A long sound, once more.
-    again: Option<SoundReader>,
+    again: Option<SoundPieces>,
     /// Samples at [`RATE`].
     pub(super) samples: usize,
     /// That the file was cut.
@@ -27,9 +28,9 @@ pub(super) struct Spectrogram {
 
 impl Spectrogram {
     /// Reads a file to its end.
-    pub(super) fn open(path: &Path, bands: usize) -> Result<Self> {
+    pub(super) fn open(path: &Path, decoder: &MediaDecoder, bands: usize) -> Result<Self> {
         let begun = Instant::now();
-        let (mut sound, mut mel) = (reader(path)?, Mel::empty(bands));
+        let (mut sound, mut mel) = (pieces(path, decoder)?, Mel::empty(bands));
         let mut features = 0.0;
         for piece in sound.by_ref() {
             let piece = piece.map_err(sensorium_media::Error::from)?;
@@ -44,7 +45,7 @@ impl Spectrogram {
         let (samples, warning) = (mel.count(), sound.warning());
         let mut again = None;
         if mel.frames > KEPT {
-            again = Some(reader(path)?);
+            again = Some(pieces(path, decoder)?);
             let loudest = mel.loudest;
             mel = Mel::empty(bands);
             mel.loudest = loudest;
@@ -69,8 +70,8 @@ impl Spectrogram {
     }
 }
 
-fn reader(path: &Path) -> Result<SoundReader> {
-    Ok(SoundReader::open(path, RATE).map_err(sensorium_media::Error::from)?)
+fn pieces(path: &Path, decoder: &MediaDecoder) -> Result<SoundPieces> {
+    Ok(decoder.sound(path, RATE).map_err(sensorium_media::Error::from)?)
 }
 
 #[cfg(test)]
@@ -97,7 +98,7 @@ mod tests {
             std::fs::write(&path, wav(seconds)).expect("written");
             let samples = Sound::read(&path).expect("a sound").at_rate(RATE).samples;
             let whole = Mel::new(&samples, 80);
-            let mut got = Spectrogram::open(&path, 80).expect("a sound");
+            let mut got = Spectrogram::open(&path, &MediaDecoder::here(), 80).expect("a sound");
             assert_eq!((got.samples, got.again.is_some()), (samples.len(), again));
             for first in [0, 100, 2999, 3000, 59_000, 60_099, 70_000] {
                 let (got, want) =

@@ -299,8 +299,8 @@ fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<std::thread::Result<
 fn failed(got: &str) -> Error {
     Error::Template {
         place: String::new(),
-        expected: "a template that can be run",
-        got: got.to_owned(),
+        expected: "a template that can be run".into(),
+        got: got.into(),
     }
 }
 
@@ -325,7 +325,7 @@ fn explain(error: &minijinja::Error) -> Error {
         ErrorKind::SyntaxError => "Jinja",
         _ => "a template that fits this conversation",
     };
-    Error::Template { place, expected, got: short(&detail) }
+    Error::Template { place, expected: expected.into(), got: short(&detail) }
 }
 
 /// At most 300 characters: a template does not choose how long our messages are.

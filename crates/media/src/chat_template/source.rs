@@ -117,8 +117,8 @@ pub fn special_tokens(tokenizer_config: &Value) -> Map<String, Value> {
     named.filter_map(|(name, value)| Some((name.clone(), text(value)?.into()))).collect()
 }
 
-fn wrong(expected: &'static str, got: String) -> Error {
-    Error::Template { place: String::new(), expected, got }
+fn wrong(expected: &str, got: String) -> Error {
+    Error::Template { place: String::new(), expected: expected.into(), got }
 }
 
 #[cfg(test)]

@@ -304,8 +304,9 @@ fn positive(value: &Value) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && *x > 0.0 && *x <= 1e6)
 }
 
-fn wrong(place: &'static str, expected: &str, got: &Value) -> Error {
-    Error::Processor { place, expected: expected.into(), got: quote(&got.to_string()) }
+fn wrong(place: &str, expected: &str, got: &Value) -> Error {
+    let (place, expected) = (place.into(), expected.into());
+    Error::Processor { place, expected, got: quote(&got.to_string()) }
 }
 
 #[cfg(test)]

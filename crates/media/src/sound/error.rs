@@ -1,10 +1,12 @@
 //! What can go wrong between bytes and samples.
 
+use serde::{Deserialize, Serialize};
+
 use super::{MAX_CHANNELS, MAX_RATE};
 
 /// Every failure says what was expected, what was found and where, and ends with a hint. `origin` is
 /// the name the caller gave the input.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Deserialize, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum SoundError {
     /// There is no such file.
@@ -53,7 +55,7 @@ pub enum SoundError {
         /// Name of the input.
         origin: String,
         /// Format by content.
-        kind: &'static str,
+        kind: String,
         /// What the decoder lacks.
         found: String,
     },
@@ -63,7 +65,7 @@ pub enum SoundError {
         /// Name of the input.
         origin: String,
         /// The quantity: `bytes`, `seconds`, `samples`.
-        what: &'static str,
+        what: String,
         /// Largest value allowed.
         limit: u64,
         /// What the input holds or claims.
@@ -77,7 +79,7 @@ pub enum SoundError {
         /// Name of the input.
         origin: String,
         /// `samples a second` or `channels`.
-        what: &'static str,
+        what: String,
         /// Largest value allowed.
         limit: u64,
         /// What the header claims.
@@ -91,7 +93,7 @@ pub enum SoundError {
         /// Name of the input.
         origin: String,
         /// Format by content.
-        kind: &'static str,
+        kind: String,
         /// What the decoder said.
         reason: String,
     },
@@ -105,4 +107,7 @@ pub enum SoundError {
         /// The first such sample.
         at: u64,
     },
+    /// The process that was to decode it gave no answer.
+    #[error(transparent)]
+    Child(#[from] crate::media_decoder::ChildError),
 }

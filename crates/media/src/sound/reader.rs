@@ -55,6 +55,11 @@ impl SoundReader {
     pub fn open(path: &Path, rate: u32) -> Result<Self> {
         let source = Source { origin: path.display().to_string() };
         let file = source.open(path)?;
+        Self::new(source, file, rate)
+    }
+
+    /// As [`open`](Self::open), of a file that is open.
+    pub(crate) fn new(source: Source, file: File, rate: u32) -> Result<Self> {
         let length = file.metadata().map_err(|error| source.unreadable(&error))?.len();
         let packets = Packets::open::<File>(source, file, length)?;
         Ok(Self { packets, at_rate: AtRate::new(rate.max(1)) })

@@ -343,8 +343,8 @@ fn guarded<T>(
     }
 }
 
-fn wrong(place: &'static str, expected: impl Into<String>, got: impl ToString) -> Error {
-    Error::Tokenizer { place, expected: expected.into(), got: got.to_string() }
+fn wrong(place: &str, expected: impl Into<String>, got: impl ToString) -> Error {
+    Error::Tokenizer { place: place.into(), expected: expected.into(), got: got.to_string() }
 }
 
 /// The printable stand-in of each byte, in the order of the bytes: visible Latin-1 stands for itself,

@@ -201,7 +201,7 @@ fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) ->
     if bos_token_id.len() > 1 {
         let (expected, got) =
             ("at most one token around a text".into(), bos_token_id.len().to_string());
-        let place = "post_processor";
+        let place = "post_processor".into();
         return Err(error::Error::Text(sensorium_media::Error::Tokenizer { place, expected, got }));
     }
     let chat = text::chat(directory)?;

@@ -31,6 +31,7 @@ pub struct Tower {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 enum Encoder {
     Image(Vit, ImageProcessor),
     Text(TextTower, TextInput),

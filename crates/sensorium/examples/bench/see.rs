@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_inference::{GenerateOptions, Model, Options, Step};
-use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
+use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Picture, Role};
 use sensorium_nn::prelude::*;
 use serde_json::Map;
 
@@ -34,9 +34,10 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
     let options = TranscribeOptions { language: Some("en".into()), ..TranscribeOptions::default() };
     let sound = sound.to_owned();
     let run = move || {
-        let sound = Path::new(&sound);
+        let (sound, decoder) = (Path::new(&sound), MediaDecoder::here());
         let whisper = model.speech().unwrap_or_else(fail);
-        timed(|| whisper.transcribe(sound, &options, &mut |_, _| {}).unwrap_or_else(fail)).1
+        let write = || whisper.transcribe(sound, &decoder, &options, &mut |_, _| {});
+        timed(|| write().unwrap_or_else(fail)).1
     };
     Task { facts: Map::new(), run: Box::new(run) }
 }

@@ -52,7 +52,7 @@ impl Ask {
             ));
         }
         let parts = parse_markers(&self.question, self.image.len())?;
-        let media = open::media(&self.image)?;
+        let media = open::media(&self.image, &open::decoder())?;
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
         if self.system.is_some() && !model.has_template()? {

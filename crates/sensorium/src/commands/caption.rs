@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
+use sensorium_media::{Media, Message, Modality, Part, Role};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -57,10 +57,10 @@ impl Caption {
         let mut parts = vec![Part::Media(Modality::Image)];
         parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
         let request = [Message { role: Role::User, parts }];
-        let progress = Progress::items("caption");
+        let (progress, decoder) = (Progress::items("caption"), open::decoder());
         let mut captions = Vec::new();
         for (done, path) in self.files.iter().enumerate() {
-            let picture = Media::Image(Picture::read(path)?);
+            let picture = Media::Image(decoder.picture(path)?);
             let reply =
                 model.answer(&request, &[picture], &options, &mut |_| ControlFlow::Continue(()))?;
             let caption = reply.continuation.text.trim().to_owned();

@@ -8,7 +8,7 @@ use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_inference::{ChatModel, Error, GenerateOptions};
-use sensorium_media::{Media, Message, Picture, Role, parse_markers};
+use sensorium_media::{Media, MediaDecoder, Message, Role, parse_markers};
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
@@ -68,6 +68,7 @@ fn listen(mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
 struct Talk<'m> {
     model: &'m dyn ChatModel,
     options: GenerateOptions,
+    decoder: MediaDecoder,
     messages: Vec<Message>,
     /// Those of `messages`, in order.
     media: Vec<Media>,
@@ -77,7 +78,8 @@ struct Talk<'m> {
 
 impl<'m> Talk<'m> {
     fn new(model: &'m dyn ChatModel, options: GenerateOptions) -> Self {
-        Self { model, options, messages: vec![], media: vec![], pending: vec![] }
+        let decoder = open::decoder();
+        Self { model, options, decoder, messages: vec![], media: vec![], pending: vec![] }
     }
 
     /// Takes one line; false ends the conversation. What is wrong with a line is said and leaves the
@@ -102,7 +104,7 @@ impl<'m> Talk<'m> {
     }
 
     fn add(&mut self, path: &str) {
-        match Picture::read(Path::new(path)) {
+        match self.decoder.picture(Path::new(path)) {
             Ok(picture) => {
                 eprintln!(
                     "{path}: {} x {} pixels, with your next message",
@@ -138,7 +140,7 @@ impl<'m> Talk<'m> {
     fn turn(&mut self, line: &str) -> Result<()> {
         let (text, paths) = take_pictures(line);
         let mut given = std::mem::take(&mut self.pending);
-        given.extend(open::media(&paths)?);
+        given.extend(open::media(&paths, &self.decoder)?);
         let parts = parse_markers(&text, given.len())?;
         self.messages.push(Message { role: Role::User, parts });
         self.media.extend(given);

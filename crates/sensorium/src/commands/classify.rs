@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Classified;
-use sensorium_media::Picture;
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -49,7 +48,7 @@ struct Scored {
 impl Classify {
     pub fn run(&self, global: &Global) -> Result<()> {
         let labels = split(&self.labels)?;
-        let picture = Picture::read(&self.file)?;
+        let picture = open::decoder().picture(&self.file)?;
         let template = self.template.as_deref();
         if template.is_some_and(|template| !template.contains("{}")) {
             return Err(anyhow!(

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use sensorium_data::preview::sheet;
 use sensorium_train::preview;
 
-use crate::print;
+use crate::{open, print};
 
 /// Look at what a recipe trains on.
 #[derive(Args, Debug)]
@@ -53,7 +53,8 @@ impl Data {
 
 impl Preview {
     fn run(&self) -> Result<()> {
-        let samples = preview::preview(&self.recipe, &self.set, self.count as usize)?;
+        let samples =
+            preview::preview(&self.recipe, &self.set, self.count as usize, &open::decoder())?;
         std::fs::write(&self.out, sheet(&samples, COLUMNS).to_png()).with_context(|| {
             format!("could not write {}\nhint: check that its directory exists", self.out.display())
         })?;

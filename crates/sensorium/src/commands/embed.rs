@@ -44,7 +44,7 @@ struct Item {
 
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let pictures = open::pictures(&self.image)?;
+        let pictures = open::pictures(&self.image, &open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let sources = self.image.iter().map(|path| path.display().to_string());
         let model = model.embedding()?;

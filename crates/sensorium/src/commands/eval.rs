@@ -8,6 +8,7 @@ use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_eval::card::{About, card};
 use sensorium_eval::{EvalError, Evaluation, Report, Settings, measure};
 use sensorium_inference::{Error, Model};
+use sensorium_media::MediaDecoder;
 
 use sensorium_pretrained::Provenance;
 
@@ -94,9 +95,9 @@ impl Eval {
             );
         }
         let (model, _) = open::open(global, self.precision)?;
-        let mut reports = Vec::new();
+        let (mut reports, decoder) = (Vec::new(), open::decoder());
         for &which in self.name.evaluations() {
-            let report = self.one(which, &model, global.seed())?;
+            let report = self.one(which, &model, &decoder, global.seed())?;
             if !self.json {
                 print::line(&report)?;
             }
@@ -114,12 +115,18 @@ impl Eval {
 
     /// Among all evaluations, one without its data set, or of what the model was not made for, is
     /// reported as not measured.
-    fn one(&self, which: Evaluation, model: &Model, seed: u64) -> Result<Report> {
+    fn one(
+        &self,
+        which: Evaluation,
+        model: &Model,
+        decoder: &MediaDecoder,
+        seed: u64,
+    ) -> Result<Report> {
         let progress = Progress::items(which.name());
         let samples = self.samples.map(|n| n as usize);
         let show = |done, all| progress.set(done, all);
         let settings =
-            Settings { samples, seed, data: &self.data, size: self.size, progress: &show };
+            Settings { samples, seed, data: &self.data, decoder, size: self.size, progress: &show };
         let measured = measure(which, model, &settings);
         progress.finish();
         match measured {

@@ -6,6 +6,7 @@ mod chat;
 mod classify;
 mod convert;
 mod data;
+mod decode;
 mod embed;
 mod eval;
 mod export;
@@ -66,6 +67,8 @@ enum Command {
     Export(export::Export),
     Merge(merge::Merge),
     Convert(convert::Convert),
+    #[command(hide = true)]
+    Decode(decode::Decode),
 }
 
 /// Stack of a thread, as large as a main thread's.
@@ -74,6 +77,10 @@ const STACK: usize = 8 << 20;
 impl Cli {
     /// Runs the command that was asked for.
     pub fn run(&self) -> Result<()> {
+        // A child that decodes is there at once, and needs no threads.
+        if let Command::Decode(command) = &self.command {
+            return command.run();
+        }
         sensorium_nn::keep_freed_pages();
         let threads = self.global.threads.map_or(0, usize::from); // 0: one a core
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
@@ -104,6 +111,7 @@ impl Cli {
             Command::Export(command) => command.run(global),
             Command::Merge(command) => command.run(global),
             Command::Convert(command) => command.run(global),
+            Command::Decode(command) => command.run(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Run {
 impl Run {
     /// Continues a prompt with pictures.
     fn see(&self, model: &dyn ChatModel, load: f64, options: &GenerateOptions) -> Result<()> {
-        let media = open::media(&self.image)?;
+        let media = open::media(&self.image, &open::decoder())?;
         let (text, special) = (self.prompt.as_deref().unwrap_or_default(), self.parse_special);
         self.print(model, load, |on_step| {
             Ok(model.complete(text, special, &media, options, on_step)?)

@@ -51,7 +51,7 @@ struct Scored {
 
 impl ScoreCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let pictures = open::pictures(&self.image)?;
+        let pictures = open::pictures(&self.image, &open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let rows = model.score()?.score(&pictures, &self.text)?;
         let pairs = self.pairs(rows);

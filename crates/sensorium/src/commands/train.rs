@@ -8,6 +8,7 @@ use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;
 
 use crate::commands::Global;
+use crate::open;
 
 /// Train what a recipe says.
 #[derive(Args, Debug)]
@@ -34,7 +35,7 @@ impl Train {
         let dir = self.out.clone().unwrap_or_else(|| default_dir(&self.recipe));
         let mut sets = self.set.clone();
         sets.extend(global.seed.map(|seed| format!("seed={seed}")));
-        let options = RunOptions { dir, resume: self.resume };
+        let options = RunOptions { dir, resume: self.resume, decoder: open::decoder() };
         Ok(recipes::train(&self.recipe, &sets, &options)?)
     }
 }

@@ -9,6 +9,7 @@ use sensorium_inference::whisper::{
     self, Confidence, Fallback, Segment, TranscribeOptions, Transcript,
 };
 use sensorium_inference::{Error, SpeechToText};
+use sensorium_media::MediaDecoder;
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -202,8 +203,9 @@ impl Transcribe {
             seed: global.seed(),
         };
         let (mut transcripts, mut errors) = (Vec::new(), Vec::new());
+        let decoder = open::decoder();
         for path in &self.files {
-            let item = match hear(model, path, &options, load) {
+            let item = match hear(model, path, &decoder, &options, load) {
                 Ok(item) => item,
                 // The others' transcripts are worth having.
                 Err(error) if self.files.len() > 1 && is_of_sound(&error) => {
@@ -256,11 +258,12 @@ fn is_of_sound(error: &Error) -> bool {
 fn hear(
     model: &dyn SpeechToText,
     path: &Path,
+    decoder: &MediaDecoder,
     options: &TranscribeOptions,
     load: f64,
 ) -> sensorium_inference::Result<Item> {
     let progress = Progress::items("transcribe");
-    let heard = model.transcribe(path, options, &mut |done, all| {
+    let heard = model.transcribe(path, decoder, options, &mut |done, all| {
         progress.set(done as usize, all.ceil() as usize);
     });
     progress.finish();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_inputs;
+mod decode;
 mod fixture;
 mod generation;
 mod help;

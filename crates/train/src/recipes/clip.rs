@@ -166,7 +166,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let make = move |examples: &Examples, step, progress| pairs.make(examples, step, progress);
     let seeds = [recipe.seed, recipe.steps];
     let lacks = |example: &Example| lacks(recipe, example);
-    let feed = Feed::open(&recipe.data, seeds, side, &options.dir, lacks, make)?;
+    let feed = Feed::open(&recipe.data, seeds, side, options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
     let ClipRecipe { steps, save_every, eval_every, .. } = *recipe;
     let resolved = config::resolved(recipe)?;

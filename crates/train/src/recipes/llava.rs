@@ -304,7 +304,7 @@ impl Training<'_> {
         };
         let make = move |examples: &Examples, step, progress| talks.make(examples, step, progress);
         let (seeds, side) = ([self.recipe.seed, stage.steps], side(&self.shape) as u32);
-        let feed = Feed::open(data, seeds, side, &options.dir, lacks, make)?;
+        let feed = Feed::open(data, seeds, side, &options, lacks, make)?;
         let mut optim = AdamW::new(self.recipe.optim.clone());
         let Stage { steps, save_every, eval_every, .. } = *stage;
         let resolved = config::resolved(self.recipe)?;

@@ -105,7 +105,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     eprintln!("{trained}");
     let (seeds, rows) = ([recipe.seed, recipe.steps], Rows::new(recipe, &tokenizer));
     let make = move |examples: &Examples, step, _| rows.make(examples, step);
-    let feed = Feed::open(&recipe.data, seeds, 1, &options.dir, lacks, make)?;
+    let feed = Feed::open(&recipe.data, seeds, 1, options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
     let TextRecipe { steps, save_every, eval_every, .. } = *recipe;
     let resolved = config::resolved(recipe)?;

@@ -72,6 +72,20 @@ const RULES: &[Rule] = &[
         hint: "write it safely, or move the loop into kernels",
     },
     Rule {
+        names: &["Picture::decode", "Picture::read", "Sound::decode", "Sound::read", "SoundReader"],
+        within: &[
+            "crates/data/",
+            "crates/eval/",
+            "crates/inference/",
+            "crates/sensorium/src/",
+            "crates/train/",
+        ],
+        except: &[],
+        tests_free: true,
+        expected: "foreign media decoded by a MediaDecoder, which may do it in children",
+        hint: "take a `&MediaDecoder` and ask it for the picture or the sound",
+    },
+    Rule {
         names: &[
             "fs::write",
             "fs::rename",

@@ -1,0 +1,187 @@
+//! Media that strangers made, decoded where a decoder's fault does no harm: in children of the program.
+//!
+//! ```text
+//!   parent                                    child: the same program, under Limits
+//!   MediaDecoder ──── Job, an argument ────▶  run()
+//!
+//!   picture ── Request, the file's bytes ──▶  Picture::decode    a child decodes 256 pictures,
+//!           ◀── Size or Error, the pixels ──                     one at a time, and waits in a pool
+//!
+//!   sound ──── the open file, as stdin ────▶  SoundReader        a child for each sound, which is
+//!           ◀── Piece or Error, samples ────                     no further than the parent reads
+//! ```
+//!
+//! A child is given bytes or an open file: it opens none, and cannot, starts no process (which only root
+//! could), and does not see the parent's environment. The system limits its memory and processor time;
+//! on macOS the memory is not limited, and on Windows there is the parent's clock alone. A child that gives
+//! no answer within the clock is killed, and every one that failed is replaced.
+//!
+//! A program that uses this crate decodes in its own process, unless it offers [`run`] as one of its
+//! commands:
+//!
+//! ```no_run
+//! use sensorium_media::{MediaDecoder, media_decoder::{self, Limits}};
+//!
+//! let words: Vec<String> = std::env::args().collect();
+//! if let [_, command, job] = &words[..] && command == "decode" {
+//!     return media_decoder::run(job);
+//! }
+//! let decoder = MediaDecoder::children(std::env::current_exe()?, &["decode"], Limits::default());
+//! println!("{} pixels wide", decoder.picture("scene.png".as_ref()).expect("a picture").width);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod child;
+mod parent;
+mod system;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sound::{self, SoundError, SoundReader};
+use crate::{Picture, Result, picture};
+use parent::{ChildSound, Children};
+
+pub use child::run;
+
+/// What a child may take.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Limits {
+    /// Bytes of its address space, the program's own included.
+    pub memory: u64,
+    /// Seconds of processor time for a picture, or for a piece of a sound.
+    pub cpu: u64,
+    /// How long the parent waits for a picture, or for a piece of a sound.
+    pub clock: Duration,
+}
+
+impl Default for Limits {
+    /// Several times what the largest picture takes.
+    fn default() -> Self {
+        Self { memory: 1 << 30, cpu: 20, clock: Duration::from_secs(60) }
+    }
+}
+
+/// Why a child gave no answer.
+#[derive(Debug, Deserialize, Serialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// It took more than [`Limits`] allow.
+    #[error(
+        "expected {origin} to be decoded within {limit}, got one that takes more\nhint: the file may be damaged, or made to exhaust its readers; open and save it again with an editor"
+    )]
+    Limit {
+        /// Name of the input.
+        origin: String,
+        /// The limit, as `1024 MiB of memory`.
+        limit: String,
+    },
+    /// It ended, or answered what is no answer.
+    #[error(
+        "expected {origin} to be decoded by a child process, got {reason}\nhint: the file may be damaged, or made to break its readers; open and save it again with an editor"
+    )]
+    Crashed {
+        /// Name of the input.
+        origin: String,
+        /// How it ended.
+        reason: String,
+    },
+    /// It could not be started.
+    #[error(
+        "expected a child process to decode {origin}, got: {reason}\nhint: the system may lack memory or processes, or the program was moved"
+    )]
+    NotStarted {
+        /// Name of the input.
+        origin: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// The door through which foreign files become pictures and samples: in this process, or in children.
+/// Clones share their children, which end with the last of them.
+#[derive(Clone, Debug)]
+pub struct MediaDecoder {
+    children: Option<Arc<Children>>,
+}
+
+impl MediaDecoder {
+    /// Decodes in this process, as [`Picture::read`] and [`SoundReader::open`] do.
+    pub fn here() -> Self {
+        Self { children: None }
+    }
+
+    /// Decodes in children: `program` with `args` and one argument more, with which it calls [`run`].
+    /// They start when they are needed: as many as there are threads that decode at a time.
+    pub fn children(program: impl Into<PathBuf>, args: &[&str], limits: Limits) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self { children: Some(Arc::new(Children::new(program.into(), args, limits))) }
+    }
+
+    /// The picture in a file.
+    ///
+    /// # Errors
+    /// Those of [`Picture::read`], and [`ChildError`].
+    pub fn picture(&self, path: &Path) -> Result<Picture> {
+        self.picture_bytes(&picture::read(path)?, &path.display().to_string())
+    }
+
+    /// The picture in a file's bytes. `origin` names them in errors.
+    ///
+    /// # Errors
+    /// Those of [`Picture::decode`], and [`ChildError`].
+    pub fn picture_bytes(&self, bytes: &[u8], origin: &str) -> Result<Picture> {
+        match &self.children {
+            None => Picture::decode(bytes, origin),
+            Some(children) => children.picture(bytes, origin),
+        }
+    }
+
+    /// The sound in a file of any length, in pieces of one channel at `rate` samples a second.
+    ///
+    /// # Errors
+    /// Those of [`SoundReader::open`], some of which the first piece has instead, and [`ChildError`].
+    pub fn sound(&self, path: &Path, rate: u32) -> std::result::Result<SoundPieces, SoundError> {
+        Ok(SoundPieces(match &self.children {
+            None => Pieces::Here(Box::new(SoundReader::open(path, rate)?)),
+            Some(children) => {
+                let source = sound::Source { origin: path.display().to_string() };
+                let file = source.open(path)?;
+                Pieces::Child(children.sound(source.origin, file, rate)?)
+            }
+        }))
+    }
+}
+
+/// A sound that is decoded as it is read: the samples of a [`SoundReader`].
+pub struct SoundPieces(Pieces);
+
+enum Pieces {
+    Here(Box<SoundReader>),
+    Child(ChildSound),
+}
+
+impl SoundPieces {
+    /// That the file was cut, once it was read to its end.
+    pub fn warning(&self) -> Option<String> {
+        match &self.0 {
+            Pieces::Here(reader) => reader.warning(),
+            Pieces::Child(child) => child.warning.clone(),
+        }
+    }
+}
+
+impl Iterator for SoundPieces {
+    type Item = std::result::Result<Vec<f32>, SoundError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Pieces::Here(reader) => reader.next(),
+            Pieces::Child(child) => child.next(),
+        }
+    }
+}
