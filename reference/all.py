@@ -6,6 +6,7 @@ import chat_template
 import clip
 import clip_resnet
 import finetune
+import gemma
 import generation
 import gpt2
 import idefics
@@ -16,20 +17,24 @@ import mistral
 import nano_vit
 import ops
 import opt
+import phi3
 import published
 import qwen2
 import qwen3
+import raw_prompt
+import rope
 import seeing
 import settings
 import siglip
 import siglip2
 import states
+import towers
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, clip_resnet, seeing, siglip2,
-                   blip2, chat_template, llama3, mistral, qwen2, qwen3, opt, gpt2, bert, whisper,
-                   whisper_mel, idefics, states, finetune, generation):
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
+                   blip2, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+                   whisper_mel, idefics, raw_prompt, states, finetune, generation):
         script.main()

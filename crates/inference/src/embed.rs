@@ -2,7 +2,9 @@
 
 use sensorium_media::Picture;
 use sensorium_model::clip::{self, Comparison, softmax};
-use sensorium_pretrained::{Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Towers};
+use sensorium_pretrained::{
+    Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Tower, Towers,
+};
 
 use crate::error::Result;
 use crate::{EmbeddingModel, ScoreModel};
@@ -145,6 +147,16 @@ impl ScoreModel for Towers {
         template: Option<&str>,
     ) -> Result<Vec<Classified>> {
         classify(self, self.comparison, picture, labels, template)
+    }
+}
+
+impl EmbeddingModel for Tower {
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(Tower::embed_pictures(self, pictures)?)
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(Tower::embed_texts(self, texts)?)
     }
 }
 

@@ -176,6 +176,23 @@ impl ChatModel for LanguageModel {
         Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
     }
 
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        if !media.is_empty() {
+            return Err(Error::Blind);
+        }
+        let prompt =
+            if parse_special { self.prompt_with_special(text) } else { self.prompt(text) }?;
+        let continuation = self.extend(&prompt, options, on_step)?;
+        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+    }
+
     fn token(&self, id: u32) -> String {
         self.lm.text.tokenizer.decode(&[id]).unwrap_or_default()
     }

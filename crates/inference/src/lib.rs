@@ -64,6 +64,20 @@ pub trait ChatModel: Sync {
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
 
+    /// Continues a text as it is, without a template; `<image>` in it marks the place of each of `media`.
+    /// Names of special tokens become those tokens where they are to be parsed, else they are letters.
+    ///
+    /// # Errors
+    /// There is not a mark for each medium; else as [`answer`](Self::answer).
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply>;
+
     /// A token's text; none where it cannot be spelt alone.
     fn token(&self, id: u32) -> String;
 }

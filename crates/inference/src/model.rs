@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::Parts;
-use sensorium_pretrained::{Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, Towers, gguf};
+use sensorium_pretrained::{
+    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, Tower, Towers, gguf,
+};
 
 use crate::error::{Error, Result};
 use crate::{
@@ -73,6 +75,8 @@ pub enum Model {
     Sensorium(SensoriumModel),
     /// CLIP, SigLIP.
     DualEncoder(Towers),
+    /// One tower of CLIP or SigLIP.
+    Tower(Tower),
     /// DINOv2.
     ImageEncoder(Dinov2),
     /// BERT, MiniLM.
@@ -136,6 +140,7 @@ impl Model {
         Ok(match pretrained {
             Pretrained::Sensorium(parts) => Self::Sensorium(SensoriumModel::new(parts)?),
             Pretrained::DualEncoder(towers) => Self::DualEncoder(towers),
+            Pretrained::Tower(tower) => Self::Tower(tower),
             Pretrained::ImageEncoder(encoder) => Self::ImageEncoder(encoder),
             Pretrained::SentenceEncoder(encoder) => Self::SentenceEncoder(encoder),
             Pretrained::Matcher(matcher) => Self::Matcher(matcher),
@@ -155,6 +160,7 @@ impl Model {
         match self {
             Self::Sensorium(model) => model.pack(format),
             Self::DualEncoder(towers) => towers.pack(format),
+            Self::Tower(tower) => tower.pack(format),
             Self::ImageEncoder(encoder) => encoder.vit.pack_as(format),
             Self::SentenceEncoder(encoder) => encoder.pack(format),
             Self::Matcher(matcher) => matcher.pack(format),
@@ -216,6 +222,7 @@ impl Model {
         match self {
             Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
+            Self::Tower(model) => Ok(model),
             Self::ImageEncoder(model) => Ok(model),
             Self::SentenceEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
@@ -257,6 +264,9 @@ impl Model {
         let (family, does) = match self {
             Self::Sensorium(model) => ("a model that was trained here", model.does()),
             Self::DualEncoder(_) => ("CLIP or SigLIP", "compares pictures and texts"),
+            Self::Tower(_) => {
+                ("one tower of CLIP or SigLIP", "makes vectors of pictures or of texts alone")
+            }
             Self::ImageEncoder(_) => ("DINOv2", "makes vectors of pictures alone"),
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),

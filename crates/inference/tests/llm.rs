@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use sensorium_backbone::{BackboneConfig, Biases, Llama, LlamaConfig, RopeScaling};
+use sensorium_backbone::{BackboneConfig, Biases, GateActivation, Llama, LlamaConfig, RopeScaling};
 use sensorium_checkpoint::gguf::{Array, Gguf, Kind, Metadata, Source, Value, write};
 use sensorium_checkpoint::safetensors::{self, Dtype};
-use sensorium_checkpoint::{Tensor, Tensors};
+use sensorium_checkpoint::{Tensor, Tensors, strict_shapes};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::{
     Batch, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
@@ -17,6 +18,7 @@ use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::gguf;
+use sensorium_pretrained::gguf::config::{FUSED, ROPE_FACTORS};
 use sensorium_pretrained::names::{self, GGUF, LLAMA};
 use serde_json::json;
 
@@ -49,6 +51,8 @@ fn config(qk_norm: bool) -> LlamaConfig {
         tied: !qk_norm,
         biases: Biases::default(),
         rope_scaling: RopeScaling::None,
+        gate: GateActivation::Silu,
+        embedding_scale: 1.0,
     }
 }
 
@@ -145,7 +149,7 @@ fn write_with(
         .tensors
         .iter()
         .map(|(name, tensor)| {
-            let ours = LLAMA.from_hf(name).unwrap();
+            let ours = LLAMA.from_hf(name).unwrap_or_else(|| name.clone());
             let turned = arch == "llama"
                 && (ours.ends_with("attention.q.weight") || ours.ends_with("attention.k.weight"));
             let (shape, data) = tensor.clone().into_parts();
@@ -153,6 +157,7 @@ fn write_with(
             (GGUF.to_hf(&ours), Tensor::new(shape, data).unwrap())
         })
         .collect();
+    let stored = if arch == "phi3" { fused(stored) } else { stored };
     let sources: Vec<Source<'_>> = stored
         .iter()
         .enumerate()
@@ -162,6 +167,21 @@ fn write_with(
         })
         .collect();
     write(metadata, &sources).unwrap()
+}
+
+/// Maps of one input in one matrix.
+fn fused(stored: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    let mut rest: BTreeMap<String, Tensor> = stored.into_iter().collect();
+    for layer in 0..2 {
+        for (whole, parts) in FUSED {
+            let name = |part: &str| format!("blk.{layer}{part}weight");
+            let parts = parts.iter().map(|part| rest.remove(&name(part)).unwrap().into_parts());
+            let (shapes, data): (Vec<_>, Vec<_>) = parts.unzip();
+            let shape = vec![shapes.iter().map(|shape| shape[0]).sum(), shapes[0][1]];
+            rest.insert(name(whole), Tensor::new(shape, data.concat()).unwrap());
+        }
+    }
+    rest.into_iter().collect()
 }
 
 /// Logits `[T, V]` of a model of published weights that went through safetensors.
@@ -181,17 +201,70 @@ fn ids(n: u32) -> Vec<u32> {
 
 #[test]
 fn the_same_weights_give_the_same_logits_bit_for_bit() {
-    for (arch, qk_norm, qkv) in
-        [("llama", false, false), ("qwen2", false, true), ("qwen3", true, false)]
-    {
+    for (arch, qk_norm, qkv) in [
+        ("llama", false, false),
+        ("qwen2", false, true),
+        ("qwen3", true, false),
+        ("gemma", false, false),
+        ("phi3", false, false),
+    ] {
         let biases = Biases { qkv, ..Biases::default() };
-        let config = LlamaConfig { biases, ..config(qk_norm) };
+        let mut config = LlamaConfig { biases, ..config(qk_norm) };
+        if arch == "gemma" {
+            (config.gate, config.embedding_scale) = (GateActivation::GeluTanh, 16.0);
+        }
         let published = random(&config);
         let bytes = file(arch, &config, &published, &[Kind::F32]);
         let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
         assert_eq!(llm.lm.config, BackboneConfig::Llama(config.clone()));
         assert_eq!(llm.logits(&ids(30)), reference(&config, &published, &ids(30)), "{arch}");
     }
+}
+
+/// Phi-3's: matrices of blocks taken apart, LongRoPE's factors, a window.
+#[test]
+fn fused_blocks_and_factors_of_angles_are_read() {
+    let config = config(false);
+    let (published, ids) = (random(&config), ids(30));
+    let bytes = file("phi3", &config, &published, &[Kind::Q8_0]);
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let (got, exact) = (load(&gguf).unwrap().logits(&ids), reference(&config, &published, &ids));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let cosine = dot(&got, &exact) / (dot(&got, &got) * dot(&exact, &exact)).sqrt();
+    assert!(cosine > 0.999, "{cosine}");
+    let plan = gguf::inspect::plan(&gguf).unwrap();
+    let stored = gguf::inspect::stored(&gguf);
+    let found = stored.iter().map(|(name, stored)| (name.as_str(), &*stored.shape)).collect();
+    let expected = plan.shapes();
+    strict_shapes(&expected, &found).unwrap();
+
+    let mut metadata = metadata("phi3", &config);
+    metadata.set("phi3.rope.scaling.original_context_length", Value::U32(8));
+    metadata.set("phi3.rope.scaling.attn_factor", Value::F32(1.2));
+    metadata.set("phi3.attention.sliding_window", Value::U32(20));
+    let mut published = published;
+    let factors = [1.1_f32, 3.0].map(|by| Tensor::new(vec![32], vec![by; 32]).unwrap());
+    for (name, factors) in ROPE_FACTORS.into_iter().zip(factors) {
+        published.tensors.insert(name.to_owned(), factors);
+    }
+    let open = |metadata: &Metadata, published: &Tensors| {
+        let bytes = write_with(metadata, "phi3", &config, published, &[Kind::F32]);
+        load(&Gguf::parse(&bytes).unwrap()).map(|llm| llm.lm.config)
+    };
+    let rope_scaling = RopeScaling::LongRope {
+        short: vec![1.1; 32],
+        long: vec![3.0; 32],
+        context: 8,
+        attention: 1.2,
+    };
+    let want = LlamaConfig { rope_scaling, context: 20, ..config.clone() };
+    assert_eq!(open(&metadata, &published).unwrap(), BackboneConfig::Llama(want));
+    metadata.set("phi3.attention.sliding_window", Value::U32(0));
+    assert_eq!(open(&metadata, &published).unwrap().context(), config.context);
+    let short = Tensor::new(vec![31], vec![1.0; 31]).unwrap();
+    published.tensors.insert(ROPE_FACTORS[1].to_owned(), short);
+    let error = open(&metadata, &published).unwrap_err().to_string();
+    assert!(error.contains("rope_factors_long") && error.contains("hint: "), "{error}");
 }
 
 #[test]
@@ -343,7 +416,7 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
     };
     let text = |text: &str| Value::String(text.into());
     refused("general.architecture", text("mamba"));
-    refused("llama.rope.scaling.type", text("yarn"));
+    refused("llama.rope.scaling.type", text("longrope"));
     refused("llama.expert_count", Value::U32(8));
     refused("llama.attention.sliding_window", Value::U32(8));
     refused("llama.rope.dimension_count", Value::U32(32));
@@ -383,13 +456,23 @@ fn what_changes_nothing_is_read() {
 }
 
 #[test]
-fn angles_that_are_stretched_alike_are_read() {
+fn angles_that_are_stretched_are_read() {
     let config = config(false);
     let mut metadata = metadata("llama", &config);
     metadata.set("llama.rope.scaling.factor", Value::F32(4.0));
     let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
     let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
     let rope_scaling = RopeScaling::Linear { factor: 4.0 };
+    let linear = LlamaConfig { rope_scaling, ..config.clone() };
+    assert_eq!(llm.lm.config, BackboneConfig::Llama(linear));
+
+    metadata.set("llama.rope.scaling.type", Value::String("yarn".into()));
+    metadata.set("llama.rope.scaling.original_context_length", Value::U32(16));
+    let bytes = write_with(&metadata, "llama", &config, &random(&config), &[Kind::F32]);
+    let llm = load(&Gguf::parse(&bytes).unwrap()).unwrap();
+    let attention = (0.1 * 4f64.ln() + 1.0) as f32;
+    let (factor, fast, slow, context, truncate) = (4.0, 32.0, 1.0, 16.0, true);
+    let rope_scaling = RopeScaling::Yarn { factor, fast, slow, context, truncate, attention };
     assert_eq!(llm.lm.config, BackboneConfig::Llama(LlamaConfig { rope_scaling, ..config }));
 }
 

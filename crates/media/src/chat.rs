@@ -382,13 +382,15 @@ pub fn render(
     }
 }
 
+/// Marks the place of a picture in what users write.
+const MARKER: &str = "<image>";
+
 /// Splits a user's text at its literal `<image>` markers; spaces around them
 /// are dropped. Without a marker the pictures come first.
 ///
 /// # Errors
 /// [`Error::Markers`] if there are markers, but not one for each picture.
 pub fn parse_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
-    const MARKER: &str = "<image>";
     let markers = text.matches(MARKER).count();
     if markers == 0 {
         let mut parts = vec![Part::Media(Modality::Image); pictures];
@@ -405,6 +407,23 @@ pub fn parse_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
         }
         parts.extend(text_part(piece));
     }
+    Ok(parts)
+}
+
+/// A text and its media as they stand: nothing is moved, and no space is lost.
+///
+/// # Errors
+/// [`Error::Markers`] if there is not a `<image>` for each picture.
+pub fn split_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
+    let markers = text.matches(MARKER).count();
+    if markers != pictures {
+        return Err(Error::Markers { markers, pictures });
+    }
+    let texts = text.split(MARKER).map(|piece| Part::Text(piece.to_owned()));
+    let mut parts: Vec<Part> =
+        texts.flat_map(|text| [text, Part::Media(Modality::Image)]).collect();
+    parts.pop();
+    parts.retain(|part| *part != Part::Text(String::new()));
     Ok(parts)
 }
 

@@ -116,10 +116,10 @@ pub enum Error {
     },
     /// A tokenizer file is not one of ours, or is inconsistent.
     #[error(
-        "expected {expected} in the tokenizer's {place}, got {got}\nhint: use the tokenizer.json written beside the model's weights"
+        "expected {expected} in the tokenizer's {place}, got {got}\nhint: use the tokenizer.json, or the older files, that were published with the model's weights"
     )]
     Tokenizer {
-        /// Where in the JSON document.
+        /// The file, or where in the JSON document.
         place: String,
         /// What a valid file holds there.
         expected: String,
@@ -222,7 +222,7 @@ fn marker_hint(markers: usize, pictures: usize) -> &'static str {
     if markers > pictures {
         "add an image with --image, or remove a marker"
     } else {
-        "add a marker for each image, or remove them all to put the images first"
+        "add a marker for each image; `ask` without any puts the images first"
     }
 }
 

@@ -25,7 +25,9 @@ mod resample;
 pub mod sound;
 mod tokenizer;
 
-pub use chat::{ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render};
+pub use chat::{
+    ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render, split_markers,
+};
 pub use chat_template::{ChatTemplate, Conversation};
 pub use compression::compression_ratio;
 pub use error::{Error, Result};
@@ -36,4 +38,6 @@ pub use modality::{Media, Modality};
 pub use picture::Picture;
 pub use resample::Filter;
 pub use sound::{Sound, SoundError, SoundReader};
-pub use tokenizer::{Decoder, Pieces, Published, Special, Tokenizer, Vocabulary};
+pub use tokenizer::{
+    Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
+};

@@ -292,6 +292,7 @@ mod tests {
     use super::*;
     use crate::layers::{Conv2d, Conv2dConfig, LayerNorm, Linear};
 
+    #[expect(clippy::large_enum_variant, reason = "there are two of them")]
     #[derive(Module, Debug)]
     enum Either {
         One(Linear),

@@ -40,6 +40,7 @@ pub use families::bert::SentenceEncoder;
 pub use families::blip2::{Match, Matcher};
 pub use families::dinov2::Dinov2;
 pub use families::family;
+pub use families::tower::Tower;
 pub use generation::GenerationConfig;
 pub use ignored::ignored;
 pub use plan::{Expected, PARTS, Plan};
@@ -66,6 +67,8 @@ pub enum Pretrained {
     Sensorium(families::sensorium::Parts),
     /// CLIP, SigLIP: pictures and texts in one space.
     DualEncoder(Towers),
+    /// One tower of CLIP or SigLIP: pictures alone, or texts alone.
+    Tower(Tower),
     /// DINOv2: pictures alone.
     ImageEncoder(Dinov2),
     /// BERT as sentence-transformers publishes it: texts alone.

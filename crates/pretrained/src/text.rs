@@ -1,9 +1,7 @@
 //! What makes ids of texts and messages, and text of ids: a directory's tokenizer, template and marks.
 
-use std::borrow::Cow;
-
-use sensorium_media::Tokenizer;
 use sensorium_media::chat_template::special_tokens;
+use sensorium_media::{Files, Tokenizer, VocabularyFile};
 use serde_json::{Map, Value};
 
 use crate::chat::{Chat, Source};
@@ -35,7 +33,7 @@ impl TextProcessor {
     /// # Errors
     /// One of them is missing or damaged.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let tokenizer = Tokenizer::from_bytes(&self::tokenizer(directory)?)?;
+        let tokenizer = self::tokenizer(directory)?;
         tell_ignored(directory, &tokenizer, 0)?;
         let [prefix, suffix] = tokenizer.specials_around()?;
         let bos_token_id = prefix.first().copied();
@@ -59,15 +57,51 @@ impl TextProcessor {
     }
 }
 
-/// `tokenizer.json`.
-pub fn tokenizer(directory: &Directory) -> Result<Cow<'static, [u8]>> {
-    let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
-        file: "tokenizer.json".into(),
-        path: directory.path().into(),
-        found: "a checkpoint without it".into(),
-        hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-    })?;
-    Ok(bytes)
+/// The tokenizer: that of `tokenizer.json`, or what is made of the files that were published before
+/// there was one.
+///
+/// # Errors
+/// None of them is there, or one is damaged.
+pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
+    const FILE: &str = "tokenizer.json";
+    let of = |file: &str, tokenizer: sensorium_media::Result<Tokenizer>| {
+        tokenizer.map_err(|source| Error::Media { path: directory.path().join(file), source })
+    };
+    if let Some(bytes) = directory.bytes(FILE)? {
+        return of(FILE, Tokenizer::from_bytes(&bytes));
+    }
+    for name in ["tokenizer.model", "spiece.model"] {
+        if let Some(bytes) = directory.bytes(name)? {
+            return of(name, older(directory, VocabularyFile::SentencePiece(&bytes))?);
+        }
+    }
+    if let (Some(vocab), Some(merges)) =
+        (directory.bytes("vocab.json")?, directory.bytes("merges.txt")?)
+    {
+        let vocabulary = VocabularyFile::Bpe { vocab: &vocab, merges: &merges };
+        return of("vocab.json", older(directory, vocabulary)?);
+    }
+    if let Some(bytes) = directory.bytes("vocab.txt")? {
+        return of("vocab.txt", older(directory, VocabularyFile::WordPiece(&bytes))?);
+    }
+    let files =
+        "tokenizer.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json with merges.txt";
+    Err(directory.missing(files, "download it too, or make it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"))
+}
+
+/// The tokenizer of a directory without a `tokenizer.json`.
+fn older(
+    directory: &Directory,
+    vocabulary: VocabularyFile<'_>,
+) -> Result<sensorium_media::Result<Tokenizer>> {
+    let json = |name: &str| Ok::<_, Error>(directory.json(name)?.unwrap_or_default());
+    Ok(Tokenizer::from_files(&Files {
+        vocabulary,
+        config: &json("tokenizer_config.json")?,
+        special_tokens_map: &json("special_tokens_map.json")?,
+        added_tokens: &json("added_tokens.json")?,
+        model_type: directory.model_type().unwrap_or_default(),
+    }))
 }
 
 /// Warns of what the tokenizer's settings ask for and the tokenizer does not do, whose texts are cut

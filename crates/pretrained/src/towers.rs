@@ -89,7 +89,7 @@ impl Trainable {
         let tensors = tensors(directory, plan)?;
         let clip = Clip::init(&config, init);
         let clip = names::take(clip, tensors, &plan.layout)?;
-        let texts = TextInput { tokenizer, config: config.text.clone(), reading, cleans: false };
+        let texts = TextInput::new(tokenizer, config.text.clone(), reading);
         Ok(Self { clip, config, layout: plan.layout, processor, texts })
     }
 
@@ -115,7 +115,7 @@ impl Towers {
         let comparison = clip.comparison();
         let (processor, tokenizer, reading) = inputs;
         let (image, text) = (encoder(clip.image), clip.text);
-        let texts = TextInput { tokenizer, config, reading, cleans: false };
+        let texts = TextInput::new(tokenizer, config, reading);
         let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
         Self { image, text, comparison, processor, texts, templates, device }
     }
@@ -154,14 +154,17 @@ impl Towers {
 }
 
 impl TextInput {
+    /// What makes a tower's input.
+    pub(crate) fn new(tokenizer: Tokenizer, config: TextConfig, reading: Reading) -> Self {
+        Self { tokenizer, config, reading, cleans: false }
+    }
+
     /// That of the models that are trained here.
     ///
     /// # Errors
     /// The tokenizer is another's.
     pub fn own(tokenizer: &Tokenizer, config: &TextConfig) -> Result<Self> {
-        let (tokenizer, config, reading) =
-            (tokenizer.clone(), config.clone(), Reading::own(tokenizer)?);
-        Ok(Self { tokenizer, config, reading, cleans: false })
+        Ok(Self::new(tokenizer.clone(), config.clone(), Reading::own(tokenizer)?))
     }
 
     /// Ids of a text as the tower reads it, not yet padded; a longer one is cut before its end token.

@@ -122,16 +122,6 @@ pub fn square(directory: &Directory, style: Style, image: usize) -> Result<Image
     })
 }
 
-/// `tokenizer.json`.
-pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
-    const FILE: &str = "tokenizer.json";
-    let bytes = directory.bytes(FILE)?.ok_or_else(|| {
-        directory.missing(FILE, "make it once with Python: AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)")
-    })?;
-    let tokenizer = Tokenizer::from_bytes(&bytes);
-    tokenizer.map_err(|source| Error::Media { path: directory.path().join(FILE), source })
-}
-
 /// Ids of a text with what the tokenizer puts around it, at most `context`, for a table of `rows`.
 ///
 /// # Errors

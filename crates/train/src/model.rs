@@ -135,7 +135,7 @@ pub fn own(
 }
 
 /// What of a published directory is no weights.
-const BESIDE: [&str; 16] = [
+const BESIDE: [&str; 17] = [
     "config.json",
     "open_clip_config.json",
     "generation_config.json",
@@ -149,6 +149,7 @@ const BESIDE: [&str; 16] = [
     "merges.txt",
     "vocab.txt",
     "tokenizer.model",
+    "spiece.model",
     "video_preprocessor_config.json",
     "chat_template.jinja",
     "chat_template.json",

@@ -60,6 +60,22 @@ impl<'a> Info<'a> {
         count(&self.shape).unwrap_or_default()
     }
 
+    /// A matrix as matrices of so many of its rows, one after the other; none if it has others.
+    fn rows(&self, parts: Vec<(String, usize)>) -> Option<Vec<Self>> {
+        let &[out, in_] = self.shape.as_slice() else { return None };
+        let row = self.bytes.len().checked_div(out)?;
+        let (mut rest, mut offset) = (self.bytes, self.offset);
+        let mut matrices = Vec::with_capacity(parts.len());
+        for (name, rows) in parts {
+            let (bytes, after) = rest.split_at_checked(rows.checked_mul(row)?)?;
+            let (shape, kind) = (vec![rows, in_], self.kind);
+            matrices.push(Self { name, shape, kind, offset, bytes });
+            offset = offset.checked_add(bytes.len() as u64)?;
+            rest = after;
+        }
+        rest.is_empty().then_some(matrices)
+    }
+
     /// Checks that the blocks' scales (values, where there are no scales) are finite; to be done
     /// before [`bytes`](Self::bytes) are multiplied as they are.
     ///
@@ -162,6 +178,23 @@ impl<'a> Gguf<'a> {
         let at = self.tensors.binary_search_by(|info| info.name.as_str().cmp(name)).ok();
         at.and_then(|at| self.tensors.get(at))
             .ok_or_else(|| no_tensor(name, self.tensors.iter().map(|info| &info.name)))
+    }
+
+    /// The tensors without their metadata, some matrices taken apart: `parts` gives, for a name, the names
+    /// and the rows of what it consists of. One whose rows are others stays whole.
+    ///
+    /// # Errors
+    /// A part has the name of another tensor.
+    pub fn apart(&self, parts: impl Fn(&str) -> Option<Vec<(String, usize)>>) -> Result<Self> {
+        let mut all = Self { metadata: Metadata::new(), tensors: Vec::new(), behind: 0 };
+        for info in &self.tensors {
+            match parts(&info.name).and_then(|parts| info.rows(parts)) {
+                Some(matrices) => all.tensors.extend(matrices),
+                None => all.tensors.push(info.clone()),
+            }
+        }
+        all.sort()?;
+        Ok(all)
     }
 
     /// Unpacks every tensor; the metadata, being typed, stays behind.

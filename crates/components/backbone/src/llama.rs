@@ -13,8 +13,9 @@ use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Cache;
+use crate::rope::Rotary;
 use crate::sequence::mask;
+use crate::{Cache, RopeScaling};
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,23 @@ pub struct LlamaConfig {
     /// How the rotary angles were stretched for longer texts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rope_scaling: RopeScaling,
+    /// What stands between a gate and what it lets through.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate: GateActivation,
+    /// Token embeddings are multiplied by it: the root of D in Gemma.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub embedding_scale: f32,
+}
+
+/// The activation of a [`Llama`]'s gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateActivation {
+    /// `x·sigmoid(x)`: SwiGLU.
+    #[default]
+    Silu,
+    /// GELU in its tanh form: GeGLU (Gemma).
+    GeluTanh,
 }
 
 /// Biases of a [`Llama`]'s linear maps.
@@ -68,50 +86,12 @@ pub struct Biases {
     pub mlp: bool,
 }
 
-/// What was done to the rotary rates before a model was trained on longer texts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum RopeScaling {
-    /// Nothing.
-    #[default]
-    None,
-    /// All turns are slowed alike (Chen et al. 2023, <https://arxiv.org/abs/2306.15595>).
-    Linear {
-        /// How much longer the texts are.
-        factor: f32,
-    },
-    /// Llama 3.1's: slow turns are slowed by `factor`, quick ones kept, with a slope between.
-    Llama3 {
-        /// How much longer the texts are.
-        factor: f32,
-        /// Turns in `context` below which a rate is slow.
-        low: f32,
-        /// Turns in `context` above which a rate is quick.
-        high: f32,
-        /// Longest text before, in tokens.
-        context: f32,
-    },
+fn one() -> f32 {
+    1.0
 }
 
-impl RopeScaling {
-    /// What the wavelength of each of the `head_width / 2` rotary angles is multiplied by.
-    pub fn factors(self, theta: f32, head_width: usize) -> Vec<f32> {
-        let rates = sensorium_nn::fused::rotary_rates(theta, head_width);
-        rates.into_iter().map(|rate| rate / self.of(rate)).collect()
-    }
-
-    /// The rate after stretching.
-    fn of(self, rate: f32) -> f32 {
-        let (factor, low, high, context) = match self {
-            Self::None => return rate,
-            Self::Linear { factor } => return rate / factor,
-            Self::Llama3 { factor, low, high, context } => (factor, low, high, context),
-        };
-        let turns = context / (std::f32::consts::TAU / rate);
-        // Turns equal to a bound lie on the slope, whose ends they are.
-        let slope = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-        (1.0 - slope) * rate / factor + slope * rate
-    }
+fn is_one(x: &f32) -> bool {
+    *x == 1.0
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -136,6 +116,8 @@ impl LlamaConfig {
             tied: true,
             biases: Biases::default(),
             rope_scaling: RopeScaling::None,
+            gate: GateActivation::Silu,
+            embedding_scale: 1.0,
         }
     }
 
@@ -163,23 +145,8 @@ pub struct Llama {
     head: Option<Linear>,
     #[module(skip)]
     rotary: Rotary,
-}
-
-/// What the angles follow from; they are made when asked for.
-#[derive(Clone, Debug)]
-struct Rotary {
-    theta: f32,
-    head_width: usize,
-    rope_scaling: RopeScaling,
-}
-
-impl Rotary {
-    /// Angles of these positions, `[T]` or `[B, T]`.
-    fn at(&self, positions: impl IntoIterator<Item = usize>) -> RotaryTable {
-        let rates = fused::rotary_rates(self.theta, self.head_width).into_iter();
-        let rates: Vec<f32> = rates.map(|rate| self.rope_scaling.of(rate)).collect();
-        RotaryTable::at(&rates, positions)
-    }
+    #[module(skip)]
+    embedding_scale: f32,
 }
 
 /// Where the tokens of one call stand, and what each may see.
@@ -201,8 +168,9 @@ impl Llama {
             rotary: Rotary {
                 theta: config.theta,
                 head_width: config.head_dim,
-                rope_scaling: config.rope_scaling,
+                rope_scaling: config.rope_scaling.clone(),
             },
+            embedding_scale: config.embedding_scale,
         }
     }
 
@@ -219,7 +187,7 @@ impl Llama {
     /// When there is not a token for each cache, or one of them holds several texts.
     pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
-            let table = self.rotary.at(positions.iter().copied());
+            let table = self.rotary.of_each(positions);
             let place = Place { table, mask: Mask::Full };
             self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), |_, x| x))
         })
@@ -281,7 +249,8 @@ impl Forward for Llama {
     type Cache = Cache;
 
     fn embed(&self, ids: &[u32], shape: [usize; 2]) -> Embeds {
-        Embeds(self.embedding.forward(ids, shape))
+        let x = self.embedding.forward(ids, shape);
+        Embeds(if self.embedding_scale == 1.0 { x } else { x * self.embedding_scale })
     }
 
     fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
@@ -431,6 +400,8 @@ pub(crate) struct SwiGlu {
     gate: Linear,
     up: Linear,
     down: Linear,
+    #[module(skip)]
+    activation: GateActivation,
 }
 
 impl SwiGlu {
@@ -440,17 +411,27 @@ impl SwiGlu {
             gate: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             up: Linear::init(d, hidden, config.biases.mlp, 0.02, init),
             down: Linear::init(hidden, d, config.biases.mlp, residual_std(config), init),
+            activation: config.gate,
         }
     }
 
     /// `[B, T, D] -> [B, T, D]`
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down.forward(Linear::gated(&self.gate, &self.up, x))
+        self.down.forward(self.gated(x))
     }
 
     /// `stream + mlp(x)`, `[B, T, D]`
     fn add_to(&self, stream: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        self.down.add_to(stream, Linear::gated(&self.gate, &self.up, x))
+        self.down.add_to(stream, self.gated(x))
+    }
+
+    fn gated(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.activation {
+            GateActivation::Silu => Linear::gated(&self.gate, &self.up, x),
+            GateActivation::GeluTanh => {
+                self.gate.activated(x.clone(), Activation::GeluTanh) * self.up.forward(x)
+            }
+        }
     }
 }
 

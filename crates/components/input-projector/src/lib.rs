@@ -89,6 +89,7 @@ impl ProjectorConfig {
 }
 
 /// A projector of any kind.
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Projector {
     /// One linear map.

@@ -2,8 +2,8 @@
 //! separated by tabs, unless it says otherwise.
 //!
 //! ```text
-//! filepath	title
-//! 0001.jpg	a dog in the snow
+//! filepath  title
+//! 0001.jpg  a dog in the snow
 //! ```
 
 use std::path::Path;

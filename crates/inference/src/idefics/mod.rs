@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sensorium_backbone::CrossCache;
 use sensorium_flow::{self as flow, Features, Forward, Hidden};
-use sensorium_media::{Error, Media, Message, Modality, Picture};
+use sensorium_media::{Error, Media, Message, Modality, Picture, split_markers};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
@@ -144,12 +144,28 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let pictures: Vec<Picture> =
-            media.iter().map(|Media::Image(picture)| picture.clone()).collect();
-        self.extend(&self.text_processor.conversation(messages)?, &pictures, options, on_step)
+        let prompt = self.text_processor.conversation(messages)?;
+        self.extend(&prompt, &pictures(media), options, on_step)
+    }
+
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let parts = split_markers(text, media.len())?;
+        let prompt = self.text_processor.prompt(&parts, parse_special)?;
+        self.extend(&prompt, &pictures(media), options, on_step)
     }
 
     fn token(&self, id: u32) -> String {
         self.text_processor.tokenizer.decode(&[id]).unwrap_or_default()
     }
+}
+
+fn pictures(media: &[Media]) -> Vec<Picture> {
+    media.iter().map(|Media::Image(picture)| picture.clone()).collect()
 }

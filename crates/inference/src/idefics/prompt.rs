@@ -85,12 +85,12 @@ impl IdeficsProcessor {
     }
 
     /// Texts and pictures in turn, to be gone on from. In models that were taught to talk, a turn ends
-    /// between a text and a text after it.
+    /// between a text and a text after it. Texts are data, unless special tokens in them are to be parsed.
     ///
     /// # Errors
     /// The tokenizer has no ids for a text, or one that the model has no row for.
-    pub fn prompt(&self, parts: &[Part]) -> Result<Prompt> {
-        self.encode(&format!("{}{}", self.opening, self.written(parts)))
+    pub fn prompt(&self, parts: &[Part], parse_special: bool) -> Result<Prompt> {
+        self.encode(&format!("{}{}", self.opening, self.written(parts, parse_special)))
     }
 
     /// Messages that the assistant is to answer: `User: ...` and `Assistant: ...` in models that were
@@ -115,16 +115,16 @@ impl IdeficsProcessor {
             {
                 text.push(' ');
             }
-            text.push_str(&self.written(&message.parts));
+            text.push_str(&self.written(&message.parts, false));
             text.push_str(end);
         }
         text.push_str(assistant);
         self.encode(&text)
     }
 
-    /// The rules of `IdeficsProcessor`. Texts are data: no token of pictures or turns is made from
-    /// what they spell.
-    fn written(&self, parts: &[Part]) -> String {
+    /// The rules of `IdeficsProcessor`. Texts are data, unless they are parsed: no token of pictures or
+    /// turns is made from what they spell.
+    fn written(&self, parts: &[Part], parse_special: bool) -> String {
         let mut text = String::new();
         let mut before: Option<&Part> = None;
         for part in parts {
@@ -135,7 +135,11 @@ impl IdeficsProcessor {
                     if self.utterance.is_some() && matches!(before, Some(Part::Text(_))) {
                         text.push_str(UTTERANCE);
                     }
-                    text.push_str(&self.tokenizer.shield(words.trim_matches(' ')));
+                    let words = words.trim_matches(' ');
+                    match parse_special {
+                        true => text.push_str(words),
+                        false => text.push_str(&self.tokenizer.shield(words)),
+                    }
                 }
             }
             before = Some(part);

@@ -11,7 +11,7 @@ mod vision_tower;
 
 use std::time::Instant;
 
-use sensorium_media::{Media, Message, Modality, Picture};
+use sensorium_media::{Fitted, Media, Message, Modality, Picture, Prompt, split_markers};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
@@ -83,6 +83,35 @@ impl VisionLanguageModel {
         self.vision_tower.pack(format);
         self.llm.pack(format);
     }
+
+    /// What the model adds to the `prompt` with these pictures.
+    fn reply(
+        &self,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+        prompt: impl FnOnce(&[Fitted]) -> Result<Prompt>,
+    ) -> Result<Reply> {
+        let start = Instant::now();
+        let fit = |Media::Image(picture): &Media| self.vision_tower.fit(picture);
+        let fitted: Vec<_> = media.iter().map(fit).collect();
+        let process = start.elapsed().as_secs_f64();
+        let prompt = prompt(&fitted)?;
+        self.llm.room(prompt.ids.len())?;
+
+        let start = Instant::now();
+        let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
+        let text = self.llm.embed(&prompt.ids);
+        let embeds = match tiles.is_empty() {
+            true => text,
+            false => splice(text, self.vision_tower.encode(&tiles), &prompt.slots),
+        };
+        let encode = start.elapsed().as_secs_f64();
+        let spans = prompt.spans.iter().map(|&number| span(number));
+        let spans = self.prefix.then(|| spans.collect());
+        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
+        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
+    }
 }
 
 impl ChatModel for VisionLanguageModel {
@@ -101,25 +130,19 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let start = Instant::now();
-        let fit = |Media::Image(picture): &Media| self.vision_tower.fit(picture);
-        let fitted: Vec<_> = media.iter().map(fit).collect();
-        let process = start.elapsed().as_secs_f64();
-        let prompt = self.prompt(messages, &fitted)?;
-        self.llm.room(prompt.ids.len())?;
+        self.reply(media, options, on_step, |fitted| self.prompt(messages, fitted))
+    }
 
-        let start = Instant::now();
-        let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
-        let text = self.llm.embed(&prompt.ids);
-        let embeds = match tiles.is_empty() {
-            true => text,
-            false => splice(text, self.vision_tower.encode(&tiles), &prompt.slots),
-        };
-        let encode = start.elapsed().as_secs_f64();
-        let spans = prompt.spans.iter().map(|&number| span(number));
-        let spans = self.prefix.then(|| spans.collect());
-        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
-        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let parts = split_markers(text, media.len())?;
+        self.reply(media, options, on_step, |fitted| self.raw(&parts, parse_special, fitted))
     }
 
     fn token(&self, id: u32) -> String {

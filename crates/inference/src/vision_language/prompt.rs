@@ -17,47 +17,81 @@ impl VisionLanguageModel {
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
     pub fn prompt(&self, messages: &[Message], pictures: &[Fitted]) -> Result<Prompt> {
-        let (marker, [before, after]) = match &self.place {
-            Place::Marked { name, frame } => (name, frame),
-            Place::Front { id } => return self.behind(messages, pictures, *id),
+        let Place::Marked { name, .. } = &self.place else {
+            let said = messages.last().map(Message::words).unwrap_or_default();
+            return self.behind(&self.llm.prompt(&said)?, pictures);
         };
-        let medium = |fitted: &Fitted| {
-            let medium = llava::medium(marker, fitted.layout, self.vision_tower.tokens());
-            Medium { text: format!("{before}{}{after}", medium.text), ..medium }
-        };
-        let media: Vec<Medium> = pictures.iter().map(medium).collect();
+        let media = self.media(pictures);
         let text = &self.llm.lm.text;
-        let mut prompt = match text.chat.template() {
+        let prompt = match text.chat.template() {
             Ok(template) => {
                 let format = ChatFormat { template, variables: text.chat.variables.clone() };
                 format.prompt(&text.tokenizer, messages, &media)?
             }
             Err(Pretrained::NoChat) => {
-                let last = messages.last().map(|message| self.plain(message, marker));
+                let last = messages.last().map(|message| self.plain(message, name));
                 tokenize(&text.tokenizer, &last.unwrap_or_default(), &media)?
             }
             Err(error) => return Err(error.into()),
         };
-        // As transformers: the opening token, unless the template has written it.
-        if let Some(bos) = text.bos_token_id.filter(|bos| prompt.ids.first() != Some(bos)) {
+        self.opened(prompt)
+    }
+
+    /// A text to be continued as it is, its pictures at their places.
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for it.
+    pub(super) fn raw(&self, parts: &[Part], special: bool, pictures: &[Fitted]) -> Result<Prompt> {
+        let tokenizer = &self.llm.lm.text.tokenizer;
+        let written = |marker: &str| -> String {
+            let part = |part: &Part| match part {
+                Part::Text(text) if special => text.clone(),
+                Part::Text(text) => tokenizer.shield(text),
+                Part::Media(_) => marker.to_owned(),
+            };
+            parts.iter().map(part).collect()
+        };
+        match &self.place {
+            Place::Marked { name, .. } => {
+                self.opened(tokenize(tokenizer, &written(name), &self.media(pictures))?)
+            }
+            Place::Front { .. } => {
+                self.behind(&self.llm.prompt_with_special(&written(""))?, pictures)
+            }
+        }
+    }
+
+    /// With the opening token, unless the text has written it, as transformers has it.
+    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
+        let bos = self.llm.lm.text.bos_token_id;
+        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
             prompt.open(bos);
         }
         prompt.ids = self.llm.known(prompt.ids)?;
         Ok(prompt)
     }
 
-    /// What the last message says behind its picture's `marker`s, the opening token between them: as
-    /// the processor of BLIP-2 has it, which knows no template.
-    fn behind(&self, messages: &[Message], pictures: &[Fitted], marker: u32) -> Result<Prompt> {
+    /// What stands for each picture in a text that names a token for it.
+    fn media(&self, pictures: &[Fitted]) -> Vec<Medium> {
+        let Place::Marked { name, frame: [before, after] } = &self.place else { return Vec::new() };
+        let medium = |fitted: &Fitted| {
+            let medium = llava::medium(name, fitted.layout, self.vision_tower.tokens());
+            Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+        };
+        pictures.iter().map(medium).collect()
+    }
+
+    /// The ids of a text behind its picture's, the opening token between them: as the processor of
+    /// BLIP-2 has it, which knows no template.
+    fn behind(&self, text: &[u32], pictures: &[Fitted]) -> Result<Prompt> {
+        let Place::Front { id } = self.place else { return Ok(Prompt::default()) };
         if pictures.len() > 1 {
             return Err(Error::OnePicture { got: pictures.len() });
         }
-        let said = messages.last().map(Message::words).unwrap_or_default();
-        let text = self.llm.prompt(&said)?;
         let slot = Slot { at: 0, len: self.vision_tower.tokens(), modality: Modality::Image };
         let slots = vec![slot; pictures.len()];
-        let places = std::iter::repeat_n(marker, pictures.len() * slot.len);
-        let ids: Vec<u32> = places.chain(text).collect();
+        let places = std::iter::repeat_n(id, pictures.len() * slot.len);
+        let ids: Vec<u32> = places.chain(text.iter().copied()).collect();
         let (answer, spans) = (vec![false; ids.len()], vec![0; ids.len()]);
         Ok(Prompt { ids, answer, slots, spans })
     }

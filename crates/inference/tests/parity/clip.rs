@@ -47,6 +47,7 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
         activation,
         causal: true,
         embed,
+        proj: true,
         proj_bias: false,
         eps: number(golden, "/text_config/layer_norm_eps"),
     };

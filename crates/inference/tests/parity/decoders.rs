@@ -1,4 +1,4 @@
-//! Published decoders from their directories: `goldens/{llama3, mistral, qwen2, qwen2_tied, qwen3, opt,
+//! Published decoders from their directories: `goldens/{llama3, yarn, longrope, phi3, gemma, mistral, qwen2, qwen2_tied, qwen3, opt,
 //! opt_post, gpt2}` as `save_pretrained` wrote them.
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
@@ -13,8 +13,20 @@ use serde_json::{Value, json};
 
 use crate::twin::{STACK, ids};
 
-const NAMES: [&str; 8] =
-    ["llama3", "mistral", "qwen2", "qwen2_tied", "qwen3", "opt", "opt_post", "gpt2"];
+const NAMES: [&str; 12] = [
+    "llama3",
+    "yarn",
+    "longrope",
+    "phi3",
+    "gemma",
+    "mistral",
+    "qwen2",
+    "qwen2_tied",
+    "qwen3",
+    "opt",
+    "opt_post",
+    "gpt2",
+];
 
 fn open(name: &str) -> (Golden, BackboneConfig, Backbone) {
     let golden = Golden::open(name);
@@ -117,11 +129,18 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
         ("llama3", "/hidden_size", json!("32")),
         ("llama3", "/vocab_size", json!(1_u64 << 40)),
         ("llama3", "/rms_norm_eps", json!(-1.0)),
-        ("llama3", "/rope_parameters/rope_type", json!("yarn")),
+        ("llama3", "/rope_parameters/rope_type", json!("ntk")),
+        ("yarn", "/rope_parameters/factor", json!(0.0)),
+        ("yarn", "/rope_parameters/beta_fast", json!("32")),
+        ("yarn", "/rope_parameters/original_max_position_embeddings", json!(1)),
+        ("longrope", "/rope_parameters/short_factor", json!([1.0])),
+        ("longrope", "/rope_parameters/long_factor", json!([1, 1, 1, 1, 1, 1, 1, -1])),
         ("llama3", "/rope_parameters/rope_theta", json!(0)),
         ("llama3", "/rope_parameters/factor", json!(null)),
         ("llama3", "/rope_parameters/high_freq_factor", json!(1.0)),
         ("llama3", "/attention_bias", json!("yes")),
+        ("phi3", "/hidden_act", json!("gelu")),
+        ("gemma", "/hidden_act", json!("silu")),
         ("opt", "/activation_function", json!("gelu")),
         ("opt", "/enable_bias", json!(false)),
         ("opt", "/num_attention_heads", json!(5)),

@@ -108,7 +108,7 @@ fn pictures_and_prompts_to_states_and_logits() {
         report.check(last, &seen.dims(), &read(seen));
 
         for (n, case) in cases(&golden).into_iter().enumerate() {
-            let prompt = viewer.text_processor.prompt(&case.parts).expect("ids");
+            let prompt = viewer.text_processor.prompt(&case.parts, false).expect("ids");
             assert_eq!(prompt, case.prompt, "{name} {n}");
             assert_eq!(prompt.pictures(), case.pictures.len());
             let fitted: Vec<_> =

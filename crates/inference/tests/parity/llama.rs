@@ -1,6 +1,8 @@
 //! `goldens/llama` (tied, grouped), `llama_untied` (a head of its own) and `llama_qknorm` (Qwen3).
 
-use sensorium_backbone::{Biases, Cache, Llama, LlamaConfig, RopeScaling, Sampler, Sampling};
+use sensorium_backbone::{
+    Biases, Cache, GateActivation, Llama, LlamaConfig, RopeScaling, Sampler, Sampling,
+};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -29,6 +31,8 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         tied: text["tie_word_embeddings"] == true,
         biases: Biases::default(),
         rope_scaling: RopeScaling::None,
+        gate: GateActivation::Silu,
+        embedding_scale: 1.0,
     }
 }
 

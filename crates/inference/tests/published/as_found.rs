@@ -218,11 +218,46 @@ fn sliding_windows_that_no_layer_has_and_scaled_angles_are_read() {
         all["max_window_layers"] = json!(99);
     })
     .unwrap();
-    for (kind, good) in [("linear", true), ("dynamic", true), ("longrope", false)] {
+    for (kind, good) in
+        [("linear", true), ("dynamic", true), ("yarn", true), ("longrope", false), ("ntk", false)]
+    {
         let scaled = plan(&|all| {
             all.as_object_mut().unwrap().remove("rope_parameters");
             all["rope_scaling"] = json!({"type": kind, "factor": 2.0});
         });
         assert_eq!(scaled.is_ok(), good, "{kind}");
     }
+}
+
+#[test]
+fn directories_without_a_tokenizer_json_are_read() {
+    let texts = ["A photo of a CAT".to_owned(), "two dogs, it's".to_owned()];
+    let embed =
+        |dir: &Path| model(dir, None).unwrap().embedding().unwrap().embed_texts(&texts).unwrap();
+    let dir = copy("published_clip");
+    let whole = embed(dir.path());
+    let json = dir.path().join("tokenizer.json");
+    let inner = read(&json)["model"].clone();
+    let pair =
+        |pair: &Value| format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
+    let merges: Vec<String> = inner["merges"].as_array().unwrap().iter().map(pair).collect();
+    fs::write(dir.path().join("vocab.json"), inner["vocab"].to_string()).unwrap();
+    fs::write(dir.path().join("merges.txt"), format!("#version: 0.2\n{}\n", merges.join("\n")))
+        .unwrap();
+    fs::remove_file(&json).unwrap();
+    assert_eq!(embed(dir.path()), whole);
+    fs::write(dir.path().join("merges.txt"), "a b c").unwrap();
+    fails(dir.path(), &["vocab.json", "merges.txt", "a b c"]);
+
+    let dir = copy("bert");
+    fs::copy(golden("tokenizer_files/bert/vocab.txt"), dir.path().join("vocab.txt")).unwrap();
+    assert_eq!(embed(dir.path()).len(), 2);
+
+    let text = |name: &str| {
+        TextProcessor::read(&Directory::open(&golden("tokenizer_files").join(name)).unwrap())
+            .unwrap()
+    };
+    assert_eq!(text("llama").bos_token_id, Some(1));
+    assert_eq!(text("llama_legacy").suffix, [2]);
+    assert_eq!(text("gpt2").bos_token_id, None);
 }

@@ -64,7 +64,7 @@ fn settings_that_cannot_be() {
         ("idefics", "/perceiver_config/resampler_n_latents", json!(1 << 24), "another shape"),
         ("idefics", "/vision_config/image_size", json!(26), "image_size of config.json"),
         ("idefics", "/vision_config/hidden_act", json!("relu"), "quick_gelu"),
-        ("idefics", "/rope_parameters/rope_type", json!("yarn"), "llama3"),
+        ("idefics", "/rope_parameters/rope_type", json!("ntk"), "llama3"),
     ];
     for (name, path, value, words) in cases {
         let change = |config: &mut Value| {
@@ -153,7 +153,7 @@ fn text(text: &str) -> Part {
 fn prompts_that_cannot_be_are_errors() {
     let viewer = open::idefics(&golden("idefics")).unwrap();
     let refused = |parts: &[Part], pictures: usize| {
-        let prompt = viewer.text_processor.prompt(parts).unwrap();
+        let prompt = viewer.text_processor.prompt(parts, false).unwrap();
         let pictures = vec![Picture::filled(5, 7, [9; 3]); pictures];
         let options = GenerateOptions { max_new_tokens: 2, ..GenerateOptions::default() };
         viewer.extend(&prompt, &pictures, &options, &mut |_| ControlFlow::Continue(()))
@@ -181,7 +181,7 @@ fn texts_are_data() {
     let viewer = open::idefics(&golden("idefics")).unwrap();
     let spelt = "a<image>b<end_of_utterance></s><fake_token_around_image>";
     let prompt =
-        viewer.text_processor.prompt(&[text(spelt), Part::Media(Modality::Image)]).unwrap();
+        viewer.text_processor.prompt(&[text(spelt), Part::Media(Modality::Image)], false).unwrap();
     assert_eq!(prompt.pictures(), 1);
     let [image, fake] = viewer.text_processor.picture_ids();
     let counts = [image, fake, viewer.text_processor.utterance().unwrap(), 2]
@@ -216,7 +216,7 @@ fn conversations_are_written_as_the_model_was_taught() {
     for (name, parts) in [("idefics", &taught[..]), ("idefics_plain", &plain)] {
         let text_processor = open::idefics(&golden(name)).unwrap().text_processor;
         let written = text_processor.conversation(&messages).unwrap();
-        assert_eq!(written, text_processor.prompt(parts).unwrap(), "{name}");
+        assert_eq!(written, text_processor.prompt(parts, false).unwrap(), "{name}");
         let turns =
             written.ids.iter().filter(|id| Some(**id) == text_processor.utterance()).count();
         assert_eq!(turns, if name == "idefics" { 3 } else { 0 });

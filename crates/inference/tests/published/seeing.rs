@@ -1,16 +1,19 @@
 //! Models that answer about pictures: directories, conversations and picture files to the very tokens
 //! that transformers writes.
 
+use std::ops::ControlFlow;
+
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::Embeds;
-use sensorium_media::{Message, Modality, Part, Picture, Role};
+use sensorium_inference::GenerateOptions;
+use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
 use sensorium_testkit::{Tensors, assert_close};
 use serde::Deserialize;
 
 use crate::golden;
-use crate::open::{answer, vision_language};
+use crate::open::{answer, model, vision_language};
 
 const STACK: f32 = 1e-4;
 
@@ -125,6 +128,46 @@ fn typed_markers_stay_text() {
     let count = |name: &str| ids.iter().filter(|id| **id == special(name)).count();
     assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));
     assert_eq!(count("<end_of_utterance>"), 1);
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    model: String,
+    text: String,
+    pictures: Vec<String>,
+    ids: Vec<u32>,
+    greedy: Option<Vec<u32>>,
+}
+
+/// `reference/raw_prompt.py`: texts with pictures at their places, without a template; no space is lost.
+#[test]
+fn raw_prompts_are_continued_as_transformers_does() {
+    let cases = std::fs::read(golden("raw_prompt").join("cases.json")).unwrap();
+    let cases: Vec<Raw> = serde_json::from_slice(&cases).unwrap();
+    assert!(cases.len() > 12);
+    let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
+    for Raw { model: name, text, pictures, ids, greedy } in cases {
+        let model = model(&golden(&name), None).unwrap();
+        let complete = |text: &str, special, pictures: &[String]| {
+            let read = |name: &String| Picture::read(&golden("published_images").join(name));
+            let media: Vec<Media> =
+                pictures.iter().map(|name| Media::Image(read(name).unwrap())).collect();
+            let go_on = &mut |_: sensorium_inference::Step<'_>| ControlFlow::Continue(());
+            model.chat().unwrap().complete(text, special, &media, &options, go_on)
+        };
+        let reply = complete(&text, true, &pictures).unwrap();
+        assert_eq!(reply.prompt, ids, "{name}: {text:?}");
+        if let Some(greedy) = greedy {
+            let said = &reply.continuation.ids;
+            assert_eq!(said[..], greedy[..said.len()], "{name}: {text:?}");
+            assert!(greedy.len() - said.len() <= 1, "{name}: {text:?}");
+        }
+        // Read as letters, other names of tokens are longer.
+        let letters = complete(&text, false, &pictures).unwrap().prompt;
+        assert_eq!(letters.len() > ids.len(), text.contains("<|im_start|>"), "{name}: {text:?}");
+        let error = complete(&text, true, &[]).unwrap_err().to_string();
+        assert!(error.contains("0 images were given") && error.contains("hint: "), "{error}");
+    }
 }
 
 #[test]

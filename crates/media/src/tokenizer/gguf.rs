@@ -17,7 +17,7 @@ use crate::error::quote;
 use crate::{Error, Result};
 
 /// Most tokens; published vocabularies have up to 262,144.
-const MAX_TOKENS: usize = 1 << 20;
+pub(super) const MAX_TOKENS: usize = 1 << 20;
 
 /// What a token is, by GGUF's numbers.
 pub(super) const NORMAL: i32 = 1;
@@ -67,12 +67,7 @@ impl Tokenizer {
                 inner
             }
         };
-        let added = published.of(|kind| matches!(kind, UNKNOWN | CONTROL | USER_DEFINED));
-        let added = added.map(|(token, id)| {
-            let special = published.kind(id as usize) != USER_DEFINED;
-            AddedToken::from(token.clone(), special).normalized(false)
-        });
-        inner.add_tokens(added.collect::<Vec<_>>()).map_err(inconsistent)?;
+        inner.add_tokens(published.added()).map_err(inconsistent)?;
         Self::new(inner, published.tokens.len(), published.hash())
     }
 }
@@ -139,6 +134,16 @@ impl<'a> Published<'a> {
         tokens.filter(move |(_, id)| wanted(self.kind(*id as usize)))
     }
 
+    /// Those that are found whole in a text or not at all.
+    pub(super) fn added(&self) -> Vec<AddedToken> {
+        let added = self.of(|kind| matches!(kind, UNKNOWN | CONTROL | USER_DEFINED));
+        let added = added.map(|(token, id)| {
+            let special = self.kind(id as usize) != USER_DEFINED;
+            AddedToken::from(token.clone(), special).normalized(false)
+        });
+        added.collect()
+    }
+
     fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for text in
@@ -166,7 +171,7 @@ fn check_kinds(published: &Published<'_>) -> Result<()> {
     Ok(())
 }
 
-fn check_tokens(tokens: &[String]) -> Result<()> {
+pub(super) fn check_tokens(tokens: &[String]) -> Result<()> {
     const FIELD: &str = "tokens";
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
         let got = tokens.len().to_string();

@@ -1,5 +1,5 @@
-//! Text to ids and back: one [`tokenizers::Tokenizer`], read from a `tokenizer.json`, made of a GGUF
-//! file's fields, or trained here.
+//! Text to ids and back: one [`tokenizers::Tokenizer`], read from a `tokenizer.json`, made of the files
+//! that were published before there was one, of a GGUF file's fields, or trained here.
 //!
 //! <https://github.com/huggingface/tokenizers>. That library was made for files its user trusts: some
 //! crafted ones make it panic. Its panics end here, as errors.
@@ -10,7 +10,9 @@
 //! ```
 
 mod decoder;
+mod files;
 mod gguf;
+mod proto;
 mod sentencepiece;
 mod special;
 mod steps;
@@ -30,6 +32,7 @@ use crate::error::quote;
 use crate::{Error, Result};
 
 pub use decoder::Decoder;
+pub use files::{Files, VocabularyFile};
 pub use gguf::Published;
 pub use sentencepiece::Pieces;
 pub use special::Special;

@@ -166,11 +166,11 @@ pub(super) fn opens(name: &str) -> bool {
     OPENING.contains(&name)
 }
 
-fn split(pattern: &str) -> Value {
+pub(super) fn split(pattern: &str) -> Value {
     json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
 }
 
-fn byte_level(use_regex: bool) -> Value {
+pub(super) fn byte_level(use_regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
            "use_regex": use_regex})
 }

@@ -7,9 +7,10 @@
 //! A file that prepares texts in a way that GGUF has no name for is refused, and one that is made is
 //! tried on a text of every kind beside the one that it is made from.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokenizers::PostProcessorWrapper;
 
+use super::files::template;
 use super::gguf::{CONTROL, NORMAL, UNUSED, USER_DEFINED};
 use super::steps::Steps;
 use super::{Published, Tokenizer, byte_chars, wrong};
@@ -109,15 +110,7 @@ impl Published<'_> {
 
     fn opened(&self, id: u32) -> Option<PostProcessorWrapper> {
         let token = self.tokens.get(id as usize)?;
-        let special = |kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
-        let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
-        let template = json!({
-            "type": "TemplateProcessing",
-            "single": [special(0), text("A", 0)],
-            "pair": [special(0), text("A", 0), special(1), text("B", 1)],
-            "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-        });
-        serde_json::from_value(template).ok()
+        Some(template(&[(token.clone(), id)], &[]))
     }
 }
 
@@ -211,6 +204,8 @@ fn merges(merges: &Value) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// What is done to a JSON file.

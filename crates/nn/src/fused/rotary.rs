@@ -29,6 +29,25 @@ impl RotaryTable {
         let (cos, sin) = kernel::rotary_tables_at(rates, positions);
         Self { cos: cos.into(), sin: sin.into() }
     }
+
+    /// The same angles; what they turn is multiplied by `factor` too.
+    pub fn scaled(self, factor: f32) -> Self {
+        if factor == 1.0 {
+            return self;
+        }
+        let [cos, sin] = [self.cos, self.sin].map(|x| x.iter().map(|x| x * factor).collect());
+        Self { cos, sin }
+    }
+
+    /// One table behind the other.
+    pub fn join(tables: impl IntoIterator<Item = Self>) -> Self {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for table in tables {
+            cos.extend_from_slice(&table.cos);
+            sin.extend_from_slice(&table.sin);
+        }
+        Self { cos: cos.into(), sin: sin.into() }
+    }
 }
 
 #[derive(Debug)]

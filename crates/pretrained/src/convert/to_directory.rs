@@ -31,6 +31,11 @@ pub fn write(
     let gguf = mapped.gguf()?;
     let (config, family) = config::read(&gguf)?;
     crate::gguf::tell(&gguf, strict)?;
+    let Some(&model_type) = family.published.first() else {
+        let hint = "run the GGUF file itself, or take the published directory";
+        let expected = "a model whose directory holds the same tensors";
+        return Err(unwritable(to, expected, family.name, hint).into());
+    };
     weights::check(&gguf, &config)?;
     gguf.tensors().iter().try_for_each(Info::check)?;
     // The setting of a directory is one for both.
@@ -61,7 +66,7 @@ pub fn write(
     })?;
     let n = config.parameters().len();
     let stored = BTreeMap::from([(format!("{dtype:?}"), n)]);
-    Ok(Converted { family: family.published[0], parameters, stored, bytes })
+    Ok(Converted { family: model_type, parameters, stored, bytes })
 }
 
 fn dtype(to: &Path, kind: Kind) -> checkpoint::Result<Dtype> {
@@ -202,18 +207,38 @@ fn settings(config: &LlamaConfig, family: &Family, dtype: Dtype) -> Value {
         settings["attention_bias"] = config.biases.qkv.into();
         settings["mlp_bias"] = config.biases.mlp.into();
     }
-    match config.rope_scaling {
+    match &config.rope_scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => {
-            settings["rope_scaling"] = json!({"rope_type": "linear", "factor": decimal(factor)});
+            settings["rope_scaling"] = json!({"rope_type": "linear", "factor": decimal(*factor)});
         }
         RopeScaling::Llama3 { factor, low, high, context } => {
             settings["rope_scaling"] = json!({
                 "rope_type": "llama3",
-                "factor": decimal(factor),
-                "low_freq_factor": decimal(low),
-                "high_freq_factor": decimal(high),
-                "original_max_position_embeddings": context as u64,
+                "factor": decimal(*factor),
+                "low_freq_factor": decimal(*low),
+                "high_freq_factor": decimal(*high),
+                "original_max_position_embeddings": *context as u64,
+            });
+        }
+        RopeScaling::Yarn { factor, fast, slow, context, truncate, attention } => {
+            settings["rope_scaling"] = json!({
+                "rope_type": "yarn",
+                "factor": decimal(*factor),
+                "beta_fast": decimal(*fast),
+                "beta_slow": decimal(*slow),
+                "truncate": truncate,
+                "attention_factor": decimal(*attention),
+                "original_max_position_embeddings": *context as u64,
+            });
+        }
+        RopeScaling::LongRope { short, long, context, attention } => {
+            settings["rope_scaling"] = json!({
+                "rope_type": "longrope",
+                "short_factor": short.iter().map(|x| decimal(*x)).collect::<Vec<_>>(),
+                "long_factor": long.iter().map(|x| decimal(*x)).collect::<Vec<_>>(),
+                "attention_factor": decimal(*attention),
+                "original_max_position_embeddings": context,
             });
         }
     }

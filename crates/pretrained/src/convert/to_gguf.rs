@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_backbone::{BackboneConfig, LlamaConfig, RopeScaling};
-use sensorium_media::{Tokenizer, Vocabulary};
+use sensorium_media::Vocabulary;
 use serde_json::Value as Json;
 
 use super::{Converted, Meter, common};
@@ -148,7 +148,7 @@ fn tensors(
     let mut all = config.parameters().into_iter().map(tensor).collect::<Result<Vec<_>>>()?;
     same_head(&places, &all)?;
     if matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
-        let values = config.rope_scaling.factors(config.theta, config.head_dim);
+        let values = config.rope_scaling.factors(config.theta, config.head_dim, 0);
         let (name, shape) = (ROPE_FREQS.to_owned(), vec![values.len()]);
         all.push(Tensor { name, shape, kind: Kind::F32, from: From::Values(values) });
     }
@@ -196,9 +196,8 @@ fn describe(metadata: &mut Metadata, tensors: &[Tensor]) {
 
 /// The tokens, those with a meaning, and the chat template.
 fn tell(metadata: &mut Metadata, directory: &Directory, config: &LlamaConfig) -> Result<()> {
-    let bytes = text::tokenizer(directory)?;
-    let hub = Tokenizer::from_bytes(&bytes)?;
-    gguf_tokenizer::write(metadata, Vocabulary::from_json(&bytes, config.vocab_size)?);
+    let hub = text::tokenizer(directory)?;
+    gguf_tokenizer::write(metadata, Vocabulary::from_json(&hub.to_bytes()?, config.vocab_size)?);
     let bos_token_id = hub.encode_within("", true, usize::MAX)?;
     if bos_token_id.len() > 1 {
         let (expected, got) =

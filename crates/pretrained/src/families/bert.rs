@@ -17,8 +17,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::{self, BERT, BERT_NESTED};
 use crate::plan::Plan;
-use crate::text;
-use crate::vision;
+use crate::{text, vision};
 
 const FOREIGN: &str = "the directory is of another kind of model, or of one that is not supported";
 
@@ -49,13 +48,7 @@ impl SentenceEncoder {
     /// A file is missing, damaged, or asks for what is not supported.
     pub fn open(directory: &Directory, device: &Device) -> Result<Self> {
         let config = config(&directory.config())?;
-        let bytes = directory.bytes("tokenizer.json")?.ok_or_else(|| Error::Missing {
-            file: "tokenizer.json".into(),
-            path: directory.path().into(),
-            found: "a checkpoint without it".into(),
-            hint: "save it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
-        })?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)?;
+        let tokenizer = text::tokenizer(directory)?;
         let (lowers, longest) = sentences(directory, config.context)?;
         let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
         text::tell_ignored(directory, &tokenizer, longest)?;

@@ -43,14 +43,15 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Clip, config.image.image)?;
-    let tokenizer = vision::tokenizer(directory)?;
+    let tokenizer = text::tokenizer(directory)?;
     text::tell_ignored(directory, &tokenizer, config.text.context)?;
-    let inputs = (processor, tokenizer, reading(&directory.config())?);
+    let reading = reading(&section(&directory.config(), "text_config")?)?;
+    let inputs = (processor, tokenizer, reading);
     Ok((config, inputs))
 }
 
 /// A tower's settings. `text_config_dict`, where old files have it, replaces `text_config` whole.
-fn section<'a>(top: &Config<'a>, key: &str) -> Result<Config<'a>> {
+pub(super) fn section<'a>(top: &Config<'a>, key: &str) -> Result<Config<'a>> {
     top.without_effect(&[key]);
     match top.find(&format!("{key}_dict"))? {
         Some(older) => Ok(older),
@@ -85,29 +86,34 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
 fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let embed = top.size_or("projection_dim", 512)?;
     let image = VitConfig { proj: true, embed, ..image(&section(top, "vision_config")?)? };
-    let text = section(top, "text_config")?;
+    let text = text(&section(top, "text_config")?, embed)?;
+    Ok(ClipConfig { image, text, bias: false })
+}
+
+/// The text tower into a space of `embed` channels. Defaults are those of `CLIPTextConfig`.
+pub(super) fn text(text: &Config<'_>, embed: usize) -> Result<TextConfig> {
     let width = text.size_or("hidden_size", 512)?;
-    let text = TextConfig {
+    Ok(TextConfig {
         vocab_size: text.size_or("vocab_size", 49_408)?,
         context: text.size_or("max_position_embeddings", 77)?,
         waves: false,
         pairs: 0,
         hidden_size: width,
-        n_layers: vision::layers(&text, "num_hidden_layers", 12)?,
-        n_heads: vision::heads(&text, "num_attention_heads", 8, width)?,
+        n_layers: vision::layers(text, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(text, "num_attention_heads", 8, width)?,
         intermediate_size: text.size_or("intermediate_size", 2048)?,
-        activation: vision::activation(&text, "quick_gelu")?,
+        activation: vision::activation(text, "quick_gelu")?,
         causal: true,
         embed,
+        proj: true,
         proj_bias: false,
         eps: text.positive_or("layer_norm_eps", 1e-5)?,
-    };
-    Ok(ClipConfig { image, text, bias: false })
+    })
 }
 
 /// An `eos_token_id` of 2 was a mistake that many files carry: their texts are read at the largest
 /// id, which is the real end token's (transformers' pull request 24773).
-fn reading(top: &Config<'_>) -> Result<Reading> {
-    let end = section(top, "text_config")?.id_or("eos_token_id", 49_407)?;
+pub(super) fn reading(text: &Config<'_>) -> Result<Reading> {
+    let end = text.id_or("eos_token_id", 49_407)?;
     Ok(if end == 2 { Reading::Largest } else { Reading::First(end) })
 }

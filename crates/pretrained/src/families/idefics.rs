@@ -193,7 +193,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         let expected = format!("heads of an even width, got {head_width} of {width}");
         return Err(top.wrong("num_attention_heads", &expected, FOREIGN));
     }
-    let (theta, rope_scaling) = language::rope(top)?;
+    let (theta, rope_scaling) = language::rope(top, head_width)?;
     // Older files say it otherwise.
     let context = top.size_or("max_sequence_length", 2048)?;
     Ok(LlamaConfig {
@@ -211,6 +211,8 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         tied: top.flag_or("tie_word_embeddings", false)?,
         biases: Default::default(),
         rope_scaling,
+        gate: Default::default(),
+        embedding_scale: 1.0,
     })
 }
 

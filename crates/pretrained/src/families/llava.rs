@@ -302,6 +302,10 @@ fn backbone(top: &Config<'_>, tied: bool) -> Result<LlamaConfig> {
     });
     let text = top.find_or_empty("text_config")?;
     let text = if text.text_or("model_type", "llama")? == "llama" { text.or(&LLAMA) } else { text };
+    // Their files are prepared in ways that LLaVA's are not.
+    if matches!(text.text_or("model_type", "")?, "gemma" | "phi3") {
+        return Err(text.wrong("model_type", "llama, mistral, qwen2 or qwen3", FOREIGN));
+    }
     match language::config(&text)? {
         BackboneConfig::Llama(config) if config.n_layers <= vision::MAX_LAYERS => {
             Ok(LlamaConfig { tied: config.tied || tied, ..config })

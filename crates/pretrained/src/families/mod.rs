@@ -12,6 +12,7 @@ mod open_clip;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod tower;
 pub mod whisper;
 
 use sensorium_nn::prelude::Device;
@@ -32,9 +33,16 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 26] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
-    Family { model_type: "clip", plan: clip::plan, open: |dir, to| towers(clip::open(dir, to)) },
+    Family {
+        model_type: "clip",
+        plan: |dir| if tower::is_alone(dir) { tower::plan(dir) } else { clip::plan(dir) },
+        open: |dir, to| match tower::is_alone(dir) {
+            true => tower(dir, to),
+            false => towers(clip::open(dir, to)),
+        },
+    },
     Family {
         model_type: "open_clip",
         plan: open_clip::plan,
@@ -42,8 +50,11 @@ pub const FAMILIES: [Family; 20] = [
     },
     Family {
         model_type: "siglip",
-        plan: siglip::plan,
-        open: |dir, to| towers(siglip::open(dir, to)),
+        plan: |dir| if tower::is_alone(dir) { tower::plan(dir) } else { siglip::plan(dir) },
+        open: |dir, to| match tower::is_alone(dir) {
+            true => tower(dir, to),
+            false => towers(siglip::open(dir, to)),
+        },
     },
     Family {
         model_type: "siglip2",
@@ -60,6 +71,10 @@ pub const FAMILIES: [Family; 20] = [
         plan: dinov2::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
     },
+    Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
+    Family { model_type: "clip_text_model", plan: tower::plan, open: tower },
+    Family { model_type: "siglip_vision_model", plan: tower::plan, open: tower },
+    Family { model_type: "siglip_text_model", plan: tower::plan, open: tower },
     Family {
         model_type: "bert",
         plan: bert::plan,
@@ -74,6 +89,8 @@ pub const FAMILIES: [Family; 20] = [
     Family { model_type: "mistral", plan: language::plan, open: language },
     Family { model_type: "qwen2", plan: language::plan, open: language },
     Family { model_type: "qwen3", plan: language::plan, open: language },
+    Family { model_type: "phi3", plan: language::plan, open: language },
+    Family { model_type: "gemma", plan: language::plan, open: language },
     Family { model_type: "opt", plan: language::plan, open: language },
     Family { model_type: "gpt2", plan: language::plan, open: language },
     Family {
@@ -94,6 +111,10 @@ pub fn family(directory: &Directory) -> Result<&'static Family> {
         let hint = "models of other families cannot be run yet";
         directory.config().wrong("model_type", &format!("one of {}", known.join(", ")), hint)
     })
+}
+
+fn tower(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::Tower(tower::open(directory, device)?))
 }
 
 fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::names::{self, OPEN_CLIP_PROJECTIONS as PROJECTIONS};
 use crate::plan::Plan;
 use crate::towers::{Reading, Towers, Trainable};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_model::clip::ClipConfig;
 
 /// Keys that are read, or say nothing about the computation of a trained model.
@@ -57,8 +57,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
         Image::Resnet(resnet) => resnet.image,
     };
     let processor = processor(directory, side)?;
-    let tokenizer = vision::tokenizer(directory)?;
-    crate::text::tell_ignored(directory, &tokenizer, text.context)?;
+    let tokenizer = text::tokenizer(directory)?;
+    text::tell_ignored(directory, &tokenizer, text.context)?;
     let inputs = (processor, tokenizer, Reading::Largest);
     let plan = plan(directory)?;
     let mut towers = match image {
@@ -148,6 +148,7 @@ fn text(text: &Config<'_>, activation: ActivationName, embed: usize) -> Result<T
         activation,
         causal: true,
         embed,
+        proj: true,
         proj_bias: false,
         eps: 1e-5,
     })

@@ -26,7 +26,7 @@ use crate::names::PLAIN;
 use crate::plan::Plan;
 use crate::text::TextProcessor;
 use crate::towers::{Reading, Towers};
-use crate::{CausalLm, Pretrained, vision};
+use crate::{CausalLm, Pretrained, text, vision};
 
 /// `model_type`.
 pub const FAMILY: &str = "sensorium";
@@ -143,7 +143,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// A file is missing or damaged; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let config = SensoriumConfig::read(directory)?;
-    let tokenizer = vision::tokenizer(directory)?;
+    let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
     let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
     let llava = llava.as_ref().map(|c| self::llava(directory, c, &tokenizer, device));

@@ -44,13 +44,14 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
     let processor = vision::square(directory, Style::Siglip, config.image.image)?;
-    let tokenizer = vision::tokenizer(directory)?;
+    let tokenizer = crate::text::tokenizer(directory)?;
     let settings = directory.json("tokenizer_config.json")?.unwrap_or_default();
     // SigLIP 2's reads every text in lower case, whatever its tokenizer.json says.
     let lowers = settings.get("tokenizer_class").is_some_and(|class| class == "Siglip2Tokenizer");
     let tokenizer = if lowers { tokenizer.lowercased()? } else { tokenizer };
     tell_ignored(directory, &tokenizer, config.text.context)?;
-    let reading = Reading::Last(pad(directory, &tokenizer, config.text.vocab_size)?);
+    let section = directory.config().find_or_empty("text_config")?;
+    let reading = Reading::Last(pad(directory, &section, &tokenizer, config.text.vocab_size)?);
     Ok((config, (processor, tokenizer, reading)))
 }
 
@@ -97,31 +98,38 @@ fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = top.find_or_empty("vision_config")?;
     image.only("vision_use_head", &Value::Bool(true))?;
     let image = headed(&image)?;
-    let text = text(top, image.embed)?;
+    let text = text_into(top, image.embed)?;
     Ok(ClipConfig { image, text, bias: true })
 }
 
 /// The text tower of SigLIP and SigLIP 2, into the space of the image encoder.
-pub fn text(top: &Config<'_>, space: usize) -> Result<TextConfig> {
-    let text = top.find_or_empty("text_config")?;
+pub fn text_into(top: &Config<'_>, space: usize) -> Result<TextConfig> {
+    let section = top.find_or_empty("text_config")?;
+    let text = text(&section)?;
+    if text.embed != space {
+        let expected = format!("the image encoder's width {space}");
+        return Err(section.wrong("projection_size", &expected, "the two towers share one space"));
+    }
+    Ok(text)
+}
+
+/// The text tower. Defaults are those of `SiglipTextConfig`.
+pub(super) fn text(text: &Config<'_>) -> Result<TextConfig> {
     let width = text.size_or("hidden_size", 768)?;
     let embed = text.size_or("projection_size", width)?;
-    if embed != space {
-        let expected = format!("the image encoder's width {space}");
-        return Err(text.wrong("projection_size", &expected, "the two towers share one space"));
-    }
     Ok(TextConfig {
         vocab_size: text.size_or("vocab_size", 32_000)?,
         context: text.size_or("max_position_embeddings", 64)?,
         waves: false,
         pairs: 0,
         hidden_size: width,
-        n_layers: vision::layers(&text, "num_hidden_layers", 12)?,
-        n_heads: vision::heads(&text, "num_attention_heads", 12, width)?,
+        n_layers: vision::layers(text, "num_hidden_layers", 12)?,
+        n_heads: vision::heads(text, "num_attention_heads", 12, width)?,
         intermediate_size: text.size_or("intermediate_size", 3072)?,
-        activation: vision::activation(&text, "gelu_pytorch_tanh")?,
+        activation: vision::activation(text, "gelu_pytorch_tanh")?,
         causal: false,
         embed,
+        proj: true,
         proj_bias: true,
         eps: text.positive_or("layer_norm_eps", 1e-6)?,
     })
@@ -129,12 +137,16 @@ pub fn text(top: &Config<'_>, space: usize) -> Result<TextConfig> {
 
 /// The id that fills texts up to the context: the towers were trained to read through it. What the
 /// tokenizer's settings call the padding token; else the config's, 1 unless it says another.
-pub fn pad(directory: &Directory, tokenizer: &Tokenizer, rows: usize) -> Result<u32> {
+pub fn pad(
+    directory: &Directory,
+    text: &Config<'_>,
+    tokenizer: &Tokenizer,
+    rows: usize,
+) -> Result<u32> {
     let settings = directory.json("tokenizer_config.json")?;
     let token = settings.as_ref().and_then(|settings| settings.get("pad_token"));
     // A token, or an object that describes one.
     let name = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
-    let text = directory.config().find_or_empty("text_config")?;
     let id = match name.and_then(|name| tokenizer.id(name)) {
         Some(id) => id,
         None => text.id_or("pad_token_id", 1)?,

@@ -16,9 +16,8 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::Plan;
-use crate::text;
 use crate::towers::{Reading, Towers, tensors};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::clip::{Clip, ClipConfig};
 
@@ -48,9 +47,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let config = config(&directory.config())?;
     let processor = processor(directory, &config.image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
-    let tokenizer = vision::tokenizer(directory)?.lowercased()?;
+    let tokenizer = text::tokenizer(directory)?.lowercased()?;
     text::tell_ignored(directory, &tokenizer, config.text.context)?;
-    let pad = siglip::pad(directory, &tokenizer, config.text.vocab_size)?;
+    let section = directory.config().find_or_empty("text_config")?;
+    let pad = siglip::pad(directory, &section, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;
     channels_first(&mut tensors, &config.image)?;
@@ -64,7 +64,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
 /// Defaults are those of `Siglip2Config`.
 fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = image(&top.find_or_empty("vision_config")?)?;
-    let text = siglip::text(top, image.embed)?;
+    let text = siglip::text_into(top, image.embed)?;
     Ok(ClipConfig { image, text, bias: true })
 }
 

@@ -13,14 +13,12 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::{self, WHISPER};
 use crate::plan::{Plan, strays};
-use crate::text;
-use crate::vision;
+use crate::{text, vision};
 use sensorium_checkpoint::{Tensors, strict_shapes};
 use sensorium_model::whisper::{Rules, Tasks, Whisper, WhisperConfig};
 
 const GENERATION: &str = "generation_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
-const TOKENIZER: &str = "tokenizer.json";
 
 /// Vocabularies of at least so many tokens are those of many languages.
 const MULTILINGUAL: u64 = 51_865;
@@ -52,7 +50,7 @@ pub struct WhisperParts {
 pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
     let config = config(&directory.config())?;
     check_preprocessor(directory, config.encoder.bands)?;
-    let tokenizer = tokenizer(directory)?;
+    let tokenizer = text::tokenizer(directory)?;
     text::tell_ignored(directory, &tokenizer, 0)?;
     let rules = rules(directory, &config, &tokenizer)?;
     directory.tell(&directory.config())?;
@@ -300,18 +298,4 @@ impl Ids<'_> {
         };
         all.filter_map(|(name, id)| Some((code(name)?, *id))).collect()
     }
-}
-
-fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
-    let bytes = needed(directory.bytes(TOKENIZER)?, directory, TOKENIZER)?;
-    Ok(Tokenizer::from_bytes(&bytes)?)
-}
-
-fn needed<T>(found: Option<T>, directory: &Directory, file: &str) -> Result<T> {
-    found.ok_or_else(|| Error::Missing {
-        file: file.to_owned(),
-        path: directory.path().to_owned(),
-        found: "none".to_owned(),
-        hint: "download it too: Whisper's directory holds config.json, tokenizer.json and model.safetensors, and mostly generation_config.json and preprocessor_config.json",
-    })
 }

@@ -1,6 +1,6 @@
 //! The backbone's shape from a file's metadata; what would change the computation is refused.
 
-use sensorium_backbone::{Biases, LlamaConfig, RopeScaling};
+use sensorium_backbone::{Biases, GateActivation, LlamaConfig, RopeScaling};
 
 use sensorium_checkpoint::gguf::{Gguf, Metadata, Value};
 use sensorium_checkpoint::{Error, Result};
@@ -10,7 +10,7 @@ use sensorium_checkpoint::{Error, Result};
 pub struct Family {
     /// `general.architecture`.
     pub name: &'static str,
-    /// `model_type` of the directories that become such files, the plainest first.
+    /// `model_type` of the directories that become such files, the plainest first; none where no directory does.
     pub published: &'static [&'static str],
     /// Query and key rows are stored for a rotation of neighbouring channels; ours, as the published
     /// code, turns channel `i` with `i + K/2`.
@@ -19,18 +19,26 @@ pub struct Family {
     qk_norm: bool,
     /// Which maps have biases; where none are named, those that the file holds.
     pub biases: Option<Biases>,
+    gate: GateActivation,
+    /// Token embeddings are multiplied by the root of the width.
+    scales: bool,
+    /// Maps of the same input lie in one matrix, and texts are no longer than the window.
+    pub fused: bool,
 }
 
 const NO_BIASES: Biases = Biases { qkv: false, o: false, mlp: false };
 
 /// The families that are read and written.
-pub const FAMILIES: [Family; 3] = [
+pub const FAMILIES: [Family; 5] = [
     Family {
         name: "llama",
         published: &["llama", "mistral"],
         interleaved: true,
         qk_norm: false,
         biases: None,
+        gate: GateActivation::Silu,
+        scales: false,
+        fused: false,
     },
     Family {
         name: "qwen2",
@@ -38,6 +46,9 @@ pub const FAMILIES: [Family; 3] = [
         interleaved: false,
         qk_norm: false,
         biases: Some(Biases { qkv: true, ..NO_BIASES }),
+        gate: GateActivation::Silu,
+        scales: false,
+        fused: false,
     },
     Family {
         name: "qwen3",
@@ -45,8 +56,45 @@ pub const FAMILIES: [Family; 3] = [
         interleaved: false,
         qk_norm: true,
         biases: Some(NO_BIASES),
+        gate: GateActivation::Silu,
+        scales: false,
+        fused: false,
+    },
+    // Its norms are stored with the 1 that published ones lack, so that directories are another kind.
+    Family {
+        name: "gemma",
+        published: &[],
+        interleaved: false,
+        qk_norm: false,
+        biases: Some(NO_BIASES),
+        gate: GateActivation::GeluTanh,
+        scales: true,
+        fused: false,
+    },
+    Family {
+        name: "phi3",
+        published: &[],
+        interleaved: false,
+        qk_norm: false,
+        biases: Some(NO_BIASES),
+        gate: GateActivation::Silu,
+        scales: false,
+        fused: true,
     },
 ];
+
+/// Maps that Phi-3's files hold in one matrix, in the order of its rows.
+pub const FUSED: [(&str, &[&str]); 2] = [
+    (".attn_qkv.", &[".attn_q.", ".attn_k.", ".attn_v."]),
+    (".ffn_up.", &[".ffn_gate.", ".ffn_up."]),
+];
+
+/// LongRoPE's factors of short texts and of long ones, `[K / 2]`.
+pub const ROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+/// What queries and keys are multiplied by.
+const ATTENTION_FACTOR: &str = "rope.scaling.attn_factor";
+/// How many tokens before it each token sees.
+const WINDOW: &str = "attention.sliding_window";
 
 /// Factors on the wavelengths of the rotary angles, `[K / 2]`.
 pub const ROPE_FREQS: &str = "rope_freqs.weight";
@@ -56,7 +104,7 @@ const LOW: f32 = 1.0;
 const HIGH: f32 = 4.0;
 /// Longest text before stretching where the file does not say, as of Llama 3.1.
 const BEFORE: usize = 8192;
-/// Ours: other readers take no notice.
+/// Longest text before stretching; beside factors of Llama 3.1, other readers take no notice of it.
 const STRETCHED_FROM: &str = "rope.scaling.original_context_length";
 
 /// Numbers that are multiplied with somewhere: 1 changes nothing, others the backbone does not do.
@@ -122,7 +170,12 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
     let family = family(&gguf.metadata)?;
     let keys = Keys { metadata: &gguf.metadata, family };
     keys.check_supported()?;
-    let (width, context) = (keys.size("embedding_length")?, keys.size("context_length")?);
+    let (width, mut context) = (keys.size("embedding_length")?, keys.size("context_length")?);
+    if family.fused && keys.get(WINDOW).is_some() {
+        // A text up to the window is read as if each token saw all of it; 0 is none.
+        let window = keys.metadata.count(&keys.key(WINDOW))?;
+        context = if window > 0 { context.min(window) } else { context };
+    }
     let n_heads = keys.size("attention.head_count")?;
     let n_kv_heads = keys.size_or("attention.head_count_kv", n_heads)?;
     if n_heads % n_kv_heads != 0 {
@@ -152,6 +205,8 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
             mlp: has("blk.0.ffn_gate.bias"),
         }),
         rope_scaling: rope_scaling(gguf, &keys, head_width, theta)?,
+        gate: family.gate,
+        embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     };
     Ok((config, family))
 }
@@ -184,7 +239,10 @@ fn rope_scaling(
     head_width: usize,
     theta: f32,
 ) -> Result<RopeScaling> {
-    let linear = keys.linear()?;
+    if ROPE_FACTORS.iter().any(|name| gguf.get(name).is_ok()) {
+        return longrope(gguf, keys, head_width);
+    }
+    let linear = keys.scaling()?;
     let Ok(info) = gguf.get(ROPE_FREQS) else { return Ok(linear) };
     if linear != RopeScaling::None {
         let expected = format!("none beside {ROPE_FREQS}");
@@ -201,12 +259,41 @@ fn rope_scaling(
     let factor = if (most / whole - 1.0).abs() < 1e-5 { whole } else { most };
     let context = keys.size_or(STRETCHED_FROM, BEFORE)? as f32;
     let rope_scaling = RopeScaling::Llama3 { factor, low: LOW, high: HIGH, context };
-    let want = rope_scaling.factors(theta, head_width);
+    let want = rope_scaling.factors(theta, head_width, 0);
     let same = |(got, want): (&f32, &f32)| (got / want - 1.0).abs() < 1e-4;
     if got.iter().zip(&want).all(same) {
         return Ok(rope_scaling);
     }
     wrong("the factors of Llama 3.1", "others".into())
+}
+
+/// LongRoPE, whose factors the file holds.
+fn longrope(gguf: &Gguf<'_>, keys: &Keys<'_>, head_width: usize) -> Result<RopeScaling> {
+    let factors = |name: &str| {
+        let info = gguf.get(name)?;
+        if info.shape() != [head_width / 2] {
+            return Err(wrong(
+                name,
+                "half a head of factors".into(),
+                format!("{:?}", info.shape()),
+            ));
+        }
+        let values = info.tensor()?.into_parts().1;
+        match values.iter().find(|x| !(x.is_finite() && **x > 0.0)) {
+            Some(x) => Err(wrong(name, "numbers above 0".into(), x.to_string())),
+            None => Ok(values),
+        }
+    };
+    let [short, long] = ROPE_FACTORS.map(factors);
+    let context = keys.size(STRETCHED_FROM)?;
+    let attention = keys.positive(ATTENTION_FACTOR, Some(1.0))?;
+    Ok(RopeScaling::LongRope { short: short?, long: long?, context, attention })
+}
+
+/// YaRN with its paper's numbers, the only ones that a file has.
+fn yarn(factor: f32, context: f32) -> RopeScaling {
+    let attention = (0.1 * f64::from(factor).max(1.0).ln() + 1.0) as f32;
+    RopeScaling::Yarn { factor, fast: 32.0, slow: 1.0, context, truncate: true, attention }
 }
 
 /// Whether a model has no use for a tensor of this name, whatever it holds: what is not of the language
@@ -251,7 +338,8 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         ("rope.dimension_count", number(k)),
         ("rope.freq_base", Value::F32(config.theta)),
     ];
-    if let RopeScaling::Llama3 { low, high, context, .. } = config.rope_scaling {
+    if let RopeScaling::Llama3 { low, high, context, .. } = &config.rope_scaling {
+        let (low, high, context) = (*low, *high, *context);
         let whole = context.fract() == 0.0 && (1.0..=MAX_SIZE as f32).contains(&context);
         if low != LOW || high != HIGH || !whole || !family.interleaved {
             let got = format!("{:?}", config.rope_scaling);
@@ -259,9 +347,23 @@ pub fn write(config: &LlamaConfig, family: &Family) -> Result<Metadata> {
         }
         keys.push((STRETCHED_FROM, number(context as usize)));
     }
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
-        keys.push((SCALING, Value::String("linear".into())));
-        keys.push((SCALING_FACTOR, Value::F32(factor)));
+    match &config.rope_scaling {
+        RopeScaling::Linear { factor } => {
+            keys.push((SCALING, Value::String("linear".into())));
+            keys.push((SCALING_FACTOR, Value::F32(*factor)));
+        }
+        RopeScaling::Yarn { factor, context, .. }
+            if config.rope_scaling == yarn(*factor, *context) =>
+        {
+            keys.push((SCALING, Value::String("yarn".into())));
+            keys.push((SCALING_FACTOR, Value::F32(*factor)));
+            keys.push((STRETCHED_FROM, number(*context as usize)));
+        }
+        RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. } => {
+            let got = format!("{:?}", config.rope_scaling);
+            return Err(unwritable("YaRN as its paper has it, or none", got));
+        }
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
     }
     let mut metadata = Metadata::new();
     metadata.set("general.architecture", Value::String(family.name.into()));
@@ -380,13 +482,23 @@ impl Keys<'_> {
     }
 
     /// The stretching that the settings say; without a type it is linear, as llama.cpp has it.
-    fn linear(&self) -> Result<RopeScaling> {
+    fn scaling(&self) -> Result<RopeScaling> {
         match self.get(SCALING) {
             Some(Value::String(kind)) if kind == "none" => return Ok(RopeScaling::None),
             Some(Value::String(kind)) if kind == "linear" => {}
+            Some(Value::String(kind)) if kind == "yarn" => {
+                let factor = self.positive(SCALING_FACTOR, None)?;
+                for name in ["attn_factor", "yarn_log_multiplier"] {
+                    let name = format!("rope.scaling.{name}");
+                    if self.factor(&name)?.is_some_and(|x| x != 1.0) {
+                        return Err(self.wrong(&name, "none, or 1".into(), "another".into()));
+                    }
+                }
+                return Ok(yarn(factor, self.size(STRETCHED_FROM)? as f32));
+            }
             None => {}
             Some(_) => {
-                let expected = "\"none\" or \"linear\"".to_owned();
+                let expected = "\"none\", \"linear\" or \"yarn\"".to_owned();
                 return Err(self.wrong(SCALING, expected, "another way".into()));
             }
         }
@@ -411,7 +523,6 @@ impl Keys<'_> {
     /// That a window does not hide any of the text, and that the products of queries and keys have the
     /// usual scale.
     fn check_attention(&self, context: usize, head_width: usize) -> Result<()> {
-        const WINDOW: &str = "attention.sliding_window";
         let window = self.get(WINDOW).map_or(Ok(0), |_| self.metadata.count(&self.key(WINDOW)))?;
         if (1..context).contains(&window) {
             return Err(self.wrong(WINDOW, format!("at least {context}"), window.to_string()));

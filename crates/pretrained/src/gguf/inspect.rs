@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use sensorium_nn::pack::Blocked;
 
-use super::config::{self, ROPE_FREQS, is_needless, is_stray};
+use super::config::{self, FUSED, ROPE_FACTORS, ROPE_FREQS, is_needless, is_stray};
 use crate::error::Result;
+use crate::families::language;
 use crate::names::GGUF;
 use crate::plan::{Expected, Plan};
 use sensorium_checkpoint::gguf::Gguf;
@@ -18,8 +19,11 @@ use sensorium_checkpoint::safetensors::Stored;
 pub fn plan(gguf: &Gguf<'_>) -> Result<Plan> {
     let (config, family) = config::read(gguf)?;
     let mut plan = Plan::new(family.name, "language", GGUF, config.parameters());
+    if family.fused {
+        plan.tensors = language::fused(plan.tensors, &FUSED);
+    }
     // They became the configuration's stretching.
-    plan.copies = &[ROPE_FREQS];
+    plan.copies = &[ROPE_FREQS, ROPE_FACTORS[0], ROPE_FACTORS[1]];
     Ok(plan)
 }
 

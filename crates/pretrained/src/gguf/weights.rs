@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sensorium_backbone::{Llama, LlamaConfig};
 use sensorium_nn::prelude::*;
 
-use super::config::{Family, ROPE_FREQS, is_needless};
+use super::config::{FUSED, Family, ROPE_FACTORS, ROPE_FREQS, is_needless};
 use crate::names::GGUF;
 use sensorium_checkpoint::gguf::{Gguf, Info};
 use sensorium_checkpoint::{Result, strict_shapes};
@@ -24,6 +24,13 @@ pub fn load(
     format: Option<pack::Format>,
     device: &Device,
 ) -> Result<Llama> {
+    let apart;
+    let gguf = if family.fused {
+        apart = gguf.apart(|name| parts(name, config))?;
+        &apart
+    } else {
+        gguf
+    };
     // Only then is memory taken: as much as the file's own tensors unpack to.
     check(gguf, config)?;
     let needed = gguf.tensors().iter().filter(|info| !is_needless(info.name()));
@@ -47,6 +54,14 @@ pub fn load(
     fill(llama, gguf, family, config, |shape| shape.len() > 1)
 }
 
+/// Names and rows of the maps that lie in one matrix.
+fn parts(name: &str, config: &LlamaConfig) -> Option<Vec<(String, usize)>> {
+    let (whole, parts) = FUSED.into_iter().find(|(whole, _)| name.contains(whole))?;
+    let (q, kv) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
+    let rows = if parts.len() == 3 { vec![q, kv, kv] } else { vec![config.intermediate_size; 2] };
+    Some(parts.iter().map(|part| name.replace(whole, part)).zip(rows).collect())
+}
+
 /// That the file's tensors are those of the configuration.
 ///
 /// # Errors
@@ -54,7 +69,8 @@ pub fn load(
 pub fn check(gguf: &Gguf<'_>, config: &LlamaConfig) -> Result<()> {
     let wanted = config.parameters().into_iter().map(|(name, shape)| (GGUF.to_hf(&name), shape));
     // The factors on the wavelengths have become the configuration's stretching.
-    let is_needed = |name: &str| name != ROPE_FREQS && !is_needless(name);
+    let is_factor = |name: &str| name == ROPE_FREQS || ROPE_FACTORS.contains(&name);
+    let is_needed = |name: &str| !is_factor(name) && !is_needless(name);
     let found = gguf.tensors().iter().filter(|info| is_needed(info.name()));
     let found = found.map(|info| (info.name(), info.shape()));
     strict_shapes(&wanted.collect::<Vec<_>>(), &found.collect())

@@ -1,5 +1,6 @@
 //! CLIP as transformers publishes it (`CLIPModel`, `CLIPVisionModel`).
 
+use super::siglip::HEAD;
 use super::{Layout, Row};
 
 /// The image encoder without its projection. `pre_layrnorm` is the published spelling.
@@ -51,6 +52,30 @@ pub const CLIP: Layout = Layout {
     absent: &[],
     ignorable: IGNORABLE,
 };
+
+/// A text tower alone, with its projection or without.
+pub const CLIP_TEXT: Layout = Layout {
+    parts: &[("", "text_model", TEXT), ("", "", &[("proj", "text_projection")])],
+    scalars: &[],
+    ..CLIP
+};
+
+/// As transformers 5 writes it where there is no projection.
+pub const CLIP_TEXT_BARE: Layout = Layout { parts: &[("", "", TEXT)], ..CLIP_TEXT };
+
+/// A vision tower alone, CLIP's with its projection or without, or SigLIP's.
+pub const VISION_TOWER: Layout = Layout {
+    parts: &[
+        ("", "vision_model", VISION),
+        ("", "vision_model", HEAD),
+        ("", "", &[("proj", "visual_projection")]),
+    ],
+    ..CLIP_TEXT
+};
+
+/// As transformers 5 writes it where there is no projection.
+pub const VISION_TOWER_BARE: Layout =
+    Layout { parts: &[("", "", VISION), ("", "", HEAD)], ..CLIP_TEXT };
 
 /// A lone [`Vit`](sensorium_encoder::image::Vit), whose projection is not published with it.
 pub const CLIP_VISION: Layout = Layout {

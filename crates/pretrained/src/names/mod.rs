@@ -33,7 +33,7 @@ use sensorium_model::weights;
 
 pub use bert::{BERT, BERT_NESTED};
 pub use blip2::{BLIP2, BLIP2_TOWER};
-pub use clip::{CLIP, CLIP_VISION};
+pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISION_TOWER_BARE};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
@@ -43,7 +43,7 @@ pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
-pub use siglip::SIGLIP;
+pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use whisper::WHISPER;
 
 /// The names that models have here.
@@ -229,6 +229,8 @@ mod tests {
             BERT_NESTED,
             BLIP2,
             CLIP,
+            CLIP_TEXT,
+            CLIP_TEXT_BARE,
             CLIP_VISION,
             DINOV2,
             DINOV2_SWIGLU,
@@ -245,6 +247,10 @@ mod tests {
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
             SIGLIP,
+            SIGLIP_TEXT,
+            SIGLIP_TEXT_BARE,
+            VISION_TOWER,
+            VISION_TOWER_BARE,
             WHISPER,
         ] {
             let mut seen = std::collections::BTreeSet::new();

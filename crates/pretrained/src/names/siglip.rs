@@ -34,6 +34,20 @@ pub(super) const HEAD: &[Row] = &[
 const TOP: &[Row] =
     &[("text.proj", "text_model.head"), ("scale", "logit_scale"), ("bias", "logit_bias")];
 
+const TEXT_HEAD: &[Row] = &[("proj", "head")];
+
+/// A text tower alone.
+pub const SIGLIP_TEXT: Layout = Layout {
+    parts: &[("", "text_model", TEXT), ("", "text_model", TEXT_HEAD)],
+    scalars: &[],
+    absent: &[],
+    ignorable: IGNORABLE,
+};
+
+/// As transformers 5 writes it.
+pub const SIGLIP_TEXT_BARE: Layout =
+    Layout { parts: &[("", "", TEXT), ("", "", TEXT_HEAD)], ..SIGLIP_TEXT };
+
 /// A [`Clip`](sensorium_model::clip::Clip) with bias, whose pictures are pooled by attention and an MLP.
 pub const SIGLIP: Layout = Layout {
     parts: &[

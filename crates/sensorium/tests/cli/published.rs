@@ -202,6 +202,43 @@ fn questions_about_several_pictures_to_a_model_that_asks_them() {
 }
 
 #[test]
+fn a_text_with_pictures_is_continued_as_it_stands() {
+    let picture = golden("published_images/rings.png");
+    for (name, special) in [("seeing_llava_legacy", false), ("seeing_smolvlm", true)] {
+        let folder = golden(name);
+        let prompt = ["run", &folder, "--prompt", "USER: <image>\nwhy? ASSISTANT:"];
+        let options = ["--image", &picture, "--max-tokens", "3"];
+        let args =
+            [&prompt[..], &options, if special { &["--parse-special"] } else { &[] }].concat();
+        let found = json(&args);
+        assert_eq!(found["token_ids"].as_array().unwrap().len(), 3, "{found}");
+        assert!(found["seconds"]["encode"].as_f64().unwrap() > 0.0, "{found}");
+        succeeds(&args);
+        let error = fails(1, &[&["run", &folder, "--prompt", "why?"][..], &options].concat());
+        assert!(error.contains("0 <image> markers but 1 image"), "{error}");
+    }
+    let args = ["run", language_model(), "--prompt", "<image>", "--image", &picture];
+    assert!(fails(1, &args).contains("reads texts alone"));
+}
+
+#[test]
+fn towers_alone_embed_what_they_read() {
+    let picture = golden("published_images/rings.png");
+    for (name, can, cannot, lacks) in [
+        ("towers/clip_vision", ["--image", &picture], ["--text", "a"], "text tower"),
+        ("towers/clip_text_projection", ["--text", "a"], ["--image", &picture], "vision tower"),
+    ] {
+        let model = ["--model", &golden(name)];
+        let found = json(&[&["embed"][..], &can, &model].concat());
+        assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
+        let error = fails(1, &[&["embed"][..], &cannot, &model].concat());
+        assert!(error.contains(&format!("without its {lacks}")), "{error}");
+        let found = json(&["inspect", &golden(name)]);
+        assert_eq!(found["weights"]["missing"], Value::Array(vec![]), "{found}");
+    }
+}
+
+#[test]
 fn blip2_compares_and_writes() {
     let picture = file(&dir("blip2"), "scene.png", &png());
     let matching = golden("blip2_matching");

@@ -46,10 +46,22 @@ pub struct TextConfig {
     pub causal: bool,
     /// Width C of the shared space.
     pub embed: usize,
+    /// Whether a matrix takes the vector to the shared space; without one, as where the tower was
+    /// published alone, it is that space.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub proj: bool,
     /// Whether the projection to it has a bias (SigLIP).
     pub proj_bias: bool,
     /// Epsilon of every norm.
     pub eps: f64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(on: &bool) -> bool {
+    *on
 }
 
 impl TextConfig {
@@ -67,6 +79,7 @@ impl TextConfig {
             activation: Activation::Gelu,
             causal: true,
             embed: 128,
+            proj: true,
             proj_bias: false,
             eps: 1e-6,
         }
@@ -107,6 +120,7 @@ impl TextConfig {
             activation: Activation::QuickGelu,
             causal: true,
             embed,
+            proj: true,
             proj_bias: false,
             eps: 1e-5,
         }
@@ -146,7 +160,7 @@ pub struct TextTower {
     position: Param<Tensor<2>>,
     blocks: Vec<Block>,
     norm: LayerNorm,
-    proj: Linear,
+    proj: Option<Linear>,
     #[module(skip)]
     causal: bool,
 }
@@ -174,7 +188,9 @@ impl TextTower {
             },
             blocks: (0..config.n_layers).map(|_| Block::init(&block, init)).collect(),
             norm: LayerNorm::init(config.hidden_size, config.eps, init),
-            proj: Linear::init(config.hidden_size, config.embed, config.proj_bias, std, init),
+            proj: config.proj.then(|| {
+                Linear::init(config.hidden_size, config.embed, config.proj_bias, std, init)
+            }),
             causal: config.causal,
         }
     }
@@ -188,7 +204,11 @@ impl TextTower {
         let e = x.dims()[2];
         let ends = texts.ends.iter().enumerate().map(|(i, end)| (i * t + end) as i32).collect();
         let at_end = fused::embedding(x.reshape([b * t, e]), ends); // [B, E]
-        self.proj.forward(self.norm.forward(at_end))
+        let at_end = self.norm.forward(at_end);
+        match &self.proj {
+            Some(proj) => proj.forward(at_end),
+            None => at_end,
+        }
     }
 
     /// All positions after the last norm: `[B, T] -> [B, T, E]`.

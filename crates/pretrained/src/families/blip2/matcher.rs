@@ -13,9 +13,8 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::names::{self, BLIP2};
 use crate::plan::Plan;
-use crate::text;
 use crate::towers::{CHUNK, planes};
-use crate::vision;
+use crate::{text, vision};
 use sensorium_model::blip2::{Blip2Matcher, Blip2MatcherConfig};
 use sensorium_model::clip::{in_chunks, softmax};
 
@@ -53,7 +52,7 @@ impl Matcher {
     pub fn open(directory: &Directory, device: &Device) -> Result<Self> {
         let config = config(&directory.config())?;
         let processor = vision::square(directory, Style::Blip, config.image.image)?;
-        let tokenizer = vision::tokenizer(directory)?;
+        let tokenizer = text::tokenizer(directory)?;
         text::tell_ignored(directory, &tokenizer, config.projector.words.context)?;
         let plan = plan(directory)?;
         let strays = plan.check(directory)?;

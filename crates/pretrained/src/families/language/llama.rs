@@ -1,10 +1,11 @@
-//! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3.
+//! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3, Phi-3, Gemma.
 
-use sensorium_backbone::{BackboneConfig, Biases, LlamaConfig, RopeScaling};
+use sensorium_backbone::{BackboneConfig, Biases, GateActivation, LlamaConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Config, FOREIGN, Result, divides, tied};
-use sensorium_checkpoint::Tensors;
+use crate::plan::Expected;
+use sensorium_checkpoint::{Tensor, Tensors};
 
 /// <https://huggingface.co/docs/transformers/model_doc/llama>
 pub fn llama(config: &Config<'_>) -> Result<BackboneConfig> {
@@ -31,7 +32,39 @@ pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
     let window = slides(config)?;
     let biases = Biases { qkv: bias, o: bias, mlp: false };
     let (n_kv_heads, head_width) = (Some(32), Some(128));
-    read(config, Family { n_kv_heads, head_width, biases, window, qk_norm: true })
+    read(
+        config,
+        Family { n_kv_heads, head_width, biases, window, qk_norm: true, ..Family::default() },
+    )
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/phi3>
+pub fn phi3(config: &Config<'_>) -> Result<BackboneConfig> {
+    config.only("attention_bias", &json!(false))?;
+    read(config, Family { window: true, ..Family::default() })
+}
+
+/// <https://huggingface.co/docs/transformers/model_doc/gemma>
+pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
+    // The first files say gelu and mean its tanh form.
+    for key in ["hidden_act", "hidden_activation"] {
+        if !matches!(config.text_or(key, "gelu")?, "gelu" | "gelu_pytorch_tanh") {
+            return Err(config.wrong(key, "gelu_pytorch_tanh", FOREIGN));
+        }
+    }
+    let bias = config.flag_or("attention_bias", false)?;
+    read(
+        config,
+        Family {
+            n_kv_heads: Some(16),
+            head_width: Some(256),
+            biases: Biases { qkv: bias, o: bias, mlp: false },
+            tied: true,
+            gate: GateActivation::GeluTanh,
+            scales: true,
+            ..Family::default()
+        },
+    )
 }
 
 /// What one kind of model differs in, and its defaults for what a file leaves out.
@@ -45,10 +78,17 @@ struct Family {
     qk_norm: bool,
     /// `sliding_window` counts.
     window: bool,
+    /// The head is the token table, unless stated.
+    tied: bool,
+    gate: GateActivation,
+    /// Token embeddings are multiplied by the root of the width.
+    scales: bool,
 }
 
 fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
-    config.only("hidden_act", &json!("silu"))?;
+    if family.gate == GateActivation::Silu {
+        config.only("hidden_act", &json!("silu"))?;
+    }
     config.only("partial_rotary_factor", &json!(1.0))?;
     let width = config.size("hidden_size")?;
     let n_heads = config.size("num_attention_heads")?;
@@ -60,10 +100,10 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         let expected = format!("an even width of at most {MAX_HEAD}");
         return Err(config.wrong("head_dim", &expected, FOREIGN));
     }
-    let (theta, rope_scaling) = rope(config)?;
+    let (theta, rope_scaling) = rope(config, head_width)?;
     Ok(BackboneConfig::Llama(LlamaConfig {
         vocab_size: config.size("vocab_size")?,
-        context: context(config, family.window)?,
+        context: context(config, family.window, &rope_scaling)?,
         hidden_size: width,
         n_layers: config.size("num_hidden_layers")?,
         n_heads,
@@ -73,9 +113,11 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         theta,
         eps: config.positive_or("rms_norm_eps", 1e-6)?,
         qk_norm: family.qk_norm,
-        tied: config.flag_or("tie_word_embeddings", false)?,
+        tied: config.flag_or("tie_word_embeddings", family.tied)?,
         biases: family.biases,
         rope_scaling,
+        gate: family.gate,
+        embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     }))
 }
 
@@ -98,15 +140,21 @@ fn slides(config: &Config<'_>) -> Result<bool> {
 const MAX_HEAD: usize = 1 << 12;
 
 /// The longest text. Where each token sees only so many before it, a text up to that length is read
-/// as if it saw all, and longer ones are refused.
-fn context(config: &Config<'_>, window: bool) -> Result<usize> {
+/// as if it saw all, and longer ones are refused. Files with YaRN may still say the length before it.
+fn context(config: &Config<'_>, window: bool, rope_scaling: &RopeScaling) -> Result<usize> {
     let context = config.size("max_position_embeddings")?;
+    let context = match rope_scaling {
+        RopeScaling::Yarn { factor, context: before, .. } => {
+            context.max((factor * before) as usize)
+        }
+        _ => context,
+    };
     Ok(if window { context.min(config.size_or("sliding_window", context)?) } else { context })
 }
 
 /// Base of the angles and their stretching, from `rope_parameters` or, in files before
-/// transformers 5, `rope_theta` and `rope_scaling`.
-pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
+/// transformers 5, `rope_theta` and `rope_scaling`; heads are `head_width` wide.
+pub fn rope(config: &Config<'_>, head_width: usize) -> Result<(f32, RopeScaling)> {
     let new = config.find("rope_parameters")?;
     let old = config.find("rope_scaling")?;
     let theta = match &new {
@@ -124,15 +172,74 @@ pub fn rope(config: &Config<'_>) -> Result<(f32, RopeScaling)> {
         }
         "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
         "llama3" => llama3(&rope)?,
+        "yarn" => yarn(config, &rope)?,
+        // As Phi-3's first files have it.
+        "longrope" | "su" => longrope(config, &rope, head_width)?,
         _ => {
-            return Err(rope.wrong(
-                key,
-                "\"default\", \"linear\", \"dynamic\" or \"llama3\"",
-                FOREIGN,
-            ));
+            let known =
+                "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"";
+            return Err(rope.wrong(key, known, FOREIGN));
         }
     };
     Ok((theta as f32, rope_scaling))
+}
+
+/// Longest text before stretching, which a file may have beside the stretching too, and how much longer
+/// texts became.
+fn stretched(config: &Config<'_>, rope: &Config<'_>) -> Result<(usize, f64)> {
+    const BEFORE: &str = "original_max_position_embeddings";
+    let now = config.size("max_position_embeddings")?;
+    let before = config.size_or(BEFORE, rope.size_or(BEFORE, now)?)?;
+    if before < 2 {
+        return Err(rope.wrong(BEFORE, "at least 2", FOREIGN));
+    }
+    Ok((before, rope.positive_or("factor", now as f64 / before as f64)?))
+}
+
+fn yarn(config: &Config<'_>, rope: &Config<'_>) -> Result<RopeScaling> {
+    let (context, factor) = stretched(config, rope)?;
+    let scale = |times: f64| if factor <= 1.0 { 1.0 } else { 0.1 * times * factor.ln() + 1.0 };
+    let given = |key: &str| rope.get(key).map(|_| rope.positive_or(key, 1.0)).transpose();
+    // DeepSeek's two numbers; a zero is none.
+    let both = ["mscale", "mscale_all_dim"].map(|key| rope.get(key).and_then(Value::as_f64));
+    let attention = match (given("attention_factor")?, both) {
+        (Some(attention), _) => attention,
+        (None, [Some(over), Some(under)]) if over != 0.0 && under != 0.0 => {
+            scale(over) / scale(under)
+        }
+        (None, _) => scale(1.0),
+    };
+    let (fast, slow) = (rope.positive_or("beta_fast", 32.0)?, rope.positive_or("beta_slow", 1.0)?);
+    Ok(RopeScaling::Yarn {
+        factor: factor as f32,
+        fast: fast as f32,
+        slow: slow as f32,
+        context: context as f32,
+        truncate: rope.flag_or("truncate", true)?,
+        attention: attention as f32,
+    })
+}
+
+fn longrope(config: &Config<'_>, rope: &Config<'_>, head_width: usize) -> Result<RopeScaling> {
+    let (context, factor) = stretched(config, rope)?;
+    let usual =
+        if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (context as f64).ln()).sqrt() };
+    let list = |key: &str| {
+        let numbers = rope.get(key).and_then(Value::as_array).map(|all| {
+            let numbers = all.iter().filter_map(Value::as_f64).map(|x| x as f32);
+            numbers.filter(|x| x.is_finite() && *x > 0.0).collect::<Vec<_>>()
+        });
+        numbers.filter(|numbers| numbers.len() == head_width / 2).ok_or_else(|| {
+            let expected = format!("{} numbers above 0, one for each angle", head_width / 2);
+            rope.wrong(key, &expected, FOREIGN)
+        })
+    };
+    Ok(RopeScaling::LongRope {
+        short: list("short_factor")?,
+        long: list("long_factor")?,
+        context,
+        attention: rope.positive_or("attention_factor", usual)? as f32,
+    })
 }
 
 fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
@@ -148,7 +255,65 @@ fn llama3(rope: &Config<'_>) -> Result<RopeScaling> {
     Ok(RopeScaling::Llama3 { factor: number("factor")?, low, high, context })
 }
 
-/// The tensors without a head that is the table again.
+/// Parts of a layer that Phi-3 publishes in one matrix, in the order of its rows.
+pub const FUSED: [(&str, &[&str]); 2] = [
+    (".self_attn.qkv_proj.", &[".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."]),
+    (".mlp.gate_up_proj.", &[".mlp.gate_proj.", ".mlp.up_proj."]),
+];
+
+/// The tensors as they are published where parts lie in one matrix, by a table such as [`FUSED`].
+pub fn fused(tensors: Vec<Expected>, table: &[(&str, &[&str])]) -> Vec<Expected> {
+    let mut joined: Vec<Expected> = Vec::with_capacity(tensors.len());
+    for mut tensor in tensors {
+        for (whole, parts) in table {
+            if let Some(part) = parts.iter().find(|part| tensor.name.contains(**part)) {
+                tensor.name = tensor.name.replace(*part, whole);
+            }
+        }
+        match joined.last_mut() {
+            Some(last) if last.name == tensor.name => last.shape[0] += tensor.shape[0],
+            _ => joined.push(tensor),
+        }
+    }
+    joined
+}
+
+/// The tensors without a head that is the table again; Phi-3's fused matrices apart, Gemma's norms
+/// with the 1 that is added to them.
 pub fn prepare(config: &LlamaConfig, tensors: Tensors) -> Result<Tensors> {
-    tied(tensors, config.tied, "lm_head.weight", "embed_tokens.weight")
+    let tensors = tied(tensors, config.tied, "lm_head.weight", "embed_tokens.weight")?;
+    let (q, kv) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
+    let rows = [vec![q, kv, kv], vec![config.intermediate_size; 2]];
+    let mut prepared = Tensors::default();
+    for (name, tensor) in tensors.tensors {
+        let fused = FUSED.iter().zip(&rows).find(|((whole, _), _)| name.contains(whole));
+        match (fused, tensor.shape()) {
+            (Some(((whole, parts), rows)), [out, _]) if *out == rows.iter().sum::<usize>() => {
+                for (part, matrix) in parts.iter().zip(apart(tensor, rows)?) {
+                    prepared.tensors.insert(name.replace(whole, part), matrix);
+                }
+            }
+            (_, [_])
+                if config.gate == GateActivation::GeluTanh && name.ends_with("norm.weight") =>
+            {
+                let (shape, mut values) = tensor.into_parts();
+                values.iter_mut().for_each(|x| *x += 1.0);
+                prepared.tensors.insert(name, Tensor::new(shape, values)?);
+            }
+            _ => drop(prepared.tensors.insert(name, tensor)),
+        }
+    }
+    Ok(prepared)
+}
+
+/// A matrix `[rows, in]` as matrices of so many rows.
+fn apart(tensor: Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
+    let (shape, values) = tensor.into_parts();
+    let mut rest = values.as_slice();
+    let part = |&rows: &usize| {
+        let (part, after) = rest.split_at(rows * shape[1]);
+        rest = after;
+        Ok(Tensor::new(vec![rows, shape[1]], part.to_vec())?)
+    };
+    rows.iter().map(part).collect()
 }

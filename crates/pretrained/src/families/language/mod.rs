@@ -1,4 +1,4 @@
-//! Language models from a directory: Llama, Mistral, Qwen2, Qwen3, OPT, GPT-2.
+//! Language models from a directory: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma, OPT, GPT-2.
 //!
 //! ```text
 //! config.json ──model_type──▶ BackboneConfig ──parameters──▶ compared with the tensors
@@ -12,6 +12,7 @@ mod opt;
 use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
 
+pub(crate) use llama::fused;
 pub(super) use llama::rope;
 
 use crate::config::Config;
@@ -25,11 +26,13 @@ use sensorium_checkpoint::Tensors;
 /// What reads the settings of one `model_type`.
 type Read = fn(&Config<'_>) -> Result<BackboneConfig>;
 
-const KINDS: [(&str, Read); 6] = [
+const KINDS: [(&str, Read); 8] = [
     ("llama", llama::llama),
     ("mistral", llama::mistral),
     ("qwen2", llama::qwen2),
     ("qwen3", llama::qwen3),
+    ("phi3", llama::phi3),
+    ("gemma", llama::gemma),
     ("opt", opt::opt),
     ("gpt2", gpt2::gpt2),
 ];
@@ -80,6 +83,9 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
     let mut plan = Plan::new(family, "language", layout, config.parameters());
     if let BackboneConfig::Gpt2(_) = config {
         plan.tensors = gpt2::as_published(plan.tensors);
+    }
+    if kind == "phi3" {
+        plan.tensors = llama::fused(plan.tensors, &llama::FUSED);
     }
     if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
         plan.copies = &[HEAD];
