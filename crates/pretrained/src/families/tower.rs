@@ -144,6 +144,8 @@ fn is_siglip(directory: &Directory) -> bool {
 /// The tower's settings: the file's own, or its part of the whole model's.
 fn section<'a>(directory: &'a Directory, key: &str) -> Result<Config<'a>> {
     let top = directory.config();
+    // The other tower's settings are of no use here.
+    top.without_effect(&["vision_config", "text_config", "vision_config_dict", "text_config_dict"]);
     if top.find("vision_config")?.is_some() || top.find("text_config")?.is_some() {
         return clip::section(&top, key);
     }

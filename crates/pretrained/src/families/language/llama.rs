@@ -41,6 +41,8 @@ pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
 /// <https://huggingface.co/docs/transformers/model_doc/phi3>
 pub fn phi3(config: &Config<'_>) -> Result<BackboneConfig> {
     config.only("attention_bias", &json!(false))?;
+    // Stands in every file; only LongRoPE reads it.
+    config.without_effect(&["original_max_position_embeddings"]);
     read(config, Family { window: true, ..Family::default() })
 }
 
