@@ -379,16 +379,13 @@ impl Training<'_> {
         Ok(mean(losses))
     }
 
-    /// Of what is trained, three passes; where only the projector is, two of the backbone; of a
-    /// frozen encoder, one.
+    /// Of what is trained, three passes; where only the projector or an adapter is, two of the backbone;
+    /// of a frozen encoder, one.
     fn flops(&self, stage: &Stage, Micro { batch, planes }: &Micro) -> f64 {
         let [b, t] = batch.shape;
         let backbone = &self.shape.backbone;
-        let passes = if self.recipe.align.as_ref().is_some_and(|align| std::ptr::eq(align, stage)) {
-            2.0
-        } else {
-            3.0
-        };
+        let aligns = self.recipe.align.as_ref().is_some_and(|align| std::ptr::eq(align, stage));
+        let passes = if aligns || self.recipe.lora.is_some() { 2.0 } else { 3.0 };
         let pixels = self.processor.size().map_or(1, |[h, w]| 3 * h as usize * w as usize);
         let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
         let encoder = self.shape.towers.first().map_or(0.0, |tower| tower.encoder.flops());
