@@ -24,7 +24,8 @@ use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
 use crate::read::table::Columns;
-use crate::read::{Records, captions, folder, llava_json, messages, table, vqa, webdataset};
+use crate::read::texts::SampleBy;
+use crate::read::{Records, captions, folder, llava_json, messages, table, texts, vqa, webdataset};
 use crate::{Dataset, Error, Mixture, Result};
 
 /// What a run learns from, and what it is measured on meanwhile.
@@ -108,9 +109,8 @@ pub enum DatasetConfig {
         /// The column of captions.
         #[serde(default = "title")]
         caption_key: String,
-        /// What is between columns.
-        #[serde(default = "tab")]
-        separator: char,
+        /// What is between columns; without it, tabs, or commas where there are none.
+        separator: Option<char>,
         /// Under which licence it may be learned from.
         licence: Option<String>,
         /// See [`DatasetConfig`].
@@ -149,6 +149,19 @@ pub enum DatasetConfig {
     Webdataset {
         /// Which files: `photos-{000..123}.tar`, `photos-*.tar`, several joined by `::`.
         path: PathBuf,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Plain texts: see [`texts`].
+    Text {
+        /// A file, or a folder of them.
+        path: PathBuf,
+        /// What an example is.
+        #[serde(default)]
+        sample_by: SampleBy,
         /// Under which licence it may be learned from.
         licence: Option<String>,
         /// See [`DatasetConfig`].
@@ -225,10 +238,6 @@ fn filepath() -> String {
 
 fn title() -> String {
     "title".into()
-}
-
-fn tab() -> char {
-    '\t'
 }
 
 fn related() -> f32 {
@@ -317,6 +326,7 @@ impl DatasetConfig {
             | Self::Captions { share, .. }
             | Self::Vqa { share, .. }
             | Self::Webdataset { share, .. }
+            | Self::Text { share, .. }
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
             | Self::SceneDescriptions { share }
@@ -336,6 +346,7 @@ impl DatasetConfig {
             Self::Captions { .. } => "captions",
             Self::Vqa { .. } => "vqa",
             Self::Webdataset { .. } => "webdataset",
+            Self::Text { .. } => "text",
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
             Self::SceneDescriptions { .. } => "scene-descriptions",
@@ -355,6 +366,7 @@ impl DatasetConfig {
             | Self::Captions { path, .. }
             | Self::Vqa { path, .. }
             | Self::Webdataset { path, .. }
+            | Self::Text { path, .. }
             | Self::Icons { path, .. }
             | Self::EasyVqa { path, .. } => Some(path),
             Self::Documents { icons, .. } => icons.as_deref(),
@@ -373,7 +385,8 @@ impl DatasetConfig {
             | Self::Csv { licence, .. }
             | Self::Captions { licence, .. }
             | Self::Vqa { licence, .. }
-            | Self::Webdataset { licence, .. } => licence.as_deref(),
+            | Self::Webdataset { licence, .. }
+            | Self::Text { licence, .. } => licence.as_deref(),
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
@@ -418,6 +431,10 @@ impl DatasetConfig {
             Self::Webdataset { path, .. } => {
                 let records = webdataset::read(&path.to_string_lossy())?;
                 Box::new(Records::new("webdataset", path, path, records, &options, decoder)?)
+            }
+            Self::Text { path, sample_by, .. } => {
+                let records = texts::read(path, *sample_by)?;
+                Box::new(Records::new("text", path, path, records, &options, decoder)?)
             }
             Self::Scenes { related, .. } => datasets::scenes(options, *related),
             Self::SceneConversations { focus, isolated, .. } => {

@@ -22,6 +22,7 @@
 //! # Ok::<(), sensorium_data::Error>(())
 //! ```
 
+pub mod check;
 mod config;
 pub mod drawn;
 mod error;

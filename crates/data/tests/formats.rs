@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 11] = [
+const FORMATS: [Format; 12] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",
@@ -71,6 +71,15 @@ const FORMATS: [Format; 11] = [
         "vqa",
         "kind = 'vqa'\npath = '@/questions.json'\nanswers = '@/annotations.json'\nimage = 'COCO_{:06}.png'",
         &[(Some(200), "#What colour is it?|red"), (Some(20), "#How many corners has it?|4")],
+    ),
+    (
+        "text",
+        "kind = 'text'\npath = '@'\nsample_by = 'paragraph'",
+        &[
+            (None, "A square has four equal sides.\nA cube has six squares."),
+            (None, "Snow is white."),
+            (None, "Grass is green."),
+        ],
     ),
     (
         "webdataset",
@@ -145,6 +154,30 @@ fn parts_of_files_are_told_apart() {
 }
 
 #[test]
+fn texts_are_lines_paragraphs_or_documents() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/text");
+    let count = |toml: &str, dir: &Path| {
+        let dataset = config(toml, dir).open(&WHOLE, &MediaDecoder::here()).expect("opens");
+        let all = dataset.len().unwrap();
+        (all, (0..all).filter(|i| dataset.example(at(*i)).is_err()).count())
+    };
+    for (sample_by, examples) in [("line", 4), ("paragraph", 3), ("document", 2)] {
+        let toml = format!("kind = 'text'\npath = '@'\nsample_by = '{sample_by}'");
+        assert_eq!(count(&toml, &folder), (examples, 0), "{sample_by}");
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write =
+        |name: &str, text: &[u8]| std::fs::write(dir.path().join(name), text).expect("writable");
+    write("a.jsonl", b"{\"text\": \"one\"}\n\n{\"text\": \" \"}\n{\"words\": 1}\n");
+    assert_eq!(count("kind = 'text'\npath = '@/a.jsonl'", dir.path()), (3, 2));
+    let opened =
+        config("kind = 'text'\npath = '@'", dir.path()).open(&WHOLE, &MediaDecoder::here());
+    assert!(opened.map(|_| ()).unwrap_err().to_string().contains(".txt or .md"));
+    write("b.txt", b"one\n\xff");
+    assert_eq!(count("kind = 'text'\npath = '@'", dir.path()), (1, 1));
+}
+
+#[test]
 fn bad_entries_of_tables_are_named() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write =
@@ -158,10 +191,7 @@ fn bad_entries_of_tables_are_named() {
     write("q.json", r#"{"questions": [{"question_id": 1, "image_id": 7, "question": "?"}]}"#);
     write("n.json", r#"{"annotations": []}"#);
     for (toml, reasons) in [
-        (
-            "kind = 'csv'\npath = '@/a.csv'\nseparator = ','",
-            &["row 2: no filepath", "row 3: no title"][..],
-        ),
+        ("kind = 'csv'\npath = '@/a.csv'", &["row 2: no filepath", "row 3: no title"][..]),
         ("kind = 'captions'\npath = '@/c.json'", &["the id 7"]),
         ("kind = 'captions'\npath = '@/l.json'", &["no caption for a.png", "below"]),
         (
@@ -176,8 +206,9 @@ fn bad_entries_of_tables_are_named() {
         }
     }
     for (toml, says) in [
-        ("kind = 'csv'\npath = '@/a.csv'", "filepath,title"),
-        ("kind = 'csv'\npath = '@/a.csv'\nseparator = ','\nimage_key = 'x'", "image_key"),
+        ("kind = 'csv'\npath = '@/a.csv'\nseparator = ';'", "filepath,title"),
+        ("kind = 'csv'\npath = '@/a.csv'\nseparator = '→'", "separator"),
+        ("kind = 'csv'\npath = '@/a.csv'\nimage_key = 'x'", "image_key"),
         ("kind = 'captions'\npath = '@/n.json'", "COCO"),
         ("kind = 'vqa'\npath = '@/n.json'\nanswers = '@/n.json'\nimage = '{}'", "questions"),
         ("kind = 'vqa'\npath = '@/q.json'\nanswers = '@/n.json'\nimage = 'a.png'", "{:012}"),

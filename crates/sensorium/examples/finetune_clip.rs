@@ -12,7 +12,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensorium::inference::{Model, Options};
-use sensorium::media::MediaDecoder;
 use sensorium::nn::prelude::Device;
 use sensorium::train::recipes::{self, clip};
 use sensorium::train::run::RunOptions;
@@ -40,15 +39,7 @@ fn main() -> Result<()> {
         "#
     );
     let recipe = recipes::parse(&recipe, "recipe", &[])?;
-    clip::train(
-        &recipe,
-        &RunOptions {
-            dir: run.into(),
-            resume: false,
-            strict: false,
-            decoder: MediaDecoder::here(),
-        },
-    )?;
+    clip::train(&recipe, &RunOptions::new(run))?;
 
     let options = Options::on(&Device::flex());
     let tuned = Path::new(run).join("final");

@@ -82,6 +82,50 @@ fn an_adapter_is_run_and_merged() {
     refused(&["merge", "--model", &base, "--to", merged], "--adapter DIR");
 }
 
+/// Ctrl-C ends a training with a step that is saved; resumed, it ends in the same bits.
+#[cfg(unix)]
+#[test]
+fn a_training_that_is_interrupted_goes_on() {
+    let data = root("crates/data/tests/samples/messages/chats.jsonl");
+    let recipe = |steps: u32| {
+        format!(
+            "recipe = 'llava'\nseed = 1\n[model]\nfrom = {:?}\n[lora]\n[instruct]\nsteps = {steps}\nbatch = 2\n\
+             save_every = 100000\n{SCHEDULE}\n[[instruct.data.train]]\nkind = 'messages'\npath = {data:?}\n",
+            root("goldens/chatting")
+        )
+    };
+    let dir = train("interrupted", &recipe(1)).join("..");
+    std::fs::write(dir.join("long.toml"), recipe(50_000)).unwrap();
+    let (file, run) = (dir.join("long.toml"), dir.join("long"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sensorium"))
+        .args(["train", file.to_str().unwrap(), "--out", run.to_str().unwrap()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let steps = || {
+        let log = std::fs::read_to_string(run.join("instruct/metrics.jsonl")).unwrap_or_default();
+        log.lines().count() as u32
+    };
+    while steps() < 2 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("--resume"), "{error}");
+    let done = steps();
+    assert!((2..50_000).contains(&done) && error.contains(&format!("step {done} of")), "{error}");
+
+    let weights =
+        |run: &Path| std::fs::read(run.join("instruct/final/adapter_model.safetensors")).unwrap();
+    let all = format!("instruct.steps={}", done + 2);
+    let (file, run) = (file.to_str().unwrap(), run.to_str().unwrap());
+    sensorium(&["train", file, "--out", run, "--resume", "--set", &all]);
+    let whole = dir.join("whole");
+    sensorium(&["train", file, "--out", whole.to_str().unwrap(), "--set", &all]);
+    assert!(weights(Path::new(run)) == weights(&whole), "other bits");
+}
+
 #[test]
 fn a_finetuned_assistant_answers() {
     let data = root("crates/data/tests/samples/llava-json/conversations.json");

@@ -30,6 +30,17 @@ pub enum TrainError {
         limit: usize,
     },
 
+    /// A run was told to end before its last step.
+    #[error("stopped after step {step} of {steps}, which is saved in {}\nhint: the same command with --resume goes on from there", dir.display())]
+    Stopped {
+        /// The last step.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// The run's directory.
+        dir: PathBuf,
+    },
+
     /// A frozen tensor changed during a training.
     #[error("expected frozen tensors to stay as they were, {} changed: {}\nhint: this is a mistake in the recipe; nothing was written", tensors.len(), tensors.join(", "))]
     Moved {

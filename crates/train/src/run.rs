@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use sensorium_checkpoint::directory::{self, save_dir, step_dir};
@@ -43,6 +45,16 @@ pub struct RunOptions {
     pub strict: bool,
     /// Decodes the pictures of data sets.
     pub decoder: MediaDecoder,
+    /// Set, the run ends with its next step, which is saved.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl RunOptions {
+    /// A new run in `dir`, pictures decoded in this process.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let (dir, decoder, stop) = (dir.into(), MediaDecoder::here(), Arc::default());
+        Self { dir, resume: false, strict: false, decoder, stop }
+    }
 }
 
 /// When a run does what, and what is known of its weights before.
@@ -100,6 +112,7 @@ pub struct Run {
     trainable: usize,
     best: Option<Best>,
     losses: Losses,
+    stop: Arc<AtomicBool>,
 }
 
 /// The numbers of one step that only the recipe knows.
@@ -187,6 +200,7 @@ impl Run {
             trainable,
             best,
             losses,
+            stop: options.stop.clone(),
         };
         Ok((run, model))
     }
@@ -280,13 +294,15 @@ impl Run {
         self.guard.not_finite_steps() + self.guard.spike_steps()
     }
 
-    /// Saves after `step` if it is time to, and thins out older checkpoints.
+    /// Saves after `step` if it is time to, or the run is to end, and thins out older checkpoints.
     ///
     /// # Errors
-    /// The save failed; the last good checkpoint is untouched.
+    /// The save failed, and the last good checkpoint is untouched; or the run was to end before its last
+    /// step.
     pub fn checkpoint<M: Module>(&mut self, step: u64, model: &M, optim: &AdamW) -> Result<()> {
         let done = step + 1;
-        if !done.is_multiple_of(self.plan.save_every) && done != self.plan.steps {
+        let stops = done != self.plan.steps && self.stop.load(Ordering::Relaxed);
+        if !done.is_multiple_of(self.plan.save_every) && done != self.plan.steps && !stops {
             return Ok(());
         }
         self.log.sync()?;
@@ -308,6 +324,10 @@ impl Run {
         ];
         save_dir(&Disk, &step_dir(&self.dir, done), &files)?;
         directory::retain(&Disk, &self.dir, done, 2)?;
+        if stops {
+            let (dir, steps) = (self.dir.clone(), self.plan.steps);
+            return Err(TrainError::Stopped { step: done, steps, dir });
+        }
         Ok(())
     }
 

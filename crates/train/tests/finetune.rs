@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::Tensor;
-use sensorium_media::MediaDecoder;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained};
 use sensorium_train::log;
@@ -53,12 +52,7 @@ impl Trial {
         let file = self.0.path().join("recipe.toml");
         std::fs::write(&file, recipe).unwrap();
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        let options = RunOptions {
-            dir: self.path("run"),
-            resume,
-            strict: true,
-            decoder: MediaDecoder::here(),
-        };
+        let options = RunOptions { resume, strict: true, ..RunOptions::new(self.path("run")) };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::{Tensor, safetensors};
-use sensorium_media::MediaDecoder;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::Pretrained;
 use sensorium_train::log::{self, Metrics};
@@ -38,8 +37,7 @@ impl Trial {
             sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
             sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
-        let options =
-            RunOptions { dir: self.path(out), resume, strict: true, decoder: MediaDecoder::here() };
+        let options = RunOptions { resume, strict: true, ..RunOptions::new(self.path(out)) };
         recipes::train(&file, &sets, &options).map_err(|error| error.to_string())
     }
 

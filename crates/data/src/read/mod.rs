@@ -6,6 +6,7 @@ pub mod folder;
 pub mod llava_json;
 pub mod messages;
 pub mod table;
+pub mod texts;
 pub mod vqa;
 pub mod webdataset;
 

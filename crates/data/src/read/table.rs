@@ -1,5 +1,5 @@
 //! A table of pictures' files and captions, as open_clip reads it: columns `filepath` and `title`,
-//! separated by tabs, unless it says otherwise.
+//! separated by tabs, or by commas where the first line has no tab.
 //!
 //! ```text
 //! filepath  title
@@ -18,8 +18,8 @@ pub struct Columns<'a> {
     pub image: &'a str,
     /// Of the captions.
     pub caption: &'a str,
-    /// One byte.
-    pub separator: char,
+    /// One byte; without it, what the first line has.
+    pub separator: Option<char>,
 }
 
 /// The entries of the table at `path`. Pictures with absolute paths lie below `folder`.
@@ -32,10 +32,13 @@ pub fn read(path: &Path, folder: &Path, columns: Columns<'_>) -> Result<Vec<Entr
         path: path.to_owned(),
         expected: "a table with the columns image_key and caption_key, separated by separator",
         got,
-        hint: "of a table with commas, say separator = \",\"; image_key and caption_key name the columns",
+        hint: "image_key and caption_key name the columns, separator = \";\" what is between them",
     };
-    let Ok(separator) = u8::try_from(columns.separator) else {
-        return Err(wrong(format!("the separator {:?}", columns.separator)));
+    let has_tab =
+        bytes.split(|byte| *byte == b'\n').next().is_some_and(|line| line.contains(&b'\t'));
+    let separator = columns.separator.unwrap_or(if has_tab { '\t' } else { ',' });
+    let Ok(separator) = u8::try_from(separator) else {
+        return Err(wrong(format!("the separator {separator:?}")));
     };
     let mut reader =
         csv::ReaderBuilder::new().flexible(true).delimiter(separator).from_reader(&bytes[..]);

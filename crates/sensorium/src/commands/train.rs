@@ -1,11 +1,15 @@
 //! `train`: run a recipe.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::Args;
 use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::commands::Global;
 use crate::open;
@@ -40,9 +44,20 @@ impl Train {
             resume: self.resume,
             strict: global.strict,
             decoder: open::decoder(),
+            stop: signalled()?,
         };
         Ok(recipes::train(&self.recipe, &sets, &options)?)
     }
+}
+
+/// Is set by SIGINT (Ctrl-C) or SIGTERM; a second one ends the program at once.
+fn signalled() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::<AtomicBool>::default();
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
+        flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
 
 /// `recipes/clip/tiny.toml` runs in `runs/clip`.

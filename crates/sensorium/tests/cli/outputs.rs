@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::fixture::{
-    WORDS, dir, file, gguf, golden_with, language_model, model, png, run_with, succeeds, texts,
+    WORDS, dir, fails, file, gguf, golden_with, language_model, model, png, run_with, succeeds,
+    texts,
 };
 
 fn json(args: &[&str]) -> Value {
@@ -217,6 +218,45 @@ fn samples_are_shown_and_the_vocabulary_learned() {
     assert!(sensorium::media::Picture::read(&sheet).unwrap().width > 100);
     succeeds(&["train", &recipe, "--out", dir.join("run").to_str().unwrap()]);
     assert!(tokenizer.is_file());
+}
+
+#[test]
+fn a_data_set_is_checked() {
+    let sample =
+        |name: &str| format!("{}/../data/tests/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+    for (name, kind, examples) in [
+        ("folder-csv", "folder", 2),
+        ("csv/train.tsv", "csv", 2),
+        ("messages/chats.jsonl", "messages", 2),
+        ("llava-json/conversations.json", "llava-json", 2),
+        ("captions-lavis/karpathy_train.json", "captions", 3),
+        ("webdataset/photos-{000..001}.tar", "webdataset", 3),
+    ] {
+        let found = json(&["data", "check", &sample(name), "--json"]);
+        assert_eq!(
+            (&found["kind"], &found["examples"]),
+            (&kind.into(), &examples.into()),
+            "{name}"
+        );
+        assert_eq!(found["bad"].as_array().map(Vec::len), Some(0), "{name}");
+    }
+    let coco = sample("captions-coco");
+    let images = format!("images={coco}/val");
+    let found = succeeds(&["data", "check", &format!("{coco}/captions.json"), "--set", &images]);
+    assert!(found.contains("captions: 3 examples") && found.contains("broken: 0"), "{found}");
+    let output = run_with(&["data", "check", &sample("messages/pictures.jsonl")], "");
+    let (found, error) = texts(&output);
+    assert!(!output.status.success() && found.contains("example 4: line 5"), "{found}");
+    assert!(error.contains("expected at most 5 %") && error.contains("71.4 %"), "{error}");
+    for (args, says) in [
+        (&["gone/"][..], "gone"),
+        (&["gone.csv", "--kind", "zip"], "--kind"),
+        (&["gone", "--kind", "scenes"], "unknown field"),
+        (&["gone", "--set", "images"], "KEY=VALUE"),
+    ] {
+        let error = fails(1, &[&["data", "check"], args].concat());
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
