@@ -29,13 +29,7 @@ pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
         tensors.tensors.iter().map(|(name, tensor)| (plain(name), tensor)).collect();
     let shapes = found.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
     strict_shapes(&expected, &shapes.collect())?;
-    Ok(params::update(module, |name, _, data| match found.get(name) {
-        Some(tensor) => {
-            data.copy_from_slice(tensor.data());
-            true
-        }
-        None => false,
-    }))
+    Ok(params::fill(module, |name, _| Some(found.get(name)?.data().to_vec())))
 }
 
 /// Variants of enums in the names of older files: `Mlp.mlp.fc1.weight` is now `mlp.fc1.weight`.

@@ -116,6 +116,12 @@ pub fn update<M: Module>(
     module.map(&mut Updater { path: Path::default(), change })
 }
 
+/// Gives parameters new values, row-major, by name and shape; those that are given none keep theirs. What
+/// they held is not read: it may be zeros that take no memory.
+pub fn fill<M: Module>(module: M, give: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
+    module.map(&mut Filler { path: Path::default(), give })
+}
+
 /// Edits the values of the parameters whose names satisfy `wanted`, where they lie unless something
 /// else holds them too. All others keep their tensor.
 pub fn edit<M: Module>(
@@ -208,6 +214,33 @@ impl<F: FnMut(&str, &dyn AnyRank)> ModuleVisitor for Visitor<F> {
     }
 }
 
+struct Filler<F> {
+    path: Path,
+    give: F,
+}
+
+impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Filler<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        param.map(|tensor| match (self.give)(&name, &tensor.dims()) {
+            Some(data) => replaced(&tensor, data),
+            None => tensor,
+        })
+    }
+}
+
+/// A tensor like another one with these values.
+fn replaced<const D: usize>(old: &Tensor<D>, data: Vec<f32>) -> Tensor<D> {
+    let data = TensorData::new(data, Shape::from(old.dims()));
+    Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())
+}
+
 struct Updater<F> {
     path: Path,
     change: F,
@@ -223,14 +256,11 @@ impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
         param.map(|tensor| {
-            let (dims, device) = (tensor.dims(), tensor.device());
-            let trainable = tensor.is_require_grad();
             let mut data = read(tensor.clone());
-            if !(self.change)(&name, &dims, &mut data) {
-                return tensor;
+            match (self.change)(&name, &tensor.dims(), &mut data) {
+                true => replaced(&tensor, data),
+                false => tensor,
             }
-            let tensor = Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
-            tensor.set_require_grad(trainable)
         })
     }
 }

@@ -85,15 +85,18 @@ fn fill(
     wanted: impl Fn(&[usize]) -> bool,
 ) -> Result<Llama> {
     let mut read = Ok(());
-    let llama = params::update(llama, |name, shape, data| {
-        if data.is_empty() || !wanted(shape) || read.is_err() {
-            return false;
+    let llama = params::fill(llama, |name, shape| {
+        if shape.contains(&0) || !wanted(shape) || read.is_err() {
+            return None;
         }
-        read = gguf.get(&GGUF.to_hf(name)).and_then(|info| info.unpack_into(data));
-        if rotated(family, name) {
-            *data = halves(data, 1, config.head_dim);
+        match gguf.get(&GGUF.to_hf(name)).and_then(Info::tensor) {
+            Ok(tensor) if rotated(family, name) => Some(halves(tensor.data(), 1, config.head_dim)),
+            Ok(tensor) => Some(tensor.into_parts().1),
+            Err(error) => {
+                read = Err(error);
+                None
+            }
         }
-        read.is_ok()
     });
     read.map(|()| llama)
 }

@@ -119,13 +119,8 @@ impl Layout {
 /// Lists, by published name, every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<M> {
     check(&module, tensors, layout)?;
-    Ok(params::update(module, |name, _, data| match tensors.tensors.get(&layout.to_hf(name)) {
-        Some(tensor) => {
-            data.copy_from_slice(tensor.data());
-            true
-        }
-        None => false,
-    }))
+    let data = |name: &str| Some(tensors.tensors.get(&layout.to_hf(name))?.data().to_vec());
+    Ok(params::fill(module, |name, _| data(name)))
 }
 
 /// As [`load`], with every value moved: the module and the file's tensors are never both whole in
@@ -136,13 +131,8 @@ pub fn load<M: Module>(module: M, tensors: &Tensors, layout: &Layout) -> checkpo
 pub fn take<M: Module>(module: M, mut tensors: Tensors, layout: &Layout) -> checkpoint::Result<M> {
     in_proj::split(&mut tensors);
     check(&module, &tensors, layout)?;
-    Ok(params::update(module, |name, _, data| match tensors.tensors.remove(&layout.to_hf(name)) {
-        Some(tensor) => {
-            *data = tensor.into_parts().1;
-            true
-        }
-        None => false,
-    }))
+    let mut data = |name: &str| Some(tensors.tensors.remove(&layout.to_hf(name))?.into_parts().1);
+    Ok(params::fill(module, |name, _| data(name)))
 }
 
 fn check(module: &impl Module, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<()> {
