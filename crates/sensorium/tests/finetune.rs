@@ -109,7 +109,8 @@ fn a_training_that_is_interrupted_goes_on() {
     while steps() < 2 && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let kill = format!("kill -INT {}", child.id());
+    Command::new("sh").args(["-c", &kill]).status().unwrap();
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("--resume"), "{error}");
