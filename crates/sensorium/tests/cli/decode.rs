@@ -214,7 +214,8 @@ fn children_are_kept_and_replaced_in_time() {
     }
     // What happens to one that waits is no picture's fault.
     let waiting = noted(&log).pop().unwrap();
-    assert!(Command::new("kill").args(["-9", &waiting]).status().unwrap().success());
+    let kill = format!("kill -9 {waiting}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     let begun = Instant::now();
     while is_alive(&waiting) && begun.elapsed() < Duration::from_secs(10) {
         std::thread::yield_now();
