@@ -13,6 +13,7 @@ import idefics
 import llama
 import llama3
 import llava
+import lora
 import mistral
 import nano_vit
 import ops
@@ -36,5 +37,5 @@ import whisper_mel
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
                    blip2, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
-                   whisper_mel, idefics, raw_prompt, states, finetune, generation):
+                   whisper_mel, idefics, raw_prompt, states, lora, finetune, generation):
         script.main()
