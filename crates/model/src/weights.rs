@@ -12,8 +12,20 @@ use sensorium_checkpoint::{Tensors, strict_shapes};
 /// # Errors
 /// Never in practice: a parameter's shape always fits its values.
 pub fn tensors(module: &impl Module) -> checkpoint::Result<Tensors> {
+    named(params::values(module))
+}
+
+/// As [`tensors`], of the parameters that are trained.
+///
+/// # Errors
+/// As [`tensors`].
+pub fn trained(module: &impl Module) -> checkpoint::Result<Tensors> {
+    named(params::trained(module))
+}
+
+fn named(values: BTreeMap<String, params::Values>) -> checkpoint::Result<Tensors> {
     let mut all = Tensors::default();
-    for (name, values) in params::values(module) {
+    for (name, values) in values {
         all.tensors.insert(name, checkpoint::Tensor::new(values.shape, values.data)?);
     }
     Ok(all)
@@ -24,9 +36,27 @@ pub fn tensors(module: &impl Module) -> checkpoint::Result<Tensors> {
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
-    let expected: Vec<_> = params::list(&module).into_iter().map(|p| (p.name, p.shape)).collect();
+    load_with(module, tensors, |_| true)
+}
+
+/// As [`load`], where those that are frozen may be missing: they stay what they are.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_trained<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
+    load_with(module, tensors, |parameter| parameter.trainable)
+}
+
+fn load_with<M: Module>(
+    module: M,
+    tensors: &Tensors,
+    is_needed: impl Fn(&params::Parameter) -> bool,
+) -> checkpoint::Result<M> {
     let found: BTreeMap<String, &checkpoint::Tensor> =
         tensors.tensors.iter().map(|(name, tensor)| (plain(name), tensor)).collect();
+    let expected = params::list(&module).into_iter();
+    let expected = expected.filter(|p| is_needed(p) || found.contains_key(&p.name));
+    let expected: Vec<_> = expected.map(|p| (p.name, p.shape)).collect();
     let shapes = found.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
     strict_shapes(&expected, &shapes.collect())?;
     Ok(params::fill(module, |name, _| Some(found.get(name)?.data().to_vec())))

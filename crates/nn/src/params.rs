@@ -62,9 +62,23 @@ pub fn count(module: &impl Module) -> usize {
 
 /// Every parameter's values by name.
 pub fn values(module: &impl Module) -> BTreeMap<String, Values> {
+    values_of(module, |_| true)
+}
+
+/// As [`values`], of the trainable parameters.
+pub fn trained(module: &impl Module) -> BTreeMap<String, Values> {
+    values_of(module, |tensor| tensor.is_trainable())
+}
+
+fn values_of(
+    module: &impl Module,
+    wanted: impl Fn(&dyn AnyRank) -> bool,
+) -> BTreeMap<String, Values> {
     let mut all = BTreeMap::new();
     visit(module, |name, tensor| {
-        all.insert(name.to_string(), Values { shape: tensor.shape(), data: tensor.values() });
+        if wanted(tensor) {
+            all.insert(name.to_string(), Values { shape: tensor.shape(), data: tensor.values() });
+        }
     });
     all
 }

@@ -48,6 +48,13 @@ pub enum TrainError {
         tensors: Vec<String>,
     },
 
+    /// A resumed run starts from other weights.
+    #[error("expected the frozen tensors that the run began with, {} are others: {}\nhint: the files that the recipe starts from have changed; resume with those it began with", tensors.len(), tensors.join(", "))]
+    OtherStart {
+        /// Their names.
+        tensors: Vec<String>,
+    },
+
     /// A resumed run has another configuration.
     #[error("{}: a run is resumed with the configuration it began with, but these differ:\n  {}\nhint: resume without --set, or start a new run with --out", path.display(), changed.join("\n  "))]
     Changed {

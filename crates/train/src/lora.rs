@@ -145,10 +145,7 @@ impl LoraConfig {
     ) -> Result<Files> {
         let (mut tensors, mut targets, mut saved) =
             (Tensors::default(), BTreeSet::new(), BTreeSet::new());
-        let trained = params::list(model).into_iter().filter(|p| p.trainable);
-        let trained: BTreeSet<String> = trained.map(|p| p.name).collect();
-        for (ours, values) in params::values(model).into_iter().filter(|(n, _)| trained.contains(n))
-        {
+        for (ours, values) in params::trained(model) {
             let lora = [(".lora.a", "lora_A"), (".lora.b", "lora_B")];
             let found = lora.into_iter().find_map(|(end, is)| Some((ours.strip_suffix(end)?, is)));
             let name = match found {

@@ -49,6 +49,14 @@ pub struct RunOptions {
     pub stop: Arc<AtomicBool>,
 }
 
+/// That what is frozen, which no checkpoint holds, is what the run began with.
+fn unchanged(model: &impl Module, frozen: &Proof) -> Result<()> {
+    crate::freeze::verify(model, frozen).map_err(|error| match error {
+        TrainError::Moved { tensors } => TrainError::OtherStart { tensors },
+        other => other,
+    })
+}
+
 impl RunOptions {
     /// A new run in `dir`, pictures decoded in this process.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
@@ -164,12 +172,13 @@ impl Run {
                 }
                 same_config(&dir, resolved)?;
                 let file = |name: &str| safetensors::load(&latest.dir.join(name));
-                model = weights::load(model, &file("weights.safetensors")?)?;
+                model = weights::load_trained(model, &file("weights.safetensors")?)?;
                 optim.restore(file("optimizer.safetensors")?);
                 let state = read_state(&latest.dir.join("state.json"))?;
                 (start, seconds, guard) = (state.step, state.seconds, state.guard);
                 (best, losses) = (state.best, state.losses);
                 frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
+                unchanged(&model, &frozen)?;
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
                     "resumed at step {start} from {} ({} later log lines cut)",
@@ -315,7 +324,7 @@ impl Run {
             losses: self.losses,
         };
         let state = pretty(&state)?;
-        let weights = safetensors::write(&weights::tensors(model)?, Dtype::F32)?;
+        let weights = safetensors::write(&weights::trained(model)?, Dtype::F32)?;
         let moments = safetensors::write(&optim.state()?, Dtype::F32)?;
         let files: [(&str, &[u8]); 3] = [
             ("weights.safetensors", &weights),

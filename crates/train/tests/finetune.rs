@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sensorium_checkpoint::Tensor;
+use sensorium_checkpoint::{Tensor, safetensors};
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained};
 use sensorium_train::log;
@@ -203,12 +203,46 @@ fn an_adapter_is_learned_beside_a_frozen_model() {
         std::fs::read(trial.path("run/instruct/final/adapter_model.safetensors")).unwrap()
     };
     assert!(adapter(&killed) == adapter(&whole), "resumed in other bits");
+    // A checkpoint holds what is trained, the best as much as the last.
+    let run = whole.path("run/instruct");
+    let saved = |file: &str| safetensors::shapes(&run.join(file)).unwrap();
+    let of_step = saved("step-000000010/weights.safetensors");
+    assert!(
+        of_step.len() == 28 && of_step.keys().all(|name| name.contains(".lora.")),
+        "{of_step:?}"
+    );
+    let names = |file: &str| saved(file).into_keys().collect::<Vec<_>>();
+    assert_eq!(names("best/adapter_model.safetensors").len(), 28);
+    assert_eq!(names("best/adapter_model.safetensors"), names("final/adapter_model.safetensors"));
     let base = Directory::open(root("goldens/chatting").as_ref()).unwrap();
     let adapted = base.clone().adapted(Some(&whole.path("run/instruct/final"))).unwrap();
     let (before, after) = (base.tensors().unwrap(), adapted.tensors().unwrap());
     for (name, tensor) in &before.tensors {
         assert_eq!(name.contains("_proj"), after.tensors[name] != *tensor, "{name}");
     }
+}
+
+/// What is frozen is in no checkpoint: a run that goes on must start from what it began with.
+#[test]
+fn a_run_goes_on_from_the_weights_that_it_began_with() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let trial = Trial::new();
+    let base = trial.path("base");
+    std::fs::create_dir(&base).unwrap();
+    for file in std::fs::read_dir(root("goldens/chatting")).unwrap().flatten() {
+        std::fs::copy(file.path(), base.join(file.file_name())).unwrap();
+    }
+    let recipe = llava("chatting", "messages", &chats).replace("[instruct]", "[lora]\n[instruct]");
+    let recipe = recipe.replace(&root("goldens/chatting"), base.to_str().unwrap());
+    trial.train(&recipe, &["instruct.steps=5"], false).unwrap();
+    let mut tensors = Directory::open(&base).unwrap().tensors().unwrap();
+    let embed = tensors.tensors.get_mut("model.embed_tokens.weight").unwrap();
+    let doubled = embed.data().iter().map(|x| 2.0 * x).collect();
+    *embed = Tensor::new(embed.shape().to_vec(), doubled).unwrap();
+    let bytes = safetensors::write(&tensors, safetensors::Dtype::F32).unwrap();
+    std::fs::write(base.join("model.safetensors"), bytes).unwrap();
+    let error = trial.train(&recipe, &[], true).unwrap_err();
+    assert!(error.contains("1 are others: backbone.embedding.weight"), "{error}");
 }
 
 #[test]

@@ -341,8 +341,9 @@ impl Training<'_> {
             if let Some(batches) =
                 feed.val(stage.eval_batches).filter(|_| run.validates_after(step))
             {
-                let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
-                run.keep_best(step, self.val_loss(&best, batches)?, || self.files(&best))?;
+                let averaged = optim.averaged(model.clone());
+                let frozen = params::set_trainable(averaged.clone(), |_| false);
+                run.keep_best(step, self.val_loss(&frozen, batches)?, || self.files(&averaged))?;
             }
             let extra = BTreeMap::from([("tokens".to_string(), learned as f64)]);
             let samples = stage.batch_size;
