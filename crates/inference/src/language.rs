@@ -147,6 +147,22 @@ impl LanguageModel {
         cross_entropy(said.len(), v, &logits, &targets, 0.0, &mut losses, &mut lse);
         losses
     }
+
+    /// The answer to a prompt that holds no media.
+    fn reply(
+        &self,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+        prompt: impl FnOnce() -> Result<Vec<u32>>,
+    ) -> Result<Reply> {
+        if !media.is_empty() {
+            return Err(Error::Blind);
+        }
+        let prompt = prompt()?;
+        let continuation = self.extend(&prompt, options, on_step)?;
+        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+    }
 }
 
 impl ChatModel for LanguageModel {
@@ -165,15 +181,10 @@ impl ChatModel for LanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        if !media.is_empty() {
-            return Err(Error::Blind);
-        }
-        let prompt = match self.has_template()? {
+        self.reply(media, options, on_step, || match self.has_template()? {
             false => self.prompt(&messages.last().map(Message::words).unwrap_or_default()),
             true => self.chat(&messages.iter().map(spoken).collect::<Vec<_>>()),
-        }?;
-        let continuation = self.extend(&prompt, options, on_step)?;
-        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+        })
     }
 
     fn complete(
@@ -184,13 +195,10 @@ impl ChatModel for LanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        if !media.is_empty() {
-            return Err(Error::Blind);
-        }
-        let prompt =
-            if parse_special { self.prompt_with_special(text) } else { self.prompt(text) }?;
-        let continuation = self.extend(&prompt, options, on_step)?;
-        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+        self.reply(media, options, on_step, || match parse_special {
+            true => self.prompt_with_special(text),
+            false => self.prompt(text),
+        })
     }
 
     fn token(&self, id: u32) -> String {

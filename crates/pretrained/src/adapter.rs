@@ -247,7 +247,8 @@ fn without_wrappers(name: &str) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
-fn is_end(name: &str, end: &str) -> bool {
+/// Whether a module's name ends with these parts, as peft tells which modules a setting means.
+pub fn is_end(name: &str, end: &str) -> bool {
     name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 

@@ -112,6 +112,16 @@ pub(crate) fn tell_ignored(
     context: usize,
 ) -> Result<()> {
     const SPACES: [char; 2] = ['Ġ', '▁'];
+    let [before, behind] = tokenizer.specials_around()?;
+    let ids = |text| tokenizer.encode_within(text, false, usize::MAX);
+    let small = ids("a")?;
+    let first = small.first().and_then(|id| tokenizer.token(*id)).unwrap_or_default();
+    let does = [
+        ("add_bos_token", !before.is_empty()),
+        ("add_eos_token", !behind.is_empty()),
+        ("add_prefix_space", first.starts_with(SPACES)),
+        ("do_lower_case", ids("A")? == small),
+    ];
     for file in ["tokenizer_config.json", "special_tokens_map.json"] {
         let settings = directory.json(file)?.unwrap_or_default();
         let config = Config::new(file, &settings);
@@ -124,15 +134,7 @@ pub(crate) fn tell_ignored(
         // What stands around its texts is of its task.
         let of_task = config.text_or("tokenizer_class", "")?.starts_with("Whisper");
         let mut ignored = config.ignored();
-        let [before, behind] = tokenizer.specials_around()?;
-        let ids = |text| tokenizer.encode_within(text, false, usize::MAX);
-        let first = ids("a")?.first().and_then(|id| tokenizer.token(*id)).unwrap_or_default();
-        for (key, does) in [
-            ("add_bos_token", !before.is_empty()),
-            ("add_eos_token", !behind.is_empty()),
-            ("add_prefix_space", first.starts_with(SPACES)),
-            ("do_lower_case", ids("A")? == ids("a")?),
-        ] {
+        for (key, does) in does {
             let told = of_task && key.starts_with("add_");
             if !told && config.flag_or(key, does)? != does {
                 ignored.push(key.to_owned());

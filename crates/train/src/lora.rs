@@ -10,7 +10,7 @@ use sensorium_checkpoint::{Tensor, Tensors};
 use sensorium_nn::lora::Lora;
 use sensorium_nn::params;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, PREFIX};
+use sensorium_pretrained::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, PREFIX, is_end};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -53,12 +53,9 @@ impl LoraConfig {
     }
 
     fn is_target(&self, ours: &str, theirs: &str) -> bool {
-        let ends = |end: &String| {
-            theirs.strip_suffix(&**end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
         match self.target_modules.is_empty() {
             true => ours.starts_with("backbone.layers."),
-            false => self.target_modules.iter().any(ends),
+            false => self.target_modules.iter().any(|end| is_end(theirs, end)),
         }
     }
 
@@ -85,17 +82,16 @@ impl LoraConfig {
         let (mut added, mut ends, mut wrong) = (Vec::new(), BTreeSet::new(), None);
         model.matrices("", &mut |ours, matrix| {
             let Some((weight, place)) = matrix.adaptable() else { return };
-            let theirs = name_of(&format!("{ours}.weight"));
-            let theirs = theirs.strip_suffix(".weight").unwrap_or(&theirs);
-            ends.insert(theirs.rsplit('.').next().unwrap_or(theirs).to_owned());
-            if !self.is_target(ours, theirs) {
+            let theirs = module_of(&name_of, ours);
+            ends.insert(theirs.rsplit('.').next().unwrap_or(&theirs).to_owned());
+            if !self.is_target(ours, &theirs) {
                 return;
             }
             let mut lora = Lora::init(weight.dims(), self.r, self.scale(), init);
             if let Some(start) = &start {
-                match self.started(lora.clone(), start, theirs) {
+                match self.started(lora.clone(), start, &theirs) {
                     Some(started) => lora = started,
-                    None => wrong = Some(theirs.to_owned()),
+                    None => wrong = Some(theirs),
                 }
             }
             *place = Some(lora);
@@ -150,8 +146,7 @@ impl LoraConfig {
             let found = lora.into_iter().find_map(|(end, is)| Some((ours.strip_suffix(end)?, is)));
             let name = match found {
                 Some((layer, is)) => {
-                    let module = name_of(&format!("{layer}.weight"));
-                    let module = module.strip_suffix(".weight").unwrap_or(&module).to_owned();
+                    let module = module_of(&name_of, layer);
                     let name = format!("{PREFIX}{module}.{is}.weight");
                     targets.insert(module);
                     name
@@ -185,4 +180,10 @@ impl LoraConfig {
             (ADAPTER_CONFIG.into(), pretty(&config)?),
         ])
     }
+}
+
+/// transformers' name of our layer.
+fn module_of(name_of: &impl Fn(&str) -> String, layer: &str) -> String {
+    let name = name_of(&format!("{layer}.weight"));
+    name.strip_suffix(".weight").unwrap_or(&name).to_owned()
 }

@@ -163,8 +163,7 @@ impl Run {
         let (mut start, mut seconds, mut best, mut losses) = (0, 0.0, None, Losses::default());
         let trainable =
             params::list(&model).iter().filter(|p| p.trainable).map(params::Parameter::count).sum();
-        let mut frozen = crate::freeze::proof(&model);
-        let mut model = model;
+        let (mut model, mut frozen) = (model, None);
         let log = match found {
             Some(latest) => {
                 for skipped in &latest.skipped {
@@ -177,8 +176,10 @@ impl Run {
                 let state = read_state(&latest.dir.join("state.json"))?;
                 (start, seconds, guard) = (state.step, state.seconds, state.guard);
                 (best, losses) = (state.best, state.losses);
-                frozen = state.frozen.iter().map(|(k, v)| (weights::plain(k), v.clone())).collect();
-                unchanged(&model, &frozen)?;
+                let began = state.frozen.into_iter().map(|(k, v)| (weights::plain(&k), v));
+                let began = began.collect();
+                unchanged(&model, &began)?;
+                frozen = Some(began);
                 let (log, resumed) = RunLog::resume(&dir, start)?;
                 eprintln!(
                     "resumed at step {start} from {} ({} later log lines cut)",
@@ -194,6 +195,7 @@ impl Run {
             }
             None => RunLog::create(&dir, resolved)?,
         };
+        let frozen = frozen.unwrap_or_else(|| crate::freeze::proof(&model));
         let progress = Steps::new(name, start, plan.steps);
         let clock = Instant::now();
         let run = Self {

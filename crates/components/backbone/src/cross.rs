@@ -27,6 +27,20 @@ impl CrossCache {
     pub fn media(&self) -> usize {
         self.media.len()
     }
+
+    /// Runs a call that shows these media: `run` is given all media, and the tokens read so far where
+    /// there is a cache, which keeps both.
+    pub(crate) fn call<T>(
+        cache: Option<&mut Self>,
+        shown: impl IntoIterator<Item = Vec<KeysValues>>,
+        run: impl FnOnce(&[Vec<KeysValues>], Option<&mut Cache>) -> T,
+    ) -> T {
+        let mut alone = Self::default();
+        let keeps = cache.is_some();
+        let Self { media, read } = cache.unwrap_or(&mut alone);
+        media.extend(shown);
+        run(media, keeps.then_some(read))
+    }
 }
 
 /// The medium that each of `[B, T]` tokens sees, of so many.

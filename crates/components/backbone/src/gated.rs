@@ -107,7 +107,8 @@ impl GatedLlama {
         cache: &CrossCache,
         layers: usize,
     ) -> Tensor<3> {
-        let before = |i, x| self.gate(i, x, sequence, &cache.media);
+        let runs = runs(&embeds.0, sequence, cache.media());
+        let before = |i, x| self.gate(i, x, &runs, &cache.media);
         self.llama.run(embeds, sequence, None, layers, before)
     }
 
@@ -123,7 +124,8 @@ impl GatedLlama {
         sequence: &Sequence,
         cache: &CrossCache,
     ) -> Tensor<3> {
-        self.gate(layer, stream, sequence, &cache.media)
+        let runs = runs(&stream, sequence, cache.media());
+        self.gate(layer, stream, &runs, &cache.media)
     }
 
     fn media(&self, Features(x): &Features) -> Vec<Vec<KeysValues>> {
@@ -136,18 +138,15 @@ impl GatedLlama {
         &self,
         layer: usize,
         x: Tensor<3>,
-        sequence: &Sequence,
+        runs: &[Run],
         media: &[Vec<KeysValues>],
     ) -> Tensor<3> {
         if !layer.is_multiple_of(self.interval) {
             return x;
         }
-        let [b, t, _] = x.dims();
         let block = layer / self.interval;
-        let seen = cross_attention(sequence, [b, t], media.len());
-        assert!(seen.len() == b * t, "{} seen media for {b}x{t} tokens", seen.len());
         let keys: Vec<_> = media.iter().map(|layers| &layers[block]).collect();
-        self.gated[block].forward(x, &runs(&seen), &keys)
+        self.gated[block].forward(x, runs, &keys)
     }
 }
 
@@ -166,12 +165,11 @@ impl Forward for GatedLlama {
         sequence: &Sequence,
         cache: Option<&mut CrossCache>,
     ) -> Hidden {
-        let mut alone = CrossCache::default();
-        let keeps = cache.is_some();
-        let CrossCache { media, read } = cache.unwrap_or(&mut alone);
-        media.extend(sequence.features.iter().flat_map(|features| self.media(features)));
-        let before = |i, x| self.gate(i, x, sequence, media);
-        self.llama.read(embeds, sequence, keeps.then_some(read), before)
+        let shown = sequence.features.iter().flat_map(|features| self.media(features));
+        CrossCache::call(cache, shown, |media, read| {
+            let runs = runs(&embeds.0, sequence, media.len());
+            self.llama.read(embeds, sequence, read, |i, x| self.gate(i, x, &runs, media))
+        })
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
@@ -187,7 +185,11 @@ struct Run {
     medium: Option<usize>,
 }
 
-fn runs(seen: &[Option<usize>]) -> Vec<Run> {
+/// The runs of a call's tokens `[B, T, D]`, of so many media.
+fn runs(x: &Tensor<3>, sequence: &Sequence, media: usize) -> Vec<Run> {
+    let [b, t, _] = x.dims();
+    let seen = cross_attention(sequence, [b, t], media);
+    assert!(seen.len() == b * t, "{} seen media for {b}x{t} tokens", seen.len());
     let mut start = 0;
     let run = |chunk: &[Option<usize>]| {
         let tokens = start..start + chunk.len();
@@ -371,7 +373,9 @@ mod tests {
         let block = |seeds: [u64; 2]| {
             let cache = model.cross_keys(&features(seeds));
             let keys: Vec<_> = cache.media.iter().map(|layers| &layers[0]).collect();
-            read(model.gated[0].forward(model.embed(&IDS, [1, 7]).0, &runs(&LOOKS), &keys))
+            let x = model.embed(&IDS, [1, 7]).0;
+            let runs = runs(&x, &seeing(None, &LOOKS), 2);
+            read(model.gated[0].forward(x, &runs, &keys))
         };
         let (both, first, second) = (block([1, 2]), block([9, 2]), block([1, 9]));
         let token = |all: &[f32], i: usize| all[i * 24..(i + 1) * 24].to_vec();
@@ -389,7 +393,8 @@ mod tests {
         let x = model.embed(&IDS, [1, 7]).0;
         let alone =
             x.clone() + gated(block.mlp.forward(block.norm2.forward(x.clone())), &block.mlp_gate);
-        assert_eq!(read(block.forward(x, &runs(&[None; 7]), &[])), read(alone));
+        let runs = runs(&x, &seeing(None, &[None; 7]), 0);
+        assert_eq!(read(block.forward(x, &runs, &[])), read(alone));
     }
 
     #[test]

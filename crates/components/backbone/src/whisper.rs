@@ -136,12 +136,12 @@ impl Forward for WhisperDecoder {
         sequence: &Sequence,
         cache: Option<&mut CrossCache>,
     ) -> Hidden {
-        let mut alone = CrossCache::default();
-        let keeps = cache.is_some();
-        let CrossCache { media, read } = cache.unwrap_or(&mut alone);
-        media.extend(sequence.features.iter().map(|features| self.media(features)));
-        let read = keeps.then_some(read);
-        Hidden(self.norm.forward(self.run(embeds, sequence, media, read, self.layers.len())))
+        let shown = sequence.features.iter().map(|features| self.media(features));
+        let layers = self.layers.len();
+        let x = CrossCache::call(cache, shown, |media, read| {
+            self.run(embeds, sequence, media, read, layers)
+        });
+        Hidden(self.norm.forward(x))
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {

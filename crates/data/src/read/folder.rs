@@ -64,10 +64,8 @@ fn bad_table(path: &Path, got: String) -> Error {
 
 fn lines(path: &Path) -> Result<Vec<Entry>> {
     let bytes = bytes(path, "a line of JSON for each picture")?;
-    let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
-    let lines = lines.filter(|(line, _)| !line.trim_ascii().is_empty());
     let parsed = |line| serde_json::from_slice::<Row>(line).map_err(|error| error.to_string());
-    Ok(lines.map(|(line, number)| entry(parsed(line), number)).collect())
+    Ok(super::lines(&bytes).map(|(number, line)| entry(parsed(line), number)).collect())
 }
 
 /// Row `number` of a table.

@@ -17,7 +17,7 @@ use sensorium_media::{Message, Modality, Part, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Entry, Record, Source, bytes};
+use super::{Entry, Record, Source, bytes, lines};
 use crate::{Error, Result};
 
 #[derive(Deserialize)]
@@ -85,8 +85,8 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
             .map(|(n, value)| entry("entry", n, Ok(value)))
             .collect());
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    Ok(lines.map(|(n, line)| entry("line", n + 1, serde_json::from_str(line))).collect())
+    let lines = lines(text.as_bytes());
+    Ok(lines.map(|(n, line)| entry("line", n, serde_json::from_slice(line))).collect())
 }
 
 fn entry(what: &str, number: usize, value: serde_json::Result<Value>) -> Entry {

@@ -184,6 +184,12 @@ fn part(path: &Path, at: u64, len: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file's lines that are not empty, with their numbers from 1.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
 /// A file's bytes.
 fn bytes(path: &Path, expected: &'static str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|source| Error::Format {

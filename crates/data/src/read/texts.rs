@@ -67,9 +67,7 @@ fn lines(path: &Path) -> Result<Vec<Entry>> {
         text: String,
     }
     let bytes = bytes(path, "a line of JSON for each text")?;
-    let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
-    let lines = lines.filter(|(line, _)| !line.trim_ascii().is_empty());
-    let read = |(line, number): (&[u8], usize)| {
+    let read = |(number, line): (usize, &[u8])| {
         let line: Line =
             serde_json::from_slice(line).map_err(|error| format!("line {number}: {error}"))?;
         match line.text.trim() {
@@ -77,7 +75,7 @@ fn lines(path: &Path) -> Result<Vec<Entry>> {
             text => entry(text),
         }
     };
-    Ok(lines.map(read).collect())
+    Ok(super::lines(&bytes).map(read).collect())
 }
 
 /// The file itself, or a folder's.

@@ -86,11 +86,10 @@ impl Tower {
 
 /// Whether a directory of the whole model holds the weights of one tower.
 pub fn is_alone(directory: &Directory) -> bool {
-    let found = |prefix: &str| match directory.shapes() {
-        Ok(shapes) => shapes.keys().any(|name| name.starts_with(prefix)),
-        Err(_) => false,
-    };
-    found("vision_model.") != found("text_model.")
+    directory.shapes().is_ok_and(|shapes| {
+        let found = |prefix: &str| shapes.keys().any(|name| name.starts_with(prefix));
+        found("vision_model.") != found("text_model.")
+    })
 }
 
 /// What the weights must be.
@@ -99,10 +98,14 @@ pub fn is_alone(directory: &Directory) -> bool {
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let (shape, layout) = settings(directory)?;
-    Ok(match shape {
+    Ok(plan_of(&shape, layout))
+}
+
+fn plan_of(shape: &Shape, layout: Layout) -> Plan {
+    match shape {
         Shape::Image(config) => Plan::new("vision tower", "image", layout, config.parameters()),
         Shape::Text(config) => Plan::new("text tower", "text", layout, config.parameters()),
-    })
+    }
 }
 
 /// The tower in a directory.
@@ -111,7 +114,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Tower> {
     let (shape, layout) = settings(directory)?;
-    let plan = plan(directory)?;
+    let plan = plan_of(&shape, layout);
     let init = &mut Init::empty(device);
     let encoder = match shape {
         Shape::Image(config) => {
