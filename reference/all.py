@@ -2,6 +2,7 @@
 
 import bert
 import blip2
+import blip2_stage1
 import chat_template
 import clip
 import clip_resnet
@@ -18,6 +19,7 @@ import mistral
 import nano_vit
 import ops
 import opt
+import parts
 import phi3
 import published
 import qwen2
@@ -36,6 +38,6 @@ import whisper_mel
 
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
-                   blip2, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
-                   whisper_mel, idefics, raw_prompt, states, lora, finetune, generation):
+                   blip2, blip2_stage1, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+                   whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, generation):
         script.main()

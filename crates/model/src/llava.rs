@@ -119,9 +119,9 @@ impl Llava {
         }
     }
 
-    /// A language model alone.
-    pub fn without_towers(backbone: Backbone) -> Self {
-        Self { towers: Vec::new(), backbone, prefix: false }
+    /// Of parts that are there, read from left to right; without towers, a language model alone.
+    pub fn of(towers: Vec<Tower>, backbone: Backbone) -> Self {
+        Self { towers, backbone, prefix: false }
     }
 
     /// The tower of a kind of media.

@@ -1,6 +1,6 @@
 //! Losses of the recipes.
 
-use burn::tensor::activation::log_sigmoid;
+use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Shape, Tensor, TensorData};
 
 use crate::fused;
@@ -10,6 +10,37 @@ use crate::fused;
 pub fn next_token(logits: Tensor<3>, labels: Vec<i32>, z_loss: f32) -> Tensor<1> {
     let [b, t, v] = logits.dims();
     fused::cross_entropy(logits.reshape([b * t, v]), labels, z_loss)
+}
+
+/// Cross-entropy whose target is not one class alone: a share `smoothing` of it is spread over all, of
+/// the `allowed [N*C]` ones. `logits [N, C]`; row `i` is of class `labels[i]`, which is allowed. Mean
+/// over the rows (Szegedy et al. 2015, section 7).
+pub fn smoothed(
+    logits: Tensor<2>,
+    labels: &[i32],
+    smoothing: f32,
+    allowed: Option<&[bool]>,
+) -> Tensor<1> {
+    /// Far below any logit, and finite: what is not allowed has weight 0.
+    const OUT: f32 = -1e9;
+    let [n, c] = logits.dims();
+    let is_allowed = |k: usize| allowed.is_none_or(|allowed| allowed[k]);
+    let (mut weights, mut masks) = (vec![0.0; n * c], vec![0.0; n * c]);
+    for (i, &label) in labels.iter().enumerate() {
+        let row = i * c..(i + 1) * c;
+        let classes = row.clone().filter(|&k| is_allowed(k)).count();
+        for k in row {
+            match is_allowed(k) {
+                true => weights[k] = smoothing / classes as f32,
+                false => masks[k] = OUT,
+            }
+        }
+        weights[i * c + label as usize] += 1.0 - smoothing;
+    }
+    let device = logits.device();
+    let constant = |values| Tensor::from_data(TensorData::new(values, Shape::from([n, c])), &device);
+    let masked = logits + constant(masks);
+    (log_softmax(masked, 1) * constant(weights)).sum_dim(1).mean().neg()
 }
 
 /// InfoNCE of CLIP (Radford et al. 2021, section 2.3): mean of the cross-entropies image → text

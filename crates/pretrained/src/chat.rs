@@ -35,6 +35,12 @@ pub enum Source {
 }
 
 impl Chat {
+    /// The same with another template.
+    pub fn with_template(self, text: String) -> Self {
+        let jinja = Some(Cow::Owned(text.into_bytes()));
+        Self { template: Some(Source::Directory { jinja, json: None, config: None }), ..self }
+    }
+
     /// The parsed template.
     ///
     /// # Errors

@@ -89,6 +89,28 @@ pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     Err(directory.missing(files, "download it too, or make it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"))
 }
 
+/// The same tokenizer, which knows the control token `name`, and its id.
+///
+/// # Errors
+/// The tokenizer cannot be written, or not be read with the token.
+pub fn with_token(tokenizer: Tokenizer, name: &str) -> Result<(Tokenizer, u32)> {
+    if let Some(id) = tokenizer.id(name) {
+        return Ok((tokenizer, id));
+    }
+    let media = |source| Error::Media { path: "tokenizer.json".into(), source };
+    let id = tokenizer.vocabulary();
+    let bytes = tokenizer.to_bytes().map_err(media)?;
+    let mut json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(added) = json.get_mut("added_tokens").and_then(Value::as_array_mut) {
+        added.push(serde_json::json!({
+            "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }));
+    }
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).map_err(media)?;
+    Ok((tokenizer, id as u32))
+}
+
 /// The tokenizer of a directory without a `tokenizer.json`.
 fn older(
     directory: &Directory,

@@ -8,7 +8,7 @@ use sensorium_media::{
     Tokenizer,
 };
 use sensorium_pretrained::families::llava;
-use sensorium_pretrained::{Directory, TextProcessor};
+use sensorium_pretrained::TextProcessor;
 use serde_json::Map;
 
 use crate::error::{Result, TrainError};
@@ -49,14 +49,13 @@ impl Chat {
     /// alone.
     ///
     /// # Errors
-    /// A file is missing or damaged, there is no chat template, or no token `marker`.
+    /// There is no chat template, or no token `marker`.
     pub fn published(
-        directory: &Directory,
+        text: TextProcessor,
         marker: Option<u32>,
         [tokens, context]: [usize; 2],
     ) -> Result<Self> {
-        let TextProcessor { tokenizer, bos_token_id: bos, chat, .. } =
-            TextProcessor::read(directory)?;
+        let TextProcessor { tokenizer, bos_token_id: bos, chat, .. } = text;
         let token = |marker: u32| {
             tokenizer.token(marker).ok_or_else(|| {
                 let message =

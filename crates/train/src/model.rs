@@ -10,6 +10,12 @@
 //! from = "openai/clip-vit-base-patch32"      # a published one: a directory, or a name of the hub's cache
 //! train = ["text"]
 //! ```
+//! ```toml
+//! [model]
+//! encoder = "openai/clip-vit-base-patch32"   # a new one of two published ones and a new projector
+//! projector = "mlp"
+//! backbone = "Qwen/Qwen2.5-0.5B-Instruct"
+//! ```
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +24,7 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_pretrained::Directory;
+use sensorium_pretrained::families::llava::parts::NewProjector;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +33,7 @@ use crate::run::RunOptions;
 use crate::size::Size;
 use crate::tokenizer;
 
-/// What is trained: either `size` and `tokenizer`, or `from`.
+/// What is trained: either `size` and `tokenizer`, or `from`, or `encoder`, `projector` and `backbone`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -36,6 +43,12 @@ pub struct ModelConfig {
     pub tokenizer: Option<PathBuf>,
     /// A published model to go on from: a directory, or a name whose files the hub's cache holds.
     pub from: Option<PathBuf>,
+    /// A published image encoder of a new model, told as in `from`.
+    pub encoder: Option<PathBuf>,
+    /// The new projector behind it.
+    pub projector: Option<NewProjector>,
+    /// A published language model of a new model, told as in `from`.
+    pub backbone: Option<PathBuf>,
     /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`,
     /// `backbone`); without it, all that the recipe trains.
     pub train: Option<Vec<String>>,
@@ -48,36 +61,63 @@ pub enum Start {
     New(Size, Box<Tokenizer>),
     /// Published ones.
     Published(Directory),
+    /// Published ones of two models, and a seeded projector.
+    Parts(Box<Parts>),
+}
+
+/// What a new model is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The image encoder's model.
+    pub encoder: Directory,
+    /// What stands between.
+    pub projector: NewProjector,
+    /// The language model.
+    pub backbone: Directory,
 }
 
 impl ModelConfig {
     /// What a training begins with.
     ///
     /// # Errors
-    /// Neither a size with a tokenizer nor a published model is named, or both are; a file is missing
-    /// or damaged.
+    /// None of the three ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
-        match (self.size, &self.tokenizer, &self.from) {
-            (Some(size), Some(file), None) => {
-                Ok(Start::New(size, Box::new(tokenizer::load(file)?)))
+        let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
+        let open =
+            |from: &Path| Ok::<_, TrainError>(Directory::open(&found(from)?)?.strict(options.strict));
+        match (size, tokenizer, from, encoder, projector, backbone) {
+            (Some(size), Some(file), None, None, None, None) => {
+                Ok(Start::New(*size, Box::new(tokenizer::load(file)?)))
             }
-            (None, None, Some(from)) => {
-                let directory = Directory::open(&found(from)?)?;
-                Ok(Start::Published(directory.strict(options.strict)))
+            (None, None, Some(from), None, None, None) => Ok(Start::Published(open(from)?)),
+            (None, None, None, Some(encoder), Some(projector), Some(backbone)) => {
+                // Of each, only a part is used: what else it holds is no mistake.
+                let (encoder, backbone) = (open(encoder)?.strict(false), open(backbone)?);
+                let projector = *projector;
+                Ok(Start::Parts(Box::new(Parts { encoder, projector, backbone })))
             }
-            (size, tokenizer, from) => Err(config(
+            _ => Err(config(
                 "model",
                 &format!(
-                    "expected either size and tokenizer or from, got {}",
+                    "expected size and tokenizer, or from, or encoder, projector and backbone, got {}",
                     named(&[
                         ("size", size.is_some()),
                         ("tokenizer", tokenizer.is_some()),
-                        ("from", from.is_some())
+                        ("from", from.is_some()),
+                        ("encoder", encoder.is_some()),
+                        ("projector", projector.is_some()),
+                        ("backbone", backbone.is_some()),
                     ])
                 ),
-                "size and tokenizer make a new model; from goes on with a published one",
+                "size and tokenizer make a new model, encoder, projector and backbone one of \
+                 published parts; from goes on with a published one",
             )),
         }
+    }
+
+    /// The published models that it names.
+    pub fn published(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.from, &self.encoder, &self.backbone].into_iter().flatten()
     }
 }
 
@@ -155,16 +195,25 @@ const BESIDE: [&str; 17] = [
     "chat_template.json",
 ];
 
-/// A published model with other weights, in the layout that it came in.
+/// The files of a published directory that are no weights.
 ///
 /// # Errors
 /// A file of the directory cannot be read.
-pub fn published(directory: &Directory, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
-    let mut files = vec![("model.safetensors".into(), safetensors::write(tensors, dtype)?)];
+pub fn beside(directory: &Directory) -> Result<Files> {
+    let mut files = Files::new();
     for name in BESIDE {
         files.extend(directory.bytes(name)?.map(|bytes| (name.to_owned(), bytes.into_owned())));
     }
     Ok(files)
+}
+
+/// A model in the layout that it is published in, with what stands beside its weights.
+///
+/// # Errors
+/// Never in practice: all of it can be written down.
+pub fn published(beside: &Files, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
+    let weights = ("model.safetensors".to_owned(), safetensors::write(tensors, dtype)?);
+    Ok(std::iter::once(weights).chain(beside.iter().cloned()).collect())
 }
 
 /// As indented JSON.

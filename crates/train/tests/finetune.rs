@@ -151,13 +151,15 @@ fn parts_are_trained_by_name() {
     assert!(unknown.contains("tower") && unknown.contains("hint:"), "{unknown}");
 }
 
-/// `reference/finetune.py`: the same steps by torch, and what transformers makes of our `final/`.
+/// `reference/finetune.py`, `reference/parts.py`: the same steps by torch, and what transformers makes of our
+/// `final/`.
 #[test]
 fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
     let close = |ours: f64, theirs: f64| (ours - theirs).abs() < 1e-5 + 1e-3 * theirs.abs();
-    let goldens = std::fs::read_dir(root("goldens/finetune")).unwrap();
-    let files: Vec<PathBuf> = goldens.map(|file| file.unwrap().path()).collect();
-    assert_eq!(files.len(), 9);
+    let goldens = ["goldens/finetune", "goldens/parts"].map(|dir| std::fs::read_dir(root(dir)).unwrap());
+    let files = goldens.into_iter().flatten().map(|file| file.unwrap().path());
+    let files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+    assert_eq!(files.len(), 15);
     for file in files {
         let golden: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();

@@ -28,6 +28,24 @@ impl BackboneConfig {
         }
     }
 
+    /// Entries of the token table, to be changed.
+    pub fn vocabulary_mut(&mut self) -> &mut usize {
+        match self {
+            Self::Llama(config) => &mut config.vocab_size,
+            Self::Opt(config) => &mut config.vocab_size,
+            Self::Gpt2(config) => &mut config.vocab_size,
+        }
+    }
+
+    /// Width of the tokens that it reads: of OPT's smallest model less than that of the stream.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Llama(config) => config.hidden_size,
+            Self::Opt(config) => config.embed,
+            Self::Gpt2(config) => config.hidden_size,
+        }
+    }
+
     /// Longest sequence in tokens.
     pub fn context(&self) -> usize {
         match self {

@@ -5,6 +5,7 @@
 //! largest value of their tensor (2e-5), losses of a curve 1e-4 of their size (4e-6).
 
 mod bert;
+mod blip2_stage1;
 mod clip;
 mod decoders;
 mod exact;

@@ -77,20 +77,27 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
         _ => names::DINOV2,
     };
     let mut plan = Plan::new("dinov2", "image", layout, config.parameters());
-    for tensor in &mut plan.tensors {
-        match tensor.name.as_str() {
-            CLASS => tensor.shape = vec![1, 1, config.hidden_size],
-            POSITIONS | REGISTERS => tensor.shape.insert(0, 1),
+    as_published(&mut plan.tensors, "", &config);
+    Ok(plan)
+}
+
+/// The tensors of `config`, whose names begin with `prefix`, with the sizes of 1 and the factors that
+/// files have.
+pub(super) fn as_published(tensors: &mut Vec<Expected>, prefix: &str, config: &VitConfig) {
+    for tensor in tensors.iter_mut() {
+        match tensor.name.strip_prefix(prefix) {
+            Some(CLASS) => tensor.shape = vec![1, 1, config.hidden_size],
+            Some(POSITIONS | REGISTERS) => tensor.shape.insert(0, 1),
             _ => {}
         }
     }
     for (i, [factor, _]) in
         (0..config.n_layers).flat_map(|i| [FACTORS[0], FACTORS[1]].map(|pair| (i, pair)))
     {
-        let (name, shape) = (format!("encoder.layer.{i}.{factor}"), vec![config.hidden_size]);
-        plan.tensors.push(Expected { part: "image", name, shape, packs: false });
+        let name = format!("{prefix}encoder.layer.{i}.{factor}");
+        let shape = vec![config.hidden_size];
+        tensors.push(Expected { part: "image", name, shape, packs: false });
     }
-    Ok(plan)
 }
 
 /// The model in a directory.
@@ -98,34 +105,78 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// The model in a directory, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Dinov2> {
     let mut config = config(&directory.config())?;
     let processor = vision::processor(directory, Style::Clip)?;
     let plan = plan(directory)?;
     let strays = plan.check(directory)?;
     let mut tensors =
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
-    (0..config.n_layers).for_each(|i| fold(&mut tensors, &format!("encoder.layer.{i}")));
-
-    // The one with registers was trained with another way of resizing.
-    let taps = if config.registers > 0 { positions::antialiased } else { positions::bicubic };
     let from = config.grid();
     config.image = side(&processor, &config)?;
-    reshape(&mut tensors, CLASS, |_, values| (vec![config.hidden_size], values))?;
-    if config.registers > 0 {
-        let shape = vec![config.registers, config.hidden_size];
-        reshape(&mut tensors, REGISTERS, |_, values| (shape, values))?;
+    prepare(&mut tensors, "", &config, from)?;
+    let vit = names::take(Vit::init(&config, init), tensors, &plan.layout)?;
+    Ok(Dinov2 { vit, processor, config, device: init.device().clone() })
+}
+
+/// The shape, for pictures as the directory's processor makes them; as trained, where there is none.
+pub(super) fn config_as_read(directory: &Directory) -> Result<VitConfig> {
+    let mut config = config(&directory.config())?;
+    if let Ok(processor) = vision::processor(directory, Style::Clip) {
+        config.image = side(&processor, &config)?;
     }
-    reshape(&mut tensors, POSITIONS, |_, values| {
-        let resized = positions::resize(values, [from, config.grid()], config.hidden_size, taps);
-        (vec![config.patches() + 1, config.hidden_size], resized)
-    })?;
-    let vit = Vit::init(&config, &mut Init::empty(device));
-    let vit = names::take(vit, tensors, &plan.layout)?;
-    Ok(Dinov2 { vit, processor, config, device: device.clone() })
+    Ok(config)
+}
+
+/// The tensors under `prefix`, as files have them, to ours: a table of `from`² places for the pictures of
+/// `config`.
+pub(super) fn prepare(
+    tensors: &mut Tensors,
+    prefix: &str,
+    config: &VitConfig,
+    from: usize,
+) -> Result<()> {
+    (0..config.n_layers).for_each(|i| fold(tensors, &format!("{prefix}encoder.layer.{i}")));
+    // The one with registers was trained with another way of resizing.
+    let taps = if config.registers > 0 { positions::antialiased } else { positions::bicubic };
+    let width = config.hidden_size;
+    reshape(tensors, &format!("{prefix}{CLASS}"), |_, values| (vec![width], values))?;
+    if config.registers > 0 {
+        let shape = vec![config.registers, width];
+        reshape(tensors, &format!("{prefix}{REGISTERS}"), |_, values| (shape, values))?;
+    }
+    reshape(tensors, &format!("{prefix}{POSITIONS}"), |_, values| {
+        let resized = positions::resize(values, [from, config.grid()], width, taps);
+        (vec![config.patches() + 1, width], resized)
+    })
+}
+
+/// Ours under `prefix` as files have them: with sizes of 1, and factors of 1, for they are multiplied in.
+pub(super) fn publish(tensors: &mut Tensors, prefix: &str, config: &VitConfig) -> Result<()> {
+    let mut expected = Vec::new();
+    as_published(&mut expected, prefix, config);
+    for Expected { name, shape, .. } in expected {
+        let ones = vec![1.0; config.hidden_size];
+        tensors.tensors.insert(name, Stored::new(shape, ones)?);
+    }
+    for name in [CLASS, POSITIONS] {
+        reshape(tensors, &format!("{prefix}{name}"), |shape, values| {
+            let ones = std::iter::repeat_n(1, 3 - shape.len());
+            (ones.chain(shape).collect(), values)
+        })?;
+    }
+    Ok(())
 }
 
 /// Defaults are those of `Dinov2Config`.
-fn config(top: &Config<'_>) -> Result<VitConfig> {
+pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
     top.only("qkv_bias", &Value::Bool(true))?;
     let width = top.size_or("hidden_size", 768)?;
     let (image, patch) = vision::patches(top, [224, 14], width)?;

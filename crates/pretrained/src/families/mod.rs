@@ -33,7 +33,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 26] = [
+pub const FAMILIES: [Family; 27] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -81,6 +81,7 @@ pub const FAMILIES: [Family; 26] = [
         open: |dir, to| Ok(Pretrained::SentenceEncoder(bert::SentenceEncoder::open(dir, to)?)),
     },
     Family { model_type: blip2::FAMILY, plan: blip2::plan, open: blip2::open },
+    Family { model_type: blip2::OWN_FAMILY, plan: blip2::plan, open: blip2::open },
     Family { model_type: "llava", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },

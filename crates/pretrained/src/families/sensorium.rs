@@ -18,6 +18,7 @@ use sensorium_model::weights::{self, under};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::language::Place;
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -200,7 +201,13 @@ fn llava(
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         path: directory.path().to_owned(),
         device: device.clone(),
-        published: Published { layout: PLAIN, table: None },
+        published: Published {
+            layout: PLAIN,
+            place: Place::Whole("backbone."),
+            config: config.clone(),
+            dinov2: false,
+            table: None,
+        },
     };
     Ok((text(directory, tokenizer)?, spliced))
 }

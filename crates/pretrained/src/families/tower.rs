@@ -7,13 +7,13 @@
 //! texts ──TextTower─▶ [E] ──┘
 //! ```
 
-use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_encoder::image::{Pooling, Vit, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower};
 use sensorium_media::{ImageProcessor, Picture, Style};
 use sensorium_nn::prelude::*;
 use serde_json::Value;
 
-use super::{clip, siglip};
+use super::{clip, dinov2, siglip};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -199,4 +199,106 @@ fn settings(directory: &Directory) -> Result<(Shape, Layout)> {
     let text = TextConfig { proj: projects, ..clip::text(&section, embed)? };
     let layout = if bare { names::CLIP_TEXT_BARE } else { names::CLIP_TEXT };
     Ok((Shape::Text(text), layout))
+}
+
+/// `model_type` of what has an [`ImageTower`].
+pub const IMAGE_TOWERS: [&str; 5] =
+    ["clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2"];
+
+/// An image encoder of a published model, to be part of another: its positions are read.
+#[derive(Debug)]
+pub struct ImageTower {
+    /// The encoder, without what makes one vector of its positions.
+    pub vit: Vit,
+    /// Its shape.
+    pub config: VitConfig,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    /// What `vision_config` of a whole model says of it.
+    pub settings: Value,
+}
+
+/// Whether the directory holds DINOv2.
+pub fn is_dinov2(directory: &Directory) -> bool {
+    directory.model_type() == Some("dinov2")
+}
+
+/// The shape of a directory's image encoder, by the settings alone.
+///
+/// # Errors
+/// It has none that is known, or a setting is damaged.
+pub fn image_config(directory: &Directory) -> Result<VitConfig> {
+    if !directory.model_type().is_some_and(|kind| IMAGE_TOWERS.contains(&kind)) {
+        let expected = format!("one of {}", IMAGE_TOWERS.join(", "));
+        let hint = "an encoder of another kind cannot be part of a new model yet";
+        return Err(directory.config().wrong("model_type", &expected, hint));
+    }
+    if is_dinov2(directory) {
+        return dinov2::config_as_read(directory);
+    }
+    let section = section(directory, "vision_config")?;
+    let image = if is_siglip(directory) {
+        VitConfig { pooling: Pooling::Mean, ..siglip::headed(&section)? }
+    } else {
+        clip::image(&section)?
+    };
+    Ok(image)
+}
+
+/// The image encoder of a directory; a text tower beside it is not read.
+///
+/// # Errors
+/// As [`image_config`]; a file is missing or damaged, or the weights are not those of the settings.
+pub fn image(directory: &Directory, init: &mut Init) -> Result<ImageTower> {
+    let config = image_config(directory)?;
+    let settings = vision_settings(directory, &config);
+    if is_dinov2(directory) {
+        let dinov2 = dinov2::trainable(directory, init)?;
+        let (vit, processor) = (dinov2.vit, dinov2.processor);
+        return Ok(ImageTower { vit, config, processor, settings });
+    }
+    let style = if is_siglip(directory) { Style::Siglip } else { Style::Clip };
+    let processor = vision::square(directory, style, config.image)?;
+    let shapes = directory.shapes()?;
+    let bare = shapes.contains_key("embeddings.position_embedding.weight");
+    let layout = if bare { names::VISION_TOWER_BARE } else { names::VISION_TOWER };
+    let wanted = layout.shapes(config.parameters());
+    let is_wanted = |name: &str| wanted.iter().any(|(known, _)| known == name);
+    let mut tensors = directory.tensors_but(|name| !is_wanted(name))?;
+    tensors.tensors.retain(|name, _| is_wanted(name));
+    let vit = names::take(Vit::init(&config, init), tensors, &layout)?;
+    Ok(ImageTower { vit, config, processor, settings })
+}
+
+/// The encoder's own settings, as those of a part.
+fn vision_settings(directory: &Directory, config: &VitConfig) -> Value {
+    let top = directory.settings();
+    let section = top.get("vision_config_dict").filter(|dict| dict.is_object());
+    let section = section.or_else(|| top.get("vision_config")).unwrap_or(top);
+    let mut settings = section.clone();
+    let kind = match (is_dinov2(directory), is_siglip(directory)) {
+        (true, _) => "dinov2",
+        (_, true) => "siglip_vision_model",
+        _ => "clip_vision_model",
+    };
+    settings["model_type"] = kind.into();
+    settings["image_size"] = config.image.into();
+    if is_siglip(directory) {
+        settings["vision_use_head"] = false.into();
+    }
+    settings
+}
+
+/// The settings of the directory's image processor, as they stand.
+///
+/// # Errors
+/// There are none, or they are damaged.
+pub fn processor_settings(directory: &Directory) -> Result<Value> {
+    let nested = directory.json("processor_config.json")?;
+    if let Some(nested) = nested.and_then(|mut outer| outer.get_mut("image_processor").map(Value::take)) {
+        return Ok(nested);
+    }
+    const FILE: &str = "preprocessor_config.json";
+    let hint = "download it too: it says how pictures are scaled and normalised";
+    directory.json(FILE)?.ok_or_else(|| directory.missing(FILE, hint))
 }

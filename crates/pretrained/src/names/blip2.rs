@@ -17,6 +17,7 @@ const VISION: &[Row] = &[
     ("blocks.*.mlp.fc1", "encoder.layers.*.mlp.fc1"),
     ("blocks.*.mlp.fc2", "encoder.layers.*.mlp.fc2"),
     ("norm", "post_layernorm"),
+    ("pre_norm", "pre_layernorm"),
 ];
 
 /// The Q-Former. BERT's names, its MLP twice.
@@ -69,6 +70,25 @@ pub const BLIP2_TOWER: Layout = Layout {
         ("encoder", "vision_model", VISION),
         ("projector.qformer", "qformer", QFORMER),
         ("projector", "", TOP),
+    ],
+    ..BLIP2
+};
+
+/// What stands beside a matcher while it is trained, as LAVIS has it.
+const WORDS: &[Row] = &[
+    ("fc", "transform.dense"),
+    ("norm", "transform.LayerNorm"),
+    ("bias", "bias"),
+];
+
+/// A [`Blip2Pretraining`](sensorium_model::blip2::Blip2Pretraining).
+pub const BLIP2_PRETRAINING: Layout = Layout {
+    parts: &[
+        ("matcher.image", "vision_model", VISION),
+        ("matcher.projector.qformer", "qformer", QFORMER),
+        ("matcher.projector", "", TOP),
+        ("words", "cls.predictions", WORDS),
+        ("", "", &[("temperature", "temp")]),
     ],
     ..BLIP2
 };

@@ -3,7 +3,7 @@
 use super::{Layout, Row};
 
 /// The factors of the layer scale have no row: they are multiplied into the matrices before them.
-const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     ("class", "embeddings.cls_token"),
     ("stem.convs.0", "embeddings.patch_embeddings.projection"),
     ("position", "embeddings.position_embeddings"),
@@ -17,7 +17,7 @@ const ROWS: &[Row] = &[
     ("norm", "layernorm"),
 ];
 
-const MLP: &[Row] = &[
+pub(super) const MLP: &[Row] = &[
     ("blocks.*.mlp.fc1", "encoder.layer.*.mlp.fc1"),
     ("blocks.*.mlp.fc2", "encoder.layer.*.mlp.fc2"),
 ];

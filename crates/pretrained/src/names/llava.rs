@@ -2,6 +2,7 @@
 //! SigLIP's, whose names are the same but for its head.
 
 use super::clip::VISION;
+use super::dinov2;
 use super::llama::{BODY, HEAD};
 use super::siglip::HEAD as HEAD_OF_SIGLIP;
 use super::{Layout, Row};
@@ -61,5 +62,18 @@ pub const LLAVA: Layout = Layout {
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
+    ..LLAVA_LEGACY
+};
+
+/// As [`LLAVA`], with DINOv2's encoder.
+pub const LLAVA_DINOV2: Layout = Layout {
+    parts: &[
+        ("towers.0.encoder", "model.vision_tower", dinov2::ROWS),
+        ("towers.0.encoder", "model.vision_tower", dinov2::MLP),
+        ("towers.0.projector", "model.multi_modal_projector", PROJECTOR),
+        ("backbone", "model.language_model", BODY),
+        ("backbone", "", HEAD),
+    ],
+    ignorable: &["embeddings.mask_token"],
     ..LLAVA_LEGACY
 };

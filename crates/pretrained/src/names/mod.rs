@@ -32,7 +32,7 @@ use sensorium_checkpoint::{Tensors, strict_shapes};
 use sensorium_model::weights;
 
 pub use bert::{BERT, BERT_NESTED};
-pub use blip2::{BLIP2, BLIP2_TOWER};
+pub use blip2::{BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
 pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISION_TOWER_BARE};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;
@@ -40,7 +40,7 @@ pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
 pub use llama::LLAMA;
-pub use llava::{LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
+pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
@@ -118,7 +118,7 @@ impl Layout {
 /// # Errors
 /// Lists, by published name, every tensor that is missing, left over or of another shape.
 pub fn load<M: Module>(module: M, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<M> {
-    check(&module, tensors, layout)?;
+    check(&module, "", tensors, layout)?;
     let data = |name: &str| Some(tensors.tensors.get(&layout.to_hf(name))?.data().to_vec());
     Ok(params::fill(module, |name, _| data(name)))
 }
@@ -128,15 +128,35 @@ pub fn load<M: Module>(module: M, tensors: &Tensors, layout: &Layout) -> checkpo
 ///
 /// # Errors
 /// As [`load`].
-pub fn take<M: Module>(module: M, mut tensors: Tensors, layout: &Layout) -> checkpoint::Result<M> {
+pub fn take<M: Module>(module: M, tensors: Tensors, layout: &Layout) -> checkpoint::Result<M> {
+    take_part(module, "", tensors, layout)
+}
+
+/// As [`take`], of a module that is the part `part` of what the layout speaks of.
+///
+/// # Errors
+/// As [`load`].
+pub fn take_part<M: Module>(
+    module: M,
+    part: &str,
+    mut tensors: Tensors,
+    layout: &Layout,
+) -> checkpoint::Result<M> {
     in_proj::split(&mut tensors);
-    check(&module, &tensors, layout)?;
-    let mut data = |name: &str| Some(tensors.tensors.remove(&layout.to_hf(name))?.into_parts().1);
+    check(&module, part, &tensors, layout)?;
+    let mut data = |name: &str| {
+        Some(tensors.tensors.remove(&layout.to_hf(&joined(part, name)))?.into_parts().1)
+    };
     Ok(params::fill(module, |name, _| data(name)))
 }
 
-fn check(module: &impl Module, tensors: &Tensors, layout: &Layout) -> checkpoint::Result<()> {
-    let ours = params::list(module).into_iter().map(|p| (p.name, p.shape)).collect();
+fn check(
+    module: &impl Module,
+    part: &str,
+    tensors: &Tensors,
+    layout: &Layout,
+) -> checkpoint::Result<()> {
+    let ours = params::list(module).into_iter().map(|p| (joined(part, &p.name), p.shape)).collect();
     let found = tensors.tensors.iter().filter(|(name, _)| !layout.is_ignorable(name));
     let found: BTreeMap<&str, &[usize]> =
         found.map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
@@ -148,8 +168,21 @@ fn check(module: &impl Module, tensors: &Tensors, layout: &Layout) -> checkpoint
 /// # Errors
 /// Never in practice: a parameter's shape always fits its values.
 pub fn save(module: &impl Module, layout: &Layout) -> checkpoint::Result<Tensors> {
+    save_part(module, "", layout)
+}
+
+/// As [`save`], of a module that is the part `part` of what the layout speaks of.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_part(
+    module: &impl Module,
+    part: &str,
+    layout: &Layout,
+) -> checkpoint::Result<Tensors> {
     let mut published = Tensors::default();
     for (name, tensor) in weights::tensors(module)?.tensors {
+        let name = joined(part, &name);
         if layout.is_absent(&name) {
             continue;
         }
@@ -218,6 +251,7 @@ mod tests {
             BERT,
             BERT_NESTED,
             BLIP2,
+            BLIP2_PRETRAINING,
             CLIP,
             CLIP_TEXT,
             CLIP_TEXT_BARE,
@@ -231,6 +265,7 @@ mod tests {
             IDEFICS3,
             LLAMA,
             LLAVA,
+            LLAVA_DINOV2,
             LLAVA_LEGACY,
             LLAVA_SAVED,
             LLAVA_TOWER,

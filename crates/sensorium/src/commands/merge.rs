@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use sensorium_checkpoint::directory::save_dir;
 use sensorium_checkpoint::file::Disk;
 use sensorium_checkpoint::safetensors::Dtype;
-use sensorium_train::model::published;
+use sensorium_train::model::{beside, published};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -65,7 +65,7 @@ impl Merge {
         let directory = open::directory(&global.model)?.adapted(Some(adapter))?;
         let tensors = directory.tensors()?;
         let parameters = tensors.tensors.values().map(|tensor| tensor.data().len()).sum();
-        let files = published(&directory, &tensors, self.dtype.into())?;
+        let files = published(&beside(&directory)?, &tensors, self.dtype.into())?;
         let files: Vec<_> = files.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
         save_dir(&Disk, &self.to, &files)?;
         let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum();

@@ -156,6 +156,10 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let (model, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
+        Start::Parts(_) => {
+            let message = "expected size and tokenizer, or from, got parts of other models";
+            return Err(model::config("model", message, "recipe = \"llava\" puts parts together"));
+        }
     };
     let parts = parts(recipe, training.shape.bias);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -270,7 +274,7 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
     }
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let pairs = Pairs::new(recipe, &shape, texts, processor);
-    let home = Home::Published(directory.into(), layout);
+    let home = Home::Published(model::beside(&directory)?, layout);
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
 }
 
@@ -415,8 +419,8 @@ struct Training<'a> {
 enum Home {
     /// Made here, with this tokenizer.
     Own(Box<Tokenizer>),
-    /// A directory, and what its tensors are called.
-    Published(Box<Directory>, names::Layout),
+    /// What a directory holds beside its weights, and what these are called.
+    Published(Files, names::Layout),
 }
 
 /// What a step learns from: the sum of its losses, what is logged of them, and the operations of the
@@ -537,8 +541,8 @@ impl Training<'_> {
     ) -> Result<Files> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
-            Home::Published(directory, layout) => {
-                return model::published(directory, &names::save(clip, layout)?, Dtype::F32);
+            Home::Published(beside, layout) => {
+                return model::published(beside, &names::save(clip, layout)?, Dtype::F32);
             }
         };
         let mut scalars = weights::tensors(clip)?;

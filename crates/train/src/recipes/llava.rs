@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
@@ -24,11 +25,11 @@ use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::language;
+use sensorium_pretrained::families::llava::parts::{BACKBONES, NewLlava, PLAIN, assemble};
 use sensorium_pretrained::families::llava::{self, Published, Spliced};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
-use sensorium_pretrained::names::{self, LLAMA};
+use sensorium_pretrained::{Directory, TextProcessor};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{draw, images, mean, pictures};
@@ -39,7 +40,7 @@ use crate::error::Result;
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::lora::LoraConfig;
-use crate::model::{self, Files, ModelConfig, Start};
+use crate::model::{self, Files, ModelConfig, Parts, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::provenance;
 use crate::recipes::Recipe;
@@ -81,7 +82,8 @@ pub struct LlavaRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optim: OptimConfig,
-    /// The model: a new one, or a published LLaVA, Idefics3, SmolVLM, Llama, Mistral or Qwen.
+    /// The model: a new one, one of published parts, or a published LLaVA, Idefics3, SmolVLM, Llama,
+    /// Mistral, Qwen, OPT or GPT-2.
     pub model: ModelConfig,
     /// Instead of the model's own weights, what is learned beside them: an adapter.
     pub lora: Option<LoraConfig>,
@@ -160,6 +162,7 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, &directory)?,
+        Start::Parts(parts) => of_parts(recipe, &parts)?,
     };
     if let (Some(align), None, None) = (&recipe.align, &recipe.projector, &recipe.model.from) {
         llava = training.run("align", align, vec![PROJECTOR.into()], llava, options)?;
@@ -213,30 +216,73 @@ fn new(
 
 /// Published models that are trained: with pictures, and without.
 const SEEING: [&str; 3] = ["llava", "idefics3", "smolvlm"];
-const READING: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 
 /// A published model.
 fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llava, Training<'a>)> {
     let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let family = directory.model_type().unwrap_or_default();
-    if READING.contains(&family) {
-        let (backbone, weights) = language::trainable(directory, init)?;
-        let shape = LlavaConfig { towers: Vec::new(), backbone, prefix: false };
-        let chat = Chat::published(directory, None, [0, shape.backbone.context()])?.into();
-        let home = Home::Language(directory.clone());
-        // Nothing is seen.
-        let processor = ImageProcessor::padded(1);
-        let llava = Llava::without_towers(weights);
-        return Ok((llava, Training { recipe, chat, processor, shape, home }));
+    if BACKBONES.contains(&family) {
+        return language_alone(recipe, directory, init);
     }
     if !SEEING.contains(&family) {
-        return Err(model::unknown_family(directory, &[&SEEING[..], &READING].concat()));
+        return Err(model::unknown_family(directory, &[&SEEING[..], &BACKBONES].concat()));
     }
-    let Spliced { llava, config: shape, processor, marker, published, .. } =
-        llava::trainable(directory, init)?;
+    let spliced = llava::trainable(directory, init)?;
+    let text = TextProcessor::read(directory)?;
+    seeing(recipe, spliced, text, model::beside(directory)?)
+}
+
+/// A published language model, which sees nothing.
+fn language_alone<'a>(
+    recipe: &'a LlavaRecipe,
+    directory: &Directory,
+    init: &mut Init,
+) -> Result<(Llava, Training<'a>)> {
+    let (backbone, weights) = language::trainable(directory, init)?;
+    if let (BackboneConfig::Gpt2(_), Some(_)) = (&backbone, &recipe.lora) {
+        let message = "expected a model whose layers are as peft names them, got gpt2";
+        return Err(model::config("lora", message, "leave [lora] out: all of GPT-2 can be trained"));
+    }
+    let mut beside = model::beside(directory)?;
+    let mut text = TextProcessor::read(directory)?;
+    if text.chat.text()?.is_none() {
+        text.chat = text.chat.with_template(PLAIN.to_owned());
+        beside.push(("chat_template.jinja".into(), PLAIN.into()));
+    }
+    let names: Vec<String> = directory.shapes()?.into_keys().collect();
+    let shape = LlavaConfig { towers: Vec::new(), backbone, prefix: false };
+    let chat = Chat::published(text, None, [0, shape.backbone.context()])?.into();
+    let processor = ImageProcessor::padded(1);
+    let home = Home::Language(beside, names);
+    Ok((Llava::of(Vec::new(), weights), Training { recipe, chat, processor, shape, home }))
+}
+
+/// A new model of a published encoder, a new projector and a published language model.
+fn of_parts<'a>(recipe: &'a LlavaRecipe, parts: &Parts) -> Result<(Llava, Training<'a>)> {
+    if recipe.lora.is_some() {
+        let message = "expected a model to learn an adapter for, got parts of a new one";
+        let hint = "train the new model first; an adapter is learned from its directory";
+        return Err(model::config("lora", message, hint));
+    }
+    let [mut init, mut seeded] = [None, Some(recipe.seed)]
+        .map(|seed| recipe.device.init(seed, recipe.precision, recipe.recompute));
+    let Parts { encoder, projector, backbone } = parts;
+    let NewLlava { spliced, text, files } =
+        assemble(encoder, *projector, backbone, &mut init, &mut seeded)?;
+    seeing(recipe, spliced, text, files)
+}
+
+/// A model in the hub's layout, with what stands beside its weights.
+fn seeing(
+    recipe: &LlavaRecipe,
+    spliced: Spliced,
+    text: TextProcessor,
+    beside: Files,
+) -> Result<(Llava, Training<'_>)> {
+    let Spliced { llava, config: shape, processor, marker, published, .. } = spliced;
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];
-    let chat = Chat::published(directory, Some(marker), limits)?.into();
-    let home = Home::Published(directory.clone(), Box::new(published));
+    let chat = Chat::published(text, Some(marker), limits)?.into();
+    let home = Home::Published(beside, Box::new(published));
     Ok((llava, Training { recipe, chat, processor, shape, home }))
 }
 
@@ -265,10 +311,10 @@ struct Training<'a> {
 enum Home {
     /// Made here, with this tokenizer.
     Own(Box<Tokenizer>),
-    /// A directory, and how its tensors are published.
-    Published(Directory, Box<Published>),
-    /// A language model's.
-    Language(Directory),
+    /// What stands beside the weights, and how these are published.
+    Published(Files, Box<Published>),
+    /// A language model's: what stands beside the weights, and the names of these.
+    Language(Files, Vec<String>),
 }
 
 impl Training<'_> {
@@ -277,7 +323,10 @@ impl Training<'_> {
         match &self.home {
             Home::Own(_) => name.to_owned(),
             Home::Published(_, published) => published.module(name),
-            Home::Language(_) => LLAMA.to_hf(name.strip_prefix("backbone.").unwrap_or(name)),
+            Home::Language(..) => {
+                let name = name.strip_prefix("backbone.").unwrap_or(name);
+                language::published_name(&self.shape.backbone, name)
+            }
         }
     }
 
@@ -306,8 +355,8 @@ impl Training<'_> {
         let Stage { steps, save_every, eval_every, .. } = *stage;
         let resolved = config::resolved(self.recipe)?;
         let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
-        let files = [&self.recipe.model.from, image, backbone, projector];
-        let start: Vec<_> = files.into_iter().flatten().cloned().collect();
+        let files = [image, backbone, projector].into_iter().flatten();
+        let start: Vec<_> = self.recipe.model.published().chain(files).cloned().collect();
         let provenance =
             provenance::begin(&format!("llava, {name}"), &resolved, *seed, &start, data);
         let plan = Plan { steps, save_every, eval_every, provenance };
@@ -414,12 +463,13 @@ impl Training<'_> {
                 };
                 model::own(&components, &settings, tokenizer, Some(&self.processor))
             }
-            Home::Published(directory, published) => {
-                model::published(directory, &published.tensors(llava)?, Dtype::F32)
+            Home::Published(beside, published) => {
+                model::published(beside, &published.tensors(llava)?, Dtype::F32)
             }
-            Home::Language(directory) => {
-                let tensors = names::save(&llava.backbone, &LLAMA)?;
-                model::published(directory, &tensors, Dtype::F32)
+            Home::Language(beside, names) => {
+                let names = names.iter().map(String::as_str);
+                let tensors = language::publish(&llava.backbone, &self.shape.backbone, names)?;
+                model::published(beside, &tensors, Dtype::F32)
             }
         }
     }

@@ -97,6 +97,11 @@ impl Matching {
         logits.mean_dim(1).reshape([shape[0], 2])
     }
 
+    /// `[N, D] -> [N, V]`, by the token table.
+    pub(super) fn unembed(&self, x: Tensor<2>) -> Tensor<2> {
+        self.embedding.unembed(x)
+    }
+
     /// Token ids, row-major `[B, T]`, as the Q-Former reads them: `[B, T, D]`, before the norm that
     /// queries pass too.
     pub fn words(&self, ids: &[u32], [b, t]: [usize; 2]) -> Tensor<3> {

@@ -11,6 +11,7 @@
 //! Every part is followed by a norm, as in BERT, from which the first weights were.
 
 mod matching;
+mod words;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use matching::{Matching, MatchingConfig, Words};
+pub use words::WordHead;
 
 /// Shape of a [`QFormer`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,15 +117,37 @@ impl QFormer {
         text: Option<(Tensor<3>, &Arc<[usize]>)>,
         layers: usize,
     ) -> Tensor<3> {
-        let queries = features.map(|features| self.queries(features));
-        let n = queries.as_ref().map_or(0, |queries| queries.dims()[1]);
+        let n = features.map_or(0, |_| self.queries.dims()[0]);
         let (text, lengths) = text.unzip();
         // The queries stand first: they count as the text's beginning does.
         let lengths: Option<Arc<[usize]>> =
             lengths.map(|lengths| lengths.iter().map(|length| n + length).collect());
+        self.run(features, text, &Mask::Full, lengths.as_ref(), layers)
+    }
+
+    /// What becomes of a text each of whose tokens sees the queries and the tokens before it, and which
+    /// no query sees: `[B, N, E], [B, T, D] -> [B, T, D]`. What pads it at its end moves nothing before.
+    pub fn tell(&self, features: &Features, text: Tensor<3>) -> Tensor<3> {
+        let ([b, t, _], n) = (text.dims(), self.queries.dims()[0]);
+        let row = std::iter::repeat_n(Span::Shared(1), n).chain(std::iter::repeat_n(Span::None, t));
+        let spans: Vec<Span> = row.collect::<Vec<_>>().repeat(b);
+        let mask = Mask::Prefix { offset: 0, spans: spans.into() };
+        self.run(Some(features), Some(text), &mask, None, self.layers.len()).narrow(1, n, t)
+    }
+
+    fn run(
+        &self,
+        features: Option<&Features>,
+        text: Option<Tensor<3>>,
+        mask: &Mask,
+        lengths: Option<&Arc<[usize]>>,
+        layers: usize,
+    ) -> Tensor<3> {
+        let queries = features.map(|features| self.queries(features));
+        let n = queries.as_ref().map_or(0, |queries| queries.dims()[1]);
         let x = Tensor::cat(queries.into_iter().chain(text).collect(), 1); // [B, Q + T, D]
         let (x, layers) = (self.norm.forward(x), self.layers.iter().take(layers));
-        layers.fold(x, |x, layer| layer.forward(x, n, features, lengths.as_ref()))
+        layers.fold(x, |x, layer| layer.forward(x, n, features, mask, lengths))
     }
 
     /// A copy for each picture, `[B, Q, D]`.
@@ -194,9 +218,10 @@ impl Layer {
         x: Tensor<3>,
         queries: usize,
         features: Option<&Features>,
+        mask: &Mask,
         lengths: Option<&Arc<[usize]>>,
     ) -> Tensor<3> {
-        let x = self.own.forward(x.clone(), x, lengths);
+        let x = self.own.forward(x.clone(), x, mask, lengths);
         let texts = x.dims()[1] - queries;
         match (queries, texts) {
             (0, _) => self.text(x),
@@ -211,7 +236,7 @@ impl Layer {
 
     fn query(&self, x: Tensor<3>, features: Option<&Features>) -> Tensor<3> {
         let x = match (&self.cross, features) {
-            (Some(cross), Some(Features(features))) => cross.forward(x, features.clone(), None),
+            (Some(cross), Some(Features(features))) => cross.forward(x, features.clone(), &Mask::Full, None),
             _ => x,
         };
         self.query_mlp.forward(x)
@@ -246,9 +271,10 @@ impl PostAttention {
         &self,
         x: Tensor<3>,
         context: Tensor<3>,
+        mask: &Mask,
         lengths: Option<&Arc<[usize]>>,
     ) -> Tensor<3> {
-        let found = self.attention.forward(x.clone(), context, Mask::Full, lengths.cloned());
+        let found = self.attention.forward(x.clone(), context, mask.clone(), lengths.cloned());
         self.norm.forward(x + found)
     }
 }
@@ -345,6 +371,17 @@ mod tests {
         };
         assert!(differ(&joined(&see, &text), &joined(&see_other, &text)));
         assert!(differ(&joined(&see, &text), &qformer.read(text.clone(), &whole)));
+
+        // Told of, each token sees the queries and what is before it; no query sees the text.
+        let told = |see: &Features, text: &Tensor<3>| qformer.tell(see, text.clone());
+        let later = Tensor::cat(vec![text.clone().narrow(1, 0, 2), other.clone().narrow(1, 2, 2)], 1);
+        let [a, b] = [&text, &later].map(|text| told(&see, text));
+        assert!(same(&a.clone().narrow(1, 0, 2), &b.clone().narrow(1, 0, 2)));
+        assert!(differ(&a.clone().narrow(1, 3, 1), &b.narrow(1, 3, 1)));
+        assert!(differ(&a, &told(&see_other, &text)));
+        // The first token sees of the text itself alone: were a query to see more, it would move, too.
+        let [a, b] = [&text, &later].map(|text| told(&see, text).narrow(1, 0, 1));
+        assert!(same(&a, &b));
 
         // What pads a text moves nothing.
         let short: Arc<[usize]> = vec![2, 4].into();

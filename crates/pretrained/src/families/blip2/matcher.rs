@@ -39,7 +39,7 @@ pub struct Matcher {
     pub processor: ImageProcessor,
     /// Texts to ids.
     pub tokenizer: Tokenizer,
-    config: Blip2MatcherConfig,
+    pub(super) config: Blip2MatcherConfig,
     device: Device,
 }
 
@@ -50,6 +50,11 @@ impl Matcher {
     /// A file is missing, damaged, or asks for what is not supported; the weights are not those of
     /// the settings.
     pub fn open(directory: &Directory, device: &Device) -> Result<Self> {
+        Self::trainable(directory, &mut Init::empty(device))
+    }
+
+    /// As [`open`](Self::open), with layers as `init` makes them.
+    pub(super) fn trainable(directory: &Directory, init: &mut Init) -> Result<Self> {
         let config = config(&directory.config())?;
         let processor = vision::square(directory, Style::Blip, config.image.image)?;
         let tokenizer = text::tokenizer(directory)?;
@@ -58,9 +63,9 @@ impl Matcher {
         let strays = plan.check(directory)?;
         let tensors =
             flat(directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?)?;
-        let model = Blip2Matcher::init(&config, &mut Init::empty(device));
+        let model = Blip2Matcher::init(&config, init);
         let model = names::take(model, tensors, &plan.layout)?;
-        Ok(Self { model, processor, tokenizer, config, device: device.clone() })
+        Ok(Self { model, processor, tokenizer, config, device: init.device().clone() })
     }
 
     /// Sizes.

@@ -6,6 +6,7 @@
 //! ```
 
 mod matcher;
+pub mod new;
 mod writer;
 
 use sensorium_encoder::image::{Pooling, VitConfig};
@@ -27,6 +28,9 @@ pub use writer::Writer;
 
 /// `model_type`.
 pub const FAMILY: &str = "blip-2";
+
+/// `model_type` of a BLIP-2 whose vision tower transformers' class has none like.
+pub const OWN_FAMILY: &str = "sensorium_blip2";
 
 /// More queries than any published model has.
 const MAX_QUERIES: usize = 4096;
@@ -108,7 +112,7 @@ fn image(top: &Config<'_>) -> Result<VitConfig> {
     Ok(VitConfig {
         image: side,
         stem: vec![patch],
-        stem_bias: true,
+        stem_bias: image.flag_or("patch_bias", true)?,
         registers: 0,
         hidden_size: width,
         n_layers: vision::layers(&image, "num_hidden_layers", 39)?,
@@ -116,8 +120,11 @@ fn image(top: &Config<'_>) -> Result<VitConfig> {
         intermediate_size: image.size_or("intermediate_size", 6144)?,
         activation: vision::activation(&image, "gelu")?,
         stem_norm: false,
-        pre_norm: false,
-        pooling: Pooling::Class,
+        pre_norm: image.flag_or("pre_norm", false)?,
+        pooling: match image.flag_or("class_token", true)? {
+            true => Pooling::Class,
+            false => Pooling::Mean,
+        },
         proj: false,
         embed: width,
         eps: image.positive_or("layer_norm_eps", 1e-6)?,

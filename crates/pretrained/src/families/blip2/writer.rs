@@ -1,4 +1,4 @@
-//! `Blip2ForConditionalGeneration` with OPT: a picture becomes a few tokens in front of the text.
+//! `Blip2ForConditionalGeneration` with a language model: a picture becomes a few tokens in front of the text.
 //!
 //! ```text
 //! picture ──Vit──▶ [N+1, E] ──Q-Former, linear──▶ [Q, D] ─┐
@@ -18,15 +18,15 @@ use super::{FAMILY, FOREIGN, as_published, flat, image, qformer};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::families::language;
+use crate::families::language::{self, Place};
+use crate::families::llava::parts::{BACKBONES, spliceable};
 use crate::names::{self, BLIP2_TOWER};
-use crate::plan::{Expected, Plan};
+use crate::plan::Plan;
 use crate::vision;
-use sensorium_checkpoint::Tensors;
 use sensorium_model::llava::{Tower, TowerConfig};
 
-/// The language model's tensors begin so.
-const LANGUAGE: &str = "language_model.";
+/// Where the language model's tensors are.
+pub(super) const LANGUAGE: Place = Place::Whole("language_model.");
 
 /// Its head, which files may have beside the token table that it is.
 const COPIES: &[&str] = &["language_model.lm_head.weight"];
@@ -66,7 +66,7 @@ impl Writer {
         let mut tensors = directory
             .tensors_but(|name| plan.layout.is_ignorable(name) || strays.contains(name))?;
         let backbone =
-            language::fill(&language, language_model(&mut tensors), &mut Init::empty(device))?;
+            language::fill(&language, LANGUAGE.take(&language, &mut tensors), &mut Init::empty(device))?;
         let tower = Tower::init(&config, &mut Init::empty(device));
         let tower = names::take(tower, flat(tensors)?, &BLIP2_TOWER)?;
         let device = device.clone();
@@ -74,52 +74,33 @@ impl Writer {
     }
 }
 
-/// Takes the tensors of the language model out, under the names that it has alone.
-fn language_model(tensors: &mut Tensors) -> Tensors {
-    let mut language = Tensors::default();
-    let all = std::mem::take(&mut tensors.tensors);
-    for (name, tensor) in all {
-        match name.strip_prefix(LANGUAGE) {
-            Some(name) => language.tensors.insert(name.to_owned(), tensor),
-            None => tensors.tensors.insert(name, tensor),
-        };
-    }
-    language
-}
-
 /// What the weights must be.
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let (tower, _) = config(directory)?;
+    let (tower, language) = config(directory)?;
     let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
-    let names = names.iter().filter_map(|name| name.strip_prefix(LANGUAGE));
-    let language = language::plan_of(&directory.config().child("text_config")?, names)?;
+    let language = LANGUAGE.plan(&language, names.iter().map(String::as_str));
 
     let parameters = params::shapes(|init| Tower::init(&tower, init));
     let mut plan = as_published(Plan::new(FAMILY, "projector", BLIP2_TOWER, parameters));
     let encoder = plan.tensors.iter_mut().filter(|tensor| tensor.part == "encoder");
     encoder.for_each(|tensor| tensor.part = "image");
-    let under =
-        |tensor: Expected| Expected { name: format!("{LANGUAGE}{}", tensor.name), ..tensor };
     if !language.copies.is_empty() {
         plan.copies = COPIES;
     }
-    plan.tensors.extend(language.tensors.into_iter().map(under));
+    plan.tensors.extend(language.tensors);
     Ok(plan)
 }
 
 fn config(directory: &Directory) -> Result<(TowerConfig, BackboneConfig)> {
     let top = directory.config();
     let text = top.child("text_config")?;
-    let foreign = || text.wrong("model_type", "\"opt\"", "only BLIP-2 with OPT is built here");
-    if text.text_or("model_type", "")? != "opt" {
-        return Err(foreign());
+    let kind = text.text_or("model_type", "")?;
+    if !BACKBONES.contains(&kind) {
+        let hint = "BLIP-2 with an encoder-decoder is not built here";
+        return Err(text.wrong("model_type", &format!("one of {}", BACKBONES.join(", ")), hint));
     }
     let language = language::config(&text)?;
-    let BackboneConfig::Opt(opt) = &language else { return Err(foreign()) };
-    if opt.embed != opt.hidden_size {
-        let hint = "pictures are put among tokens, which must be as wide as the stream";
-        return Err(text.wrong("word_embed_proj_dim", &opt.hidden_size.to_string(), hint));
-    }
+    spliceable(&text, &language)?;
     let vit = image(&top)?;
     let qformer = qformer(&top, vit.hidden_size)?;
     let settings = directory.json(PROCESSOR)?.unwrap_or_default();
@@ -128,7 +109,7 @@ fn config(directory: &Directory) -> Result<(TowerConfig, BackboneConfig)> {
         let expected = format!("{}, as in config.json", qformer.queries);
         return Err(settings.wrong(QUERIES, &expected, "the files may be of different models"));
     }
-    let width = opt.hidden_size;
+    let width = language.width();
     // All positions after the last norm, the class token among them.
     let features = FeatureSelect { layers: Vec::new(), class: true };
     let encoder = EncoderConfig::Vit { vit, features };

@@ -76,6 +76,30 @@ pub fn prepare(config: &Gpt2Config, tensors: Tensors) -> Result<Tensors> {
     Ok(turned)
 }
 
+/// What [`prepare`] has made, as files have it.
+pub fn publish(mut tensors: Tensors) -> Result<Tensors> {
+    let firsts = |name: &&String| name.contains(".attn.q.");
+    for first in tensors.tensors.keys().filter(firsts).cloned().collect::<Vec<_>>() {
+        let parts = ["q", "k", "v"].map(|part| first.replace(".attn.q.", &format!(".attn.{part}.")));
+        let parts = parts.iter().filter_map(|name| tensors.tensors.remove(name));
+        let (mut whole, mut rows, mut columns) = (Vec::new(), 0, Vec::new());
+        for (shape, values) in parts.map(Tensor::into_parts) {
+            rows += shape[0];
+            columns = shape[1..].to_vec();
+            whole.extend(values);
+        }
+        let shape = std::iter::once(rows).chain(columns).collect();
+        let name = first.replace(".attn.q.", ".attn.c_attn.");
+        tensors.tensors.insert(name, Tensor::new(shape, whole)?);
+    }
+    for (name, tensor) in &mut tensors.tensors {
+        if TURNED.iter().any(|end| name.ends_with(end)) {
+            *tensor = turn(tensor.clone())?;
+        }
+    }
+    Ok(tensors)
+}
+
 /// `h.0.attn.c_attn.weight` to `h.0.attn` and `weight`.
 fn split_name(name: &str) -> Option<(&str, &str)> {
     ["weight", "bias"]

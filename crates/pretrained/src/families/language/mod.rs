@@ -79,18 +79,28 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
         let expected = format!("at most {}", vision::MAX_LAYERS);
         return Err(settings.wrong("num_hidden_layers", &expected, FOREIGN));
     }
-    let layout = layout(&config, names);
+    let mut plan = planned(&config, family, names);
+    if kind == "phi3" {
+        plan.tensors = llama::fused(plan.tensors, &llama::FUSED);
+    }
+    Ok(plan)
+}
+
+/// The plan of a language model of this shape in a file with these `names`.
+fn planned<'a>(
+    config: &BackboneConfig,
+    family: &'static str,
+    names: impl Iterator<Item = &'a str>,
+) -> Plan {
+    let layout = layout(config, names);
     let mut plan = Plan::new(family, "language", layout, config.parameters());
     if let BackboneConfig::Gpt2(_) = config {
         plan.tensors = gpt2::as_published(plan.tensors);
     }
-    if kind == "phi3" {
-        plan.tensors = llama::fused(plan.tensors, &llama::FUSED);
-    }
     if plan.tensors.iter().all(|tensor| tensor.name != HEAD) {
         plan.copies = &[HEAD];
     }
-    Ok(plan)
+    plan
 }
 
 /// The model in a directory.
@@ -139,6 +149,100 @@ pub fn fill(config: &BackboneConfig, tensors: Tensors, init: &mut Init) -> Resul
             Backbone::Gpt2(names::take(Gpt2::init(shape, init), tensors, &layout)?)
         }
     })
+}
+
+/// The tensors of a model as a file with these `names` spells them.
+///
+/// # Errors
+/// Never in practice: a parameter's shape always fits its values.
+pub fn publish<'a>(
+    backbone: &Backbone,
+    config: &BackboneConfig,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Tensors> {
+    let tensors = names::save(backbone, &layout(config, names))?;
+    match config {
+        BackboneConfig::Gpt2(_) => gpt2::publish(tensors),
+        _ => Ok(tensors),
+    }
+}
+
+/// The name that a language model's files have for our parameter `name`.
+pub fn published_name(config: &BackboneConfig, name: &str) -> String {
+    layout(config, std::iter::empty()).to_hf(name)
+}
+
+/// Where a model of several parts keeps the tensors of its language model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// All of them behind a prefix.
+    Whole(&'static str),
+    /// The decoder behind a prefix, the head by itself.
+    Body(&'static str),
+}
+
+impl Place {
+    /// The name that the language model alone has for the tensor `name`, if it is one of its.
+    pub fn inner(self, config: &BackboneConfig, name: &str) -> Option<String> {
+        match self {
+            Self::Whole(prefix) => name.strip_prefix(prefix).map(str::to_owned),
+            Self::Body(_) if name == HEAD => Some(name.to_owned()),
+            Self::Body(prefix) => Some(format!("{}{}", body(config), name.strip_prefix(prefix)?)),
+        }
+    }
+
+    /// The other way.
+    pub fn outer(self, config: &BackboneConfig, name: &str) -> String {
+        match (self, name.strip_prefix(body(config))) {
+            (Self::Whole(prefix), _) => format!("{prefix}{name}"),
+            (Self::Body(prefix), Some(name)) => format!("{prefix}{name}"),
+            (Self::Body(_), None) => name.to_owned(),
+        }
+    }
+
+    /// Takes the language model's tensors out, under the names that it has alone.
+    pub fn take(self, config: &BackboneConfig, tensors: &mut Tensors) -> Tensors {
+        let mut language = Tensors::default();
+        for (name, tensor) in std::mem::take(&mut tensors.tensors) {
+            match self.inner(config, &name) {
+                Some(inner) => language.tensors.insert(inner, tensor),
+                None => tensors.tensors.insert(name, tensor),
+            };
+        }
+        language
+    }
+
+    /// Its tensors as the whole model publishes them.
+    ///
+    /// # Errors
+    /// Never in practice: a parameter's shape always fits its values.
+    pub fn publish(self, backbone: &Backbone, config: &BackboneConfig) -> Result<Tensors> {
+        let tensors = publish(backbone, config, std::iter::empty())?.tensors.into_iter();
+        let tensors = tensors.map(|(name, tensor)| (self.outer(config, &name), tensor)).collect();
+        Ok(Tensors { tensors, ..Tensors::default() })
+    }
+
+    /// What a file with these `names` holds of a language model of this shape.
+    pub fn plan<'a>(
+        self,
+        config: &BackboneConfig,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Plan {
+        let names: Vec<String> = names.filter_map(|name| self.inner(config, name)).collect();
+        let mut plan = planned(config, "", names.iter().map(String::as_str));
+        for tensor in &mut plan.tensors {
+            tensor.name = self.outer(config, &tensor.name);
+        }
+        plan
+    }
+}
+
+/// What all names of the decoder begin with.
+fn body(config: &BackboneConfig) -> &'static str {
+    match config {
+        BackboneConfig::Gpt2(_) => "transformer.",
+        BackboneConfig::Llama(_) | BackboneConfig::Opt(_) => "model.",
+    }
 }
 
 /// How a file with these `names` spells its tensors.

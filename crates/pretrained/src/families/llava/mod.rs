@@ -1,33 +1,35 @@
-//! Models whose pictures become tokens of a Llama's prompt: LLaVA 1.5, Idefics3, SmolVLM.
+//! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, Idefics3, SmolVLM.
 //!
 //! ```text
 //! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
+//! an encoder's directory, a language model's ──parts──▶ Llava, new, and its files
 //! ```
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
+pub mod parts;
+mod projector;
+mod settings;
 
-use sensorium_backbone::{BackboneConfig, LlamaConfig};
+use std::path::PathBuf;
+
+use sensorium_backbone::BackboneConfig;
 use sensorium_encoder::EncoderConfig;
-use sensorium_encoder::image::{FeatureSelect, Pooling, VitConfig};
+use sensorium_encoder::image::{Pooling, VitConfig};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{ImageProcessor, Layout as Parts, Medium, Modality, Style};
 use sensorium_nn::prelude::*;
-use serde_json::{Value, json};
 
-use super::{clip, language, siglip};
-use crate::config::Config;
+use super::dinov2;
+use super::language::{self, Place};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::names::{self, IDEFICS3, LLAVA, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, Layout};
+use crate::names::{
+    self, IDEFICS3, LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, Layout,
+};
 use crate::plan::Plan;
 use crate::{positions, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
-use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
-
-/// `model_type` of the encoders that LLaVA is built with.
-const CLIP: &str = "clip_vision_model";
-const SIGLIP: &str = "siglip_vision_model";
+use sensorium_model::llava::{Llava, LlavaConfig, Tower};
+use settings::config;
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
@@ -62,6 +64,11 @@ pub struct Spliced {
 #[derive(Clone, Debug)]
 pub struct Published {
     pub(super) layout: Layout,
+    /// Where those of its language model are.
+    pub(super) place: Place,
+    pub(super) config: LlavaConfig,
+    /// DINOv2's encoder, whose files differ from the model in more than names.
+    pub(super) dinov2: bool,
     /// The table of positions as it was read, where tiles look up only some of it.
     pub(super) table: Option<Stored>,
 }
@@ -70,8 +77,16 @@ impl Published {
     /// The name that transformers has for our parameter `name`, however the files spell it.
     pub fn module(&self, name: &str) -> String {
         let projector = self.layout.to_hf("towers.0.projector.mlp.fc1.weight");
-        let layout = if projector.contains("multi_modal") { &LLAVA } else { &self.layout };
-        layout.to_hf(name)
+        let llava = projector.contains("multi_modal");
+        let prefix = if llava { BODY } else { IDEFICS3_BODY };
+        match name.strip_prefix("backbone.") {
+            Some(name) => {
+                let config = &self.config.backbone;
+                Place::Body(prefix).outer(config, &language::published_name(config, name))
+            }
+            None if llava && !self.dinov2 => LLAVA.to_hf(name),
+            None => self.layout.to_hf(name),
+        }
     }
 
     /// The tensors of `llava`, which began as the model that was read, as they are published.
@@ -79,7 +94,19 @@ impl Published {
     /// # Errors
     /// Never in practice: a parameter's shape always fits its values.
     pub fn tensors(&self, llava: &Llava) -> Result<Tensors> {
-        let mut tensors = names::save(llava, &self.layout)?;
+        let mut tensors = names::save_part(&llava.towers[0], "towers.0", &self.layout)?;
+        projector::publish(&mut tensors, &self.layout, &self.config.towers[0].projector)?;
+        if let (true, Some(vit)) = (self.dinov2, vit(&self.config)) {
+            dinov2::publish(&mut tensors, DINOV2_TOWER, vit)?;
+        }
+        let language = self.place.publish(&llava.backbone, &self.config.backbone)?;
+        tensors.tensors.extend(language.tensors);
+        if let Some(table) = table(&self.config.backbone) {
+            let table = self.place.outer(&self.config.backbone, table);
+            if let Some(table) = tensors.tensors.get(&table).cloned() {
+                tensors.tensors.insert(HEADS[0].to_owned(), table);
+            }
+        }
         let trained = tensors.tensors.remove(POSITIONS);
         match (trained, self.table.clone()) {
             (Some(tile), Some(table)) => {
@@ -91,6 +118,23 @@ impl Published {
         Ok(tensors)
     }
 }
+
+/// The token table that is the head too, of models whose head transformers' LLaVA wants by itself: it
+/// finds the table of a Llama's kind alone.
+fn table(config: &BackboneConfig) -> Option<&'static str> {
+    match config {
+        BackboneConfig::Opt(opt) if opt.tied => Some("model.decoder.embed_tokens.weight"),
+        BackboneConfig::Gpt2(gpt2) if gpt2.tied => Some("transformer.wte.weight"),
+        _ => None,
+    }
+}
+
+/// What the names of the decoder begin with where the head stands by itself.
+const BODY: &str = "model.language_model.";
+const IDEFICS3_BODY: &str = "model.text_model.";
+
+/// What those of DINOv2's encoder begin with.
+const DINOV2_TOWER: &str = "model.vision_tower.";
 
 /// What stands in a prompt for a picture: `tokens` of the token `marker` for each of its parts, and what
 /// tells where a tile is.
@@ -121,12 +165,27 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 }
 
 fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
-    let layout = layout(family, directory);
-    let mut plan = Plan::new(family, "language", layout, config.parameters());
-    if let BackboneConfig::Llama(LlamaConfig { tied: true, .. }) = config.backbone {
+    let (layout, place) = layout(family, directory);
+    let tower = params::shapes(|init| Tower::init(&config.towers[0], init)).into_iter();
+    let tower = tower.map(|(name, shape)| (format!("towers.0.{name}"), shape)).collect();
+    let mut plan = Plan::new(family, "language", layout, tower);
+    projector::as_published(&mut plan.tensors, &layout, &config.towers[0].projector);
+    if let (true, Some(vit)) = (is_dinov2(directory), vit(config)) {
+        dinov2::as_published(&mut plan.tensors, DINOV2_TOWER, vit);
+    }
+    let names: Vec<String> = directory.shapes().map_or(Vec::new(), |all| all.into_keys().collect());
+    let language = place.plan(&config.backbone, names.iter().map(String::as_str));
+    if !language.copies.is_empty() {
         plan.copies = HEADS;
     }
+    plan.tensors.extend(language.tensors);
     plan
+}
+
+/// Whether the encoder is DINOv2's.
+fn is_dinov2(directory: &Directory) -> bool {
+    let kind = directory.settings().pointer("/vision_config/model_type");
+    kind.is_some_and(|kind| kind == settings::DINOV2)
 }
 
 /// The model in a directory.
@@ -145,7 +204,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let (family, mut config) = config(directory)?;
     let processor = match family {
         "llava" => {
-            let VitConfig { image, pooling, .. } = *vit(&mut config);
+            let seen = vit(&config).map(|vit| (vit.pooling, vit.image));
+            let (pooling, image) = seen.unwrap_or((Pooling::Mean, 0));
             let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
             vision::square(directory, style, image)?
         }
@@ -157,17 +217,24 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let tile = processor.size().filter(|_| family != "llava");
     let table = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
-    let published = Published { layout: plan.layout, table };
-    if let Some([side, _]) = tile {
-        let vit = vit(&mut config);
+    if let (Some([side, _]), Some(vit)) = (tile, vit_mut(&mut config)) {
         let table = vit.grid();
         vit.image = side as usize;
         let (grid, width) = (vit.grid(), vit.hidden_size);
-        check_shuffle(&mut config)?;
+        check_shuffle(&config)?;
         place(&mut tensors, table, grid, width)?;
     }
-    let llava = Llava::init(&config, init);
-    let llava = names::take(llava, tensors, &plan.layout)?;
+    let (layout, place) = layout(family, directory);
+    let language = place.take(&config.backbone, &mut tensors);
+    let backbone = language::fill(&config.backbone, language, init)?;
+    projector::prepare(&mut tensors, &layout, &config.towers[0].projector)?;
+    let dinov2 = is_dinov2(directory);
+    if let (true, Some(vit)) = (dinov2, vit(&config)) {
+        dinov2::prepare(&mut tensors, DINOV2_TOWER, vit, vit.grid())?;
+    }
+    let tower = Tower::init(&config.towers[0], init);
+    let tower = names::take_part(tower, "towers.0", tensors, &layout)?;
+    let llava = Llava::of(vec![tower], backbone);
     let top = directory.config();
     let key = if family == "llava" { "image_token_index" } else { "image_token_id" };
     let default = if family == "llava" { 32_000 } else { 128_257 };
@@ -175,172 +242,50 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
+    let published = Published { layout, place, config: config.clone(), dinov2, table };
     Ok(Spliced { llava, config, processor, marker, frame, path, device, published })
 }
 
 /// Of what is published in several ways, the one that the files have.
-fn layout(family: &str, directory: &Directory) -> Layout {
+fn layout(family: &str, directory: &Directory) -> (Layout, Place) {
     if family != "llava" {
-        return IDEFICS3;
+        return (IDEFICS3, Place::Body(IDEFICS3_BODY));
+    }
+    if is_dinov2(directory) {
+        return (LLAVA_DINOV2, Place::Body(BODY));
     }
     let names = directory.shapes().unwrap_or_default();
     let any = |prefix: &str| names.keys().any(|name| name.starts_with(prefix));
+    const WHOLE: Place = Place::Whole("language_model.");
     // Without weights, that of nearly all files on the hub.
     match (any("model."), any("vision_tower.embeddings."), any("model.vision_tower.vision_model."))
     {
-        (false, true, _) => LLAVA_SAVED,
-        (false, false, _) => LLAVA_LEGACY,
-        (true, _, true) => LLAVA_TOWER,
-        (true, _, false) => LLAVA,
+        (false, true, _) => (LLAVA_SAVED, WHOLE),
+        (false, false, _) => (LLAVA_LEGACY, WHOLE),
+        (true, _, true) => (LLAVA_TOWER, Place::Body(BODY)),
+        (true, _, false) => (LLAVA, Place::Body(BODY)),
     }
 }
 
-fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
-    let top = directory.config();
-    top.only_null("quantization_config")?;
-    match top.text_or("model_type", "llava")? {
-        "llava" => Ok(("llava", llava(&top)?)),
-        "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
-        _ => Ok(("idefics3", idefics3(&top)?)),
+/// The encoder of a published model, which is a Vision Transformer.
+fn vit(config: &LlavaConfig) -> Option<&VitConfig> {
+    match &config.towers.first()?.encoder {
+        EncoderConfig::Vit { vit, .. } => Some(vit),
+        _ => None,
     }
 }
 
-/// Defaults are those of `LlavaConfig`.
-fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
-    static VISION: LazyLock<Value> = LazyLock::new(|| {
-        json!({"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
-            "patch_size": 14, "image_size": 336, "num_hidden_layers": 24,
-            "num_attention_heads": 16})
-    });
-    top.only("projector_hidden_act", &json!("gelu"))?;
-    top.only("multimodal_projector_bias", &json!(true))?;
-    let vision = top.find("vision_config")?;
-    let given = vision.is_some();
-    let vision = vision.map_or_else(|| top.find_or_empty("vision_config"), Ok)?;
-    let vision = if given { vision } else { vision.or(&VISION) };
-    let image = match vision.text_or("model_type", CLIP)? {
-        CLIP => clip::image(&vision)?,
-        SIGLIP => siglip::headed(&vision)?,
-        _ => return Err(vision.wrong("model_type", &format!("{CLIP} or {SIGLIP}"), FOREIGN)),
-    };
-    let class = reads_class(top, &image)?;
-    let layers = levels(top, image.n_layers)?;
-    // Said again in `text_config`; of a text tower; of SigLIP's head where the tower is CLIP's.
-    top.without_effect(&["vocab_size"]);
-    vision.without_effect(&["vocab_size", "vision_use_head"]);
-    let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
-    let (features, width) = (image.hidden_size * layers.len(), backbone.hidden_size);
-    let projector = ProjectorConfig::Mlp {
-        features,
-        shuffle: 1,
-        norm: None,
-        hidden: width,
-        width,
-        places: None,
-    };
-    let features = FeatureSelect { layers, class };
-    Ok(one_tower(image, features, projector, backbone))
-}
-
-/// `vision_feature_select_strategy`: whether the encoder's first position is read.
-fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
-    const KEY: &str = "vision_feature_select_strategy";
-    const DROPS: &str = "of an encoder without a class token the other one drops a patch";
-    match (top.text_or(KEY, "default")?, image.pooling) {
-        ("default", Pooling::Class) => Ok(false),
-        ("full", pooling) => Ok(pooling == Pooling::Class),
-        (_, Pooling::Class) => Err(top.wrong(KEY, "\"default\" or \"full\"", FOREIGN)),
-        _ => Err(top.wrong(KEY, "\"full\"", DROPS)),
-    }
-}
-
-/// `vision_feature_layer`, one level or several, counted from the end where it is negative; each as
-/// the number of blocks after it.
-fn levels(top: &Config<'_>, n_layers: usize) -> Result<Vec<usize>> {
-    const KEY: &str = "vision_feature_layer";
-    let default = json!(-2);
-    let value = top.get(KEY).unwrap_or(&default);
-    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    let skip = |value: &Value| {
-        let at = value.as_i64()?;
-        let n = i64::try_from(n_layers).ok()?;
-        let skip = if at < 0 { -1 - at } else { n - at };
-        (0..=n).contains(&skip).then_some(skip as usize)
-    };
-    let skips: Option<Vec<usize>> = list.iter().map(skip).collect();
-    let skips = skips.filter(|skips| (1..=vision::MAX_LAYERS).contains(&skips.len()));
-    skips.ok_or_else(|| {
-        let expected = format!("a level of {n_layers} blocks, or a list of levels");
-        top.wrong(KEY, &expected, FOREIGN)
-    })
-}
-
-/// Defaults are those of `Idefics3Config` and `SmolVLMConfig`.
-fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
-    let vision = top.find_or_empty("vision_config")?;
-    let image = siglip::tower(&vision, [1152, 224, 32, 16])?;
-    // Said again in `text_config` and by the image processor.
-    top.without_effect(&["vocab_size"]);
-    vision.without_effect(&["size", "max_image_size"]);
-    let backbone = backbone(top, false)?;
-    let backbone = LlamaConfig { tied: top.flag_or("tie_word_embeddings", false)?, ..backbone };
-    let shuffle = top.size_or("scale_factor", 2)?;
-    if shuffle > image.grid() {
-        return Err(top.wrong("scale_factor", "at most the patches of an edge", FOREIGN));
-    }
-    let (features, width) = (image.hidden_size, backbone.hidden_size);
-    let projector = ProjectorConfig::Linear { features, shuffle, bias: false, width };
-    Ok(one_tower(image, FeatureSelect::default(), projector, backbone))
-}
-
-/// The language model. What `text_config` of a Llama leaves out is as `LlamaConfig` has it.
-fn backbone(top: &Config<'_>, tied: bool) -> Result<LlamaConfig> {
-    static LLAMA: LazyLock<Value> = LazyLock::new(|| {
-        json!({"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096,
-            "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
-            "max_position_embeddings": 2048})
-    });
-    let text = top.find_or_empty("text_config")?;
-    let text = if text.text_or("model_type", "llama")? == "llama" { text.or(&LLAMA) } else { text };
-    // Their files are prepared in ways that LLaVA's are not.
-    if matches!(text.text_or("model_type", "")?, "gemma" | "phi3") {
-        return Err(text.wrong("model_type", "llama, mistral, qwen2 or qwen3", FOREIGN));
-    }
-    match language::config(&text)? {
-        BackboneConfig::Llama(config) if config.n_layers <= vision::MAX_LAYERS => {
-            Ok(LlamaConfig { tied: config.tied || tied, ..config })
-        }
-        BackboneConfig::Llama(_) => {
-            let expected = format!("at most {} layers", vision::MAX_LAYERS);
-            Err(text.wrong("num_hidden_layers", &expected, FOREIGN))
-        }
-        _ => Err(text.wrong("model_type", "llama, mistral, qwen2 or qwen3", FOREIGN)),
-    }
-}
-
-/// A language model that reads one kind of medium: pictures, by a Vision Transformer.
-fn one_tower(
-    vit: VitConfig,
-    features: FeatureSelect,
-    projector: ProjectorConfig,
-    backbone: LlamaConfig,
-) -> LlavaConfig {
-    let towers = vec![TowerConfig { encoder: EncoderConfig::Vit { vit, features }, projector }];
-    LlavaConfig { towers, backbone: BackboneConfig::Llama(backbone), prefix: false }
-}
-
-/// The encoder of [`one_tower`].
-fn vit(config: &mut LlavaConfig) -> &mut VitConfig {
-    match &mut config.towers[0].encoder {
-        EncoderConfig::Vit { vit, .. } => vit,
-        other => unreachable!("published towers are Vision Transformers, got {other:?}"),
+fn vit_mut(config: &mut LlavaConfig) -> Option<&mut VitConfig> {
+    match &mut config.towers.first_mut()?.encoder {
+        EncoderConfig::Vit { vit, .. } => Some(vit),
+        _ => None,
     }
 }
 
 /// That a tile's positions can be made fewer.
-fn check_shuffle(config: &mut LlavaConfig) -> Result<()> {
+fn check_shuffle(config: &LlavaConfig) -> Result<()> {
     let ProjectorConfig::Linear { shuffle, .. } = config.towers[0].projector else { return Ok(()) };
-    let vit = vit(config);
+    let Some(vit) = vit(config) else { return Ok(()) };
     let grid = vit.grid();
     let patch = vit.stem.first().map_or(1, |conv| conv.kernel);
     if vit.image >= patch && grid.is_multiple_of(shuffle) && grid <= MAX_GRID {
