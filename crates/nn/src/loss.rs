@@ -38,7 +38,8 @@ pub fn smoothed(
         weights[i * c + label as usize] += 1.0 - smoothing;
     }
     let device = logits.device();
-    let constant = |values| Tensor::from_data(TensorData::new(values, Shape::from([n, c])), &device);
+    let constant =
+        |values| Tensor::from_data(TensorData::new(values, Shape::from([n, c])), &device);
     let masked = logits + constant(masks);
     (log_softmax(masked, 1) * constant(weights)).sum_dim(1).mean().neg()
 }

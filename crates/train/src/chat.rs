@@ -7,8 +7,8 @@ use sensorium_media::{
     ChatFormat, ChatTemplate, Layout, Medium, Message, Modality, Part, Prompt, Role, Special,
     Tokenizer,
 };
-use sensorium_pretrained::families::llava;
 use sensorium_pretrained::TextProcessor;
+use sensorium_pretrained::families::llava;
 use serde_json::Map;
 
 use crate::error::{Result, TrainError};

@@ -25,18 +25,20 @@ impl std::fmt::Display for Trained {
     }
 }
 
+/// Whether the parameter `name` is of the part `part`.
+pub(crate) fn is_of(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Makes the parts whose names start with one of `parts` trainable and freezes the rest.
 ///
 /// # Errors
 /// [`TrainError::Part`] for a part that matches no parameter.
 pub fn thaw_only<M: Module>(model: M, parts: &[&str]) -> Result<(M, Trained)> {
-    let matches = |name: &str, part: &str| {
-        name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let model = params::set_trainable(model, |name| parts.iter().any(|part| matches(name, part)));
+    let model = params::set_trainable(model, |name| parts.iter().any(|part| is_of(name, part)));
     let list = params::list(&model);
     for part in parts {
-        if !list.iter().any(|p| matches(&p.name, part)) {
+        if !list.iter().any(|p| is_of(&p.name, part)) {
             return Err(TrainError::Part { part: (*part).to_string() });
         }
     }

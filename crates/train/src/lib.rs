@@ -5,6 +5,7 @@ pub mod batch;
 pub mod chat;
 pub mod config;
 pub mod device;
+pub mod dry;
 pub mod error;
 pub mod feed;
 pub mod freeze;

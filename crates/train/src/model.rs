@@ -83,8 +83,9 @@ impl ModelConfig {
     /// None of the three ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
-        let open =
-            |from: &Path| Ok::<_, TrainError>(Directory::open(&found(from)?)?.strict(options.strict));
+        let open = |from: &Path| {
+            Ok::<_, TrainError>(Directory::open(&found(from)?)?.strict(options.strict))
+        };
         match (size, tokenizer, from, encoder, projector, backbone) {
             (Some(size), Some(file), None, None, None, None) => {
                 Ok(Start::New(*size, Box::new(tokenizer::load(file)?)))
@@ -122,7 +123,7 @@ impl ModelConfig {
 }
 
 /// Where a published model lies.
-fn found(from: &Path) -> Result<PathBuf> {
+pub(crate) fn found(from: &Path) -> Result<PathBuf> {
     Ok(sensorium_hub::find(&from.to_string_lossy(), &sensorium_hub::Settings::from_env())?)
 }
 

@@ -7,6 +7,7 @@ use sensorium_media::{ImageProcessor, MediaDecoder, Message, Picture, Role};
 
 use crate::config;
 use crate::error::Result;
+use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::text::TextRecipe;
@@ -40,6 +41,10 @@ pub fn preview(
         Recipe::Llava => {
             let recipe: LlavaRecipe = recipes::load(path, sets)?;
             (recipe.data(&recipe.instruct)?.clone(), recipe.seed)
+        }
+        Recipe::Blip2 => {
+            let recipe: Blip2Recipe = config::load(path, sets)?;
+            (recipe.last_data()?.clone(), recipe.seed)
         }
     };
     let shown = ImageProcessor::small();

@@ -156,7 +156,8 @@ fn parts_are_trained_by_name() {
 #[test]
 fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
     let close = |ours: f64, theirs: f64| (ours - theirs).abs() < 1e-5 + 1e-3 * theirs.abs();
-    let goldens = ["goldens/finetune", "goldens/parts"].map(|dir| std::fs::read_dir(root(dir)).unwrap());
+    let goldens =
+        ["goldens/finetune", "goldens/parts"].map(|dir| std::fs::read_dir(root(dir)).unwrap());
     let files = goldens.into_iter().flatten().map(|file| file.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
     assert_eq!(files.len(), 15);

@@ -83,7 +83,10 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
 }
 
 /// Defaults are those of `CLIPConfig`.
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let embed = top.size_or("projection_dim", 512)?;
     let image = VitConfig { proj: true, embed, ..image(&section(top, "vision_config")?)? };
     let text = text(&section(top, "text_config")?, embed)?;

@@ -94,7 +94,10 @@ pub fn headed(image: &Config<'_>) -> Result<VitConfig> {
 }
 
 /// Defaults are those of `SiglipConfig`.
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let image = top.find_or_empty("vision_config")?;
     image.only("vision_use_head", &Value::Bool(true))?;
     let image = headed(&image)?;

@@ -294,11 +294,26 @@ fn vision_settings(directory: &Directory, config: &VitConfig) -> Value {
 /// # Errors
 /// There are none, or they are damaged.
 pub fn processor_settings(directory: &Directory) -> Result<Value> {
-    let nested = directory.json("processor_config.json")?;
-    if let Some(nested) = nested.and_then(|mut outer| outer.get_mut("image_processor").map(Value::take)) {
-        return Ok(nested);
-    }
     const FILE: &str = "preprocessor_config.json";
-    let hint = "download it too: it says how pictures are scaled and normalised";
-    directory.json(FILE)?.ok_or_else(|| directory.missing(FILE, hint))
+    let nested = directory.json("processor_config.json")?;
+    let nested = nested.and_then(|mut outer| outer.get_mut("image_processor").map(Value::take));
+    let mut settings = match nested {
+        Some(nested) => nested,
+        None => directory.json(FILE)?.ok_or_else(|| {
+            let hint = "download it too: it says how pictures are scaled and normalised";
+            directory.missing(FILE, hint)
+        })?,
+    };
+    let names = ["image_processor_type", "feature_extractor_type"];
+    if names.iter().all(|name| settings.get(name).is_none()) {
+        // Behind another model, nobody knows what was meant.
+        let kind = match (is_dinov2(directory), is_siglip(directory), directory.model_type()) {
+            (true, _, _) => "BitImageProcessor",
+            (_, true, _) => "SiglipImageProcessor",
+            (_, _, Some("clip" | "clip_vision_model")) => "CLIPImageProcessor",
+            _ => "BlipImageProcessor",
+        };
+        settings["image_processor_type"] = kind.into();
+    }
+    Ok(settings)
 }

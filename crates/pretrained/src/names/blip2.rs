@@ -75,11 +75,8 @@ pub const BLIP2_TOWER: Layout = Layout {
 };
 
 /// What stands beside a matcher while it is trained, as LAVIS has it.
-const WORDS: &[Row] = &[
-    ("fc", "transform.dense"),
-    ("norm", "transform.LayerNorm"),
-    ("bias", "bias"),
-];
+const WORDS: &[Row] =
+    &[("fc", "transform.dense"), ("norm", "transform.LayerNorm"), ("bias", "bias")];
 
 /// A [`Blip2Pretraining`](sensorium_model::blip2::Blip2Pretraining).
 pub const BLIP2_PRETRAINING: Layout = Layout {

@@ -175,11 +175,7 @@ pub fn save(module: &impl Module, layout: &Layout) -> checkpoint::Result<Tensors
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_part(
-    module: &impl Module,
-    part: &str,
-    layout: &Layout,
-) -> checkpoint::Result<Tensors> {
+pub fn save_part(module: &impl Module, part: &str, layout: &Layout) -> checkpoint::Result<Tensors> {
     let mut published = Tensors::default();
     for (name, tensor) in weights::tensors(module)?.tensors {
         let name = joined(part, &name);

@@ -29,6 +29,9 @@ pub struct Train {
     /// Go on from the newest checkpoint that is whole.
     #[arg(long)]
     resume: bool,
+    /// Only tell what would be trained: parameters by part, memory, steps. Nothing is downloaded.
+    #[arg(long)]
+    dry_run: bool,
     /// Run directory [default: runs/ and the name of the recipe's folder].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -36,6 +39,12 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<()> {
+        if self.dry_run {
+            for stage in recipes::dry_run(&self.recipe, &self.set)? {
+                print!("{stage}");
+            }
+            return Ok(());
+        }
         let dir = self.out.clone().unwrap_or_else(|| default_dir(&self.recipe));
         let mut sets = self.set.clone();
         sets.extend(global.seed.map(|seed| format!("seed={seed}")));

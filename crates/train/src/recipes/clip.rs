@@ -38,7 +38,8 @@ use crate::batch::{self, draw, images, mean, pictures};
 use crate::chat::{Chat, messages};
 use crate::config;
 use crate::device::DeviceName;
-use crate::error::Result;
+use crate::dry::Planned;
+use crate::error::{Result, TrainError};
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::heads::captioner::{Captioner, CaptionerConfig};
@@ -156,10 +157,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let (model, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
-        Start::Parts(_) => {
-            let message = "expected size and tokenizer, or from, got parts of other models";
-            return Err(model::config("model", message, "recipe = \"llava\" puts parts together"));
-        }
+        Start::Parts(_) => return Err(of_parts()),
     };
     let parts = parts(recipe, training.shape.bias);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -202,6 +200,34 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, training.files(&best)?)
+}
+
+/// What the one stage trains of the model that is left; heads that only train are not counted.
+///
+/// # Errors
+/// The model is of a kind that is not built in, or its settings are damaged.
+pub fn stages(recipe: &ClipRecipe) -> Result<Vec<Planned>> {
+    let shape = match recipe.model.start(&RunOptions::new("."))? {
+        Start::New(size, tokenizer) => {
+            size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid)
+        }
+        Start::Published(directory) => match directory.model_type() {
+            Some("clip") => clip::config(&directory.config())?,
+            Some("siglip") => siglip::config(&directory.config())?,
+            _ => return Err(model::unknown_family(&directory, &["clip", "siglip"])),
+        },
+        Start::Parts(_) => return Err(of_parts()),
+    };
+    let mut trained = parts(recipe, shape.bias);
+    trained.retain(|part| part.starts_with("clip."));
+    let shapes = weights::under("clip", shape.parameters());
+    let ClipRecipe { steps, batch_size, .. } = *recipe;
+    Ok(vec![Planned::new("clip", shapes, &trained, steps, batch_size)?])
+}
+
+fn of_parts() -> TrainError {
+    let message = "expected size and tokenizer, or from, got parts of other models";
+    model::config("model", message, "recipe = \"llava\" puts parts together")
 }
 
 /// Captions alone teach only by losses that a recipe may leave out.

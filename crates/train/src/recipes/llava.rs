@@ -26,7 +26,7 @@ use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::language;
-use sensorium_pretrained::families::llava::parts::{BACKBONES, NewLlava, PLAIN, assemble};
+use sensorium_pretrained::families::llava::parts::{self, BACKBONES, NewLlava, PLAIN, assemble};
 use sensorium_pretrained::families::llava::{self, Published, Spliced};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use sensorium_pretrained::{Directory, TextProcessor};
@@ -36,6 +36,7 @@ use crate::batch::{draw, images, mean, pictures};
 use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
+use crate::dry::Planned;
 use crate::error::Result;
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
@@ -168,21 +169,60 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         llava = training.run("align", align, vec![PROJECTOR.into()], llava, options)?;
     }
     let instruct = &recipe.instruct;
-    let mut parts = match (&recipe.model.train, &recipe.lora) {
-        (Some(parts), _) => parts.iter().flat_map(|part| read_of(part, &training.shape)).collect(),
-        (None, Some(_)) => Vec::new(),
-        (None, None) if llava.towers.is_empty() => vec!["backbone".into()],
-        (None, None) => vec![PROJECTOR.into(), "backbone".into()],
-    };
+    let mut parts = trained(recipe, &training.shape);
     if let Some(lora) = &recipe.lora {
         let init = &mut Init::new(recipe.seed, &recipe.device.open());
         parts.extend(lora.add(&mut llava, |name| training.module(name), init)?);
     }
-    if instruct.image_rate > 0.0 {
-        parts.extend(read_by_projector(&training.shape));
-    }
     training.run("instruct", instruct, parts, llava, options)?;
     Ok(())
+}
+
+/// What learns in stage 2, but for an adapter.
+fn trained(recipe: &LlavaRecipe, shape: &LlavaConfig) -> Vec<String> {
+    let mut parts: Vec<String> = match (&recipe.model.train, &recipe.lora) {
+        (Some(parts), _) => parts.iter().flat_map(|part| read_of(part, shape)).collect(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) if shape.towers.is_empty() => vec!["backbone".into()],
+        (None, None) => vec![PROJECTOR.into(), "backbone".into()],
+    };
+    if recipe.instruct.image_rate > 0.0 {
+        parts.extend(read_by_projector(shape));
+    }
+    parts
+}
+
+/// What each stage trains; an adapter, whose matrices only the weights' names tell, is not counted.
+///
+/// # Errors
+/// A part is of a kind that is not built in, or its settings are damaged.
+pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
+    let shape = match recipe.model.start(&RunOptions::new("."))? {
+        Start::New(size, tokenizer) => size.llava(tokenizer.vocabulary()),
+        Start::Parts(parts) => parts::config(&parts.encoder, parts.projector, &parts.backbone)?,
+        Start::Published(directory) => {
+            let family = directory.model_type().unwrap_or_default();
+            match family {
+                _ if SEEING.contains(&family) => llava::shape(&directory)?,
+                _ if BACKBONES.contains(&family) => {
+                    let backbone = language::config(&directory.config())?;
+                    LlavaConfig { towers: Vec::new(), backbone, prefix: false }
+                }
+                _ => {
+                    let known = [&SEEING[..], &BACKBONES].concat();
+                    return Err(model::unknown_family(&directory, &known));
+                }
+            }
+        }
+    };
+    let (shapes, mut all) = (shape.parameters(), Vec::new());
+    if let (Some(align), None, None) = (&recipe.align, &recipe.projector, &recipe.model.from) {
+        let trained = [PROJECTOR];
+        all.push(Planned::new("align", shapes.clone(), &trained, align.steps, align.batch_size)?);
+    }
+    let Stage { steps, batch_size, .. } = recipe.instruct;
+    all.push(Planned::new("instruct", shapes, &trained(recipe, &shape), steps, batch_size)?);
+    Ok(all)
 }
 
 /// A new model of components that other recipes have trained.
@@ -241,7 +281,11 @@ fn language_alone<'a>(
     let (backbone, weights) = language::trainable(directory, init)?;
     if let (BackboneConfig::Gpt2(_), Some(_)) = (&backbone, &recipe.lora) {
         let message = "expected a model whose layers are as peft names them, got gpt2";
-        return Err(model::config("lora", message, "leave [lora] out: all of GPT-2 can be trained"));
+        return Err(model::config(
+            "lora",
+            message,
+            "leave [lora] out: all of GPT-2 can be trained",
+        ));
     }
     let mut beside = model::beside(directory)?;
     let mut text = TextProcessor::read(directory)?;

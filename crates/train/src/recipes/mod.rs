@@ -1,5 +1,6 @@
 //! One file a paper. A recipe owns its loop: every stage and every freeze in plain sight.
 
+pub mod blip2;
 pub mod clip;
 pub mod llava;
 pub mod text;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
+use crate::dry::Planned;
 use crate::error::Result;
 use crate::run::RunOptions;
 
@@ -26,6 +28,8 @@ pub enum Recipe {
     Text,
     /// A language model that sees.
     Llava,
+    /// A Q-Former between an image encoder and a language model.
+    Blip2,
 }
 
 #[derive(Deserialize)]
@@ -68,5 +72,20 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Clip => clip::train(&load(path, sets)?, options),
         Recipe::Text => text::train(&load(path, sets)?, options),
         Recipe::Llava => llava::train(&load(path, sets)?, options),
+        Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
+    }
+}
+
+/// What the recipe at `path` would train; nothing large is read, and nothing is written.
+///
+/// # Errors
+/// The recipe is not acceptable, or names a model whose settings are not there.
+pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
+    match which(path, sets)? {
+        Recipe::Tokenizer => Ok(Vec::new()),
+        Recipe::Clip => clip::stages(&load(path, sets)?),
+        Recipe::Text => text::stages(&load(path, sets)?),
+        Recipe::Llava => llava::stages(&load(path, sets)?),
+        Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
     }
 }

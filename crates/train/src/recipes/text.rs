@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::batch::mean;
 use crate::config;
 use crate::device::DeviceName;
-use crate::error::Result;
+use crate::dry::Planned;
+use crate::error::{Result, TrainError};
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::model::{self, ModelConfig, Start, own};
@@ -82,14 +83,36 @@ fn eval_batches() -> u64 {
     8
 }
 
+/// What is trained of the model.
+const TRAINED: [&str; 3] = ["embedding", "layers", "norm"];
+
+/// What the one stage trains.
+///
+/// # Errors
+/// The model is not a new one.
+pub fn stages(recipe: &TextRecipe) -> Result<Vec<Planned>> {
+    let Start::New(size, tokenizer) = recipe.model.start(&RunOptions::new("."))? else {
+        return Err(not_new());
+    };
+    let shapes = size.llama(tokenizer.vocabulary()).parameters();
+    let trained = recipe.model.train.clone();
+    let trained = trained.unwrap_or_else(|| TRAINED.map(str::to_owned).to_vec());
+    let TextRecipe { steps, batch_size, .. } = *recipe;
+    Ok(vec![Planned::new("text", shapes, &trained, steps, batch_size)?])
+}
+
+fn not_new() -> TrainError {
+    let message = "expected a size and a tokenizer, got a published model";
+    model::config("model.from", message, "the text recipe makes new models only")
+}
+
 /// Trains the backbone.
 ///
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let Start::New(size, tokenizer) = recipe.model.start(options)? else {
-        let message = "expected a size and a tokenizer, got a published model";
-        return Err(model::config("model.from", message, "the text recipe makes new models only"));
+        return Err(not_new());
     };
     let shape = size.llama(tokenizer.vocabulary());
     let model = Llama::init(
@@ -98,7 +121,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     );
     let parts: Vec<&str> = match &recipe.model.train {
         Some(parts) => parts.iter().map(String::as_str).collect(),
-        None => vec!["embedding", "layers", "norm"],
+        None => TRAINED.to_vec(),
     };
     let (model, trained) = thaw_only(model, &parts)?;
     eprintln!("{trained}");

@@ -236,7 +236,9 @@ impl Layer {
 
     fn query(&self, x: Tensor<3>, features: Option<&Features>) -> Tensor<3> {
         let x = match (&self.cross, features) {
-            (Some(cross), Some(Features(features))) => cross.forward(x, features.clone(), &Mask::Full, None),
+            (Some(cross), Some(Features(features))) => {
+                cross.forward(x, features.clone(), &Mask::Full, None)
+            }
             _ => x,
         };
         self.query_mlp.forward(x)
@@ -374,7 +376,8 @@ mod tests {
 
         // Told of, each token sees the queries and what is before it; no query sees the text.
         let told = |see: &Features, text: &Tensor<3>| qformer.tell(see, text.clone());
-        let later = Tensor::cat(vec![text.clone().narrow(1, 0, 2), other.clone().narrow(1, 2, 2)], 1);
+        let later =
+            Tensor::cat(vec![text.clone().narrow(1, 0, 2), other.clone().narrow(1, 2, 2)], 1);
         let [a, b] = [&text, &later].map(|text| told(&see, text));
         assert!(same(&a.clone().narrow(1, 0, 2), &b.clone().narrow(1, 0, 2)));
         assert!(differ(&a.clone().narrow(1, 3, 1), &b.narrow(1, 3, 1)));

@@ -47,6 +47,8 @@ pub struct NewQFormer {
     pub embed: usize,
     /// Longest text that there is a position for.
     pub context: usize,
+    /// Entries of the token table, where there are more than the tokenizer has.
+    pub vocab_size: usize,
 }
 
 impl Default for NewQFormer {
@@ -60,6 +62,7 @@ impl Default for NewQFormer {
             every: 2,
             embed: 256,
             context: 512,
+            vocab_size: 0,
         }
     }
 }
@@ -103,11 +106,8 @@ pub fn config(
         text: true,
         eps: 1e-12,
     };
-    let words = Words { vocabulary, context: new.context };
-    Ok(Blip2MatcherConfig {
-        image,
-        projector: MatchingConfig { qformer, words, embed: new.embed },
-    })
+    let words = Words { vocabulary: vocabulary.max(new.vocab_size), context: new.context };
+    Ok(Blip2MatcherConfig { image, projector: MatchingConfig { qformer, words, embed: new.embed } })
 }
 
 /// The model of the first stage and what makes its inputs.
@@ -433,8 +433,7 @@ fn writer_files(
         "processor_class": "Blip2Processor",
         "num_query_tokens": qformer.queries,
     });
-    let mut generation =
-        backbone.json("generation_config.json")?.unwrap_or_else(|| json!({}));
+    let mut generation = backbone.json("generation_config.json")?.unwrap_or_else(|| json!({}));
     generation["eos_token_id"] = end.into();
     let mut tokenizer = tokenizer_settings(backbone, marker)?;
     tokenizer["processor_class"] = "Blip2Processor".into();

@@ -65,8 +65,11 @@ impl Writer {
         // A head beside the token table is read, to be compared with it.
         let mut tensors = directory
             .tensors_but(|name| plan.layout.is_ignorable(name) || strays.contains(name))?;
-        let backbone =
-            language::fill(&language, LANGUAGE.take(&language, &mut tensors), &mut Init::empty(device))?;
+        let backbone = language::fill(
+            &language,
+            LANGUAGE.take(&language, &mut tensors),
+            &mut Init::empty(device),
+        )?;
         let tower = Tower::init(&config, &mut Init::empty(device));
         let tower = names::take(tower, flat(tensors)?, &BLIP2_TOWER)?;
         let device = device.clone();

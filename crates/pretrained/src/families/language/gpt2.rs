@@ -80,7 +80,8 @@ pub fn prepare(config: &Gpt2Config, tensors: Tensors) -> Result<Tensors> {
 pub fn publish(mut tensors: Tensors) -> Result<Tensors> {
     let firsts = |name: &&String| name.contains(".attn.q.");
     for first in tensors.tensors.keys().filter(firsts).cloned().collect::<Vec<_>>() {
-        let parts = ["q", "k", "v"].map(|part| first.replace(".attn.q.", &format!(".attn.{part}.")));
+        let parts =
+            ["q", "k", "v"].map(|part| first.replace(".attn.q.", &format!(".attn.{part}.")));
         let parts = parts.iter().filter_map(|name| tensors.tensors.remove(name));
         let (mut whole, mut rows, mut columns) = (Vec::new(), 0, Vec::new());
         for (shape, values) in parts.map(Tensor::into_parts) {

@@ -223,11 +223,7 @@ impl Place {
     }
 
     /// What a file with these `names` holds of a language model of this shape.
-    pub fn plan<'a>(
-        self,
-        config: &BackboneConfig,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Plan {
+    pub fn plan<'a>(self, config: &BackboneConfig, names: impl Iterator<Item = &'a str>) -> Plan {
         let names: Vec<String> = names.filter_map(|name| self.inner(config, name)).collect();
         let mut plan = planned(config, "", names.iter().map(String::as_str));
         for tensor in &mut plan.tensors {

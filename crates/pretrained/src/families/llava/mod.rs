@@ -164,6 +164,14 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     Ok(plan_of(family, &config, directory))
 }
 
+/// The shape by the settings alone.
+///
+/// # Errors
+/// As [`plan`].
+pub fn shape(directory: &Directory) -> Result<LlavaConfig> {
+    Ok(config(directory)?.1)
+}
+
 fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
     let (layout, place) = layout(family, directory);
     let tower = params::shapes(|init| Tower::init(&config.towers[0], init)).into_iter();

@@ -213,10 +213,8 @@ pub const PLAIN: &str = concat!(
 /// The template of the new model, from that of its language model.
 fn template(own: Option<&str>) -> Result<String> {
     let text = format!("{FLAT}{}", own.unwrap_or(PLAIN));
-    ChatTemplate::parse(&text).map_err(|source| Error::Media {
-        path: "chat_template.jinja".into(),
-        source,
-    })?;
+    ChatTemplate::parse(&text)
+        .map_err(|source| Error::Media { path: "chat_template.jinja".into(), source })?;
     Ok(text)
 }
 
@@ -312,9 +310,6 @@ fn processor_settings(config: &LlavaConfig) -> Value {
     fields.insert("image_token".into(), MARKER.into());
     fields.insert("patch_size".into(), patch.into());
     fields.insert("vision_feature_select_strategy".into(), strategy.into());
-    fields.insert(
-        "num_additional_image_tokens".into(),
-        usize::from(strategy == "default").into(),
-    );
+    fields.insert("num_additional_image_tokens".into(), usize::from(strategy == "default").into());
     Value::Object(fields)
 }

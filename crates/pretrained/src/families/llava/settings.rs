@@ -181,4 +181,3 @@ pub fn one_tower(
     let towers = vec![TowerConfig { encoder: EncoderConfig::Vit { vit, features }, projector }];
     LlavaConfig { towers, backbone, prefix: false }
 }
-

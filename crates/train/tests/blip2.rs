@@ -1,0 +1,150 @@
+//! BLIP-2's two stages: they learn one batch, move what they may, and leave what opens.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use sensorium_nn::prelude::Device;
+use sensorium_pretrained::{Directory, Pretrained};
+use sensorium_train::log;
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+use tempfile::TempDir;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+struct Trial(TempDir);
+
+impl Trial {
+    fn train(&self, sets: &[String]) -> Result<(), String> {
+        let options = RunOptions { strict: true, ..RunOptions::new(self.0.path()) };
+        let recipe = root("recipes/blip2/tiny.toml");
+        recipes::train(&recipe, &settings(sets), &options).map_err(|error| error.to_string())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn losses(&self, stage: &str) -> Vec<f64> {
+        log::read(&self.path(stage)).unwrap().iter().map(|metrics| metrics.loss).collect()
+    }
+}
+
+/// The tiny recipe on two pictures, wherever it is run.
+fn settings(sets: &[String]) -> Vec<String> {
+    let folder = root("crates/data/tests/samples/folder-csv");
+    let mut all = vec![
+        format!("data.train=[{{kind=\"folder\",path={folder:?}}}]"),
+        format!("model.tokenizer={:?}", root("goldens/blip2_matching/tokenizer.json")),
+        "represent.batch_size=2".into(),
+        "generate.batch_size=2".into(),
+    ];
+    if !sets.iter().any(|set| set.starts_with("model.encoder")) {
+        all.push(part("encoder", "published_dinov2"));
+    }
+    if !sets.iter().any(|set| set.starts_with("model.backbone")) {
+        all.push(part("backbone", "parts/chat_opt"));
+    }
+    all.extend_from_slice(sets);
+    all
+}
+
+fn part(part: &str, golden: &str) -> String {
+    format!("model.{part}={:?}", root(&format!("goldens/{golden}")))
+}
+
+#[test]
+fn both_stages_learn_a_batch_and_leave_models() {
+    for (encoder, backbone) in [
+        ("published_dinov2", "parts/chat_opt"),
+        ("published_clip", "parts/chat_qwen2"),
+        ("published_siglip", "chatting"),
+    ] {
+        let trial = Trial(TempDir::new().unwrap());
+        trial.train(&[part("encoder", encoder), part("backbone", backbone)]).unwrap();
+        for (stage, share) in [("represent", 0.7), ("generate", 0.4)] {
+            let losses = trial.losses(stage);
+            let (first, last) = (losses[0], losses[losses.len() - 1]);
+            assert!(last < share * first, "{encoder}, {stage}: {first} then {last}");
+        }
+        let last = log::read(&trial.path("represent")).unwrap().pop().unwrap();
+        assert_eq!(last.extra["accuracy"], 1.0, "{encoder}");
+        assert_eq!(last.extra["matched"], 1.0, "{encoder}");
+        let [matcher, writer] = ["represent/final", "generate/final"].map(|dir| trial.path(dir));
+        let open = |dir: &Path| Pretrained::open(dir, &Device::flex()).unwrap();
+        assert!(matches!(open(&matcher), Pretrained::Matcher(_)), "{encoder}");
+        assert!(matches!(open(&writer), Pretrained::Blip2(..)), "{encoder}");
+        only_the_bridge_moves(&matcher, &writer, backbone);
+    }
+}
+
+/// Between the stages: the encoder but for its last norm, and the language model, stay as they were.
+fn only_the_bridge_moves(matcher: &Path, writer: &Path, backbone: &str) {
+    let tensors = |dir: &Path| Directory::open(dir).unwrap().tensors().unwrap().tensors;
+    let (before, after) = (tensors(matcher), tensors(writer));
+    for (name, tensor) in &after {
+        match before.get(name) {
+            Some(old) if name.starts_with("vision_model.") => {
+                assert_eq!(old == tensor, !name.contains("post_layernorm"), "{name}");
+            }
+            Some(old) => assert_ne!(old, tensor, "{name}"),
+            None => assert!(name.starts_with("language_"), "{name}"),
+        }
+    }
+    for (name, tensor) in tensors(&root(&format!("goldens/{backbone}"))) {
+        let same = &after[&format!("language_model.{name}")];
+        // A row for the picture's token may have come.
+        assert_eq!(same.data()[..tensor.data().len()], *tensor.data(), "{name}");
+    }
+}
+
+#[test]
+fn stage_one_goes_on_from_what_it_left_and_stage_two_may_stand_alone() {
+    let first = Trial(TempDir::new().unwrap());
+    first.train(&["represent.steps=40".into(), "generate.steps=1".into()]).unwrap();
+    let last = *first.losses("represent").last().unwrap();
+    let again = Trial(TempDir::new().unwrap());
+    let file = again.path("recipe.toml");
+    let text = std::fs::read_to_string(root("recipes/blip2/tiny.toml")).unwrap();
+    let from = format!("from = {:?}", first.path("represent/final"));
+    let text = text
+        .replace("encoder = \"goldens/published_dinov2\"", &from)
+        .replace("tokenizer = \"goldens/blip2_matching/tokenizer.json\"\n", "");
+    std::fs::write(&file, text).unwrap();
+    let mut sets = settings(&["represent.steps=2".into(), "generate.steps=1".into()]);
+    sets.retain(|set| !set.starts_with("model.encoder") && !set.starts_with("model.tokenizer"));
+    recipes::train(&file, &sets, &RunOptions::new(again.path("run"))).unwrap();
+    let losses = log::read(&again.path("run/represent")).unwrap();
+    assert!(losses[0].loss < 1.2 * last, "{} after {last}", losses[0].loss);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (set, says) in [
+        ("represent.batch_size=1", "at least 2 pairs"),
+        ("qformer.n_heads=5", "heads that divide"),
+        ("qformer.queries=0", "above 0"),
+        ("model.from=\"x\"", "encoder and tokenizer, or from"),
+    ] {
+        let trial = Trial(TempDir::new().unwrap());
+        let error = trial.train(&[set.into()]).unwrap_err();
+        assert!(error.contains(says) && error.contains("hint:"), "{set}: {error}");
+    }
+    let whisper = Trial(TempDir::new().unwrap()).train(&[part("encoder", "whisper")]).unwrap_err();
+    assert!(whisper.contains("one of clip"), "{whisper}");
+}
+
+/// The counts of recipes.md and of the paper, from settings alone.
+#[test]
+fn the_papers_setting_has_the_papers_counts() {
+    let sets = [("encoder", "encoder"), ("backbone", "backbone")]
+        .map(|(key, dir)| format!("model.{key}={:?}", root(&format!("recipes/blip2/paper/{dir}"))));
+    let planned = recipes::dry_run(&root("recipes/blip2/paper.toml"), &sets).unwrap();
+    let counts: Vec<(&str, u64)> =
+        planned.iter().map(|stage| (stage.name.as_str(), stage.trainable())).collect();
+    assert_eq!(counts, [("represent", 186_705_470), ("generate", 107_133_696)]);
+    let text = planned[0].to_string();
+    assert!(text.contains("186705470") && text.contains("250000 steps of 1680"), "{text}");
+}
