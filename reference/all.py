@@ -7,6 +7,7 @@ import chat_template
 import clip
 import clip_resnet
 import finetune
+import flamingo
 import gemma
 import generation
 import gpt2
@@ -38,6 +39,6 @@ import whisper_mel
 
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
-                   blip2, blip2_stage1, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+                   blip2, blip2_stage1, flamingo, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, generation):
         script.main()

@@ -11,6 +11,7 @@
 pub mod batch;
 mod embed;
 mod error;
+mod flamingo;
 pub mod generate;
 pub mod idefics;
 pub mod language;
@@ -26,6 +27,7 @@ use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 pub use batch::Batch;
 pub use embed::{Classified, Score, embed_labels};
 pub use error::{Error, Result};
+pub use flamingo::FlamingoModel;
 pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
 pub use idefics::IdeficsModel;
 pub use language::LanguageModel;

@@ -11,8 +11,8 @@ use sensorium_pretrained::{
 
 use crate::error::{Error, Result};
 use crate::{
-    ChatModel, EmbeddingModel, IdeficsModel, LanguageModel, ScoreModel, SpeechToText,
-    VisionLanguageModel, WhisperModel,
+    ChatModel, EmbeddingModel, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
+    SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -89,6 +89,8 @@ pub enum Model {
     VisionLanguage(VisionLanguageModel),
     /// Pictures beside them: Idefics.
     Idefics(IdeficsModel),
+    /// The same, trained here.
+    Flamingo(FlamingoModel),
     /// Whisper.
     Whisper(WhisperModel),
 }
@@ -152,6 +154,7 @@ impl Model {
                 Self::VisionLanguage(VisionLanguageModel::blip2(text, writer))
             }
             Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
+            Pretrained::Flamingo(parts) => Self::Flamingo(FlamingoModel::new(parts)),
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
         })
     }
@@ -167,6 +170,7 @@ impl Model {
             Self::Language(model) => model.pack(format),
             Self::VisionLanguage(model) => model.pack(format),
             Self::Idefics(model) => model.parts.model.pack_as(format),
+            Self::Flamingo(model) => model.parts.model.pack_as(format),
             Self::Whisper(model) => model.parts.model.pack_as(format),
         }
     }
@@ -175,7 +179,11 @@ impl Model {
     fn decodes(&self) -> bool {
         matches!(
             self,
-            Self::Language(_) | Self::VisionLanguage(_) | Self::Idefics(_) | Self::Whisper(_)
+            Self::Language(_)
+                | Self::VisionLanguage(_)
+                | Self::Idefics(_)
+                | Self::Flamingo(_)
+                | Self::Whisper(_)
         )
     }
 
@@ -190,6 +198,7 @@ impl Model {
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(model),
             Self::Idefics(model) => Ok(model),
+            Self::Flamingo(model) => Ok(model),
             other => {
                 Err(other
                     .cannot("answers", "take a language model, LLaVA, SmolVLM, BLIP-2 or Idefics"))
@@ -271,7 +280,7 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
-            Self::VisionLanguage(_) | Self::Idefics(_) => {
+            Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }
             Self::Whisper(_) => ("Whisper", "writes down what was said"),

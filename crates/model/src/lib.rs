@@ -4,6 +4,7 @@
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
 //! blip2   image encoder ─▶ Q-Former ─▶ a few tokens of a language model, or a text compared
+//! flamingo as idefics, with any language model
 //! idefics image encoder ─▶ resampler ─▶ asked by gated blocks of a language model ─▶ next token
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
@@ -11,6 +12,7 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod flamingo;
 pub mod idefics;
 pub mod llava;
 pub mod prompt;

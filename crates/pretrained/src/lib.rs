@@ -83,6 +83,8 @@ pub enum Pretrained {
     Blip2(TextProcessor, families::blip2::Writer),
     /// A language model whose gated blocks ask pictures.
     Idefics(families::idefics::Parts),
+    /// The same of any language model, as it is trained here.
+    Flamingo(families::flamingo::Parts),
     /// Whisper: sound to text.
     Whisper(families::whisper::WhisperParts),
 }

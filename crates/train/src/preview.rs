@@ -9,6 +9,7 @@ use crate::config;
 use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
+use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
@@ -41,6 +42,10 @@ pub fn preview(
         Recipe::Llava => {
             let recipe: LlavaRecipe = recipes::load(path, sets)?;
             (recipe.data(&recipe.instruct)?.clone(), recipe.seed)
+        }
+        Recipe::Flamingo => {
+            let recipe: FlamingoRecipe = config::load(path, sets)?;
+            (recipe.last_data()?.clone(), recipe.seed)
         }
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;

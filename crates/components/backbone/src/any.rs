@@ -46,6 +46,15 @@ impl BackboneConfig {
         }
     }
 
+    /// Width D of the stream that passes its blocks.
+    pub fn hidden_size(&self) -> usize {
+        match self {
+            Self::Llama(config) => config.hidden_size,
+            Self::Opt(config) => config.hidden_size,
+            Self::Gpt2(config) => config.hidden_size,
+        }
+    }
+
     /// Longest sequence in tokens.
     pub fn context(&self) -> usize {
         match self {
@@ -83,6 +92,9 @@ impl BackboneConfig {
     }
 }
 
+/// What is done to what a layer reads.
+pub(crate) type Before<'a> = &'a dyn Fn(usize, Tensor<3>) -> Tensor<3>;
+
 /// A decoder: text in, text out.
 #[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Module, Debug)]
@@ -112,6 +124,22 @@ impl Backbone {
             Self::Llama(llama) => llama.hidden(embeds, layers),
             Self::Opt(opt) => opt.hidden(embeds, layers),
             Self::Gpt2(gpt2) => gpt2.hidden(embeds, layers),
+        }
+    }
+
+    /// As [`forward`](Forward::forward); what each layer reads, `[B, T, D]`, passes through `before` with
+    /// the layer's number.
+    pub(crate) fn read(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut Cache>,
+        before: Before<'_>,
+    ) -> Hidden {
+        match self {
+            Self::Llama(llama) => llama.read(embeds, sequence, cache, before),
+            Self::Opt(opt) => opt.read(embeds, sequence, cache, before),
+            Self::Gpt2(gpt2) => gpt2.read(embeds, sequence, cache, before),
         }
     }
 

@@ -52,6 +52,13 @@ impl GatedLlamaConfig {
         self.llama.n_layers / self.interval
     }
 
+    fn cross(&self) -> CrossConfig {
+        let LlamaConfig { hidden_size: d, n_heads: heads, head_dim, eps, .. } = self.llama;
+        let norm = self.qk_norm.then_some(eps);
+        let out_std = residual_std(&self.llama);
+        CrossConfig { widths: [d, self.features], heads: [heads, head_dim], norm, out_std }
+    }
+
     /// Numbers of one gate.
     fn gates(&self) -> usize {
         match self.gate {
@@ -180,13 +187,13 @@ impl Forward for GatedLlama {
 sensorium_nn::pack!(GatedLlama: llama, gated);
 
 /// Neighbouring tokens, row after row, that see the same medium, or none.
-struct Run {
+pub(crate) struct Run {
     tokens: Range<usize>,
-    medium: Option<usize>,
+    pub(crate) medium: Option<usize>,
 }
 
 /// The runs of a call's tokens `[B, T, D]`, of so many media.
-fn runs(x: &Tensor<3>, sequence: &Sequence, media: usize) -> Vec<Run> {
+pub(crate) fn runs(x: &Tensor<3>, sequence: &Sequence, media: usize) -> Vec<Run> {
     let [b, t, _] = x.dims();
     let seen = cross_attention(sequence, [b, t], media);
     assert!(seen.len() == b * t, "{} seen media for {b}x{t} tokens", seen.len());
@@ -215,7 +222,7 @@ impl GatedBlock {
         let (d, eps) = (config.llama.hidden_size, config.llama.eps);
         Self {
             norm1: RmsNorm::init(d, eps, init),
-            cross: CrossAttention::init(config, init),
+            cross: CrossAttention::init(&config.cross(), init),
             cross_gate: init.constant([config.gates()], 0.0),
             norm2: RmsNorm::init(d, eps, init),
             mlp: SwiGlu::init(&config.llama, init),
@@ -238,15 +245,27 @@ impl GatedBlock {
 }
 
 /// `tanh(gate)·y`, `[B, T, D]`
-fn gated(y: Tensor<3>, gate: &Param<Tensor<1>>) -> Tensor<3> {
+pub(crate) fn gated(y: Tensor<3>, gate: &Param<Tensor<1>>) -> Tensor<3> {
     y * gate.val().tanh().unsqueeze()
 }
 
 sensorium_nn::pack!(GatedBlock: cross, mlp);
 
+/// Shape of a [`CrossAttention`].
+pub(crate) struct CrossConfig {
+    /// Of the stream, D, and of the media, E.
+    pub widths: [usize; 2],
+    /// Heads H, and their width K.
+    pub heads: [usize; 2],
+    /// Epsilon of an RMSNorm over each head's queries and keys.
+    pub norm: Option<f64>,
+    /// Spread of what writes to the stream.
+    pub out_std: f64,
+}
+
 /// Queries from tokens, keys and values from media. No biases: who sees nothing adds nothing.
 #[derive(Module, Debug)]
-struct CrossAttention {
+pub(crate) struct CrossAttention {
     q: Linear,
     k: Linear,
     v: Linear,
@@ -260,15 +279,15 @@ struct CrossAttention {
 }
 
 impl CrossAttention {
-    fn init(config: &GatedLlamaConfig, init: &mut Init) -> Self {
-        let LlamaConfig { hidden_size: d, n_heads: heads, head_dim: k, eps, .. } = config.llama;
-        let (e, inner) = (config.features, heads * k);
-        let head_norm = |init: &mut Init| config.qk_norm.then(|| RmsNorm::init(k, eps, init));
+    pub(crate) fn init(config: &CrossConfig, init: &mut Init) -> Self {
+        let ([d, e], [heads, k]) = (config.widths, config.heads);
+        let inner = heads * k;
+        let head_norm = |init: &mut Init| config.norm.map(|eps| RmsNorm::init(k, eps, init));
         Self {
             q: Linear::init(d, inner, false, 0.02, init),
             k: Linear::init(e, inner, false, 0.02, init),
             v: Linear::init(e, inner, false, 0.02, init),
-            o: Linear::init(inner, d, false, residual_std(&config.llama), init),
+            o: Linear::init(inner, d, false, config.out_std, init),
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads,
@@ -277,13 +296,13 @@ impl CrossAttention {
     }
 
     /// One medium, `[1, N, E]`.
-    fn cross_keys(&self, x: Tensor<3>) -> KeysValues {
+    pub(crate) fn cross_keys(&self, x: Tensor<3>) -> KeysValues {
         let [k, v] = Linear::together([&self.k, &self.v], x);
         [normed(split(k, self.heads), &self.k_norm), split(v, self.heads)]
     }
 
     /// `[B, T, D] -> [B, T, D]`
-    fn forward(&self, x: Tensor<3>, runs: &[Run], keys: &[&KeysValues]) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, runs: &[Run], keys: &[&KeysValues]) -> Tensor<3> {
         let q = normed(split(self.q.forward(x), self.heads), &self.q_norm); // [B, T, H, K]
         let [b, t, h, k] = q.dims();
         // What is asked of media has no order: all rows are one.

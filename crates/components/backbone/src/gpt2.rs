@@ -11,6 +11,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
+use crate::any::Before;
 use crate::sequence::{learned_positions, mask};
 
 /// Shape of a [`Gpt2`].
@@ -82,7 +83,20 @@ impl Gpt2 {
     /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
     /// norm, `[B, T, D] -> [B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, &Sequence::default(), None, layers)
+        self.run(embeds, &Sequence::default(), None, layers, &|_, x| x)
+    }
+
+    /// As [`forward`](Forward::forward); what each layer reads, `[B, T, D]`, passes through `before` with
+    /// the layer's number.
+    pub(crate) fn read(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut Cache>,
+        before: Before<'_>,
+    ) -> Hidden {
+        let x = self.run(embeds, sequence, cache, self.layers.len(), before);
+        Hidden(self.norm.forward(x))
     }
 
     fn run(
@@ -91,12 +105,13 @@ impl Gpt2 {
         sequence: &Sequence,
         mut cache: Option<&mut Cache>,
         layers: usize,
+        before: Before<'_>,
     ) -> Tensor<3> {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
         let positions = learned_positions(&self.position, 0, sequence, offset, t);
         let mask = mask(sequence, offset, t);
-        let x = self.stack(x + positions, &mask, cache.as_deref_mut(), layers);
+        let x = self.stack(x + positions, &mask, cache.as_deref_mut(), layers, before);
         if let Some(cache) = cache {
             cache.advance(t);
         }
@@ -112,7 +127,8 @@ impl Gpt2 {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
             let rows = positions.iter().map(|&at| at as i32).collect();
             let positions = fused::embedding(self.position.val(), rows).unsqueeze_dim(1);
-            self.norm.forward(self.stack(x + positions, &Mask::Full, Some(all), self.layers.len()))
+            let x = x + positions;
+            self.norm.forward(self.stack(x, &Mask::Full, Some(all), self.layers.len(), &|_, x| x))
         })
     }
 
@@ -123,11 +139,12 @@ impl Gpt2 {
         mask: &Mask,
         mut cache: Option<&mut Cache>,
         layers: usize,
+        before: Before<'_>,
     ) -> Tensor<3> {
         let layers = self.layers.iter().take(layers).enumerate();
         layers.fold(x, |x, (i, layer)| match cache.as_deref_mut() {
-            Some(cache) => layer.extend(x, mask, cache.layer(i)),
-            None => layer.forward(x, mask, None),
+            Some(cache) => layer.extend(before(i, x), mask, cache.layer(i)),
+            None => layer.forward(before(i, x), mask, None),
         })
     }
 }
@@ -141,7 +158,7 @@ impl Forward for Gpt2 {
     }
 
     fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
-        Hidden(self.norm.forward(self.run(embeds, sequence, cache, self.layers.len())))
+        self.read(embeds, sequence, cache, &|_, x| x)
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {

@@ -3,6 +3,7 @@
 mod any;
 mod cache;
 mod cross;
+mod flamingo;
 mod gated;
 mod gpt2;
 mod llama;
@@ -15,6 +16,7 @@ mod whisper;
 pub use any::{Backbone, BackboneConfig};
 pub use cache::Cache;
 pub use cross::CrossCache;
+pub use flamingo::{GatedBackbone, GatedBackboneConfig};
 pub use gated::{Gate, GatedLlama, GatedLlamaConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Biases, GateActivation, Llama, LlamaConfig};

@@ -14,6 +14,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Cache;
+use crate::any::Before;
 use crate::sequence::{learned_positions, mask};
 
 /// Rows of the position table before that of the first token: it was made for padded texts.
@@ -139,7 +140,20 @@ impl Opt {
     /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
     /// norm, `[B, T, P] -> [B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, &Sequence::default(), None, layers)
+        self.run(embeds, &Sequence::default(), None, layers, &|_, x| x)
+    }
+
+    /// As [`forward`](Forward::forward); what each layer reads, `[B, T, D]`, passes through `before` with
+    /// the layer's number.
+    pub(crate) fn read(
+        &self,
+        embeds: Embeds,
+        sequence: &Sequence,
+        cache: Option<&mut Cache>,
+        before: Before<'_>,
+    ) -> Hidden {
+        let x = self.run(embeds, sequence, cache, self.layers.len(), before);
+        Hidden(self.leave(x))
     }
 
     fn run(
@@ -148,12 +162,13 @@ impl Opt {
         sequence: &Sequence,
         mut cache: Option<&mut Cache>,
         layers: usize,
+        before: Before<'_>,
     ) -> Tensor<3> {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
         let positions = learned_positions(&self.position, OFFSET, sequence, offset, t);
         let mask = mask(sequence, offset, t);
-        let x = self.stack(self.enter(x, positions), &mask, cache.as_deref_mut(), layers);
+        let x = self.stack(self.enter(x, positions), &mask, cache.as_deref_mut(), layers, before);
         if let Some(cache) = cache {
             cache.advance(t);
         }
@@ -174,6 +189,7 @@ impl Opt {
                 &Mask::Full,
                 Some(all),
                 self.layers.len(),
+                &|_, x| x,
             ))
         })
     }
@@ -185,11 +201,12 @@ impl Opt {
         mask: &Mask,
         mut cache: Option<&mut Cache>,
         layers: usize,
+        before: Before<'_>,
     ) -> Tensor<3> {
         let layers = self.layers.iter().take(layers).enumerate();
         layers.fold(x, |x, (i, layer)| match cache.as_deref_mut() {
-            Some(cache) => layer.extend(x, mask, cache.layer(i)),
-            None => layer.forward(x, mask),
+            Some(cache) => layer.extend(before(i, x), mask, cache.layer(i)),
+            None => layer.forward(before(i, x), mask),
         })
     }
 
@@ -224,7 +241,7 @@ impl Forward for Opt {
     }
 
     fn forward(&self, embeds: Embeds, sequence: &Sequence, cache: Option<&mut Cache>) -> Hidden {
-        Hidden(self.leave(self.run(embeds, sequence, cache, self.layers.len())))
+        self.read(embeds, sequence, cache, &|_, x| x)
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {

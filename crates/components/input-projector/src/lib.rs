@@ -181,6 +181,7 @@ mod tests {
                 head_dim: 4,
                 intermediate_size: mlp_width,
                 qk_norm: true,
+                activation: Activation::Gelu,
             }),
             ProjectorConfig::Qformer {
                 qformer: QFormerConfig {

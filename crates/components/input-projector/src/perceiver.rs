@@ -35,6 +35,13 @@ pub struct PerceiverConfig {
     pub intermediate_size: usize,
     /// LayerNorm over each head's queries and keys.
     pub qk_norm: bool,
+    /// Activation of the MLPs: ReLU of Idefics, GELU of OpenFlamingo.
+    #[serde(default = "relu")]
+    pub activation: Activation,
+}
+
+fn relu() -> Activation {
+    Activation::Relu
 }
 
 /// Epsilon of every norm: PyTorch's default, which no checkpoint states.
@@ -122,7 +129,7 @@ impl Layer {
         let head_norm =
             |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_dim, EPS, init));
         let std = [e, config.intermediate_size].map(|in_| (in_ as f64).powf(-0.5));
-        let mut mlp = Mlp::init([e, config.intermediate_size, e], Activation::Relu, std, init);
+        let mut mlp = Mlp::init([e, config.intermediate_size, e], config.activation, std, init);
         mlp.fc1.bias = None;
         mlp.fc2.bias = None;
         Self {
@@ -186,6 +193,7 @@ mod tests {
             head_dim: head_width,
             intermediate_size: mlp,
             qk_norm,
+            activation: Activation::Relu,
         }
     }
 

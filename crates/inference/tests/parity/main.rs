@@ -9,6 +9,7 @@ mod blip2_stage1;
 mod clip;
 mod decoders;
 mod exact;
+mod flamingo;
 mod idefics;
 mod llama;
 mod llava;

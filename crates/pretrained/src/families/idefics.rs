@@ -248,5 +248,6 @@ fn perceiver(config: &Config<'_>, width: usize) -> Result<PerceiverConfig> {
         head_dim: config.size_or("resampler_head_dim", 96)?,
         intermediate_size: 4 * width,
         qk_norm: config.flag_or("qk_layer_norms_perceiver", false)?,
+        activation: Activation::Relu,
     })
 }

@@ -5,6 +5,7 @@ pub mod blip2;
 pub mod clip;
 mod clip_resnet;
 pub mod dinov2;
+pub mod flamingo;
 pub mod idefics;
 pub mod language;
 pub mod llava;
@@ -33,7 +34,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 27] = [
+pub const FAMILIES: [Family; 28] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -85,6 +86,7 @@ pub const FAMILIES: [Family; 27] = [
     Family { model_type: "llava", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
+    Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },
     Family { model_type: "idefics", plan: idefics::plan, open: idefics::open },
     Family { model_type: "llama", plan: language::plan, open: language },
     Family { model_type: "mistral", plan: language::plan, open: language },

@@ -14,6 +14,9 @@
 //! sensorium train recipes/clip/nano.toml
 //! ```
 
+mod chunked;
+mod recall;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +49,7 @@ use crate::heads::captioner::{Captioner, CaptionerConfig};
 use crate::heads::places::Places;
 use crate::heads::regions::Regions;
 use crate::model::{self, Files, ModelConfig, Start};
-use crate::optim::{AdamW, OptimConfig};
+use crate::optim::{AdamW, Gradients, OptimConfig};
 use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
@@ -109,6 +112,10 @@ pub struct ClipRecipe {
     /// Pairs a step.
     #[serde(alias = "batch")]
     pub batch_size: usize,
+    /// Parts that a step's pairs are run in, for a large batch in little memory (GradCache): the same
+    /// gradient, for one more forward pass. Of the contrastive loss alone.
+    #[serde(default = "whole")]
+    pub accumulate: usize,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Steps between measurements on `data.val`; 0 measures nothing.
@@ -129,6 +136,10 @@ pub struct ClipRecipe {
     /// Pictures and captions. What is drawn comes with what the losses beside the contrastive one ask
     /// for.
     pub data: Config,
+}
+
+fn whole() -> usize {
+    1
 }
 
 fn yes() -> bool {
@@ -180,19 +191,16 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
-        let Losses { loss, extra, flops } = training.losses(&model, batch);
-        let value = f64::from(read(loss.clone())[0]);
-        let gradients = params::gradients(&model, loss.backward())?;
+        let Learned { value, gradients, mut extra, flops } = training.learn(&model, batch)?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = ClipWithHeads { clip: clamp_scale(updated.clip), ..updated };
 
         if let Some(batches) = feed.val(recipe.eval_batches).filter(|_| run.validates_after(step)) {
             let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
-            let loss = |batch| f64::from(read(training.losses(&best, batch).loss)[0]);
-            let losses =
-                batches.map(|batch| Ok((loss(batch?), 1.0))).collect::<Result<Vec<_>>>()?;
-            run.keep_best(step, mean(losses), || training.files(&best))?;
+            let (loss, recall) = training.val(&best, batches)?;
+            extra.extend(recall);
+            run.keep_best(step, loss, || training.files(&best))?;
         }
         let (samples, flops) = (recipe.batch_size, 3.0 * flops);
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
@@ -232,6 +240,14 @@ fn of_parts() -> TrainError {
 
 /// Captions alone teach only by losses that a recipe may leave out.
 fn validate(recipe: &ClipRecipe) -> Result<()> {
+    let ClipRecipe { caption_weight, gist_weight, region_weight, place_weight, .. } = *recipe;
+    let alone =
+        recipe.pictures && caption_weight + gist_weight + region_weight + place_weight == 0.0;
+    if recipe.accumulate > 1 && !alone {
+        let message = "expected the contrastive loss alone, got another beside it";
+        let hint = "leave accumulate out, or the weights of the other losses";
+        return Err(model::config("accumulate", message, hint));
+    }
     if recipe.pictures || recipe.place_weight > 0.0 || recipe.gist_weight > 0.0 {
         return Ok(());
     }
@@ -469,7 +485,76 @@ impl Losses {
     }
 }
 
+/// What a step has learned.
+struct Learned {
+    value: f64,
+    gradients: Gradients,
+    extra: BTreeMap<String, f64>,
+    flops: f64,
+}
+
 impl Training<'_> {
+    fn learn(&self, model: &ClipWithHeads, batch: PairBatch) -> Result<Learned> {
+        if self.recipe.accumulate > 1 {
+            return self.learn_in_chunks(model, &batch);
+        }
+        let Losses { loss, extra, flops } = self.losses(model, batch);
+        let value = f64::from(read(loss.clone())[0]);
+        let gradients = params::gradients(model, loss.backward())?;
+        Ok(Learned { value, gradients, extra, flops })
+    }
+
+    fn learn_in_chunks(&self, model: &ClipWithHeads, batch: &PairBatch) -> Result<Learned> {
+        let (recipe, side) = (self.recipe, self.shape.image.image);
+        let (pairs, device) = (batch.groups.len(), model.clip.scale.val().device());
+        let values = pairs.div_ceil(recipe.accumulate) * 3 * side * side;
+        let pictures = chunked::Tower {
+            prefix: "clip.image.",
+            chunks: batch.planes.chunks(values).map(<[f32]>::to_vec).collect(),
+            embed: &|model: &ClipWithHeads, planes: &Vec<f32>| {
+                model.clip.embed_images(images(planes.clone(), [side; 2], &device))
+            },
+        };
+        let texts = chunked::Tower {
+            prefix: "clip.text.",
+            chunks: chunked::split(&batch.texts, recipe.accumulate),
+            embed: &|model: &ClipWithHeads, texts: &Texts| model.clip.embed_texts(texts),
+        };
+        let compares = |name: &str| ["clip.scale", "clip.bias"].contains(&name);
+        let loss = |model: &ClipWithHeads, images, texts| {
+            loss(&model.clip, recipe.loss, images, texts, batch)
+        };
+        let (value, gradients) =
+            chunked::gradients(model, &pictures, &texts, compares, &device, loss)?;
+        let extra = BTreeMap::from([("contrast".to_owned(), value)]);
+        let flops = self.shape.image.flops() * pairs as f64;
+        Ok(Learned { value, gradients, extra, flops })
+    }
+
+    /// Mean loss of batches that are not learned from, and recall among all of their pairs.
+    fn val(
+        &self,
+        model: &ClipWithHeads,
+        batches: impl Iterator<Item = Result<PairBatch>>,
+    ) -> Result<(f64, BTreeMap<String, f64>)> {
+        let (mut losses, mut gallery) = (Vec::new(), recall::Gallery::default());
+        for batch in batches {
+            let batch = batch?;
+            if self.recipe.pictures {
+                let side = [self.shape.image.image; 2];
+                let device = model.clip.scale.val().device();
+                let seen = model.clip.embed_images(images(batch.planes.clone(), side, &device));
+                let told = model.clip.embed_texts(&batch.texts);
+                let t = batch.texts.shape[1];
+                let captions = batch.texts.ids.chunks(t).take(batch.groups.len());
+                gallery.add(&read(seen), &read(told), captions.map(<[u32]>::to_vec).collect());
+            }
+            losses.push((f64::from(read(self.losses(model, batch).loss)[0]), 1.0));
+        }
+        let recall = if self.recipe.pictures { gallery.recall() } else { BTreeMap::new() };
+        Ok((mean(losses), recall))
+    }
+
     fn losses(&self, model: &ClipWithHeads, batch: PairBatch) -> Losses {
         match self.recipe.pictures {
             true => self.paired(model, batch),

@@ -2,6 +2,7 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod flamingo;
 pub mod llava;
 pub mod text;
 pub mod tokenizer;
@@ -30,6 +31,8 @@ pub enum Recipe {
     Llava,
     /// A Q-Former between an image encoder and a language model.
     Blip2,
+    /// Gated blocks in a language model.
+    Flamingo,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +76,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Text => text::train(&load(path, sets)?, options),
         Recipe::Llava => llava::train(&load(path, sets)?, options),
         Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
+        Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -87,5 +91,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Text => text::stages(&load(path, sets)?),
         Recipe::Llava => llava::stages(&load(path, sets)?),
         Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
+        Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
     }
 }
