@@ -3,6 +3,7 @@
 import bert
 import blip2
 import blip2_stage1
+import blip2_trained
 import chat_template
 import clip
 import clip_resnet
@@ -40,5 +41,5 @@ import whisper_mel
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
                    blip2, blip2_stage1, flamingo, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
-                   whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, generation):
+                   whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -40,6 +40,8 @@ fn settings(sets: &[String]) -> Vec<String> {
         format!("model.tokenizer={:?}", root("goldens/blip2_matching/tokenizer.json")),
         "represent.batch_size=2".into(),
         "generate.batch_size=2".into(),
+        "generate.steps=200".into(),
+        "generate.schedule={kind=\"constant\",learning_rate=1e-2}".into(),
     ];
     if !sets.iter().any(|set| set.starts_with("model.encoder")) {
         all.push(part("encoder", "published_dinov2"));
@@ -64,7 +66,7 @@ fn both_stages_learn_a_batch_and_leave_models() {
     ] {
         let trial = Trial(TempDir::new().unwrap());
         trial.train(&[part("encoder", encoder), part("backbone", backbone)]).unwrap();
-        for (stage, share) in [("represent", 0.7), ("generate", 0.4)] {
+        for (stage, share) in [("represent", 0.7), ("generate", 0.7)] {
             let losses = trial.losses(stage);
             let (first, last) = (losses[0], losses[losses.len() - 1]);
             assert!(last < share * first, "{encoder}, {stage}: {first} then {last}");
@@ -147,4 +149,44 @@ fn the_papers_setting_has_the_papers_counts() {
     assert_eq!(counts, [("represent", 186_705_470), ("generate", 107_133_696)]);
     let text = planned[0].to_string();
     assert!(text.contains("186705470") && text.contains("250000 steps of 1680"), "{text}");
+}
+
+/// `reference/blip2_trained.py`: what transformers makes of our `final/`s.
+#[test]
+fn transformers_reads_what_is_saved() {
+    let files = std::fs::read_dir(root("goldens/blip2_trained")).unwrap();
+    let files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 3);
+    for file in files {
+        let golden: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let recipe = golden["recipe"].as_str().unwrap();
+        let at = |dir: &str| format!("'{}/", root(dir).display());
+        let recipe = recipe.replace("'goldens/", &at("goldens"));
+        let recipe = recipe.replace("'crates/", &at("crates"));
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("recipe.toml");
+        std::fs::write(&path, recipe).unwrap();
+        recipes::train(&path, &[], &RunOptions::new(dir.path().join("run"))).unwrap();
+        let last = log::read(&dir.path().join("run/generate")).unwrap().pop().unwrap();
+        let (ours, theirs) = (last.extra["val_loss"], golden["generate"].as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-3 * theirs, "{}: {ours}, {theirs}", file.display());
+
+        let matcher = Pretrained::open(&dir.path().join("run/represent/final"), &Device::flex());
+        let Pretrained::Matcher(matcher) = matcher.unwrap() else { panic!("{}", file.display()) };
+        let samples = root("crates/data/tests/samples/folder-csv");
+        let rows = [("red.png", "a red square, nothing else"), ("more/blue.png", "a blue square")];
+        let texts: Vec<Vec<u32>> = rows.map(|(_, text)| matcher.ids(text).unwrap()).to_vec();
+        for (i, (name, _)) in rows.iter().enumerate() {
+            let picture = sensorium_media::Picture::read(&samples.join(name)).unwrap();
+            let found = matcher.matching(&matcher.encode(&picture), &texts);
+            for (j, logits) in found.iter().enumerate() {
+                for (k, logit) in logits.iter().enumerate() {
+                    let theirs = golden["matching"][i][j][k].as_f64().unwrap();
+                    let off = (f64::from(*logit) - theirs).abs();
+                    assert!(off < 1e-3, "{}: {i} {j} {k}: {logit}, {theirs}", file.display());
+                }
+            }
+        }
+    }
 }

@@ -289,6 +289,34 @@ fn precision_and_recompute_are_heeded() {
     }
 }
 
+/// GradCache: each pair by itself, and both at once.
+#[test]
+fn a_batch_in_chunks_has_the_gradient_of_the_whole() {
+    for (golden, loss) in [("published_clip", "info_nce"), ("published_siglip", "sigmoid")] {
+        let recipe = clip(golden, loss, &samples());
+        let log = |sets: &[&str]| {
+            let trial = Trial::new();
+            trial.train(&recipe, sets, false).unwrap();
+            log::read(&trial.path("run")).unwrap()
+        };
+        let (whole, chunks) = (log(&["steps=4"]), log(&["steps=4", "accumulate=2"]));
+        for (a, b) in whole.iter().zip(&chunks) {
+            let off = [(a.loss - b.loss).abs() / a.loss, (a.grad_norm / b.grad_norm - 1.0).abs()];
+            assert!(off.iter().all(|off| *off < 1e-5), "{golden}, step {}: {off:?}", a.step);
+        }
+        // Locked (LiT): the text tower and the scale alone learn, in chunks too.
+        let locked = log(&["steps=4", "accumulate=2", "model.train=[\"text\",\"scale\"]"]);
+        assert!(locked[3].loss < locked[0].loss, "{golden}: {}", locked[3].loss);
+        let recall = |row: &log::Metrics| row.extra["val_recall_text"];
+        assert!((0.0..=1.0).contains(&recall(&whole[3])), "{golden}");
+    }
+    let recipe = clip("published_clip", "info_nce", &samples());
+    let alone = recipe.replace("from =", "size = 'tiny'\ntokenizer = 'a.json'\n#");
+    let error =
+        Trial::new().train(&alone, &["accumulate=2", "caption_weight=1.0"], false).unwrap_err();
+    assert!(error.contains("contrastive loss alone"), "{error}");
+}
+
 #[test]
 fn the_best_is_kept_when_a_run_goes_on() {
     let trial = Trial::new();

@@ -72,7 +72,8 @@ fn parts(config: &Value) -> Vec<String> {
 #[test]
 fn every_key_of_every_family_is_classified() {
     let cases = cases();
-    let mut kinds: Vec<&str> = vec!["sensorium", "open_clip"];
+    let mut kinds: Vec<&str> =
+        vec!["sensorium", "open_clip", "sensorium_blip2", "sensorium_flamingo"];
     let mut unclassified: Vec<String> = Vec::new();
     for config in cases["config.json"].as_array().unwrap() {
         let kind = config["model_type"].as_str().unwrap();

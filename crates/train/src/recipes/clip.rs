@@ -15,6 +15,7 @@
 //! ```
 
 mod chunked;
+mod pairs;
 mod recall;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +27,9 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples, Facts};
 use sensorium_encoder::text::Texts;
-use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
+use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
-use sensorium_model::prompt::{Batch, IGNORED};
+use sensorium_model::prompt::Batch;
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
@@ -37,8 +38,9 @@ use sensorium_pretrained::families::{clip, siglip};
 use sensorium_pretrained::{Directory, TextInput, Trainable, names};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{self, draw, images, mean, pictures};
-use crate::chat::{Chat, messages};
+use self::pairs::{PairBatch, Pairs};
+use crate::batch::{images, mean};
+use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
@@ -338,116 +340,6 @@ fn init(
     ClipWithHeads { clip, captioner, regions, places }
 }
 
-/// What makes a step's batch of examples.
-struct Pairs {
-    texts: TextInput,
-    processor: ImageProcessor,
-    /// For what the captioner is to answer from the encoder's positions.
-    answers: Option<Chat>,
-    /// For what it is to tell from a vector.
-    gists: Option<Chat>,
-    batch: usize,
-    pictures: bool,
-    /// Whether false captions are read.
-    negatives: bool,
-    /// The encoder's positions, if it is to name what lies there.
-    regions: Option<usize>,
-    /// Whether it is to be told where things lie.
-    places: bool,
-}
-
-/// What a step reads.
-struct PairBatch {
-    /// Planes of the pictures, `[B, 3, h, w]`; nothing where none is looked at.
-    planes: Vec<f32>,
-    /// Captions, then false ones.
-    texts: Texts,
-    /// Equal for captions that may hold for each other's pictures.
-    groups: Vec<u64>,
-    /// Whose each false caption is.
-    owners: Vec<usize>,
-    /// The class of each position, for each attribute.
-    regions: Vec<Vec<i32>>,
-    /// Where things lie in each picture, and where each caption says so.
-    places: [Vec<Option<f32>>; 2],
-    answers: Option<Batch>,
-    gists: Option<Batch>,
-}
-
-impl Pairs {
-    /// Of a model that does not learn to tell.
-    fn new(
-        recipe: &ClipRecipe,
-        shape: &ClipConfig,
-        texts: TextInput,
-        processor: ImageProcessor,
-    ) -> Self {
-        let negatives = recipe.pictures && recipe.loss == Loss::Sigmoid;
-        let ClipRecipe { batch_size: batch, pictures, region_weight, place_weight, .. } = *recipe;
-        let regions = (pictures && region_weight > 0.0).then(|| shape.image.patches());
-        let places = place_weight > 0.0;
-        let (answers, gists) = (None, None);
-        Self { texts, processor, answers, gists, batch, pictures, negatives, regions, places }
-    }
-
-    fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<PairBatch> {
-        let pairs = draw(examples, step, self.batch, progress)?;
-        let facts = || pairs.iter().map(|pair| pair.facts.as_ref());
-        let seen = pairs.iter().filter(|_| self.pictures).flat_map(pictures);
-        let planes = seen.flat_map(|picture| self.processor.process(picture)).collect();
-        let unknown = || vec![None; Facts::PLACES];
-        let places = |of: fn(&Facts) -> Vec<Option<f32>>| -> Vec<Option<f32>> {
-            if !self.places {
-                return Vec::new();
-            }
-            facts().flat_map(|facts| facts.map_or_else(unknown, of)).collect()
-        };
-        let captions = pairs.iter().map(|pair| pair.text.as_deref().unwrap_or_default());
-        let false_ones = || {
-            let pairs = pairs.iter().enumerate().filter(|_| self.negatives);
-            pairs.flat_map(|(i, pair)| pair.negatives.iter().map(move |text| (i, text.as_str())))
-        };
-        let texts: Vec<&str> = captions.chain(false_ones().map(|(_, text)| text)).collect();
-        Ok(PairBatch {
-            planes,
-            texts: batch::texts(&self.texts, &texts)?,
-            groups: pairs.iter().map(|pair| pair.group).collect(),
-            owners: false_ones().map(|(i, _)| i).collect(),
-            regions: self
-                .regions
-                .map(|positions| region_targets(facts(), positions))
-                .unwrap_or_default(),
-            places: [places(Facts::places_shown), places(Facts::places_told)],
-            answers: self.answers.as_ref().map(|chat| answers(chat, &pairs)).transpose()?,
-            gists: self.gists.as_ref().map(|chat| self.gists(chat, &pairs)).transpose()?,
-        })
-    }
-
-    /// What the captioner is to write from a vector of each pair: of its picture, where it is looked at,
-    /// and of its caption.
-    fn gists(&self, chat: &Chat, pairs: &[Example]) -> Result<Batch> {
-        let gist = |pair: &Example| {
-            let gist = pair.facts.as_ref().map(|facts| facts.gist.clone()).unwrap_or_default();
-            chat.conversation(&messages(&[[String::new(), gist]], 1), &[Layout::Whole])
-        };
-        let mut gists = pairs.iter().map(gist).collect::<Result<Vec<_>>>()?;
-        if self.pictures {
-            gists.extend_from_within(..);
-        }
-        Ok(Batch::new(&gists, chat.pad))
-    }
-}
-
-/// What the captioner is to answer from each picture's positions.
-fn answers(chat: &Chat, pairs: &[Example]) -> Result<Batch> {
-    let answers = |pair: &Example| {
-        let turns = pair.facts.as_ref().map(|facts| facts.turns.as_slice());
-        chat.questions(&messages(turns.unwrap_or_default(), 1), &[Layout::Whole])
-    };
-    let prompts: Vec<Prompt> = pairs.iter().map(answers).collect::<Result<_>>()?;
-    Ok(Batch::new(&prompts, chat.pad))
-}
-
 /// What is trained, and how.
 struct Training<'a> {
     recipe: &'a ClipRecipe,
@@ -739,19 +631,6 @@ fn start(dir: &Path, seeded: &ClipWithHeads) -> Result<Tensors> {
         eprintln!("not in {}, so from the seed: {names}", dir.display());
     }
     Ok(all)
-}
-
-/// The classes of what lies at each of `positions`, for each attribute; unknown where no facts say.
-fn region_targets<'f>(
-    facts: impl Iterator<Item = Option<&'f Facts>>,
-    positions: usize,
-) -> Vec<Vec<i32>> {
-    let unknown = || vec![[IGNORED; 4]; positions];
-    let of = |facts: Option<&Facts>| {
-        facts.and_then(|facts| facts.regions(positions.isqrt())).unwrap_or_else(unknown)
-    };
-    let all: Vec<[i32; 4]> = facts.flat_map(of).collect();
-    (0..4).map(|attribute| all.iter().map(|classes| classes[attribute]).collect()).collect()
 }
 
 fn loss(

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_data::{Config, Example, Examples};
@@ -245,7 +244,7 @@ struct KindFeed {
 fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result<Vec<KindFeed>> {
     let side = parts.config.image.image as u32;
     let open = |(name, kind): (&'static str, &Kind)| {
-        let written = Arc::new(Written {
+        let written = Written {
             prompts: Prompts::new(&parts.text, &parts.config.language),
             processor: parts.processor.clone(),
             prompt: recipe.prompt.clone(),
@@ -253,7 +252,7 @@ fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result
             end: parts.config.language.end(),
             batch: kind.batch_size,
             tokens: kind.tokens.min(parts.config.language.backbone.context()),
-        });
+        };
         let make =
             move |examples: &Examples, step, progress| written.make(examples, step, progress);
         let seeds = [recipe.seed, recipe.steps];

@@ -9,12 +9,12 @@
 //! sensorium train recipes/llava/nano.toml
 //! ```
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sensorium_backbone::BackboneConfig;
-use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
@@ -26,10 +26,9 @@ use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::language;
-use sensorium_pretrained::families::llava::parts::{self, BACKBONES, NewLlava, PLAIN, assemble};
-use sensorium_pretrained::families::llava::{self, Published, Spliced};
+use sensorium_pretrained::families::llava::parts::{self, BACKBONES};
+use sensorium_pretrained::families::llava::{self, Published};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
-use sensorium_pretrained::{Directory, TextProcessor};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{draw, images, mean, pictures};
@@ -41,13 +40,12 @@ use crate::error::Result;
 use crate::feed::Feed;
 use crate::freeze::thaw_only;
 use crate::lora::LoraConfig;
-use crate::model::{self, Files, ModelConfig, Parts, Start};
+use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
-use crate::size::Size;
 
 /// A LLaVA training: both stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,9 +159,9 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         return Err(model::config("lora", message, "leave [lora] out to train a new model"));
     }
     let (mut llava, training) = match recipe.model.start(options)? {
-        Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
-        Start::Published(directory) => published(recipe, &directory)?,
-        Start::Parts(parts) => of_parts(recipe, &parts)?,
+        Start::New(size, tokenizer) => start::new(recipe, size, tokenizer)?,
+        Start::Published(directory) => start::published(recipe, &directory)?,
+        Start::Parts(parts) => start::of_parts(recipe, &parts)?,
     };
     if let (Some(align), None, None) = (&recipe.align, &recipe.projector, &recipe.model.from) {
         llava = training.run("align", align, vec![PROJECTOR.into()], llava, options)?;
@@ -203,13 +201,13 @@ pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
         Start::Published(directory) => {
             let family = directory.model_type().unwrap_or_default();
             match family {
-                _ if SEEING.contains(&family) => llava::shape(&directory)?,
+                _ if start::SEEING.contains(&family) => llava::shape(&directory)?,
                 _ if BACKBONES.contains(&family) => {
                     let backbone = language::config(&directory.config())?;
                     LlavaConfig { towers: Vec::new(), backbone, prefix: false }
                 }
                 _ => {
-                    let known = [&SEEING[..], &BACKBONES].concat();
+                    let known = [&start::SEEING[..], &BACKBONES].concat();
                     return Err(model::unknown_family(&directory, &known));
                 }
             }
@@ -223,111 +221,6 @@ pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
     let Stage { steps, batch_size, .. } = recipe.instruct;
     all.push(Planned::new("instruct", shapes, &trained(recipe, &shape), steps, batch_size)?);
     Ok(all)
-}
-
-/// A new model of components that other recipes have trained.
-fn new(
-    recipe: &LlavaRecipe,
-    size: Size,
-    tokenizer: Box<Tokenizer>,
-) -> Result<(Llava, Training<'_>)> {
-    let LlavaRecipe { image: Some(image), backbone: Some(backbone), projector, .. } = recipe else {
-        let message = "expected image and backbone, files of trained components, got no such keys";
-        return Err(model::config("image", message, "train them by the clip and text recipes"));
-    };
-    let shape = size.llava(tokenizer.vocabulary());
-    let mut llava = Llava::init(
-        &shape,
-        &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute),
-    );
-    // One tower: that of pictures.
-    let mut tower = llava.towers.remove(0);
-    tower.encoder = weights::load(tower.encoder, &checkpoint::load(image)?)?;
-    llava.backbone = weights::load(llava.backbone, &checkpoint::load(backbone)?)?;
-    if let Some(file) = projector {
-        tower.projector = weights::load(tower.projector, &checkpoint::load(file)?)?;
-    }
-    llava.towers.push(tower);
-    let tokens = shape.towers[0].tokens();
-    let chat = Chat::own(&tokenizer, tokens, shape.backbone.context())?.into();
-    let processor = ImageProcessor::padded(side(&shape) as u32);
-    Ok((llava, Training { recipe, chat, processor, shape, home: Home::Own(tokenizer) }))
-}
-
-/// Published models that are trained: with pictures, and without.
-const SEEING: [&str; 3] = ["llava", "idefics3", "smolvlm"];
-
-/// A published model.
-fn published<'a>(recipe: &'a LlavaRecipe, directory: &Directory) -> Result<(Llava, Training<'a>)> {
-    let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
-    let family = directory.model_type().unwrap_or_default();
-    if BACKBONES.contains(&family) {
-        return language_alone(recipe, directory, init);
-    }
-    if !SEEING.contains(&family) {
-        return Err(model::unknown_family(directory, &[&SEEING[..], &BACKBONES].concat()));
-    }
-    let spliced = llava::trainable(directory, init)?;
-    let text = TextProcessor::read(directory)?;
-    seeing(recipe, spliced, text, model::beside(directory)?)
-}
-
-/// A published language model, which sees nothing.
-fn language_alone<'a>(
-    recipe: &'a LlavaRecipe,
-    directory: &Directory,
-    init: &mut Init,
-) -> Result<(Llava, Training<'a>)> {
-    let (backbone, weights) = language::trainable(directory, init)?;
-    if let (BackboneConfig::Gpt2(_), Some(_)) = (&backbone, &recipe.lora) {
-        let message = "expected a model whose layers are as peft names them, got gpt2";
-        return Err(model::config(
-            "lora",
-            message,
-            "leave [lora] out: all of GPT-2 can be trained",
-        ));
-    }
-    let mut beside = model::beside(directory)?;
-    let mut text = TextProcessor::read(directory)?;
-    if text.chat.text()?.is_none() {
-        text.chat = text.chat.with_template(PLAIN.to_owned());
-        beside.push(("chat_template.jinja".into(), PLAIN.into()));
-    }
-    let names: Vec<String> = directory.shapes()?.into_keys().collect();
-    let shape = LlavaConfig { towers: Vec::new(), backbone, prefix: false };
-    let chat = Chat::published(text, None, [0, shape.backbone.context()])?.into();
-    let processor = ImageProcessor::padded(1);
-    let home = Home::Language(beside, names);
-    Ok((Llava::of(Vec::new(), weights), Training { recipe, chat, processor, shape, home }))
-}
-
-/// A new model of a published encoder, a new projector and a published language model.
-fn of_parts<'a>(recipe: &'a LlavaRecipe, parts: &Parts) -> Result<(Llava, Training<'a>)> {
-    if recipe.lora.is_some() {
-        let message = "expected a model to learn an adapter for, got parts of a new one";
-        let hint = "train the new model first; an adapter is learned from its directory";
-        return Err(model::config("lora", message, hint));
-    }
-    let [mut init, mut seeded] = [None, Some(recipe.seed)]
-        .map(|seed| recipe.device.init(seed, recipe.precision, recipe.recompute));
-    let Parts { encoder, projector, backbone } = parts;
-    let NewLlava { spliced, text, files } =
-        assemble(encoder, *projector, backbone, &mut init, &mut seeded)?;
-    seeing(recipe, spliced, text, files)
-}
-
-/// A model in the hub's layout, with what stands beside its weights.
-fn seeing(
-    recipe: &LlavaRecipe,
-    spliced: Spliced,
-    text: TextProcessor,
-    beside: Files,
-) -> Result<(Llava, Training<'_>)> {
-    let Spliced { llava, config: shape, processor, marker, published, .. } = spliced;
-    let limits = [shape.towers[0].tokens(), shape.backbone.context()];
-    let chat = Chat::published(text, Some(marker), limits)?.into();
-    let home = Home::Published(beside, Box::new(published));
-    Ok((llava, Training { recipe, chat, processor, shape, home }))
 }
 
 /// Side of the pictures that the encoder reads, in pixels.
@@ -606,6 +499,7 @@ fn read_of(part: &str, shape: &LlavaConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::size::Size;
 
     #[test]
     fn the_projector_reads_all_but_the_last_block() {

@@ -1,7 +1,6 @@
 //! Stage 2: a frozen language model writes captions behind the queries' answers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_data::{Example, Examples};
@@ -42,9 +41,8 @@ pub(super) fn train(
     eprintln!("generate: {parts}");
     let options = RunOptions { dir: options.dir.join("generate"), ..options.clone() };
     let data = recipe.data(stage)?;
-    let captions = Arc::new(Captions::new(recipe, stage, matcher, &new)?);
-    let maker = captions.clone();
-    let make = move |examples: &Examples, step, progress| maker.make(examples, step, progress);
+    let captions = Captions::new(recipe, stage, matcher, &new)?;
+    let make = move |examples: &Examples, step, progress| captions.make(examples, step, progress);
     let side = matcher.config.image.image;
     let feed = Feed::open(data, [recipe.seed, stage.steps], side as u32, &options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());

@@ -1,7 +1,6 @@
 //! Stage 1: contrast, matching and generation.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_data::{Example, Examples};
@@ -44,15 +43,8 @@ pub(super) fn train(
     eprintln!("represent: {trained}");
     let options = RunOptions { dir: options.dir.join("represent"), ..options.clone() };
     let data = recipe.data(stage)?;
-    let pairs = Arc::new(Pairs {
-        processor: new.processor.clone(),
-        tokenizer: new.tokenizer.clone(),
-        batch: stage.batch_size,
-        tokens: stage.tokens.min(new.config.projector.words.context),
-        seed: recipe.seed,
-    });
-    let maker = pairs.clone();
-    let make = move |examples: &Examples, step, progress| maker.make(examples, step, progress);
+    let pairs = Pairs::new(recipe, stage, new);
+    let make = move |examples: &Examples, step, progress| pairs.make(examples, step, progress);
     let side = new.config.image.image as u32;
     let feed = Feed::open(data, [recipe.seed, stage.steps], side, &options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
@@ -122,6 +114,16 @@ struct PairBatch {
 }
 
 impl Pairs {
+    fn new(recipe: &Blip2Recipe, stage: &Stage, new: &NewMatcher) -> Self {
+        Self {
+            processor: new.processor.clone(),
+            tokenizer: new.tokenizer.clone(),
+            batch: stage.batch_size,
+            tokens: stage.tokens.min(new.config.projector.words.context),
+            seed: recipe.seed,
+        }
+    }
+
     fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<PairBatch> {
         let pairs = draw(examples, step, self.batch, progress)?;
         let seen = pairs.iter().flat_map(pictures);
