@@ -291,7 +291,7 @@ fn new(
     let pairs = Pairs {
         answers: answers.then(|| chat(tokens)).transpose()?,
         gists: (recipe.gist_weight > 0.0).then(|| chat(1)).transpose()?,
-        ..Pairs::new(recipe, &shape, texts, processor)
+        ..contrasted(recipe, &shape, texts, processor)
     };
     let (captioner_config, home) = (Some(captioner_config), Home::Own(tokenizer));
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config, home }))
@@ -317,9 +317,24 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
         return Err(model::config("loss", message, hint));
     }
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
-    let pairs = Pairs::new(recipe, &shape, texts, processor);
+    let pairs = contrasted(recipe, &shape, texts, processor);
     let home = Home::Published(model::beside(&directory)?, layout);
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
+}
+
+/// What makes the batches of a model that does not learn to tell.
+fn contrasted(
+    recipe: &ClipRecipe,
+    shape: &ClipConfig,
+    texts: TextInput,
+    processor: ImageProcessor,
+) -> Pairs {
+    let negatives = recipe.pictures && recipe.loss == Loss::Sigmoid;
+    let ClipRecipe { batch_size: batch, pictures, region_weight, place_weight, .. } = *recipe;
+    let regions = (pictures && region_weight > 0.0).then(|| shape.image.patches());
+    let places = place_weight > 0.0;
+    let (answers, gists) = (None, None);
+    Pairs { texts, processor, answers, gists, batch, pictures, negatives, regions, places }
 }
 
 /// The two encoders with what the recipe's losses need beside them.

@@ -3,11 +3,9 @@
 use sensorium_data::{Example, Examples, Facts};
 use sensorium_encoder::text::Texts;
 use sensorium_media::{ImageProcessor, Layout, Prompt};
-use sensorium_model::clip::ClipConfig;
 use sensorium_model::prompt::{Batch, IGNORED};
 use sensorium_pretrained::TextInput;
 
-use super::{ClipRecipe, Loss};
 use crate::batch::{self, draw, pictures};
 use crate::chat::{Chat, messages};
 use crate::error::Result;
@@ -49,21 +47,6 @@ pub(super) struct PairBatch {
 }
 
 impl Pairs {
-    /// Of a model that does not learn to tell.
-    pub(super) fn new(
-        recipe: &ClipRecipe,
-        shape: &ClipConfig,
-        texts: TextInput,
-        processor: ImageProcessor,
-    ) -> Self {
-        let negatives = recipe.pictures && recipe.loss == Loss::Sigmoid;
-        let ClipRecipe { batch_size: batch, pictures, region_weight, place_weight, .. } = *recipe;
-        let regions = (pictures && region_weight > 0.0).then(|| shape.image.patches());
-        let places = place_weight > 0.0;
-        let (answers, gists) = (None, None);
-        Self { texts, processor, answers, gists, batch, pictures, negatives, regions, places }
-    }
-
     pub(super) fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<PairBatch> {
         let pairs = draw(examples, step, self.batch, progress)?;
         let facts = || pairs.iter().map(|pair| pair.facts.as_ref());
