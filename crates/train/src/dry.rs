@@ -68,15 +68,15 @@ impl Planned {
     }
 }
 
-/// A parameter's part: its first two names.
+/// A parameter's part: its first two names, with a number between them.
 fn part_of(name: &str) -> String {
     let (mut part, mut words) = (Vec::new(), 0);
     for field in name.split('.') {
         words += usize::from(field.parse::<u32>().is_err());
-        if words > 2 {
+        part.push(field);
+        if words == 2 {
             break;
         }
-        part.push(field);
     }
     // The last name is that of a tensor.
     if part.len() > 1 && part.join(".") == name {
