@@ -99,7 +99,7 @@ fn settings_that_cannot_be() {
         ("seeing_llava_siglip", "vision_feature_layer", json!(-5), "a level of 3 blocks"),
         ("seeing_llava_siglip", "vision_feature_layer", json!([]), "a level of 3 blocks"),
         ("seeing_llava_siglip", "vision_feature_layer", json!([-2, -1]), "another shape"),
-        ("seeing_llava_siglip", "/model_type", json!("dinov2"), "clip_vision_model or siglip"),
+        ("seeing_llava_siglip", "/model_type", json!("vit"), "siglip_vision_model or dinov2"),
         ("seeing_llava_siglip", "/model_type", json!("clip_vision_model"), "class_embedding"),
         ("seeing_llava_siglip", "/vision_use_head", json!(false), "11 unexpected"),
         ("seeing_llava_headless", "/vision_use_head", json!("no"), "true or false"),
