@@ -61,18 +61,16 @@ fn with_article(label: &str) -> String {
     }
 }
 
-/// One vector of unit length for each label. The mean over the model's templates, or of the one given,
-/// is less moody than any one of them (Radford et al. 2021, <https://arxiv.org/abs/2103.00020>, section
-/// 3.1.4).
+/// One vector of unit length for each label. The mean over several templates is less moody than any one
+/// of them (Radford et al. 2021, <https://arxiv.org/abs/2103.00020>, section 3.1.4).
 ///
 /// # Errors
 /// As [`EmbeddingModel::embed_texts`].
 pub fn embed_labels(
     model: &dyn EmbeddingModel,
     labels: &[String],
-    template: Option<&str>,
+    templates: &[String],
 ) -> Result<Vec<Vec<f32>>> {
-    let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
     let sentences = labels.iter().flat_map(|label| templates.iter().map(|t| filled(t, label)));
     let rows = model.embed_texts(&sentences.collect::<Vec<_>>())?;
     Ok(match templates.len() {
@@ -109,7 +107,8 @@ fn classify(
     labels: &[String],
     template: Option<&str>,
 ) -> Result<Vec<Classified>> {
-    let labels = embed_labels(model, labels, template)?;
+    let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
+    let labels = embed_labels(model, labels, &templates)?;
     let picture = model.embed_pictures(std::slice::from_ref(picture))?;
     let scores = comparison.scores(&picture, &labels).concat();
     let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
@@ -185,6 +184,10 @@ impl EmbeddingModel for Matcher {
         Err(Error::ManyVectors { family: "blip-2" }.into())
     }
 
+    fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(pictures.iter().map(|picture| self.views(picture)).collect())
+    }
+
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         Ok(Matcher::embed_texts(self, texts)?)
     }
@@ -194,6 +197,10 @@ impl ScoreModel for Matcher {
     fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
         let rows = self.compare(pictures, texts)?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+    }
+
+    fn matching(&self, picture: &Picture, texts: &[String]) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.belongs(picture, texts)?))
     }
 
     fn classify(

@@ -16,6 +16,7 @@ mod inspect;
 mod logprobs;
 mod merge;
 mod models;
+mod own;
 mod perplexity;
 mod plot;
 pub mod precision;
