@@ -115,7 +115,7 @@ fn difference(metric: &Metric, a: &OwnReport, b: &OwnReport, seed: u64) -> Diffe
     Difference {
         task: metric.task.clone(),
         metric: metric.name.clone(),
-        percent: aggregate.is_percent(),
+        percent: metric.percent,
         difference: values[1] - values[0],
         values,
         low,

@@ -89,11 +89,6 @@ impl Aggregate {
             _ => rows.len(),
         }
     }
-
-    /// Whether the figure is a share or a score from 0 to 1, told in percent.
-    pub fn is_percent(self) -> bool {
-        !matches!(self, Self::MedianRank | Self::Perplexity)
-    }
 }
 
 /// Which of `n` examples are drawn at this time; the same for the same `n`, so that two models are measured

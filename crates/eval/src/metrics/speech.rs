@@ -1,8 +1,8 @@
 //! Word and character error rates: the fewest words (characters) to insert, leave out or change, beside how
 //! many there are.
 //!
-//! Before, texts are made alike as jiwer's usual chain does: lower case, no punctuation, one space between
-//! words. Numbers and spellings stay as they are, which Whisper's own normaliser changes.
+//! Before, texts are made alike: lower case, no punctuation but apostrophes, a space for a dash, one space
+//! between words. Numbers and spellings stay as they are, which Whisper's own normaliser changes.
 
 /// A text in the form that is compared.
 pub fn normal(text: &str) -> String {

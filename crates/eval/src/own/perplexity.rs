@@ -45,7 +45,7 @@ pub(super) fn measure(llm: &LanguageModel, set: &mut Set<'_>, own: &Own<'_>) -> 
     let chance = Some(llm.lm.config.vocabulary() as f64);
     let metrics = vec![
         Metric { chance, ..perplexity },
-        Metric::new("texts", "bits per byte", BYTES, Aggregate::Ratio),
+        Metric { percent: false, ..Metric::new("texts", "bits per byte", BYTES, Aggregate::Ratio) },
     ];
     let notes = vec![format!(
         "windows of {context} tokens, each read alone, all tokens but a window's first scored; lower is better"

@@ -64,13 +64,16 @@ pub struct Metric {
     pub chance: Option<f64>,
     /// What the best answer without looking gives.
     pub prior: Option<f64>,
+    /// Whether it is told in percent.
+    pub percent: bool,
 }
 
 impl Metric {
     /// A metric without chance and prior.
     pub fn new(task: &str, name: &str, numbers: &str, aggregate: Aggregate) -> Self {
         let (task, name, numbers) = (task.to_owned(), name.to_owned(), numbers.to_owned());
-        Self { task, name, numbers, aggregate, chance: None, prior: None }
+        let percent = !matches!(aggregate, Aggregate::MedianRank | Aggregate::Perplexity);
+        Self { task, name, numbers, aggregate, chance: None, prior: None, percent }
     }
 
     /// The examples' numbers.
@@ -98,7 +101,7 @@ impl Metric {
             n: aggregate.n(&rows),
             chance: self.chance,
             prior: self.prior,
-            percent: aggregate.is_percent(),
+            percent: self.percent,
         }
     }
 }
@@ -136,6 +139,10 @@ pub(super) fn report(task: Task, set: Set<'_>, measured: Measured, own: &Own<'_>
         let of_group = examples.iter().filter(|example| example.groups.contains(group));
         let alone = Metric { chance: None, prior: None, ..metrics[0].clone() };
         figures.push(alone.figure(group, of_group, own.seed));
+    }
+    let silent = examples.iter().filter(|example| example.got.is_empty()).count();
+    if silent > 0 && task != Task::Perplexity {
+        notes.push(format!("said nothing, or did not fit the model's context: {silent}"));
     }
     if !set.bad.is_empty() {
         let named: Vec<String> = set.bad.iter().take(NAMED).map(Bad::to_string).collect();
