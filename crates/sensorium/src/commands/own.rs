@@ -54,7 +54,7 @@ pub struct OwnOptions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     failures: usize,
     /// Also write the report, which holds every example and is what --compare reads.
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", conflicts_with = "compare")]
     out: Option<PathBuf>,
     /// Tell whether B is better than A: two reports, or with --data two models.
     #[arg(long, value_names = ["A", "B"], num_args = 2)]
