@@ -13,6 +13,8 @@ mod report;
 mod retrieval;
 mod set;
 pub mod templates;
+#[cfg(test)]
+mod tests;
 mod transcribe;
 mod vqa;
 mod zero_shot;
