@@ -2,7 +2,11 @@
 
 /// Index of the label that is nearest to `picture`, all of unit length; the first of equals.
 pub fn nearest(picture: &[f32], labels: &[Vec<f32>]) -> usize {
-    let scores: Vec<f32> = labels.iter().map(|label| cosine(picture, label)).collect();
+    best(&labels.iter().map(|label| cosine(picture, label)).collect::<Vec<_>>())
+}
+
+/// Index of the largest; the first of equals.
+pub fn best(scores: &[f32]) -> usize {
     (0..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
 }
 

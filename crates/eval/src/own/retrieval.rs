@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 use sensorium_inference::{EmbeddingModel, ScoreModel};
-use sensorium_media::Picture;
 
 use super::set::{Item, Set};
-use super::zero_shot::picture;
+use super::zero_shot::pictures;
 use super::{Measured, Metric, Own, Scored};
 use crate::error::{EvalError, Result};
-use crate::label::similarity;
+use crate::label::{best, similarity};
 use crate::statistic::Aggregate;
 
 /// Texts embedded at once.
@@ -41,6 +40,7 @@ pub(super) fn measure(
     let mut ranks = gallery.ranks();
     let mut names = vec![String::new()];
     if let Some(scorer) = scorer
+        && own.rerank > 0
         && gallery.rerank(scorer, set, own.rerank)?
     {
         names.push(format!("best {} again by matching: ", own.rerank));
@@ -88,15 +88,10 @@ impl Gallery {
     fn embed(model: &dyn EmbeddingModel, set: &mut Set<'_>) -> Result<Self> {
         let (mut items, mut views) = (Vec::new(), Vec::new());
         set.together(|chunk, read| {
-            let pictures: Vec<Picture> =
-                read.iter().filter_map(|example| picture(&example.media)).collect();
-            if pictures.len() < chunk.len() || chunk.iter().any(|item| item.texts.is_empty()) {
-                return Err(EvalError::Lacks {
-                    task: "retrieval",
-                    lacks: "pictures with captions",
-                });
+            if chunk.iter().any(|item| item.texts.is_empty()) {
+                return Err(EvalError::Lacks { task: "retrieval", lacks: "captions" });
             }
-            views.extend(model.embed_views(&pictures)?);
+            views.extend(model.embed_views(&pictures(&read, "retrieval")?)?);
             items.extend(chunk.iter().map(|item| (*item).clone()));
             Ok(())
         })?;
@@ -116,28 +111,33 @@ impl Gallery {
     /// each caption, as BLIP-2's authors do, and puts all others behind them; whether the model has such a
     /// look.
     fn rerank(&mut self, model: &dyn ScoreModel, set: &Set<'_>, k: usize) -> Result<bool> {
-        let all = 0..self.items.len();
-        let mut chosen: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); all.len()];
+        let look = |i: usize, texts: &[String]| -> Result<Option<Vec<f32>>> {
+            let Ok(example) = set.example(&self.items[i]) else { return Ok(None) };
+            Ok(model.matching(&pictures(&[example], "retrieval")?[0], texts)?)
+        };
+        if self.items.is_empty() || look(0, &[])?.is_none() {
+            return Ok(false);
+        }
+        let mut chosen: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.items.len()];
         for (picture, row) in self.scores.iter().enumerate() {
-            chosen[picture].extend(best(k, row.iter().copied()));
+            chosen[picture].extend(first(k, row.iter().copied()));
         }
         for caption in 0..self.captions.len() {
             let column = self.scores.iter().map(|row| row[caption]);
-            best(k, column).into_iter().for_each(|picture| _ = chosen[picture].insert(caption));
+            first(k, column).into_iter().for_each(|picture| _ = chosen[picture].insert(caption));
         }
+        let mut rows = Vec::new();
         for (i, captions) in chosen.into_iter().enumerate() {
             let texts: Vec<String> = captions.iter().map(|c| self.captions[*c].clone()).collect();
-            let example = set.example(&self.items[i]).ok();
-            let Some(picture) = example.and_then(|example| picture(&example.media)) else {
-                continue;
-            };
-            let Some(logits) = model.matching(&picture, &texts)? else { return Ok(false) };
-            let before = self.scores[i].clone();
-            self.scores[i].iter_mut().for_each(|score| *score -= BEHIND);
+            let logits = look(i, &texts)?.unwrap_or_default();
+            let row = &self.scores[i];
+            let mut again: Vec<f32> = row.iter().map(|score| score - BEHIND).collect();
             for (caption, logit) in captions.into_iter().zip(logits) {
-                self.scores[i][caption] = before[caption] + logit;
+                again[caption] = row[caption] + logit;
             }
+            rows.push(again);
         }
+        self.scores = rows;
         Ok(true)
     }
 
@@ -165,8 +165,7 @@ impl Gallery {
     fn examples(&self, ranks: &[Vec<Vec<f64>>]) -> Vec<Scored> {
         let each = self.items.iter().enumerate().map(|(i, item)| {
             let row = &self.scores[i];
-            let best = (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-            let mut scored = item.scored(item.texts.join(" / "), self.captions[best].clone());
+            let mut scored = item.scored(item.texts.join(" / "), self.captions[best(row)].clone());
             for (place, ways) in ranks.iter().enumerate() {
                 scored.numbers.insert(number_name(place / 2, place % 2), ways[i].clone());
                 scored.worth = if place % 2 == 0 { 1.0 / (1.0 + ways[i][0]) } else { scored.worth };
@@ -181,7 +180,7 @@ impl Gallery {
 const BEHIND: f32 = 1000.0;
 
 /// The places of the `k` largest.
-fn best(k: usize, scores: impl Iterator<Item = f32>) -> Vec<usize> {
+fn first(k: usize, scores: impl Iterator<Item = f32>) -> Vec<usize> {
     let mut places: Vec<(f32, usize)> = scores.zip(0..).collect();
     places.sort_by(|a, b| b.0.total_cmp(&a.0));
     places.into_iter().take(k).map(|(_, place)| place).collect()
@@ -213,6 +212,6 @@ mod tests {
         // Of two draws among two right and two wrong ones, both are wrong by 2/4 times 1/3.
         assert!((chance(2, 4, 2.0) - (1.0 - 0.5 / 3.0)).abs() < 1e-12);
         assert_eq!(chance(10, 4, 1.0), 1.0);
-        assert_eq!(best(2, [0.1, 0.9, 0.5].into_iter()), [1, 2]);
+        assert_eq!(first(2, [0.1, 0.9, 0.5].into_iter()), [1, 2]);
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_inference::{
-    ChatModel, Continuation, EmbeddingModel, Finish, GenerateOptions, OnStep, Reply,
+    ChatModel, Classified, Continuation, EmbeddingModel, Finish, GenerateOptions, OnStep, Reply,
+    Score, ScoreModel,
 };
 use sensorium_media::{Media, Message, Modality, Picture};
 
@@ -24,6 +25,33 @@ impl EmbeddingModel for Colours {
 
     fn embed_texts(&self, texts: &[String]) -> sensorium_inference::Result<Vec<Vec<f32>>> {
         Ok(texts.iter().map(|text| vector(text.contains("red") || self.blind)).collect())
+    }
+}
+
+/// A closer look sees even when the vectors do not.
+impl ScoreModel for Colours {
+    fn score(&self, _: &[Picture], _: &[String]) -> sensorium_inference::Result<Vec<Vec<Score>>> {
+        Ok(Vec::new())
+    }
+
+    fn classify(
+        &self,
+        _: &Picture,
+        _: &[String],
+        _: Option<&str>,
+    ) -> sensorium_inference::Result<Vec<Classified>> {
+        Ok(Vec::new())
+    }
+
+    fn matching(
+        &self,
+        picture: &Picture,
+        texts: &[String],
+    ) -> sensorium_inference::Result<Option<Vec<f32>>> {
+        let seeing = Self { blind: false };
+        let picture = seeing.embed_pictures(std::slice::from_ref(picture))?.concat();
+        let fits = |text: Vec<f32>| if text == picture { 5.0 } else { -5.0 };
+        Ok(Some(seeing.embed_texts(texts)?.into_iter().map(fits).collect()))
     }
 }
 
@@ -98,7 +126,7 @@ fn report(
         max_bad: 0.05,
         prompts: &[],
         max_tokens: None,
-        rerank: 0,
+        rerank: 2,
         context: 0,
         speech: TranscribeOptions::default(),
         seed: 0,
@@ -139,6 +167,11 @@ fn who_sees_names_and_finds_and_who_does_not_is_last() {
         );
         assert_eq!(found.examples[0].numbers["captions"], [ranks[0]]);
         assert_eq!(found.examples[1].numbers["pictures"], [ranks[1]; 2]);
+        let again = report(Task::Retrieval, &captions, |set, own| {
+            retrieval::measure(&model, Some(&model), set, own)
+        });
+        assert_eq!(again.report.figures[..8], found.report.figures);
+        assert_eq!(again.examples[1].numbers["pictures again"], [0.0; 2]);
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use sensorium_data::{Example, Media};
 use sensorium_inference::{EmbeddingModel, embed_labels};
-use sensorium_media::{Media, Picture};
+use sensorium_media::Picture;
 
-use super::set::Set;
-use super::{Measured, Metric, Own};
+use super::set::{Item, Set};
+use super::{Measured, Metric, Own, Scored};
 use crate::error::{EvalError, Result};
-use crate::label::similarity;
+use crate::label::{best, similarity};
 use crate::statistic::Aggregate;
 
 /// The rank of the true class, and whether it is the first, by class.
@@ -36,47 +37,12 @@ pub(super) fn measure(
     let labels = embed_labels(model, &classes, &templates)?;
     let mut examples = Vec::new();
     set.together(|items, read| {
-        let pictures: Vec<Picture> =
-            read.iter().filter_map(|example| picture(&example.media)).collect();
-        if pictures.len() < items.len() {
-            return Err(EvalError::Lacks { task: "zero-shot", lacks: "pictures" });
-        }
-        for (item, views) in items.iter().zip(model.embed_views(&pictures)?) {
-            let truth = item.texts.first().cloned().unwrap_or_default();
-            let class = classes.binary_search(&truth).unwrap_or_default();
-            let scores: Vec<f32> = labels.iter().map(|label| similarity(&views, label)).collect();
-            // Ties count against the model.
-            let rank =
-                scores.iter().filter(|score| **score >= scores[class]).count().saturating_sub(1);
-            let best = (0..scores.len())
-                .fold(0, |best, i| if scores[i] > scores[best] { i } else { best });
-            let mut scored = item.scored(truth.clone(), classes[best].clone());
-            scored.groups.push(truth);
-            scored.worth = 1.0 / (1.0 + rank as f64);
-            scored.numbers.insert(RANK.into(), vec![rank as f64]);
-            scored.numbers.insert(CLASS.into(), vec![class as f64, f64::from(u8::from(rank == 0))]);
-            examples.push(scored);
-        }
+        let views = model.embed_views(&pictures(&read, "zero-shot")?)?;
+        let named = items.iter().zip(views);
+        examples.extend(named.map(|(item, views)| name(item, &views, &labels, &classes)));
         Ok(())
     })?;
-    let mut frequency: HashMap<&str, usize> = HashMap::new();
-    examples.iter().for_each(|scored| *frequency.entry(&scored.expected).or_default() += 1);
-    let mut frequency: Vec<usize> = frequency.into_values().collect();
-    frequency.sort_unstable_by(|a, b| b.cmp(a));
-    let n = classes.len() as f64;
-    let metric = |k: u32| Metric {
-        chance: Some((f64::from(k) / n).min(1.0)),
-        prior: Some(
-            frequency.iter().take(k as usize).sum::<usize>() as f64 / examples.len().max(1) as f64,
-        ),
-        ..Metric::new("all classes", &format!("top-{k} of {n}"), RANK, Aggregate::Below(k))
-    };
-    let mut metrics = vec![metric(1)];
-    if classes.len() > 5 {
-        metrics.push(metric(5));
-    }
-    let mean = Metric::new("all classes", "mean of classes", CLASS, Aggregate::ClassMean);
-    metrics.push(Metric { chance: Some(1.0 / n), prior: Some(1.0 / n), ..mean });
+    let metrics = metrics(&examples, classes.len());
     let notes = vec![
         format!("templates: {}, as {:?}", templates.len(), templates.first().map_or("", |t| t)),
         "the prior is the most frequent classes of these data; ties count against the model".into(),
@@ -84,7 +50,46 @@ pub(super) fn measure(
     Ok(Measured { examples, metrics, notes })
 }
 
-/// The first picture of an example.
-pub(super) fn picture(media: &[Media]) -> Option<Picture> {
-    media.iter().map(|Media::Image(picture)| picture.clone()).next()
+/// The picture of each example.
+pub(super) fn pictures(read: &[Example], task: &'static str) -> Result<Vec<Picture>> {
+    let first = |example: &Example| {
+        let picture = example.media.iter().map(|Media::Image(picture)| picture.clone()).next();
+        picture.ok_or(EvalError::Lacks { task, lacks: "pictures" })
+    };
+    read.iter().map(first).collect()
+}
+
+fn name(item: &Item, views: &[f32], labels: &[Vec<f32>], classes: &[String]) -> Scored {
+    let truth = item.texts.first().cloned().unwrap_or_default();
+    let class = classes.binary_search(&truth).unwrap_or_default();
+    let scores: Vec<f32> = labels.iter().map(|label| similarity(views, label)).collect();
+    let ahead =
+        (0..scores.len()).filter(|other| *other != class && scores[*other] >= scores[class]);
+    let rank = ahead.count() as f64;
+    let mut scored = item.scored(truth.clone(), classes[best(&scores)].clone());
+    scored.groups.push(truth);
+    scored.worth = 1.0 / (1.0 + rank);
+    scored.numbers.insert(RANK.into(), vec![rank]);
+    scored.numbers.insert(CLASS.into(), vec![class as f64, f64::from(u8::from(rank == 0.0))]);
+    scored
+}
+
+fn metrics(examples: &[Scored], classes: usize) -> Vec<Metric> {
+    let mut frequency: HashMap<&str, usize> = HashMap::new();
+    examples.iter().for_each(|scored| *frequency.entry(&scored.expected).or_default() += 1);
+    let mut frequency: Vec<usize> = frequency.into_values().collect();
+    frequency.sort_unstable_by(|a, b| b.cmp(a));
+    let chance = |k: u32| Some((f64::from(k) / classes as f64).min(1.0));
+    let metric = |k: u32| {
+        let most: usize = frequency.iter().take(k as usize).sum();
+        let prior = Some(most as f64 / examples.len().max(1) as f64);
+        let name = format!("top-{k} of {classes}");
+        let metric = Metric::new("all classes", &name, RANK, Aggregate::Below(k));
+        Metric { chance: chance(k), prior, ..metric }
+    };
+    let mut metrics = vec![metric(1)];
+    metrics.extend((classes > 5).then(|| metric(5)));
+    let mean = Metric::new("all classes", "mean of classes", CLASS, Aggregate::ClassMean);
+    metrics.push(Metric { chance: chance(1), prior: chance(1), ..mean });
+    metrics
 }
