@@ -180,7 +180,7 @@ fn captions_and_answers_are_scored() {
     let data = folder("folder-csv");
     let of =
         |said| report(Task::Caption, &data, |set, own| caption::measure(&Parrot(said), set, own));
-    let (right, wrong) = (of("A blue square."), of("nothing"));
+    let (right, wrong) = (of("A blue square."), of("unknown"));
     let blue = right.examples.iter().find(|e| e.id.contains("blue")).unwrap();
     assert!(blue.worth > 7.0, "three of four lengths of n-grams, all of them: {}", blue.worth);
     assert_eq!(values(&wrong)[0], 0.0);
