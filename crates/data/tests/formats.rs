@@ -117,7 +117,8 @@ fn every_format_is_read() {
         assert_eq!(dataset.len(), Some(expected.len() as u64), "{name}");
         for (index, (first, text)) in expected.iter().enumerate() {
             let example = dataset.example(at(index as u64)).expect(name);
-            let value = example.media.first().map(|Media::Image(picture)| picture.pixels[0]);
+            let value = example.media.iter().flat_map(Media::pictures).next();
+            let value = value.map(|picture| picture.pixels[0]);
             assert_eq!((value, &*said(&example)), (*first, *text), "{name}");
         }
         assert!(dataset.example(at(99)).is_err(), "{name}");
@@ -261,7 +262,7 @@ fn messages_show_pictures_and_bad_lines_are_named() {
     for (example, text) in read.iter().zip(["#What is this?|A red square.", "#Which colour?|Red."])
     {
         let example = example.as_ref().expect("an example");
-        let Media::Image(picture) = &example.media[0];
+        let picture = example.media[0].pictures().next().expect("a picture");
         assert_eq!((picture.pixels[0], &*said(example)), (200, text));
     }
     let reasons = ["line 3: no answer", "line 4: expected", "line 5", "got 2", "below"];

@@ -1,6 +1,6 @@
 //! Pictures and texts as vectors, and how well they fit each other.
 
-use sensorium_media::Picture;
+use sensorium_media::{Picture, Video};
 use sensorium_model::clip::{self, Comparison, softmax};
 use sensorium_pretrained::{
     Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Tower, Towers,
@@ -77,6 +77,16 @@ pub fn embed_labels(
         1 => rows,
         n => rows.chunks(n).map(mean).collect(),
     })
+}
+
+/// One vector of unit length for a video: the mean of its frames' (CLIP4Clip's without parameters, Luo et
+/// al. 2021, <https://arxiv.org/abs/2104.08860>, section 3.3).
+///
+/// # Errors
+/// As [`EmbeddingModel::embed_pictures`].
+pub fn embed_video(model: &dyn EmbeddingModel, video: &Video) -> Result<Vec<f32>> {
+    let frames: Vec<Picture> = video.pictures().cloned().collect();
+    Ok(mean(&model.embed_pictures(&frames)?))
 }
 
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {

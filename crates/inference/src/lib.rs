@@ -16,7 +16,8 @@ pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
-pub mod vision_language;
+pub mod video;
+mod vision_language;
 pub mod whisper;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::path::Path;
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
 pub use batch::Batch;
-pub use embed::{Classified, Score, embed_labels};
+pub use embed::{Classified, Score, embed_labels, embed_video};
 pub use error::{Error, Result};
 pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
 pub use idefics::IdeficsModel;

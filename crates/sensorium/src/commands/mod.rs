@@ -27,6 +27,7 @@ mod sampling;
 mod score;
 mod train;
 mod transcribe;
+mod video;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
