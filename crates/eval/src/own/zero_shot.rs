@@ -53,8 +53,8 @@ pub(super) fn measure(
 /// The picture of each example.
 pub(super) fn pictures(read: &[Example], task: &'static str) -> Result<Vec<Picture>> {
     let first = |example: &Example| {
-        let picture = example.media.iter().map(|Media::Image(picture)| picture.clone()).next();
-        picture.ok_or(EvalError::Lacks { task, lacks: "pictures" })
+        let picture = example.media.iter().flat_map(Media::pictures).next();
+        picture.cloned().ok_or(EvalError::Lacks { task, lacks: "pictures" })
     };
     read.iter().map(first).collect()
 }

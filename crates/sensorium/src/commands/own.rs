@@ -204,7 +204,7 @@ impl OwnData<'_> {
         let dataset = config.open(&options, decoder)?;
         Ok(move |index| {
             let example = dataset.example(At { epoch: 0, index, progress: 1.0 }).ok()?;
-            example.media.into_iter().map(|Media::Image(picture)| picture).next()
+            example.media.iter().flat_map(Media::pictures).next().cloned()
         })
     }
 }

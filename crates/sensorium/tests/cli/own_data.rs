@@ -95,7 +95,7 @@ fn reports_are_compared_and_failures_shown() {
     for (args, wanted) in [
         (["--compare", &a, "nothing.json"].as_slice(), "could not read nothing.json"),
         (&["caption"], "--data PATH"),
-        (&["caption", "--data", &folder, "--compare", &a, "gone/b"], "gone/b"),
+        (&["caption", "--data", &folder, "--compare", "gone/a", "gone/b"], "gone/a"),
     ] {
         let error = fails(1, &[&["eval"], args].concat());
         assert!(error.contains(wanted) && error.contains("hint: "), "{error}");
@@ -115,7 +115,7 @@ fn data_that_cannot_be_measured() {
             &["zero-shot", "--data", &classes, "--limit", "1", "--kind", "nothing"],
             "unknown variant",
         ),
-        (&["retrieval", "--data", &texts, "--kind", "text"], "pictures with captions"),
+        (&["retrieval", "--data", &texts, "--kind", "text"], "pictures for retrieval"),
         (&["caption", "--data", &chats], "captions"),
         (&["grounding", "--data", &classes, "--kind", "folder", "--max-bad", "1"], "no question"),
         (&["zero-shot", "--data", "gone"], "gone"),
