@@ -15,8 +15,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use ::base64::Engine;
-use ::base64::prelude::BASE64_STANDARD;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::{Message, Modality, Part, Role};
 use serde::Deserialize;
@@ -190,7 +190,7 @@ pub(super) fn record(images: Vec<Option<Source>>, texts: Vec<Option<String>>) ->
 }
 
 /// The `nth` picture of a document of MMC4 in `json`.
-pub(super) fn base64(json: &[u8], nth: usize) -> std::result::Result<Vec<u8>, String> {
+pub(super) fn embedded(json: &[u8], nth: usize) -> std::result::Result<Vec<u8>, String> {
     #[derive(Deserialize)]
     struct Pictures {
         image_info: Vec<Picture>,

@@ -179,7 +179,7 @@ impl Records {
             Source::Base64 { name, file, at, len, nth } => {
                 let bytes = part(file, *at, *len).map_err(|error| format!("{name}: {error}"))?;
                 let bytes =
-                    interleaved::base64(&bytes, *nth).map_err(|e| format!("{name}: {e}"))?;
+                    interleaved::embedded(&bytes, *nth).map_err(|e| format!("{name}: {e}"))?;
                 self.decoder.picture_bytes(&bytes, name).map_err(brief)
             }
             Source::Cell { name, table, column, at: [row, nth], file } => {

@@ -139,6 +139,9 @@ impl Sample {
         if key.is_empty() {
             return None;
         }
+        if picture.is_none() && settings.get("status").is_some_and(|status| status != "success") {
+            return None;
+        }
         let named = |key: &str| settings.get(key).and_then(Value::as_str).map(str::to_owned);
         let text = caption.or_else(|| named("caption")).or_else(|| named("text"));
         let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
