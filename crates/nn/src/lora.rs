@@ -77,8 +77,9 @@ impl Lora {
     /// The length of each row of `weight` with what is learned, through which nothing is learned (section 4.3 of
     /// DoRA's paper).
     fn lengths(&self, weight: Tensor<2>) -> Tensor<1> {
-        let learned = self.b.val().detach().matmul(self.a.val().detach()) * self.scale;
-        let whole = weight.detach() + learned;
+        let [a, b, weight] =
+            [self.a.val(), self.b.val(), weight].map(|x| x.detach().set_require_grad(false));
+        let whole = weight + b.matmul(a) * self.scale;
         whole.clone().mul(whole).sum_dim(1).sqrt().squeeze_dim(1)
     }
 }

@@ -96,18 +96,29 @@ pub fn chart(points: &[(f64, f64)], [width, height]: [usize; 2]) -> Vec<String> 
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
     let ends = |(low, high): (f64, f64), (_, y): &(f64, f64)| (low.min(*y), high.max(*y));
     let (low, high) = points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), ends);
-    let mut dots = vec![vec![0u32; width]; height];
     let place = |value: f64, from: f64, to: f64, n: usize| {
         let share = if to > from { (value - from) / (to - from) } else { 0.5 };
-        ((share * n as f64) as usize).min(n.saturating_sub(1))
+        ((share * n as f64) as i64).min(n as i64 - 1)
     };
-    for (x, y) in points {
-        let (column, row) =
-            (place(*x, first.0, last.0, 2 * width), place(*y, low, high, 4 * height));
-        let row = 4 * height - 1 - row;
-        // Braille's dots, by column and row.
-        let bit = [[0, 1, 2, 6], [3, 4, 5, 7]][column % 2][row % 4];
-        dots[row / 4][column / 2] |= 1 << bit;
+    let place = |(x, y): (f64, f64)| {
+        let row = place(y, low, high, 4 * height);
+        [place(x, first.0, last.0, 2 * width), 4 * height as i64 - 1 - row]
+    };
+    let mut dots = vec![vec![0u32; width]; height];
+    let mut before = place(*first);
+    for now in points.iter().map(|point| place(*point)) {
+        // A line of dots from point to point.
+        let steps = (0..2).map(|axis| (now[axis] - before[axis]).abs()).max().unwrap_or(0).max(1);
+        for step in 0..=steps {
+            let [column, row] = [0, 1].map(|axis| {
+                let way = (now[axis] - before[axis]) * step / steps;
+                (before[axis] + way) as usize
+            });
+            // Braille's dots, by column and row.
+            let bit = [[0, 1, 2, 6], [3, 4, 5, 7]][column % 2][row % 4];
+            dots[row / 4][column / 2] |= 1 << bit;
+        }
+        before = now;
     }
     let line = |(n, row): (usize, Vec<u32>)| {
         let value = match n {
@@ -155,7 +166,7 @@ mod tests {
     fn curves_go_from_corner_to_corner() {
         let falling: Vec<(f64, f64)> = (0..8).map(|x| (f64::from(x), 7.0 - f64::from(x))).collect();
         assert_eq!(chart(&falling, [4, 2]), ["    7.0000 ┤⠑⢄⠀⠀", "    0.0000 ┤⠀⠀⠑⢄"]);
-        assert_eq!(chart(&[(0.0, 1.0)], [2, 1]), ["    1.0000 ┤⠄⠀"]);
+        assert_eq!(chart(&[(0.0, 1.0)], [2, 1]), ["    1.0000 ┤⠀⠂"]);
         assert!(chart(&[], [4, 2]).is_empty());
     }
 }
