@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sensorium_backbone::CrossCache;
 use sensorium_flow::{self as flow, Features, Forward, Hidden};
-use sensorium_media::{Error, Media, Message, Modality, Picture, Prompt, split_markers};
+use sensorium_media::{Error, Media, Message, Modality, Picture, Prompt};
 use sensorium_model::clip::batch;
 use sensorium_model::flamingo::latest;
 use sensorium_nn::params::read;
@@ -15,6 +15,7 @@ use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
 use crate::logits::LogitsProcessor;
+use crate::video::{completed, with_frames};
 
 /// Pictures that are encoded at once: bounds memory whatever their number.
 const CHUNK: usize = 4;
@@ -47,14 +48,15 @@ impl FlamingoModel {
         let language = &self.parts.config.language;
         let seen = latest(&prompt.ids, [1, prompt.ids.len()], language.picture());
         let last = seen.last().copied().flatten();
-        let (markers, pictures) = (last.map_or(0, |last| last + 1), media.len());
-        if markers != pictures {
-            return Err(Error::Markers { markers, pictures }.into());
+        let pictures: Vec<&Picture> = media.iter().flat_map(Media::pictures).collect();
+        let (markers, given) = (last.map_or(0, |last| last + 1), pictures.len());
+        if markers != given {
+            return Err(Error::Markers { modality: Modality::Image, markers, given }.into());
         }
         let room = room(language.backbone.context(), prompt.ids.len())?;
         let start = Instant::now();
-        let fit = |Media::Image(picture): &Media| self.parts.processor.fit(picture).pictures;
-        let fitted: Vec<Picture> = media.iter().flat_map(fit).collect();
+        let fit = |picture: &Picture| self.parts.processor.fit(picture).pictures;
+        let fitted: Vec<Picture> = pictures.into_iter().flat_map(fit).collect();
         let process = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let mut features = self.encode(&fitted);
@@ -107,7 +109,7 @@ impl FlamingoModel {
 
 impl ChatModel for FlamingoModel {
     fn modalities(&self) -> &[Modality] {
-        &[Modality::Text, Modality::Image]
+        &[Modality::Text, Modality::Image, Modality::Video]
     }
 
     fn has_template(&self) -> Result<bool> {
@@ -121,7 +123,8 @@ impl ChatModel for FlamingoModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.reply(self.prompts.conversation(messages, true)?, media, options, on_step)
+        let messages = with_frames(messages, media, false);
+        self.reply(self.prompts.conversation(&messages, true)?, media, options, on_step)
     }
 
     fn complete(
@@ -132,7 +135,7 @@ impl ChatModel for FlamingoModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let parts = split_markers(text, media.len())?;
+        let parts = completed(text, media, false)?;
         self.reply(self.prompts.raw(&parts)?, media, options, on_step)
     }
 

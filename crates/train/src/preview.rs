@@ -56,9 +56,9 @@ pub fn preview(
     let data = data.open_train(seed, SIDE, decoder)?;
     let one = |index| {
         let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;
-        let picture = match example.media.first() {
+        let picture = match example.media.iter().flat_map(Media::pictures).next() {
             // Pictures from elsewhere have sizes of their own.
-            Some(Media::Image(picture)) => shown.fit(picture).pictures.remove(0),
+            Some(picture) => shown.fit(picture).pictures.remove(0),
             None => Picture::filled(160, 1, [255; 3]),
         };
         Ok((picture, words(&example)))
@@ -72,7 +72,7 @@ const SIDE: u32 = 96;
 /// What a vocabulary is learned from, as a data set.
 fn documents(icons: Option<PathBuf>) -> Config {
     let train = vec![DatasetConfig::Documents { icons, share: 1.0 }];
-    Config { train, val: vec![], val_share: 0.0, max_bad: 0.0, curriculum: [1.0; 2] }
+    Config { train, val: vec![], val_share: 0.0, max_bad: 0.0, augment: None, curriculum: [1.0; 2] }
 }
 
 /// What is said: a caption with those that are false, or a conversation.

@@ -16,6 +16,7 @@ mod inspect;
 mod logprobs;
 mod merge;
 mod models;
+mod own;
 mod perplexity;
 mod plot;
 pub mod precision;
@@ -26,6 +27,8 @@ mod sampling;
 mod score;
 mod train;
 mod transcribe;
+mod video;
+mod watch;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -60,6 +63,7 @@ enum Command {
     Models(models::Models),
     Train(train::Train),
     Plot(plot::Plot),
+    Watch(watch::WatchCommand),
     Eval(eval::Eval),
     Info(info::InfoCommand),
     Inspect(inspect::Inspect),
@@ -104,6 +108,7 @@ impl Cli {
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
+            Command::Watch(command) => command.run(),
             Command::Eval(command) => command.run(global),
             Command::Info(command) => command.run(global),
             Command::Inspect(command) => command.run(global),

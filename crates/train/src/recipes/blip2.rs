@@ -100,6 +100,8 @@ pub struct Stage {
     /// Batches of a measurement.
     #[serde(default = "eval_batches")]
     pub eval_batches: u64,
+    /// Measurements without a lower loss after which the run ends; without, it goes on to its last step.
+    pub patience: Option<u64>,
     /// Longest caption in tokens.
     #[serde(default = "longest")]
     pub tokens: usize,

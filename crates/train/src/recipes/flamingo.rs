@@ -29,7 +29,7 @@ use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
 use crate::error::{Result, TrainError};
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::model::{self, Files};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
@@ -66,6 +66,8 @@ pub struct FlamingoRecipe {
     /// Batches of a measurement.
     #[serde(default = "eval_batches")]
     pub eval_batches: u64,
+    /// Measurements without a lower loss after which the run ends; without, it goes on to its last step.
+    pub patience: Option<u64>,
     /// Learning rate over the run.
     pub schedule: Schedule,
     /// Stands between a picture and its caption. Without it, a caption is the answer to one request, so
@@ -174,12 +176,12 @@ pub fn train(recipe: &FlamingoRecipe, options: &RunOptions) -> Result<()> {
     eprintln!("{trained}");
     let feeds = feeds(recipe, &parts, options)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let FlamingoRecipe { steps, save_every, eval_every, .. } = *recipe;
+    let FlamingoRecipe { steps, save_every, eval_every, patience, .. } = *recipe;
     let resolved = config::resolved(recipe)?;
     let start = [recipe.model.encoder.clone(), recipe.model.backbone.clone()];
     let provenance =
         provenance::begin("flamingo", &resolved, recipe.seed, &start, recipe.last_data()?);
-    let plan = Plan { steps, save_every, eval_every, provenance };
+    let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("flamingo", options, &resolved, plan, model, &mut optim)?;
     let training = Training { parts: &parts, device: recipe.device.open() };
     let files = |model: &Flamingo| files(&beside, model);
@@ -213,6 +215,9 @@ pub fn train(recipe: &FlamingoRecipe, options: &RunOptions) -> Result<()> {
         extra.extend(gates(&model));
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
+        if run.ends_after(step) {
+            break;
+        }
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, files(&best)?)
@@ -244,6 +249,7 @@ struct KindFeed {
 fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result<Vec<KindFeed>> {
     let side = parts.config.image.image as u32;
     let open = |(name, kind): (&'static str, &Kind)| {
+        feed::steps(recipe.steps, None, kind.batch_size, &kind.data, options)?;
         let written = Written {
             prompts: Prompts::new(&parts.text, &parts.config.language),
             processor: parts.processor.clone(),

@@ -139,7 +139,9 @@ pub fn assemble(
     let published = Published { layout, place, config: config.clone(), dinov2, table: None };
     let (path, device) = (PathBuf::from("a new model"), init.device().clone());
     let frame = [String::new(), String::new()];
-    let spliced = Spliced { llava, config, processor, marker, frame, path, device, published };
+    let timed = false;
+    let spliced =
+        Spliced { llava, config, processor, marker, frame, timed, path, device, published };
     Ok(NewLlava { spliced, text, files })
 }
 

@@ -16,7 +16,7 @@ use super::{Blip2Recipe, Stage, caption, lacks};
 use crate::batch::{draw, images, mean, pictures};
 use crate::config;
 use crate::error::Result;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::model::Files;
 use crate::optim::AdamW;
@@ -41,17 +41,18 @@ pub(super) fn train(
     eprintln!("generate: {parts}");
     let options = RunOptions { dir: options.dir.join("generate"), ..options.clone() };
     let data = recipe.data(stage)?;
+    feed::steps(stage.steps, None, stage.batch_size, data, &options)?;
     let captions = Captions::new(recipe, stage, matcher, &new)?;
     let make = move |examples: &Examples, step, progress| captions.make(examples, step, progress);
     let side = matcher.config.image.image;
     let feed = Feed::open(data, [recipe.seed, stage.steps], side as u32, &options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let Stage { steps, save_every, eval_every, .. } = *stage;
+    let Stage { steps, save_every, eval_every, patience, .. } = *stage;
     let resolved = config::resolved(recipe)?;
     let parts = [&recipe.model.encoder, &recipe.model.from, &recipe.model.backbone];
     let start: Vec<_> = parts.into_iter().flatten().cloned().collect();
     let provenance = provenance::begin("blip2, generate", &resolved, recipe.seed, &start, data);
-    let plan = Plan { steps, save_every, eval_every, provenance };
+    let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("generate", &options, &resolved, plan, model, &mut optim)?;
     let device = recipe.device.open();
     let loss = |model: &Llava, CaptionBatch { batch, planes }: CaptionBatch| {
@@ -83,6 +84,9 @@ pub(super) fn train(
         let samples = stage.batch_size;
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
+        if run.ends_after(step) {
+            break;
+        }
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, files(&new, &best)?)

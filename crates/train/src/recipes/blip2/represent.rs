@@ -16,7 +16,7 @@ use super::{Blip2Recipe, Stage, caption, lacks};
 use crate::batch::{draw, images, mean, pictures};
 use crate::config;
 use crate::error::Result;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::model::{self, Files};
 use crate::optim::AdamW;
@@ -43,17 +43,18 @@ pub(super) fn train(
     eprintln!("represent: {trained}");
     let options = RunOptions { dir: options.dir.join("represent"), ..options.clone() };
     let data = recipe.data(stage)?;
+    feed::steps(stage.steps, None, stage.batch_size, data, &options)?;
     let pairs = Pairs::new(recipe, stage, new);
     let make = move |examples: &Examples, step, progress| pairs.make(examples, step, progress);
     let side = new.config.image.image as u32;
     let feed = Feed::open(data, [recipe.seed, stage.steps], side, &options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let Stage { steps, save_every, eval_every, .. } = *stage;
+    let Stage { steps, save_every, eval_every, patience, .. } = *stage;
     let resolved = config::resolved(recipe)?;
     let parts = &recipe.model;
     let start: Vec<_> = [&parts.encoder, &parts.from].into_iter().flatten().cloned().collect();
     let provenance = provenance::begin("blip2, represent", &resolved, recipe.seed, &start, data);
-    let plan = Plan { steps, save_every, eval_every, provenance };
+    let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) =
         Run::open("represent", &options, &resolved, plan, model, &mut optim)?;
     let learns = Losses { new, device: recipe.device.open() };
@@ -79,6 +80,9 @@ pub(super) fn train(
         let flops = learns.flops(samples);
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
+        if run.ends_after(step) {
+            break;
+        }
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, files(new, &best)?)?;
