@@ -68,6 +68,24 @@ fn every_language_model_learns_to_look() {
     }
 }
 
+/// Documents of MMC4 and OBELICS, in which texts and pictures take turns.
+#[test]
+fn documents_are_learned_from() {
+    for document in ["mmc4", "obelics"] {
+        let path = format!("crates/data/tests/samples/interleaved-{document}/docs.jsonl");
+        let kind = format!("{{kind=\"interleaved\",path={:?}}}", root(&path));
+        let mut sets = settings("published_clip", "parts/chat_gpt2");
+        sets.retain(|set| !set.starts_with("interleaved.data"));
+        sets.push(format!("interleaved.data.train=[{kind}]"));
+        let dir = TempDir::new().unwrap();
+        let trained = train(dir.path(), &sets, false);
+        trained.unwrap_or_else(|error| panic!("{document}: {error}"));
+        let rows = log::read(dir.path()).unwrap();
+        let [first, last] = [&rows[0], &rows[59]].map(|row| row.loss);
+        assert!(last < 0.8 * first, "{document}: {first} then {last}");
+    }
+}
+
 /// A run that is killed goes on to the same bits, and its frozen parts are those that it began with.
 #[test]
 fn a_run_goes_on_bit_for_bit_and_its_frozen_parts_stay() {

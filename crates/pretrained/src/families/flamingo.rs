@@ -82,8 +82,9 @@ impl Prompts {
         Self { tokenizer: text.tokenizer.clone(), bos: text.bos_token_id, picture, end }
     }
 
-    /// A conversation: `<image>Question:{} Short answer:{}<|endofchunk|>` for each turn; with `open`, it
-    /// ends where the next answer begins. What is learned is what stands between a picture and the end of
+    /// A conversation: `<image>Question:{} Short answer:{}<|endofchunk|>` for each turn, or a document of
+    /// pictures and texts: `<image>{}<|endofchunk|><image>{}<|endofchunk|>`; with `open`, it ends where the
+    /// next answer begins. What is learned is what stands between a picture and the end of
     /// what is said of it.
     ///
     /// # Errors
@@ -91,16 +92,22 @@ impl Prompts {
     pub fn conversation(&self, messages: &[Message], open: bool) -> Result<Prompt> {
         let mut ids: Vec<u32> = self.bos.into_iter().collect();
         for Message { role, parts } in messages {
-            for part in parts {
-                match (part, role) {
-                    (Part::Media(_), _) => ids.push(self.picture),
-                    (Part::Text(text), Role::User) => {
-                        ids.extend(self.ids(&format!("Question:{text}"))?);
+            let is_media = |part: &Part| matches!(part, Part::Media(_));
+            let document = *role == Role::Assistant && parts.iter().any(is_media);
+            for (i, part) in parts.iter().enumerate() {
+                let opening = match role {
+                    _ if document => "",
+                    Role::User => "Question:",
+                    Role::Assistant => " Short answer:",
+                    Role::System => "",
+                };
+                match part {
+                    Part::Media(_) => {
+                        // What a document says of one picture ends where the next one comes.
+                        ids.extend((document && i > 0).then_some(self.end));
+                        ids.push(self.picture);
                     }
-                    (Part::Text(text), Role::Assistant) => {
-                        ids.extend(self.ids(&format!(" Short answer:{text}"))?);
-                    }
-                    (Part::Text(text), Role::System) => ids.extend(self.ids(text)?),
+                    Part::Text(text) => ids.extend(self.ids(&format!("{opening}{text}"))?),
                 }
             }
             if *role == Role::Assistant {
@@ -310,6 +317,13 @@ mod tests {
         let (no, yes) = (false, true);
         let prompt = prompts.prompt(vec![1, 0, 3, 0, 4, 1, 0, 3, 1, 0, 4]);
         assert_eq!(prompt.answer, [no, no, no, yes, yes, no, no, no, yes, yes, yes]);
+        let media = || Part::Media(sensorium_media::Modality::Image);
+        let text = |text: &str| Part::Text(text.to_owned());
+        let parts = vec![text("b"), media(), text("a"), media(), text("b a")];
+        let document = [Message { role: Role::Assistant, parts }];
+        let document = prompts.conversation(&document, false).expect("known words");
+        assert_eq!(document.ids, [1, 1, 4, 3, 0, 4, 3, 1, 0, 4]);
+        assert_eq!(document.answer, [no, no, no, no, yes, yes, no, yes, yes, yes]);
         let caption = prompts.caption("", "a b").expect("known words");
         assert_eq!(caption.ids, [1, 3, 0, 1, 4]);
         assert_eq!(caption.answer, [no, no, yes, yes, yes]);

@@ -84,7 +84,7 @@ pub struct FlamingoRecipe {
     pub flamingo: NewFlamingo,
     /// Pictures with captions.
     pub pairs: Option<Kind>,
-    /// Conversations in which pictures and texts take turns.
+    /// Conversations or documents in which pictures and texts take turns.
     pub interleaved: Option<Kind>,
 }
 
