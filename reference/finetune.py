@@ -40,11 +40,11 @@ def assistant_recipe(name):
             f"[instruct]\n{RUN}\n{SCHEDULE}\n{DATA.format('instruct.')}")
 
 
-def adapter_recipe(name, r, alpha):
+def adapter_recipe(adapter, name, r, alpha, more=""):
     kind, path = ("messages", CHATS) if name == "chatting" else ("folder", FOLDER)
     data = DATA.format("instruct.").replace("'folder'", f"'{kind}'").replace(FOLDER, path)
     return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
-            f"[lora]\nr = {r}\nlora_alpha = {alpha}\nfrom = 'goldens/lora/{name}'\n"
+            f"[lora]\nr = {r}\nlora_alpha = {alpha}\n{more}from = 'goldens/lora/{adapter}'\n"
             f"[instruct]\n{RUN}\n{SCHEDULE}\n{data}")
 
 
@@ -175,10 +175,12 @@ def main():
         **{name: (assistant, assistant_recipe(name), "instruct/final")
            for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
     }
-    adapters = {name: (chat if name == "chatting" else assistant, adapter_recipe(name, r, alpha))
-                for name, r, alpha in (("chatting", 4, 8), ("seeing_llava", 2, 4), ("seeing_smolvlm", 2, 4))}
-    for name, (make, recipe) in adapters.items():
-        base = ROOT / "goldens" / name
+    adapters = (("chatting", "chatting", 4, 8), ("seeing_llava", "seeing_llava", 2, 4),
+                ("seeing_smolvlm", "seeing_smolvlm", 2, 4),
+                ("chatting_dora", "chatting", 4, 8, "use_dora = true\nuse_rslora = true\n"))
+    for name, model, *settings in adapters:
+        make, recipe = chat if model == "chatting" else assistant, adapter_recipe(name, model, *settings)
+        base = ROOT / "goldens" / model
         losses = trained(adapted(make, ROOT / "goldens" / "lora" / name), base)
         with tempfile.TemporaryDirectory() as work:
             run(recipe, work)

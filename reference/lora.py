@@ -34,6 +34,8 @@ ADAPTERS = {
     "seeing_smolvlm": ("seeing_smolvlm", AutoModelForImageTextToText, dict(
         r=2, lora_alpha=4, target_modules=r".*text_model.*_proj")),
     "chatting": ("chatting", AutoModelForCausalLM, dict(r=4, lora_alpha=8, target_modules=LINEAR)),
+    "chatting_dora": ("chatting", AutoModelForCausalLM, dict(
+        r=4, lora_alpha=8, use_dora=True, use_rslora=True, target_modules=LINEAR)),
     "published_clip": ("published_clip", AutoModel, dict(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])),
 }
 

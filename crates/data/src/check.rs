@@ -1,5 +1,7 @@
 //! What a data set is, and what of it cannot be read.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,20 +9,38 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::read::llava_json;
+use crate::read::{files, llava_json};
 use crate::{At, Dataset, Error, Example, Media};
 
 /// The kind of data set that a path most likely is, as a recipe names it.
 pub fn kind_of(path: &Path) -> &'static str {
     let name = path.to_string_lossy().to_lowercase();
     match name.rsplit('.').next().unwrap_or_default() {
-        _ if path.is_dir() => "folder",
+        _ if path.is_dir() => kind_of_folder(path),
+        "jsonl" if is_interleaved(path) => "interleaved",
         "tar" => "webdataset",
+        "parquet" => "parquet",
         "jsonl" => "messages",
         "csv" | "tsv" => "csv",
         _ if llava_json::read(path).is_ok_and(|all| all.iter().any(Result::is_ok)) => "llava-json",
         _ => "captions",
     }
+}
+
+fn kind_of_folder(path: &Path) -> &'static str {
+    let holds = |end| files::named(&format!("{}/*.{end}", path.display()), end).is_ok();
+    match (holds("tar"), holds("parquet") && !path.join("metadata.parquet").is_file()) {
+        (true, _) => "webdataset",
+        (_, true) => "parquet",
+        _ => "folder",
+    }
+}
+
+fn is_interleaved(path: &Path) -> bool {
+    let mut first = String::new();
+    let read = File::open(path).and_then(|file| BufReader::new(file).read_line(&mut first));
+    let has = |key: &str| first.contains(key);
+    read.is_ok() && (has("\"text_list\"") || has("\"texts\""))
 }
 
 /// What was found.

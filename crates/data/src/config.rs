@@ -25,8 +25,11 @@ use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
 use crate::read::table::Columns;
 use crate::read::texts::SampleBy;
-use crate::read::{Records, captions, folder, llava_json, messages, table, texts, vqa, webdataset};
-use crate::{Dataset, Error, Mixture, Result};
+use crate::read::{
+    Records, captions, folder, interleaved, llava_json, messages, parquet, table, texts, vqa,
+    webdataset,
+};
+use crate::{Augment, Dataset, Error, Mixture, Result};
 
 /// What a run learns from, and what it is measured on meanwhile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,8 @@ pub struct Config {
     /// Share (0 to 1) of examples that may be unreadable before a run stops.
     #[serde(default = "max_bad")]
     pub max_bad: f64,
+    /// How the pictures of `train` that come from files are changed at random.
+    pub augment: Option<Augment>,
     /// How much of the way from easy to full scenes (0 to 1) lies behind at the first step and at the
     /// last: from 0.4 on, scenes hold all that they can.
     #[serde(default = "all_the_way")]
@@ -155,6 +160,37 @@ pub enum DatasetConfig {
         #[serde(default = "one")]
         share: f32,
     },
+    /// Pictures with captions, conversations, documents or texts in Parquet files: see [`parquet`].
+    Parquet {
+        /// Which files: one, a folder of them, or a pattern as of `webdataset`.
+        path: PathBuf,
+        /// The folder of pictures that are named, not held; without it, the file's own.
+        images: Option<PathBuf>,
+        /// The column of pictures.
+        image_key: Option<String>,
+        /// The column of captions.
+        caption_key: Option<String>,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Documents of texts and pictures in turn, as MMC4 and OBELICS have them: see [`interleaved`].
+    Interleaved {
+        /// Which files: JSON lines or tar, one or a pattern as of `webdataset`.
+        path: PathBuf,
+        /// The folder of the pictures; without it, the file's own.
+        images: Option<PathBuf>,
+        /// The least similarity of a picture of MMC4 to its text.
+        #[serde(default = "min_similarity")]
+        min_similarity: f32,
+        /// Under which licence it may be learned from.
+        licence: Option<String>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
     /// Plain texts: see [`texts`].
     Text {
         /// A file, or a folder of them.
@@ -232,6 +268,11 @@ fn one() -> f32 {
     1.0
 }
 
+/// open_flamingo's.
+fn min_similarity() -> f32 {
+    0.24
+}
+
 fn filepath() -> String {
     "filepath".into()
 }
@@ -282,7 +323,11 @@ impl Config {
             return Err(Error::Config { key: "val_share", expected: "0 or more, below 1", got });
         }
         let options = OpenOptions { seed, split: Split::Train, val_share, picture_size };
-        mixture(&self.train, &options, decoder)
+        let train = mixture(&self.train, &options, decoder)?;
+        match self.augment {
+            Some(augment) => augment.check().map(|_| train.augmented(augment, picture_size)),
+            None => Ok(train),
+        }
     }
 
     /// What the run is measured on; nothing where neither `val` nor `val_share` is set.
@@ -306,6 +351,16 @@ impl Config {
     }
 }
 
+/// Where the files of a data set at `path` are: of a pattern, that of its first file.
+fn folder_of(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    let first = Path::new(text.split("::").next().unwrap_or_default());
+    match first.is_dir() {
+        true => first.to_owned(),
+        false => first.parent().unwrap_or(first).to_owned(),
+    }
+}
+
 fn mixture(
     configs: &[DatasetConfig],
     options: &OpenOptions,
@@ -326,6 +381,8 @@ impl DatasetConfig {
             | Self::Captions { share, .. }
             | Self::Vqa { share, .. }
             | Self::Webdataset { share, .. }
+            | Self::Parquet { share, .. }
+            | Self::Interleaved { share, .. }
             | Self::Text { share, .. }
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
@@ -346,6 +403,8 @@ impl DatasetConfig {
             Self::Captions { .. } => "captions",
             Self::Vqa { .. } => "vqa",
             Self::Webdataset { .. } => "webdataset",
+            Self::Parquet { .. } => "parquet",
+            Self::Interleaved { .. } => "interleaved",
             Self::Text { .. } => "text",
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
@@ -366,6 +425,8 @@ impl DatasetConfig {
             | Self::Captions { path, .. }
             | Self::Vqa { path, .. }
             | Self::Webdataset { path, .. }
+            | Self::Parquet { path, .. }
+            | Self::Interleaved { path, .. }
             | Self::Text { path, .. }
             | Self::Icons { path, .. }
             | Self::EasyVqa { path, .. } => Some(path),
@@ -386,6 +447,8 @@ impl DatasetConfig {
             | Self::Captions { licence, .. }
             | Self::Vqa { licence, .. }
             | Self::Webdataset { licence, .. }
+            | Self::Parquet { licence, .. }
+            | Self::Interleaved { licence, .. }
             | Self::Text { licence, .. } => licence.as_deref(),
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
@@ -411,12 +474,28 @@ impl DatasetConfig {
             | Self::Messages { path, images, .. }
             | Self::Csv { path, images, .. }
             | Self::Captions { path, images, .. }
+            | Self::Parquet { path, images, .. }
+            | Self::Interleaved { path, images, .. }
             | Self::Vqa { path, images, .. } => {
-                let images = images.as_deref().or(path.parent()).unwrap_or(path);
+                let images = images.clone().unwrap_or_else(|| folder_of(path));
+                let images = images.as_path();
                 let records = match self {
                     Self::Messages { .. } => messages::read(path)?,
                     Self::Captions { .. } => captions::read(path, options.split)?,
                     Self::Vqa { answers, image, .. } => vqa::read(path, answers, image)?,
+                    Self::Parquet { image_key, caption_key, .. } => {
+                        // What is set apart by `val_share` is of the part to learn from.
+                        let split =
+                            if options.val_share > 0.0 { Split::Train } else { options.split };
+                        let columns = parquet::Columns {
+                            image: image_key.as_deref(),
+                            caption: caption_key.as_deref(),
+                        };
+                        parquet::read(&path.to_string_lossy(), split, columns)?
+                    }
+                    Self::Interleaved { min_similarity, .. } => {
+                        interleaved::read(&path.to_string_lossy(), *min_similarity)?
+                    }
                     Self::Csv { image_key: image, caption_key: caption, separator, .. } => {
                         table::read(
                             path,

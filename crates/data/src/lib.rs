@@ -22,6 +22,7 @@
 //! # Ok::<(), sensorium_data::Error>(())
 //! ```
 
+mod augment;
 pub mod check;
 mod config;
 pub mod drawn;
@@ -29,10 +30,12 @@ mod error;
 mod font;
 mod loader;
 mod mixture;
+mod parquet;
 pub mod preview;
 pub mod read;
 mod shuffle;
 
+pub use augment::Augment;
 pub use config::{Config, DatasetConfig, OpenOptions};
 pub use drawn::easy_vqa::EasyVqa;
 pub use drawn::facts::Facts;

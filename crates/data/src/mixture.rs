@@ -1,7 +1,7 @@
 //! Several data sets as one endless, shuffled stream.
 
 use crate::shuffle::shuffled;
-use crate::{At, Dataset, Error, Example, Result};
+use crate::{At, Augment, Dataset, Error, Example, Result};
 use sensorium_kernels::rng::Rng;
 
 /// The stream of random numbers that say which set an example comes from.
@@ -14,6 +14,8 @@ const MIX: u64 = 0x601;
 pub struct Mixture {
     seed: u64,
     members: Vec<Member>,
+    /// How pictures are changed, and how large the model reads them.
+    augment: Option<(Augment, u32)>,
 }
 
 struct Member {
@@ -42,7 +44,18 @@ impl Mixture {
             sum += share;
             Member { dataset, until: sum / whole }
         };
-        Ok(Self { seed, members: datasets.into_iter().map(member).collect() })
+        Ok(Self { seed, members: datasets.into_iter().map(member).collect(), augment: None })
+    }
+
+    /// With pictures from files changed at random, by the number of their example in the stream, for a model
+    /// that reads them with `side` pixels.
+    pub fn augmented(self, augment: Augment, side: u32) -> Self {
+        Self { augment: Some((augment, side)), ..self }
+    }
+
+    /// How many examples all sets hold together; nothing where one has no end.
+    pub fn examples(&self) -> Option<u64> {
+        self.members.iter().map(|member| member.dataset.len()).sum()
     }
 
     /// Looks at the first example of each set: `lacks` names what a recipe needs and it has not.
@@ -90,7 +103,12 @@ impl Dataset for Mixture {
         let Some(len) = dataset.len() else { return dataset.example(at) };
         let epoch = at.index / len;
         let index = shuffled(self.seed, epoch, at.index % len, len);
-        dataset.example(At { epoch, index, ..at })
+        let mut example = dataset.example(At { epoch, index, ..at })?;
+        // What is known of where things are in a drawn scene stays true.
+        if let Some((augment, side)) = self.augment.as_ref().filter(|_| example.facts.is_none()) {
+            example.media = augment.apply(example.media, self.seed, at.index, *side);
+        }
+        Ok(example)
     }
 }
 

@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 12] = [
+const FORMATS: [Format; 20] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",
@@ -85,6 +85,53 @@ const FORMATS: [Format; 12] = [
         "webdataset",
         "kind = 'webdataset'\npath = '@/photos-{000..001}.tar'",
         &[(Some(200), "a red square"), (Some(20), "a blue square"), (Some(200), "red again")],
+    ),
+    (
+        "folder-parquet",
+        "kind = 'folder'\npath = '@'",
+        &[(Some(200), "a red square"), (Some(20), "a blue square")],
+    ),
+    (
+        "folder-img2dataset",
+        "kind = 'folder'\npath = '@'",
+        &[(Some(200), "a red square"), (Some(20), "a blue one")],
+    ),
+    (
+        "parquet-pictures",
+        "kind = 'parquet'\npath = '@'",
+        &[(Some(200), "red square"), (Some(20), "blue square"), (Some(20), "blue square")],
+    ),
+    (
+        "parquet-messages",
+        "kind = 'parquet'\npath = '@/*.parquet'",
+        &[
+            (Some(200), "#What is this?|A red square."),
+            (None, "What is a square?|Four equal sides."),
+            (Some(20), "##Which is red?|The second."),
+        ],
+    ),
+    (
+        "parquet-captions",
+        "kind = 'parquet'\npath = '@/{00000..00000}.parquet'",
+        &[(Some(200), "a red square"), (Some(20), "a blue square")],
+    ),
+    (
+        "parquet-documents",
+        "kind = 'parquet'\npath = '@/documents.parquet'",
+        &[(Some(200), "#A red square, and a blue one:#"), (None, "Text alone.")],
+    ),
+    (
+        "interleaved-mmc4",
+        "kind = 'interleaved'\npath = '@/docs.jsonl::@/000.tar'",
+        &[
+            (Some(200), "Two squares.#One is red.#The other is blue."),
+            (Some(200), "#First a red one.#Then a blue one."),
+        ],
+    ),
+    (
+        "interleaved-obelics",
+        "kind = 'interleaved'\npath = '@/docs.jsonl'",
+        &[(Some(200), "#A red square.#A blue one.")],
     ),
 ];
 
@@ -259,14 +306,22 @@ fn messages_show_pictures_and_bad_lines_are_named() {
     let toml = "kind = 'messages'\npath = '@/pictures.jsonl'";
     let dataset = config(toml, &samples).open(&WHOLE, &MediaDecoder::here()).expect("opens");
     let read: Vec<_> = (0..7).map(|i| dataset.example(at(i))).collect();
-    for (example, text) in read.iter().zip(["#What is this?|A red square.", "#Which colour?|Red."])
-    {
-        let example = example.as_ref().expect("an example");
-        let picture = example.media[0].pictures().next().expect("a picture");
-        assert_eq!((picture.pixels[0], &*said(example)), (200, text));
+    let (good, bad): (Vec<_>, Vec<_>) = read.iter().partition(|example| example.is_ok());
+    let texts = ["#What is this?|A red square.", "#Which colour?|Red.", "##|Two."];
+    assert_eq!(good.iter().flat_map(|e| e.as_ref().map(said)).collect::<Vec<_>>(), texts);
+    let reasons = ["line 3: no answer", "line 4: expected", "line 5", "below"];
+    for (example, reason) in bad.iter().zip(reasons) {
+        let error = example.as_ref().expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
     }
-    let reasons = ["line 3: no answer", "line 4: expected", "line 5", "got 2", "below"];
-    for (example, reason) in read[2..].iter().zip(reasons) {
+    let toml = "kind = 'messages'\npath = '@/images.jsonl'";
+    let dataset = config(toml, &samples).open(&WHOLE, &MediaDecoder::here()).expect("opens");
+    let read: Vec<_> = (0..5).map(|i| dataset.example(at(i))).collect();
+    let texts = ["#Is it red?|Yes.", "First this: #|Fine.", "##Is it?|Yes."];
+    for (example, text) in read.iter().zip(texts) {
+        assert_eq!(example.as_ref().map(said).expect("an example"), text);
+    }
+    for (example, reason) in read[3..].iter().zip(["more places", "1 pictures more"]) {
         let error = example.as_ref().expect_err(reason).to_string();
         assert!(error.contains(reason), "{error}");
     }
@@ -334,6 +389,84 @@ fn what_is_set_apart_is_never_learned_from() {
         config.open_val(1, 8, &MediaDecoder::here()).expect("opens").and_then(|val| val.len()),
         None
     );
+}
+
+/// Of a folder each part has its files; a file that is cut, or damaged anywhere, is an error or gives what is
+/// there.
+#[test]
+fn parquet_files_are_parts_and_may_be_damaged() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    let open = |toml: &str, dir: &Path, split| {
+        config(toml, dir).open(&OpenOptions { split, ..WHOLE }, &MediaDecoder::here())
+    };
+    for (split, rows) in [(Split::Train, Some(3)), (Split::HeldOut, Some(1)), (Split::Val, None)] {
+        let opened = open("kind = 'parquet'\npath = '@'", &samples.join("parquet-pictures"), split);
+        assert_eq!(opened.ok().and_then(|dataset| dataset.len()), rows, "{split:?}");
+    }
+    let toml = "kind = 'parquet'\npath = '@/a.parquet'";
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for name in [
+        "parquet-pictures/train-00000-of-00001",
+        "parquet-messages/chats",
+        "parquet-captions/00000",
+    ] {
+        let whole = std::fs::read(samples.join(format!("{name}.parquet"))).expect("a sample");
+        for at_byte in (0..whole.len()).step_by(5) {
+            for kind in 0..3 {
+                let mut bytes = whole.clone();
+                match kind {
+                    0 => bytes.truncate(at_byte),
+                    1 => bytes[at_byte] ^= 0xFF,
+                    _ => bytes[at_byte] = bytes[at_byte].wrapping_add(1),
+                }
+                std::fs::write(dir.path().join("a.parquet"), &bytes).expect("writable");
+                let Ok(dataset) = open(toml, dir.path(), Split::Train) else { continue };
+                assert!(kind > 0, "{name} cut at {at_byte} opened");
+                (0..dataset.len().unwrap_or_default().min(3))
+                    .for_each(|i| drop(dataset.example(at(i))));
+            }
+        }
+    }
+    std::fs::write(dir.path().join("a.parquet"), "PAR1").expect("writable");
+    let error = open(toml, dir.path(), Split::Train).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("PAR1") && error.contains("hint:"), "{error}");
+    let wrong = "kind = 'parquet'\npath = '@/00000.parquet'\ncaption_key = 'title'";
+    let opened = open(wrong, &samples.join("parquet-captions"), Split::Train);
+    let error = opened.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("no column title among [\"caption\", \"status\", \"jpg\"]"), "{error}");
+}
+
+/// Documents that are none, and pictures that are addresses.
+#[test]
+fn bad_documents_are_named() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lines = [
+        r#"{"images": ["https://a/b.png", null], "texts": [null, "a"]}"#,
+        r#"{"images": ["b.png"], "texts": [null, "a"]}"#,
+        r#"{"images": ["b.png", null], "texts": [null, " "]}"#,
+        r#"{"text_list": ["a"], "image_info": [{"image_name": "b.png", "matched_text_index": 1}]}"#,
+        r#"{"text_list": ["a"], "image_info": [{"matched_text_index": 0}]}"#,
+        r#"{"text_list": ["a"], "image_info": [{"image_base64": "~", "matched_text_index": 0}]}"#,
+        r#"{"words": 1}"#,
+        "no JSON",
+    ];
+    std::fs::write(dir.path().join("a.jsonl"), lines.join("\n")).expect("writable");
+    let toml = "kind = 'interleaved'\npath = '@/a.jsonl'";
+    let dataset = config(toml, dir.path()).open(&WHOLE, &MediaDecoder::here()).expect("opens");
+    let reasons = [
+        "line 1: expected a file, got https://a/b.png",
+        "1 images for 2 texts",
+        "no text",
+        "matched_text_index 1 of 1",
+        "without image_name",
+        "picture 0: Invalid",
+        "text_list",
+        "line 8: expected",
+    ];
+    for (i, reason) in reasons.iter().enumerate() {
+        let error = dataset.example(at(i as u64)).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }
 
 proptest! {

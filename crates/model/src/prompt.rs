@@ -63,6 +63,38 @@ impl Batch {
     }
 }
 
+/// Which prompts of these `lengths` share a row of at most `limit` tokens: each goes into the first row that has
+/// room for it, the longest first. A longer one has a row of its own.
+pub fn rows(lengths: &[usize], limit: usize) -> Vec<Vec<usize>> {
+    let mut longest_first: Vec<usize> = (0..lengths.len()).collect();
+    longest_first.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
+    let mut rows: Vec<(usize, Vec<usize>)> = Vec::new();
+    for n in longest_first {
+        match rows.iter_mut().find(|(used, _)| used + lengths[n] <= limit) {
+            Some((used, row)) => {
+                *used += lengths[n];
+                row.push(n);
+            }
+            None => rows.push((lengths[n], vec![n])),
+        }
+    }
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Prompts one behind the other in one row, each read as if it were alone. Their media are read from left to
+/// right, as text is.
+pub fn packed<'a>(prompts: impl IntoIterator<Item = &'a Prompt>) -> Prompt {
+    let mut row = Prompt::default();
+    for (prompt, span) in prompts.into_iter().zip((i32::MIN..0).rev()) {
+        let start = row.ids.len();
+        row.ids.extend(&prompt.ids);
+        row.answer.extend(&prompt.answer);
+        row.spans.resize(row.ids.len(), span);
+        row.slots.extend(prompt.slots.iter().map(|slot| Slot { at: start + slot.at, ..*slot }));
+    }
+    row
+}
+
 /// The position of each token among those that it sees: questions that stand apart all begin where what
 /// they share ends.
 fn positions(spans: &[i32]) -> impl Iterator<Item = u32> {

@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 pub use sensorium_kernels::packed::{Blocked, Format, Packed};
 use sensorium_kernels::packed::{Product, Then};
+pub use sensorium_kernels::quant::Kind;
 
 use crate::lora::Lora;
 use crate::params::read;
@@ -36,6 +37,12 @@ pub type Visit<'a> = dyn FnMut(&str, &mut dyn Matrix) + 'a;
 pub trait Matrix {
     /// Lays the matrix out for running.
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>);
+
+    /// Keeps the matrix, which is frozen, in blocks of few bits; false in layers that cannot, and where its
+    /// rows are no whole blocks.
+    fn quantize(&mut self, _kind: Kind) -> bool {
+        false
+    }
 
     /// The matrix `[out, in]`, and where what is learned beside it stands; nothing in layers that take
     /// no adapter.

@@ -180,6 +180,11 @@ impl Adapter {
         Some(([a, b], self.scale(name, *a.shape().first()?)))
     }
 
+    /// The magnitudes `[out]` of a layer's matrix, of DoRA.
+    pub fn magnitude(&self, name: &str) -> Option<&Tensor> {
+        self.modules.get(name)?.magnitude.as_ref()
+    }
+
     fn scale(&self, name: &str, r: usize) -> f64 {
         let own = self.alphas.iter().find(|(end, _)| is_end(name, end));
         let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use sensorium_flow::Input;
     use sensorium_model::llava::Llava;
-    use sensorium_model::prompt::Batch;
+    use sensorium_model::prompt::{Batch, packed, rows};
     use sensorium_nn::params::read;
     use sensorium_nn::prelude::*;
 
@@ -212,6 +212,32 @@ mod tests {
             assert_eq!(seen.iter().map(|&i| all.ids[i]).collect::<Vec<_>>(), alone.ids);
             assert_eq!(seen.iter().map(|&i| all.answer[i]).collect::<Vec<_>>(), alone.answer);
         }
+    }
+
+    /// Conversations about pictures in one row cost what they cost each in its own.
+    #[test]
+    fn packed_conversations_have_the_loss_that_they_have_alone() {
+        let device = Device::flex();
+        let mut config = Size::Tiny.llava(512);
+        config.prefix = false;
+        let llava = Llava::init(&config, &mut Init::new(3, &device));
+        let chat = chat(config.towers[0].tokens());
+        let images = Init::new(4, &device).normal([2, 3, 96, 96], 1.0).val();
+        let features = [llava.encode(Input::Image(images))];
+        let talk = |pictures, turns: &[Turn]| {
+            let layouts = &[Layout::Whole; 1][..pictures];
+            chat.conversation(&messages(turns, pictures), layouts).expect("our own format")
+        };
+        let turns = turns();
+        let prompts = [talk(1, &turns[..1]), talk(0, &turns[1..]), talk(1, &turns)];
+        let loss = |prompts: &[Prompt]| {
+            read(llava.loss(&Batch::new(prompts, chat.pad), &features, 1e-4))[0]
+        };
+        let lengths = prompts.clone().map(|prompt| prompt.ids.len());
+        assert_eq!(rows(&lengths, lengths.iter().sum()), [[2, 0, 1]]);
+        assert_eq!(rows(&lengths, lengths[2] - 1), [vec![2], vec![0, 1]]);
+        let off = (loss(&prompts) - loss(&[packed(&prompts)])).abs();
+        assert!(off < 1e-5, "{off}");
     }
 
     #[test]

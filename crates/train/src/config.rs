@@ -93,6 +93,12 @@ pub fn differences(old: &str, new: &str) -> Result<Vec<String>> {
     Ok(changes)
 }
 
+/// Leaves a key that is not set out of a resolved configuration: runs that began before there was such a key go
+/// on.
+pub(crate) fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Every value that is not a table, as text under its dotted key of today.
 pub fn leaves(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
     let mut leaves = BTreeMap::new();
@@ -480,7 +486,7 @@ warmup = 10
             (
                 "1e-3",
                 "-1.0",
-                "tiny.toml:8: align.schedule: expected a learning rate of 0 or more, got -1",
+                "tiny.toml:8: align.schedule: expected a learning rate above 0, got -1",
             ),
             ("batch = 32", "", "tiny.toml:3: align: missing field `batch`"),
             ("[align]", "[align", "tiny.toml:3: (syntax): unclosed table"),

@@ -41,6 +41,19 @@ pub enum TrainError {
         dir: PathBuf,
     },
 
+    /// A run would take more memory than there is.
+    #[error("expected a run that fits into {available} of memory beside its weights, got one of at least {needed}: {} for gradients and moments, {} for activations\nhint: {hint}", of[0], of[1])]
+    Memory {
+        /// What there is.
+        available: String,
+        /// What it takes.
+        needed: String,
+        /// Of that, gradients with moments, and activations.
+        of: [String; 2],
+        /// What would fit.
+        hint: String,
+    },
+
     /// A frozen tensor changed during a training.
     #[error("expected frozen tensors to stay as they were, {} changed: {}\nhint: this is a mistake in the recipe; nothing was written", tensors.len(), tensors.join(", "))]
     Moved {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sensorium_data::{BadSamples, Config, Example, Examples, Loader, Mixture, Threads};
 
 use crate::error::Result;
+use crate::model;
 use crate::run::RunOptions;
 use crate::schedule;
 
@@ -33,6 +34,39 @@ pub struct Feed<T> {
 
 /// The file in a run's directory that names the examples that could not be read.
 pub const BAD_SAMPLES: &str = "bad_samples.jsonl";
+
+/// The steps of a run on `data`: those that are given, or as many as `epochs` over all its examples take.
+///
+/// # Errors
+/// Neither or both are given, or no sensible number; a data set of which there is always more.
+pub fn steps(
+    steps: u64,
+    epochs: Option<f64>,
+    batch_size: usize,
+    data: &Config,
+    options: &RunOptions,
+) -> Result<u64> {
+    let wrong = |key, message: String, hint| Err(model::config(key, &message, hint));
+    if batch_size == 0 {
+        return wrong("batch_size", "expected 1 or more, got 0".into(), "a batch of 8 is usual");
+    }
+    let Some(epochs) = epochs else {
+        let hint = "steps = 1000, or epochs = 3 of data that have an end";
+        return match steps {
+            0 => wrong("steps", "expected 1 or more, got 0".into(), hint),
+            steps => Ok(steps),
+        };
+    };
+    if steps > 0 || !(epochs > 0.0 && epochs.is_finite()) {
+        let got = format!("expected epochs above 0 and no steps, got {epochs} and {steps} steps");
+        return wrong("epochs", got, "give one of the two");
+    }
+    let Some(all) = data.open_train(0, 1, &options.decoder)?.examples() else {
+        let got = "expected data sets that have an end, got one that is drawn without".to_owned();
+        return wrong("epochs", got, "give steps instead");
+    };
+    Ok(((epochs * all as f64) / batch_size as f64).ceil().max(1.0) as u64)
+}
 
 impl<T: Send + 'static> Feed<T> {
     /// Opens the data sets for a run of `steps`; drawn pictures are of `picture_size` pixels.

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod heads;
 pub mod log;
 pub mod lora;
+pub mod memory;
 pub mod model;
 mod older;
 pub mod optim;
@@ -26,5 +27,6 @@ pub mod schedule;
 pub mod size;
 pub mod tensorboard;
 pub mod tokenizer;
+pub mod watch;
 
 pub use error::{Result, TrainError};

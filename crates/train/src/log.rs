@@ -19,7 +19,7 @@ use crate::error::{Result, TrainError};
 use crate::tensorboard::Events;
 
 const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// The numbers of one training step. Numbers that are not finite are written as `null`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -150,6 +150,12 @@ pub fn read(dir: &Path) -> Result<Vec<Metrics>> {
         true
     })?;
     Ok(steps)
+}
+
+/// Whether a process writes the log of the run in `dir`.
+pub fn is_running(dir: &Path) -> bool {
+    let locked = File::open(dir.join(METRICS)).map(|file| file.try_lock_shared());
+    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
 fn open_locked(dir: &Path) -> Result<File> {

@@ -62,7 +62,7 @@ const SIDE: u32 = 96;
 /// What a vocabulary is learned from, as a data set.
 fn documents(icons: Option<PathBuf>) -> Config {
     let train = vec![DatasetConfig::Documents { icons, share: 1.0 }];
-    Config { train, val: vec![], val_share: 0.0, max_bad: 0.0, curriculum: [1.0; 2] }
+    Config { train, val: vec![], val_share: 0.0, max_bad: 0.0, augment: None, curriculum: [1.0; 2] }
 }
 
 /// What is said: a caption with those that are false, or a conversation.

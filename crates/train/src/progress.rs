@@ -156,7 +156,7 @@ fn print(line: &str) {
 }
 
 /// Three digits or all of the whole number.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let digits = if value >= 100.0 {
         0
     } else if value >= 10.0 {
@@ -168,7 +168,7 @@ fn short(value: f64) -> String {
 }
 
 /// `59s`, `3m 05s`, `2h 07m`.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -74,8 +74,18 @@ pub struct Plan {
     pub save_every: u64,
     /// Steps between measurements on other data; 0 measures nothing.
     pub eval_every: u64,
+    /// Measurements without a lower loss after which the run ends early.
+    pub patience: Option<u64>,
     /// As [`provenance::begin`] tells it.
     pub provenance: Provenance,
+}
+
+impl Plan {
+    /// Whether the run ends early once `steps` are done and `best` is still the lowest loss.
+    fn is_over(&self, steps: u64, best: Option<Best>) -> bool {
+        let waited = best.map_or(0, |best| steps.saturating_sub(best.step));
+        self.patience.is_some_and(|patience| waited >= patience.max(1) * self.eval_every.max(1))
+    }
 }
 
 /// The lowest loss on other data, and the step after which it was measured.
@@ -113,6 +123,8 @@ pub struct Run {
     guard: Guard,
     progress: Steps,
     start: u64,
+    /// The steps that the run has in all: those of the plan, unless it ends early.
+    end: u64,
     plan: Plan,
     seconds: f64,
     clock: Instant,
@@ -196,7 +208,8 @@ impl Run {
             None => RunLog::create(&dir, resolved)?,
         };
         let frozen = frozen.unwrap_or_else(|| crate::freeze::proof(&model));
-        let progress = Steps::new(name, start, plan.steps);
+        let end = if plan.is_over(start, best) { start } else { plan.steps };
+        let progress = Steps::new(name, start, end);
         let clock = Instant::now();
         let run = Self {
             dir,
@@ -204,6 +217,7 @@ impl Run {
             guard,
             progress,
             start,
+            end,
             plan,
             seconds,
             clock,
@@ -218,7 +232,13 @@ impl Run {
 
     /// The steps still to do.
     pub fn steps(&self) -> std::ops::Range<u64> {
-        self.start..self.plan.steps
+        self.start..self.end
+    }
+
+    /// Whether `step` is the last one: that of the plan, or one after which the loss on other data has not
+    /// fallen for long enough.
+    pub fn ends_after(&self, step: u64) -> bool {
+        step + 1 >= self.end
     }
 
     /// Applies `gradients` unless the guard sees a bad step; returns the norm before clipping.
@@ -260,6 +280,9 @@ impl Run {
         files: impl FnOnce() -> Result<Files>,
     ) -> Result<()> {
         self.losses.val = Some(val_loss);
+        if self.plan.is_over(step + 1, self.best.filter(|best| !(val_loss < best.val_loss))) {
+            self.end = step + 1;
+        }
         if !val_loss.is_finite() || self.best.is_some_and(|best| best.val_loss <= val_loss) {
             return Ok(());
         }
@@ -312,8 +335,8 @@ impl Run {
     /// step.
     pub fn checkpoint<M: Module>(&mut self, step: u64, model: &M, optim: &AdamW) -> Result<()> {
         let done = step + 1;
-        let stops = done != self.plan.steps && self.stop.load(Ordering::Relaxed);
-        if !done.is_multiple_of(self.plan.save_every) && done != self.plan.steps && !stops {
+        let stops = done != self.end && self.stop.load(Ordering::Relaxed);
+        if !done.is_multiple_of(self.plan.save_every) && done != self.end && !stops {
             return Ok(());
         }
         self.log.sync()?;
@@ -361,14 +384,17 @@ impl Run {
         crate::freeze::verify(model, &self.frozen)?;
         self.progress.finish();
         let dir = self.dir.join("final");
-        if self.start < self.plan.steps && dir.is_dir() {
+        if self.start < self.end && dir.is_dir() {
             // A run that was prolonged: what it once ended with stays, under its step.
             let older = self.dir.join(format!("final-{:09}", self.start));
             Disk.rename(&dir, &older).map_err(TrainError::io("rename", &dir))?;
         }
         // A run that was finished before stays as it is, its date too.
         if directory::verify(&Disk, &dir).is_err() {
-            self.save(&dir, files, self.plan.steps)?;
+            self.save(&dir, files, self.end)?;
+        }
+        if self.end < self.plan.steps {
+            eprintln!("ended after step {} of {}: no lower val_loss", self.end, self.plan.steps);
         }
         if let Some(Best { step, val_loss }) = self.best {
             eprintln!(
@@ -398,8 +424,8 @@ fn remove(dir: &Path) -> Result<()> {
 }
 
 /// What may change between the parts of a run.
-const FREE: [&str; 6] =
-    ["save_every", "eval_every", "eval_batches", "precision", "recompute", "device"];
+const FREE: [&str; 7] =
+    ["save_every", "eval_every", "eval_batches", "patience", "precision", "recompute", "device"];
 
 fn same_config(dir: &Path, resolved: &str) -> Result<()> {
     let path = dir.join("config.toml");

@@ -17,7 +17,7 @@ pub enum Schedule {
     /// One rate after the warm-up.
     Constant {
         /// Peak learning rate.
-        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        #[serde(alias = "rate", deserialize_with = "positive")]
         learning_rate: f64,
         /// Steps of linear warm-up.
         #[serde(default, alias = "warmup")]
@@ -27,7 +27,7 @@ pub enum Schedule {
     /// <https://arxiv.org/abs/1608.03983>, without restarts.
     Cosine {
         /// Peak learning rate.
-        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        #[serde(alias = "rate", deserialize_with = "positive")]
         learning_rate: f64,
         /// Learning rate at the end.
         #[serde(default, deserialize_with = "non_negative")]
@@ -40,7 +40,7 @@ pub enum Schedule {
     /// anywhere and still be finished well. Hu et al. 2024, <https://arxiv.org/abs/2404.06395>.
     Wsd {
         /// Peak learning rate.
-        #[serde(alias = "rate", deserialize_with = "non_negative")]
+        #[serde(alias = "rate", deserialize_with = "positive")]
         learning_rate: f64,
         /// Learning rate at the end.
         #[serde(default, deserialize_with = "non_negative")]
@@ -103,6 +103,14 @@ fn non_negative<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         return Ok(value);
     }
     Err(D::Error::custom(format!("expected a learning rate of 0 or more, got {value}")))
+}
+
+fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(from)?;
+    if value.is_finite() && value > 0.0 {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("expected a learning rate above 0, got {value}")))
 }
 
 fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

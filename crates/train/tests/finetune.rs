@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::{Tensor, safetensors};
+use sensorium_media::Picture;
+use sensorium_nn::pack::Kind;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained};
 use sensorium_train::log;
@@ -157,7 +159,7 @@ fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
     let close = |ours: f64, theirs: f64| (ours - theirs).abs() < 1e-5 + 1e-3 * theirs.abs();
     let goldens = std::fs::read_dir(root("goldens/finetune")).unwrap();
     let files: Vec<PathBuf> = goldens.map(|file| file.unwrap().path()).collect();
-    assert_eq!(files.len(), 9);
+    assert_eq!(files.len(), 10);
     for file in files {
         let golden: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -222,6 +224,200 @@ fn an_adapter_is_learned_beside_a_frozen_model() {
     }
 }
 
+/// Magnitudes are learned; what is hidden is other at each step, and the same when a run goes on.
+#[test]
+fn adapters_with_magnitudes_and_dropout_go_on_bit_for_bit() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let of = |lora: &str| {
+        llava("chatting", "messages", &chats)
+            .replace("[instruct]", &format!("[lora]\nuse_dora = true\n{lora}\n[instruct]"))
+            .replace("batch = 2", "batch = 2\naccumulate = 2")
+    };
+    let [plain, whole, killed, other] = std::array::from_fn(|_| Trial::new());
+    plain.train(&of(""), &[], false).unwrap();
+    let recipe = of("lora_dropout = 0.2");
+    whole.train(&recipe, &[], false).unwrap();
+    killed.train(&recipe, &["instruct.steps=5"], false).unwrap();
+    killed.train(&recipe, &["recompute=true"], true).unwrap();
+    other.train(&recipe, &["seed=2"], false).unwrap();
+    let file = "run/instruct/final/adapter_model.safetensors";
+    let adapter = |trial: &Trial| std::fs::read(trial.path(file)).unwrap();
+    assert!(adapter(&killed) == adapter(&whole), "resumed in other bits");
+    let [plain, dropped, other] = [&plain, &whole, &other].map(|t| losses(&t.path("run/instruct")));
+    // At first B is 0: nothing is hidden of what is not there.
+    assert!((plain[0] - dropped[0]).abs() < 1e-6 && (plain[0] - other[0]).abs() < 1e-6);
+    assert!(plain[5] != dropped[5] && dropped[9] < dropped[0], "{plain:?} {dropped:?}");
+    let saved = safetensors::shapes(&whole.path(file)).unwrap();
+    let magnitudes = saved.keys().filter(|name| name.ends_with(".lora_magnitude_vector"));
+    assert_eq!((saved.len(), magnitudes.count()), (42, 14));
+    let base = Directory::open(root("goldens/chatting").as_ref()).unwrap();
+    base.adapted(Some(&whole.path("run/instruct/final"))).unwrap().tensors().unwrap();
+}
+
+/// A base in few bits is trained beside as if its numbers had always been those.
+#[test]
+fn an_adapter_is_learned_beside_a_quantized_base() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let of = |lora: &str| {
+        llava("chatting", "messages", &chats)
+            .replace("[instruct]", &format!("[lora]\n{lora}\n[instruct]"))
+    };
+    let mut tensors =
+        Directory::open(root("goldens/chatting").as_ref()).unwrap().tensors().unwrap();
+    for (name, tensor) in &mut tensors.tensors {
+        // Rows of down_proj are no whole blocks.
+        if name.contains("_proj") && tensor.shape()[1] % 32 == 0 {
+            let mut rounded = vec![0.0; tensor.data().len()];
+            Kind::Q8_0.dequantize(&Kind::Q8_0.quantize(tensor.data()), &mut rounded);
+            *tensor = Tensor::new(tensor.shape().to_vec(), rounded).unwrap();
+        }
+    }
+    for more in ["", "use_dora = true\nlora_dropout = 0.1\n"] {
+        let rounded = Trial::new();
+        let base = rounded.path("base");
+        std::fs::create_dir(&base).unwrap();
+        for file in std::fs::read_dir(root("goldens/chatting")).unwrap().flatten() {
+            std::fs::copy(file.path(), base.join(file.file_name())).unwrap();
+        }
+        let bytes = safetensors::write(&tensors, safetensors::Dtype::F32).unwrap();
+        std::fs::write(base.join("model.safetensors"), bytes).unwrap();
+        let recipe = of(more).replace(&root("goldens/chatting"), base.to_str().unwrap());
+        rounded.train(&recipe, &[], false).unwrap();
+        let quantized = Trial::new();
+        quantized.train(&of(&format!("{more}quantization = 'q8_0'")), &[], false).unwrap();
+        let [a, b] = [&rounded, &quantized].map(|trial| losses(&trial.path("run/instruct")));
+        // Magnitudes begin as those of the matrices before they are rounded.
+        let limit = if more.is_empty() { 1e-5 } else { 1e-2 };
+        for (step, (a, b)) in a.iter().zip(&b).enumerate() {
+            assert!((a - b).abs() < limit, "{more}, step {step}: {a}, quantized {b}");
+        }
+        assert!(b[9] < b[0], "{b:?}");
+    }
+}
+
+/// Conversations in one row, or beside those of their length, teach what they teach alone.
+#[test]
+fn packing_and_buckets_change_no_loss() {
+    let chats = root("crates/data/tests/samples/messages/chats.jsonl");
+    let talks = root("crates/data/tests/samples/llava-json/conversations.json");
+    for (golden, kind, path) in
+        [("chatting", "messages", &chats), ("seeing_llava", "llava-json", &talks)]
+    {
+        let recipe = llava(golden, kind, path).replace("batch = 2", "batch = 8\naccumulate = 2");
+        let losses = |sets: &[&str]| {
+            let trial = Trial::new();
+            trial.train(&recipe, &[sets, &["instruct.steps=3"]].concat(), false).unwrap();
+            losses(&trial.path("run/instruct"))
+        };
+        let plain = losses(&[]);
+        for sets in [
+            &["instruct.packing=true"][..],
+            &["instruct.group_by_length=true"],
+            &["instruct.packing=true", "instruct.group_by_length=true"],
+        ] {
+            for (step, (a, b)) in losses(sets).iter().zip(&plain).enumerate() {
+                assert!((a - b).abs() < 1e-5, "{golden}, {sets:?}, step {step}: {a}, alone {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_ends_early_when_nothing_is_learned_any_more() {
+    let trial = Trial::new();
+    let recipe = clip("published_clip", "info_nce", &samples()).replace("1e-3", "1e-30");
+    trial.train(&recipe, &["patience=2"], false).unwrap();
+    let (run, steps) = (trial.path("run"), |run: &Path| losses(run).len());
+    // Measured after 2, 4 and 6 steps.
+    assert_eq!(steps(&run), 6);
+    let provenance = std::fs::read_to_string(run.join("final/provenance.json")).unwrap();
+    let provenance: serde_json::Value = serde_json::from_str(&provenance).unwrap();
+    assert_eq!(provenance["steps"], 6);
+    trial.train(&recipe, &["patience=2"], true).unwrap();
+    assert_eq!(steps(&run), 6);
+    trial.train(&recipe, &["patience=9"], true).unwrap();
+    assert_eq!(steps(&run), 10);
+    assert!(run.join("final-000000006").is_dir());
+}
+
+#[test]
+fn epochs_are_steps_over_all_examples() {
+    let recipe = clip("published_clip", "info_nce", &samples());
+    let recipe = recipe.replace("steps = 10", "epochs = 2.5").replace("batch = 2", "batch = 1");
+    let trial = Trial::new();
+    trial.train(&recipe, &[], false).unwrap();
+    assert_eq!(losses(&trial.path("run")).len(), 5);
+    trial.train(&recipe, &[], true).unwrap();
+    let error = Trial::new().train(&recipe, &["steps=3"], false).unwrap_err();
+    assert!(error.contains("give one of the two"), "{error}");
+    let drawn = ["data.train=[{kind=\"scenes\"}]"];
+    let error = Trial::new().train(&recipe, &drawn, false).unwrap_err();
+    assert!(error.contains("drawn without"), "{error}");
+}
+
+/// What is changed at random follows from an example's number: a run goes on bit for bit.
+#[test]
+fn augmented_pictures_go_on_bit_for_bit() {
+    let pictures = TempDir::new().unwrap();
+    for (name, shift) in [("a", 0), ("b", 7)] {
+        let pixels = (0..3 * 40 * 30).map(|i| (i * 11 + shift * i / 9) as u8).collect();
+        let picture = Picture::new(40, 30, pixels).unwrap();
+        std::fs::create_dir(pictures.path().join(name)).unwrap();
+        std::fs::write(pictures.path().join(name).join("1.png"), picture.to_png()).unwrap();
+    }
+    let recipe = clip("published_clip", "info_nce", pictures.path().to_str().unwrap());
+    let augment = "data.augment={random_resized_crop=[0.5, 1.0], horizontal_flip=0.5}";
+    let [plain, whole, killed] = std::array::from_fn(|_| Trial::new());
+    plain.train(&recipe, &[], false).unwrap();
+    whole.train(&recipe, &[augment], false).unwrap();
+    killed.train(&recipe, &[augment, "steps=5"], false).unwrap();
+    killed.train(&recipe, &[augment], true).unwrap();
+    let of = |trial: &Trial| losses(&trial.path("run"));
+    assert!(of(&whole) == of(&killed) && of(&whole) != of(&plain));
+}
+
+/// What is wrong with data: an error that says so, or a run that ends without it.
+#[test]
+fn bad_data_is_named_or_left_out() {
+    let picture = std::fs::read(Path::new(&samples()).join("red.png")).unwrap();
+    let rows = |rows: &[&str]| format!("file_name,text\n{}\n", rows.join("\n"));
+    let one_broken = [vec!["red.png,a"; 99], vec!["broken.png,a"]].concat();
+    for (table, ends) in [
+        (rows(&[]), Err("at least one example")),
+        ("name,label\nred.png,a\n".into(), Err("file_name")),
+        (rows(&["red.png,", "red.png,"]), Err("at most 5 %")),
+        (rows(&["../red.png,a"]), Err("at most 5 %")),
+        (rows(&["red.png,a", "broken.png,b"]), Err("at most 5 %")),
+        (rows(&one_broken), Ok(1)),
+        (rows(&["red.png,a"]), Ok(0)),
+    ] {
+        let trial = Trial::new();
+        let folder = trial.path("pictures");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("red.png"), &picture).unwrap();
+        std::fs::write(folder.join("broken.png"), &picture[..20]).unwrap();
+        std::fs::write(folder.join("metadata.csv"), &table).unwrap();
+        let recipe = clip("published_clip", "info_nce", folder.to_str().unwrap());
+        let done = trial.train(&recipe, &["steps=60", "eval_every=0"], false);
+        match (done, ends) {
+            (Err(error), Err(says)) => {
+                assert!(error.contains(says) && error.contains("hint:"), "{table}: {error}");
+            }
+            (Ok(()), Ok(bad)) => {
+                let named = std::fs::read_to_string(trial.path("run/bad_samples.jsonl"));
+                assert_eq!(named.unwrap_or_default().lines().count(), bad, "{table}");
+            }
+            (done, ends) => panic!("{table}: {done:?} for {ends:?}"),
+        }
+    }
+    // A class of one picture is a class.
+    let trial = Trial::new();
+    std::fs::create_dir_all(trial.path("classes/red")).unwrap();
+    std::fs::write(trial.path("classes/red/1.png"), &picture).unwrap();
+    let recipe = clip("published_clip", "info_nce", trial.path("classes").to_str().unwrap());
+    trial.train(&recipe, &["steps=2"], false).unwrap();
+}
+
 /// What is frozen is in no checkpoint: a run that goes on must start from what it began with.
 #[test]
 fn a_run_goes_on_from_the_weights_that_it_began_with() {
@@ -256,6 +452,7 @@ fn adapters_that_make_no_sense_are_refused() {
         ("lora_alpha = nan", "above 0"),
         ("target_modules = ['c_attn']", "there are down_proj, gate_proj"),
         ("rnk = 4", "rnk"),
+        ("lora_dropout = 1.0", "below 1"),
         (&other, "lora.from"),
         (&gone, "adapter_config.json"),
     ] {
@@ -368,4 +565,15 @@ fn what_a_recipe_cannot_train_is_refused_before_the_first_step() {
     assert!(error.contains("documents") && error.contains("captions"), "{error}");
     let error = refused(&recipe, &["device=gpu"]);
     assert!(error.contains("cpu"), "{error}");
+    for (set, says) in [
+        ("schedule.learning_rate=0.0", "above 0, got 0"),
+        ("schedule.learning_rate=nan", "above 0, got NaN"),
+        ("steps=0", "1 or more"),
+        ("batch_size=0", "1 or more"),
+        ("data.augment={horizontal_flip=2.0}", "a number from 0 to 1"),
+        ("data.augment={random_resized_crop=[0.0, 1.0]}", "above 0 and up to 1"),
+    ] {
+        let error = refused(&recipe, &[set]);
+        assert!(error.contains(says), "{set}: {error}");
+    }
 }

@@ -315,6 +315,7 @@ mod tests {
             val: vec![],
             val_share: 0.0,
             max_bad: 0.0,
+            augment: None,
             curriculum: [0.0, 1.0],
         };
         let mixture =

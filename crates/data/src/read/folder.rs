@@ -9,13 +9,17 @@
 //! └── 0001.jpg                             └── 3.png                "tabby"
 //! ```
 //!
-//! The column of texts may also be named `caption`; other columns are left unread.
+//! The column of texts may also be named `caption`; other columns are left unread. `metadata.parquet` is read
+//! alike. A picture in such a folder with a `.txt` file of its name is described by that, as img2dataset's
+//! `files` are.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Entry, Record, bytes};
+use crate::parquet::Table;
 use crate::{Error, Result};
 
 /// Endings of the files that count as pictures of a class.
@@ -37,12 +41,26 @@ struct Row {
 /// # Errors
 /// Neither a table nor folders of pictures; a table without the columns.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let [csv, jsonl] = ["metadata.csv", "metadata.jsonl"].map(|name| path.join(name));
-    match (csv.is_file(), jsonl.is_file()) {
-        (true, _) => table(&csv),
-        (_, true) => lines(&jsonl),
-        _ => classes(path),
+    let tables: [(_, fn(&Path) -> Result<Vec<Entry>>); 3] =
+        [("metadata.csv", table), ("metadata.jsonl", lines), ("metadata.parquet", parquet)];
+    match tables.into_iter().find(|(name, _)| path.join(name).is_file()) {
+        Some((name, read)) => read(&path.join(name)),
+        None => classes(path),
     }
+}
+
+fn parquet(path: &Path) -> Result<Vec<Entry>> {
+    let table = Table::open(path).map_err(|got| bad_table(path, got))?;
+    let names: Vec<&str> = table.columns().collect();
+    let has = |name| names.contains(&name);
+    if !has("file_name") || !(has("text") || has("caption")) {
+        return Err(bad_table(path, format!("{names:?}")));
+    }
+    let rows = table.rows(|name| ["file_name", "text", "caption"].contains(&name));
+    let row = |row: std::result::Result<Value, String>| {
+        row.and_then(|row| serde_json::from_value(row).map_err(|error| error.to_string()))
+    };
+    Ok(rows.into_iter().map(|(number, value)| entry(row(value), number)).collect())
 }
 
 fn table(path: &Path) -> Result<Vec<Entry>> {
@@ -86,13 +104,22 @@ fn classes(path: &Path) -> Result<Vec<Entry>> {
         let class = name(folder);
         let pictures = list(folder)?.into_iter().filter(|file| is_picture(file));
         entries.extend(pictures.map(|file| {
-            Ok(Record::captioned(format!("{class}/{}", name(&file)), &class.replace('_', " ")))
+            let beside = file.with_extension("txt");
+            let text = match beside.is_file() {
+                true => std::fs::read_to_string(&beside)
+                    .map_err(|error| format!("{}: {error}", beside.display()))?,
+                false => class.replace('_', " "),
+            };
+            match text.trim() {
+                "" => Err(format!("{}: no text", beside.display())),
+                text => Ok(Record::captioned(format!("{class}/{}", name(&file)), text)),
+            }
         }));
     }
     if entries.is_empty() {
         return Err(Error::Format {
             path: path.to_owned(),
-            expected: "metadata.csv, metadata.jsonl or a folder of pictures for each class",
+            expected: "metadata.csv, .jsonl or .parquet, or a folder of pictures for each class",
             got: format!("{} files and {} folders without pictures", files.len(), folders.len()),
             hint: HINT,
         });

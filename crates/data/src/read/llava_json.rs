@@ -7,7 +7,7 @@
 //!     {"from": "gpt", "value": "A dog in the snow."}]}]
 //! ```
 //!
-//! Without `image`, a conversation is text alone.
+//! Without `image`, a conversation is text alone; of several pictures, it is a list.
 
 use std::path::Path;
 
@@ -22,8 +22,18 @@ const MARKER: &str = "<image>";
 
 #[derive(Deserialize)]
 struct Conversation {
-    image: Option<String>,
+    #[serde(default)]
+    image: Images,
     conversations: Vec<Turn>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Images {
+    #[default]
+    None,
+    One(String),
+    Several(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -35,7 +45,9 @@ struct Turn {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Speaker {
+    #[serde(alias = "user")]
     Human,
+    #[serde(alias = "assistant")]
     Gpt,
     System,
 }
@@ -50,15 +62,31 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
         let hint = "see the data set's documentation for the file of its conversations";
         Error::Format { path: path.to_owned(), expected, got: error.to_string(), hint }
     })?;
-    Ok(entries.into_iter().enumerate().map(|(number, value)| entry(number, value)).collect())
+    let entry =
+        |(number, value)| entry(value).map_err(|reason| format!("conversation {number}: {reason}"));
+    Ok(entries.into_iter().enumerate().map(entry).collect())
 }
 
-fn entry(number: usize, value: Value) -> Entry {
-    let bad = |reason: String| format!("conversation {number}: {reason}");
+fn entry(value: Value) -> Entry {
     let Conversation { image, conversations } =
-        serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
-    let messages = messages(conversations, usize::from(image.is_some())).map_err(bad)?;
-    Ok(Record { picture: image.map(Source::File), text: None, messages })
+        serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let pictures = match image {
+        Images::None => Vec::new(),
+        Images::One(file) => vec![file],
+        Images::Several(files) => files,
+    };
+    record(conversations, pictures.into_iter().map(Source::File).collect())
+}
+
+/// Turns about pictures.
+fn record(turns: Vec<Turn>, pictures: Vec<Source>) -> Entry {
+    let messages = messages(turns, pictures.len())?;
+    Ok(Record { pictures, text: None, messages })
+}
+
+/// The value of `conversations` about pictures from elsewhere.
+pub(super) fn conversations(value: Value, pictures: Vec<Source>) -> Entry {
+    record(serde_json::from_value(value).map_err(|error| error.to_string())?, pictures)
 }
 
 /// The turns, each marker as its picture's place; a picture without a marker comes first.
@@ -81,7 +109,8 @@ fn messages(turns: Vec<Turn>, pictures: usize) -> std::result::Result<Vec<Messag
         turns.into_iter().map(message).collect::<std::result::Result<Vec<_>, String>>()?;
     if markers < pictures {
         let first = messages.iter_mut().find(|message| message.role == Role::User);
-        first.ok_or("no question about the picture")?.parts.insert(0, Part::Media(Modality::Image));
+        let parts = &mut first.ok_or("no question about the picture")?.parts;
+        parts.splice(0..0, vec![Part::Media(Modality::Image); pictures]);
     }
     Ok(messages)
 }

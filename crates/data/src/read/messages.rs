@@ -9,11 +9,12 @@
 //! {"prompt": "What is a square?", "completion": "Four equal sides."}
 //! ```
 //!
-//! The whole file may be a list of these, too. Pictures are files below the file's folder.
+//! The whole file may be a list of these, too. Pictures are files below the file's folder; where `content`
+//! names none, they are those of `images`, a list beside `messages`, in its order.
 
 use std::path::Path;
 
-use sensorium_media::{Message, Modality, Part, Role};
+use sensorium_media::{Message, Modality, Part, Role, parse_markers};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use crate::{Error, Result};
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Messages { messages: Vec<Turn> },
+    Messages { messages: Vec<Turn>, images: Option<Vec<String>> },
     Completion { prompt: String, completion: String },
 }
 
@@ -52,9 +53,16 @@ enum Content {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Piece {
-    Text { text: String },
-    Image { image: String },
-    ImageUrl { image_url: Url },
+    Text {
+        text: String,
+    },
+    /// Without a file, the next of `images`.
+    Image {
+        image: Option<String>,
+    },
+    ImageUrl {
+        image_url: Url,
+    },
 }
 
 #[derive(Deserialize)]
@@ -92,54 +100,108 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
 fn entry(what: &str, number: usize, value: serde_json::Result<Value>) -> Entry {
     let bad = |reason: String| format!("{what} {number}: {reason}");
     let value = value.map_err(|error| bad(error.to_string()))?;
-    let line = serde_json::from_value(value).map_err(|_| {
-        bad("expected messages of the roles system, user and assistant, or prompt and completion".into())
-    })?;
-    record(line).map_err(bad)
+    conversation(value, Vec::new()).map_err(bad)
 }
 
-fn record(line: Line) -> Entry {
+/// What a line says, about pictures from elsewhere or its own.
+pub(super) fn conversation(value: Value, mut given: Vec<Source>) -> Entry {
+    let line = serde_json::from_value(value).map_err(
+        |_| "expected messages of the roles system, user and assistant, or prompt and completion",
+    )?;
     let turns = match line {
-        Line::Messages { messages } => messages,
+        Line::Messages { messages, images } => {
+            given.extend(images.into_iter().flatten().map(Source::File));
+            messages
+        }
         Line::Completion { prompt, completion } => {
             let turn = |role, text| Turn { role, content: Content::Text(text) };
             vec![turn(Speaker::User, prompt), turn(Speaker::Assistant, completion)]
         }
     };
-    let mut pictures = Vec::new();
-    let messages: Vec<Message> =
-        turns.into_iter().map(|turn| message(turn, &mut pictures)).collect();
-    let answers =
-        |message: &Message| message.role == Role::Assistant && !message.words().is_empty();
-    if !messages.iter().any(answers) {
-        return Err("no answer".into());
+    let mut pictures = Pictures { given: given.into_iter(), all: Vec::new() };
+    let messages = turns.into_iter().map(|turn| message(turn, &mut pictures));
+    let messages = messages.collect::<std::result::Result<Vec<Message>, String>>()?;
+    let left: Vec<Source> = pictures.given.collect();
+    if left.is_empty() {
+        return answered(messages, pictures.all);
     }
-    if pictures.len() > 1 {
-        return Err(format!("expected one picture at most, got {}", pictures.len()));
+    if !pictures.all.is_empty() {
+        return Err(format!("{} pictures more than the messages show", left.len()));
     }
-    Ok(Record { picture: pictures.pop().map(Source::File), text: None, messages })
+    shown(messages, left)
 }
 
-fn message(Turn { role, content }: Turn, pictures: &mut Vec<String>) -> Message {
+/// Messages about pictures that stand before the first question.
+pub(super) fn shown(mut messages: Vec<Message>, pictures: Vec<Source>) -> Entry {
+    if !pictures.is_empty() {
+        let first = messages.iter_mut().find(|message| message.role == Role::User);
+        let parts = &mut first.ok_or("no question about the picture")?.parts;
+        parts.splice(0..0, vec![Part::Media(Modality::Image); pictures.len()]);
+    }
+    answered(messages, pictures)
+}
+
+fn answered(messages: Vec<Message>, pictures: Vec<Source>) -> Entry {
+    let answers =
+        |message: &Message| message.role == Role::Assistant && !message.words().is_empty();
+    match messages.iter().any(answers) {
+        true => Ok(Record { pictures, text: None, messages }),
+        false => Err("no answer".into()),
+    }
+}
+
+/// Pictures as messages show them.
+struct Pictures {
+    /// Those that no message has shown yet.
+    given: std::vec::IntoIter<Source>,
+    all: Vec<Source>,
+}
+
+impl Pictures {
+    fn named(&mut self, path: &str) -> Part {
+        self.all.push(Source::File(path.strip_prefix("file://").unwrap_or(path).to_owned()));
+        Part::Media(Modality::Image)
+    }
+
+    fn next(&mut self) -> std::result::Result<Part, String> {
+        self.all.push(self.given.next().ok_or("more places for pictures than there are images")?);
+        Ok(Part::Media(Modality::Image))
+    }
+
+    /// A text, in which `<image>` is a picture's place, if there are pictures.
+    fn text(&mut self, text: String) -> std::result::Result<Vec<Part>, String> {
+        let markers = text.matches(MARKER).count();
+        if markers == 0 || self.given.as_slice().is_empty() {
+            return Ok(vec![Part::Text(text)]);
+        }
+        (0..markers).try_for_each(|_| self.next().map(|_| ()))?;
+        parse_markers(&text, &vec![Modality::Image; markers]).map_err(|error| error.to_string())
+    }
+}
+
+const MARKER: &str = "<image>";
+
+fn message(
+    Turn { role, content }: Turn,
+    pictures: &mut Pictures,
+) -> std::result::Result<Message, String> {
     let role = match role {
         Speaker::System => Role::System,
         Speaker::User => Role::User,
         Speaker::Assistant => Role::Assistant,
     };
-    let mut picture = |path: String| {
-        pictures.push(path.strip_prefix("file://").unwrap_or(&path).to_owned());
-        Part::Media(Modality::Image)
+    let pieces = match content {
+        Content::Text(text) => return Ok(Message { role, parts: pictures.text(text)? }),
+        Content::Parts(pieces) => pieces,
     };
-    let parts = match content {
-        Content::Text(text) => vec![Part::Text(text)],
-        Content::Parts(pieces) => pieces
-            .into_iter()
-            .map(|piece| match piece {
-                Piece::Text { text } => Part::Text(text),
-                Piece::Image { image } => picture(image),
-                Piece::ImageUrl { image_url: Url::Bare(url) | Url::Within { url } } => picture(url),
-            })
-            .collect(),
+    let part = |piece| match piece {
+        Piece::Text { text } => Ok(Part::Text(text)),
+        Piece::Image { image: Some(path) } => Ok(pictures.named(&path)),
+        Piece::Image { image: None } => pictures.next(),
+        Piece::ImageUrl { image_url: Url::Bare(url) | Url::Within { url } } => {
+            Ok(pictures.named(&url))
+        }
     };
-    Message { role, parts }
+    let parts = pieces.into_iter().map(part).collect::<std::result::Result<_, String>>()?;
+    Ok(Message { role, parts })
 }

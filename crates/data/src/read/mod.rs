@@ -2,9 +2,12 @@
 //! when their example is.
 
 pub mod captions;
+pub mod files;
 pub mod folder;
+pub mod interleaved;
 pub mod llava_json;
 pub mod messages;
+pub mod parquet;
 pub mod table;
 pub mod texts;
 pub mod vqa;
@@ -19,6 +22,7 @@ use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::{MediaDecoder, Message, Picture};
 
 use crate::drawn::scene::Split;
+use crate::parquet::Table;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
 use sensorium_kernels::rng::{Rng, hash};
 
@@ -28,8 +32,8 @@ pub type Entry = std::result::Result<Record, String>;
 /// An entry that can be read as far as its text is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Where its picture is.
-    pub picture: Option<Source>,
+    /// Where its pictures are, in the order of the messages' parts that stand for them.
+    pub pictures: Vec<Source>,
     /// A caption.
     pub text: Option<String>,
     /// A conversation.
@@ -52,12 +56,41 @@ pub enum Source {
         /// Bytes.
         len: u64,
     },
+    /// A cell of a Parquet file; where it holds none, a file below the data set's folder.
+    Cell {
+        /// Of the picture.
+        name: String,
+        /// Its file.
+        table: Arc<Table>,
+        /// Its column, and what of it holds the bytes.
+        column: Arc<[String]>,
+        /// Row of the file, and which of the row's pictures.
+        at: [usize; 2],
+        /// The file that the row names.
+        file: Option<String>,
+    },
+    /// In base64, within JSON of `len` bytes from byte `at` of a file.
+    Base64 {
+        /// Of the picture.
+        name: String,
+        /// The file.
+        file: Arc<Path>,
+        /// First byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+        /// Which of the pictures there.
+        nth: usize,
+    },
 }
 
 impl Source {
     fn name(&self) -> &str {
         match self {
-            Self::File(name) | Self::Shard { name, .. } => name,
+            Self::File(name)
+            | Self::Shard { name, .. }
+            | Self::Cell { name, .. }
+            | Self::Base64 { name, .. } => name,
         }
     }
 }
@@ -65,14 +98,18 @@ impl Source {
 impl Record {
     /// A file with its caption.
     fn captioned(file: impl Into<String>, text: &str) -> Self {
-        let picture = Some(Source::File(file.into()));
-        Self { picture, text: Some(text.to_owned()), messages: Vec::new() }
+        Self::with(vec![Source::File(file.into())], text)
+    }
+
+    /// Pictures with their caption, or a text without.
+    fn with(pictures: Vec<Source>, text: &str) -> Self {
+        Self { pictures, text: Some(text.to_owned()), messages: Vec::new() }
     }
 
     /// What stays the same when other entries come and go, and is the same for all about one picture.
     fn key(&self) -> String {
         let words = || self.messages.iter().map(Message::words).collect();
-        let picture = self.picture.as_ref().map(|source| source.name().to_owned());
+        let picture = self.pictures.first().map(|source| source.name().to_owned());
         picture.or_else(|| self.text.clone()).unwrap_or_else(words)
     }
 }
@@ -130,10 +167,10 @@ impl Records {
 
     fn read(&self, index: u64) -> std::result::Result<Example, String> {
         let record = self.record(index)?;
-        let Record { picture, text, messages } = record.clone();
+        let Record { pictures, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let media = picture.map(|source| self.picture(&source)).transpose()?;
-        let media = media.into_iter().map(Media::Image).collect();
+        let picture = |source: &Source| self.picture(source).map(Media::Image);
+        let media = pictures.iter().map(picture).collect::<std::result::Result<_, _>>()?;
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
@@ -146,6 +183,26 @@ impl Records {
             Source::Shard { name, shard, at, len } => {
                 let bytes = part(shard, *at, *len).map_err(|error| format!("{name}: {error}"))?;
                 self.decoder.picture_bytes(&bytes, name).map_err(brief)
+            }
+            Source::Base64 { name, file, at, len, nth } => {
+                let bytes = part(file, *at, *len).map_err(|error| format!("{name}: {error}"))?;
+                let bytes =
+                    interleaved::embedded(&bytes, *nth).map_err(|e| format!("{name}: {e}"))?;
+                self.decoder.picture_bytes(&bytes, name).map_err(brief)
+            }
+            Source::Cell { name, table, column, at: [row, nth], file } => {
+                let column: Vec<&str> = column.iter().map(String::as_str).collect();
+                let bytes = match column.is_empty() {
+                    true => None,
+                    false => {
+                        table.bytes(&column, *row, *nth).map_err(|e| format!("{name}: {e}"))?
+                    }
+                };
+                match (bytes, file) {
+                    (Some(bytes), _) => self.decoder.picture_bytes(&bytes, name).map_err(brief),
+                    (None, Some(file)) => self.picture(&Source::File(file.clone())),
+                    (None, None) => Err(format!("{name}: no picture")),
+                }
             }
         }
     }
@@ -177,7 +234,7 @@ impl Dataset for Records {
     fn outline(&self, index: u64) -> Result<Outline> {
         let bad = |reason| self.bad(index, reason);
         let record = self.record(index).map_err(bad)?;
-        let file = match &record.picture {
+        let file = match record.pictures.first() {
             Some(Source::File(name)) => Some(self.within(name).map_err(bad)?),
             _ => None,
         };

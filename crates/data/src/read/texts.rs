@@ -58,7 +58,7 @@ fn samples(text: &str, sample_by: SampleBy) -> Vec<Entry> {
 }
 
 fn entry(text: &str) -> Entry {
-    Ok(Record { picture: None, text: Some(text.to_owned()), messages: Vec::new() })
+    Ok(Record::with(Vec::new(), text))
 }
 
 fn lines(path: &Path) -> Result<Vec<Entry>> {

@@ -100,18 +100,18 @@ pub fn read(path: &Path, answers: &Path, image: &str) -> Result<Vec<Entry>> {
         let answer = answers.get(&question_id).map(|answer| answer.trim());
         let answer = answer.filter(|answer| !answer.is_empty());
         let answer = answer.ok_or_else(|| format!("question {question_id}: no answer"))?;
-        let asked = vec![Part::Media(Modality::Image), Part::Text(question.trim().to_owned())];
-        let answered = vec![Part::Text(answer.to_owned())];
-        Ok(Record {
-            picture: Some(Source::File(format!("{before}{image_id:0width$}{after}"))),
-            text: None,
-            messages: vec![
-                Message { role: Role::User, parts: asked },
-                Message { role: Role::Assistant, parts: answered },
-            ],
-        })
+        let picture = Source::File(format!("{before}{image_id:0width$}{after}"));
+        Ok(asked(vec![picture], &question, answer))
     };
     Ok(questions.into_iter().map(entry).collect())
+}
+
+/// A question about pictures with its answer.
+pub(super) fn asked(pictures: Vec<Source>, question: &str, answer: &str) -> Record {
+    let mut parts = vec![Part::Media(Modality::Image); pictures.len()];
+    parts.push(Part::Text(question.trim().to_owned()));
+    let asked = Message { role: Role::User, parts };
+    Record { pictures, text: None, messages: vec![asked, Message::text(Role::Assistant, answer)] }
 }
 
 /// What is before the number, how many digits it has at least, and what is behind it.

@@ -14,6 +14,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod packed;
+mod quantized;
 mod recompute;
 mod rotary;
 
@@ -29,6 +30,7 @@ pub use norm::{layer_norm, rms_norm};
 pub use packed::{
     packed_gated, packed_gelu, packed_linear, packed_onto, packed_patches, packed_together,
 };
+pub use quantized::{Quantized, quantized_linear};
 pub use recompute::{Places, Recompute, Recomputed, SharedPart, recompute};
 pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use sensorium_kernels::quant::Kind;
 
 use super::Activation;
-use crate::fused::{self, Precision};
+use crate::fused::{self, Precision, Quantized};
 use crate::init::Init;
 use crate::lora::Lora;
 use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
@@ -15,7 +16,7 @@ use crate::params::read;
 /// `y = x Wᵀ + b`.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[out, in]`, as PyTorch stores it; `[0, 0]` once packed.
+    /// `[out, in]`, as PyTorch stores it; `[0, 0]` once packed or quantized.
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
@@ -25,6 +26,16 @@ pub struct Linear {
     precision: Precision,
     #[module(skip)]
     packed: Option<Arc<Dense>>,
+    /// The frozen matrix in few bits, instead of `weight`.
+    #[module(skip)]
+    quantized: Option<Arc<Quantized>>,
+}
+
+/// `[n] -> [1, .., n]`
+fn last_axis<const D: usize>(x: Tensor<1>) -> Tensor<D> {
+    let mut shape = [1; D];
+    shape[D - 1] = x.dims()[0];
+    x.reshape(shape)
 }
 
 impl Linear {
@@ -36,24 +47,35 @@ impl Linear {
             lora: None,
             precision: init.precision(),
             packed: None,
+            quantized: None,
         }
     }
 
     /// `[.., in] -> [.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match &self.lora {
-            Some(lora) => self.product(x.clone()) + lora.forward(self.precision, x),
-            None => self.product(x),
-        }
+        let Some(lora) = &self.lora else { return self.product(x) };
+        let y = self.product(x.clone());
+        let base = || match &self.bias {
+            Some(bias) => y.clone() - last_axis(bias.val()),
+            None => y.clone(),
+        };
+        let weight = || match &self.quantized {
+            Some(weight) => weight.tensor(&x.device()),
+            None => self.weight.val(),
+        };
+        let added = lora.forward(self.precision, x.clone(), base, weight);
+        y + added
     }
 
     fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match &self.packed {
-            Some(packed) => fused::packed_linear(x, packed),
-            None => {
-                let bias = self.bias.as_ref().map(Param::val);
-                fused::linear(self.precision, x, self.weight.val(), bias)
+        let bias = self.bias.as_ref().map(Param::val);
+        match (&self.packed, &self.quantized) {
+            (Some(packed), _) => fused::packed_linear(x, packed),
+            (_, Some(weight)) => {
+                let y = fused::quantized_linear(self.precision, x, weight);
+                bias.into_iter().fold(y, |y, bias| y + last_axis(bias))
             }
+            _ => fused::linear(self.precision, x, self.weight.val(), bias),
         }
     }
 
@@ -111,6 +133,16 @@ impl Matrix for Linear {
         self.packed = Some(Arc::new(Dense { weight: packer(&self.weight), bias }));
         let device = self.weight.val().device();
         self.weight = Param::from_tensor(Tensor::zeros([0, 0], &device));
+    }
+
+    fn quantize(&mut self, kind: Kind) -> bool {
+        let weight = self.weight.val();
+        let quantized = Quantized::new(kind, weight.dims(), &read(weight.clone()));
+        if quantized.is_some() {
+            self.weight = Param::from_tensor(Tensor::zeros([0, 0], &weight.device()));
+            self.quantized = quantized.map(Arc::new);
+        }
+        self.quantized.is_some()
     }
 
     fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {

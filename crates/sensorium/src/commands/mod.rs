@@ -28,6 +28,7 @@ mod score;
 mod train;
 mod transcribe;
 mod video;
+mod watch;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -62,6 +63,7 @@ enum Command {
     Models(models::Models),
     Train(train::Train),
     Plot(plot::Plot),
+    Watch(watch::WatchCommand),
     Eval(eval::Eval),
     Info(info::InfoCommand),
     Inspect(inspect::Inspect),
@@ -106,6 +108,7 @@ impl Cli {
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
             Command::Plot(command) => command.run(),
+            Command::Watch(command) => command.run(),
             Command::Eval(command) => command.run(global),
             Command::Info(command) => command.run(global),
             Command::Inspect(command) => command.run(global),

@@ -90,6 +90,7 @@ fn recipes() {
     fails(1, &["train", "no/such/recipe.toml", "--out", out]);
     fails(1, &["data", "preview", &bad, "--out", out]);
     fails(1, &["plot", out]);
+    fails(1, &["watch", out]);
     assert!(!Path::new(out).exists());
 }
 

@@ -42,6 +42,7 @@ fn every_help_has_an_example() {
         &["transcribe"],
         &["train"],
         &["plot"],
+        &["watch"],
         &["eval"],
         &["info"],
         &["inspect"],

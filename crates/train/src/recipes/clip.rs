@@ -39,11 +39,12 @@ use crate::chat::{Chat, messages};
 use crate::config;
 use crate::device::DeviceName;
 use crate::error::Result;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::heads::captioner::{Captioner, CaptionerConfig};
 use crate::heads::places::Places;
 use crate::heads::regions::Regions;
+use crate::memory::{self, Reads};
 use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{AdamW, OptimConfig};
 use crate::provenance;
@@ -104,7 +105,10 @@ pub struct ClipRecipe {
     #[serde(default)]
     pub place_weight: f32,
     /// Steps.
+    #[serde(default)]
     pub steps: u64,
+    /// Instead of steps, how often all examples are learned from.
+    pub epochs: Option<f64>,
     /// Pairs a step.
     #[serde(alias = "batch")]
     pub batch_size: usize,
@@ -116,6 +120,8 @@ pub struct ClipRecipe {
     /// Batches of a measurement.
     #[serde(default = "eval_batches")]
     pub eval_batches: u64,
+    /// Measurements without a lower loss after which the run ends; without, it goes on to its last step.
+    pub patience: Option<u64>,
     /// The loss.
     pub loss: Loss,
     /// Learning rate over the run.
@@ -153,6 +159,8 @@ struct ClipWithHeads {
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     validate(recipe)?;
+    let steps = feed::steps(recipe.steps, recipe.epochs, recipe.batch_size, &recipe.data, options)?;
+    let recipe = &ClipRecipe { steps, epochs: None, ..recipe.clone() };
     let (model, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
@@ -168,13 +176,18 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let lacks = |example: &Example| lacks(recipe, example);
     let feed = Feed::open(&recipe.data, seeds, side, options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let ClipRecipe { steps, save_every, eval_every, .. } = *recipe;
+    let ClipRecipe { steps, save_every, eval_every, patience, .. } = *recipe;
     let resolved = config::resolved(recipe)?;
     let start: Vec<_> = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
     let provenance = provenance::begin("clip", &resolved, recipe.seed, &start, &recipe.data);
-    let plan = Plan { steps, save_every, eval_every, provenance };
+    let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("clip", options, &resolved, plan, model, &mut optim)?;
 
+    // Of captions, which are short, nothing is known yet.
+    let seen = if recipe.pictures { recipe.batch_size * training.shape.image.patches() } else { 0 };
+    let parts = [("clip.image", seen)];
+    let reads = Reads { parts: &parts, recompute: recipe.recompute };
+    memory::check(memory::need(&model, reads), recipe.batch_size, recipe.recompute)?;
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
@@ -195,6 +208,9 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
         let (samples, flops) = (recipe.batch_size, 3.0 * flops);
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
+        if run.ends_after(step) {
+            break;
+        }
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, training.files(&best)?)

@@ -20,7 +20,7 @@ use sensorium_encoder::EncoderConfig;
 use sensorium_flow::Input;
 use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
-use sensorium_model::prompt::Batch;
+use sensorium_model::prompt::{self, Batch, packed};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
@@ -36,9 +36,10 @@ use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
 use crate::error::Result;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::lora::LoraConfig;
+use crate::memory::{self, Reads};
 use crate::model::{self, Files, ModelConfig, Start};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::provenance;
@@ -94,7 +95,10 @@ pub struct LlavaRecipe {
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Steps.
+    #[serde(default)]
     pub steps: u64,
+    /// Instead of steps, how often all examples are learned from.
+    pub epochs: Option<f64>,
     /// Samples a step.
     #[serde(alias = "batch")]
     pub batch_size: usize,
@@ -110,6 +114,8 @@ pub struct Stage {
     /// Batches of a measurement.
     #[serde(default = "eval_batches")]
     pub eval_batches: u64,
+    /// Measurements without a lower loss after which the run ends; without, it goes on to its last step.
+    pub patience: Option<u64>,
     /// Learning rate over the stage.
     pub schedule: Schedule,
     /// Factor on the projector's learning rate (nanoVLM trains its 100 times faster).
@@ -119,6 +125,12 @@ pub struct Stage {
     /// freezes it.
     #[serde(default)]
     pub image_rate: f64,
+    /// Whether conversations share rows, each read as if it were alone: less padding, the same loss.
+    #[serde(default, skip_serializing_if = "config::is_false")]
+    pub packing: bool,
+    /// Whether micro-batches are of conversations of about one length: less padding, the same gradient.
+    #[serde(default, skip_serializing_if = "config::is_false")]
+    pub group_by_length: bool,
     /// What is learned from.
     pub data: Option<Config>,
 }
@@ -157,6 +169,22 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         let message = "expected a published model to learn an adapter for, got no model.from";
         return Err(model::config("lora", message, "leave [lora] out to train a new model"));
     }
+    let counted = |stage: &Stage| -> Result<Stage> {
+        let Stage { steps, epochs, batch_size, projector_rate, image_rate, .. } = *stage;
+        if ![projector_rate, image_rate].iter().all(|rate| rate.is_finite() && *rate >= 0.0) {
+            let got =
+                format!("expected factors of 0 or more, got {projector_rate} and {image_rate}");
+            return Err(model::config(
+                "projector_rate, image_rate",
+                &got,
+                "1.0 is the rate itself",
+            ));
+        }
+        let steps = feed::steps(steps, epochs, batch_size, recipe.data(stage)?, options)?;
+        Ok(Stage { steps, epochs: None, ..stage.clone() })
+    };
+    let align = recipe.align.as_ref().map(counted).transpose()?;
+    let recipe = &LlavaRecipe { align, instruct: counted(&recipe.instruct)?, ..recipe.clone() };
     let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
         Start::Published(directory) => published(recipe, &directory)?,
@@ -298,31 +326,38 @@ impl Training<'_> {
             chat: self.chat.clone(),
             processor: self.processor.clone(),
             stage: stage.clone(),
+            prefix: self.shape.prefix,
         };
         let make = move |examples: &Examples, step, progress| talks.make(examples, step, progress);
         let (seeds, side) = ([self.recipe.seed, stage.steps], side(&self.shape) as u32);
         let feed = Feed::open(data, seeds, side, &options, lacks, make)?;
         let mut optim = AdamW::new(self.recipe.optim.clone());
-        let Stage { steps, save_every, eval_every, .. } = *stage;
+        let Stage { steps, save_every, eval_every, patience, .. } = *stage;
         let resolved = config::resolved(self.recipe)?;
         let LlavaRecipe { seed, image, backbone, projector, .. } = self.recipe;
         let files = [&self.recipe.model.from, image, backbone, projector];
         let start: Vec<_> = files.into_iter().flatten().cloned().collect();
         let provenance =
             provenance::begin(&format!("llava, {name}"), &resolved, *seed, &start, data);
-        let plan = Plan { steps, save_every, eval_every, provenance };
+        let plan = Plan { steps, save_every, eval_every, patience, provenance };
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
 
         let mut batches = feed.train(run.steps());
         for step in run.steps() {
             let Some(micro) = batches.next().transpose()? else { break };
             let learned: usize = micro.iter().map(|micro| micro.batch.learned()).sum();
+            if step == run.steps().start {
+                self.fits(stage, &model, &micro)?;
+            }
             let (mut gradients, mut value, mut flops) = (Gradients::new(), 0.0, 0.0);
-            for micro in micro {
+            for (part, micro) in (0..).zip(micro) {
                 // A mean over all answers' tokens, whichever micro-batch they are in.
                 let weight = micro.batch.learned() as f64 / learned.max(1) as f64;
                 flops += self.flops(stage, &micro);
-                let model = seen_by(&model, &micro);
+                let mut model = seen_by(&model, &micro);
+                if let Some(lora) = &self.recipe.lora {
+                    lora.drop(&mut model, self.recipe.seed, [step, part]);
+                }
                 let loss = self.loss(&model, micro);
                 value += weight * f64::from(read(loss.clone())[0]);
                 let new = params::gradients(&model, loss.backward())?;
@@ -349,10 +384,24 @@ impl Training<'_> {
             let samples = stage.batch_size;
             run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
             run.checkpoint(step, &model, &optim)?;
+            if run.ends_after(step) {
+                break;
+            }
         }
         let best = optim.averaged(model.clone());
         run.finish(&model, self.files(&best)?)?;
         Ok(best)
+    }
+
+    /// Refuses a step that takes more memory than there is.
+    fn fits(&self, stage: &Stage, model: &Llava, step: &[Micro]) -> Result<()> {
+        let tokens = step.iter().map(|micro| micro.batch.ids.len()).max().unwrap_or(0);
+        let seen = step.iter().map(|micro| self.pictures(micro)).max().unwrap_or(0);
+        let positions = self.shape.towers.first().map_or(0, |tower| tower.encoder.positions());
+        let parts = [("backbone.", tokens), (ENCODER, seen * positions)];
+        let reads = Reads { parts: &parts, recompute: self.recipe.recompute };
+        let at_once = stage.batch_size.div_ceil(stage.accumulate.max(1));
+        memory::check(memory::need(model, reads), at_once, self.recipe.recompute)
     }
 
     fn loss(&self, model: &Llava, Micro { batch, planes }: Micro) -> Tensor<1> {
@@ -382,17 +431,23 @@ impl Training<'_> {
 
     /// Of what is trained, three passes; where only the projector or an adapter is, two of the backbone;
     /// of a frozen encoder, one.
-    fn flops(&self, stage: &Stage, Micro { batch, planes }: &Micro) -> f64 {
+    fn flops(&self, stage: &Stage, micro: &Micro) -> f64 {
+        let batch = &micro.batch;
         let [b, t] = batch.shape;
         let backbone = &self.shape.backbone;
         let aligns = self.recipe.align.as_ref().is_some_and(|align| std::ptr::eq(align, stage));
         let passes = if aligns || self.recipe.lora.is_some() { 2.0 } else { 3.0 };
-        let pixels = self.processor.size().map_or(1, |[h, w]| 3 * h as usize * w as usize);
         let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
         let encoder = self.shape.towers.first().map_or(0.0, |tower| tower.encoder.flops());
-        let seen = encoder * (planes.len() / pixels) as f64;
+        let seen = encoder * self.pictures(micro) as f64;
         let read = backbone.flops(t, 0) * b as f64 + backbone.flops(0, batch.learned());
         image * seen + passes * read
+    }
+
+    /// How many pictures are seen.
+    fn pictures(&self, micro: &Micro) -> usize {
+        let pixels = self.processor.size().map_or(1, |[h, w]| 3 * h as usize * w as usize);
+        micro.planes.len() / pixels
     }
 
     /// The model's files, or the adapter's.
@@ -449,6 +504,8 @@ struct Talks {
     chat: Arc<Chat>,
     processor: ImageProcessor,
     stage: Stage,
+    /// Whether the model reads a picture's tokens both ways.
+    prefix: bool,
 }
 
 /// Part of a step.
@@ -462,22 +519,46 @@ impl Talks {
     fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Vec<Micro>> {
         let Stage { batch_size: batch, accumulate, .. } = self.stage;
         let examples = draw(examples, step, batch, progress)?;
-        let chunks = examples.chunks(batch.div_ceil(accumulate.max(1)));
-        chunks.map(|examples| self.micro(examples)).collect()
+        let mut talks = examples.iter().map(|one| self.talk(one)).collect::<Result<Vec<_>>>()?;
+        if self.stage.group_by_length {
+            talks.sort_by_key(|(prompt, _)| prompt.ids.len());
+        }
+        let chunks = talks.chunks(batch.div_ceil(accumulate.max(1)));
+        Ok(chunks.map(|talks| self.micro(talks)).collect())
     }
 
-    fn micro(&self, examples: &[Example]) -> Result<Micro> {
-        let one = |example: &Example| -> Result<(Prompt, Vec<f32>)> {
-            let fitted: Vec<_> =
-                pictures(example).map(|picture| self.processor.fit(picture)).collect();
-            let layouts: Vec<Layout> = fitted.iter().map(|fitted| fitted.layout).collect();
-            let parts = fitted.iter().flat_map(|fitted| &fitted.pictures);
-            let planes = parts.flat_map(|part| self.processor.planes(part)).collect();
-            Ok((self.chat.prompt(example, &layouts)?, planes))
+    /// An example's prompt, and what is seen.
+    fn talk(&self, example: &Example) -> Result<(Prompt, Vec<f32>)> {
+        let fitted: Vec<_> = pictures(example).map(|picture| self.processor.fit(picture)).collect();
+        let layouts: Vec<Layout> = fitted.iter().map(|fitted| fitted.layout).collect();
+        let parts = fitted.iter().flat_map(|fitted| &fitted.pictures);
+        let planes = parts.flat_map(|part| self.processor.planes(part)).collect();
+        Ok((self.chat.prompt(example, &layouts)?, planes))
+    }
+
+    fn micro(&self, talks: &[(Prompt, Vec<f32>)]) -> Micro {
+        let rows = self.rows(talks);
+        let planes = rows.iter().flatten().flat_map(|&n| &talks[n].1).copied().collect();
+        let prompt = |row: &Vec<usize>| match row[..] {
+            [only] => talks[only].0.clone(),
+            _ => packed(row.iter().map(|&n| &talks[n].0)),
         };
-        let made = examples.iter().map(one).collect::<Result<Vec<_>>>()?;
-        let (prompts, planes): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        Ok(Micro { batch: Batch::new(&prompts, self.chat.pad), planes: planes.concat() })
+        let prompts: Vec<Prompt> = rows.iter().map(prompt).collect();
+        Micro { batch: Batch::new(&prompts, self.chat.pad), planes }
+    }
+
+    /// Which talks share a row: those that can be read alone in one, up to the longest's length.
+    fn rows(&self, talks: &[(Prompt, Vec<f32>)]) -> Vec<Vec<usize>> {
+        if !self.stage.packing {
+            return (0..talks.len()).map(|n| vec![n]).collect();
+        }
+        let longest = talks.iter().map(|(prompt, _)| prompt.ids.len()).max().unwrap_or(0);
+        let alone = |span: &i32| *span < 0 || (*span > 0 && self.prefix);
+        let length = |(prompt, _): &(Prompt, Vec<f32>)| match prompt.spans.iter().any(alone) {
+            true => longest,
+            false => prompt.ids.len(),
+        };
+        prompt::rows(&talks.iter().map(length).collect::<Vec<_>>(), longest)
     }
 }
 

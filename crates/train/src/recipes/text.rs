@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use sensorium_backbone::{BackboneConfig, Llama};
 use sensorium_data::{Config, Example, Examples};
-use sensorium_flow::{Forward, Hidden, Sequence};
+use sensorium_flow::{Forward, Hidden, Sequence, Span};
 use sensorium_media::{Special, Tokenizer, render};
-use sensorium_model::weights;
+use sensorium_model::{prompt, weights};
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
@@ -22,8 +22,9 @@ use crate::batch::mean;
 use crate::config;
 use crate::device::DeviceName;
 use crate::error::Result;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
+use crate::memory::{self, Reads};
 use crate::model::{self, ModelConfig, Start, own};
 use crate::optim::{AdamW, OptimConfig};
 use crate::provenance;
@@ -56,6 +57,9 @@ pub struct TextRecipe {
     pub batch_size: usize,
     /// Tokens a row, filled with whole documents one after the other.
     pub tokens: usize,
+    /// Whether each document of a row is read as if it were alone.
+    #[serde(default, skip_serializing_if = "config::is_false")]
+    pub document_mask: bool,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Steps between measurements on `data.val`; 0 measures nothing.
@@ -64,6 +68,8 @@ pub struct TextRecipe {
     /// Batches of a measurement.
     #[serde(default = "eval_batches")]
     pub eval_batches: u64,
+    /// Measurements without a lower loss after which the run ends; without, it goes on to its last step.
+    pub patience: Option<u64>,
     /// Learning rate over the run.
     pub schedule: Schedule,
     /// Weight of the z-loss.
@@ -87,6 +93,7 @@ fn eval_batches() -> u64 {
 /// # Errors
 /// Whatever goes wrong, before or after the first step.
 pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
+    feed::steps(recipe.steps, None, recipe.batch_size, &recipe.data, options)?;
     let Start::New(size, tokenizer) = recipe.model.start(options)? else {
         let message = "expected a size and a tokenizer, got a published model";
         return Err(model::config("model.from", message, "the text recipe makes new models only"));
@@ -106,10 +113,10 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let make = move |examples: &Examples, step, _| rows.make(examples, step);
     let feed = Feed::open(&recipe.data, seeds, 1, options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());
-    let TextRecipe { steps, save_every, eval_every, .. } = *recipe;
+    let TextRecipe { steps, save_every, eval_every, patience, .. } = *recipe;
     let resolved = config::resolved(recipe)?;
     let provenance = provenance::begin("text", &resolved, recipe.seed, &[], &recipe.data);
-    let plan = Plan { steps, save_every, eval_every, provenance };
+    let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("text", options, &resolved, plan, model, &mut optim)?;
     let settings = SensoriumConfig {
         language: Some(BackboneConfig::Llama(shape.clone())),
@@ -118,6 +125,9 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let files =
         |model: &Llama| own(&[("backbone", weights::tensors(model)?)], &settings, &tokenizer, None);
 
+    let parts = [("", recipe.batch_size * recipe.tokens)];
+    let reads = Reads { parts: &parts, recompute: recipe.recompute };
+    memory::check(memory::need(&model, reads), recipe.batch_size, recipe.recompute)?;
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(rows) = batches.next().transpose()? else { break };
@@ -138,21 +148,51 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
         let (samples, extra) = (recipe.batch_size, BTreeMap::new());
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
+        if run.ends_after(step) {
+            break;
+        }
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, files(&best)?)
 }
 
-/// Loss of every next token of rows of one token more than is read.
-fn next_token(model: &Llama, recipe: &TextRecipe, rows: &[Vec<u32>]) -> Tensor<1> {
+/// Tokens of a row, one more than is read, and which document each is of.
+struct Row {
+    ids: Vec<u32>,
+    documents: Vec<u32>,
+}
+
+/// Loss of every next token.
+fn next_token(model: &Llama, recipe: &TextRecipe, rows: &[Row]) -> Tensor<1> {
     let (b, t) = (recipe.batch_size, recipe.tokens);
-    let ids: Vec<u32> = rows.iter().flat_map(|row| &row[..t]).copied().collect();
-    let labels: Vec<i32> = rows.iter().flat_map(|row| &row[1..]).map(|&id| id as i32).collect();
+    let ids: Vec<u32> = rows.iter().flat_map(|row| &row.ids[..t]).copied().collect();
+    let label = |(id, pair): (&u32, &[u32])| match recipe.document_mask && pair[0] != pair[1] {
+        true => prompt::IGNORED,
+        false => *id as i32,
+    };
+    let labels = |row: &Row| -> Vec<i32> {
+        row.ids[1..].iter().zip(row.documents.windows(2)).map(label).collect()
+    };
+    let labels: Vec<i32> = rows.iter().flat_map(labels).collect();
     let embeds = model.embed(&ids, [b, t]);
-    let Hidden(hidden) = model.forward(embeds, &Sequence::default(), None); // [B, T, D]
+    let sequence = if recipe.document_mask { apart(rows, t) } else { Sequence::default() };
+    let Hidden(hidden) = model.forward(embeds, &sequence, None); // [B, T, D]
     let width = hidden.dims()[2];
     let logits = model.logits(hidden.reshape([b * t, width])); // [B*T, V]
     fused::cross_entropy(logits, labels, recipe.z_loss)
+}
+
+/// Documents that do not see each other.
+fn apart(rows: &[Row], t: usize) -> Sequence {
+    let (mut spans, mut positions) = (Vec::new(), Vec::new());
+    for row in rows {
+        let documents = &row.documents[..t];
+        spans.extend(documents.iter().map(|&document| Span::Apart(document)));
+        for document in documents.chunk_by(|a, b| a == b) {
+            positions.extend(0..document.len() as u32);
+        }
+    }
+    Sequence { spans: Some(spans.into()), positions: Some(positions.into()), ..Sequence::default() }
 }
 
 fn lacks(example: &Example) -> Option<&'static str> {
@@ -173,22 +213,25 @@ impl Rows {
         Self { tokenizer: tokenizer.clone(), batch: recipe.batch_size, tokens: recipe.tokens }
     }
 
-    fn make(&self, examples: &Examples, step: u64) -> Result<Vec<Vec<u32>>> {
+    fn make(&self, examples: &Examples, step: u64) -> Result<Vec<Row>> {
         let first = step * self.batch as u64;
         (first..first + self.batch as u64).map(|row| self.pack(examples, row)).collect()
     }
 
     /// Documents one after the other until `tokens + 1` ids are there; the last one is cut.
-    fn pack(&self, examples: &Examples, row: u64) -> Result<Vec<u32>> {
+    fn pack(&self, examples: &Examples, row: u64) -> Result<Row> {
         let mut ids = Vec::with_capacity(self.tokens + 256);
+        let mut documents = Vec::with_capacity(self.tokens + 256);
         for part in 0.. {
             ids.extend(self.encode(&examples.draw((row << 16) + part, 1.0)?)?);
+            documents.resize(ids.len(), part as u32);
             if ids.len() > self.tokens {
                 break;
             }
         }
         ids.truncate(self.tokens + 1);
-        Ok(ids)
+        documents.truncate(self.tokens + 1);
+        Ok(Row { ids, documents })
     }
 
     /// An example's ids: plain text between its begin and end tokens, or a rendered dialogue.

@@ -1,0 +1,228 @@
+//! Parquet files (<https://parquet.apache.org/docs/file-format/>): what is written of a row as JSON, and any
+//! one of its bytes, such as a picture, when it is asked for.
+//!
+//! ```text
+//! PAR1 ┃ group of rows: a chunk of pages for each column ┃ ... ┃ description ┃ its length ┃ PAR1
+//! ```
+
+mod page;
+mod rows;
+mod thrift;
+mod values;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use page::{Chunk, Leaf, Pages};
+use rows::{Column, Node, schema};
+use serde_json::{Map, Value};
+use thrift::Struct;
+use values::{Physical, Values};
+
+/// A file's description.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    path: PathBuf,
+    columns: Vec<Node>,
+    leaves: Vec<Leaf>,
+    groups: Vec<Group>,
+    /// What its writer noted.
+    notes: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Group {
+    rows: usize,
+    /// Of each leaf.
+    chunks: Vec<Chunk>,
+}
+
+/// The longest description that is read.
+const MAX_DESCRIPTION: u64 = 1 << 28;
+
+impl Table {
+    /// Reads the description of the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no whole Parquet file.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let description = description(path)?;
+        let (columns, leaves) = schema(description.structs(2))?;
+        let groups = description.structs(4).map(|group| Group::new(group, leaves.len()));
+        let groups = groups.collect::<Result<_, _>>()?;
+        let note = |note: &Struct| Some((note.text(1)?, note.text(2)?));
+        let notes = description.structs(5).filter_map(note).collect();
+        Ok(Self { path: path.to_owned(), columns, leaves, groups, notes })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its columns.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| &*column.name)
+    }
+
+    /// What its writer noted under `key`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.iter().find(|(name, _)| name == key).map(|(_, note)| &**note)
+    }
+
+    /// What is written in the columns that are wanted, an object for each row, by its number; bytes that are
+    /// no text are left out. Of a damaged group of rows, an error.
+    pub fn rows(&self, wanted: impl Fn(&str) -> bool) -> Vec<(usize, Result<Value, String>)> {
+        let is_read = |leaf: &Leaf| {
+            let bytes = matches!(leaf.physical, Physical::Bytes | Physical::Fixed(_));
+            wanted(&leaf.path[0]) && (leaf.is_text || !bytes)
+        };
+        let read: Vec<bool> = self.leaves.iter().map(is_read).collect();
+        let columns: Vec<Node> =
+            self.columns.iter().filter_map(|column| column.only(&read)).collect();
+        let (mut all, mut first) = (Vec::new(), 0usize);
+        for group in &self.groups {
+            match self.group(group, &columns, &read) {
+                Ok(rows) => all.extend((first..).zip(rows.into_iter().map(Ok))),
+                Err(error) => all.push((first, Err(format!("and those behind it: {error}")))),
+            }
+            first = first.saturating_add(group.rows);
+        }
+        all
+    }
+
+    /// A group's rows, of `columns` whose leaves are `read`.
+    fn group(&self, group: &Group, columns: &[Node], read: &[bool]) -> Result<Vec<Value>, String> {
+        if columns.is_empty() {
+            return Err("no column of texts or numbers".into());
+        }
+        let leaf = |((leaf, chunk), read): ((&Leaf, &Chunk), &bool)| match read {
+            true => self.column(leaf, chunk),
+            false => Ok(Column::default()),
+        };
+        let all = self.leaves.iter().zip(&group.chunks).zip(read);
+        let mut leaves = all.map(leaf).collect::<Result<Vec<_>, _>>()?;
+        let mut row = |_| {
+            let field = |column: &Node| Ok((column.name.clone(), column.value(&mut leaves)?));
+            columns.iter().map(field).collect::<Result<Map<_, _>, String>>().map(Value::Object)
+        };
+        (0..group.rows).map(&mut row).collect()
+    }
+
+    fn column(&self, leaf: &Leaf, chunk: &Chunk) -> Result<Column, String> {
+        let mut pages = Pages::open(&self.path, leaf, chunk).map_err(|error| error.to_string())?;
+        let mut column = Column::default();
+        while let Some(page) = pages.next(&mut 0)? {
+            column.extend(page, leaf);
+        }
+        Ok(column)
+    }
+
+    /// The bytes in the column `path` of a row, or of its `nth` entry where it has several; nothing where
+    /// there are none.
+    ///
+    /// # Errors
+    /// There is no such column of bytes, or its pages are damaged.
+    pub fn bytes(&self, path: &[&str], row: usize, nth: usize) -> Result<Option<Vec<u8>>, String> {
+        let found = self.leaves.iter().position(|leaf| is_at(leaf, path));
+        let found = found.ok_or_else(|| format!("no column {}", path.join(".")))?;
+        let (leaf, mut skip) = (&self.leaves[found], row);
+        for group in &self.groups {
+            if skip >= group.rows {
+                skip -= group.rows;
+                continue;
+            }
+            let pages = Pages::open(&self.path, leaf, &group.chunks[found]);
+            return entry(pages.map_err(|error| error.to_string())?, leaf, skip, nth);
+        }
+        Err(format!("no row {row}"))
+    }
+
+    /// Whether there are bytes in the column `path`.
+    pub fn has_bytes(&self, path: &[&str]) -> bool {
+        let is_bytes = |leaf: &Leaf| leaf.physical == Physical::Bytes;
+        self.leaves.iter().any(|leaf| is_at(leaf, path) && is_bytes(leaf))
+    }
+}
+
+/// Whether a leaf is at a path that leaves out the names of lists.
+fn is_at(leaf: &Leaf, path: &[&str]) -> bool {
+    let ends = (leaf.path.first(), leaf.path.last());
+    match path {
+        [only] => ends.0.is_some_and(|name| name == only) && leaf.path.len() == 1,
+        [first, .., last] => {
+            ends.0.is_some_and(|name| name == first) && ends.1.is_some_and(|name| name == last)
+        }
+        [] => false,
+    }
+}
+
+/// The `nth` entry of row `skip` from here.
+fn entry(
+    mut pages: Pages,
+    leaf: &Leaf,
+    mut skip: usize,
+    nth: usize,
+) -> Result<Option<Vec<u8>>, String> {
+    // The row of an entry is known by the entries that begin one.
+    let (mut begun, mut entry) = (0, 0);
+    let mut none = 0;
+    while let Some(page) = pages.next(if begun == 0 { &mut skip } else { &mut none })? {
+        let Values::Bytes(mut values) = page.values else { return Err("no bytes".into()) };
+        let mut value = 0;
+        for (rep, def) in page.reps.into_iter().zip(page.defs) {
+            begun += usize::from(rep == 0);
+            let is_there = def == leaf.max_def;
+            if begun == skip + 1 {
+                if entry == nth {
+                    return Ok(is_there.then(|| values.swap_remove(value)));
+                }
+                entry += 1;
+            }
+            value += usize::from(is_there);
+        }
+    }
+    Ok(None)
+}
+
+impl Group {
+    fn new(group: &Struct, leaves: usize) -> Result<Self, String> {
+        let chunk = |chunk: &Struct| -> Option<Chunk> {
+            let about = chunk.inner(3)?;
+            let offset = |id| about.int(id).and_then(|at| u64::try_from(at).ok());
+            let data = offset(9)?;
+            let at = offset(11).filter(|at| *at > 0 && *at < data).unwrap_or(data);
+            Some(Chunk { at, len: offset(7)?, codec: about.int(4)?, values: about.count(5)? })
+        };
+        let chunks: Option<Vec<Chunk>> = group.structs(1).map(chunk).collect();
+        let chunks = chunks.filter(|chunks| chunks.len() == leaves);
+        let chunks = chunks.ok_or("columns that are not those of the description")?;
+        Ok(Self { rows: group.count(3).ok_or("a group without a number of rows")?, chunks })
+    }
+}
+
+/// What stands at the file's end.
+fn description(path: &Path) -> Result<Struct, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut file = File::open(path).map_err(text)?;
+    let len = file.metadata().map_err(text)?.len();
+    let mut end = [0; 8];
+    if len >= 12 {
+        file.seek(SeekFrom::End(-8)).and_then(|_| file.read_exact(&mut end)).map_err(text)?;
+    }
+    let [a, b, c, d, magic @ ..] = end;
+    match &magic {
+        b"PAR1" => {}
+        b"PARE" => return Err("an encrypted file".into()),
+        _ => return Err("no PAR1 at its end: no Parquet file, or one that is cut short".into()),
+    }
+    let description = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if description > MAX_DESCRIPTION.min(len - 8) {
+        return Err(format!("a description of {description} bytes"));
+    }
+    file.seek(SeekFrom::End(-8 - description as i64)).map_err(text)?;
+    let mut bytes = Vec::new();
+    file.take(description).read_to_end(&mut bytes).map_err(text)?;
+    thrift::read(&mut &bytes[..])
+}
