@@ -17,6 +17,9 @@ const CHUNK: usize = 32;
 /// Below so many items, one broken one is more than any share.
 const FEW: usize = 20;
 
+/// Bytes of a name by which an item is told.
+const LONGEST_ID: usize = 100;
+
 /// A picture with all that is said of it, or another entry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Item {
@@ -210,10 +213,12 @@ fn list(
             }
             continue;
         }
-        let id = match *times {
-            1 => outline.name,
-            n => format!("{} ({n})", outline.name),
+        // Of what has no file, all of its text.
+        let name = match outline.name.len() > LONGEST_ID {
+            true => format!("example {index}"),
+            false => outline.name,
         };
+        let id = if *times == 1 { name } else { format!("{name} ({times})") };
         let (texts, file) = (outline.text.into_iter().collect(), outline.file);
         items.push(Ok(Item { index, id, texts, file }));
     }

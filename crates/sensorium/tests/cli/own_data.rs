@@ -117,7 +117,7 @@ fn data_that_cannot_be_measured() {
         ),
         (&["retrieval", "--data", &texts, "--kind", "text"], "pictures for retrieval"),
         (&["caption", "--data", &chats], "captions"),
-        (&["grounding", "--data", &classes, "--kind", "folder", "--max-bad", "1"], "no question"),
+        (&["grounding", "--data", &classes, "--kind", "folder", "--max-bad", "1"], "boxes"),
         (&["zero-shot", "--data", "gone"], "gone"),
     ] {
         let error = fails(1, &[&["eval", "--model", model()], args].concat());
