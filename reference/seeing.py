@@ -11,6 +11,8 @@ https://arxiv.org/abs/2408.12637; Marafioti et al. 2025, https://arxiv.org/abs/2
     seeing_llava_headless  SigLIP's tower without a head, its last level
     seeing_idefics3        pictures cut into tiles, a head of its own
     seeing_smolvlm         a table of positions larger than a tile, tied head, no cutting
+    seeing_video           the same in the files of SmolVLM2: frames of goldens/video with their times, beside
+                           pictures that are cut
 
 Each folder is what `save_pretrained` writes; beside it `expected.json` (conversations with the ids of
 their prompts and of 16 greedy tokens) and `outputs.safetensors` (for each conversation pixels, what
@@ -19,20 +21,25 @@ stands for the pictures in the prompt, logits after the prompt).
 
 import json
 
+import numpy as np
 import torch
 from golden import randomise
 from published import IMAGES, byte_letters, finish, fresh, pictures, two_passes
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (AutoModelForImageTextToText, CLIPImageProcessorPil, CLIPVisionConfig,
                           Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor,
                           LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
                           PreTrainedTokenizerFast, Qwen2Config, SiglipImageProcessorPil,
-                          SiglipVisionConfig, SmolVLMConfig, SmolVLMForConditionalGeneration)
+                          SiglipVisionConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMProcessor)
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 NEW_TOKENS, LEAD = 16, 0.02
+VIDEO = IMAGES.parent / "video" / "even.gif"
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
     "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\\n' }}{% endfor %}"
@@ -233,6 +240,62 @@ def tiled(name, config_class, model_class, vision, tile, longest, split, scale, 
     write(folder, *conversations(folder, processor, QUESTIONS + PAIRS))
 
 
+def filmed():
+    """A video's frames between words that tell when they are shown."""
+    special = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>",
+               "<video>", *[f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]]
+    tokenizer = byte_tokenizer(special, bos_token="<|im_start|>", eos_token="<end_of_utterance>",
+                               pad_token="<end_of_utterance>")
+    text = text_config(tokenizer, num_key_value_heads=2, bos_token_id=0, eos_token_id=1, head_dim=10,
+                       max_position_embeddings=1024)
+    vision = dict(hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=2,
+                  image_size=20, patch_size=5)
+    config = SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=2,
+                           image_token_id=tokenizer.convert_tokens_to_ids("<image>"))
+    sampling = {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 30}}
+    images = SmolVLMImageProcessorPil(size={"longest_edge": 40}, max_image_size={"longest_edge": 20})
+    videos = SmolVLMVideoProcessor(max_image_size={"longest_edge": 20},
+                                   video_sampling=sampling)
+    template = SMOL_TEMPLATE.replace("{% endif %}{% endfor %}<", "{% elif line['type'] == 'video' %}"
+                                     "{{ '<video>' }}{% endif %}{% endfor %}<")
+    processor = SmolVLMProcessor(images, tokenizer, videos, image_seq_len=4, chat_template=template)
+    folder = fresh("seeing_video")
+    model = randomise(SmolVLMForConditionalGeneration(config)).eval()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    # Where the files of SmolVLM2 have it.
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings["image_processor"]["video_sampling"] = sampling
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings["image_processor"], indent=2) + "\n")
+    (folder / "processor_config.json").unlink()
+    with Image.open(VIDEO) as file:
+        film = np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(file)])
+    kept, outputs = [], {}
+    # The processor takes no pictures beside a video: both would be `pixel_values`.
+    for question, frames in (("what happens?", 4), ("is it here?", 3), ("why?", 12), ("and now?", 1), ("x", 2)):
+        places = np.linspace(0, len(film) - 1, frames, dtype=int)
+        metadata = VideoMetadata(total_num_frames=len(film), fps=4, duration=len(film) / 4,
+                                 frames_indices=places)
+        content = [{"type": "video"}, {"type": "text", "text": question}]
+        prompt = processor.apply_chat_template([{"role": "user", "content": content}], template,
+                                               add_generation_prompt=True)
+        inputs = processor(text=prompt, videos=[torch.from_numpy(film[places]).permute(0, 3, 1, 2)],
+                           video_metadata=[metadata], do_sample_frames=False, return_tensors="pt",
+                           add_special_tokens=False)
+        pixels, ids = inputs["pixel_values"], inputs["input_ids"]
+        seen = dict(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels)
+        tokens, lead = greedy(model, seen)
+        if lead < LEAD:
+            continue
+        with torch.no_grad():
+            outputs[f"{len(kept)}.logits"] = model(**seen).logits[0, -1]
+        outputs[f"{len(kept)}.pixels"] = pixels.flatten(0, 1)
+        kept.append({"question": question, "video": VIDEO.name, "frames": frames, "ids": ids[0].tolist(),
+                     "greedy": tokens})
+    assert len(kept) >= 3, len(kept)
+    write(folder, kept, outputs)
+
+
 def main():
     two_passes()
     if not IMAGES.exists():
@@ -246,6 +309,7 @@ def main():
     tiled("seeing_smolvlm", SmolVLMConfig, SmolVLMForConditionalGeneration,
           dict(hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=2,
                image_size=30, patch_size=5), tile=22, longest=40, split=False, scale=4, tied=True)
+    filmed()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! Pictures changed at random before they are learned from, as torchvision does for open_clip.
 
 use sensorium_kernels::rng::Rng;
-use sensorium_media::Picture;
+use sensorium_media::{Picture, Video};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Media, Result};
@@ -60,8 +60,21 @@ impl Augment {
     /// The media of example `index` of a run, for a model that reads pictures of `side` pixels.
     pub(crate) fn apply(&self, media: Vec<Media>, seed: u64, index: u64, side: u32) -> Vec<Media> {
         let mut rng = Rng::at(seed, AUGMENT, index);
-        let change = |Media::Image(picture)| Media::Image(self.change(picture, &mut rng, side));
+        let change = |medium| match medium {
+            Media::Image(picture) => Media::Image(self.change(picture, &mut rng, side)),
+            Media::Video(video) => Media::Video(self.change_all(video, &mut rng, side)),
+        };
         media.into_iter().map(change).collect()
+    }
+
+    /// The same part of every frame, mirrored or not.
+    fn change_all(&self, mut video: Video, rng: &mut Rng, side: u32) -> Video {
+        let begin = rng.clone();
+        for frame in &mut video.frames {
+            *rng = begin.clone();
+            frame.picture = self.change(frame.picture.clone(), rng, side);
+        }
+        video
     }
 
     fn change(&self, mut picture: Picture, rng: &mut Rng, side: u32) -> Picture {
@@ -126,9 +139,8 @@ mod tests {
     }
 
     fn changed(augment: Augment, picture: Picture, index: u64) -> Picture {
-        let Media::Image(picture) =
-            augment.apply(vec![Media::Image(picture)], 7, index, 8).remove(0);
-        picture
+        let media = augment.apply(vec![Media::Image(picture)], 7, index, 8);
+        media[0].pictures().next().expect("a picture stays one").clone()
     }
 
     proptest! {

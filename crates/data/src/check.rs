@@ -70,7 +70,7 @@ impl Check {
         };
         self.captions += u64::from(example.text.is_some());
         self.conversations += u64::from(!example.messages.is_empty());
-        for Media::Image(picture) in &example.media {
+        for picture in example.media.iter().flat_map(Media::pictures) {
             self.pictures += 1;
             self.size([picture.width, picture.height], [picture.width, picture.height]);
         }

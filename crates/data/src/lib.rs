@@ -45,6 +45,8 @@ pub use error::{Error, Result};
 pub use loader::{BadSamples, Examples, Loader, Threads};
 pub use mixture::Mixture;
 
+use std::path::PathBuf;
+
 use sensorium_media::Message;
 
 pub use sensorium_kernels::rng;
@@ -68,6 +70,17 @@ pub struct Example {
     pub group: u64,
     /// What a renderer knows of what it drew; nothing for pictures from elsewhere.
     pub facts: Option<Facts>,
+}
+
+/// What is known of an example before its media are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outline {
+    /// Its name: the same for all examples about one picture.
+    pub name: String,
+    /// Its caption.
+    pub text: Option<String>,
+    /// The file of its medium, where that has one of its own.
+    pub file: Option<PathBuf>,
 }
 
 /// Which example.
@@ -95,4 +108,12 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// The example cannot be read. Others may still be.
     fn example(&self, at: At) -> Result<Example>;
+
+    /// What is known of example `index` before its media are read: of drawn sets, its number.
+    ///
+    /// # Errors
+    /// There is no such example, or it is broken, which reading it would show too.
+    fn outline(&self, index: u64) -> Result<Outline> {
+        Ok(Outline { name: index.to_string(), ..Outline::default() })
+    }
 }

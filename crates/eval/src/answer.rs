@@ -144,7 +144,7 @@ mod tests {
         let (a, b) = (sample("x", "Yes"), sample("y", "no"));
         let answers = ["yes".to_owned(), "yes".to_owned()];
         let figure = figure("t", &[(&a, &answers[0]), (&b, &answers[1])], 0.25);
-        assert_eq!((figure.right, figure.n, figure.chance), (1, 2, 0.5));
+        assert_eq!((figure.right, figure.n, figure.chance), (Some(1), 2, Some(0.5)));
         assert_eq!(normal(" Red Circle. "), "red circle");
     }
 }

@@ -36,4 +36,85 @@ pub enum EvalError {
         /// Tokens of the text.
         got: usize,
     },
+
+    /// More of the data is broken than may be.
+    #[error(
+        "expected at most {} % of the examples broken, got {bad} of {of}: {named}\nhint: mend them, or raise --max-bad; `sensorium data check` lists them all", max_bad * 100.0
+    )]
+    TooManyBad {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        of: usize,
+        /// The share that may be.
+        max_bad: f64,
+        /// The first of them.
+        named: String,
+    },
+
+    /// Nothing of the data could be measured.
+    #[error(
+        "expected examples for {task}, got none: {reason}\nhint: `sensorium data check` tells what a data set holds"
+    )]
+    Nothing {
+        /// What was to be measured.
+        task: &'static str,
+        /// What is wrong with the first.
+        reason: String,
+    },
+
+    /// A data set that goes on for ever.
+    #[error(
+        "expected data with an end, got kind = {kind}, which is drawn\nhint: pass files with --data"
+    )]
+    Endless {
+        /// Its kind.
+        kind: &'static str,
+    },
+
+    /// A data set lacks what is measured.
+    #[error(
+        "expected examples with {lacks} for {task}, got some without\nhint: docs/eval.md lists what each task reads; --kind says how the data are written"
+    )]
+    Lacks {
+        /// What was to be measured.
+        task: &'static str,
+        /// What it needs.
+        lacks: &'static str,
+    },
+
+    /// A data set without classes.
+    #[error(
+        "expected pictures of two classes or more, got {got}\nhint: one folder for each class, or a table whose texts are the classes"
+    )]
+    Classes {
+        /// Classes.
+        got: usize,
+    },
+
+    /// A prompt has no place for what it is about.
+    #[error(
+        "expected {{}} in the prompt, got {got:?}\nhint: {{}} stands for {what}, as in {example:?}"
+    )]
+    Prompt {
+        /// The prompt.
+        got: String,
+        /// What is put there.
+        what: &'static str,
+        /// One that has it.
+        example: &'static str,
+    },
+
+    /// Two reports that are not of the same thing.
+    #[error(
+        "expected two reports of the same {what}, got {a} and {b}\nhint: measure both models with the same task, --data, --limit and --split"
+    )]
+    NotAlike {
+        /// What differs.
+        what: &'static str,
+        /// The first's.
+        a: String,
+        /// The second's.
+        b: String,
+    },
 }

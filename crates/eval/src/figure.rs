@@ -1,28 +1,40 @@
-//! One measured share with all that is needed to judge it.
+//! One measured number with all that is needed to judge it.
 
 use serde::{Deserialize, Serialize};
 
-/// A share of items that came out right, between 0 and 1, beside what one gets without looking.
+/// A share of items that came out right, between 0 and 1, or another measure of them, beside what one gets
+/// without looking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// What was asked, for example `scenes: count`.
     pub task: String,
     /// How it is scored, for example `accuracy` or `recall@5`.
     pub metric: String,
-    /// `right / n`; 0 without items.
+    /// Of a share `right / n`; 0 without items.
     pub value: f64,
-    /// Lower end of the 95 % interval (Wilson).
+    /// Lower end of the 95 % interval: of a share Wilson's.
     pub low: f64,
-    /// Upper end of the 95 % interval (Wilson).
+    /// Upper end of it.
     pub high: f64,
-    /// Items that came out right.
-    pub right: usize,
+    /// Items that came out right, where each is right or wrong.
+    pub right: Option<usize>,
     /// Items.
     pub n: usize,
-    /// Expected of a guess among the answers in question.
-    pub chance: f64,
+    /// Expected of a guess among the answers in question, where there is such a thing.
+    pub chance: Option<f64>,
     /// Reached by the best answer to the words alone, where words alone tell something.
     pub prior: Option<f64>,
+    /// Whether it is told in percent.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub percent: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Figure {
@@ -31,7 +43,8 @@ impl Figure {
         let (low, high) = wilson(right, n);
         let value = if n == 0 { 0.0 } else { right as f64 / n as f64 };
         let (task, metric) = (task.to_owned(), metric.to_owned());
-        Self { task, metric, value, low, high, right, n, chance, prior: None }
+        let (right, chance) = (Some(right), Some(chance));
+        Self { task, metric, value, low, high, right, n, chance, prior: None, percent: true }
     }
 
     /// The figure with the prior of the words alone.
@@ -41,7 +54,7 @@ impl Figure {
 
     /// What the value must exceed to mean anything.
     pub fn floor(&self) -> f64 {
-        self.prior.unwrap_or(0.0).max(self.chance)
+        self.prior.unwrap_or(0.0).max(self.chance.unwrap_or(0.0))
     }
 }
 

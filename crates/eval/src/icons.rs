@@ -15,7 +15,7 @@ use crate::{Settings, label};
 /// `icons` below the data folder is missing or damaged.
 pub fn measure(model: &dyn EmbeddingModel, settings: &Settings<'_>) -> Result<Report> {
     let dir = settings.data.join("icons");
-    let labels = embed_labels(model, &ZERO_SHOT.map(str::to_owned), None)?;
+    let labels = embed_labels(model, &ZERO_SHOT.map(str::to_owned), &model.templates())?;
     let styles = [
         (Style::OpenMoji, "OpenMoji, a style never trained on"),
         (Style::Noto, "Noto, a style to train on"),

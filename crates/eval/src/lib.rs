@@ -10,15 +10,20 @@
 
 pub mod answer;
 pub mod card;
+pub mod compare;
 pub mod easy_vqa;
 pub mod error;
 pub mod figure;
 pub mod icons;
 pub mod label;
+pub mod metrics;
+pub mod own;
+pub mod page;
 pub mod perplexity;
 pub mod report;
 pub mod retrieval;
 pub mod scenes;
+pub mod statistic;
 pub mod zero_shot;
 
 use std::path::Path;

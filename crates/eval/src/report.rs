@@ -21,8 +21,14 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// The table's columns after the task.
-const COLUMNS: [&str; 6] = ["metric", "value %", "95 % interval", "n", "chance %", "prior %"];
+/// Rows that a table shows: a set may have a thousand classes.
+const SHOWN: usize = 60;
+
+/// The table's columns after the task, where all figures are told in percent, and where not.
+const COLUMNS: [[&str; 6]; 2] = [
+    ["metric", "value %", "95 % interval", "n", "chance %", "prior %"],
+    ["metric", "value", "95 % interval", "n", "chance", "prior"],
+];
 
 impl Report {
     /// A report that says why there are no figures: the first line of an error.
@@ -34,26 +40,37 @@ impl Report {
 
     /// The rows of the table: task, metric, value, interval, n, chance, prior.
     pub fn rows(&self) -> Vec<[String; 7]> {
-        self.figures.iter().map(row).collect()
+        let in_percent = self.in_percent();
+        self.figures.iter().map(|figure| row(figure, in_percent)).collect()
     }
 
     /// The heads of [`rows`](Self::rows).
     pub fn heads(&self) -> [&str; 7] {
-        let [a, b, c, d, e, f] = COLUMNS;
+        let [a, b, c, d, e, f] = COLUMNS[usize::from(!self.in_percent())];
         [self.name.as_str(), a, b, c, d, e, f]
+    }
+
+    fn in_percent(&self) -> bool {
+        self.figures.iter().all(|figure| figure.percent)
     }
 }
 
-fn row(figure: &Figure) -> [String; 7] {
-    let percent = |share: f64| format!("{:.2}", 100.0 * share);
+/// The sign stands at each number unless the head says that all are in percent.
+fn row(figure: &Figure, all_in_percent: bool) -> [String; 7] {
+    let number = |x: f64| match (figure.percent, all_in_percent) {
+        (false, _) => format!("{x:.2}"),
+        (true, true) => format!("{:.2}", 100.0 * x),
+        (true, false) => format!("{:.2} %", 100.0 * x),
+    };
+    let or_none = |x: Option<f64>| x.map_or("-".to_owned(), number);
     [
         figure.task.clone(),
         figure.metric.clone(),
-        percent(figure.value),
-        format!("{} to {}", percent(figure.low), percent(figure.high)),
+        number(figure.value),
+        format!("{} to {}", number(figure.low), number(figure.high)),
         figure.n.to_string(),
-        percent(figure.chance),
-        figure.prior.map_or("-".to_owned(), percent),
+        or_none(figure.chance),
+        or_none(figure.prior),
     ]
 }
 
@@ -69,8 +86,11 @@ impl fmt::Display for Report {
         writeln!(f, "{} (seed {})", self.data, self.seed)?;
         line(f, &heads, &widths)?;
         writeln!(f, "{}", "─".repeat(widths.iter().sum::<usize>() + 2 * 6))?;
-        for row in &rows {
+        for row in rows.iter().take(SHOWN) {
             line(f, &row.each_ref().map(String::as_str), &widths)?;
+        }
+        if rows.len() > SHOWN {
+            writeln!(f, "  and {} more rows, all of which --json has", rows.len() - SHOWN)?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }

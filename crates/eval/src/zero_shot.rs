@@ -23,7 +23,7 @@ pub fn measure(model: &dyn EmbeddingModel, settings: &Settings<'_>) -> Result<Re
     let n = settings.samples_or(2000);
     let names: Vec<String> =
         pairs().map(|(color, shape)| format!("{} {}", color.name(), shape.name())).collect();
-    let labels = embed_labels(model, &names, None)?;
+    let labels = embed_labels(model, &names, &model.templates())?;
     let chance = 1.0 / labels.len() as f64;
 
     let held_out = |i| Scene::random(Split::HeldOut, settings.seed, i, 1);

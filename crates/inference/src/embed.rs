@@ -1,6 +1,6 @@
 //! Pictures and texts as vectors, and how well they fit each other.
 
-use sensorium_media::Picture;
+use sensorium_media::{Picture, Video};
 use sensorium_model::clip::{self, Comparison, softmax};
 use sensorium_pretrained::{
     Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Tower, Towers,
@@ -61,24 +61,32 @@ fn with_article(label: &str) -> String {
     }
 }
 
-/// One vector of unit length for each label. The mean over the model's templates, or of the one given,
-/// is less moody than any one of them (Radford et al. 2021, <https://arxiv.org/abs/2103.00020>, section
-/// 3.1.4).
+/// One vector of unit length for each label. The mean over several templates is less moody than any one
+/// of them (Radford et al. 2021, <https://arxiv.org/abs/2103.00020>, section 3.1.4).
 ///
 /// # Errors
 /// As [`EmbeddingModel::embed_texts`].
 pub fn embed_labels(
     model: &dyn EmbeddingModel,
     labels: &[String],
-    template: Option<&str>,
+    templates: &[String],
 ) -> Result<Vec<Vec<f32>>> {
-    let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
     let sentences = labels.iter().flat_map(|label| templates.iter().map(|t| filled(t, label)));
     let rows = model.embed_texts(&sentences.collect::<Vec<_>>())?;
     Ok(match templates.len() {
         1 => rows,
         n => rows.chunks(n).map(mean).collect(),
     })
+}
+
+/// One vector of unit length for a video: the mean of its frames' (CLIP4Clip's without parameters, Luo et
+/// al. 2021, <https://arxiv.org/abs/2104.08860>, section 3.3).
+///
+/// # Errors
+/// As [`EmbeddingModel::embed_pictures`].
+pub fn embed_video(model: &dyn EmbeddingModel, video: &Video) -> Result<Vec<f32>> {
+    let frames: Vec<Picture> = video.pictures().cloned().collect();
+    Ok(mean(&model.embed_pictures(&frames)?))
 }
 
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
@@ -109,7 +117,8 @@ fn classify(
     labels: &[String],
     template: Option<&str>,
 ) -> Result<Vec<Classified>> {
-    let labels = embed_labels(model, labels, template)?;
+    let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
+    let labels = embed_labels(model, labels, &templates)?;
     let picture = model.embed_pictures(std::slice::from_ref(picture))?;
     let scores = comparison.scores(&picture, &labels).concat();
     let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
@@ -185,6 +194,10 @@ impl EmbeddingModel for Matcher {
         Err(Error::ManyVectors { family: "blip-2" }.into())
     }
 
+    fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(pictures.iter().map(|picture| self.views(picture)).collect())
+    }
+
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         Ok(Matcher::embed_texts(self, texts)?)
     }
@@ -194,6 +207,10 @@ impl ScoreModel for Matcher {
     fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
         let rows = self.compare(pictures, texts)?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+    }
+
+    fn matching(&self, picture: &Picture, texts: &[String]) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.belongs(picture, texts)?))
     }
 
     fn classify(

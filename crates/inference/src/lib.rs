@@ -16,7 +16,8 @@ pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
-pub mod vision_language;
+pub mod video;
+mod vision_language;
 pub mod whisper;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::path::Path;
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
 pub use batch::Batch;
-pub use embed::{Classified, Score, embed_labels};
+pub use embed::{Classified, Score, embed_labels, embed_video};
 pub use error::{Error, Result};
 pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
 pub use idefics::IdeficsModel;
@@ -90,6 +91,15 @@ pub trait EmbeddingModel: Sync {
     /// The model sees no pictures, or has no one vector for each.
     fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>>;
 
+    /// What texts are found by: as [`embed_pictures`](Self::embed_pictures), but where a model has several
+    /// vectors of a picture (BLIP-2's queries), all of them in a row, of which the nearest counts.
+    ///
+    /// # Errors
+    /// The model sees no pictures.
+    fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        self.embed_pictures(pictures)
+    }
+
     /// One vector for each text: of unit length, unless a sentence encoder is made otherwise.
     ///
     /// # Errors
@@ -109,6 +119,15 @@ pub trait ScoreModel: Sync {
     /// # Errors
     /// The tokenizer fails at a text, or gives an id that the model has no row for.
     fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>>;
+
+    /// The logit that each text belongs to the picture by a closer look at both, where the model was trained
+    /// to tell that (BLIP-2's ITM).
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn matching(&self, _picture: &Picture, _texts: &[String]) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
 
     /// How well each label fits the picture; each stands in `template` at `{}`, in the model's own
     /// sentences without one.

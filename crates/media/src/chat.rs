@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat_template::{ANSWER, ChatTemplate, Content, Conversation};
 use crate::tokenizer::SHIELD;
-use crate::{Error, Modality, Result, Tokenizer};
+use crate::{Error, Media, Modality, Result, Tokenizer};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -184,7 +184,7 @@ impl ChatFormat {
         let parts = messages.iter().flat_map(|message| &message.parts);
         let markers = parts.filter(|part| matches!(part, Part::Media(_))).count();
         if markers != media.len() {
-            return Err(Error::Markers { markers, pictures: media.len() });
+            return Err(Error::Markers { modality: Modality::Image, markers, given: media.len() });
         }
         let mut media = media.iter();
         let content = self.template.content();
@@ -382,48 +382,77 @@ pub fn render(
     }
 }
 
-/// Marks the place of a picture in what users write.
-const MARKER: &str = "<image>";
+/// What marks the places of media in what users write.
+const MARKERS: [(&str, Modality); 2] = [("<image>", Modality::Image), ("<video>", Modality::Video)];
 
-/// Splits a user's text at its literal `<image>` markers; spaces around them
-/// are dropped. Without a marker the pictures come first.
+/// Splits a user's text at its literal `<image>` and `<video>` markers; spaces around them are dropped.
+/// Without a marker the media come first, in their order.
 ///
 /// # Errors
-/// [`Error::Markers`] if there are markers, but not one for each picture.
-pub fn parse_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
-    let markers = text.matches(MARKER).count();
-    if markers == 0 {
-        let mut parts = vec![Part::Media(Modality::Image); pictures];
-        parts.extend(text_part(text));
-        return Ok(parts);
+/// [`Error::Markers`] if there are markers, but not one for each medium of its kind.
+pub fn parse_markers(text: &str, media: &[Modality]) -> Result<Vec<Part>> {
+    let trimmed = |part| match part {
+        Part::Text(text) => text_part(&text),
+        Part::Media(modality) => Some(Part::Media(modality)),
+    };
+    let parts: Vec<Part> = pieces(text, media).into_iter().filter_map(trimmed).collect();
+    if parts.iter().any(|part| matches!(part, Part::Media(_))) {
+        return agreed(parts, media);
     }
-    if markers != pictures {
-        return Err(Error::Markers { markers, pictures });
-    }
-    let mut parts = Vec::new();
-    for (i, piece) in text.split(MARKER).enumerate() {
-        if i > 0 {
-            parts.push(Part::Media(Modality::Image));
-        }
-        parts.extend(text_part(piece));
-    }
-    Ok(parts)
+    Ok(media.iter().map(|modality| Part::Media(*modality)).chain(parts).collect())
 }
 
 /// A text and its media as they stand: nothing is moved, and no space is lost.
 ///
 /// # Errors
-/// [`Error::Markers`] if there is not a `<image>` for each picture.
-pub fn split_markers(text: &str, pictures: usize) -> Result<Vec<Part>> {
-    let markers = text.matches(MARKER).count();
-    if markers != pictures {
-        return Err(Error::Markers { markers, pictures });
+/// [`Error::Markers`] if there is not a marker for each medium.
+pub fn split_markers(text: &str, media: &[Modality]) -> Result<Vec<Part>> {
+    agreed(pieces(text, media), media)
+}
+
+/// Media of any order in that of their parts.
+pub fn arranged(parts: &[Part], media: Vec<Media>) -> Vec<Media> {
+    let mut rest: Vec<Option<Media>> = media.into_iter().map(Some).collect();
+    let take = |part: &Part| {
+        let Part::Media(modality) = part else { return None };
+        let fits = |medium: &&mut Option<Media>| {
+            medium.as_ref().is_some_and(|medium| medium.modality() == *modality)
+        };
+        rest.iter_mut().find(fits)?.take()
+    };
+    parts.iter().filter_map(take).collect()
+}
+
+/// Texts and the media that are marked between them. Where no video is given, `<video>` is a word.
+fn pieces(text: &str, media: &[Modality]) -> Vec<Part> {
+    let known = MARKERS
+        .iter()
+        .filter(|(_, modality)| *modality == Modality::Image || media.contains(modality));
+    let first = |text: &str| {
+        let found = known.clone().filter_map(|&(marker, modality)| {
+            text.find(marker).map(|at| (at, at + marker.len(), modality))
+        });
+        found.min_by_key(|(at, ..)| *at)
+    };
+    let (mut parts, mut rest) = (Vec::new(), text);
+    while let Some((at, behind, modality)) = first(rest) {
+        parts.extend([Part::Text(rest[..at].to_owned()), Part::Media(modality)]);
+        rest = &rest[behind..];
     }
-    let texts = text.split(MARKER).map(|piece| Part::Text(piece.to_owned()));
-    let mut parts: Vec<Part> =
-        texts.flat_map(|text| [text, Part::Media(Modality::Image)]).collect();
-    parts.pop();
+    parts.push(Part::Text(rest.to_owned()));
     parts.retain(|part| *part != Part::Text(String::new()));
+    parts
+}
+
+/// The parts, if each kind of medium has as many places as there are of it.
+fn agreed(parts: Vec<Part>, media: &[Modality]) -> Result<Vec<Part>> {
+    for (_, modality) in MARKERS {
+        let markers = parts.iter().filter(|part| **part == Part::Media(modality)).count();
+        let given = media.iter().filter(|given| **given == modality).count();
+        if markers != given {
+            return Err(Error::Markers { modality, markers, given });
+        }
+    }
     Ok(parts)
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Modality;
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -228,13 +230,15 @@ pub enum Error {
     /// A sound cannot be decoded.
     #[error(transparent)]
     Sound(#[from] crate::sound::SoundError),
-    /// The markers of a prompt and its pictures do not agree.
-    #[error("prompt has {} but {} given\nhint: {}", count(*markers, "<image> marker"), images(*pictures), marker_hint(*markers, *pictures))]
+    /// The markers of a prompt and its media of one kind do not agree.
+    #[error("prompt has {} but {} given\nhint: {}", count(*markers, &format!("<{modality}> marker")), given_of(*modality, *given), marker_hint(*modality, *markers, *given))]
     Markers {
-        /// `<image>` markers in the text.
+        /// What they mark the places of.
+        modality: Modality,
+        /// `<image>` or `<video>` markers in the text.
         markers: usize,
-        /// Pictures given with it.
-        pictures: usize,
+        /// Media given with it.
+        given: usize,
     },
 }
 
@@ -243,16 +247,15 @@ fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{plural}")
 }
 
-fn images(n: usize) -> String {
+fn given_of(modality: Modality, n: usize) -> String {
     let verb = if n == 1 { "was" } else { "were" };
-    format!("{} {verb}", count(n, "image"))
+    format!("{} {verb}", count(n, &modality.to_string()))
 }
 
-fn marker_hint(markers: usize, pictures: usize) -> &'static str {
-    if markers > pictures {
-        "add an image with --image, or remove a marker"
-    } else {
-        "add a marker for each image; `ask` without any puts the images first"
+fn marker_hint(modality: Modality, markers: usize, given: usize) -> String {
+    match markers > given {
+        true => format!("add one with --{modality}, or remove a marker"),
+        false => format!("add a marker for each {modality}; `ask` without any puts them first"),
     }
 }
 

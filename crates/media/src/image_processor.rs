@@ -66,7 +66,13 @@ enum Geometry {
         size: [u32; 2],
     },
     /// Squares of `tile` pixels; one for each picture where it is not `split`.
-    Tiles { resize: Resize, tile: u32, split: bool },
+    Tiles {
+        resize: Resize,
+        /// Of a video's frame, which is not split.
+        frame: Resize,
+        tile: u32,
+        split: bool,
+    },
     /// At most `most` patches, each `patch` pixels an edge.
     Patches { patch: u32, most: u32 },
 }
@@ -204,10 +210,11 @@ impl ImageProcessor {
                     "do_pad": square.is_some() || !pad.is_null(), "background_color": pad,
                 })
             }
-            Geometry::Tiles { resize, tile, split } => json!({
+            Geometry::Tiles { resize, frame, tile, split } => json!({
                 "image_processor_type": "Idefics3ImageProcessor",
                 "do_resize": true, "size": resize.to_json(),
                 "max_image_size": {"longest_edge": tile}, "do_image_splitting": split,
+                "video_sampling": {"video_size": frame.to_json()},
             }),
             Geometry::Patches { patch, most } => json!({
                 "image_processor_type": "Siglip2ImageProcessor",
@@ -247,12 +254,22 @@ impl ImageProcessor {
                 };
                 Fitted { pictures: vec![whole], layout: Layout::Whole }
             }
-            Geometry::Tiles { resize, tile, split } => self.cut(picture, *resize, *tile, *split),
+            Geometry::Tiles { resize, tile, split, .. } => {
+                self.cut(picture, *resize, *tile, *split)
+            }
             Geometry::Patches { patch, most } => {
                 let [rows, columns] = grid(picture, *patch, *most);
                 let fitted = self.resize(picture, columns * patch, rows * patch);
                 Fitted { pictures: vec![fitted], layout: Layout::Patches { rows, columns } }
             }
+        }
+    }
+
+    /// A video's frame at the size that the encoder reads: a picture that is never cut.
+    pub fn fit_frame(&self, picture: &Picture) -> Fitted {
+        match &self.geometry {
+            Geometry::Tiles { frame, tile, .. } => self.cut(picture, *frame, *tile, false),
+            _ => self.fit(picture),
         }
     }
 

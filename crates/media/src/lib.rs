@@ -28,7 +28,8 @@ mod tokenizer;
 pub mod video;
 
 pub use chat::{
-    ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render, split_markers,
+    ChatFormat, Medium, Message, Part, Prompt, Role, Slot, arranged, parse_markers, render,
+    split_markers,
 };
 pub use chat_template::{ChatTemplate, Conversation};
 pub use compression::compression_ratio;

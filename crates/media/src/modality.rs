@@ -1,6 +1,6 @@
 //! Kinds of media.
 
-use crate::Picture;
+use crate::{Picture, Video};
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -43,13 +43,25 @@ impl Display for Modality {
 pub enum Media {
     /// A picture.
     Image(Picture),
+    /// Pictures in time.
+    Video(Video),
 }
 
 impl Media {
+    /// The pictures that are seen: one, or a video's frames in order.
+    pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
+        let (image, video) = match self {
+            Self::Image(picture) => (Some(picture), None),
+            Self::Video(video) => (None, Some(video)),
+        };
+        image.into_iter().chain(video.into_iter().flat_map(Video::pictures))
+    }
+
     /// What it is.
     pub fn modality(&self) -> Modality {
         match self {
             Self::Image(_) => Modality::Image,
+            Self::Video(_) => Modality::Video,
         }
     }
 }

@@ -160,7 +160,10 @@ fn files_come_back_and_other_libraries_agree() {
 fn a_prompt_marks_answers_and_pictures() {
     let tok = tokenizer();
     let messages = [
-        Message { role: Role::User, parts: parse_markers("<image> circle", 1).expect("agrees") },
+        Message {
+            role: Role::User,
+            parts: parse_markers("<image> circle", &[Modality::Image; 1]).expect("agrees"),
+        },
         Message::text(Role::Assistant, "red"),
         Message { role: Role::User, parts: vec![IMAGE, IMAGE] },
     ];
@@ -205,18 +208,31 @@ fn a_prompt_marks_answers_and_pictures() {
 #[test]
 fn markers_place_pictures() {
     let text = |t: &str| Part::Text(t.into());
-    assert_eq!(parse_markers("what?", 1).expect("none"), [IMAGE, text("what?")]);
-    assert_eq!(parse_markers("what?", 0).expect("none"), [text("what?")]);
     assert_eq!(
-        parse_markers("is <image> like <image>?", 2).expect("two"),
+        parse_markers("what?", &[Modality::Image; 1]).expect("none"),
+        [IMAGE, text("what?")]
+    );
+    assert_eq!(parse_markers("what?", &[]).expect("none"), [text("what?")]);
+    assert_eq!(
+        parse_markers("is <image> like <image>?", &[Modality::Image; 2]).expect("two"),
         [text("is"), IMAGE, text("like"), IMAGE, text("?")]
     );
-    let error = parse_markers("<image> <image>", 1).expect_err("too many");
+    let error = parse_markers("<image> <image>", &[Modality::Image; 1]).expect_err("too many");
     assert_eq!(
         error.to_string(),
         "prompt has 2 <image> markers but 1 image was given\n\
-         hint: add an image with --image, or remove a marker"
+         hint: add one with --image, or remove a marker"
     );
-    let error = parse_markers("<image>", 2).expect_err("too few");
+    let error = parse_markers("<image>", &[Modality::Image; 2]).expect_err("too few");
     assert!(error.to_string().starts_with("prompt has 1 <image> marker but 2 images were given\n"));
+    const VIDEO: Part = Part::Media(Modality::Video);
+    let both = [Modality::Image, Modality::Video];
+    assert_eq!(parse_markers("what?", &both).expect("none"), [IMAGE, VIDEO, text("what?")]);
+    assert_eq!(
+        parse_markers("in <video> is <image>?", &both).expect("both"),
+        [text("in"), VIDEO, text("is"), IMAGE, text("?")]
+    );
+    let error = parse_markers("<image>?", &both).expect_err("a video without a place").to_string();
+    assert!(error.starts_with("prompt has 0 <video> markers but 1 video was given\n"), "{error}");
+    assert_eq!(parse_markers("a <video> tag", &[]).expect("a word"), [text("a <video> tag")]);
 }

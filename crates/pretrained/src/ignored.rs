@@ -210,7 +210,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "disable_grouping",
     "do_convert_rgb",
     "input_data_format",
-    "video_sampling",
     // Said again elsewhere, by the tensors, or by the family's name.
     "chunk_length",
     "encoder_hidden_size",

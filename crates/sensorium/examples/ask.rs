@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensorium::inference::{GenerateOptions, Model, Options};
-use sensorium::media::{Media, Message, Picture, Role, parse_markers};
+use sensorium::media::{Media, Message, Modality, Picture, Role, parse_markers};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let picture = Picture::read(Path::new(picture))?;
 
     // Where the question has no `<image>`, the picture comes first.
-    let message = Message { role: Role::User, parts: parse_markers(question, 1)? };
+    let message = Message { role: Role::User, parts: parse_markers(question, &[Modality::Image])? };
     let options = GenerateOptions { max_new_tokens: 64, ..GenerateOptions::default() };
     // Hears of every token as it is drawn; `Break` ends the answer.
     let on_step = &mut |_: sensorium::inference::Step<'_>| ControlFlow::Continue(());

@@ -7,14 +7,14 @@
 //! use std::ops::ControlFlow;
 //!
 //! use sensorium::inference::{GenerateOptions, Model, Options, Step};
-//! use sensorium::media::{Media, Message, Picture, Role, parse_markers};
+//! use sensorium::media::{Media, Message, Modality, Picture, Role, parse_markers};
 //! use sensorium::nn::prelude::Device;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = Options::on(&Device::flex());
 //! let model = Model::open("SmolVLM-256M-Instruct".as_ref(), &options)?;
 //! let picture = Picture::read("scene.png".as_ref())?;
-//! let parts = parse_markers("what colour is the circle?", 1)?;
+//! let parts = parse_markers("what colour is the circle?", &[Modality::Image])?;
 //! let question = [Message { role: Role::User, parts }];
 //! let options = GenerateOptions::default();
 //! let listen = &mut |_: Step<'_>| ControlFlow::Continue(());

@@ -21,7 +21,7 @@ pub fn draw(examples: &Examples, step: u64, n: usize, progress: f32) -> Result<V
 
 /// The pictures of an example.
 pub fn pictures(example: &Example) -> impl Iterator<Item = &Picture> {
-    example.media.iter().map(|Media::Image(picture)| picture)
+    example.media.iter().flat_map(Media::pictures)
 }
 
 /// Texts for the text tower.

@@ -46,9 +46,9 @@ pub fn preview(
     let data = data.open_train(seed, SIDE, decoder)?;
     let one = |index| {
         let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;
-        let picture = match example.media.first() {
+        let picture = match example.media.iter().flat_map(Media::pictures).next() {
             // Pictures from elsewhere have sizes of their own.
-            Some(Media::Image(picture)) => shown.fit(picture).pictures.remove(0),
+            Some(picture) => shown.fit(picture).pictures.remove(0),
             None => Picture::filled(160, 1, [255; 3]),
         };
         Ok((picture, words(&example)))

@@ -21,6 +21,7 @@ pub struct Progress {
 
 #[derive(Debug)]
 struct Lines {
+    started: Instant,
     next: Instant,
     any: bool,
 }
@@ -28,7 +29,7 @@ struct Lines {
 impl Progress {
     /// At its start, of items.
     pub fn items(name: &str) -> Self {
-        Self::styled(name, "{prefix} {bar:24} {pos}/{len}  {eta} left")
+        Self::styled(name, "{prefix} {bar:24} {pos}/{len}  {per_sec}  {eta} left")
     }
 
     /// At its start, of bytes.
@@ -38,7 +39,8 @@ impl Progress {
 
     fn styled(name: &str, style: &str) -> Self {
         let bar = stderr().is_terminal().then(|| bar(name, style));
-        let lines = Lines { next: Instant::now() + PAUSE, any: false };
+        let started = Instant::now();
+        let lines = Lines { started, next: started + PAUSE, any: false };
         Self { name: name.to_owned(), bar, lines: Mutex::new(lines) }
     }
 
@@ -55,9 +57,10 @@ impl Progress {
             return;
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.due(Instant::now(), done >= all) {
-            let message = if message.is_empty() { message } else { format!(", {message}") };
-            print(&format!("{}: {done}/{all}{message}", self.name));
+        let now = Instant::now();
+        if lines.due(now, done >= all) {
+            let message = if message.is_empty() { lines.speed(now, done, all) } else { message };
+            print(&format!("{}: {done}/{all}, {message}", self.name));
         }
     }
 
@@ -85,7 +88,7 @@ impl Steps {
         let started = Instant::now();
         let bar = Progress::styled(stage, "{prefix} {bar:24} {pos}/{len}  {msg}");
         // The first step is worth a line: it shows that all is well.
-        let lines = Mutex::new(Lines { next: started, any: false });
+        let lines = Mutex::new(Lines { started, next: started, any: false });
         Self { progress: Progress { lines, ..bar }, first, steps, started }
     }
 
@@ -130,6 +133,13 @@ fn bar(name: &str, style: &str) -> ProgressBar {
 }
 
 impl Lines {
+    /// How fast it goes, and how long it still takes.
+    fn speed(&self, now: Instant, done: u64, all: u64) -> String {
+        let per_second = done as f64 / (now - self.started).as_secs_f64().max(1e-9);
+        let left = all.saturating_sub(done) as f64 / per_second.max(1e-9);
+        format!("{}/s, {} left", short(per_second), duration(left))
+    }
+
     /// Whether it is time for a line; one that was begun is ended.
     fn due(&mut self, now: Instant, last: bool) -> bool {
         let due = now >= self.next || (last && self.any);
@@ -196,11 +206,12 @@ mod tests {
     #[test]
     fn lines_come_at_intervals() {
         let now = Instant::now();
-        let mut lines = Lines { next: now, any: false };
+        let mut lines = Lines { started: now, next: now, any: false };
         assert!(lines.due(now, false));
         assert!(!lines.due(now + Duration::from_secs(9), false));
         assert!(lines.due(now + Duration::from_secs(9), true));
-        assert!(!Lines { next: now + PAUSE, any: false }.due(now, true));
+        assert!(!Lines { started: now, next: now + PAUSE, any: false }.due(now, true));
+        assert_eq!(lines.speed(now + Duration::from_secs(10), 25, 100), "2.50/s, 30s left");
     }
 
     #[test]

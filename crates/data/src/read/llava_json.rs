@@ -101,7 +101,8 @@ fn messages(turns: Vec<Turn>, pictures: usize) -> std::result::Result<Vec<Messag
         return Err(format!("{markers} {MARKER} markers for {pictures} pictures"));
     }
     let message = |turn: Turn| {
-        let parts = parse_markers(&turn.value, count(&turn)).map_err(|error| error.to_string())?;
+        let parts = parse_markers(&turn.value, &vec![Modality::Image; count(&turn)])
+            .map_err(|error| error.to_string())?;
         Ok(Message { role: role(turn.from), parts })
     };
     let mut messages =

@@ -175,7 +175,7 @@ impl Pictures {
             return Ok(vec![Part::Text(text)]);
         }
         (0..markers).try_for_each(|_| self.next().map(|_| ()))?;
-        parse_markers(&text, markers).map_err(|error| error.to_string())
+        parse_markers(&text, &vec![Modality::Image; markers]).map_err(|error| error.to_string())
     }
 }
 

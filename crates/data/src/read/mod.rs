@@ -23,7 +23,7 @@ use sensorium_media::{MediaDecoder, Message, Picture};
 
 use crate::drawn::scene::Split;
 use crate::parquet::Table;
-use crate::{At, Dataset, Error, Example, Media, OpenOptions, Result};
+use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
 use sensorium_kernels::rng::{Rng, hash};
 
 /// An entry of a data set, or what is wrong with it.
@@ -155,10 +155,18 @@ impl Records {
         Ok(Self { name, folder, entries, decoder })
     }
 
-    fn read(&self, index: u64) -> std::result::Result<Example, String> {
+    fn bad(&self, index: u64, reason: String) -> Error {
+        Error::Example { dataset: self.name.clone(), index, reason }
+    }
+
+    fn record(&self, index: u64) -> std::result::Result<&Record, String> {
         let entry = usize::try_from(index).ok().and_then(|index| self.entries.get(index));
         let record = entry.ok_or_else(|| format!("there are {}", self.entries.len()))?.as_ref();
-        let record = record.map_err(String::clone)?;
+        record.map_err(String::clone)
+    }
+
+    fn read(&self, index: u64) -> std::result::Result<Example, String> {
+        let record = self.record(index)?;
         let Record { pictures, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
         let picture = |source: &Source| self.picture(source).map(Media::Image);
@@ -220,8 +228,17 @@ impl Dataset for Records {
     }
 
     fn example(&self, at: At) -> Result<Example> {
-        let bad = |reason| Error::Example { dataset: self.name.clone(), index: at.index, reason };
-        self.read(at.index).map_err(bad)
+        self.read(at.index).map_err(|reason| self.bad(at.index, reason))
+    }
+
+    fn outline(&self, index: u64) -> Result<Outline> {
+        let bad = |reason| self.bad(index, reason);
+        let record = self.record(index).map_err(bad)?;
+        let file = match record.pictures.first() {
+            Some(Source::File(name)) => Some(self.within(name).map_err(bad)?),
+            _ => None,
+        };
+        Ok(Outline { name: record.key(), text: record.text.clone(), file })
     }
 }
 

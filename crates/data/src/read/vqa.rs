@@ -40,6 +40,44 @@ struct Answer {
     multiple_choice_answer: String,
 }
 
+/// What people said to a question.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Annotation {
+    /// The question.
+    pub question_id: u64,
+    /// The question's first words, as `what color is the`.
+    pub question_type: String,
+    /// `yes/no`, `number` or `other`.
+    pub answer_type: String,
+    /// Ten people's answers.
+    pub answers: Vec<PersonsAnswer>,
+}
+
+/// What one of them said.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PersonsAnswer {
+    /// Their words.
+    pub answer: String,
+}
+
+/// What people said to each of the questions at `path`, by the annotations at `answers`, in the order of
+/// [`read`]'s entries; to one without annotation, nothing.
+///
+/// # Errors
+/// A file cannot be read or is of another form.
+pub fn annotations(path: &Path, answers: &Path) -> Result<Vec<Annotation>> {
+    #[derive(Deserialize)]
+    struct Annotations {
+        annotations: Vec<Annotation>,
+    }
+    let Questions { questions } = json(path, "questions in JSON as VQAv2 has them")?;
+    let Annotations { annotations } = json(answers, "annotations in JSON as VQAv2 has them")?;
+    let mut by_question: HashMap<u64, Annotation> =
+        annotations.into_iter().map(|annotation| (annotation.question_id, annotation)).collect();
+    Ok(questions.iter().map(|q| by_question.remove(&q.question_id).unwrap_or_default()).collect())
+}
+
 /// The entries of the questions at `path` with the answers at `answers`. A picture's file is `image`, in
 /// which `{}` stands for its number, or `{:012}` for that with zeros in front.
 ///

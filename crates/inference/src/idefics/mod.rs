@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sensorium_backbone::CrossCache;
 use sensorium_flow::{self as flow, Features, Forward, Hidden};
-use sensorium_media::{Error, Media, Message, Modality, Picture, split_markers};
+use sensorium_media::{Error, Media, Message, Modality, Picture};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
@@ -17,6 +17,7 @@ use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
 use crate::logits::LogitsProcessor;
+use crate::video::{completed, with_frames};
 
 pub use prompt::{IdeficsProcessor, Prompt};
 
@@ -106,7 +107,8 @@ impl IdeficsModel {
     /// Tokens that fit after the prompt.
     fn room(&self, prompt: &Prompt, pictures: usize) -> Result<usize> {
         if prompt.pictures() != pictures {
-            return Err(Error::Markers { markers: prompt.pictures(), pictures }.into());
+            let (modality, markers) = (Modality::Image, prompt.pictures());
+            return Err(Error::Markers { modality, markers, given: pictures }.into());
         }
         room(self.parts.config.language.llama.context, prompt.ids.len())
     }
@@ -130,7 +132,7 @@ impl IdeficsModel {
 
 impl ChatModel for IdeficsModel {
     fn modalities(&self) -> &[Modality] {
-        &[Modality::Text, Modality::Image]
+        &[Modality::Text, Modality::Image, Modality::Video]
     }
 
     fn has_template(&self) -> Result<bool> {
@@ -144,7 +146,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let prompt = self.text_processor.conversation(messages)?;
+        let prompt = self.text_processor.conversation(&with_frames(messages, media, false))?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }
 
@@ -156,7 +158,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let parts = split_markers(text, media.len())?;
+        let parts = completed(text, media, false)?;
         let prompt = self.text_processor.prompt(&parts, parse_special)?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }
@@ -167,5 +169,5 @@ impl ChatModel for IdeficsModel {
 }
 
 fn pictures(media: &[Media]) -> Vec<Picture> {
-    media.iter().map(|Media::Image(picture)| picture.clone()).collect()
+    media.iter().flat_map(Media::pictures).cloned().collect()
 }

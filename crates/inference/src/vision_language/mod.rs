@@ -11,7 +11,7 @@ mod vision_tower;
 
 use std::time::Instant;
 
-use sensorium_media::{Fitted, Media, Message, Modality, Picture, Prompt, split_markers};
+use sensorium_media::{Fitted, Media, Message, Modality, Picture, Prompt};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
@@ -22,6 +22,7 @@ use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
+use crate::video::{completed, with_frames};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
@@ -37,6 +38,8 @@ pub struct VisionLanguageModel {
     place: Place,
     /// A picture's tokens see each other both ways.
     prefix: bool,
+    /// Prompts tell when a video's frames are shown.
+    timed: bool,
 }
 
 /// Where pictures stand in a prompt.
@@ -63,7 +66,7 @@ impl VisionLanguageModel {
         let (vision_tower, backbone) = VisionTower::blip2(writer);
         let id = marker.or(text.bos_token_id).unwrap_or_default();
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Self { llm, vision_tower, place: Place::Front { id }, prefix: false }
+        Self { llm, vision_tower, place: Place::Front { id }, prefix: false, timed: false }
     }
 
     /// LLaVA, Idefics3, SmolVLM.
@@ -72,11 +75,11 @@ impl VisionLanguageModel {
     /// The tokenizer does not know the token whose places pictures take.
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
-        let (prefix, frame) = (spliced.config.prefix, spliced.frame.clone());
+        let (prefix, frame, timed) = (spliced.config.prefix, spliced.frame.clone(), spliced.timed);
         let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
         let (vision_tower, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Ok(Self { llm, vision_tower, place: Place::Marked { name, frame }, prefix })
+        Ok(Self { llm, vision_tower, place: Place::Marked { name, frame }, prefix, timed })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
@@ -93,8 +96,15 @@ impl VisionLanguageModel {
         prompt: impl FnOnce(&[Fitted]) -> Result<Prompt>,
     ) -> Result<Reply> {
         let start = Instant::now();
-        let fit = |Media::Image(picture): &Media| self.vision_tower.fit(picture);
-        let fitted: Vec<_> = media.iter().map(fit).collect();
+        let fit = |medium: &Media| -> Vec<Fitted> {
+            match medium {
+                Media::Image(picture) => vec![self.vision_tower.fit(picture)],
+                Media::Video(video) => {
+                    video.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect()
+                }
+            }
+        };
+        let fitted: Vec<Fitted> = media.iter().flat_map(fit).collect();
         let process = start.elapsed().as_secs_f64();
         let prompt = prompt(&fitted)?;
         self.llm.room(prompt.ids.len())?;
@@ -116,7 +126,7 @@ impl VisionLanguageModel {
 
 impl ChatModel for VisionLanguageModel {
     fn modalities(&self) -> &[Modality] {
-        &[Modality::Text, Modality::Image]
+        &[Modality::Text, Modality::Image, Modality::Video]
     }
 
     fn has_template(&self) -> Result<bool> {
@@ -130,7 +140,8 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.reply(media, options, on_step, |fitted| self.prompt(messages, fitted))
+        let messages = with_frames(messages, media, self.timed);
+        self.reply(media, options, on_step, |fitted| self.prompt(&messages, fitted))
     }
 
     fn complete(
@@ -141,7 +152,7 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let parts = split_markers(text, media.len())?;
+        let parts = completed(text, media, self.timed)?;
         self.reply(media, options, on_step, |fitted| self.raw(&parts, parse_special, fitted))
     }
 

@@ -51,6 +51,11 @@ impl VisionTower {
         self.processor.fit(picture)
     }
 
+    /// The square that is looked at for a video's frame.
+    pub fn fit_frame(&self, frame: &Picture) -> Fitted {
+        self.processor.fit_frame(frame)
+    }
+
     /// Pixels as the encoder reads them, `[3, h, w]`.
     pub fn planes(&self, tile: &Picture) -> Vec<f32> {
         self.processor.planes(tile)

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::Embeds;
-use sensorium_inference::GenerateOptions;
-use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
+use sensorium_inference::{ChatModel, GenerateOptions, Step};
+use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Picture, Role, Sampling};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
 use sensorium_testkit::{Tensors, assert_close};
@@ -16,6 +16,9 @@ use crate::golden;
 use crate::open::{answer, model, vision_language};
 
 const STACK: f32 = 1e-4;
+/// One level of 255: torchvision rounds a frame once more.
+const PIXELS: f32 = 8e-3;
+const WATCHED: f32 = 2e-3;
 
 #[derive(Deserialize)]
 struct Case {
@@ -38,7 +41,7 @@ impl Case {
     }
 }
 
-fn cases(name: &str) -> (Vec<Case>, Tensors) {
+fn cases<T: serde::de::DeserializeOwned>(name: &str) -> (Vec<T>, Tensors) {
     let folder = golden(name);
     let cases = std::fs::read(folder.join("expected.json")).expect("the golden is there");
     let outputs = std::fs::read(folder.join("outputs.safetensors")).unwrap();
@@ -49,7 +52,7 @@ fn cases(name: &str) -> (Vec<Case>, Tensors) {
 
 fn compare(name: &str) {
     let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
-    let (cases, outputs) = cases(name);
+    let (cases, outputs): (Vec<Case>, _) = cases(name);
     assert!(cases.len() >= 4, "{} cases", cases.len());
     for (i, case) in cases.iter().enumerate() {
         let pictures = case.pictures();
@@ -104,10 +107,47 @@ fn smolvlm_answers_as_transformers_does() {
     compare("seeing_smolvlm");
 }
 
+#[derive(Deserialize)]
+struct Film {
+    question: String,
+    video: String,
+    frames: usize,
+    ids: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+/// A video's frames, never cut, between words that tell when they are shown.
+#[test]
+fn smolvlm_watches_as_transformers_does() {
+    let vlm = vision_language(&golden("seeing_video"), None).unwrap();
+    let (films, outputs): (Vec<Film>, _) = cases("seeing_video");
+    assert!(films.len() >= 3, "{} films", films.len());
+    for (i, Film { question, video, frames, ids, greedy }) in films.into_iter().enumerate() {
+        let path = golden("video").join(video);
+        let video = MediaDecoder::here().video(&path, Sampling::Frames(frames)).unwrap();
+        assert_eq!(video.frames.len(), frames);
+        let squares = video.pictures().flat_map(|frame| vlm.vision_tower.fit_frame(frame).pictures);
+        let pixels: Vec<f32> =
+            squares.flat_map(|square| vlm.vision_tower.planes(&square)).collect();
+
+        assert_close("pixels", &pixels, &outputs[&format!("{i}.pixels")].1, PIXELS);
+        let parts = vec![Part::Media(Modality::Video), Part::Text(question)];
+        let message = Message { role: Role::User, parts };
+        let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
+        let go_on = &mut |_: Step<'_>| ControlFlow::Continue(());
+        let reply = vlm.answer(&[message], &[Media::Video(video)], &options, go_on).unwrap();
+        assert_eq!(reply.prompt, ids, "{i}");
+        let logits = &reply.continuation.first_logits;
+        assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, WATCHED);
+        let said = &reply.continuation.ids;
+        assert_eq!(said[..], greedy[..said.len()], "{i}");
+    }
+}
+
 /// Rounded weights move logits a little, not the tokens of a prompt.
 #[test]
 fn packed_models_answer_nearly_the_same() {
-    let (cases, outputs) = cases("seeing_llava");
+    let (cases, outputs): (Vec<Case>, _) = cases("seeing_llava");
     let vlm = vision_language(&golden("seeing_llava"), Some(pack::Format::Bf16)).unwrap();
     for (i, case) in cases.iter().enumerate() {
         let reply = answer(&vlm, &case.messages(), &case.pictures(), 1).unwrap();

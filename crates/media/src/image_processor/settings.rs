@@ -199,7 +199,17 @@ impl<'a> Settings<'a> {
             let expected = format!("an edge of at most {MAX_TILES} tiles of {tile} pixels");
             return Err(wrong("size", &expected, &Value::from(longest)));
         }
-        Ok(Geometry::Tiles { resize, tile, split: self.flag("do_image_splitting", true)? })
+        // How many frames are taken of a video is said by who asks.
+        let frame = match self.get("video_sampling").and_then(|value| value.get("video_size")) {
+            None => resize,
+            Some(value) => {
+                edge(value.get("longest_edge")).map(Resize::Longest).ok_or_else(|| {
+                    wrong("video_sampling", "{\"longest_edge\": n} as video_size", value)
+                })?
+            }
+        };
+        let split = self.flag("do_image_splitting", true)?;
+        Ok(Geometry::Tiles { resize, frame, tile, split })
     }
 
     /// Defaults are those of `Siglip2ImageProcessor`.

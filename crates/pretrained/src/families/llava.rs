@@ -50,6 +50,8 @@ pub struct Spliced {
     pub marker: u32,
     /// Tokens in front of a picture's and behind them.
     pub frame: [String; 2],
+    /// Whether prompts tell when a video's frames are shown (SmolVLM).
+    pub timed: bool,
     /// The directory that it is of.
     pub path: PathBuf,
     /// Where it computes.
@@ -175,7 +177,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
-    Ok(Spliced { llava, config, processor, marker, frame, path, device, published })
+    let timed = family == "smolvlm";
+    Ok(Spliced { llava, config, processor, marker, frame, timed, path, device, published })
 }
 
 /// Of what is published in several ways, the one that the files have.

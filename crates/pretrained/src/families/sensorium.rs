@@ -198,6 +198,7 @@ fn llava(
         processor: processor(directory)?,
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
+        timed: false,
         path: directory.path().to_owned(),
         device: device.clone(),
         published: Published { layout: PLAIN, table: None },

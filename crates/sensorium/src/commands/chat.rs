@@ -8,7 +8,7 @@ use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_inference::{ChatModel, Error, GenerateOptions};
-use sensorium_media::{Media, MediaDecoder, Message, Role, parse_markers};
+use sensorium_media::{Media, MediaDecoder, Message, Modality, Role, parse_markers};
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
@@ -141,7 +141,7 @@ impl<'m> Talk<'m> {
         let (text, paths) = take_pictures(line);
         let mut given = std::mem::take(&mut self.pending);
         given.extend(open::media(&paths, &self.decoder)?);
-        let parts = parse_markers(&text, given.len())?;
+        let parts = parse_markers(&text, &vec![Modality::Image; given.len()])?;
         self.messages.push(Message { role: Role::User, parts });
         self.media.extend(given);
         let reply = open::say(self.model, &self.messages, &self.media, &self.options)?;

@@ -1,6 +1,6 @@
 //! `data`: look at what models are trained on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -94,7 +94,7 @@ impl Data {
 
 impl CheckCommand {
     fn run(&self) -> Result<()> {
-        let config = self.config()?;
+        let config = config(&self.path, self.kind.as_deref(), &self.set)?;
         let options =
             OpenOptions { seed: 0, split: Split::Train, val_share: 0.0, picture_size: 64 };
         let dataset = config.open(&options, &open::decoder())?;
@@ -123,21 +123,22 @@ impl CheckCommand {
         }
         Ok(())
     }
+}
 
-    /// The data set as a recipe would have it.
-    fn config(&self) -> Result<DatasetConfig> {
-        let kind = self.kind.as_deref().unwrap_or_else(|| kind_of(&self.path));
-        let mut settings = serde_json::json!({ "kind": kind, "path": self.path });
-        for set in &self.set {
-            let (key, value) = set.split_once('=').with_context(|| {
-                format!("expected KEY=VALUE, got {set}\nhint: as --set images=photos")
-            })?;
-            settings[key] = value.into();
-        }
-        let hint = "docs/data.md lists the kinds and their keys";
-        serde_json::from_value(settings)
-            .map_err(|error| anyhow!("--kind, --set: {error}\nhint: {hint}"))
+/// The data set at `path` as a recipe would have it; without a `kind`, of the one that the path most likely
+/// is. `set` holds further keys, as `images=photos`.
+pub fn config(path: &Path, kind: Option<&str>, set: &[String]) -> Result<DatasetConfig> {
+    let kind = kind.unwrap_or_else(|| kind_of(path));
+    let mut settings = serde_json::json!({ "kind": kind, "path": path });
+    for set in set {
+        let (key, value) = set.split_once('=').with_context(|| {
+            format!("expected KEY=VALUE, got {set}\nhint: as --set images=photos")
+        })?;
+        settings[key] = value.into();
     }
+    let hint = "docs/data.md lists the kinds and their keys";
+    serde_json::from_value(settings)
+        .map_err(|error| anyhow!("--kind, --set: {error}\nhint: {hint}"))
 }
 
 fn table(Checked { kind, found }: &Checked) -> Result<()> {

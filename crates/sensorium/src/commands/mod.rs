@@ -16,6 +16,7 @@ mod inspect;
 mod logprobs;
 mod merge;
 mod models;
+mod own;
 mod perplexity;
 mod plot;
 pub mod precision;
@@ -26,6 +27,7 @@ mod sampling;
 mod score;
 mod train;
 mod transcribe;
+mod video;
 mod watch;
 
 use anyhow::Result;

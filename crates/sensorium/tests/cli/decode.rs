@@ -10,7 +10,7 @@ use sensorium::data::scene::Split;
 use sensorium::data::{At, DatasetConfig, OpenOptions};
 use sensorium::media::media_decoder::Limits;
 use sensorium::media::sound::MAX_RATE;
-use sensorium::media::{MediaDecoder, Picture, SoundError};
+use sensorium::media::{MediaDecoder, Picture, Sampling, SoundError};
 
 use crate::fixture::{dir, fails, file, model, png};
 
@@ -83,6 +83,35 @@ fn pictures_and_errors_are_those_of_this_process() {
 }
 
 #[test]
+fn frames_and_errors_are_those_of_this_process() {
+    let (here, child) = (MediaDecoder::here(), children(Limits::default()));
+    let path = dir("decoded_videos").join("video");
+    let (mut good, mut bad) = (0, 0);
+    for golden in goldens(&["video"], &["gif", "png", "webp", "mp4", "mov", "mkv"]) {
+        for bytes in versions(&std::fs::read(&golden).unwrap()) {
+            std::fs::write(&path, bytes).unwrap();
+            for sampling in [Sampling::Frames(3), Sampling::PerSecond(4.0)] {
+                match (here.video(&path, sampling), child.video(&path, sampling)) {
+                    (Ok(want), Ok(got)) => {
+                        assert!(want == got, "{golden:?}");
+                        good += 1;
+                    }
+                    (Err(want), Err(got)) => {
+                        assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
+                        bad += 1;
+                    }
+                    (want, got) => {
+                        let (want, got) = (want.map(|_| "frames"), got.map(|_| "frames"));
+                        panic!("{golden:?}: {want:?} here, {got:?} in a child")
+                    }
+                }
+            }
+        }
+    }
+    assert!(good > 50 && bad > 50, "{good} videos, {bad} errors");
+}
+
+#[test]
 fn samples_and_errors_are_those_of_this_process() {
     let (here, child) = (MediaDecoder::here(), children(Limits::default()));
     let path = dir("decoded_sounds").join("sound");
@@ -131,8 +160,12 @@ fn says(json: &str) -> String {
 /// Each fault happens to the first child: its picture or sound fails, and the next one is decoded.
 #[test]
 fn children_that_fail_are_replaced() {
-    let huge = says(r#"{"Ok":{"width":4000000,"height":4000000}}"#);
-    let none = says(r#"{"Ok":{"width":0,"height":9}}"#);
+    let sized = |width, height| {
+        let size = format!(r#"{{"width":{width},"height":{height},"seconds":0.0}}"#);
+        says(&format!(r#"{{"Ok":{{"pictures":[{size}],"duration":0.0}}}}"#))
+    };
+    let huge = sized(4_000_000, 4_000_000);
+    let none = sized(0, 9);
     let many = says(r#"{"Ok":{"Samples":9999999}}"#);
     let infinite = format!("{}; printf '\\000\\000\\200\\177'", says(r#"{"Ok":{"Samples":1}}"#));
     let cases = [

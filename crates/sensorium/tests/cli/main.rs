@@ -7,5 +7,6 @@ mod fixture;
 mod generation;
 mod help;
 mod outputs;
+mod own_data;
 mod published;
 mod sounds;

@@ -87,6 +87,20 @@ impl Matcher {
         Ok(self.vectors(&self.all_ids(texts)?))
     }
 
+    /// The queries' vectors of a picture in the space of contrast, each of unit length, `[Q·C]`.
+    pub fn views(&self, picture: &Picture) -> Vec<f32> {
+        read(self.model.embed_images(&self.encode(picture)))
+    }
+
+    /// The logit that each text belongs to the picture.
+    ///
+    /// # Errors
+    /// As [`embed_texts`](Self::embed_texts).
+    pub fn belongs<S: AsRef<str>>(&self, picture: &Picture, texts: &[S]) -> Result<Vec<f32>> {
+        let logits = self.matching(&self.encode(picture), &self.all_ids(texts)?);
+        Ok(logits.into_iter().map(|[_, belongs]| belongs).collect())
+    }
+
     fn vectors(&self, ids: &[Vec<u32>]) -> Vec<Vec<f32>> {
         in_chunks(CHUNK, ids, |chunk| self.model.embed_texts(&Texts::pad(chunk, 0)))
     }

@@ -1,0 +1,129 @@
+//! Any model on a user's own data, in whatever form training reads it.
+//!
+//! ```text
+//! DatasetConfig ──Set: items, one a picture or one an entry──▶ read, ask, score ──▶ Scored
+//! Scored, Metric ──▶ Figure { value, interval, n, chance, prior }          ──▶ OwnReport
+//! ```
+
+mod caption;
+mod grounding;
+mod perplexity;
+mod questions;
+mod report;
+mod retrieval;
+mod set;
+pub mod templates;
+#[cfg(test)]
+mod tests;
+mod transcribe;
+mod vqa;
+mod zero_shot;
+
+use sensorium_data::DatasetConfig;
+use sensorium_data::scene::Split;
+use sensorium_inference::Model;
+use sensorium_inference::whisper::TranscribeOptions;
+use sensorium_media::MediaDecoder;
+
+pub use report::{Bad, Metric, OwnReport, Scored};
+
+use crate::error::{EvalError, Result};
+use set::Set;
+
+/// What can be measured on a user's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Naming the class of a picture, as its folder or caption says it.
+    ZeroShot,
+    /// Finding the captions of a picture and the picture of a caption.
+    Retrieval,
+    /// Describing pictures as people do.
+    Caption,
+    /// Answering questions.
+    Vqa,
+    /// Telling where in the picture something is.
+    Grounding,
+    /// Writing down what was said.
+    Transcribe,
+    /// Expecting texts.
+    Perplexity,
+}
+
+impl Task {
+    /// As typed on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroShot => "zero-shot",
+            Self::Retrieval => "retrieval",
+            Self::Caption => "caption",
+            Self::Vqa => "vqa",
+            Self::Grounding => "grounding",
+            Self::Transcribe => "transcribe",
+            Self::Perplexity => "perplexity",
+        }
+    }
+}
+
+/// How to measure.
+pub struct Own<'a> {
+    /// The data.
+    pub config: &'a DatasetConfig,
+    /// Which part, of data that is split.
+    pub split: Split,
+    /// Decodes the media.
+    pub decoder: &'a MediaDecoder,
+    /// What the report calls the model.
+    pub model: &'a str,
+    /// Items to measure on, spread evenly; all without it.
+    pub limit: Option<usize>,
+    /// Share (0 to 1) of them that may be broken.
+    pub max_bad: f64,
+    /// What is asked: of `zero-shot`, templates with `{}` for the class, of `vqa` and `grounding` one with
+    /// `{}` for the question, of `caption` a request. Without one, what suits the model.
+    pub prompts: &'a [String],
+    /// Most tokens of an answer; each task's own number without it.
+    pub max_tokens: Option<usize>,
+    /// How many of the best are looked at again, where a model has a closer look.
+    pub rerank: usize,
+    /// Tokens of a window of `perplexity`, at most the model's context.
+    pub context: usize,
+    /// How sounds are heard.
+    pub speech: TranscribeOptions,
+    /// Seed of the examples drawn anew for intervals.
+    pub seed: u64,
+    /// Called with the number of items done and of all.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// What a task found.
+struct Measured {
+    examples: Vec<Scored>,
+    metrics: Vec<Metric>,
+    notes: Vec<String>,
+}
+
+/// Measures a model on data.
+///
+/// # Errors
+/// The model cannot do the task, the data do not open or lack what the task needs, or more of them are
+/// broken than may be.
+pub fn measure(task: Task, model: &Model, own: &Own<'_>) -> Result<OwnReport> {
+    let one_a_picture = matches!(task, Task::Retrieval | Task::Caption);
+    let mut set = Set::open(own, one_a_picture)?;
+    let measured = match task {
+        Task::ZeroShot => zero_shot::measure(model.embedding()?, &mut set, own),
+        Task::Retrieval => {
+            retrieval::measure(model.embedding()?, model.score().ok(), &mut set, own)
+        }
+        Task::Caption => caption::measure(model.chat()?, &mut set, own),
+        Task::Vqa => vqa::measure(model.chat()?, &mut set, own),
+        Task::Grounding => grounding::measure(model.chat()?, &mut set, own),
+        Task::Transcribe => transcribe::measure(model.speech()?, &mut set, own),
+        Task::Perplexity => perplexity::measure(model.language()?, &mut set, own),
+    }?;
+    if measured.examples.is_empty() {
+        let reason = set.bad.first().map_or("nothing", |bad| bad.reason.as_str());
+        return Err(EvalError::Nothing { task: task.name(), reason: reason.to_owned() });
+    }
+    Ok(report::report(task, set, measured, own))
+}

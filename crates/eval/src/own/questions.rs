@@ -1,0 +1,173 @@
+//! Asking a model about an example.
+
+use std::ops::ControlFlow;
+
+use sensorium_inference::{ChatModel, GenerateOptions};
+use sensorium_media::{Media, Message, Modality, Part, Role};
+
+use super::set::{Fault, Item, Set};
+use super::{Own, Scored};
+use crate::error::{EvalError, Result};
+
+/// A question with what was said before it, and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The conversation up to the question.
+    pub asked: Vec<Message>,
+    /// How many of the example's media it holds.
+    pub media: usize,
+    /// The answer.
+    pub answer: String,
+}
+
+impl Question {
+    /// The words of the question itself.
+    pub fn words(&self) -> String {
+        self.asked.last().map(Message::words).unwrap_or_default()
+    }
+}
+
+/// Every question of a conversation, each after the true answers before it; with `isolated`, as if it were
+/// the first.
+pub fn questions(messages: &[Message], isolated: bool) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        if message.role != Role::Assistant || at == 0 {
+            continue;
+        }
+        let before = &messages[..at];
+        let asked = match isolated {
+            true => alone(before),
+            false => before.to_vec(),
+        };
+        let answer = message.words().trim().to_owned();
+        questions.push(Question { media: media(&asked), asked, answer });
+    }
+    questions
+}
+
+/// The last message alone, with the media that came before it.
+fn alone(before: &[Message]) -> Vec<Message> {
+    let Some((last, earlier)) = before.split_last() else { return Vec::new() };
+    let is_medium = |part: &&Part| matches!(part, Part::Media(_));
+    let media = earlier.iter().flat_map(|message| &message.parts).filter(is_medium).cloned();
+    let parts = media.chain(last.parts.iter().cloned()).collect();
+    vec![Message { role: last.role, parts }]
+}
+
+fn media(messages: &[Message]) -> usize {
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    parts.filter(|part| matches!(part, Part::Media(_))).count()
+}
+
+/// The words around a question: the user's, or what a model without a chat template was made to continue.
+///
+/// # Errors
+/// A prompt without `{}`, or a broken chat template.
+pub fn template(model: &dyn ChatModel, own: &Own<'_>, bare: &'static str) -> Result<String> {
+    let usual = if model.has_template()? { "{}" } else { bare };
+    match own.prompts.first() {
+        None => Ok(usual.to_owned()),
+        Some(prompt) if prompt.contains("{}") => Ok(prompt.clone()),
+        Some(prompt) => {
+            let (got, what) = (prompt.clone(), "the question");
+            Err(EvalError::Prompt { got, what, example: "Question: {} Short answer:" })
+        }
+    }
+}
+
+/// The question within a template.
+pub fn within(question: &Question, template: &str) -> Vec<Message> {
+    let mut asked = question.asked.clone();
+    if let Some(last) = asked.last_mut() {
+        let words = template.replace("{}", last.words().trim());
+        let mut parts: Vec<Part> =
+            last.parts.iter().filter(|part| matches!(part, Part::Media(_))).cloned().collect();
+        parts.push(Part::Text(words));
+        last.parts = parts;
+    }
+    asked
+}
+
+/// A request about one picture; of no words, the picture alone.
+pub fn about_picture(words: &str) -> Vec<Message> {
+    let mut parts = vec![Part::Media(Modality::Image)];
+    parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
+    vec![Message { role: Role::User, parts }]
+}
+
+/// The greedy answer; none where the question does not fit the model's context.
+///
+/// # Errors
+/// The model cannot be asked such a thing at all.
+pub fn ask(
+    model: &dyn ChatModel,
+    asked: &[Message],
+    media: &[Media],
+    max_new_tokens: usize,
+) -> Result<Option<String>> {
+    let options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
+    match model.answer(asked, media, &options, &mut |_| ControlFlow::Continue(())) {
+        Ok(reply) => Ok(Some(reply.continuation.text.trim().to_owned())),
+        Err(error) if error.is_full() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks every question of an item within a template; `judge` makes something of question and answer.
+///
+/// # Errors
+/// The item cannot be read or asks nothing, or the model cannot be asked such a thing.
+pub fn each_answer<T>(
+    model: &dyn ChatModel,
+    set: &Set<'_>,
+    item: &Item,
+    template: &str,
+    max_new_tokens: usize,
+    judge: impl Fn(&Question, Scored) -> T,
+) -> std::result::Result<Vec<T>, Fault> {
+    let example = set.example(item)?;
+    let questions = questions(&example.messages, example.isolated);
+    if questions.is_empty() {
+        return Err(Fault::Bad("no question with an answer".into()));
+    }
+    let answered = questions.iter().enumerate().map(|(turn, question)| {
+        let media = &example.media[..question.media.min(example.media.len())];
+        let asked = within(question, template);
+        let said = ask(model, &asked, media, max_new_tokens)?.unwrap_or_default();
+        let mut scored = item.scored(question.answer.clone(), said);
+        if turn > 0 {
+            scored.id = format!("{}, question {}", scored.id, turn + 1);
+        }
+        Ok(judge(question, scored))
+    });
+    answered.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_question() {
+        let user = |text: &str, picture: bool| {
+            let mut message = Message::text(Role::User, text);
+            if picture {
+                message.parts.insert(0, Part::Media(Modality::Image));
+            }
+            message
+        };
+        let said = |text: &str| Message::text(Role::Assistant, text);
+        let messages = [user("what?", true), said("a dog"), user("where?", false), said(" here ")];
+        let found = questions(&messages, false);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[1].asked.len(), found[1].media, &*found[1].answer), (3, 1, "here"));
+        let alone = questions(&messages, true);
+        assert_eq!((alone[1].asked.len(), alone[1].media), (1, 1));
+        assert_eq!(alone[1].words(), "where?");
+        let within = within(&alone[1], "Question: {} Answer:");
+        assert_eq!(within[0].words(), "Question: where? Answer:");
+        assert_eq!(within[0].parts.len(), 2);
+        assert_eq!(about_picture("").len(), 1);
+    }
+}
