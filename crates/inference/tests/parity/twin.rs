@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors;
-use sensorium_kernels::optim::adamw;
+use sensorium_nn::optim::{AdamWRates, Flat};
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
 use sensorium_testkit::{Golden, Tensors, assert_gradients};
@@ -76,7 +76,7 @@ pub fn assert_same_gradients(
         .expect("every trainable parameter is in the loss")
         .into_iter()
         .map(|(name, values)| (published(&name), values))
-        .map(|(name, values)| (name.clone(), (want[&name].0.clone(), values)))
+        .map(|(name, values)| (name.clone(), (want[&name].0.clone(), values.into_vec())))
         .collect();
     for parameter in params::list(module).iter().filter(|parameter| !parameter.trainable) {
         if let Some((_, values)) = want.remove(&published(&parameter.name)) {
@@ -88,19 +88,20 @@ pub fn assert_same_gradients(
 
 /// Ten losses of AdamW as the goldens have them (README of `reference`).
 pub fn curve<M: Module>(mut model: M, loss: impl Fn(&M) -> Tensor<1>) -> Vec<f64> {
-    let mut moments: BTreeMap<String, [Vec<f32>; 2]> = BTreeMap::new();
+    let mut moments: BTreeMap<String, [Flat; 2]> = BTreeMap::new();
     let mut losses = Vec::new();
     for step in 1..=10 {
         let value = loss(&model);
         losses.push(f64::from(read(value.clone())[0]));
         let found = gradients(&model, value.backward()).expect("all trainable are in the loss");
-        model = params::update(model, |name, shape, data| {
-            let Some(g) = found.get(name) else { return false };
-            let zeros = || [vec![0.0; g.len()], vec![0.0; g.len()]];
-            let [m, v] = moments.entry(name.to_string()).or_insert_with(zeros);
+        let trained = |name: &str| found.contains_key(name);
+        model = params::edit(model, trained, |name, shape, values| {
+            let zeros = || [values.zeros_like(), values.zeros_like()];
+            let moments = moments.entry(name.to_string()).or_insert_with(zeros);
             let decay = if shape.len() >= 2 { 0.05 } else { 0.0 };
-            adamw(data, g, m, v, 1e-3, 0.9, 0.95, 1e-8, decay, step, 1.0);
-            true
+            let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
+            let rates = AdamWRates { rate: 1e-3, beta1, beta2, eps, decay, step, scale: 1.0 };
+            values.adamw(&found[name], moments, rates);
         });
     }
     losses

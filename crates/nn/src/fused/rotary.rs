@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Shape, Tensor, TensorData};
 use sensorium_kernels::buffer;
 use sensorium_kernels::rotary as kernel;
 
@@ -73,5 +73,16 @@ impl Operation for Rotary {
 
 /// `[B, T, H, K] -> [B, T, H, K]`: each pair of channels turned by its position's angle.
 pub fn rotary(x: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
-    apply1(Rotary(table.clone()), x)
+    apply1(Rotary(table.clone()), x, |x| {
+        let [_, t, _, k] = x.dims();
+        let half = k / 2;
+        let angles = |values: &[f32]| {
+            let shape = Shape::from([values.len() / (t * half), t, 1, half]);
+            Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &x.device())
+        };
+        let (cos, sin) = (angles(&table.cos), angles(&table.sin)); // [1 or B, T, 1, K/2]
+        let (a, b) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
+        let left = a.clone() * cos.clone() - b.clone() * sin.clone();
+        Tensor::cat(vec![left, b * cos + a * sin], 3)
+    })
 }

@@ -172,7 +172,8 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
         (None, None) => vec![PROJECTOR.into(), "backbone".into()],
     };
     if let Some(lora) = &recipe.lora {
-        let init = &mut Init::new(recipe.seed, &recipe.device.open());
+        let LlavaRecipe { seed, precision, recompute, .. } = *recipe;
+        let init = &mut recipe.device.init(Some(seed), precision, recompute);
         parts.extend(lora.add(&mut llava, |name| training.module(name), init)?);
     }
     if instruct.image_rate > 0.0 {
