@@ -273,19 +273,20 @@ impl From<DeviceName> for String {
     }
 }
 
-/// That tensors of these names and numbers of values, as f32, fit on a device that says what it holds.
+/// That tensors of these names and numbers of values, as f32, fit on a device, as far as it says what it
+/// holds: in all, and in one tensor.
 ///
 /// # Errors
 /// They do not.
 pub fn fits<'a>(
     device: &Device,
-    tensors: impl IntoIterator<Item = (&'a str, usize)>,
+    tensors: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> Result<(), DeviceError> {
     let (most, largest) = (properties::memory(device), properties::largest(device));
-    let mut total = 0;
+    let mut total = 0_u64;
     for (name, values) in tensors {
-        let bytes = 4 * values as u64;
-        total += bytes;
+        let bytes = values.saturating_mul(4);
+        total = total.saturating_add(bytes);
         if let Some(limit) = largest.filter(|&largest| bytes > largest) {
             let at = format!(" in tensor {name}");
             return Err(DeviceError::TooLarge {
@@ -388,6 +389,6 @@ mod tests {
     fn the_cpu_is_always_there_and_takes_any_model() {
         assert_eq!(list()[0].name, DeviceName::Cpu);
         let cpu = DeviceName::Cpu.open().unwrap();
-        assert_eq!(fits(&cpu, [("all", usize::MAX / 8)]), Ok(()));
+        assert_eq!(fits(&cpu, [("all", u64::MAX)]), Ok(()));
     }
 }

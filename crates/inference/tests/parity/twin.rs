@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors;
+use sensorium_nn::device::DeviceName;
 use sensorium_nn::optim::{AdamWRates, Flat};
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
@@ -16,6 +17,13 @@ pub const GRADIENT: f32 = 1e-4;
 /// Of each loss of a curve.
 pub const CURVE: f64 = 1e-4;
 
+/// The CPU, or what `SENSORIUM_DEVICE` names.
+pub fn device() -> Device {
+    let name = std::env::var("SENSORIUM_DEVICE").unwrap_or_else(|_| "cpu".into());
+    let name: DeviceName = name.parse().unwrap_or_else(|error| panic!("{error}"));
+    name.open().unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// The golden's weights, read by our own reader of safetensors.
 pub fn weights(golden: &Golden) -> checkpoint::Tensors {
     let bytes = std::fs::read(golden.path("weights.safetensors")).expect("the golden is complete");
@@ -25,7 +33,7 @@ pub fn weights(golden: &Golden) -> checkpoint::Tensors {
 /// Input `name` as a tensor.
 pub fn input<const D: usize>(golden: &Golden, name: &str) -> Tensor<D> {
     let (shape, values) = golden.inputs().remove(name).expect("the golden has this input");
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
+    Tensor::from_data(TensorData::new(values, shape), &device().autodiff())
 }
 
 /// Input `name` as token ids, row-major, with B and T.

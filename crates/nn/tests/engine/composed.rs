@@ -1,4 +1,5 @@
-//! Fused = its twin in plain operations, forward and backward.
+//! Fused = its twin in plain operations, forward and backward: of the CPU, or of the device that
+//! `SENSORIUM_DEVICE` names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,14 +11,14 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::profile;
 use sensorium_testkit::assert_close;
 
-use crate::case::{draw, forward, run, tensor};
+use crate::case::{device, draw, forward, run, tensor};
 use crate::operations::all;
 
 /// Of the largest value of the tensor: both sides round differently.
 const TOLERANCE: f32 = 1e-5;
 
 /// Tokens read in three calls by one layer that keeps its keys and values, two samples of 2 heads.
-fn read_on() -> Vec<f32> {
+fn read_on(device: &Device) -> Vec<f32> {
     let spans: Arc<[Span]> = [Span::None, Span::Shared(1), Span::Shared(1), Span::Apart(1)].into();
     let twice = spans.iter().chain(spans.iter()).copied().collect();
     let masks = [
@@ -29,7 +30,7 @@ fn read_on() -> Vec<f32> {
     let read = masks.into_iter().zip(0..).flat_map(|((tokens, mask), seed)| {
         let x = |seed, heads: usize| {
             let values = draw(seed, 2 * tokens * heads * 6);
-            tensor(&values, [2, tokens, heads, 6], &Device::flex())
+            tensor(&values, [2, tokens, heads, 6], device)
         };
         read(kept.attention(Precision::F32, x(seed, 2), x(seed + 10, 1), x(seed + 20, 1), mask))
     });
@@ -38,7 +39,8 @@ fn read_on() -> Vec<f32> {
 
 #[test]
 fn kept_keys_are_asked_alike() {
-    close("attention over kept keys", &read_on(), &with_twins(read_on));
+    let want = read_on(&Device::flex());
+    close("attention over kept keys", &with_twins(|| read_on(&device())), &want);
 }
 
 /// Only run: their matrices lie on the CPU, and their products are those of `Linear`.
@@ -48,8 +50,8 @@ const PACKED: [&str; 4] = ["Together", "One", "Patches", "Onto"];
 fn every_operation_equals_its_twin() {
     let upstream = draw(99, 2000);
     for case in all() {
-        let got = run(&case.fused, &case.operands, &upstream);
-        let want = with_twins(|| run(&case.fused, &case.operands, &upstream));
+        let on = |device: &Device| run(&case.fused, &case.operands, &upstream, device);
+        let (got, want) = (with_twins(|| on(&device())), on(&Device::flex()));
         let name = &case.name;
         close(name, &got.output, &want.output);
         for (i, (operand, _)) in case.operands.iter().enumerate() {
@@ -69,9 +71,9 @@ fn close(name: &str, got: &[f32], want: &[f32]) {
 fn no_operation_is_left_out() {
     profile::start();
     for case in all() {
-        forward(&case.fused, &case.operands);
+        forward(&case.fused, &case.operands, &Device::flex());
     }
-    read_on();
+    read_on(&Device::flex());
     let rows = profile::stop();
     let mut known: BTreeSet<&str> =
         rows.keys().filter_map(|row| row.split_whitespace().next()).collect();

@@ -2,7 +2,7 @@
 
 use sensorium_nn::rng::Rng;
 
-use crate::case::{Operand, Operation, draw, forward, run};
+use crate::case::{Operand, Operation, device, draw, forward, run};
 use crate::operations::all;
 
 /// Entries tried of each operand.
@@ -17,7 +17,7 @@ fn every_gradient_is_the_slope_of_its_forward() {
     let upstream = draw(98, 2000);
     let mut rng = Rng::new(5);
     for case in all() {
-        let claimed = run(&case.fused, &case.operands, &upstream).gradients;
+        let claimed = run(&case.fused, &case.operands, &upstream, &device()).gradients;
         for (which, gradient) in claimed.iter().enumerate() {
             let largest = gradient.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
             for _ in 0..TRIES {
@@ -46,7 +46,7 @@ fn slope(
     let value = |step: f32| -> (f64, f64) {
         let mut moved = operands.to_vec();
         moved[which].1[at] += step;
-        let output = forward(operation, &moved);
+        let output = forward(operation, &moved, &device());
         let sum = output.iter().zip(upstream.iter().cycle());
         (f64::from(moved[which].1[at]), sum.map(|(y, u)| f64::from(*y) * f64::from(*u)).sum())
     };
