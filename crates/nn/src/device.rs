@@ -131,6 +131,18 @@ pub fn list() -> Vec<Found> {
     [cpu].into_iter().chain(gpus).collect()
 }
 
+/// The device that `SENSORIUM_DEVICE` names, or the CPU: for what is the same on every device, tests and
+/// measurements.
+///
+/// # Errors
+/// As [`DeviceName::open`], or there is no such name.
+pub fn from_env() -> Result<Device, DeviceError> {
+    match std::env::var("SENSORIUM_DEVICE") {
+        Ok(name) => name.parse::<DeviceName>()?.open(),
+        Err(_) => Ok(Device::flex()),
+    }
+}
+
 impl DeviceName {
     /// The device, to run models on; with [`Device::autodiff`], to train them.
     ///

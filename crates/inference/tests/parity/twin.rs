@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors;
-use sensorium_nn::device::DeviceName;
+use sensorium_nn::device::from_env;
 use sensorium_nn::optim::{AdamWRates, Flat};
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
@@ -19,9 +19,7 @@ pub const CURVE: f64 = 1e-4;
 
 /// The CPU, or what `SENSORIUM_DEVICE` names.
 pub fn device() -> Device {
-    let name = std::env::var("SENSORIUM_DEVICE").unwrap_or_else(|_| "cpu".into());
-    let name: DeviceName = name.parse().unwrap_or_else(|error| panic!("{error}"));
-    name.open().unwrap_or_else(|error| panic!("{error}"))
+    from_env().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The golden's weights, read by our own reader of safetensors.

@@ -1,7 +1,7 @@
 //! One operation with its operands, as flat leaves: what every comparison here runs.
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
-use sensorium_nn::device::DeviceName;
+use sensorium_nn::device::from_env;
 use sensorium_nn::params::read;
 use sensorium_nn::rng::Rng;
 
@@ -19,9 +19,7 @@ pub struct Outcome {
 
 /// The CPU, or what `SENSORIUM_DEVICE` names.
 pub fn device() -> Device {
-    let name = std::env::var("SENSORIUM_DEVICE").unwrap_or_else(|_| "cpu".into());
-    let name: DeviceName = name.parse().unwrap_or_else(|error| panic!("{error}"));
-    name.open().unwrap_or_else(|error| panic!("{error}"))
+    from_env().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Flattens, whatever the rank.
