@@ -1,8 +1,8 @@
 """llama.cpp's side of P5 and P6: a prompt read at once, or tokens made one by one, a time a line.
 
-    llama_cpp_run.py FILE.gguf prefill|decode TOKENS [--texts 1] [--threads 2] [--flash]
+    llama_cpp_run.py FILE.gguf prefill|decode|load TOKENS [--texts 1] [--threads 2] [--flash]
 
-Decoding starts after a prompt of 16 tokens and takes the best token each time, whatever it is. Several
+Loading is from the file to the first token after a prompt of so many. Decoding starts after a prompt of 16 tokens and takes the best token each time, whatever it is. Several
 texts are decoded at once, a token of each in a batch.
 """
 
@@ -41,6 +41,10 @@ class Model:
         self.context = c.llama_init_from_model(self.model, params)
         assert self.context, "cannot make a context"
 
+    def close(self):
+        c.llama_free(self.context)
+        c.llama_model_free(self.model)
+
     def clear(self):
         c.llama_memory_clear(c.llama_get_memory(self.context), True)
 
@@ -70,7 +74,7 @@ class Model:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
-    parser.add_argument("task", choices=["prefill", "decode"])
+    parser.add_argument("task", choices=["prefill", "decode", "load"])
     parser.add_argument("tokens", type=int)
     parser.add_argument("--texts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -97,9 +101,17 @@ def main():
         for position in range(PROMPT, PROMPT + arguments.tokens):
             state["next"] = model.step(batch, state["next"], position)
 
+    def load():
+        fresh = Model(arguments)
+        fresh.read(tokens[: arguments.tokens])
+        fresh.close()
+
     name = f"llama.cpp (llama-cpp-python {c.__version__}{', flash' if arguments.flash else ''})"
     if arguments.task == "prefill":
         protocol.serve(name, prefill, prepare=model.clear)
+    elif arguments.task == "load":
+        model.close()
+        protocol.serve(name, load)
     else:
         protocol.serve(name, decode, prepare=prompt)
     del callback

@@ -1,4 +1,4 @@
-"""Q8_0 and Q4_0 files beside the published Q4_1 file, made by llama.cpp's own quantiser.
+"""Q8_0, Q4_0 and Q4_K_M files beside the published Q4_1 file, made by llama.cpp's own quantiser.
 
     quantise.py data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
@@ -10,7 +10,11 @@ import sys
 
 import llama_cpp as c
 
-TYPES = {"Q8_0": c.LLAMA_FTYPE_MOSTLY_Q8_0, "Q4_0": c.LLAMA_FTYPE_MOSTLY_Q4_0}
+TYPES = {
+    "Q8_0": c.LLAMA_FTYPE_MOSTLY_Q8_0,
+    "Q4_0": c.LLAMA_FTYPE_MOSTLY_Q4_0,
+    "Q4_K_M": c.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+}
 
 
 def main():

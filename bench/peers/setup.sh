@@ -14,12 +14,12 @@ python3 -m venv runs/peers
 export CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_OPENMP=ON -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
 runs/peers/bin/pip install --no-binary llama-cpp-python -r bench/peers/requirements.txt
 
-# The model of P5 and P6 in three formats.
+# The model of P5 and P6 in four formats.
 cargo xtask data smollm2
 runs/peers/bin/python bench/peers/quantise.py data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 # What the others keep: exported encoders, compiled models.
-for work in "onnx_vit.py" "torch_vit.py" "torch_step.py" "torch_step.py --bf16"; do
+for work in "onnx_vit.py" "torch_vit.py" "torch_step.py" "torch_step.py --bf16" "open_clip_step.py"; do
     # shellcheck disable=SC2086
     runs/peers/bin/python bench/peers/$work </dev/null
 done

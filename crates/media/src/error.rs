@@ -62,6 +62,36 @@ pub enum Error {
         /// What the content looks like.
         found: String,
     },
+    /// The content is no video, whatever the file's name says.
+    #[error(
+        "expected a video in {origin} (MP4, MOV or Matroska with H.264, GIF, APNG, WebP), got {found}\nhint: the content counts, not the extension; `ffmpeg -i FILE -c:v libx264 video.mp4` converts what it knows"
+    )]
+    NotAVideo {
+        /// Name of the input.
+        origin: String,
+        /// What the content looks like.
+        found: String,
+    },
+    /// A video that another codec has compressed.
+    #[error(
+        "expected a video compressed by H.264 in {origin}, got another codec's\nhint: `ffmpeg -i FILE -c:v libx264 video.mp4` converts it"
+    )]
+    VideoCodec {
+        /// Name of the input.
+        origin: String,
+    },
+    /// A video is longer than one is read.
+    #[error(
+        "expected at most {limit} frames in {origin}, got {got} or more\nhint: cut the video into pieces, or drop frames, as with `ffmpeg -i FILE -r 5 video.mp4`"
+    )]
+    TooManyFrames {
+        /// Name of the input.
+        origin: String,
+        /// Most frames.
+        limit: usize,
+        /// As many were found.
+        got: usize,
+    },
     /// A picture that is known and not read here.
     #[error(
         "expected a PNG, JPEG, GIF, WebP or BMP picture in {origin}, got {what}, not supported\nhint: {hint}"

@@ -307,7 +307,7 @@ pub(crate) fn u16_be(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 
-fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u24_le(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──ImageProcessor──▶ CHW planes
+//! file bytes ──sniff, index, Sampling──▶ Video, Pictures at their times
 //! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! text       ──Tokenizer──▶ ids ──Decoder──▶ text
 //! messages   ──ChatTemplate──▶ text ──Tokenizer──▶ Prompt { ids, answer, slots, spans }
@@ -24,6 +25,7 @@ pub mod picture;
 mod resample;
 pub mod sound;
 mod tokenizer;
+pub mod video;
 
 pub use chat::{
     ChatFormat, Medium, Message, Part, Prompt, Role, Slot, parse_markers, render, split_markers,
@@ -41,3 +43,4 @@ pub use sound::{Sound, SoundError, SoundReader};
 pub use tokenizer::{
     Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
 };
+pub use video::{Sampling, Video};

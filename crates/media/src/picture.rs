@@ -70,7 +70,7 @@ impl Picture {
                 .map(|pixels| RgbImage::from_raw(width, height, pixels).unwrap_or_default().into())
                 .map_err(|fault| refused(fault, kind, bytes.len(), source))?,
             Kind::Png => {
-                let (chunks, whole) = essential_chunks(bytes);
+                let (chunks, whole) = chunks(bytes, &[]);
                 match decode_limited(kind, &chunks, source) {
                     Err(Error::Damaged { .. }) if !whole => {
                         return Err(truncated(kind, bytes.len(), source));
@@ -207,7 +207,7 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Everything that can be refused before a decoder sees the bytes. The kind,
 /// and the size before orientation.
-fn check(bytes: &[u8], source: &str) -> Result<(Kind, (u32, u32))> {
+pub(crate) fn check(bytes: &[u8], source: &str) -> Result<(Kind, (u32, u32))> {
     let origin = || source.to_owned();
     if bytes.is_empty() {
         return Err(Error::Empty { origin: origin(), got: "0 bytes".into() });
@@ -252,27 +252,28 @@ fn check_size((width, height): (u32, u32), source: &str) -> Result<()> {
     within(u64::from(width) * u64::from(height), MAX_PIXELS, "pixels", source)
 }
 
-fn within(got: u64, limit: u64, what: &str, source: &str) -> Result<()> {
+pub(crate) fn within(got: u64, limit: u64, what: &str, source: &str) -> Result<()> {
     if got > limit {
         return Err(Error::TooLarge { origin: source.into(), what: what.into(), limit, got });
     }
     Ok(())
 }
 
-fn truncated(kind: Kind, bytes: usize, source: &str) -> Error {
+pub(crate) fn truncated(kind: Kind, bytes: usize, source: &str) -> Error {
     Error::Truncated { origin: source.into(), kind: kind.name().into(), bytes }
 }
 
 /// Only the chunks of a PNG that pixels need, and whether its end is there; if
 /// not, one is made, as all pixels may be there. Compressed text and colour
 /// profiles can unpack to a thousand times their size, and an animation's later
-/// frames are not read.
-fn essential_chunks(bytes: &[u8]) -> (Vec<u8>, bool) {
+/// frames are not read, but for chunks that are asked for, `more`.
+pub(crate) fn chunks(bytes: &[u8], more: &[&[u8; 4]]) -> (Vec<u8>, bool) {
     const SIGNATURE: usize = 8;
     let mut kept = bytes[..SIGNATURE].to_vec();
     let mut whole = false;
     for chunk in header::png_chunks(bytes) {
-        if matches!(chunk.name, b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT") {
+        let asked = || more.iter().any(|name| chunk.name == *name);
+        if matches!(chunk.name, b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT") || asked() {
             kept.extend((chunk.content.len() as u32).to_be_bytes());
             kept.extend(chunk.name);
             kept.extend(chunk.content);
@@ -320,13 +321,7 @@ fn without_empty_alpha(image: DynamicImage) -> DynamicImage {
 
 /// Decodes within the limits.
 fn decode_limited(kind: Kind, bytes: &[u8], source: &str) -> Result<DynamicImage> {
-    let explain = |error: ImageError| match ends_early(&error) {
-        true => truncated(kind, bytes.len(), source),
-        false => {
-            let (origin, kind) = (source.into(), kind.name().into());
-            Error::Damaged { origin, kind, reason: error.to_string() }
-        }
-    };
+    let explain = |error| explain(error, kind, bytes.len(), source);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind.format());
@@ -336,6 +331,15 @@ fn decode_limited(kind: Kind, bytes: &[u8], source: &str) -> Result<DynamicImage
     check_size(decoder.dimensions(), source)?;
     within(decoder.total_bytes(), MAX_DECODED_BYTES, "decoded bytes", source)?;
     DynamicImage::from_decoder(decoder).map_err(explain)
+}
+
+/// What a decoder said of so many bytes.
+pub(crate) fn explain(error: ImageError, kind: Kind, bytes: usize, source: &str) -> Error {
+    if ends_early(&error) {
+        return truncated(kind, bytes, source);
+    }
+    let (origin, kind) = (source.into(), kind.name().into());
+    Error::Damaged { origin, kind, reason: error.to_string() }
 }
 
 /// Decoders wrap the end of input differently; it is the innermost cause.
@@ -357,7 +361,7 @@ fn ends_early(error: &ImageError) -> bool {
 }
 
 /// RGB bytes; transparency is composited on white.
-fn on_white(image: DynamicImage) -> Vec<u8> {
+pub(crate) fn on_white(image: DynamicImage) -> Vec<u8> {
     if !image.color().has_alpha() {
         return image.into_rgb8().into_raw();
     }

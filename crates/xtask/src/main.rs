@@ -23,7 +23,7 @@ usage: cargo xtask <command>
   data <SET>...      fetch, verify and unpack data sets and published models into data/
                      sets: easy-vqa, icons, smollm2
   bench [--pairs N] [WORD]...
-                     measure Sensorium and its peers in turn, append to bench/RESULTS.md
+                     measure Sensorium and its peers in turn, write bench/RESULTS.md
                      words: P1 to P8 (all by default), vit, prefill, decode, step, growth
   profile <WORD>...  where the time of Sensorium's side of such work goes, by operation
   help               print this text

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use super::wire::{self, Job, MAX_PIECE, Piece, Request, Size, Task};
+use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task};
 use super::{Limits, SoundReader, system};
-use crate::Picture;
 use crate::sound::{SoundError, Source};
+use crate::video::{Frame, Video};
+use crate::{Picture, Result};
 
 /// What a child does: decodes what its parent sends, until that has no more.
 ///
@@ -25,17 +26,35 @@ pub fn run(job: &str) -> io::Result<()> {
 
 fn pictures(mut input: File, mut output: File, limits: &Limits) -> io::Result<()> {
     // Until the parent closes the pipe.
-    while let Ok(Request { origin, bytes }) = wire::receive(&mut input) {
+    while let Ok(request) = wire::receive::<Request>(&mut input) {
         system::limit_time(limits)?;
-        let mut file = vec![0; bytes];
+        let mut file = vec![0; request.bytes];
         input.read_exact(&mut file)?;
-        let decoded = Picture::decode(&file, &origin);
+        let seen = see(&file, &request);
         drop(file);
-        let size = |picture: &Picture| Size { width: picture.width, height: picture.height };
-        wire::send(&mut output, &decoded.as_ref().map(size))?;
-        output.write_all(decoded.as_ref().map_or(&[], |picture| &picture.pixels))?;
+        wire::send(&mut output, &seen.as_ref().map(told))?;
+        for frame in seen.iter().flat_map(|video| &video.frames) {
+            output.write_all(&frame.picture.pixels)?;
+        }
     }
     Ok(())
+}
+
+/// A picture is a video of one frame.
+fn see(file: &[u8], Request { origin, sampling, .. }: &Request) -> Result<Video> {
+    if let Some(sampling) = *sampling {
+        return Video::decode(file, origin, sampling);
+    }
+    let picture = Picture::decode(file, origin)?;
+    Ok(Video { frames: vec![Frame { picture, seconds: 0.0 }], duration: 0.0 })
+}
+
+fn told(video: &Video) -> Seen {
+    let size = |frame: &Frame| {
+        let Picture { width, height, .. } = frame.picture;
+        Size { width, height, seconds: frame.seconds }
+    };
+    Seen { pictures: video.frames.iter().map(size).collect(), duration: video.duration }
 }
 
 fn sound(

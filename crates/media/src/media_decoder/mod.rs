@@ -4,8 +4,8 @@
 //!   parent                                    child: the same program, under Limits
 //!   MediaDecoder ──── Job, an argument ────▶  run()
 //!
-//!   picture ── Request, the file's bytes ──▶  Picture::decode    a child decodes 256 pictures,
-//!           ◀── Size or Error, the pixels ──                     one at a time, and waits in a pool
+//!   picture ── Request, the file's bytes ──▶  Picture::decode    a child decodes 256 pictures or
+//!   video   ◀── Seen or Error, the pixels ──  Video::decode      videos, one at a time, and waits
 //!
 //!   sound ──── the open file, as stdin ────▶  SoundReader        a child for each sound, which is
 //!           ◀── Piece or Error, samples ────                     no further than the parent reads
@@ -43,6 +43,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sound::{self, SoundError, SoundReader};
+use crate::video::{Sampling, Video};
 use crate::{Picture, Result, picture};
 use parent::{ChildSound, Children};
 
@@ -53,9 +54,9 @@ pub use child::run;
 pub struct Limits {
     /// Bytes of its address space, the program's own included.
     pub memory: u64,
-    /// Seconds of processor time for a picture, or for a piece of a sound.
+    /// Seconds of processor time for a picture, a video, or a piece of a sound.
     pub cpu: u64,
-    /// How long the parent waits for a picture, or for a piece of a sound.
+    /// How long the parent waits for a picture, a video, or a piece of a sound.
     pub clock: Duration,
 }
 
@@ -138,6 +139,19 @@ impl MediaDecoder {
         match &self.children {
             None => Picture::decode(bytes, origin),
             Some(children) => children.picture(bytes, origin),
+        }
+    }
+
+    /// The frames of a video in a file.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing), [`Error::Unreadable`](crate::Error::Unreadable), those
+    /// of [`Video::decode`], and [`ChildError`].
+    pub fn video(&self, path: &Path, sampling: Sampling) -> Result<Video> {
+        let (bytes, origin) = (picture::read(path)?, path.display().to_string());
+        match &self.children {
+            None => Video::decode(&bytes, &origin, sampling),
+            Some(children) => children.video(&bytes, &origin, Some(sampling)),
         }
     }
 

@@ -8,9 +8,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::wire::{self, Job, MAX_PIECE, Piece, Request, Size, Task};
+use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task};
 use super::{ChildError, Limits, system};
 use crate::picture::{MAX_PIXELS, Picture};
+use crate::video::{Frame, Sampling, Video};
 use crate::{Result, SoundError};
 
 /// Pictures of one child, after which another takes its place: none has long to gather what strangers
@@ -38,9 +39,24 @@ impl Children {
     }
 
     pub(super) fn picture(&self, bytes: &[u8], origin: &str) -> Result<Picture> {
+        let mut frames = self.video(bytes, origin, None)?.frames;
+        let first = frames.pop().ok_or_else(|| ChildError::Crashed {
+            origin: origin.to_owned(),
+            reason: "an answer that is none".to_owned(),
+        });
+        Ok(first?.picture)
+    }
+
+    /// The frames of a video that are asked for; without, a picture, as a video of one frame.
+    pub(super) fn video(
+        &self,
+        bytes: &[u8],
+        origin: &str,
+        sampling: Option<Sampling>,
+    ) -> Result<Video> {
         let mut process = self.take(origin)?;
-        let request = Request { origin: origin.to_owned(), bytes: bytes.len() };
-        let answer = process.answer(origin, |pipes| pipes.picture(&request, bytes))?;
+        let request = Request { origin: origin.to_owned(), bytes: bytes.len(), sampling };
+        let answer = process.answer(origin, |pipes| pipes.video(&request, bytes))?;
         process.pictures += 1;
         if process.pictures < PICTURES {
             self.idle().push(process);
@@ -193,21 +209,27 @@ struct Pipes {
 }
 
 impl Pipes {
-    fn picture(&mut self, request: &Request, bytes: &[u8]) -> io::Result<Result<Picture>> {
+    fn video(&mut self, request: &Request, bytes: &[u8]) -> io::Result<Result<Video>> {
         let input = self.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
         wire::send(input, request)?;
         input.write_all(bytes)?;
-        let Size { width, height } = match wire::receive::<Result<Size>>(&mut self.output)? {
-            Ok(size) => size,
+        let Seen { pictures, duration } = match wire::receive::<Result<Seen>>(&mut self.output)? {
+            Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),
         };
-        let count = u64::from(width) * u64::from(height);
-        if !(1..=MAX_PIXELS).contains(&count) {
+        let pixels = |size: &Size| u64::from(size.width) * u64::from(size.height);
+        let all = pictures.iter().map(pixels).fold(0, u64::saturating_add);
+        if pictures.iter().any(|size| pixels(size) == 0) || !(1..=MAX_PIXELS).contains(&all) {
             return Err(wire::garbage());
         }
-        let mut pixels = vec![0; count as usize * 3];
+        let frames = pictures.into_iter().map(|size| self.frame(size)).collect::<io::Result<_>>();
+        Ok(Ok(Video { frames: frames?, duration }))
+    }
+
+    fn frame(&mut self, Size { width, height, seconds }: Size) -> io::Result<Frame> {
+        let mut pixels = vec![0; width as usize * height as usize * 3];
         self.output.read_exact(&mut pixels)?;
-        Ok(Ok(Picture { width, height, pixels }))
+        Ok(Frame { picture: Picture { width, height, pixels }, seconds })
     }
 
     /// The next samples, or none at the end, where there may be a warning.

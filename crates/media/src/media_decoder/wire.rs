@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
+use crate::video::Sampling;
 
 /// Longest message: an error holds a path, and what a decoder says.
 const MAX_MESSAGE: u32 = 1 << 20;
@@ -28,18 +29,29 @@ pub(super) enum Task {
     Sound { origin: String, rate: u32 },
 }
 
-/// A picture's file, whose bytes follow.
+/// The file of a picture or, with frames to take, of a video, whose bytes follow.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Request {
     pub(super) origin: String,
     pub(super) bytes: usize,
+    pub(super) sampling: Option<Sampling>,
 }
 
-/// A picture's, whose pixels follow.
+/// What was seen, whose pixels follow, one picture's after the other's.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Seen {
+    pub(super) pictures: Vec<Size>,
+    /// A video's seconds.
+    pub(super) duration: f64,
+}
+
+/// A picture's.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Size {
     pub(super) width: u32,
     pub(super) height: u32,
+    /// When it is shown.
+    pub(super) seconds: f64,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -1,4 +1,5 @@
-//! A published language model reads a prompt at once, or writes tokens one by one: P5 and P6.
+//! A published language model reads a prompt at once, or writes tokens one by one: P5 and P6;
+//! or is opened first.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use sensorium_inference::{Continuation, GenerateOptions, LanguageModel, Model, Options};
 use serde_json::Map;
 
-use crate::{Task, device, fail};
+use crate::{Task, device, fail, timed};
 
 /// Tokens read before decoding begins.
 pub const PROMPT: usize = 16;
@@ -28,6 +29,16 @@ pub fn decode(file: &str, tokens: usize) -> Task {
         done.decode * 1e3
     });
     Task { facts: Map::new(), run }
+}
+
+/// From the file to the first token.
+pub fn load(file: &str) -> Task {
+    let file = file.to_owned();
+    let first = move || {
+        let llm = open(&file);
+        extend(&llm, &prompt(&llm, PROMPT), 1)
+    };
+    Task { facts: Map::new(), run: Box::new(move || timed(&first).1) }
 }
 
 pub fn open(file: &str) -> LanguageModel {

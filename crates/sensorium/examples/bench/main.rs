@@ -7,6 +7,9 @@
 //!                                            prefill FILE.gguf 512
 //!                                            decode FILE.gguf 128
 //!                                            batch FILE.gguf 8 128
+//!                                            load FILE.gguf
+//!                                            clip 256
+//!                                            start PICTURE
 //!                                            see DIRECTORY PICTURE f32
 //!                                            hear DIRECTORY SOUND f32
 //! target/release/examples/bench profile vit int8 16
@@ -16,8 +19,10 @@
 //! ten repetitions goes instead. `SENSORIUM_DEVICE` names another device than the CPU.
 
 mod batch;
+mod clip;
 mod llm;
 mod see;
+mod start;
 mod step;
 mod vit;
 
@@ -33,6 +38,9 @@ const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
        bench [--threads N] [profile] vit f32|bf16|int8 BATCH
        bench [--threads N] [profile] prefill|decode FILE.gguf TOKENS
        bench [--threads N] [profile] batch FILE.gguf TEXTS TOKENS
+       bench [--threads N] [profile] load FILE.gguf
+       bench [--threads N] [profile] clip BATCH
+       bench [--threads N] [profile] start PICTURE
        bench [--threads N] [profile] see DIRECTORY PICTURE f32|bf16|int8
        bench [--threads N] [profile] hear DIRECTORY SOUND f32|bf16|int8";
 const WARM_UPS: usize = 2;
@@ -83,6 +91,9 @@ fn task(words: &[&str]) -> Task {
         ["prefill", file, tokens] => llm::prefill(file, number(tokens)),
         ["decode", file, tokens] => llm::decode(file, number(tokens)),
         ["batch", file, texts, tokens] => batch::decode(file, number(texts), number(tokens)),
+        ["load", file] => llm::load(file),
+        ["clip", batch] => clip::task(number(batch)),
+        ["start", picture] => start::task(picture),
         ["see", directory, picture, precision] => {
             see::first_token(directory, picture, format(precision))
         }

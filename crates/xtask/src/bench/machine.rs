@@ -88,17 +88,35 @@ pub fn describe() -> String {
     format!("{}, {cores} cores", processor(&text))
 }
 
+/// The class of the processor: the widest of its instructions that matter.
+pub fn class() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        return "NEON";
+    }
+    class_of(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn class_of(text: &str) -> &'static str {
+    let flags = field(text, "flags");
+    let has = |name: &str| flags.split(' ').any(|flag| flag == name);
+    let classes = [("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")];
+    classes.into_iter().find(|(flag, _)| has(flag)).map_or("other", |(_, class)| class)
+}
+
 /// What `/proc/cpuinfo` says of the first processor.
 fn processor(text: &str) -> String {
-    let field = |name: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        let mut values = lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
-        values.next().unwrap_or("unknown")
-    };
     let known = ["avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile"];
-    let flags: Vec<&str> = field("flags").split(' ').filter(|flag| known.contains(flag)).collect();
-    let (model, family, number) = (field("model name"), field("cpu family"), field("model"));
+    let flags: Vec<&str> =
+        field(text, "flags").split(' ').filter(|flag| known.contains(flag)).collect();
+    let (model, family, number) =
+        (field(text, "model name"), field(text, "cpu family"), field(text, "model"));
     format!("{model} (family {family}, model {number}; {})", flags.join(" "))
+}
+
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let mut values = lines.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
+    values.next().unwrap_or("unknown")
 }
 
 /// `2026-11-25` in UTC.
@@ -149,6 +167,10 @@ mod tests {
         let text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\
                     flags\t\t: fpu sse avx2 avx512f\n\nprocessor\t: 1\nmodel name\t: other\n";
         assert_eq!(processor(text), "AMD EPYC (family 25, model 17; avx2 avx512f)");
+        let classes = [("amx_tile avx512f", "AMX"), ("avx2 avx512f", "AVX-512"), ("avx2", "AVX2")];
+        for (flags, class) in [&classes[..], &[("sse2", "other")]].concat() {
+            assert_eq!(class_of(&format!("flags\t: fpu {flags}\n")), class);
+        }
         assert_eq!(processor(""), "unknown (family unknown, model unknown; )");
     }
 }

@@ -2,6 +2,7 @@
 //! spends its time.
 
 mod machine;
+mod page;
 mod table;
 mod work;
 mod worker;
@@ -9,23 +10,27 @@ mod worker;
 use crate::cargo;
 use anyhow::{Context, Result, bail, ensure};
 use machine::Limits;
+use page::Run;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use table::{Measured, Side, Spread, ratios, table};
+use table::{HEAD, Measured, Side, Spread, ratios, table};
 use work::{THREADS, Work};
 use worker::Worker;
 
 const PYTHON: &str = "runs/peers/bin/python";
+/// The newest figures of each class of processor.
 const RESULTS: &str = "bench/RESULTS.md";
+/// Every run.
+const ARCHIVE: &str = "bench/ARCHIVE.md";
 const PAIRS: usize = 10;
 /// By then a side's idle threads have stopped spinning; onnxruntime's do so for 40 ms.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Measures the works named by `words` (`--pairs N` first), prints the table and appends it to
-/// `bench/RESULTS.md`.
+/// Measures the works named by `words` (`--pairs N` first), prints the table, appends it to
+/// `bench/ARCHIVE.md` and puts its rows on the page `bench/RESULTS.md`.
 ///
 /// # Errors
 /// No work has such a word, something does not build, a side fails, or a file cannot be written.
@@ -44,9 +49,15 @@ pub fn run(root: &Path, words: &[&str]) -> Result<()> {
     }
     ensure!(!rows.is_empty(), "nothing was measured");
     let limits = before.best(&Limits::measure(&examples.join("probe"))?);
-    let report = report(root, &rows, &limits, pairs)?;
+    let when = format!("{} {}", machine::today()?, machine::commit(root)?);
+    let machine = circumstances(&limits, pairs);
+    let table = table(&rows, &limits);
+    let report = format!("## {when}\n\n{machine}\n\n{table}");
     println!("\n{report}");
-    append(&root.join(RESULTS), &report)
+    append(&root.join(ARCHIVE), &report)?;
+    let class = machine::class();
+    let rows = table.lines().skip(HEAD.len()).collect();
+    renew(&root.join(RESULTS), &Run { class, when: &when, machine: &machine, rows })
 }
 
 /// Prints where the time of our side of the works named by `words` goes.
@@ -84,9 +95,10 @@ fn select(words: &[&str]) -> Result<Vec<Work>> {
 /// Builds our side and the probe; the folder they are in, which is beside this program.
 fn build(root: &Path) -> Result<PathBuf> {
     // All packages at once: with some alone, the tensor framework would be built anew.
-    let words = ["build", "--release", "--workspace", "--example", "bench", "--example", "probe"];
+    let words = "build --release --workspace --bins --example bench --example probe";
+    let words: Vec<&str> = words.split(' ').collect();
     let mut command = Command::new(cargo());
-    let status = command.args(words).current_dir(root).status().context("cannot start cargo")?;
+    let status = command.args(&words).current_dir(root).status().context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} failed", words.join(" "));
     let program = std::env::current_exe().context("this program has no path")?;
     Ok(program.with_file_name("examples"))
@@ -101,7 +113,7 @@ fn ours(root: &Path, examples: &Path, arguments: &str) -> Command {
 
 fn peer(root: &Path, arguments: &str) -> Option<Command> {
     let mut command = Command::new(root.join(PYTHON));
-    if !root.join(PYTHON).exists() {
+    if arguments.is_empty() || !root.join(PYTHON).exists() {
         return None;
     }
     command.args(format!("bench/peers/{arguments}").split(' ')).current_dir(root);
@@ -126,7 +138,7 @@ fn measure(root: &Path, examples: &Path, work: Work, pairs: usize) -> Result<Opt
     let bytes = bytes.context("cannot stat the model's file")?;
     let mut a = Worker::start(&mut ours(root, examples, &work.ours))?;
     let mut b = peer(root, &work.peer).map(|mut peer| Worker::start(&mut peer)).transpose()?;
-    if b.is_none() {
+    if b.is_none() && !work.peer.is_empty() {
         println!("{}: alone, its peer is not installed\nhint: bench/peers/setup.sh", work.name);
     }
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
@@ -150,16 +162,14 @@ fn measure(root: &Path, examples: &Path, work: Work, pairs: usize) -> Result<Opt
     Ok(Some(Measured { work, bytes, ours, peer }))
 }
 
-fn report(root: &Path, rows: &[Measured], limits: &Limits, pairs: usize) -> Result<String> {
-    let (day, commit) = (machine::today()?, machine::commit(root)?);
-    Ok(format!(
-        "## {day}  {commit}\n\n{}; {THREADS} threads, medians (least-most) of {pairs} pairs.{}\n\
-         Limits: {}.\n\n{}",
+/// The machine, what was repeated, and what bounds it, in a line.
+fn circumstances(limits: &Limits, pairs: usize) -> String {
+    format!(
+        "{}; {THREADS} threads, medians (least-most) of {pairs} pairs.{} Limits: {}.",
         machine::describe(),
         allocator(),
         limits.spell(),
-        table(rows, limits)
-    ))
+    )
 }
 
 /// What the C library was told of memory: both sides hear it.
@@ -176,6 +186,14 @@ fn append(path: &Path, report: &str) -> Result<()> {
     let file = fs::OpenOptions::new().create(true).append(true).open(path);
     let mut file = file.with_context(|| format!("cannot open {shown}"))?;
     write!(file, "\n{report}").with_context(|| format!("cannot write {shown}"))
+}
+
+fn renew(path: &Path, run: &Run<'_>) -> Result<()> {
+    let shown = path.display();
+    let page = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let names: Vec<String> = work::all().into_iter().map(|work| work.name).collect();
+    fs::write(path, page::merged(&page, run, &names))
+        .with_context(|| format!("cannot write {shown}"))
 }
 
 #[cfg(test)]
@@ -199,7 +217,7 @@ mod tests {
     #[test]
     fn reports_are_appended() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("RESULTS.md");
+        let path = folder.path().join("ARCHIVE.md");
         append(&path, "one\n").unwrap();
         append(&path, "two\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "\none\n\ntwo\n");
@@ -208,7 +226,7 @@ mod tests {
     #[test]
     fn every_peer_has_its_script() {
         let root = crate::root().unwrap();
-        for work in work::all() {
+        for work in work::all().iter().filter(|work| !work.peer.is_empty()) {
             let script = work.peer.split(' ').next().unwrap();
             assert!(root.join("bench/peers").join(script).is_file(), "{}", work.peer);
         }

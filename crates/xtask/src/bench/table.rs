@@ -45,12 +45,17 @@ pub fn ratios(ours: &[f64], peer: &[f64]) -> Vec<f64> {
     ours.iter().zip(peer).map(|(ours, peer)| ours / peer).collect()
 }
 
+/// The first two lines of a table.
+pub const HEAD: [&str; 2] = [
+    "| work | Sensorium ms | peer | peer ms | ratio, pair by pair | per second, Sensorium and peer | \
+     share of the limit, Sensorium and peer |",
+    "|---|---|---|---|---|---|---|",
+];
+
 /// The table in Markdown.
 pub fn table(rows: &[Measured], limits: &Limits) -> String {
-    let head = "| work | Sensorium ms | peer | peer ms | ratio, pair by pair | per second, \
-                Sensorium and peer | share of the limit, Sensorium and peer |\n\
-                |---|---|---|---|---|---|---|\n";
-    rows.iter().fold(head.to_owned(), |text, row| text + &line(row, limits))
+    let head = HEAD.join("\n") + "\n";
+    rows.iter().fold(head, |text, row| text + &line(row, limits))
 }
 
 fn line(row: &Measured, limits: &Limits) -> String {
@@ -88,6 +93,7 @@ fn share(row: &Measured, limits: &Limits, ms: f64) -> String {
     let cost = match row.work.cost {
         Cost::Operations(operations) => operations,
         Cost::Readings(times) => times * row.bytes as f64,
+        Cost::Unknown => return "?".to_owned(),
     };
     match limits.get(row.work.limit) {
         Some(limit) => format!("{:.0} %", cost / (ms / 1e3) / (limit * 1e9) * 100.0),

@@ -5,7 +5,7 @@ use super::machine::Limit;
 /// Threads of both sides.
 pub const THREADS: usize = 2;
 const MODEL: &str = "data/smollm2/SmolLM2-135M-Instruct";
-const QUANTISED: [&str; 3] = ["Q8_0", "Q4_0", "Q4_1"];
+const QUANTISED: [&str; 4] = ["Q8_0", "Q4_0", "Q4_1", "Q4_K_M"];
 
 /// One piece of work that both sides do.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Work {
     pub name: String,
     /// Arguments of our example `bench`.
     pub ours: String,
-    /// A script in `bench/peers` and its arguments.
+    /// A script in `bench/peers` and its arguments; empty where no peer does this.
     pub peer: String,
     /// Model file that both sides read, below the repository.
     pub file: Option<String>,
@@ -32,6 +32,8 @@ pub enum Cost {
     Operations(f64),
     /// The whole model file, so many times.
     Readings(f64),
+    /// Nobody has counted.
+    Unknown,
 }
 
 /// Every piece of work, in the order of the table.
@@ -45,8 +47,11 @@ pub fn all() -> Vec<Work> {
     works.extend(QUANTISED.map(|format| prefill(&format!("P5 prefill {format} 512"), format, 512)));
     works.extend(QUANTISED.map(|format| decode(&format!("P6 decode {format} 128"), format, 128)));
     works.extend([step("P7 step f32", "f32"), step("P8 step bf16", "bf16")]);
+    works.push(clip_step(256));
     works.push(see("P10 see f32", "f32"));
     works.push(see("P10 see bf16", "bf16"));
+    works.push(start());
+    works.extend(QUANTISED.map(load));
     let [tiny, base] = [hear_operations(4.0, 384.0), hear_operations(6.0, 512.0)];
     works.push(hear("whisper-tiny.en", "faster-whisper", tiny));
     works.push(hear("whisper-tiny.en", "transformers", tiny));
@@ -63,7 +68,7 @@ pub fn all() -> Vec<Work> {
     works
 }
 
-/// The works of which one of `words` is a word; P1 to P8 without any.
+/// The works of which one of `words` is a word; P1 to P11, but for P10, without any.
 pub fn select(words: &[&str]) -> Vec<Work> {
     let chosen = |work: &Work| match words {
         // P10 has a model of its own to be made first.
@@ -139,6 +144,49 @@ fn step(name: &str, precision: &str) -> Work {
         amount: 1.0,
         limit: limit(precision),
         cost: Cost::Operations(step_operations()),
+    }
+}
+
+/// From the file to the first token after a prompt of 16.
+fn load(format: &str) -> Work {
+    let file = format!("{MODEL}.{format}.gguf");
+    Work {
+        name: format!("load {format}"),
+        ours: format!("load {file}"),
+        peer: format!("llama_cpp_run.py {file} load 16 --threads {THREADS}"),
+        file: Some(file),
+        unit: "starts",
+        amount: 1.0,
+        limit: Limit::Read,
+        cost: Cost::Readings(1.0),
+    }
+}
+
+/// One step of CLIP ViT-S/32 and its text tower.
+fn clip_step(batch: usize) -> Work {
+    Work {
+        name: format!("P9 clip step f32 batch {batch}"),
+        ours: format!("clip {batch}"),
+        peer: format!("open_clip_step.py --batch {batch} --threads {THREADS}"),
+        file: None,
+        unit: "pairs",
+        amount: batch as f64,
+        limit: Limit::F32,
+        cost: Cost::Operations(clip_step_operations(batch)),
+    }
+}
+
+/// The command from its start to its answer with the embedded model.
+fn start() -> Work {
+    Work {
+        name: "P11 start to answer".to_owned(),
+        ours: "start examples/pictures/three.png".to_owned(),
+        peer: String::new(),
+        file: None,
+        unit: "answers",
+        amount: 1.0,
+        limit: Limit::Read,
+        cost: Cost::Unknown,
     }
 }
 
@@ -224,6 +272,19 @@ fn step_operations() -> f64 {
     3.0 * 2.0 * (6.0 * layer + batch * t * d * 1000.0)
 }
 
+/// CLIP ViT-S/32: 12 layers of width 384 on the 50 positions of a picture and on the 77 tokens of a
+/// text, the latter causal; patches, projections, the products of all pairs; the backward has twice
+/// the products.
+fn clip_step_operations(batch: usize) -> f64 {
+    let (b, d) = (batch as f64, 384.0);
+    let (picture, text) = (50.0, 77.0);
+    let image = 49.0 * 32.0 * 32.0 * 3.0 * d
+        + 12.0 * (picture * 12.0 * d * d + 2.0 * picture * picture * d)
+        + d * d;
+    let words = 12.0 * (text * 12.0 * d * d + text * (text + 1.0) * d) + d * d;
+    3.0 * 2.0 * (b * (image + words) + b * b * d)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,11 +296,12 @@ mod tests {
     #[test]
     fn words_select_rows() {
         assert_eq!(names(&["P1", "P8"]), ["P1 vit int8 batch 16", "P8 step bf16"]);
-        assert_eq!(names(&["decode"]).len(), 3);
+        assert_eq!(names(&["decode"]).len(), 4);
         assert_eq!(names(&["growth"]).len(), 18);
         assert_eq!(names(&["growth-vit"]).len(), 7);
-        assert!(names(&["P9"]).is_empty());
-        assert_eq!(names(&[]).len(), 12);
+        assert_eq!(names(&["load"]).len(), 4);
+        assert!(names(&["P12"]).is_empty());
+        assert_eq!(names(&[]).len(), 16);
         assert!(names(&[]).iter().all(|name| name.starts_with('P')));
     }
 
@@ -257,6 +319,8 @@ mod tests {
         assert!((see_operations() / 1e9 - 234.2).abs() < 0.1, "{}", see_operations());
         // 11.0 M weights in products, 2048 tokens, forward and backward; 1.8 G in attention.
         assert!((step_operations() / 1e9 - 137.0).abs() < 0.1, "{}", step_operations());
+        // 21.2 M weights on 50 and on 77 positions, 256 pairs: 4.1 T in products, 0.1 in attention.
+        assert!((clip_step_operations(256) / 1e12 - 4.31).abs() < 0.01);
         // 106.2 M weights, 512 tokens; 9.1 G in attention.
         assert!((prefill_operations(512) / 1e9 - 117.8).abs() < 0.1, "{}", prefill_operations(512));
     }
