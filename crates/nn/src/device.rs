@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use sensorium_kernels::machine::processor;
@@ -174,7 +175,13 @@ impl Gpu {
         }
     }
 
+    /// Looked for once: drivers take their time, and some print while they look.
     fn devices(self) -> Vec<Device> {
+        static FOUND: [OnceLock<Vec<Device>>; 2] = [const { OnceLock::new() }; 2];
+        FOUND[self as usize].get_or_init(|| self.look()).clone()
+    }
+
+    fn look(self) -> Vec<Device> {
         match self {
             #[cfg(feature = "cuda")]
             Self::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).to_vec(),
