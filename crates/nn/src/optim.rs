@@ -41,7 +41,8 @@ impl Flat {
             true => Self::Host(read(tensor)),
             false => {
                 let count = tensor.shape().num_elements();
-                Self::Device(tensor.detach().reshape([count]))
+                // Out of the graph, and what is done with it makes none.
+                Self::Device(tensor.detach().set_require_grad(false).reshape([count]))
             }
         }
     }
