@@ -93,7 +93,10 @@ fn fill(
             return None;
         }
         match gguf.get(&GGUF.to_hf(name)).and_then(Info::tensor) {
-            Ok(tensor) if rotated(family, name) => Some(halves(tensor.data(), 1, config.head_dim)),
+            Ok(tensor) if rotated(family, name) => {
+                let row = shape[1..].iter().product();
+                Some(halves(tensor.data(), row, config.head_dim))
+            }
             Ok(tensor) => Some(tensor.into_parts().1),
             Err(error) => {
                 read = Err(error);
