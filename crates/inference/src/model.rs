@@ -18,8 +18,8 @@ use crate::{
 /// How a model is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What its matrices are laid out as. Without one, those of a GGUF file are multiplied as they are
-    /// stored where there is a kernel for that, all others in f32.
+    /// What its matrices are laid out as on the CPU. Without one, those of a GGUF file are multiplied as
+    /// they are stored where there is a kernel for that, all others in f32, as on other devices always.
     pub format: Option<pack::Format>,
     /// Where it computes.
     pub device: Device,

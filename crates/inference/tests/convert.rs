@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use sensorium_nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +10,11 @@ use sensorium_checkpoint::gguf::{Kind, Mapped};
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_inference::{GenerateOptions, LanguageModel, Model, Options};
 use sensorium_media::Vocabulary;
-use sensorium_nn::prelude::pack;
+use sensorium_nn::fused::with_twins;
+use sensorium_nn::prelude::{Device, pack};
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::convert::{Converted, convert};
+use sensorium_testkit::assert_close;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -127,6 +128,9 @@ fn directories_become_files_and_directories_again_bit_for_bit() {
             let [ours, theirs] = [&a, other].map(|model| &model.lm.text.eos_token_ids);
             assert!(ours.iter().all(|end| theirs.contains(end)), "{name}");
         }
+        // Without kernels the file's matrices are parameters, and packed ones nowhere.
+        let twin = with_twins(|| open(&file).logits(&prompt[..10]));
+        assert_close(name, &twin, &a.logits(&prompt[..10]), 1e-4);
     }
 }
 

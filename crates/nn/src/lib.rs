@@ -8,6 +8,7 @@
 //! **D** backbone width, **E** encoder width, **C** condition width, **H** heads, **K** width per
 //! head, **V** vocabulary; image axes `c, h, w`.
 
+pub mod device;
 mod features;
 pub mod fused;
 pub mod init;
@@ -15,6 +16,7 @@ pub mod layers;
 pub mod lora;
 pub mod loss;
 pub mod machine;
+pub mod optim;
 pub mod pack;
 pub mod params;
 pub mod profile;

@@ -8,6 +8,7 @@ pub use sensorium_kernels::packed::{Blocked, Format, Packed};
 use sensorium_kernels::packed::{Product, Then};
 pub use sensorium_kernels::quant::Kind;
 
+use crate::fused::has_kernels;
 use crate::lora::Lora;
 use crate::params::read;
 
@@ -27,16 +28,17 @@ impl Dense {
     }
 }
 
-/// Lays out the matrix `[out, in]` of the layer with this name, from its parameter or from elsewhere.
-pub type Packer<'a> = dyn FnMut(&str, &Param<Tensor<2>>) -> Arc<Packed> + 'a;
+/// Lays out the matrix `[out, in]` of the layer with this name, from its parameter or from elsewhere; or
+/// lets it be.
+pub type Packer<'a> = dyn FnMut(&str, &Param<Tensor<2>>) -> Option<Arc<Packed>> + 'a;
 
 /// Sees every matrix of a model with the name of its layer.
 pub type Visit<'a> = dyn FnMut(&str, &mut dyn Matrix) + 'a;
 
 /// A layer that multiplies with a matrix.
 pub trait Matrix {
-    /// Lays the matrix out for running.
-    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>);
+    /// Lays the matrix out for running, if it is to be.
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>);
 
     /// Keeps the matrix, which is frozen, in blocks of few bits; false in layers that cannot, and where its
     /// rows are no whole blocks.
@@ -62,12 +64,12 @@ pub trait Pack {
         self.matrices("", &mut |name, matrix| matrix.pack(&mut |weight| packer(name, weight)));
     }
 
-    /// Lays out every matrix from its parameter.
+    /// Lays out every matrix from its parameter. On other devices than the CPU they stay parameters.
     fn pack_as(&mut self, format: Format) {
         self.pack(&mut |_, weight| {
             let weight = weight.val();
             let [out, in_] = weight.dims();
-            Arc::new(Packed::new(format, out, in_, &read(weight)))
+            has_kernels(&weight).then(|| Arc::new(Packed::new(format, out, in_, &read(weight))))
         });
     }
 }

@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Shape, Tensor, TensorData};
 
 use crate::init::Init;
+use crate::optim::Flat;
 
 /// A parameter without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +102,12 @@ impl std::fmt::Display for MissingGradients {
 
 impl std::error::Error for MissingGradients {}
 
-/// The gradient of every trainable parameter by name; one that is missing is an error.
+/// The gradient of every trainable parameter by name, where it was computed; one that is missing is an
+/// error.
 pub fn gradients(
     module: &impl Module,
     mut gradients: Gradients,
-) -> Result<BTreeMap<String, Vec<f32>>, MissingGradients> {
+) -> Result<BTreeMap<String, Flat>, MissingGradients> {
     let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
     visit(module, |name, tensor| {
         if !tensor.is_trainable() {
@@ -141,7 +143,7 @@ pub fn fill<M: Module>(module: M, give: impl FnMut(&str, &[usize]) -> Option<Vec
 pub fn edit<M: Module>(
     module: M,
     wanted: impl Fn(&str) -> bool,
-    change: impl FnMut(&str, &[usize], &mut Vec<f32>),
+    change: impl FnMut(&str, &[usize], &mut Flat),
 ) -> M {
     module.map(&mut Editor { path: Path::default(), wanted, change })
 }
@@ -156,7 +158,7 @@ trait AnyRank {
     fn shape(&self) -> Vec<usize>;
     fn is_trainable(&self) -> bool;
     fn values(&self) -> Vec<f32>;
-    fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>>;
+    fn gradient(&self, gradients: &mut Gradients) -> Option<Flat>;
 }
 
 impl<const D: usize> AnyRank for Tensor<D> {
@@ -169,8 +171,8 @@ impl<const D: usize> AnyRank for Tensor<D> {
     fn values(&self) -> Vec<f32> {
         read(self.clone())
     }
-    fn gradient(&self, gradients: &mut Gradients) -> Option<Vec<f32>> {
-        self.grad_remove(gradients).map(read)
+    fn gradient(&self, gradients: &mut Gradients) -> Option<Flat> {
+        self.grad_remove(gradients).map(Flat::of)
     }
 }
 
@@ -288,7 +290,7 @@ struct Editor<W, F> {
 impl<W, F> ModuleMapper for Editor<W, F>
 where
     W: Fn(&str) -> bool,
-    F: FnMut(&str, &[usize], &mut Vec<f32>),
+    F: FnMut(&str, &[usize], &mut Flat),
 {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
@@ -305,10 +307,9 @@ where
             let (dims, device) = (tensor.dims(), tensor.device());
             let trainable = tensor.is_require_grad();
             // The tensor is ours alone: its memory becomes the vector and a tensor again.
-            let mut data = read(tensor);
-            (self.change)(&name, &dims, &mut data);
-            let tensor = Tensor::from_data(TensorData::new(data, Shape::from(dims)), &device);
-            tensor.set_require_grad(trainable)
+            let mut values = Flat::of(tensor);
+            (self.change)(&name, &dims, &mut values);
+            values.tensor(dims, &device).set_require_grad(trainable)
         })
     }
 }

@@ -15,6 +15,10 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] checkpoint::Error),
 
+    /// The device does not hold the model.
+    #[error(transparent)]
+    Device(#[from] sensorium_nn::device::DeviceError),
+
     /// The tokenizer or the image processor is damaged, or asks for what is not done here.
     #[error("{}: {source}", path.display())]
     Media {

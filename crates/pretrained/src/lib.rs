@@ -31,6 +31,7 @@ mod vision;
 use std::path::Path;
 
 use sensorium_backbone::{Backbone, BackboneConfig};
+use sensorium_nn::device;
 use sensorium_nn::prelude::*;
 
 pub use config::Config;
@@ -104,7 +105,12 @@ impl Pretrained {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn load(directory: &Directory, device: &Device) -> Result<Self> {
-        (family(directory)?.open)(directory, device)
+        let family = family(directory)?;
+        if *device != Device::flex() {
+            let plan = (family.plan)(directory)?;
+            device::fits(device, plan.tensors.iter().map(|t| (t.name.as_str(), t.count())))?;
+        }
+        (family.open)(directory, device)
     }
 }
 

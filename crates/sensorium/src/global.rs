@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sensorium_hub::{Choice, Error, Hub, Settings};
+use sensorium_nn::device::DeviceName;
 use sensorium_nn::prelude::Device;
 
 use crate::fetch::fetch;
@@ -29,22 +30,16 @@ pub struct Global {
     /// Threads to compute with; results do not depend on it [default: one a core].
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Where models compute.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub device: DeviceName,
+    /// Where models compute: cpu, cuda, cuda:N, wgpu, wgpu:N, or auto for the first graphics processor
+    /// that there is [default: cpu; of `train`, the recipe's].
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
     /// Refuse a model whose files hold weights or settings that are not heeded.
     #[arg(long, global = true)]
     pub strict: bool,
     /// Fetch nothing.
     #[arg(long, global = true)]
     pub offline: bool,
-}
-
-/// Where models compute.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum DeviceName {
-    #[default]
-    Cpu,
 }
 
 /// Whether a name is one of the hub's, and not a path that is not there. A word alone is taken for a
@@ -97,10 +92,8 @@ impl Global {
     }
 
     /// Where models compute.
-    pub fn device(&self) -> Device {
-        match self.device {
-            DeviceName::Cpu => Device::flex(),
-        }
+    pub fn device(&self) -> Result<Device> {
+        Ok(self.device.unwrap_or_default().open()?)
     }
 
     /// The seed, 0 unless given.

@@ -3,6 +3,7 @@
 mod commands;
 mod fetch;
 mod global;
+mod on_device;
 mod open;
 mod print;
 

@@ -18,7 +18,7 @@ pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let start = Instant::now();
     let (format, strict) = (precision.format(), global.strict);
     let adapter = global.adapter.clone();
-    let options = Options { format, strict, adapter, ..Options::on(&global.device()) };
+    let options = Options { format, strict, adapter, ..Options::on(&global.device()?) };
     let model = match global.model.as_str() {
         EMBEDDED => Model::load(&directory(EMBEDDED)?, &options)?,
         path => Model::open(path.as_ref(), &options)?,

@@ -43,7 +43,7 @@ pub(crate) fn mean(losses: impl IntoIterator<Item = (f64, f64)>) -> f64 {
     sum / f64::max(weights, 1.0)
 }
 
-/// Planes as a tensor `[n, 3, h, w]`.
+/// Planes as a tensor `[n, 3, h, w]`, a constant.
 pub fn images(planes: Vec<f32>, size: [usize; 2], device: &Device) -> Tensor<4> {
-    sensorium_model::clip::batch(planes, size, device)
+    sensorium_model::clip::batch(planes, size, &device.clone().without_autodiff())
 }

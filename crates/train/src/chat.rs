@@ -234,7 +234,7 @@ mod tests {
         };
         let lengths = prompts.clone().map(|prompt| prompt.ids.len());
         assert_eq!(rows(&lengths, lengths.iter().sum()), [[2, 0, 1]]);
-        assert_eq!(rows(&lengths, lengths[2] - 1), [vec![2], vec![0, 1]]);
+        assert_eq!(rows(&lengths, lengths[0] + lengths[1]), [vec![2], vec![0, 1]]);
         let off = (loss(&prompts) - loss(&[packed(&prompts)])).abs();
         assert!(off < 1e-5, "{off}");
     }

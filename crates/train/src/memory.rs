@@ -101,12 +101,14 @@ fn available() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceName;
     use crate::size::Size;
     use sensorium_backbone::Llama;
 
     #[test]
     fn what_is_trained_and_kept_is_counted() {
-        let model = Llama::init(&Size::Tiny.llama(512), &mut Init::new(1, &Device::flex()));
+        let model =
+            Llama::init(&Size::Tiny.llama(512), &mut Init::new(1, &DeviceName::default().open()));
         let reads = |tokens, recompute| {
             let parts = [("", tokens)];
             need(&model, Reads { parts: &parts, recompute })

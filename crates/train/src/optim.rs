@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
-use sensorium_kernels::optim as kernel;
 use sensorium_model::weights;
+use sensorium_nn::optim::{self, AdamWRates, Flat};
 use sensorium_nn::params;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Gradients by parameter name.
-pub type Gradients = BTreeMap<String, Vec<f32>>;
+pub type Gradients = BTreeMap<String, Flat>;
 
 /// AdamW (Loshchilov and Hutter 2017), clipping and EMA.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,20 +48,14 @@ impl Default for OptimConfig {
     }
 }
 
-/// First and second moment of one parameter.
-#[derive(Clone, Debug, Default)]
-struct Moments {
-    m: Vec<f32>,
-    v: Vec<f32>,
-}
-
 /// The optimiser and all that it remembers.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     config: OptimConfig,
     step: u64,
-    moments: BTreeMap<String, Moments>,
-    shadow: BTreeMap<String, Vec<f32>>,
+    /// First and second moment of each parameter.
+    moments: BTreeMap<String, [Flat; 2]>,
+    shadow: BTreeMap<String, Flat>,
 }
 
 impl AdamW {
@@ -92,31 +86,39 @@ impl AdamW {
         &mut self,
         name: &str,
         shape: &[usize],
-        values: &mut [f32],
-        gradient: &[f32],
+        values: &mut Flat,
+        gradient: &Flat,
         rate: f64,
         scale: f64,
     ) {
-        let Moments { m, v } = self.moments.entry(name.to_string()).or_default();
-        m.resize(values.len(), 0.0);
-        v.resize(values.len(), 0.0);
+        let new = || [gradient.zeros_like(), gradient.zeros_like()];
+        let moments = self.moments.entry(name.to_string()).or_insert_with(new);
+        for moment in &mut *moments {
+            // A damaged checkpoint's moments are forgotten.
+            if moment.count() != gradient.count() {
+                *moment = gradient.zeros_like();
+            }
+            moment.beside(gradient);
+        }
         let plain = shape.len() < 2 || self.config.no_decay.iter().any(|part| name.contains(part));
         let decay = if plain { 0.0 } else { self.config.weight_decay };
         let OptimConfig { beta1, beta2, eps, ema, .. } = self.config;
         let (rate, scale) = (rate as f32, scale as f32);
-        kernel::adamw(values, gradient, m, v, rate, beta1, beta2, eps, decay, self.step, scale);
+        let rates = AdamWRates { rate, beta1, beta2, eps, decay, step: self.step, scale };
+        values.adamw(gradient, moments, rates);
         if ema > 0.0 {
             // The average starts at the first weights it sees, and trusts later ones more at first.
             let warm = (1.0 + self.step as f32) / (10.0 + self.step as f32);
-            let shadow = self.shadow.entry(name.to_string()).or_insert_with(|| values.to_vec());
-            kernel::ema(shadow, values, ema.min(warm));
+            let shadow = self.shadow.entry(name.to_string()).or_insert_with(|| values.clone());
+            shadow.beside(values);
+            shadow.follow(values, ema.min(warm));
         }
     }
 
     /// The model with the running averages in place of the weights they follow.
     pub fn averaged<M: Module>(&self, model: M) -> M {
         let wanted = |name: &str| self.shadow.contains_key(name);
-        params::edit(model, wanted, |name, _, values| values.copy_from_slice(&self.shadow[name]))
+        params::edit(model, wanted, |name, _, values| values.clone_from(&self.shadow[name]))
     }
 
     /// What a resumed run needs, as tensors `m.NAME`, `v.NAME`, `ema.NAME`.
@@ -125,12 +127,12 @@ impl AdamW {
     /// Never in practice: every vector has its own length as shape.
     pub fn state(&self) -> checkpoint::Result<Tensors> {
         let mut state = Tensors::default();
-        let mut put = |name: String, values: &[f32]| -> checkpoint::Result<()> {
-            let tensor = checkpoint::Tensor::new(vec![values.len()], values.to_vec())?;
+        let mut put = |name: String, values: &Flat| -> checkpoint::Result<()> {
+            let tensor = checkpoint::Tensor::new(vec![values.count()], values.clone().into_vec())?;
             state.tensors.insert(name, tensor);
             Ok(())
         };
-        for (name, Moments { m, v }) in &self.moments {
+        for (name, [m, v]) in &self.moments {
             put(format!("m.{name}"), m)?;
             put(format!("v.{name}"), v)?;
         }
@@ -141,14 +143,19 @@ impl AdamW {
         Ok(state)
     }
 
-    /// Takes up where [`state`](Self::state) left off.
+    /// Takes up where [`state`](Self::state) left off, on whichever device the parameters are now.
     pub fn restore(&mut self, state: Tensors) {
         self.step = state.metadata.get("step").and_then(|s| s.parse().ok()).unwrap_or(0);
+        let none = || [(); 2].map(|()| Flat::Host(Vec::new()));
         for (key, tensor) in state.tensors {
-            let (_, values) = tensor.into_parts();
+            let values = Flat::Host(tensor.into_parts().1);
             match weights::plain(&key).split_once('.') {
-                Some(("m", name)) => self.moments.entry(name.into()).or_default().m = values,
-                Some(("v", name)) => self.moments.entry(name.into()).or_default().v = values,
+                Some(("m", name)) => {
+                    self.moments.entry(name.into()).or_insert_with(none)[0] = values;
+                }
+                Some(("v", name)) => {
+                    self.moments.entry(name.into()).or_insert_with(none)[1] = values;
+                }
                 Some(("ema", name)) => {
                     self.shadow.insert(name.into(), values);
                 }
@@ -160,19 +167,18 @@ impl AdamW {
 
 /// Euclidean norm of all gradients together.
 pub fn norm(gradients: &Gradients) -> f64 {
-    gradients.values().map(|gradient| kernel::sum_squares(gradient)).sum::<f64>().sqrt()
+    optim::norm(gradients.values())
 }
 
 /// `sum += weight * new`: the token-weighted mean over micro-batches, not a mean of means.
 pub fn accumulate(sum: &mut Gradients, new: Gradients, weight: f32) {
     for (name, mut gradient) in new {
-        let Some(sum) = sum.get_mut(&name) else {
-            gradient.iter_mut().for_each(|new| *new *= weight);
-            sum.insert(name, gradient);
-            continue;
-        };
-        for (sum, new) in sum.iter_mut().zip(gradient) {
-            *sum += weight * new;
+        match sum.get_mut(&name) {
+            Some(sum) => sum.add(&gradient, weight),
+            None => {
+                gradient.scale(weight);
+                sum.insert(name, gradient);
+            }
         }
     }
 }

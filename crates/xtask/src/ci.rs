@@ -47,9 +47,36 @@ const STEPS: &[Step] = &[
         cargo: &["doc", "--release", "--workspace", "--no-deps"],
         env: &[("RUSTDOCFLAGS", "-D warnings")],
     },
+    Step { name: GPU, cargo: GPU_TESTS, env: &[("SENSORIUM_DEVICE", "wgpu")] },
 ];
 
-/// Runs all steps, or the one named `only`, in the folder `root`.
+/// Only done when it is asked for: the framework for graphics processors is long to build.
+const GPU: &str = "gpu";
+
+/// Operations, models and trainings against what they are on the CPU, on whatever Vulkan has: without a
+/// graphics processor it is Mesa's, which computes on the CPU. One at a time, for it has few threads.
+const GPU_TESTS: &[&str] = &[
+    "test",
+    "--release",
+    "--package",
+    "sensorium",
+    "--package",
+    "sensorium-nn",
+    "--package",
+    "sensorium-inference",
+    "--package",
+    "sensorium-train",
+    "--features",
+    "sensorium/wgpu",
+    "--test",
+    "engine",
+    "--test",
+    "parity",
+    "--test",
+    "device",
+];
+
+/// Runs all steps but [`GPU`], or the one named `only`, in the folder `root`.
 ///
 /// # Errors
 /// An unknown name lists the known ones; a failing step names the command that repeats it.
@@ -75,8 +102,10 @@ pub fn run(root: &Path, only: Option<&str>) -> Result<()> {
 }
 
 fn select<'a>(steps: &'a [Step], only: Option<&str>) -> Result<Vec<&'a Step>> {
-    let chosen: Vec<&Step> =
-        steps.iter().filter(|step| only.is_none_or(|name| name == step.name)).collect();
+    let chosen: Vec<&Step> = steps
+        .iter()
+        .filter(|step| only.map_or(step.name != GPU, |name| name == step.name))
+        .collect();
     if chosen.is_empty() {
         let known: Vec<&str> = steps.iter().map(|step| step.name).collect();
         bail!(
@@ -90,8 +119,10 @@ fn select<'a>(steps: &'a [Step], only: Option<&str>) -> Result<Vec<&'a Step>> {
 
 fn passes(step: &Step, root: &Path) -> Result<bool> {
     let mut command = Command::new(cargo());
-    if step.name == "deny" {
-        command.env("PATH", with_deny(root)?);
+    match step.name {
+        "deny" => drop(command.env("PATH", with_deny(root)?)),
+        GPU => install_vulkan()?,
+        _ => {}
     }
     let status = command
         .args(step.cargo)
@@ -129,6 +160,28 @@ fn with_deny(root: &Path) -> Result<OsString> {
     Ok(path)
 }
 
+/// Where drivers of Vulkan are listed.
+const DRIVERS: &str = "/usr/share/vulkan/icd.d";
+
+/// Installs Mesa's drivers where Debian's packages can be had and there is none.
+fn install_vulkan() -> Result<()> {
+    let is_there = || std::fs::read_dir(DRIVERS).is_ok_and(|mut drivers| drivers.next().is_some());
+    if is_there() || cfg!(not(target_os = "linux")) {
+        return Ok(());
+    }
+    println!("no driver of Vulkan in {DRIVERS}: installing Mesa's");
+    let install = "as_root() { if [ \"$(id -u)\" = 0 ]; then \"$@\"; else sudo \"$@\"; fi; }; \
+                   as_root apt-get update -qq && \
+                   as_root apt-get install -y -qq mesa-vulkan-drivers libvulkan1";
+    let installed = Command::new("sh").args(["-c", install]).status();
+    if !installed.is_ok_and(|status| status.success()) || !is_there() {
+        bail!(
+            "could not install a driver of Vulkan\nhint: apt-get install mesa-vulkan-drivers libvulkan1"
+        );
+    }
+    Ok(())
+}
+
 /// The command as one would type it.
 fn spell(step: &Step) -> String {
     let env = step.env.iter().map(|(key, value)| format!("{key}='{value}' "));
@@ -158,6 +211,12 @@ mod tests {
             spell(chosen[0]),
             "RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps"
         );
+    }
+
+    #[test]
+    fn what_is_long_to_build_is_asked_for() {
+        assert!(select(STEPS, None).unwrap().iter().all(|step| step.name != GPU));
+        assert_eq!(select(STEPS, Some(GPU)).unwrap().len(), 1);
     }
 
     #[test]

@@ -17,7 +17,8 @@ Chores of the Sensorium repository.
 usage: cargo xtask <command>
 
   ci [--only STEP]   run every check, stop at the first failure, print seconds per step
-                     steps: fmt, map, deny, clippy, test, test-dev, doctest, doc
+                     steps: fmt, map, deny, clippy, test, test-dev, doctest, doc; and gpu, which is done
+                     only when asked for
   map                check the crates and ARCHITECTURE.md against the map's invariants
   data <SET>...      fetch, verify and unpack data sets and published models into data/
                      sets: easy-vqa, icons, smollm2

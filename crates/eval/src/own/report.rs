@@ -146,13 +146,13 @@ pub(super) fn report(task: Task, set: Set<'_>, measured: Measured, own: &Own<'_>
     }
     if !set.bad.is_empty() {
         let named: Vec<String> = set.bad.iter().take(NAMED).map(Bad::to_string).collect();
-        notes.push(format!("broken: {} of {}: {}", set.bad.len(), set.len(), named.join("; ")));
+        notes.push(format!("broken: {} of {}: {}", set.bad.len(), set.len, named.join("; ")));
     }
     notes.push(
         "intervals of figures that are no shares of examples: from 1,000 bootstrap resamples"
             .into(),
     );
-    let data = format!("{}, {} of {}", set.dataset.name(), set.len(), set.all);
+    let data = format!("{}, {} of {}", set.dataset.name(), set.len, set.all);
     let report = Report { name: task.name().into(), data, seed: own.seed, figures, notes };
     let data_hash = data_hash(&examples);
     OwnReport { report, model: own.model.to_owned(), data_hash, metrics, bad: set.bad, examples }

@@ -17,6 +17,9 @@ const CHUNK: usize = 32;
 /// Below so many items, one broken one is more than any share.
 const FEW: usize = 20;
 
+/// Bytes of a name by which an item is told.
+const LONGEST_ID: usize = 100;
+
 /// A picture with all that is said of it, or another entry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Item {
@@ -65,6 +68,8 @@ pub(super) struct Set<'a> {
     pub items: Vec<Item>,
     /// What cannot be read.
     pub bad: Vec<Bad>,
+    /// Items that are measured, broken ones among them.
+    pub len: usize,
     /// Items of all the data.
     pub all: usize,
     /// All captions that differ, sorted: the classes, of data that have classes.
@@ -79,35 +84,26 @@ impl<'a> Set<'a> {
             OpenOptions { seed: own.seed, split: own.split, val_share: 0.0, picture_size: 224 };
         let dataset = own.config.open(&options, own.decoder)?;
         let length = dataset.len().ok_or_else(|| EvalError::Endless { kind: own.config.kind() })?;
-        let mut items = list(&*dataset, length, one_a_picture);
+        let items = list(&*dataset, length, one_a_picture);
         let all = items.len();
         let texts = items.iter().flatten().flat_map(|item| &item.texts);
         let mut classes: Vec<String> = texts.cloned().collect();
         classes.sort();
         classes.dedup();
-        if let Some(n) = own.limit.filter(|n| *n < all) {
-            let spread: Vec<usize> = (0..n).map(|i| i * all / n).collect();
-            items = spread
-                .into_iter()
-                .map(|i| std::mem::replace(&mut items[i], Err(Bad::default())))
-                .collect();
-        }
+        let len = own.limit.unwrap_or(all).min(all);
+        let is_taken = |i: usize| i * len / all != (i + 1) * len / all;
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for item in items {
+        for (i, item) in items.into_iter().enumerate() {
             match item {
+                _ if !is_taken(i) => {}
                 Ok(item) => good.push(item),
                 Err(reason) => bad.push(reason),
             }
         }
         let done = AtomicUsize::new(0);
-        let set = Self { own, dataset, items: good, bad, all, classes, done };
+        let set = Self { own, dataset, items: good, bad, len, all, classes, done };
         set.check()?;
         Ok(set)
-    }
-
-    /// Items that are measured, broken ones among them.
-    pub fn len(&self) -> usize {
-        self.items.len() + self.bad.len()
     }
 
     /// That one more item is done.
@@ -120,15 +116,11 @@ impl<'a> Set<'a> {
     pub fn each<T: Send>(
         &mut self,
         measure: impl Fn(&Self, &Item) -> std::result::Result<Vec<T>, Fault> + Sync,
-    ) -> Result<Vec<T>>
-    where
-        Self: Sync,
-    {
+    ) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for start in (0..self.items.len()).step_by(CHUNK) {
             let this = &*self;
-            let chunk = &this.items[start..this.items.len().min(start + CHUNK)];
-            let found = chunk.par_iter().map(|item| {
+            let found = chunk(&this.items, start).par_iter().map(|item| {
                 let found = measure(this, item);
                 this.step();
                 (item.index, found)
@@ -151,7 +143,7 @@ impl<'a> Set<'a> {
         mut measure: impl FnMut(&[&Item], Vec<Example>) -> Result<()>,
     ) -> Result<()> {
         for start in (0..self.items.len()).step_by(CHUNK) {
-            let chunk = &self.items[start..self.items.len().min(start + CHUNK)];
+            let chunk = chunk(&self.items, start);
             let read: Vec<_> = chunk.par_iter().map(|item| self.example(item)).collect();
             let (mut items, mut examples) = (Vec::new(), Vec::new());
             for (item, example) in chunk.iter().zip(read) {
@@ -178,12 +170,16 @@ impl<'a> Set<'a> {
 
     fn check(&self) -> Result<()> {
         let (bad, max_bad) = (self.bad.len(), self.own.max_bad);
-        if bad as f64 <= max_bad * self.len().max(FEW) as f64 {
+        if bad as f64 <= max_bad * self.len.max(FEW) as f64 {
             return Ok(());
         }
         let named: Vec<String> = self.bad.iter().take(5).map(Bad::to_string).collect();
-        Err(EvalError::TooManyBad { bad, of: self.len(), max_bad, named: named.join("; ") })
+        Err(EvalError::TooManyBad { bad, of: self.len, max_bad, named: named.join("; ") })
     }
+}
+
+fn chunk(items: &[Item], start: usize) -> &[Item] {
+    &items[start..items.len().min(start + CHUNK)]
 }
 
 /// The reason alone.
@@ -217,10 +213,12 @@ fn list(
             }
             continue;
         }
-        let id = match *times {
-            1 => outline.name,
-            n => format!("{} ({n})", outline.name),
+        // Of what has no file, all of its text.
+        let name = match outline.name.len() > LONGEST_ID {
+            true => format!("example {index}"),
+            false => outline.name,
         };
+        let id = if *times == 1 { name } else { format!("{name} ({times})") };
         let (texts, file) = (outline.text.into_iter().collect(), outline.file);
         items.push(Ok(Item { index, id, texts, file }));
     }

@@ -9,7 +9,7 @@ use sensorium_pretrained::families;
 use sensorium_pretrained::names::{self, BERT};
 use sensorium_testkit::{Golden, Tensors, assert_tensor};
 
-use crate::twin::{STACK, ids};
+use crate::twin::{STACK, device, ids};
 
 fn texts(golden: &Golden) -> Texts {
     let (ids, [b, t]) = ids(golden, "input_ids");
@@ -41,7 +41,7 @@ fn bert() {
     let golden = Golden::open("bert");
     let directory = Directory::open(&golden.path("")).expect("the golden is a checkpoint");
     let config = families::bert::config(&directory.config()).expect("it is read");
-    let bert = Bert::init(&config, &mut Init::empty(&Device::flex()));
+    let bert = Bert::init(&config, &mut Init::empty(&device()));
     let tensors = directory.tensors().expect("it has weights");
     let mut bert = names::load(bert, &tensors, &BERT).expect("the names fit");
     let (texts, outputs) = (texts(&golden), golden.outputs());

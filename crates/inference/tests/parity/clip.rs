@@ -9,7 +9,9 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::names::{self, CLIP};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, input, number, size, weights};
+use crate::twin::{
+    CURVE, STACK, assert_same_gradients, curve, device, ids, input, number, size, weights,
+};
 
 struct Twin {
     golden: Golden,
@@ -59,7 +61,7 @@ impl Twin {
     fn open(name: &str, activation: ActivationName, end: impl Fn(&[u32]) -> Option<usize>) -> Self {
         let golden = Golden::open(name);
         let model =
-            Clip::init(&config(&golden, activation), &mut Init::new(1, &Device::flex().autodiff()));
+            Clip::init(&config(&golden, activation), &mut Init::new(1, &device().autodiff()));
         let model = names::load(model, &weights(&golden), &CLIP).expect("the names fit");
         let (ids, shape) = ids(&golden, "input_ids");
         let ends = ids.chunks(shape[1]).map(|row| end(row).expect("every text ends")).collect();

@@ -4,14 +4,13 @@
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::params::read;
-use sensorium_nn::prelude::Device;
 use sensorium_nn::prelude::{Pack, pack};
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::{Config, Directory};
 use sensorium_testkit::{Golden, Report};
 use serde_json::{Value, json};
 
-use crate::twin::{STACK, ids};
+use crate::twin::{STACK, device, ids};
 
 const NAMES: [&str; 12] = [
     "llama3",
@@ -31,7 +30,7 @@ const NAMES: [&str; 12] = [
 fn open(name: &str) -> (Golden, BackboneConfig, Backbone) {
     let golden = Golden::open(name);
     let directory = Directory::open(&golden.path("")).expect("the golden is a checkpoint");
-    let (config, mut backbone) = language::load(&directory, &Device::flex()).expect("it loads");
+    let (config, mut backbone) = language::load(&directory, &device()).expect("it loads");
     backbone.pack_as(pack::Format::F32);
     (golden, config, backbone)
 }

@@ -16,7 +16,7 @@ use sensorium_pretrained::{Directory, families};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
-use crate::twin::STACK;
+use crate::twin::{STACK, device};
 
 const NAMES: [&str; 3] = ["idefics", "idefics_plain", "idefics_table"];
 
@@ -77,8 +77,7 @@ fn open(name: &str) -> (Golden, IdeficsModel) {
 fn load(golden: &Golden) -> (Directory, Idefics) {
     let directory = Directory::open(&golden.path("")).expect("a directory");
     let config = families::idefics::config(&directory.config()).expect("settings");
-    let model =
-        families::idefics::load(&directory, &config, &Device::flex()).expect("the names fit");
+    let model = families::idefics::load(&directory, &config, &device()).expect("the names fit");
     (directory, model)
 }
 
@@ -100,7 +99,7 @@ fn pictures_and_prompts_to_states_and_logits() {
         let side = viewer.parts.config.image.image;
         report.check("pixel_values", &[3, 3, side, side], &pixels);
         let pixels = TensorData::new(pixels, [3, 3, side, side]);
-        let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+        let pixels = Tensor::<4>::from_data(pixels, &device());
         let positions = viewer.parts.model.image.positions_before(pixels.clone(), 0);
         report.check("positions", &positions.dims(), &read(positions));
         let seen = viewer.parts.model.encode(pixels).0;
@@ -169,7 +168,7 @@ fn with_gates_at_zero_logits_are_the_plain_llamas_bit_for_bit() {
                 let pixels: Vec<f32> = case.pictures.iter().flat_map(pixels).collect();
                 let side = viewer.parts.config.image.image;
                 let pixels = TensorData::new(pixels, [case.pictures.len(), 3, side, side]);
-                let see = || model.encode(Tensor::from_data(pixels, &Device::flex()));
+                let see = || model.encode(Tensor::from_data(pixels, &device()));
                 let sequence = seeing((!case.pictures.is_empty()).then(see), image_attention);
                 let embeds = model.language.embed(ids, [1, ids.len()]);
                 read(logits(model, model.language.forward(embeds, &sequence, None)))

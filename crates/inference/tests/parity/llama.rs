@@ -9,7 +9,9 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::names::{self, LLAMA};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, labels, number, size, weights};
+use crate::twin::{
+    CURVE, STACK, assert_same_gradients, curve, device, ids, labels, number, size, weights,
+};
 
 /// The configuration at `at` of the golden's, as ours.
 pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
@@ -62,7 +64,7 @@ fn greedy(llama: &Llama, prompt: &[u32], count: usize) -> Vec<u32> {
 
 fn check(name: &str) {
     let golden = Golden::open(name);
-    let init = &mut Init::new(1, &Device::flex().autodiff());
+    let init = &mut Init::new(1, &device().autodiff());
     let llama = Llama::init(&config(&golden, ""), init);
     let llama = names::load(llama, &weights(&golden), &LLAMA).expect("the names fit");
     let saved = names::save(&llama, &LLAMA).expect("it can be written");
@@ -99,6 +101,12 @@ fn check(name: &str) {
 #[test]
 fn llama() {
     check("llama");
+}
+
+/// As on a device without kernels.
+#[test]
+fn llama_by_twins() {
+    fused::with_twins(|| check("llama"));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use sensorium_pretrained::names::{self, LLAVA, LLAVA_LEGACY, LLAVA_TOWER};
 use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
 
 use crate::twin::{
-    CURVE, STACK, assert_same_gradients, curve, ids, input, labels, number, patches, size, weights,
+    CURVE, STACK, assert_same_gradients, curve, device, ids, input, labels, number, patches, size,
+    weights,
 };
 
 fn config(golden: &Golden) -> LlavaConfig {
@@ -59,7 +60,7 @@ fn is_used(name: &str) -> bool {
 }
 
 fn model(golden: &Golden) -> Llava {
-    let llava = Llava::init(&config(golden), &mut Init::new(1, &Device::flex().autodiff()));
+    let llava = Llava::init(&config(golden), &mut Init::new(1, &device().autodiff()));
     let llava = names::load(llava, &weights(golden), &LLAVA_LEGACY).expect("the names fit");
     set_trainable(llava, is_used)
 }
@@ -113,7 +114,7 @@ fn every_layout_makes_the_round_trip() {
     let before = params::values(&llava);
     for layout in [LLAVA, LLAVA_TOWER, LLAVA_LEGACY] {
         let saved = names::save(&llava, &layout).expect("it can be written");
-        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &Device::flex().autodiff()));
+        let fresh = Llava::init(&config(&golden), &mut Init::new(2, &device().autodiff()));
         let loaded = names::load(fresh, &saved, &layout).expect("its own names");
         let mut after = params::values(&loaded);
         let unused = "towers.0.encoder.proj.weight";

@@ -12,7 +12,7 @@ use sensorium_pretrained::{Directory, Pretrained, Towers};
 use sensorium_testkit::{Golden, Report};
 use serde_json::{Value, json};
 
-use crate::twin::{STACK, ids};
+use crate::twin::{STACK, device, ids};
 
 fn adapted(base: &str, adapter: &Path) -> sensorium_pretrained::Result<Directory> {
     let base = Golden::open(base).path("");
@@ -36,12 +36,12 @@ fn adapted_models_say_what_they_say_with_peft() {
         let golden = Golden::open(&format!("lora/{name}"));
         let base = name.split('_').next().unwrap();
         let directory = adapted(base, &golden.path("")).expect("an adapter");
-        let (_, backbone) = language::load(&directory, &Device::flex()).expect("it fits");
+        let (_, backbone) = language::load(&directory, &device()).expect("it fits");
         check_logits(&golden, &backbone);
     }
     let golden = Golden::open("lora/seeing_llava");
     let directory = adapted("seeing_llava", &golden.path("")).expect("an adapter");
-    let llava = Pretrained::load(&directory, &Device::flex()).expect("it fits");
+    let llava = Pretrained::load(&directory, &device()).expect("it fits");
     let Pretrained::Llava(_, spliced) = llava else { panic!("a LLaVA") };
     check_logits(&golden, &spliced.llava.backbone);
 }
@@ -50,10 +50,10 @@ fn adapted_models_say_what_they_say_with_peft() {
 fn an_adapted_clip_sees_what_it_sees_with_peft() {
     let golden = Golden::open("lora/published_clip");
     let directory = adapted("published_clip", &golden.path("")).expect("an adapter");
-    let clip = Pretrained::load(&directory, &Device::flex()).expect("it fits");
+    let clip = Pretrained::load(&directory, &device()).expect("it fits");
     let Pretrained::DualEncoder(Towers { image, .. }) = clip else { panic!("two towers") };
     let (shape, values) = golden.inputs().remove("pixel_values").expect("pixels");
-    let pixels = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
+    let pixels = Tensor::from_data(TensorData::new(values, shape), &device());
     let x = image.embed(pixels);
     let mut report = Report::new(&golden, STACK);
     report.check("image_embeds", &x.dims(), &read(x));
@@ -65,7 +65,7 @@ fn an_adapted_clip_sees_what_it_sees_with_peft() {
 fn adapters_of_other_models_are_refused() {
     let of = |base: &str, adapter: &Path| {
         let directory = adapted(base, adapter)?;
-        language::load(&directory, &Device::flex()).map(|_| ())
+        language::load(&directory, &device()).map(|_| ())
     };
     let lora = Golden::open("lora/qwen2").path("");
     let error = of("gpt2", &lora).unwrap_err().to_string();
@@ -95,7 +95,7 @@ fn adapters_of_other_models_are_refused() {
     let gguf = Golden::open("gguf").path("");
     let file = std::fs::read_dir(gguf).unwrap().flatten().map(|entry| entry.path());
     let file = file.filter(|path| path.extension().is_some_and(|end| end == "gguf")).min();
-    let options = Options { adapter: Some(lora), ..Options::on(&Device::flex()) };
+    let options = Options { adapter: Some(lora), ..Options::on(&device()) };
     let error = Model::open(&file.unwrap(), &options).unwrap_err().to_string();
     assert!(error.contains("sensorium merge"), "{error}");
 }

@@ -9,7 +9,9 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, input, number, size, weights};
+use crate::twin::{
+    CURVE, STACK, assert_same_gradients, curve, device, input, number, size, weights,
+};
 
 fn config(golden: &Golden) -> VitConfig {
     let conv = |i: usize| Conv {
@@ -65,7 +67,7 @@ fn renamed(golden: &Golden) -> checkpoint::Tensors {
 #[test]
 fn nano_vit() {
     let golden = Golden::open("nano_vit");
-    let vit = Vit::init(&config(&golden), &mut Init::new(1, &Device::flex().autodiff()));
+    let vit = Vit::init(&config(&golden), &mut Init::new(1, &device().autodiff()));
     let vit = load::load(vit, &renamed(&golden)).expect("the names fit");
     let images: Tensor<4> = input(&golden, "pixel_values");
     let loss = |vit: &Vit| (vit.embed(images.clone()) - input(&golden, "target")).square().mean();

@@ -1,6 +1,7 @@
 //! `goldens/siglip`: the sigmoid loss. The tower's head has an MLP that ours has not, so its loss
 //! is compared and its layers are not.
 
+use crate::twin::device;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_testkit::{Golden, assert_close};
@@ -9,7 +10,7 @@ use sensorium_testkit::{Golden, assert_close};
 const LOSS: f32 = 1e-5;
 
 fn leaf<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+    Tensor::from_data(TensorData::new(values, shape), &device().autodiff()).require_grad()
 }
 
 /// Cosines as "images" against one-hot "texts": their products are the cosines themselves.

@@ -20,6 +20,8 @@ use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers, planes};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
+use crate::twin::device;
+
 /// All layers of a tiny stack in f32.
 const STATE: f32 = 1e-5;
 
@@ -47,7 +49,7 @@ impl Check {
     /// Output `name` of the golden.
     fn output<const D: usize>(&self, name: &str) -> Tensor<D> {
         let (shape, values) = self.golden.outputs().remove(name).expect("the golden has it");
-        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+        Tensor::from_data(TensorData::new(values, shape), &device())
     }
 
     fn state<const D: usize>(&mut self, name: &str, x: Tensor<D>) {
@@ -85,7 +87,7 @@ fn vit<'t>(tower: &'t Tower, config: &'t TowerConfig) -> (&'t Vit, &'t FeatureSe
 fn seeing(name: &str) {
     let mut check = Check::open(name);
     let spliced =
-        llava::open(&check.directory(), &Device::flex()).unwrap_or_else(|error| panic!("{error}"));
+        llava::open(&check.directory(), &device()).unwrap_or_else(|error| panic!("{error}"));
     let llava::Spliced { llava, config, marker, .. } = spliced;
     let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
     let ids: Vec<u32> = numbers(&case["ids"]);
@@ -130,7 +132,7 @@ fn idefics3_and_smolvlm_layer_by_layer() {
 fn blip2_that_writes_layer_by_layer() {
     for name in ["blip2_opt", "blip2_opt_plain"] {
         let mut check = Check::open(name);
-        let writer = blip2::Writer::open(&check.directory(), &Device::flex()).expect("it loads");
+        let writer = blip2::Writer::open(&check.directory(), &device()).expect("it loads");
         let (i, case) = case(&check, |case| case["question"] != "");
         let ids: Vec<u32> = numbers(&case["ids"]);
         let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
@@ -162,7 +164,7 @@ fn blip2_that_writes_layer_by_layer() {
 fn blip2_that_compares_layer_by_layer() {
     for name in ["blip2_matching", "blip2_matching_third"] {
         let mut check = Check::open(name);
-        let matcher = Matcher::open(&check.directory(), &Device::flex()).expect("it loads");
+        let matcher = Matcher::open(&check.directory(), &device()).expect("it loads");
         let Blip2Matcher { image, projector } = &matcher.model;
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let ids: Vec<Vec<u32>> = numbers(&check.expected()["ids"]);
@@ -191,7 +193,7 @@ fn idefics_layer_by_layer() {
         let mut check = Check::open(name);
         let directory = check.directory();
         let config = idefics::config(&directory.config()).expect("settings");
-        let model = idefics::load(&directory, &config, &Device::flex()).expect("the names fit");
+        let model = idefics::load(&directory, &config, &device()).expect("the names fit");
         let Idefics { image, projector, language } = &model;
         let expected = check.expected();
         let case = expected["cases"].as_array().and_then(|all| all.last()).expect("cases");
@@ -237,9 +239,9 @@ fn whisper_layer_by_layer() {
         let directory = check.directory();
         let config = whisper::config(&directory.config()).expect("settings");
         let tensors = directory.tensors().expect("tensors");
-        let model = whisper::load(&config, tensors, &Device::flex()).expect("the names fit");
+        let model = whisper::load(&config, tensors, &device()).expect("the names fit");
         let mel: Tensor<3> = crate::twin::input(&check.golden, "input_features");
-        let mel = Tensor::from_data(mel.into_data(), &Device::flex());
+        let mel = Tensor::from_data(mel.into_data(), &device());
         let (ids, shape) = crate::twin::ids(&check.golden, "decoder_input_ids");
 
         let encoder = &model.encoder;
@@ -303,11 +305,8 @@ fn siglip2_layer_by_layer() {
             let own = check.golden.path(picture);
             let shared = check.golden.path("../published_images").join(picture);
             let picture = Picture::read(if own.exists() { &own } else { &shared });
-            let pixels = planes(
-                &towers.processor,
-                &[picture.expect("the golden is complete")],
-                &Device::flex(),
-            );
+            let pixels =
+                planes(&towers.processor, &[picture.expect("the golden is complete")], &device());
             let grid = check.golden.outputs()[&format!("{i}.grid")].1.clone();
             let vit = naflex.at([grid[0] as usize, grid[1] as usize]);
             let stack = |k| vit.positions_before(pixels.clone(), deep - k);
@@ -342,7 +341,7 @@ fn a_resnet_stage_by_stage() {
     let name: Vec<String> = numbers(&check.expected()["pictures"]);
     let picture = check.golden.path("../published_images").join(&name[0]);
     let picture = Picture::read(&picture).expect("the golden is complete");
-    let pixels = planes(&towers.processor, &[picture], &Device::flex());
+    let pixels = planes(&towers.processor, &[picture], &device());
     check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
     check.state("pool", resnet.embed(pixels));
     check.report.finish_all();

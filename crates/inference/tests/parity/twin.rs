@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors;
-use sensorium_kernels::optim::adamw;
+use sensorium_nn::device::from_env;
+use sensorium_nn::optim::{AdamWRates, Flat};
 use sensorium_nn::params::{self, gradients, read};
 use sensorium_nn::prelude::*;
 use sensorium_testkit::{Golden, Tensors, assert_gradients};
@@ -16,6 +17,11 @@ pub const GRADIENT: f32 = 1e-4;
 /// Of each loss of a curve.
 pub const CURVE: f64 = 1e-4;
 
+/// The CPU, or what `SENSORIUM_DEVICE` names.
+pub fn device() -> Device {
+    from_env().unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// The golden's weights, read by our own reader of safetensors.
 pub fn weights(golden: &Golden) -> checkpoint::Tensors {
     let bytes = std::fs::read(golden.path("weights.safetensors")).expect("the golden is complete");
@@ -25,7 +31,7 @@ pub fn weights(golden: &Golden) -> checkpoint::Tensors {
 /// Input `name` as a tensor.
 pub fn input<const D: usize>(golden: &Golden, name: &str) -> Tensor<D> {
     let (shape, values) = golden.inputs().remove(name).expect("the golden has this input");
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
+    Tensor::from_data(TensorData::new(values, shape), &device().autodiff())
 }
 
 /// Input `name` as token ids, row-major, with B and T.
@@ -76,7 +82,7 @@ pub fn assert_same_gradients(
         .expect("every trainable parameter is in the loss")
         .into_iter()
         .map(|(name, values)| (published(&name), values))
-        .map(|(name, values)| (name.clone(), (want[&name].0.clone(), values)))
+        .map(|(name, values)| (name.clone(), (want[&name].0.clone(), values.into_vec())))
         .collect();
     for parameter in params::list(module).iter().filter(|parameter| !parameter.trainable) {
         if let Some((_, values)) = want.remove(&published(&parameter.name)) {
@@ -88,19 +94,20 @@ pub fn assert_same_gradients(
 
 /// Ten losses of AdamW as the goldens have them (README of `reference`).
 pub fn curve<M: Module>(mut model: M, loss: impl Fn(&M) -> Tensor<1>) -> Vec<f64> {
-    let mut moments: BTreeMap<String, [Vec<f32>; 2]> = BTreeMap::new();
+    let mut moments: BTreeMap<String, [Flat; 2]> = BTreeMap::new();
     let mut losses = Vec::new();
     for step in 1..=10 {
         let value = loss(&model);
         losses.push(f64::from(read(value.clone())[0]));
         let found = gradients(&model, value.backward()).expect("all trainable are in the loss");
-        model = params::update(model, |name, shape, data| {
-            let Some(g) = found.get(name) else { return false };
-            let zeros = || [vec![0.0; g.len()], vec![0.0; g.len()]];
-            let [m, v] = moments.entry(name.to_string()).or_insert_with(zeros);
+        let trained = |name: &str| found.contains_key(name);
+        model = params::edit(model, trained, |name, shape, values| {
+            let zeros = || [values.zeros_like(), values.zeros_like()];
+            let moments = moments.entry(name.to_string()).or_insert_with(zeros);
             let decay = if shape.len() >= 2 { 0.05 } else { 0.0 };
-            adamw(data, g, m, v, 1e-3, 0.9, 0.95, 1e-8, decay, step, 1.0);
-            true
+            let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
+            let rates = AdamWRates { rate: 1e-3, beta1, beta2, eps, decay, step, scale: 1.0 };
+            values.adamw(&found[name], moments, rates);
         });
     }
     losses

@@ -7,7 +7,7 @@ use sensorium_pretrained::names::{self, CLIP_VISION};
 use sensorium_testkit::{Golden, Report, assert_losses, assert_tensor};
 
 use crate::twin::{
-    CURVE, STACK, assert_same_gradients, curve, input, number, patches, size, weights,
+    CURVE, STACK, assert_same_gradients, curve, device, input, number, patches, size, weights,
 };
 
 /// The golden's class token is not projected, so ours is projected by the identity.
@@ -20,7 +20,7 @@ fn model(golden: &Golden) -> Vit {
         eps: number(golden, "/layer_norm_eps"),
         ..VitConfig::clip(image, patch, width, layers, width)
     };
-    let vit = Vit::init(&config, &mut Init::new(1, &Device::flex().autodiff()));
+    let vit = Vit::init(&config, &mut Init::new(1, &device().autodiff()));
     let vit = names::load(vit, &weights(golden), &CLIP_VISION).expect("the names fit");
     let identity = params::update(vit, |name, _, data| {
         for (i, value) in data.iter_mut().enumerate().filter(|_| name == "proj.weight") {

@@ -13,7 +13,7 @@ use sensorium_pretrained::names::{self, WHISPER};
 use sensorium_pretrained::{Config, families};
 use sensorium_testkit::{Golden, Report};
 
-use crate::twin::{STACK, ids};
+use crate::twin::{STACK, device, ids};
 
 struct Twin {
     golden: Golden,
@@ -31,8 +31,8 @@ impl Twin {
         let tokenizer = Tokenizer::from_bytes(&tokenizer).expect("a tokenizer");
         let rules = families::whisper::rules(&directory, &config, &tokenizer).expect("rules");
         let tensors = directory.tensors().expect("tensors");
-        let model = families::whisper::load(&config, tensors.clone(), &Device::flex())
-            .expect("the names fit");
+        let model =
+            families::whisper::load(&config, tensors.clone(), &device()).expect("the names fit");
         let saved = names::save(&model, &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
         Self { golden, config, rules, model }
@@ -50,7 +50,7 @@ impl Twin {
 
     fn tensor(&self) -> Tensor<3> {
         let shape = [1, self.config.encoder.bands, self.config.frames()];
-        Tensor::from_data(TensorData::new(self.mel(), shape), &Device::flex())
+        Tensor::from_data(TensorData::new(self.mel(), shape), &device())
     }
 
     /// Every state of the encoder, then the decoder's and the logits, whole and token by token.
@@ -117,6 +117,12 @@ fn whisper_english() {
     assert_eq!(transcriber.detect(twin.mel()).expect("finite"), None);
 }
 
+/// As on a device without kernels.
+#[test]
+fn whisper_by_twins() {
+    fused::with_twins(whisper);
+}
+
 /// Fine-tuners' directories lack files and keys: the tokenizer's names tell the ids.
 #[test]
 fn whisper_knows_its_ids_by_the_tokenizers_names() {
@@ -170,7 +176,7 @@ fn whisper_reads_other_names_of_the_same_tensors() {
             .into_iter()
             .map(|(name, tensor)| (name.replacen("model.", prefix, 1), tensor))
             .collect();
-        let model = families::whisper::load(&twin.config, named, &Device::flex());
+        let model = families::whisper::load(&twin.config, named, &device());
         let saved = names::save(&model.expect(prefix), &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
     }
@@ -204,7 +210,7 @@ fn whisper_refuses_settings_that_do_not_fit() {
         changed[key] = value;
         let config = Config::new("config.json", &changed);
         let result = families::whisper::config(&config)
-            .and_then(|config| families::whisper::load(&config, tensors.clone(), &Device::flex()));
+            .and_then(|config| families::whisper::load(&config, tensors.clone(), &device()));
         let text = result.expect_err(key).to_string();
         assert!(text.contains(words), "{key}: {text}");
     }

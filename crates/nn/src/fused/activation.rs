@@ -1,6 +1,7 @@
 //! GELU in its three published forms, and SwiGLU (Shazeer 2020).
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::{sigmoid, silu};
 use sensorium_kernels::activation as kernel;
 use sensorium_kernels::buffer;
 
@@ -28,7 +29,16 @@ impl Operation for GeluOperation {
 
 /// GELU, elementwise: exact (erf), tanh form, or QuickGELU `x·sigmoid(1.702x)` of OpenAI's CLIP.
 pub fn gelu<const D: usize>(kind: Gelu, x: Tensor<D>) -> Tensor<D> {
-    apply1(GeluOperation(kind), x)
+    apply1(GeluOperation(kind), x, |x| match kind {
+        // Not the framework's own, whose gradient is that of the tanh form.
+        Gelu::Erf => x.clone() * ((x * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5,
+        Gelu::Tanh => {
+            let inner = x.clone() + x.clone() * x.clone() * x.clone() * 0.044_715;
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            x * ((inner * root).tanh() + 1.0) * 0.5
+        }
+        Gelu::Quick => x.clone() * sigmoid(x * 1.702),
+    })
 }
 
 #[derive(Debug)]
@@ -53,5 +63,5 @@ impl Operation for SwiGlu {
 
 /// `silu(gate) * up`, elementwise.
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    apply2(SwiGlu, gate, up)
+    apply2(SwiGlu, gate, up, |gate, up| silu(gate) * up)
 }

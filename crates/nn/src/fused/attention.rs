@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, Device, Int, Shape, Tensor, TensorData, module};
 use sensorium_kernels::attention::{self as kernel, Span};
 use sensorium_kernels::{Precision, buffer};
 
@@ -35,6 +36,16 @@ impl Mask {
                 kernel::Mask::Prefix { offset, spans: &spans[b * keys..(b + 1) * keys] }
             }
             other => other,
+        }
+    }
+
+    /// What the sample `b` sees of `keys`, as a mask of its own.
+    pub(super) fn of_sample(&self, b: usize, keys: usize) -> Self {
+        match self {
+            Self::Prefix { offset, spans } => {
+                Self::Prefix { offset: *offset, spans: spans[b * keys..(b + 1) * keys].into() }
+            }
+            other => other.clone(),
         }
     }
 
@@ -150,7 +161,7 @@ impl Operation for Attention {
 /// `q [B, Tq, H, K], k v [B, Tk, Hkv, K] -> [B, Tq, H, K]`, scaled by `K^-0.5`.
 ///
 /// `lengths [B]` is the number of keys that are not padding. A query that sees no key gives zeros.
-/// Products are of numbers in `precision`.
+/// Products are of numbers in `precision`; on other devices than the CPU, of f32.
 pub fn attention(
     precision: Precision,
     q: Tensor<4>,
@@ -160,5 +171,78 @@ pub fn attention(
     lengths: Option<Arc<[usize]>>,
 ) -> Tensor<4> {
     let scale = (q.dims()[3] as f32).powf(-0.5);
-    apply3(Attention { precision, mask, lengths, scale }, q, k, v)
+    let op = Attention { precision, mask: mask.clone(), lengths: lengths.clone(), scale };
+    apply3(op, q, k, v, |q, k, v| composed(q, k, v, &mask, lengths.as_deref()))
+}
+
+/// The framework's own, which may be a fused one: products are of f32.
+pub(super) fn composed(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: &Mask,
+    lengths: Option<&[usize]>,
+) -> Tensor<4> {
+    let ([b, tq, h, _], [_, tk, hkv, width], device) = (q.dims(), k.dims(), q.device());
+    // Query head h reads key-value head h / (H / Hkv).
+    let repeated = |x: Tensor<4>| {
+        let x = x.reshape([b, tk, hkv, 1, width]).expand([b, tk, hkv, h / hkv, width]);
+        x.reshape([b, tk, h, width]).swap_dims(1, 2) // [B, H, Tk, K]
+    };
+    let is_causal = matches!(mask, Mask::Causal { offset } if *offset + tq == tk && tq > 1);
+    let hidden = hidden(mask, [b, tq, tk], is_causal, &device);
+    let padding = lengths.map(|lengths| padding(lengths, tk, &device));
+    let hidden = match (hidden, padding) {
+        (Some(hidden), Some(padding)) => Some(hidden.bool_or(padding)),
+        (hidden, padding) => hidden.or(padding),
+    };
+    let hidden = hidden.map(|hidden| hidden.expand([b, h, tq, tk]));
+    let options = AttentionModuleOptions { is_causal, ..AttentionModuleOptions::default() };
+    let o = module::attention(q.swap_dims(1, 2), repeated(k), repeated(v), hidden, None, options);
+    o.swap_dims(1, 2)
+}
+
+/// The keys that the mask hides from each query, `[1 or B, 1, Tq, Tk]`, where it hides any.
+fn hidden(
+    mask: &Mask,
+    [b, tq, tk]: [usize; 3],
+    is_causal: bool,
+    device: &Device,
+) -> Option<Tensor<4, Bool>> {
+    let (offset, spans) = match mask {
+        Mask::Full => return None,
+        // The framework's own, or one query that sees all keys.
+        Mask::Causal { .. } if is_causal => return None,
+        Mask::Causal { offset } if *offset + 1 >= tk => return None,
+        Mask::Causal { offset } => (*offset, None),
+        Mask::Prefix { offset, spans } => (*offset, Some(spans)),
+    };
+    let places = |n: usize| Tensor::<1, Int>::arange(0..n as i64, device);
+    let query = places(tq).add_scalar(offset as i64).reshape([1, 1, tq, 1]);
+    let later = places(tk).reshape([1, 1, 1, tk]).greater(query);
+    let Some(spans) = spans else { return Some(later) };
+
+    // Shared spans above 0, those apart below.
+    let number = |span: &Span| match *span {
+        Span::None => 0,
+        Span::Shared(n) => n as i32 + 1,
+        Span::Apart(n) => -(n as i32) - 1,
+    };
+    let numbers: Vec<i32> = spans.iter().map(number).collect();
+    let numbers = TensorData::new(numbers, Shape::from([b, 1, 1, tk]));
+    let other = Tensor::<4, Int>::from_data(numbers, device); // [B, 1, 1, Tk]
+    let own = other.clone().narrow(3, offset, tq).swap_dims(2, 3); // [B, 1, Tq, 1]
+    let differs = own.clone().equal(other.clone()).bool_not();
+    let hidden_later = later.clone().bool_and(differs.clone().bool_or(own.lower_equal_elem(0)));
+    let hidden_earlier = later.bool_not().bool_and(differs.bool_and(other.lower_elem(0)));
+    Some(hidden_later.bool_or(hidden_earlier))
+}
+
+/// The keys from each sample's length on, `[B, 1, 1, Tk]`.
+fn padding(lengths: &[usize], tk: usize, device: &Device) -> Tensor<4, Bool> {
+    let values: Vec<i32> = lengths.iter().map(|&length| length as i32).collect();
+    let lengths = TensorData::new(values, Shape::from([lengths.len(), 1, 1, 1]));
+    let lengths = Tensor::<4, Int>::from_data(lengths, device);
+    let places = Tensor::<1, Int>::arange(0..tk as i64, device).reshape([1, 1, 1, tk]);
+    places.greater_equal(lengths)
 }

@@ -1,14 +1,19 @@
 //! The door through burn's dispatch: one extension method per number of inputs.
+//!
+//! Kernels take slices, so they are for tensors of the CPU. Elsewhere an operation is its *twin*: the
+//! same formula in the framework's own operations, which also differentiates them. No call is made
+//! without one.
 
+use std::cell::Cell;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use sensorium_kernels::buffer;
 
@@ -251,10 +256,46 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
     }
 }
 
+thread_local! {
+    static TWINS: Cell<bool> = const { Cell::new(false) };
+}
+
+static LAST: Mutex<&str> = Mutex::new("");
+
+/// Does `work` with the twins of all operations, on the CPU too: what another device computes, to be
+/// compared without one.
+pub fn with_twins<T>(work: impl FnOnce() -> T) -> T {
+    let before = TWINS.replace(true);
+    let done = work();
+    TWINS.set(before);
+    done
+}
+
+/// Whether operations with the tensor are done by the kernels, which is so on the CPU.
+pub fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    !TWINS.get() && x.device() == Device::flex()
+}
+
+/// What was last asked of another device than the CPU, an operation by its name in profiles. Empty as
+/// long as nothing was.
+pub fn last_asked() -> &'static str {
+    *LAST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks a device for something.
+pub(crate) fn ask<R>(what: &'static str, work: impl FnOnce() -> R) -> R {
+    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    work()
+}
+
 pub(super) fn apply1<const A: usize, const R: usize>(
     op: impl Operation,
     a: Tensor<A>,
+    composed: impl FnOnce(Tensor<A>) -> Tensor<R>,
 ) -> Tensor<R> {
+    if !has_kernels(&a) {
+        return ask(op.name(), || composed(a));
+    }
     Tensor::from_dispatch(Dispatch::fused1(Arc::new(op), a.into_dispatch()))
 }
 
@@ -262,7 +303,11 @@ pub(super) fn apply2<const A: usize, const B: usize, const R: usize>(
     op: impl Operation,
     a: Tensor<A>,
     b: Tensor<B>,
+    composed: impl FnOnce(Tensor<A>, Tensor<B>) -> Tensor<R>,
 ) -> Tensor<R> {
+    if !has_kernels(&a) {
+        return ask(op.name(), || composed(a, b));
+    }
     Tensor::from_dispatch(Dispatch::fused2(Arc::new(op), a.into_dispatch(), b.into_dispatch()))
 }
 
@@ -271,7 +316,11 @@ pub(super) fn apply3<const A: usize, const B: usize, const C: usize, const R: us
     a: Tensor<A>,
     b: Tensor<B>,
     c: Tensor<C>,
+    composed: impl FnOnce(Tensor<A>, Tensor<B>, Tensor<C>) -> Tensor<R>,
 ) -> Tensor<R> {
+    if !has_kernels(&a) {
+        return ask(op.name(), || composed(a, b, c));
+    }
     let (a, b, c) = (a.into_dispatch(), b.into_dispatch(), c.into_dispatch());
     Tensor::from_dispatch(Dispatch::fused3(Arc::new(op), a, b, c))
 }

@@ -3,31 +3,34 @@
 use std::mem::take;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use sensorium_kernels::Precision;
 use sensorium_kernels::attention::{Sample, attend_each};
 
-use super::backend::{Array, Call, Fused, Operation};
+use super::backend::{Array, Call, Operation, apply3};
 use super::{Mask, attention};
 
-/// Keys and values of the tokens that one layer has read. Samples need not have read equally many.
+/// Keys and values of the tokens that one layer has read, on the device that read them. Samples need
+/// not have read equally many.
 #[derive(Clone, Debug, Default)]
 pub struct KeyValues {
-    /// `[T, Hkv, K]` of each sample.
     samples: Vec<Kept>,
 }
 
+/// Of one sample, either for the kernels or on another device.
 #[derive(Clone, Debug, Default)]
 struct Kept {
+    /// `[T, Hkv, K]`, which grows in place.
     keys: Vec<f32>,
     values: Vec<f32>,
+    /// `[1, T, Hkv, K]`, keys and values.
+    elsewhere: Option<[Tensor<4>; 2]>,
 }
 
 #[derive(Debug)]
 struct Cached {
     precision: Precision,
-    kept: Mutex<KeyValues>,
+    kept: Arc<Mutex<KeyValues>>,
     mask: Mask,
 }
 
@@ -59,11 +62,30 @@ impl KeyValues {
         v: Tensor<4>,
         mask: Mask,
     ) -> Tensor<4> {
-        let op = Arc::new(Cached { precision, kept: Mutex::new(take(self)), mask });
-        let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-        let o = Tensor::from_dispatch(Dispatch::fused3(op.clone(), q, k, v));
-        *self = take(&mut *op.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let kept = Arc::new(Mutex::new(take(self)));
+        let locked = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let op = Cached { precision, kept: kept.clone(), mask: mask.clone() };
+        let o = apply3(op, q, k, v, |q, k, v| locked().composed(&q, &k, &v, &mask));
+        *self = take(&mut *locked());
         o
+    }
+
+    /// A sample at a time, for each may have read another number of tokens.
+    fn composed(&mut self, q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Tensor<4> {
+        self.samples.resize_with(q.dims()[0], Kept::default);
+        let samples = self.samples.iter_mut().enumerate().map(|(b, kept)| {
+            let [q, k, v] = [q, k, v].map(|x| x.clone().narrow(0, b, 1));
+            let [k, v] = match kept.elsewhere.take() {
+                Some([keys, values]) => {
+                    [Tensor::cat(vec![keys, k], 1), Tensor::cat(vec![values, v], 1)]
+                }
+                None => [k, v],
+            };
+            kept.elsewhere = Some([k.clone(), v.clone()]);
+            let mask = mask.of_sample(b, k.dims()[1]);
+            attention::composed(q, k, v, &mask, None)
+        });
+        Tensor::cat(samples.collect(), 0)
     }
 }
 
@@ -76,14 +98,12 @@ impl Operation for Cached {
         kept.samples.resize_with(shape.batch, Kept::default);
         let new = (shape.queries * row).max(1);
         let new = k.values().chunks(new).zip(v.values().chunks(new));
-        for (Kept { keys, values }, (k, v)) in kept.samples.iter_mut().zip(new) {
+        for (Kept { keys, values, .. }, (k, v)) in kept.samples.iter_mut().zip(new) {
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
         }
-        let samples = kept.samples.iter().enumerate().map(|(b, Kept { keys, values })| Sample {
-            keys,
-            values,
-            mask: self.mask.view_of(b, keys.len() / row.max(1)),
+        let samples = kept.samples.iter().enumerate().map(|(b, Kept { keys, values, .. })| {
+            Sample { keys, values, mask: self.mask.view_of(b, keys.len() / row.max(1)) }
         });
         let samples: Vec<_> = samples.collect();
         let scale = (shape.width as f32).powf(-0.5);

@@ -1,6 +1,8 @@
 //! 2-D convolution, the stem of an image encoder.
 
 use burn::tensor::Tensor;
+use burn::tensor::module;
+use burn::tensor::ops::ConvOptions;
 use sensorium_kernels::conv as kernel;
 pub use sensorium_kernels::conv::ConvShape;
 use sensorium_kernels::{Precision, buffer};
@@ -74,7 +76,7 @@ impl Operation for Conv {
 }
 
 /// `[B, c_in, h, w] -> [B, c_out, h', w']` with `weight [c_out, c_in, k, k]`; products of numbers in
-/// `precision`.
+/// `precision`, which is f32 on other devices than the CPU.
 pub fn conv2d(
     precision: Precision,
     x: Tensor<4>,
@@ -84,8 +86,10 @@ pub fn conv2d(
     padding: usize,
 ) -> Tensor<4> {
     let op = Conv { precision, stride, padding };
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+    let composed = |x, weight, bias| module::conv2d(x, weight, bias, options);
     match bias {
-        Some(bias) => apply3(op, x, weight, bias),
-        None => apply2(op, x, weight),
+        Some(bias) => apply3(op, x, weight, bias, |x, w, b| composed(x, w, Some(b))),
+        None => apply2(op, x, weight, |x, w| composed(x, w, None)),
     }
 }

@@ -1,6 +1,8 @@
 //! Softmax cross-entropy over the vocabulary, mean over the rows that count.
 
-use burn::tensor::Tensor;
+use std::sync::Arc;
+
+use burn::tensor::{Int, Shape, Tensor, TensorData};
 use sensorium_kernels::buffer;
 use sensorium_kernels::cross_entropy as kernel;
 
@@ -8,7 +10,7 @@ use super::backend::{Array, Call, Operation, apply1, shaped};
 
 #[derive(Debug)]
 struct CrossEntropy {
-    targets: Vec<i32>,
+    targets: Arc<[i32]>,
     z_loss: f32,
     counted: f32,
 }
@@ -55,5 +57,25 @@ impl Operation for CrossEntropy {
 /// `z_loss · logsumexp²` (PaLM, Chowdhery et al. 2022, section 5). No counted row gives 0.
 pub fn cross_entropy(logits: Tensor<2>, targets: Vec<i32>, z_loss: f32) -> Tensor<1> {
     let counted = targets.iter().filter(|&&target| target >= 0).count().max(1) as f32;
-    apply1(CrossEntropy { targets, z_loss, counted }, logits)
+    let targets: Arc<[i32]> = targets.into();
+    let op = CrossEntropy { targets: targets.clone(), z_loss, counted };
+    apply1(op, logits, |logits| composed(logits, &targets, z_loss) / counted)
+}
+
+/// The sum over the rows that count.
+fn composed(logits: Tensor<2>, targets: &[i32], z_loss: f32) -> Tensor<1> {
+    let (device, shape) = (logits.device(), [targets.len(), 1]);
+    let ids: Vec<i32> = targets.iter().map(|&target| target.max(0)).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, Shape::from(shape)), &device);
+    let counts: Vec<f32> = targets.iter().map(|&t| if t < 0 { 0.0 } else { 1.0 }).collect();
+    let counts = Tensor::<2>::from_data(TensorData::new(counts, Shape::from(shape)), &device);
+
+    let largest = logits.clone().detach().max_dim(1);
+    let lse = (logits.clone() - largest.clone()).exp().sum_dim(1).log() + largest; // [rows, 1]
+    let losses = lse.clone() - logits.gather(1, ids);
+    let losses = match z_loss {
+        0.0 => losses,
+        z_loss => losses + lse.square() * z_loss,
+    };
+    (losses * counts).sum()
 }

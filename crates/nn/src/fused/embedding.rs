@@ -1,6 +1,8 @@
 //! Rows of a table by id.
 
-use burn::tensor::Tensor;
+use std::sync::Arc;
+
+use burn::tensor::{Int, Shape, Tensor, TensorData};
 use sensorium_kernels::buffer;
 use sensorium_kernels::embedding as kernel;
 
@@ -8,7 +10,7 @@ use super::backend::{Array, Call, Operation, apply1, shaped};
 
 #[derive(Debug)]
 struct Embedding {
-    ids: Vec<i32>,
+    ids: Arc<[i32]>,
 }
 
 impl Operation for Embedding {
@@ -36,5 +38,10 @@ impl Operation for Embedding {
 
 /// `table [V, D], ids [rows] -> [rows, D]`.
 pub fn embedding(table: Tensor<2>, ids: Vec<i32>) -> Tensor<2> {
-    apply1(Embedding { ids }, table)
+    let ids: Arc<[i32]> = ids.into();
+    apply1(Embedding { ids: ids.clone() }, table, |table| {
+        let ids = TensorData::new(ids.to_vec(), Shape::from([ids.len()]));
+        let ids = Tensor::<1, Int>::from_data(ids, &table.device());
+        table.select(0, ids)
+    })
 }

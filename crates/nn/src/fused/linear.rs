@@ -1,6 +1,6 @@
 //! `y = x Wᵀ + b`, weight stored `[out, in]` as in PyTorch.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, FloatDType, Tensor, module};
 use sensorium_kernels::linear as kernel;
 use sensorium_kernels::{Precision, buffer};
 
@@ -65,7 +65,27 @@ pub fn linear<const D: usize>(
 ) -> Tensor<D> {
     let op = Linear { precision };
     match bias {
-        Some(bias) => apply3(op, x, weight, bias),
-        None => apply2(op, x, weight),
+        Some(bias) => apply3(op, x, weight, bias, |x, w, b| composed(precision, x, w, Some(b))),
+        None => apply2(op, x, weight, |x, w| composed(precision, x, w, None)),
+    }
+}
+
+/// In bfloat16 where the device computes with it and the precision or the weights are that; what comes
+/// out, and the bias, are f32.
+pub(super) fn composed<const D: usize>(
+    precision: Precision,
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let halved = weight.dtype() == DType::BF16 || precision == Precision::Bf16;
+    if !halved || !x.device().supports_dtype(FloatDType::BF16) {
+        return module::linear(x, weight.transpose(), bias);
+    }
+    let (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
+    let y = module::linear(x, weight.transpose(), None).cast(FloatDType::F32);
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! An [`Operation`] is a small value (shapes, masks, token ids) with a forward and a backward.
 //! [`Fused`] is the backend extension that carries it through burn's dispatch: on the plain CPU it
-//! only runs forward; on the autodiff CPU it saves what the backward needs.
+//! only runs forward; on the autodiff CPU it saves what the backward needs. On other devices the
+//! formula in the framework's own operations takes its place.
 
 mod activation;
 mod attention;
@@ -20,7 +21,10 @@ mod rotary;
 
 pub use activation::{gelu, swiglu};
 pub use attention::{Mask, attention};
-pub use backend::{Array, Call, Fused, Operation, SharedOperation};
+pub(crate) use backend::ask;
+pub use backend::{
+    Array, Call, Fused, Operation, SharedOperation, has_kernels, last_asked, with_twins,
+};
 pub use cached::KeyValues;
 pub use conv::{ConvShape, conv2d};
 pub use cross_entropy::cross_entropy;

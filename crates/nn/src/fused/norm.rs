@@ -1,6 +1,6 @@
 //! LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019) over the last axis.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, module};
 use sensorium_kernels::buffer;
 use sensorium_kernels::norm as kernel;
 
@@ -59,7 +59,9 @@ pub fn layer_norm<const D: usize>(
     beta: Tensor<1>,
     eps: f32,
 ) -> Tensor<D> {
-    apply3(LayerNorm { eps }, x, gamma, beta)
+    apply3(LayerNorm { eps }, x, gamma, beta, |x, gamma, beta| {
+        module::layer_norm(x, gamma, Some(beta), f64::from(eps))
+    })
 }
 
 #[derive(Debug)]
@@ -96,5 +98,8 @@ impl Operation for RmsNorm {
 
 /// `[.., D] -> [.., D]`: unit root mean square a row, then scaled.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, eps: f32) -> Tensor<D> {
-    apply2(RmsNorm { eps }, x, gamma)
+    apply2(RmsNorm { eps }, x, gamma, |x, gamma| {
+        let square = x.clone().square().mean_dim(D - 1);
+        x / (square + f64::from(eps)).sqrt() * gamma.unsqueeze()
+    })
 }

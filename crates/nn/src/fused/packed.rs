@@ -116,6 +116,11 @@ impl Operation for Onto {
     }
 }
 
+/// Elsewhere matrices stay parameters: see [`Pack::pack`](crate::pack::Pack::pack).
+fn never_packed<const D: usize>() -> Tensor<D> {
+    panic!("packed weights lie on the CPU, what they are to multiply does not")
+}
+
 fn untrained() -> ! {
     panic!("packed weights run, they do not train")
 }
@@ -135,22 +140,22 @@ fn with_width(x: &Array, width: usize) -> Vec<usize> {
 
 /// `[.., in] -> [.., out]`: `x Wᵀ + b`.
 pub fn packed_linear<const D: usize>(x: Tensor<D>, layer: &Arc<Dense>) -> Tensor<D> {
-    apply1(One::Plain(layer.clone()), x)
+    apply1(One::Plain(layer.clone()), x, |_| never_packed())
 }
 
 /// `[.., in] -> [.., out]`: `gelu(x Wᵀ + b)`.
 pub fn packed_gelu<const D: usize>(x: Tensor<D>, layer: &Arc<Dense>, kind: Gelu) -> Tensor<D> {
-    apply1(One::Gelu(layer.clone(), kind), x)
+    apply1(One::Gelu(layer.clone(), kind), x, |_| never_packed())
 }
 
 /// `[.., in] -> [.., out]`: `silu(x Gᵀ)·(x Uᵀ)`.
 pub fn packed_gated<const D: usize>(x: Tensor<D>, gate: &Arc<Dense>, up: &Arc<Dense>) -> Tensor<D> {
-    apply1(One::Gated(gate.clone(), up.clone()), x)
+    apply1(One::Gated(gate.clone(), up.clone()), x, |_| never_packed())
 }
 
 /// `[B, c, h, w] -> [B, N, out]`: one row for each patch of `side` pixels, row by row.
 pub fn packed_patches(x: Tensor<4>, layer: &Arc<Dense>, side: usize) -> Tensor<3> {
-    apply1(Patches(layer.clone(), side), x)
+    apply1(Patches(layer.clone(), side), x, |_| never_packed())
 }
 
 /// `stream [.., out] + x Wᵀ + b`, in place if nobody else holds `stream`.
@@ -159,7 +164,7 @@ pub fn packed_onto<const D: usize>(
     x: Tensor<D>,
     layer: &Arc<Dense>,
 ) -> Tensor<D> {
-    apply2(Onto(layer.clone()), x, stream)
+    apply2(Onto(layer.clone()), x, stream, |_, _| never_packed())
 }
 
 /// `[.., in] -> [.., out]` of several layers: `x` is rounded once, and all threads are called once.
@@ -169,7 +174,7 @@ pub fn packed_together<const D: usize, const N: usize>(
 ) -> [Tensor<D>; N] {
     let mut shape = x.dims();
     let rows: usize = shape[..D - 1].iter().product();
-    let all: Tensor<1> = apply1(Together(layers.map(Arc::clone).into()), x);
+    let all: Tensor<1> = apply1(Together(layers.map(Arc::clone).into()), x, |_| never_packed());
     let mut first = 0;
     layers.map(|layer| {
         let (at, n) = (first, rows * layer.weight.out());

@@ -8,6 +8,7 @@ use sensorium_kernels::quant::Kind;
 use sensorium_kernels::{Precision, buffer, linear as kernel};
 
 use super::backend::{Array, Call, Operation, apply1, gradient, shaped};
+use super::linear;
 
 /// A matrix `[out, in]` in blocks.
 #[derive(Debug)]
@@ -86,5 +87,9 @@ pub fn quantized_linear<const D: usize>(
     x: Tensor<D>,
     weight: &Arc<Quantized>,
 ) -> Tensor<D> {
-    apply1(QuantizedLinear { precision, weight: weight.clone() }, x)
+    let op = QuantizedLinear { precision, weight: weight.clone() };
+    apply1(op, x, |x| {
+        let weight = weight.tensor(&x.device());
+        linear::composed(precision, x, weight, None)
+    })
 }

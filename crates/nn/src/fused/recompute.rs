@@ -14,15 +14,20 @@ use burn::backend::{Autodiff, Backend, Dispatch, DispatchTensor, Flex, backend_e
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
-use super::backend::Array;
+use super::backend::{Array, has_kernels};
 use crate::params::read;
 
-/// `forward(module, x)`, `[B, T, D] -> [B, T, D]`, of which only `x` is kept for the backward pass.
+/// `forward(module, x)`, `[B, T, D] -> [B, T, D]`, of which only `x` is kept for the backward pass. On
+/// other devices than the CPU nothing is done apart: what is kept there is for the device to say, see
+/// [`Device::gradient_checkpointing`].
 pub fn recompute<M: Module + 'static>(
     module: &M,
     x: Tensor<3>,
     forward: impl Fn(&M, Tensor<3>) -> Tensor<3> + Send + Sync + 'static,
 ) -> Tensor<3> {
+    if !has_kernels(&x) {
+        return forward(module, x);
+    }
     let mut trained = Trained::default();
     module.visit(&mut trained);
     let Some(one) = trained.one else { return forward(module, x) };

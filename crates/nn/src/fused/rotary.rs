@@ -1,9 +1,9 @@
 //! Rotary position embedding (Su et al. 2021), in the half-split form of the published Llama code.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use sensorium_kernels::buffer;
 use sensorium_kernels::rotary as kernel;
 
@@ -14,20 +14,35 @@ use super::backend::{Array, Call, Operation, apply1, shaped};
 pub struct RotaryTable {
     cos: Arc<[f32]>,
     sin: Arc<[f32]>,
+    /// Both on a device without kernels, from the first layer that asks there on.
+    elsewhere: Arc<OnceLock<[Tensor<1>; 2]>>,
 }
 
 impl RotaryTable {
+    fn of(cos: Vec<f32>, sin: Vec<f32>) -> Self {
+        Self { cos: cos.into(), sin: sin.into(), elsewhere: Arc::default() }
+    }
+
+    /// Cosines and sines, `[1 or B, T, 1, K/2]`, of T tokens.
+    fn tensors(&self, t: usize, half: usize, device: &Device) -> [Tensor<4>; 2] {
+        let device = device.clone().without_autodiff();
+        let put = |values: &[f32]| Tensor::from_floats(values, &device);
+        let tables = self.elsewhere.get_or_init(|| [put(&self.cos), put(&self.sin)]);
+        let rows = self.cos.len() / (t * half).max(1);
+        tables.clone().map(|table| table.reshape([rows, t, 1, half]))
+    }
+
     /// Angles `position · theta^(-2i/K)` for head width `k`.
     pub fn new(theta: f32, k: usize, positions: Range<usize>) -> Self {
         let (cos, sin) = kernel::rotary_tables(theta, k, positions);
-        Self { cos: cos.into(), sin: sin.into() }
+        Self::of(cos, sin)
     }
 
     /// Angles `position · rate`, with a rate for each pair of channels. Positions are those of T
     /// tokens, or of each of `B x T`.
     pub fn at(rates: &[f32], positions: impl IntoIterator<Item = usize>) -> Self {
         let (cos, sin) = kernel::rotary_tables_at(rates, positions);
-        Self { cos: cos.into(), sin: sin.into() }
+        Self::of(cos, sin)
     }
 
     /// The same angles; what they turn is multiplied by `factor` too.
@@ -36,7 +51,7 @@ impl RotaryTable {
             return self;
         }
         let [cos, sin] = [self.cos, self.sin].map(|x| x.iter().map(|x| x * factor).collect());
-        Self { cos, sin }
+        Self::of(cos, sin)
     }
 
     /// One table behind the other.
@@ -46,7 +61,7 @@ impl RotaryTable {
             cos.extend_from_slice(&table.cos);
             sin.extend_from_slice(&table.sin);
         }
-        Self { cos: cos.into(), sin: sin.into() }
+        Self::of(cos, sin)
     }
 }
 
@@ -73,5 +88,12 @@ impl Operation for Rotary {
 
 /// `[B, T, H, K] -> [B, T, H, K]`: each pair of channels turned by its position's angle.
 pub fn rotary(x: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
-    apply1(Rotary(table.clone()), x)
+    apply1(Rotary(table.clone()), x, |x| {
+        let [_, t, _, k] = x.dims();
+        let half = k / 2;
+        let [cos, sin] = table.tensors(t, half, &x.device());
+        let (a, b) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
+        let left = a.clone() * cos.clone() - b.clone() * sin.clone();
+        Tensor::cat(vec![left, b * cos + a * sin], 3)
+    })
 }

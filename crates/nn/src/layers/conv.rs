@@ -78,12 +78,12 @@ impl Conv2d {
 
 impl Matrix for Conv2d {
     /// Only what reads each pixel once is a product of rows; other convolutions stay as they are.
-    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
         let [c_out, c_in, kernel, _] = self.weight.val().dims();
         if (kernel, self.padding) == (self.stride, 0) {
             let rows = self.weight.val().reshape([c_out, c_in * kernel * kernel]);
+            let Some(weight) = packer(&Param::from_tensor(rows)) else { return };
             let bias = self.bias.as_ref().map(|bias| read(bias.val()));
-            let weight = packer(&Param::from_tensor(rows));
             self.packed = Some(Arc::new(Dense { weight, bias }));
         }
     }

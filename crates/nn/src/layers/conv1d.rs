@@ -96,10 +96,10 @@ impl Conv1d {
 }
 
 impl Matrix for Conv1d {
-    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
         let [c_out, c_in, kernel] = self.weight.dims();
         let rows = self.weight.val().reshape([c_out, c_in * kernel]);
-        let weight = packer(&Param::from_tensor(rows));
+        let Some(weight) = packer(&Param::from_tensor(rows)) else { return };
         self.packed = Some(Arc::new(Dense { weight, bias: Some(read(self.bias.val())) }));
     }
 }

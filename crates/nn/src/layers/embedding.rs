@@ -51,8 +51,8 @@ impl Embedding {
 
 impl Matrix for Embedding {
     /// The head; the table stays as it is.
-    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
-        self.head = Some(Arc::new(Dense { weight: packer(&self.weight), bias: None }));
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
+        self.head = packer(&self.weight).map(|weight| Arc::new(Dense { weight, bias: None }));
     }
 }
 

@@ -128,9 +128,10 @@ impl Linear {
 }
 
 impl Matrix for Linear {
-    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Arc<Packed>) {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
+        let Some(weight) = packer(&self.weight) else { return };
         let bias = self.bias.as_ref().map(|bias| read(bias.val()));
-        self.packed = Some(Arc::new(Dense { weight: packer(&self.weight), bias }));
+        self.packed = Some(Arc::new(Dense { weight, bias }));
         let device = self.weight.val().device();
         self.weight = Param::from_tensor(Tensor::zeros([0, 0], &device));
     }

@@ -1,6 +1,7 @@
 //! One operation with its operands, as flat leaves: what every comparison here runs.
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
+use sensorium_nn::device::from_env;
 use sensorium_nn::params::read;
 use sensorium_nn::rng::Rng;
 
@@ -14,6 +15,11 @@ pub type Operand = (&'static str, Vec<f32>);
 pub struct Outcome {
     pub output: Vec<f32>,
     pub gradients: Vec<Vec<f32>>,
+}
+
+/// The CPU, or what `SENSORIUM_DEVICE` names.
+pub fn device() -> Device {
+    from_env().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Flattens, whatever the rank.
@@ -34,16 +40,20 @@ pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device
 }
 
 /// Forward without a graph.
-pub fn forward(operation: &Operation, operands: &[Operand]) -> Vec<f32> {
-    let device = Device::flex();
+pub fn forward(operation: &Operation, operands: &[Operand], device: &Device) -> Vec<f32> {
     let leaves: Vec<Tensor<1>> =
-        operands.iter().map(|(_, values)| tensor(values, [values.len()], &device)).collect();
+        operands.iter().map(|(_, values)| tensor(values, [values.len()], device)).collect();
     read(operation(&leaves))
 }
 
 /// Forward and backward. `upstream` repeats if it is shorter than the output.
-pub fn run(operation: &Operation, operands: &[Operand], upstream: &[f32]) -> Outcome {
-    let device = Device::flex().autodiff();
+pub fn run(
+    operation: &Operation,
+    operands: &[Operand],
+    upstream: &[f32],
+    device: &Device,
+) -> Outcome {
+    let device = device.clone().autodiff();
     let leaves: Vec<Tensor<1>> = operands
         .iter()
         .map(|(_, values)| tensor(values, [values.len()], &device).require_grad())

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use sensorium_nn::fused::{self, Gelu, Mask, Precision, RotaryTable, Span};
 use sensorium_testkit::{Golden, Tensors, assert_close};
 
-use crate::case::{Operand, Operation, flat, run};
+use crate::case::{Operand, Operation, device, flat, run};
 
 /// A single operation in f32 (README of `reference`).
 const TOLERANCE: f32 = 1e-5;
@@ -48,7 +48,7 @@ impl Ops {
     fn check(&self, case: &str, names: &[&'static str], operation: Operation) {
         let operands: Vec<Operand> =
             names.iter().map(|&name| (name, self.values(case, name))).collect();
-        let got = run(&operation, &operands, &self.values(case, "upstream"));
+        let got = run(&operation, &operands, &self.values(case, "upstream"), &device());
         let output = format!("{case}.output");
         assert_close(&output, &got.output, &self.outputs[&output].1, TOLERANCE);
         for (name, gradient) in names.iter().zip(&got.gradients) {

@@ -1,10 +1,21 @@
 //! Gradients by name: one that is missing is an error that names the parameter, frozen ones are
 //! left out, and parts that meet twice add up.
 
-use sensorium_nn::params::{self, gradients, set_trainable};
+use std::collections::BTreeMap;
+
+use sensorium_nn::optim::Flat;
+use sensorium_nn::params::{self, MissingGradients, set_trainable};
 use sensorium_nn::prelude::*;
 
 use crate::case::{draw, tensor};
+
+fn gradients(
+    module: &impl Module,
+    slopes: burn::tensor::Gradients,
+) -> Result<BTreeMap<String, Vec<f32>>, MissingGradients> {
+    let found = params::gradients(module, slopes)?;
+    Ok(found.into_iter().map(|(name, gradient)| (name, gradient.into_vec())).collect())
+}
 
 fn mlp() -> Mlp {
     Mlp::init(
@@ -85,7 +96,7 @@ fn an_edited_parameter_keeps_all_but_its_values_and_a_copy_of_the_module_keeps_t
     let (before, old) = (params::list(&mlp), params::values(&mlp));
     let copy = mlp.clone();
     let wanted = |name: &str| name == "fc2.weight" || name == "fc1.bias";
-    let mlp = params::edit(mlp, wanted, |_, _, data| data.fill(2.0));
+    let mlp = params::edit(mlp, wanted, |_, _, data| *data = Flat::Host(vec![2.0; data.count()]));
     assert_eq!(params::list(&mlp), before);
     for (name, values) in params::values(&mlp) {
         if wanted(&name) {

@@ -1,5 +1,5 @@
-//! Is the engine right? Every fused operation against PyTorch's values, against the same thing
-//! written in plain burn operations, and against its own slope; and all of it on any number of
+//! Is the engine right? Every fused operation against PyTorch's values, against its twin in
+//! plain operations, and against its own slope; and all of it on any number of
 //! threads.
 
 mod case;

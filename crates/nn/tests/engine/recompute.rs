@@ -38,7 +38,7 @@ fn step(recompute: bool, frozen: &str, input: bool) -> BTreeMap<String, Vec<u32>
         all.insert("input".to_string(), bits(&read(dx)));
     }
     let found = gradients(&blocks, slopes).expect("all that is trained is in the loss");
-    all.extend(found.into_iter().map(|(name, values)| (name, bits(&values))));
+    all.extend(found.into_iter().map(|(name, values)| (name, bits(&values.into_vec()))));
     all
 }
 

@@ -52,5 +52,8 @@ fn step() -> (Vec<u32>, BTreeMap<String, Vec<u32>>) {
     let gradient_of_loss = loss.backward();
     let found = gradients(&block, gradient_of_loss).expect("the whole block is in the loss");
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
-    (bits(read(output)), found.into_iter().map(|(name, values)| (name, bits(values))).collect())
+    (
+        bits(read(output)),
+        found.into_iter().map(|(name, values)| (name, bits(values.into_vec()))).collect(),
+    )
 }

@@ -7,6 +7,7 @@ pub mod weights;
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{Gguf, Info};
+use sensorium_nn::device;
 use sensorium_nn::prelude::*;
 
 use crate::error::Result;
@@ -30,6 +31,8 @@ pub fn open(
     tell(gguf, strict)?;
     let tokenizer = tokenizer::read(&gguf.metadata)?;
     let special_ids = tokenizer::special_ids(&gguf.metadata, &tokenizer)?;
+    let count = |info: &Info<'_>| info.shape().iter().map(|&n| n as u64).product();
+    device::fits(device, gguf.tensors().iter().map(|info| (info.name(), count(info))))?;
     let backbone = Backbone::Llama(weights::load(gguf, &config, family, format, device)?);
     let text = TextProcessor {
         tokenizer,

@@ -12,7 +12,7 @@ use sensorium_checkpoint::gguf::{Gguf, Info};
 use sensorium_checkpoint::{Result, strict_shapes};
 
 /// A backbone laid out for running: its matrices in `format`, or, without one, multiplied as they
-/// are stored where there is a kernel for that.
+/// are stored where there is a kernel for that; on other devices than the CPU they are f32.
 ///
 /// # Errors
 /// Lists, by the file's names, every tensor that is missing, left over or of another shape; names a
@@ -41,14 +41,17 @@ pub fn load(
     let mut llama = fill(llama, gguf, family, config, |shape| shape.len() == 1)?;
     let mut read = Ok(());
     llama.pack(&mut |layer, weight| {
+        if !fused::has_kernels(&weight.val()) {
+            return None;
+        }
         let head = rotated(family, layer).then_some(config.head_dim);
         let packed = gguf.get(&GGUF.to_hf(&format!("{layer}.weight")));
         let packed = packed.map(|info| packed_matrix(info, head, format));
-        Arc::new(packed.unwrap_or_else(|error| {
+        Some(Arc::new(packed.unwrap_or_else(|error| {
             read = Err(error);
             let [out, in_] = weight.val().dims();
             Packed::new(pack::Format::F32, out, in_, &vec![0.0; out * in_])
-        }))
+        })))
     });
     read?;
     fill(llama, gguf, family, config, |shape| shape.len() > 1)
@@ -90,7 +93,10 @@ fn fill(
             return None;
         }
         match gguf.get(&GGUF.to_hf(name)).and_then(Info::tensor) {
-            Ok(tensor) if rotated(family, name) => Some(halves(tensor.data(), 1, config.head_dim)),
+            Ok(tensor) if rotated(family, name) => {
+                let row = shape[1..].iter().product();
+                Some(halves(tensor.data(), row, config.head_dim))
+            }
             Ok(tensor) => Some(tensor.into_parts().1),
             Err(error) => {
                 read = Err(error);

@@ -13,7 +13,7 @@ use sensorium_nn::profile;
 use sensorium_train::optim::{AdamW, OptimConfig};
 use serde_json::Map;
 
-use crate::{Task, timed};
+use crate::{Task, device, timed};
 
 const WIDTH: usize = 384;
 const HEADS: usize = 6;
@@ -40,7 +40,7 @@ struct Training {
 
 pub fn task(batch: usize) -> Task {
     let config = config();
-    let mut init = Init::new(1, &Device::flex().autodiff());
+    let mut init = Init::new(1, &device().autodiff());
     let model = Clip::init(&config, &mut init);
     assert_eq!(params::count(&model), PARAMETERS);
     let side = config.image.image;

@@ -1,14 +1,13 @@
 //! A published language model reads a prompt at once, or writes tokens one by one: P5 and P6;
 //! or is opened first.
 
-use sensorium::nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_inference::{Continuation, GenerateOptions, LanguageModel, Model, Options};
 use serde_json::Map;
 
-use crate::{Task, fail, timed};
+use crate::{Task, device, fail, timed};
 
 /// Tokens read before decoding begins.
 pub const PROMPT: usize = 16;
@@ -43,7 +42,7 @@ pub fn load(file: &str) -> Task {
 }
 
 pub fn open(file: &str) -> LanguageModel {
-    let options = Options::on(&Device::flex());
+    let options = Options::on(&device());
     let Model::Language(mut llm) = Model::open(Path::new(file), &options).unwrap_or_else(fail)
     else {
         fail("expected a language model")

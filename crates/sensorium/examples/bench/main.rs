@@ -16,7 +16,7 @@
 //! ```
 //! It warms up, prints `{"ready": ...}`, then one `{"ms": ...}` a line, as the peers in
 //! `bench/peers` do. `--threads N` goes first; two otherwise. `profile` prints where the time of
-//! ten repetitions goes instead.
+//! ten repetitions goes instead. `SENSORIUM_DEVICE` names another device than the CPU.
 
 mod batch;
 mod clip;
@@ -29,6 +29,7 @@ mod vit;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
+use sensorium_nn::device::from_env;
 use sensorium_nn::prelude::*;
 use sensorium_nn::{keep_freed_pages, profile};
 use serde_json::{Map, Value, json};
@@ -44,6 +45,11 @@ const USAGE: &str = "usage: bench [--threads N] [profile] step f32|bf16
        bench [--threads N] [profile] hear DIRECTORY SOUND f32|bf16|int8";
 const WARM_UPS: usize = 2;
 const PROFILED: usize = 10;
+
+/// The CPU, or what `SENSORIUM_DEVICE` names.
+fn device() -> Device {
+    from_env().unwrap_or_else(|error| panic!("{error}"))
+}
 
 /// Work that is done again and again.
 struct Task {

@@ -9,7 +9,7 @@ use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Picture, Rol
 use sensorium_nn::prelude::*;
 use serde_json::Map;
 
-use crate::{Task, fail, timed};
+use crate::{Task, device, fail, timed};
 
 const QUESTION: &str = "What is in the picture?";
 
@@ -43,6 +43,6 @@ pub fn transcript(directory: &str, sound: &str, format: pack::Format) -> Task {
 }
 
 fn open(directory: &str, format: pack::Format) -> Model {
-    let options = Options { format: Some(format), ..Options::on(&Device::flex()) };
+    let options = Options { format: Some(format), ..Options::on(&device()) };
     Model::open(Path::new(directory), &options).unwrap_or_else(fail)
 }

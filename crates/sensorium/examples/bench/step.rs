@@ -9,7 +9,7 @@ use sensorium_nn::profile;
 use sensorium_train::optim::{AdamW, OptimConfig};
 use serde_json::Map;
 
-use crate::{Task, timed};
+use crate::{Task, device, timed};
 
 const LAYERS: usize = 6;
 const WIDTH: usize = 384;
@@ -65,7 +65,7 @@ struct Training {
 }
 
 pub fn task(precision: Precision) -> Task {
-    let model = Gpt::init(&mut Init::new(1, &Device::flex().autodiff()).with(precision));
+    let model = Gpt::init(&mut Init::new(1, &device().autodiff()).with(precision));
     assert_eq!(params::count(&model), PARAMETERS);
     let ids: Vec<u32> = (0..BATCH * TOKENS).map(|i| (i * 7919 % VOCABULARY) as u32).collect();
     let labels = ids.iter().map(|&id| ((id + 1) % VOCABULARY as u32) as i32).collect();
@@ -87,5 +87,7 @@ impl Training {
         // Nothing is clipped, so no norm is needed.
         let step = || self.optim.step(model, &gradients, 0.0, |_| 1e-3);
         self.model = Some(profile::time("AdamW", step));
+        // The CPU has nothing to wait for.
+        device().sync().expect("the device answers");
     }
 }

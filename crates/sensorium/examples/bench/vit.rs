@@ -5,12 +5,12 @@ use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use serde_json::json;
 
-use crate::{Task, timed};
+use crate::{Task, device, timed};
 
 const PARAMETERS: usize = 87_849_216;
 
 pub fn task(format: pack::Format, batch: usize) -> Task {
-    let device = Device::flex();
+    let device = device();
     let mut init = Init::new(1, &device);
     let config = VitConfig::clip_base_patch32();
     let mut vit = Vit::init(&config, &mut init);

@@ -42,7 +42,7 @@ pub struct Eval {
     /// The text of `perplexity`.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Tokens of a window of `perplexity`, whose second half is scored.
+    /// Tokens of a window of `perplexity`; of --text, its second half is scored.
     #[arg(long, value_name = "N", default_value_t = 512)]
     context: usize,
     /// Side of drawn pictures in pixels.

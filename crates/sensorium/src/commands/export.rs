@@ -94,7 +94,7 @@ impl Export {
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
         write_atomic(&Disk, &self.to.join("manifest.json"), text.as_bytes())?;
         // What does not load again is no model.
-        let options = Options { strict: global.strict, ..Options::on(&global.device()) };
+        let options = Options { strict: global.strict, ..Options::on(&global.device()?) };
         Model::open(&self.to, &options)?;
         if self.json {
             return print::json(&manifest);

@@ -5,6 +5,7 @@ use clap::Args;
 use sensorium_checkpoint::gguf::{Gguf, Info};
 use sensorium_checkpoint::safetensors;
 use sensorium_media::Tokenizer;
+use sensorium_nn::device::{self, Found, Gpu};
 use sensorium_nn::machine::{Machine, Speeds, class, features};
 use sensorium_pretrained::families::sensorium::COMPONENTS;
 use sensorium_pretrained::{Directory, Provenance};
@@ -103,6 +104,7 @@ impl InfoCommand {
 fn machine(json: bool) -> Result<()> {
     let machine = Machine::here();
     let training = machine.training();
+    let devices = device::list();
     if json {
         return print::json(&serde_json::json!({
             "processor": machine.processor,
@@ -111,6 +113,7 @@ fn machine(json: bool) -> Result<()> {
             "threads": machine.threads,
             "gflops": { "step": machine.step, "prefill": machine.prefill, "decode": machine.decode },
             "auto": { "train": training.name(), "run": "f32" },
+            "devices": devices,
         }));
     }
     print::line(&machine.processor)?;
@@ -131,7 +134,19 @@ fn machine(json: bool) -> Result<()> {
         "\nprecision = \"auto\" trains in {}, the faster; models run as their file stores them, or in \
          f32: the same answers on every machine",
         training.name()
-    ))
+    ))?;
+    print::line("\ndevices")?;
+    devices.iter().try_for_each(|Found { name, model, memory }| {
+        let memory = memory.map(|bytes| format!(", {:.1} GB", bytes as f64 / 1e9));
+        print::line(format!("{:<20} {model}{}", name.to_string(), memory.unwrap_or_default()))
+    })?;
+    for gpu in Gpu::ALL.into_iter().filter(|gpu| !gpu.is_built()) {
+        print::line(format!(
+            "{:<20} not in this program: build it with --features {gpu}",
+            gpu.to_string()
+        ))?;
+    }
+    Ok(())
 }
 
 fn origin(provenance: Option<&Provenance>) -> Result<()> {

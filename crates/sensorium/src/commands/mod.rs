@@ -34,6 +34,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 pub use crate::global::Global;
+use crate::on_device;
 
 /// Trains, runs and measures multimodal language models: pictures and text in, text out.
 #[derive(Debug, Parser)]
@@ -90,7 +91,7 @@ impl Cli {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
         pool.build_global()?;
         // On one of its own threads: work handed in from outside costs a wake-up each time.
-        rayon::scope(|_| self.dispatch())
+        rayon::scope(|_| on_device::guarded(|| self.dispatch()))
     }
 
     fn dispatch(&self) -> Result<()> {

@@ -116,14 +116,7 @@ impl OwnData<'_> {
     fn config(&self) -> Result<DatasetConfig> {
         let kind = self.options.kind.as_deref();
         let kind = kind.or_else(|| (self.task == Task::Perplexity).then_some("text"));
-        let config = data::config(self.path, kind, &self.options.set)?;
-        match config.path() {
-            Some(path) if path == self.path => Ok(config),
-            _ => bail!(
-                "expected a kind of data that is read from files, got {}\nhint: docs/data.md lists the kinds",
-                config.kind()
-            ),
-        }
+        data::config(self.path, kind, &self.options.set)
     }
 
     fn measure(&self, config: &DatasetConfig, global: &Global) -> Result<OwnReport> {

@@ -48,6 +48,9 @@ impl Train {
         let dir = self.out.clone().unwrap_or_else(|| default_dir(&self.recipe));
         let mut sets = self.set.clone();
         sets.extend(global.seed.map(|seed| format!("seed={seed}")));
+        sets.extend(
+            global.device.map(|device| format!("device={device:?}", device = device.to_string())),
+        );
         let options = RunOptions {
             dir,
             resume: self.resume,

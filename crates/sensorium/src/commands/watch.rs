@@ -12,7 +12,9 @@ use sensorium_train::watch::{self, Watch};
 
 use crate::print;
 
-/// Watch a run while it trains: its loss, rate, speed and the time left, with curves in a terminal.
+/// Follow a run while it trains.
+///
+/// Its loss, rate, speed and the time left, with curves in a terminal, and a line for each look elsewhere.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  sensorium watch runs/clip\n  sensorium watch runs/llava --json"

@@ -65,6 +65,16 @@ fn options_out_of_range() {
 }
 
 #[test]
+fn devices_that_are_not_there() {
+    let unknown = fails(2, &["ask", "x", "--device", "gpu"]);
+    assert!(unknown.contains("one of cpu, ") && unknown.contains("\"gpu\""), "{unknown}");
+    for gpu in ["cuda", "wgpu"] {
+        let error = fails(1, &["ask", "x", "--device", &format!("{gpu}:99")]);
+        assert!(error.contains(gpu) && error.contains("the device cpu"), "{error}");
+    }
+}
+
+#[test]
 fn label_lists() {
     let picture = file(&dir("labels"), "scene.png", &png());
     for labels in ["", "circle", "a,,b", "a,b,a", ","] {

@@ -197,7 +197,8 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let instruct = &recipe.instruct;
     let mut parts = trained(recipe, &training.shape);
     if let Some(lora) = &recipe.lora {
-        let init = &mut Init::new(recipe.seed, &recipe.device.open());
+        let LlavaRecipe { seed, precision, recompute, .. } = *recipe;
+        let init = &mut recipe.device.init(Some(seed), precision, recompute);
         parts.extend(lora.add(&mut llava, |name| training.module(name), init)?);
     }
     training.run("instruct", instruct, parts, llava, options)?;

@@ -99,8 +99,8 @@ pub(super) fn gradients<I, T>(
     let (mut of_images, mut of_texts) = (Vec::new(), Vec::new());
     for (name, gradient) in found {
         match name.as_str() {
-            "vectors.images" => of_images = gradient,
-            "vectors.texts" => of_texts = gradient,
+            "vectors.images" => of_images = gradient.into_vec(),
+            "vectors.texts" => of_texts = gradient.into_vec(),
             name => drop(sum.insert(name.trim_start_matches("model.").to_owned(), gradient)),
         }
     }

@@ -1,0 +1,108 @@
+//! Trainings on the device that `SENSORIUM_DEVICE` names, against the same on the CPU: ten losses of every
+//! recipe, and a run that goes on where another device has left it. Without the variable it is the CPU
+//! against itself, under another name.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use sensorium_train::run::RunOptions;
+use sensorium_train::{log, recipes};
+use tempfile::TempDir;
+
+/// Of each of ten losses; on a device of the framework the sums of products have another order.
+const CURVE: f64 = 1e-3;
+
+fn elsewhere() -> String {
+    std::env::var("SENSORIUM_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
+struct Trial(TempDir);
+
+impl Trial {
+    fn new() -> Self {
+        let trial = Self(TempDir::new().unwrap());
+        trial.train("tokenizer", "tokenizer", "cpu", &["samples=400", "vocabulary=700"]);
+        trial
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Trains, or goes on with what is there.
+    fn train(&self, recipe: &str, out: &str, device: &str, sets: &[&str]) {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
+        let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        sets.push(format!("tokenizer={:?}", self.path("tokenizer.json")));
+        if recipe != "tokenizer" {
+            sets.push(format!("device={device:?}"));
+        }
+        if recipe == "llava" {
+            sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
+            sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
+        }
+        let options = RunOptions { resume: true, strict: true, ..RunOptions::new(self.path(out)) };
+        recipes::train(&file, &sets, &options).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    fn losses(&self, run: &str) -> Vec<f64> {
+        log::read(&self.path(run)).unwrap().iter().map(|metrics| metrics.loss).collect()
+    }
+
+    fn alike(&self, run: &str, other: &str) {
+        let (want, got) = (self.losses(run), self.losses(other));
+        assert_eq!(want.len(), got.len(), "{run} and {other}");
+        for (step, (want, got)) in want.iter().zip(&got).enumerate() {
+            let off = (got / want - 1.0).abs();
+            assert!(off < CURVE, "{other}, step {step}: got {got}, want {want}");
+        }
+    }
+}
+
+/// Steps of a recipe, and what else it is set to.
+const RECIPES: [(&str, &str, &[&str]); 5] = [
+    ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"]),
+    ("clip", "clip-info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"]),
+    ("text", "text", &["steps=10", "batch=4", "tokens=32"]),
+    ("text", "text-again", &["steps=10", "batch=4", "tokens=32", "recompute=true"]),
+    (
+        "llava",
+        "llava",
+        &["align.steps=10", "align.batch=2", "instruct.steps=10", "instruct.batch=4"],
+    ),
+];
+
+#[test]
+fn every_recipe_has_the_same_ten_losses() {
+    let trial = Trial::new();
+    for (recipe, out, sets) in RECIPES {
+        let other = format!("{out}-elsewhere");
+        trial.train(recipe, out, "cpu", sets);
+        trial.train(recipe, &other, &elsewhere(), sets);
+        let stages: &[&str] = if recipe == "llava" { &["/align", "/instruct"] } else { &[""] };
+        for stage in stages {
+            trial.alike(&format!("{out}{stage}"), &format!("{other}{stage}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_moves_to_another_device_and_back() {
+    let trial = Trial::new();
+    let train = |out: &str, device: &str, steps: u64| {
+        let steps = format!("steps={steps}");
+        let schedule = "schedule={kind='constant', learning_rate=1e-3}";
+        let sets = ["batch=4", "tokens=32", "save_every=4", "optim.ema=0.9", schedule, &steps];
+        trial.train("text", out, device, &sets);
+    };
+    train("stays", "cpu", 12);
+    for (out, [first, second]) in
+        [("goes", ["cpu", &elsewhere()]), ("comes", [&elsewhere(), "cpu"])]
+    {
+        train(out, first, 4);
+        train(out, second, 8);
+        train(out, first, 12);
+        trial.alike("stays", out);
+    }
+}
