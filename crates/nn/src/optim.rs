@@ -8,6 +8,7 @@ use crate::params::read;
 
 /// Numbers of one parameter, row-major: its values, its gradient, or a mean of these.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few for each parameter")]
 pub enum Flat {
     /// On the CPU, for the kernels.
     Host(Vec<f32>),
@@ -142,9 +143,7 @@ impl Flat {
         match (self, values) {
             (Self::Host(shadow), Self::Host(values)) => kernel::ema(shadow, values, decay),
             (Self::Device(shadow), Self::Device(values)) => {
-                // The average is no part of what is learned.
-                let values = values.clone().without_autodiff();
-                *shadow = shadow.clone().without_autodiff() * decay + values * (1.0 - decay);
+                *shadow = shadow.clone() * decay + values.clone() * (1.0 - decay);
             }
             _ => apart(),
         }

@@ -1,10 +1,11 @@
 //! Trainings on the device that `SENSORIUM_DEVICE` names, against the same on the CPU: ten losses of every
-//! recipe, and a run that goes on where another device has left it. Without the variable it is the CPU
-//! against itself, under another name.
+//! recipe, and a run that goes on where another device has left it. Without the variable the other device is
+//! the CPU with the twins of all operations.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 
+use sensorium_nn::fused::with_twins;
 use sensorium_train::run::RunOptions;
 use sensorium_train::{log, recipes};
 use tempfile::TempDir;
@@ -12,8 +13,11 @@ use tempfile::TempDir;
 /// Of each of ten losses; on a device of the framework the sums of products have another order.
 const CURVE: f64 = 1e-3;
 
-fn elsewhere() -> String {
-    std::env::var("SENSORIUM_DEVICE").unwrap_or_else(|_| "cpu".into())
+/// Where a training is done.
+#[derive(Clone, Copy)]
+enum Where {
+    Cpu,
+    Elsewhere,
 }
 
 struct Trial(TempDir);
@@ -21,7 +25,7 @@ struct Trial(TempDir);
 impl Trial {
     fn new() -> Self {
         let trial = Self(TempDir::new().unwrap());
-        trial.train("tokenizer", "tokenizer", "cpu", &["samples=400", "vocabulary=700"]);
+        trial.train("tokenizer", "tokenizer", Where::Cpu, &["samples=400", "vocabulary=700"]);
         trial
     }
 
@@ -30,12 +34,12 @@ impl Trial {
     }
 
     /// Trains, or goes on with what is there.
-    fn train(&self, recipe: &str, out: &str, device: &str, sets: &[&str]) {
+    fn train(&self, recipe: &str, out: &str, place: Where, sets: &[&str]) {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
         let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         sets.push(format!("tokenizer={:?}", self.path("tokenizer.json")));
-        if recipe != "tokenizer" {
+        if let (Where::Elsewhere, Ok(device)) = (place, std::env::var("SENSORIUM_DEVICE")) {
             sets.push(format!("device={device:?}"));
         }
         if recipe == "llava" {
@@ -43,7 +47,12 @@ impl Trial {
             sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
         let options = RunOptions { resume: true, strict: true, ..RunOptions::new(self.path(out)) };
-        recipes::train(&file, &sets, &options).unwrap_or_else(|error| panic!("{error}"));
+        let train = || recipes::train(&file, &sets, &options);
+        let trained = match place {
+            Where::Cpu => train(),
+            Where::Elsewhere => with_twins(train),
+        };
+        trained.unwrap_or_else(|error| panic!("{error}"));
     }
 
     fn losses(&self, run: &str) -> Vec<f64> {
@@ -78,8 +87,8 @@ fn every_recipe_has_the_same_ten_losses() {
     let trial = Trial::new();
     for (recipe, out, sets) in RECIPES {
         let other = format!("{out}-elsewhere");
-        trial.train(recipe, out, "cpu", sets);
-        trial.train(recipe, &other, &elsewhere(), sets);
+        trial.train(recipe, out, Where::Cpu, sets);
+        trial.train(recipe, &other, Where::Elsewhere, sets);
         let stages: &[&str] = if recipe == "llava" { &["/align", "/instruct"] } else { &[""] };
         for stage in stages {
             trial.alike(&format!("{out}{stage}"), &format!("{other}{stage}"));
@@ -90,16 +99,15 @@ fn every_recipe_has_the_same_ten_losses() {
 #[test]
 fn a_run_moves_to_another_device_and_back() {
     let trial = Trial::new();
-    let train = |out: &str, device: &str, steps: u64| {
+    let train = |out: &str, place: Where, steps: u64| {
         let steps = format!("steps={steps}");
         let schedule = "schedule={kind='constant', learning_rate=1e-3}";
         let sets = ["batch=4", "tokens=32", "save_every=4", "optim.ema=0.9", schedule, &steps];
-        trial.train("text", out, device, &sets);
+        trial.train("text", out, place, &sets);
     };
-    train("stays", "cpu", 12);
-    for (out, [first, second]) in
-        [("goes", ["cpu", &elsewhere()]), ("comes", [&elsewhere(), "cpu"])]
-    {
+    train("stays", Where::Cpu, 12);
+    let (cpu, elsewhere) = (Where::Cpu, Where::Elsewhere);
+    for (out, [first, second]) in [("goes", [cpu, elsewhere]), ("comes", [elsewhere, cpu])] {
         train(out, first, 4);
         train(out, second, 8);
         train(out, first, 12);
