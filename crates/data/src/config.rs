@@ -26,8 +26,8 @@ use crate::drawn::scene::Split;
 use crate::read::table::Columns;
 use crate::read::texts::SampleBy;
 use crate::read::{
-    Records, captions, folder, interleaved, llava_json, messages, parquet, table, texts, vqa,
-    webdataset,
+    Entry, Records, captions, folder, interleaved, llava_json, messages, parquet, table, texts,
+    vqa, webdataset,
 };
 use crate::{Augment, Dataset, Error, Mixture, Result};
 
@@ -479,32 +479,7 @@ impl DatasetConfig {
             | Self::Vqa { path, images, .. } => {
                 let images = images.clone().unwrap_or_else(|| folder_of(path));
                 let images = images.as_path();
-                let records = match self {
-                    Self::Messages { .. } => messages::read(path)?,
-                    Self::Captions { .. } => captions::read(path, options.split)?,
-                    Self::Vqa { answers, image, .. } => vqa::read(path, answers, image)?,
-                    Self::Parquet { image_key, caption_key, .. } => {
-                        // What is set apart by `val_share` is of the part to learn from.
-                        let split =
-                            if options.val_share > 0.0 { Split::Train } else { options.split };
-                        let columns = parquet::Columns {
-                            image: image_key.as_deref(),
-                            caption: caption_key.as_deref(),
-                        };
-                        parquet::read(&path.to_string_lossy(), split, columns)?
-                    }
-                    Self::Interleaved { min_similarity, .. } => {
-                        interleaved::read(&path.to_string_lossy(), *min_similarity)?
-                    }
-                    Self::Csv { image_key: image, caption_key: caption, separator, .. } => {
-                        table::read(
-                            path,
-                            images,
-                            Columns { image, caption, separator: *separator },
-                        )?
-                    }
-                    _ => llava_json::read(path)?,
-                };
+                let records = self.entries(path, images, &options)?;
                 Box::new(Records::new(self.kind(), path, images, records, &options, decoder)?)
             }
             Self::Webdataset { path, .. } => {
@@ -530,5 +505,28 @@ impl DatasetConfig {
                 datasets::easy_vqa(options.seed, data, *turns, *isolated)
             }
         })
+    }
+
+    /// What is listed at `path`, with pictures below `images`.
+    fn entries(&self, path: &Path, images: &Path, options: &OpenOptions) -> Result<Vec<Entry>> {
+        let pattern = path.to_string_lossy();
+        match self {
+            Self::Messages { .. } => messages::read(path),
+            Self::Captions { .. } => captions::read(path, options.split),
+            Self::Vqa { answers, image, .. } => vqa::read(path, answers, image),
+            Self::Parquet { image_key: image, caption_key: caption, .. } => {
+                // What is set apart by `val_share` is of the part to learn from.
+                let split = if options.val_share > 0.0 { Split::Train } else { options.split };
+                let [image, caption] = [image.as_deref(), caption.as_deref()];
+                parquet::read(&pattern, split, parquet::Columns { image, caption })
+            }
+            Self::Interleaved { min_similarity, .. } => {
+                interleaved::read(&pattern, *min_similarity)
+            }
+            Self::Csv { image_key: image, caption_key: caption, separator, .. } => {
+                table::read(path, images, Columns { image, caption, separator: *separator })
+            }
+            _ => llava_json::read(path),
+        }
     }
 }

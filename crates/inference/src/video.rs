@@ -78,7 +78,7 @@ fn number(n: usize) -> String {
         ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
     match (ONES.get(n), TENS.get((n / 10).wrapping_sub(2))) {
         (Some(word), _) => (*word).to_owned(),
-        (None, Some(tens)) if n % 10 == 0 => (*tens).to_owned(),
+        (None, Some(tens)) if n.is_multiple_of(10) => (*tens).to_owned(),
         (None, Some(tens)) => format!("{tens}-{}", ONES[n % 10]),
         (None, None) => n.to_string(),
     }

@@ -8,6 +8,7 @@ use crate::params::read;
 
 /// Numbers of one parameter, row-major: its values, its gradient, or a mean of these.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few for each parameter")]
 pub enum Flat {
     /// On the CPU, for the kernels.
     Host(Vec<f32>),

@@ -17,7 +17,7 @@ use sensorium_pretrained::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, PR
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::model::{self, Files, pretty};
 
 /// Blocks of 32 numbers with one scale, as GGUF has them.
@@ -112,21 +112,9 @@ impl LoraConfig {
         name_of: impl Fn(&str) -> String,
         init: &mut Init,
     ) -> Result<Vec<String>> {
-        if self.r == 0 || !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
-            let got = format!(
-                "expected r and lora_alpha above 0, got {} and {}",
-                self.r, self.lora_alpha
-            );
-            return Err(model::config("lora", &got, "r = 8 and lora_alpha = 16 are usual"));
-        }
-        if !(0.0..1.0).contains(&self.lora_dropout) {
-            let got =
-                format!("expected lora_dropout of 0 or more, below 1, got {}", self.lora_dropout);
-            return Err(model::config("lora", &got, "0.05 is usual"));
-        }
+        self.check()?;
         let start = self.from.as_deref().map(Adapter::open).transpose()?;
         let (mut added, mut ends, mut wrong) = (Vec::new(), BTreeSet::new(), None);
-        let (mut whole, mut kept) = (0, 0);
         model.matrices("", &mut |ours, matrix| {
             let Some((weight, place)) = matrix.adaptable() else { return };
             let theirs = module_of(&name_of, ours);
@@ -134,7 +122,6 @@ impl LoraConfig {
             if !self.is_target(ours, &theirs) {
                 return;
             }
-            let size = weight.dims().iter().product::<usize>();
             let mut lora = Lora::init(weight.dims(), self.r, self.scale(), init);
             if self.use_dora {
                 lora = lora.with_magnitude(weight.val());
@@ -147,24 +134,9 @@ impl LoraConfig {
             }
             *place = Some(lora);
             added.push(format!("{ours}.lora"));
-            let Some(kind) = self.quantization.map(Quantization::kind) else { return };
-            if matrix.quantize(kind) {
-                whole += F32 * size;
-                kept += size / kind.block() * kind.block_bytes();
-            }
         });
         if let Some(name) = wrong {
-            let got = format!(
-                "expected an adapter of rank {} and alpha {} {} magnitudes with {name}",
-                self.r,
-                self.lora_alpha,
-                if self.use_dora { "and" } else { "without" },
-            );
-            return Err(model::config(
-                "lora.from",
-                &got,
-                "give the r, lora_alpha, use_dora and target_modules of its adapter_config.json",
-            ));
+            return Err(self.other(&name));
         }
         if added.is_empty() {
             let (targets, known) =
@@ -172,11 +144,38 @@ impl LoraConfig {
             let got = format!("expected ends of matrices' names, got {targets}, which match none");
             return Err(model::config("lora.target_modules", &got, &format!("there are {known}")));
         }
-        if whole > 0 {
-            let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-            eprintln!("frozen matrices: {:.1} MiB, {:.1} MiB in f32", mib(kept), mib(whole));
+        if let Some(quantization) = self.quantization {
+            quantize(model, quantization.kind());
         }
         Ok(added)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.r == 0 || !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
+            let got = format!(
+                "expected r and lora_alpha above 0, got {} and {}",
+                self.r, self.lora_alpha
+            );
+            return Err(model::config("lora", &got, "r = 8 and lora_alpha = 16 are usual"));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            let got =
+                format!("expected lora_dropout of 0 or more, below 1, got {}", self.lora_dropout);
+            return Err(model::config("lora", &got, "0.05 is usual"));
+        }
+        Ok(())
+    }
+
+    /// That the adapter to go on with is of another kind.
+    fn other(&self, name: &str) -> TrainError {
+        let got = format!(
+            "expected an adapter of rank {} and alpha {} {} magnitudes with {name}",
+            self.r,
+            self.lora_alpha,
+            if self.use_dora { "and" } else { "without" },
+        );
+        let hint = "give the r, lora_alpha, use_dora and target_modules of its adapter_config.json";
+        model::config("lora.from", &got, hint)
     }
 
     /// With the values of an adapter; nothing if it is of another kind.
@@ -270,6 +269,23 @@ impl LoraConfig {
             (ADAPTER_CONFIG.into(), pretty(&config)?),
         ])
     }
+}
+
+/// Keeps the frozen matrices beside which something is learned in few bits.
+fn quantize(model: &mut impl Pack, kind: Kind) {
+    let (mut whole, mut kept) = (0, 0);
+    model.matrices("", &mut |_, matrix| {
+        let size = match matrix.adaptable() {
+            Some((weight, Some(_))) => weight.dims().iter().product::<usize>(),
+            _ => return,
+        };
+        if matrix.quantize(kind) {
+            whole += F32 * size;
+            kept += size / kind.block() * kind.block_bytes();
+        }
+    });
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    eprintln!("frozen matrices: {:.1} MiB, {:.1} MiB in f32", mib(kept), mib(whole));
 }
 
 /// transformers' name of our layer.

@@ -280,7 +280,10 @@ impl Run {
         files: impl FnOnce() -> Result<Files>,
     ) -> Result<()> {
         self.losses.val = Some(val_loss);
-        if self.plan.is_over(step + 1, self.best.filter(|best| !(val_loss < best.val_loss))) {
+        if self.plan.is_over(
+            step + 1,
+            self.best.filter(|best| val_loss.is_nan() || best.val_loss <= val_loss),
+        ) {
             self.end = step + 1;
         }
         if !val_loss.is_finite() || self.best.is_some_and(|best| best.val_loss <= val_loss) {

@@ -164,7 +164,7 @@ fn node<'a>(
     let name = element.text(4).ok_or("a column without a name")?;
     let (optional, repeated) = (element.int(3) == Some(1), element.int(3) == Some(2));
     let (def, rep) = (def + u32::from(optional || repeated), rep + u32::from(repeated));
-    let path = [within, &[name.clone()]].concat();
+    let path = [within, std::slice::from_ref(&name)].concat();
     let kind = match element.count(5) {
         None | Some(0) => {
             leaves.push(leaf(element, path, [def, rep])?);

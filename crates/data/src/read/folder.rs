@@ -36,12 +36,14 @@ struct Row {
     caption: Option<String>,
 }
 
+type ReadTable = fn(&Path) -> Result<Vec<Entry>>;
+
 /// The entries of the folder at `path`, in the table's order or sorted by name.
 ///
 /// # Errors
 /// Neither a table nor folders of pictures; a table without the columns.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let tables: [(_, fn(&Path) -> Result<Vec<Entry>>); 3] =
+    let tables: [(_, ReadTable); 3] =
         [("metadata.csv", table), ("metadata.jsonl", lines), ("metadata.parquet", parquet)];
     match tables.into_iter().find(|(name, _)| path.join(name).is_file()) {
         Some((name, read)) => read(&path.join(name)),

@@ -54,7 +54,7 @@ fn batch(golden: &Golden) -> Batch {
     let learned = read(learned);
     // The label of a position is the token after it.
     let label = |i: usize| {
-        let next = (i + 1) % shape[1] != 0 && learned[i + 1] == 1.0;
+        let next = !(i + 1).is_multiple_of(shape[1]) && learned[i + 1] == 1.0;
         if next { ids[i + 1] as i32 } else { IGNORED }
     };
     let labels = (0..ids.len()).map(label).collect();

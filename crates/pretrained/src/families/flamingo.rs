@@ -15,7 +15,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{language, tower};
+use super::{Files, language, tower};
 use crate::Pretrained;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -220,7 +220,7 @@ pub fn assemble(
     backbone: &Directory,
     init: &mut Init,
     seeded: &mut Init,
-) -> Result<(Parts, Vec<(String, Vec<u8>)>)> {
+) -> Result<(Parts, Files)> {
     let config = config(encoder, new, backbone)?;
     let (text, device) = (TextProcessor::read(backbone)?, init.device().clone());
     let tower::ImageTower { vit, processor, .. } = tower::image(encoder, init)?;
@@ -241,7 +241,7 @@ fn files(
     backbone: &Directory,
     config: &FlamingoConfig,
     text: &TextProcessor,
-) -> Result<Vec<(String, Vec<u8>)>> {
+) -> Result<Files> {
     let media = |source| Error::Media { path: "tokenizer.json".into(), source };
     let settings = json!({"model_type": FAMILY, "flamingo": config});
     let mut files = vec![("tokenizer.json".to_owned(), text.tokenizer.to_bytes().map_err(media)?)];

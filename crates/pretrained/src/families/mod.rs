@@ -23,6 +23,9 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::{Pretrained, text};
 
+/// Names and contents of files.
+pub type Files = Vec<(String, Vec<u8>)>;
+
 /// A family of checkpoints: all that is known of its `model_type`.
 pub struct Family {
     /// `model_type` of `config.json`.

@@ -148,9 +148,7 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     let files =
         |model: &Llama| own(&[("backbone", weights::tensors(model)?)], &settings, &tokenizer, None);
 
-    let parts = [("", recipe.batch_size * recipe.tokens)];
-    let reads = Reads { parts: &parts, recompute: recipe.recompute };
-    memory::check(memory::need(&model, reads), recipe.batch_size, recipe.recompute)?;
+    fits(recipe, &model)?;
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(rows) = batches.next().transpose()? else { break };
@@ -177,6 +175,13 @@ pub fn train(recipe: &TextRecipe, options: &RunOptions) -> Result<()> {
     }
     let best = optim.averaged(model.clone());
     run.finish(&model, files(&best)?)
+}
+
+/// Refuses a step that takes more memory than there is.
+fn fits(recipe: &TextRecipe, model: &Llama) -> Result<()> {
+    let parts = [("", recipe.batch_size * recipe.tokens)];
+    let reads = Reads { parts: &parts, recompute: recipe.recompute };
+    memory::check(memory::need(model, reads), recipe.batch_size, recipe.recompute)
 }
 
 /// Tokens of a row, one more than is read, and which document each is of.

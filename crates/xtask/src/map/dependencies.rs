@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("inference", "kernels media nn flow encoder input-projector backbone checkpoint model pretrained"),
     ("hub", ""),
     ("data", "kernels media"),
-    ("train", "kernels media nn flow encoder input-projector backbone checkpoint model pretrained hub data"),
+    ("train", "media nn flow encoder input-projector backbone checkpoint model pretrained hub data"),
     ("eval", "media inference data"),
     ("testkit", "checkpoint"),
     ("sensorium", "media nn flow encoder checkpoint model pretrained inference hub data train eval"),

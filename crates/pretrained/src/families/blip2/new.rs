@@ -22,6 +22,7 @@ use super::writer::LANGUAGE;
 use super::{FAMILY, LED, OWN_FAMILY};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::families::Files;
 use crate::families::llava::parts::{grown, language_config, tokenizer_settings, with_marker};
 use crate::families::tower::{self, ImageTower};
 use crate::names::{self, BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
@@ -191,7 +192,7 @@ impl NewMatcher {
     ///
     /// # Errors
     /// Never in practice: all of it can be written down.
-    pub fn beside(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    pub fn beside(&self) -> Result<Files> {
         let Blip2MatcherConfig { image, projector } = &self.config;
         let mut qformer = qformer_settings(&projector.qformer);
         qformer["use_qformer_text_input"] = true.into();
@@ -336,7 +337,7 @@ pub struct NewWriter {
     /// Ends what is told.
     pub end: u32,
     /// What stands beside the weights.
-    pub beside: Vec<(String, Vec<u8>)>,
+    pub beside: Files,
 }
 
 impl NewWriter {
@@ -410,7 +411,7 @@ fn writer_files(
     backbone: &Directory,
     text: &TextProcessor,
     [marker, end]: [u32; 2],
-) -> Result<Vec<(String, Vec<u8>)>> {
+) -> Result<Files> {
     let mut qformer = matcher.config.projector.qformer.clone();
     qformer.text = false;
     let mut language = backbone.settings().clone();

@@ -19,6 +19,7 @@ use super::{BODY, FOREIGN, Published, Spliced};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::families::Files;
 use crate::families::language::{self, Place};
 use crate::families::tower::{self, ImageTower};
 use crate::names::{LLAVA, LLAVA_DINOV2};
@@ -53,7 +54,7 @@ pub struct NewLlava {
     /// What makes its prompts.
     pub text: TextProcessor,
     /// Names and contents of all files but the weights.
-    pub files: Vec<(String, Vec<u8>)>,
+    pub files: Files,
 }
 
 /// What a new model is, by the settings of its parts alone.
@@ -228,7 +229,7 @@ fn files(
     vision: Value,
     text: &TextProcessor,
     marker: u32,
-) -> Result<Vec<(String, Vec<u8>)>> {
+) -> Result<Files> {
     let media = |source| Error::Media { path: "tokenizer.json".into(), source };
     let tokenizer = text.tokenizer.to_bytes().map_err(media)?;
     let template = text.chat.text()?.unwrap_or_default().as_bytes().to_vec();
