@@ -38,13 +38,9 @@ impl Trial {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
         let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        sets.push(format!("tokenizer={:?}", self.path("tokenizer.json")));
+        sets.extend(self.parts(recipe).into_iter().map(|(key, path)| format!("{key}={path:?}")));
         if let (Where::Elsewhere, Ok(device)) = (place, std::env::var("SENSORIUM_DEVICE")) {
             sets.push(format!("device={device:?}"));
-        }
-        if recipe == "llava" {
-            sets.push(format!("image={:?}", self.path("clip/final/image.safetensors")));
-            sets.push(format!("backbone={:?}", self.path("text/final/backbone.safetensors")));
         }
         let options = RunOptions { resume: true, strict: true, ..RunOptions::new(self.path(out)) };
         let train = || recipes::train(&file, &sets, &options);
@@ -53,6 +49,29 @@ impl Trial {
             Where::Elsewhere => with_twins(train),
         };
         trained.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What a recipe is made of: parts of goldens, and what other recipes have left.
+    fn parts(&self, recipe: &str) -> Vec<(&'static str, PathBuf)> {
+        let golden =
+            |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name);
+        match recipe {
+            "blip2" => vec![
+                ("model.encoder", golden("published_dinov2")),
+                ("model.tokenizer", golden("blip2_matching/tokenizer.json")),
+                ("model.backbone", golden("parts/chat_opt")),
+            ],
+            "flamingo" => vec![
+                ("model.encoder", golden("published_clip")),
+                ("model.backbone", golden("parts/chat_gpt2")),
+            ],
+            "llava" => vec![
+                ("tokenizer", self.path("tokenizer.json")),
+                ("image", self.path("clip/final/image.safetensors")),
+                ("backbone", self.path("text/final/backbone.safetensors")),
+            ],
+            _ => vec![("tokenizer", self.path("tokenizer.json"))],
+        }
     }
 
     fn losses(&self, run: &str) -> Vec<f64> {
@@ -69,27 +88,41 @@ impl Trial {
     }
 }
 
-/// Steps of a recipe, and what else it is set to.
-const RECIPES: [(&str, &str, &[&str]); 5] = [
-    ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"]),
-    ("clip", "clip-info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"]),
-    ("text", "text", &["steps=10", "batch=4", "tokens=32"]),
-    ("text", "text-again", &["steps=10", "batch=4", "tokens=32", "recompute=true"]),
+/// A recipe, its run's name, what it is set to, and its stages.
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+const RECIPES: [Row; 7] = [
+    ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
+    ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
+    ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
+    ("text", "recomputed", &["steps=10", "batch=4", "tokens=32", "recompute=true"], &[""]),
     (
         "llava",
         "llava",
         &["align.steps=10", "align.batch=2", "instruct.steps=10", "instruct.batch=4"],
+        &["/align", "/instruct"],
     ),
+    (
+        "blip2",
+        "blip2",
+        &[
+            "represent.steps=10",
+            "represent.batch_size=2",
+            "generate.steps=10",
+            "generate.batch_size=2",
+        ],
+        &["/represent", "/generate"],
+    ),
+    ("flamingo", "flamingo", &["steps=10"], &[""]),
 ];
 
 #[test]
 fn every_recipe_has_the_same_ten_losses() {
     let trial = Trial::new();
-    for (recipe, out, sets) in RECIPES {
+    for (recipe, out, sets, stages) in RECIPES {
         let other = format!("{out}-elsewhere");
         trial.train(recipe, out, Where::Cpu, sets);
         trial.train(recipe, &other, Where::Elsewhere, sets);
-        let stages: &[&str] = if recipe == "llava" { &["/align", "/instruct"] } else { &[""] };
         for stage in stages {
             trial.alike(&format!("{out}{stage}"), &format!("{other}{stage}"));
         }
