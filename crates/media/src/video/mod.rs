@@ -100,7 +100,7 @@ impl Video {
     /// Empty, foreign, truncated, damaged or too large input; sizes and the number of frames are checked
     /// before anything is decoded.
     pub fn decode(bytes: &[u8], source: &str, sampling: Sampling) -> Result<Video> {
-        match Kind::sniff(bytes) {
+        let mut video = match Kind::sniff(bytes) {
             Some(kind @ (Kind::Gif | Kind::Png | Kind::WebP)) => {
                 picture::check(bytes, source)?;
                 animation::decode(kind, bytes, source, sampling)
@@ -108,7 +108,12 @@ impl Video {
             None if film::is_film(bytes) => film::decode(bytes, source, sampling),
             Some(kind) => Err(not_a_video(source, format!("a {} picture", kind.name()))),
             None => Err(not_a_video(source, describe(bytes))),
-        }
+        }?;
+        // Sums of fractions, written down by a child, are read one bit apart.
+        let micro = |seconds: f64| (seconds * 1e6).round() / 1e6;
+        video.duration = micro(video.duration);
+        video.frames.iter_mut().for_each(|frame| frame.seconds = micro(frame.seconds));
+        Ok(video)
     }
 
     /// The pictures, in order.
