@@ -36,7 +36,7 @@ use clap::{Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal language models: pictures, videos, speech and text in, text out.
+/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",
