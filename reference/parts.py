@@ -44,8 +44,8 @@ def backbones():
 
 
 def recipe(encoder, backbone, projector):
-    """The first stage moves nothing: what it leaves is the new model."""
-    still = SCHEDULE.replace(str(RATE), "0.0")
+    """The first stage moves nothing that counts: what it leaves is the new model."""
+    still = SCHEDULE.replace(str(RATE), "1e-30")
     data = DATA.format("")
     return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nencoder = 'goldens/{encoder}'\n"
             f"projector = '{projector}'\nbackbone = 'goldens/{backbone}'\n"

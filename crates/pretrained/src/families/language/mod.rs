@@ -57,7 +57,13 @@ pub fn config(config: &Config<'_>) -> Result<BackboneConfig> {
         config.wrong("model_type", &format!("one of {known}"), FOREIGN)
     })?;
     config.only_null("quantization_config")?;
-    read(config)
+    let language = read(config)?;
+    // Before a list is made that is as long as a file says.
+    if language.n_layers() > vision::MAX_LAYERS {
+        let expected = format!("at most {}", vision::MAX_LAYERS);
+        return Err(config.wrong("num_hidden_layers", &expected, FOREIGN));
+    }
+    Ok(language)
 }
 
 /// What the weights in a directory must be.
@@ -74,11 +80,6 @@ pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) 
     let kind = settings.text_or("model_type", "")?;
     let config = config(settings)?;
     let family = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
-    // Before a list is made that is as long as a file says.
-    if config.n_layers() > vision::MAX_LAYERS {
-        let expected = format!("at most {}", vision::MAX_LAYERS);
-        return Err(settings.wrong("num_hidden_layers", &expected, FOREIGN));
-    }
     let mut plan = planned(&config, family, names);
     if kind == "phi3" {
         plan.tensors = llama::fused(plan.tensors, &llama::FUSED);
