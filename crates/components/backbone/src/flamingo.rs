@@ -62,7 +62,8 @@ const NEW: usize = 2;
 /// Epsilon of the blocks' norms: PyTorch's default.
 const EPS: f64 = 1e-5;
 
-/// See the [module](self).
+/// A language model with gated layers that look at pictures, between its own: Alayrac et al. 2022, Flamingo,
+/// <https://arxiv.org/abs/2204.14198>, section 2.2.
 #[derive(Module, Debug)]
 pub struct GatedBackbone {
     /// The language model.
