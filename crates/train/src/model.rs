@@ -23,9 +23,9 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
-use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::llava::parts::NewProjector;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::{Directory, bridge};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
@@ -83,9 +83,7 @@ impl ModelConfig {
     /// None of the three ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
-        let open = |from: &Path| {
-            Ok::<_, TrainError>(Directory::open(&found(from)?)?.strict(options.strict))
-        };
+        let open = |from: &Path| opened(from, options.strict);
         match (size, tokenizer, from, encoder, projector, backbone) {
             (Some(size), Some(file), None, None, None, None) => {
                 Ok(Start::New(*size, Box::new(tokenizer::load(file)?)))
@@ -122,8 +120,12 @@ impl ModelConfig {
     }
 }
 
-/// Where a published model lies.
-pub(crate) fn found(from: &Path) -> Result<PathBuf> {
+/// A published model: a directory, a GGUF file, or a name whose files the hub's cache holds.
+pub(crate) fn opened(from: &Path, strict: bool) -> Result<Directory> {
+    Ok(bridge::open(&found(from)?, strict)?)
+}
+
+fn found(from: &Path) -> Result<PathBuf> {
     Ok(sensorium_hub::find(&from.to_string_lossy(), &sensorium_hub::Settings::from_env())?)
 }
 
@@ -215,6 +217,15 @@ pub fn beside(directory: &Directory) -> Result<Files> {
 pub fn published(beside: &Files, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
     let weights = ("model.safetensors".to_owned(), safetensors::write(tensors, dtype)?);
     Ok(std::iter::once(weights).chain(beside.iter().cloned()).collect())
+}
+
+/// What of such a model was learned between two frozen ones, an encoder and a language model.
+///
+/// # Errors
+/// One of the two cannot be read.
+pub fn bridge(beside: &Files, tensors: Tensors, [encoder, backbone]: [&Path; 2]) -> Result<Files> {
+    let [encoder, backbone] = [found(encoder)?, found(backbone)?];
+    Ok(bridge::files(beside, tensors, [("encoder", &encoder), ("backbone", &backbone)])?)
 }
 
 /// As indented JSON.

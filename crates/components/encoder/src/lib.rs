@@ -109,6 +109,14 @@ impl Encoder {
             Self::Audio(_) => Modality::Audio,
         }
     }
+
+    /// The Vision Transformer, if it is one.
+    pub fn vit(&self) -> Option<&Vit> {
+        match self {
+            Self::Image(image::Encoder::Vit(vit)) => Some(vit),
+            _ => None,
+        }
+    }
 }
 
 impl Encode for Encoder {
