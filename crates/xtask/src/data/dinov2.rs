@@ -231,7 +231,8 @@ mod tests {
 
     /// A field of bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat()
+        let len = [0x80 | (bytes.len() & 0x7f) as u8, (bytes.len() >> 7) as u8];
+        [&[number << 3 | 2][..], &len, bytes].concat()
     }
 
     fn constant(name: &str, shape: &[u8], values: &[f32]) -> Vec<u8> {
