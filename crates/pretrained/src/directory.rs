@@ -54,7 +54,7 @@ pub struct Directory {
 }
 
 /// What counts as a directory's own and lies in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Held {
     files: BTreeMap<&'static str, Vec<u8>>,
     tensors: BTreeMap<String, Tensor>,
@@ -152,6 +152,12 @@ impl Directory {
         tensors: BTreeMap<String, Tensor>,
     ) -> Self {
         Self { held: Arc::new(Held { files: files.into_iter().collect(), tensors }), ..self }
+    }
+
+    /// The same directory with this chat template in place of its own.
+    pub fn with_chat_template(mut self, template: Vec<u8>) -> Self {
+        Arc::make_mut(&mut self.held).files.insert("chat_template.jinja", template);
+        self
     }
 
     /// Where it is.

@@ -49,6 +49,8 @@ pub struct ModelConfig {
     pub projector: Option<NewProjector>,
     /// A published language model of a new model, told as in `from`.
     pub backbone: Option<PathBuf>,
+    /// A file with the chat template of a new model of parts, in place of its language model's.
+    pub chat_template: Option<PathBuf>,
     /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`,
     /// `backbone`); without it, all that the recipe trains.
     pub train: Option<Vec<String>>,
@@ -83,6 +85,10 @@ impl ModelConfig {
     /// None of the three ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
+        if self.chat_template.is_some() && encoder.is_none() {
+            let message = "expected encoder, projector and backbone beside it, got none";
+            return Err(config("model.chat_template", message, "a published model has its own"));
+        }
         let open = |from: &Path| opened(from, options.strict);
         match (size, tokenizer, from, encoder, projector, backbone) {
             (Some(size), Some(file), None, None, None, None) => {
@@ -91,7 +97,11 @@ impl ModelConfig {
             (None, None, Some(from), None, None, None) => Ok(Start::Published(open(from)?)),
             (None, None, None, Some(encoder), Some(projector), Some(backbone)) => {
                 // Of each, only a part is used: what else it holds is no mistake.
-                let (encoder, backbone) = (open(encoder)?.strict(false), open(backbone)?);
+                let (encoder, mut backbone) = (open(encoder)?.strict(false), open(backbone)?);
+                if let Some(path) = &self.chat_template {
+                    let template = std::fs::read(path).map_err(TrainError::io("read", path))?;
+                    backbone = backbone.with_chat_template(template);
+                }
                 let projector = *projector;
                 Ok(Start::Parts(Box::new(Parts { encoder, projector, backbone })))
             }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use sensorium_nn::prelude::Device;
-use sensorium_pretrained::{Directory, Pretrained, bridge, convert};
+use sensorium_pretrained::{Directory, Pretrained, TextProcessor, bridge, convert};
 use sensorium_train::log;
 use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;
@@ -161,6 +161,19 @@ fn a_bridge_is_read_as_the_whole_model() {
         let error = bridge::open(&alone.0, true).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn a_chat_template_takes_the_place_of_the_language_models() {
+    let dir = TempDir::new().unwrap();
+    let template = dir.path().join("own.jinja");
+    std::fs::write(&template, "{{ messages[0]['content'] }} A: {{ messages[1]['content'] }}")
+        .unwrap();
+    let own = format!("chat_template = {template:?}\ntrain =");
+    train(&frozen("mlp", "trained_only = true").replace("train =", &own), dir.path()).unwrap();
+    let model = bridge::open(&dir.path().join("run/instruct/final"), true).unwrap();
+    let text = TextProcessor::read(&model).unwrap();
+    assert!(text.chat.text().unwrap().unwrap().ends_with("A: {{ messages[1]['content'] }}"));
 }
 
 #[test]
