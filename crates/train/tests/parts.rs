@@ -167,13 +167,13 @@ fn a_bridge_is_read_as_the_whole_model() {
 fn a_chat_template_takes_the_place_of_the_language_models() {
     let dir = TempDir::new().unwrap();
     let template = dir.path().join("own.jinja");
-    std::fs::write(&template, "{{ messages[0]['content'] }} A: {{ messages[1]['content'] }}")
-        .unwrap();
+    let text = "{% for message in messages %}{{ message['content'] }}|{% endfor %}";
+    std::fs::write(&template, text).unwrap();
     let own = format!("chat_template = {template:?}\ntrain =");
     train(&frozen("mlp", "trained_only = true").replace("train =", &own), dir.path()).unwrap();
     let model = bridge::open(&dir.path().join("run/instruct/final"), true).unwrap();
-    let text = TextProcessor::read(&model).unwrap();
-    assert!(text.chat.text().unwrap().unwrap().ends_with("A: {{ messages[1]['content'] }}"));
+    let chat = TextProcessor::read(&model).unwrap().chat;
+    assert!(chat.text().unwrap().unwrap().ends_with(text));
 }
 
 #[test]
