@@ -47,7 +47,7 @@ model="$work/run/final"
 "$sensorium" eval caption --data $data/folder-csv --model "$model" --shots 0,2 --exemplars $data/folder-jsonl \
     --max-tokens 4 --json > "$work/report.json"
 for shots in 0 2; do
-    grep -q "captions, $shots shots" "$work/report.json" || { echo "no figures of $shots shots" >&2; exit 1; }
+    grep -q "captions, $shots-shot" "$work/report.json" || { echo "no figures of $shots-shot" >&2; exit 1; }
 done
 # nano was made for one picture in a prompt.
 "$sensorium" eval caption --data $data/folder-csv --shots 1 --exemplars $data/folder-jsonl 2> "$work/refused" &&

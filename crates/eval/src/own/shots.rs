@@ -109,7 +109,7 @@ pub(super) fn measure(
 
 /// Tells what was measured after `count` shots from all else.
 fn label(measured: &mut Measured, count: usize) {
-    let told = |name: &str| format!("{name}, {count} shots");
+    let told = |name: &str| format!("{name}, {count}-shot");
     for metric in &mut measured.metrics {
         metric.task = told(&metric.task);
         metric.numbers = told(&metric.numbers);

@@ -311,7 +311,7 @@ fn each_number_of_shots_has_its_figures() {
     let found = said_after("folder-jsonl", Choose::Random, &[0, 2]).unwrap();
     let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids.len(), 4);
-    assert!(ids[0].ends_with(", 0 shots") && ids[3].ends_with(", 2 shots"), "{ids:?}");
+    assert!(ids[0].ends_with(", 0-shot") && ids[3].ends_with(", 2-shot"), "{ids:?}");
 
     let (path, answers) = (sample("vqa/questions.json"), sample("vqa/annotations.json"));
     let image = "COCO_{:06}.png".to_owned();
@@ -326,9 +326,9 @@ fn each_number_of_shots_has_its_figures() {
     let figures = report.report.figures.iter();
     let (n, tasks): (Vec<_>, Vec<_>) =
         figures.map(|figure| (figure.n, figure.task.as_str())).unzip();
-    assert_eq!(tasks[..2], ["all questions, 0 shots", "all questions, 1 shots"]);
+    assert_eq!(tasks[..2], ["all questions, 0-shot", "all questions, 1-shot"]);
     assert_eq!(n[0], n[1]);
-    assert!(tasks.contains(&"answer: number, 1 shots"), "{tasks:?}");
+    assert!(tasks.contains(&"answer: number, 1-shot"), "{tasks:?}");
     // Only what is asked in words has exemplars.
     let mut set = Set::open(&own, false).unwrap();
     let error = shots::measure(Task::Grounding, &Copycat, &mut set, &own, &shots).map(|_| ());
