@@ -19,7 +19,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use sensorium_media::picture::MAX_FILE_BYTES;
-use sensorium_media::{MediaDecoder, Message, Picture};
+use sensorium_media::video::MAX_SAMPLED;
+use sensorium_media::{MediaDecoder, Message, Picture, Sampling};
 
 use crate::drawn::scene::Split;
 use crate::parquet::Table;
@@ -121,6 +122,8 @@ pub(crate) struct Records {
     folder: PathBuf,
     entries: Vec<Entry>,
     decoder: MediaDecoder,
+    /// Of videos, which frames are taken.
+    sampling: Option<Sampling>,
 }
 
 /// The stream of random numbers that set entries apart for measuring.
@@ -152,7 +155,17 @@ impl Records {
         }
         let name = format!("{kind} {}", path.display());
         let (folder, decoder) = (folder.to_owned(), decoder.clone());
-        Ok(Self { name, folder, entries, decoder })
+        Ok(Self { name, folder, entries, decoder, sampling: None })
+    }
+
+    /// With files that are videos, of each so many frames; without a number they stay pictures.
+    pub(crate) fn watched(self, frames: Option<usize>) -> Result<Self> {
+        match frames {
+            Some(n) if !(1..=MAX_SAMPLED).contains(&n) => {
+                Err(Error::Config { key: "frames", expected: "1 to 64", got: n.to_string() })
+            }
+            frames => Ok(Self { sampling: frames.map(Sampling::Frames), ..self }),
+        }
     }
 
     fn bad(&self, index: u64, reason: String) -> Error {
@@ -169,15 +182,22 @@ impl Records {
         let record = self.record(index)?;
         let Record { pictures, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let picture = |source: &Source| self.picture(source).map(Media::Image);
-        let media = pictures.iter().map(picture).collect::<std::result::Result<_, _>>()?;
+        let medium = |source: &Source| self.medium(source);
+        let media = pictures.iter().map(medium).collect::<std::result::Result<_, _>>()?;
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
+    fn medium(&self, source: &Source) -> std::result::Result<Media, String> {
+        match (self.sampling, source) {
+            (Some(sampling), Source::File(name)) => {
+                let video = self.decoder.video(&self.within(name)?, sampling);
+                video.map(Media::Video).map_err(brief)
+            }
+            _ => self.picture(source).map(Media::Image),
+        }
+    }
+
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {
-        let brief = |error: sensorium_media::Error| {
-            error.to_string().lines().next().unwrap_or_default().to_owned()
-        };
         match source {
             Source::File(name) => self.decoder.picture(&self.within(name)?).map_err(brief),
             Source::Shard { name, shard, at, len } => {
@@ -240,6 +260,11 @@ impl Dataset for Records {
         };
         Ok(Outline { name: record.key(), text: record.text.clone(), file })
     }
+}
+
+/// The first line of an error.
+fn brief(error: sensorium_media::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// By hash, so that an entry keeps its side when others are added. A bad entry is learned from, or
