@@ -19,7 +19,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use sensorium_media::picture::MAX_FILE_BYTES;
-use sensorium_media::{MediaDecoder, Message, Picture};
+use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
 
 use crate::drawn::scene::Split;
 use crate::parquet::Table;
@@ -43,7 +43,7 @@ pub struct Record {
 /// Where a picture is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A file below the data set's folder.
+    /// A file below the data set's folder; by its ending it may be a sound or a film, too.
     File(String),
     /// `len` bytes from byte `at` of a shard.
     Shard {
@@ -104,6 +104,11 @@ impl Record {
     /// Pictures with their caption, or a text without.
     fn with(pictures: Vec<Source>, text: &str) -> Self {
         Self { pictures, text: Some(text.to_owned()), messages: Vec::new() }
+    }
+
+    /// Media of which nothing is said.
+    fn untold(media: Vec<Source>) -> Self {
+        Self { pictures: media, text: None, messages: Vec::new() }
     }
 
     /// What stays the same when other entries come and go, and is the same for all about one picture.
@@ -169,15 +174,39 @@ impl Records {
         let record = self.record(index)?;
         let Record { pictures, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let picture = |source: &Source| self.picture(source).map(Media::Image);
-        let media = pictures.iter().map(picture).collect::<std::result::Result<_, _>>()?;
+        let media = pictures.iter().map(|source| self.media(source));
+        let media = media.collect::<std::result::Result<Vec<_>, _>>()?.concat();
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
+    /// A picture, a sound, or a film: a picture of its middle, and what is heard of it.
+    fn media(&self, source: &Source) -> std::result::Result<Vec<Media>, String> {
+        match source {
+            Source::File(name) if files::is_sound(name) => Ok(vec![self.sound(name)?]),
+            Source::File(name) if files::is_film(name) => {
+                // The first, the middle and the last one.
+                let film = self.decoder.video(&self.within(name)?, Sampling::Frames(3));
+                let film = film.map_err(|error| brief(&error))?;
+                let picture = film.pictures().nth(film.frames.len() / 2).cloned();
+                let picture = picture.ok_or_else(|| format!("{name}: no picture"))?;
+                Ok(vec![Media::Image(picture), self.sound(name)?])
+            }
+            source => Ok(vec![Media::Image(self.picture(source)?)]),
+        }
+    }
+
+    /// All of a sound, at the rate that models hear.
+    fn sound(&self, name: &str) -> std::result::Result<Media, String> {
+        let pieces = self.decoder.sound(&self.within(name)?, mel::RATE);
+        let mut samples = Vec::new();
+        for piece in pieces.map_err(|error| brief(&error))? {
+            samples.extend(piece.map_err(|error| brief(&error))?);
+        }
+        Ok(Media::Audio(Sound { rate: mel::RATE, samples, warning: None }))
+    }
+
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {
-        let brief = |error: sensorium_media::Error| {
-            error.to_string().lines().next().unwrap_or_default().to_owned()
-        };
+        let brief = |error: sensorium_media::Error| brief(&error);
         match source {
             Source::File(name) => self.decoder.picture(&self.within(name)?).map_err(brief),
             Source::Shard { name, shard, at, len } => {
@@ -216,6 +245,11 @@ impl Records {
             false => Err(format!("expected a picture below {}, got {name}", self.folder.display())),
         }
     }
+}
+
+/// The first line of an error.
+fn brief(error: &impl ToString) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 impl Dataset for Records {

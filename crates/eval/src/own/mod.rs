@@ -8,6 +8,7 @@
 mod caption;
 mod grounding;
 mod perplexity;
+mod probe;
 mod questions;
 mod report;
 mod retrieval;
@@ -35,6 +36,8 @@ use set::Set;
 pub enum Task {
     /// Naming the class of a picture, as its folder or caption says it.
     ZeroShot,
+    /// Learning to name it from frozen features and some labels.
+    Probe,
     /// Finding the captions of a picture and the picture of a caption.
     Retrieval,
     /// Describing pictures as people do.
@@ -54,6 +57,7 @@ impl Task {
     pub fn name(self) -> &'static str {
         match self {
             Self::ZeroShot => "zero-shot",
+            Self::Probe => "probe",
             Self::Retrieval => "retrieval",
             Self::Caption => "caption",
             Self::Vqa => "vqa",
@@ -83,6 +87,8 @@ pub struct Own<'a> {
     pub prompts: &'a [String],
     /// Most tokens of an answer; each task's own number without it.
     pub max_tokens: Option<usize>,
+    /// How many labels `probe` learns from; all that there are without one.
+    pub labels: &'a [usize],
     /// How many of the best are looked at again, where a model has a closer look.
     pub rerank: usize,
     /// Tokens of a window of `perplexity`, at most the model's context.
@@ -112,6 +118,7 @@ pub fn measure(task: Task, model: &Model, own: &Own<'_>) -> Result<OwnReport> {
     let mut set = Set::open(own, one_a_picture)?;
     let measured = match task {
         Task::ZeroShot => zero_shot::measure(model.embedding()?, &mut set, own),
+        Task::Probe => probe::measure(model.embedding()?, &mut set, own),
         Task::Retrieval => {
             retrieval::measure(model.embedding()?, model.score().ok(), &mut set, own)
         }

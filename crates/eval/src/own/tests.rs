@@ -126,6 +126,7 @@ fn report(
         max_bad: 0.05,
         prompts: &[],
         max_tokens: None,
+        labels: &[],
         rerank: 2,
         context: 0,
         speech: TranscribeOptions::default(),

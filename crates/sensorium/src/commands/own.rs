@@ -41,6 +41,9 @@ pub struct OwnOptions {
     /// Most tokens of an answer [default: 30 of `caption`, 10 of `vqa`, 48 of `grounding`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
+    /// Labels that `probe` learns from, as 100,1000 [default: four fifths of the data].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    labels: Vec<usize>,
     /// How many of the best `retrieval` looks at again, with a model that matches (BLIP-2).
     #[arg(long, value_name = "K", default_value_t = 128)]
     rerank: usize,
@@ -143,6 +146,7 @@ impl OwnData<'_> {
             max_bad: options.max_bad,
             prompts: &prompts,
             max_tokens: options.max_tokens.map(|n| n as usize),
+            labels: &options.labels,
             rerank: options.rerank,
             context: self.context,
             speech: TranscribeOptions {
