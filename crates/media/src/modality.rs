@@ -1,6 +1,6 @@
 //! Kinds of media.
 
-use crate::{Picture, Video};
+use crate::{Picture, Sound, Video};
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,8 @@ pub enum Media {
     Image(Picture),
     /// Pictures in time.
     Video(Video),
+    /// A sound.
+    Audio(Sound),
 }
 
 impl Media {
@@ -53,8 +55,17 @@ impl Media {
         let (image, video) = match self {
             Self::Image(picture) => (Some(picture), None),
             Self::Video(video) => (None, Some(video)),
+            Self::Audio(_) => (None, None),
         };
         image.into_iter().chain(video.into_iter().flat_map(Video::pictures))
+    }
+
+    /// What is heard, of a sound.
+    pub fn sound(&self) -> Option<&Sound> {
+        match self {
+            Self::Audio(sound) => Some(sound),
+            Self::Image(_) | Self::Video(_) => None,
+        }
     }
 
     /// What it is.
@@ -62,6 +73,7 @@ impl Media {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Video(_) => Modality::Video,
+            Self::Audio(_) => Modality::Audio,
         }
     }
 }

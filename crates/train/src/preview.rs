@@ -11,6 +11,7 @@ use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::llava::LlavaRecipe;
+use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
 use crate::recipes::{self, Recipe, which};
@@ -46,6 +47,10 @@ pub fn preview(
         Recipe::Flamingo => {
             let recipe: FlamingoRecipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
+        }
+        Recipe::Masked => {
+            let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;

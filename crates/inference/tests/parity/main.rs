@@ -14,6 +14,7 @@ mod idefics;
 mod llama;
 mod llava;
 mod lora;
+mod masked;
 mod masks;
 mod nano_vit;
 mod open;

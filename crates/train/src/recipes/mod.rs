@@ -4,6 +4,7 @@ pub mod blip2;
 pub mod clip;
 pub mod flamingo;
 pub mod llava;
+pub mod masked;
 pub mod text;
 pub mod tokenizer;
 
@@ -33,6 +34,8 @@ pub enum Recipe {
     Blip2,
     /// Gated blocks in a language model.
     Flamingo,
+    /// An encoder of pictures or sounds, from media alone.
+    Masked,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +80,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Llava => llava::train(&load(path, sets)?, options),
         Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
         Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
+        Recipe::Masked => masked::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -92,5 +96,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Llava => llava::stages(&load(path, sets)?),
         Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
         Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
+        Recipe::Masked => masked::stages(&config::load(path, sets)?),
     }
 }
