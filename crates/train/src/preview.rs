@@ -13,6 +13,7 @@ use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
 /// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
@@ -50,6 +51,10 @@ pub fn preview(
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
+        }
+        Recipe::Whisper => {
+            let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
     };
     let shown = ImageProcessor::small();
