@@ -14,6 +14,7 @@ use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
 /// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
@@ -55,6 +56,10 @@ pub fn preview(
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
+        }
+        Recipe::Whisper => {
+            let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
     };
     let shown = ImageProcessor::small();
