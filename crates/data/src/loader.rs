@@ -200,7 +200,10 @@ impl<'a> Examples<'a> {
         let dataset = || self.dataset.name().to_owned();
         let reason = || format!("{TRIES} unreadable examples in a row");
         let bad = || Error::Example { dataset: dataset(), index, reason: reason() };
-        others.into_iter().find_map(|index| self.get_fitting(index, progress, &fits)).ok_or_else(bad)
+        others
+            .into_iter()
+            .find_map(|index| self.get_fitting(index, progress, &fits))
+            .ok_or_else(bad)
     }
 
     /// In the order of their indices, whichever thread found them.
