@@ -15,11 +15,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::parquet::Table;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Entry, Record, bytes};
-use crate::parquet::Table;
 use crate::{Error, Result};
 
 /// Endings of the files that count as pictures of a class.
