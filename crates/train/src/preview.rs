@@ -77,6 +77,7 @@ pub fn preview(
                 video.pictures().step_by(step).map(fit).collect()
             }
             Media::Audio(heard) => vec![sound(heard, 2 * SIDE)],
+            Media::Table(_) => Vec::new(),
         };
         let parts: Vec<Picture> = example.media.iter().flat_map(of).take(FRAMES).collect();
         let picture = strip(&parts).unwrap_or_else(|| Picture::filled(160, 1, [255; 3]));

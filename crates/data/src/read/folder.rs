@@ -18,11 +18,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::parquet::Table;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Entry, Record, Source, bytes, files};
-use crate::parquet::Table;
 use crate::{Error, Result};
 
 /// What is wrong with a table, or a folder without one.

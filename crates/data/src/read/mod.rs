@@ -18,12 +18,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use sensorium_media::parquet::Table;
 use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::video::MAX_SAMPLED;
 use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
 
 use crate::drawn::scene::Split;
-use crate::parquet::Table;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
 use sensorium_kernels::rng::{Rng, hash};
 
