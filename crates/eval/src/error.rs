@@ -92,6 +92,19 @@ pub enum EvalError {
         got: usize,
     },
 
+    /// More labels than there are, or too few.
+    #[error(
+        "expected {classes} to {pool} labels, got {labels}\nhint: at least one for each class; a fifth of the data is measured on"
+    )]
+    Labels {
+        /// Labels asked for.
+        labels: usize,
+        /// Classes.
+        classes: usize,
+        /// Labels that there are.
+        pool: usize,
+    },
+
     /// A prompt has no place for what it is about.
     #[error(
         "expected {{}} in the prompt, got {got:?}\nhint: {{}} stands for {what}, as in {example:?}"

@@ -114,6 +114,15 @@ pub trait EmbeddingModel: Sync {
         self.embed_pictures(pictures)
     }
 
+    /// What a linear probe reads of each medium, a picture's or a sound's: the vector of a picture, unless a
+    /// model that was trained without words has more to tell.
+    ///
+    /// # Errors
+    /// The model knows no such media.
+    fn features(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        self.embed_pictures(&embed::seen(media)?)
+    }
+
     /// One vector for each text: of unit length, unless a sentence encoder is made otherwise.
     ///
     /// # Errors

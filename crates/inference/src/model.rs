@@ -6,7 +6,7 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::{
-    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, Tower, Towers, gguf,
+    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, gguf,
 };
 
 use crate::error::{Error, Result};
@@ -42,19 +42,21 @@ pub struct SensoriumModel {
     towers: Option<Towers>,
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
+    audio: Option<SoundEncoder>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, llava, language }: Parts) -> Result<Self> {
+    fn new(Parts { towers, llava, language, audio }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
-        Ok(Self { towers, llava: llava.transpose()?, language })
+        Ok(Self { towers, llava: llava.transpose()?, language, audio })
     }
 
     fn pack(&mut self, format: pack::Format) {
         self.towers.iter_mut().for_each(|towers| towers.pack(format));
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
+        self.audio.iter_mut().for_each(|audio| audio.pack(format));
     }
 
     fn does(&self) -> &'static str {
@@ -62,7 +64,8 @@ impl SensoriumModel {
             (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
-            (None, None, _) => "continues texts",
+            (None, None, Some(_)) => "continues texts",
+            (None, None, None) => "makes features of sounds alone",
         }
     }
 }
@@ -246,6 +249,7 @@ impl Model {
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
             Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { audio: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Tower(model) => Ok(model),
             Self::ImageEncoder(model) => Ok(model),

@@ -63,7 +63,7 @@ impl PerceiverConfig {
 #[derive(Module, Debug)]
 pub struct Perceiver {
     latents: Param<Tensor<2>>,
-    layers: Vec<Layer>,
+    layers: Vec<PerceiverLayer>,
     norm: LayerNorm,
     /// `[F_max, E]`
     frame_embs: Option<Param<Tensor<2>>>,
@@ -74,12 +74,21 @@ sensorium_nn::pack!(Perceiver: layers);
 impl Perceiver {
     /// Latents and frames' vectors of 1, matrices of `fan_in^-0.5`.
     pub fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
-        let e = config.hidden_size;
+        let layer = PerceiverLayerConfig {
+            d: config.hidden_size,
+            heads: config.n_heads,
+            head_dim: config.head_dim,
+            hidden: config.intermediate_size,
+            qk_norm: config.qk_norm,
+            activation: config.activation,
+            eps: EPS,
+        };
         Self {
-            latents: init.normal([config.latents, e], 1.0),
-            layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
-            norm: LayerNorm::init(e, EPS, init),
-            frame_embs: (config.frames > 0).then(|| init.normal([config.frames, e], 1.0)),
+            latents: init.normal([config.latents, config.hidden_size], 1.0),
+            layers: (0..config.n_layers).map(|_| PerceiverLayer::init(&layer, init)).collect(),
+            norm: LayerNorm::init(config.hidden_size, EPS, init),
+            frame_embs: (config.frames > 0)
+                .then(|| init.normal([config.frames, config.hidden_size], 1.0)),
         }
     }
 
@@ -146,85 +155,6 @@ impl Project for Perceiver {
 
     fn tokens(&self, _: usize) -> usize {
         self.latents.dims()[0]
-    }
-}
-
-/// `x + attention(x, context and x)`, then `x + mlp(norm(x))`. No biases.
-#[derive(Module, Debug)]
-struct Layer {
-    context_norm: LayerNorm,
-    latents_norm: LayerNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    q_norm: Option<LayerNorm>,
-    k_norm: Option<LayerNorm>,
-    o: Linear,
-    norm: LayerNorm,
-    mlp: Mlp,
-    #[module(skip)]
-    heads: usize,
-    #[module(skip)]
-    precision: Precision,
-}
-
-sensorium_nn::pack!(Layer: q, k, v, o, mlp);
-
-impl Layer {
-    fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
-        let (e, inner) = (config.hidden_size, config.n_heads * config.head_dim);
-        let matrix = |in_: usize, out: usize, init: &mut Init| {
-            Linear::init(in_, out, false, (in_ as f64).powf(-0.5), init)
-        };
-        let norm = |init: &mut Init| LayerNorm::init(e, EPS, init);
-        let head_norm =
-            |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_dim, EPS, init));
-        let std = [e, config.intermediate_size].map(|in_| (in_ as f64).powf(-0.5));
-        let mut mlp = Mlp::init([e, config.intermediate_size, e], config.activation, std, init);
-        mlp.fc1.bias = None;
-        mlp.fc2.bias = None;
-        Self {
-            context_norm: norm(init),
-            latents_norm: norm(init),
-            q: matrix(e, inner, init),
-            k: matrix(e, inner, init),
-            v: matrix(e, inner, init),
-            q_norm: head_norm(init),
-            k_norm: head_norm(init),
-            o: matrix(inner, e, init),
-            norm: norm(init),
-            mlp,
-            heads: config.n_heads,
-            precision: init.precision(),
-        }
-    }
-
-    /// `x [B, Q, E], context [B, N, E] -> [B, Q, E]`
-    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
-        let latents = self.latents_norm.forward(x.clone());
-        let both = vec![self.context_norm.forward(context), latents.clone()];
-        let [k, v] = Linear::together([&self.k, &self.v], Tensor::cat(both, 1));
-        let q = normed(self.split(self.q.forward(latents)), &self.q_norm);
-        let k = normed(self.split(k), &self.k_norm);
-        let o = fused::attention(self.precision, q, k, self.split(v), Mask::Full, None);
-        let [b, t, h, k] = o.dims();
-        let x = self.o.add_to(x, o.reshape([b, t, h * k]));
-
-        let y = self.norm.forward(x.clone());
-        self.mlp.add_to(x, y)
-    }
-
-    /// `[B, T, H·K] -> [B, T, H, K]`
-    fn split(&self, y: Tensor<3>) -> Tensor<4> {
-        let [b, t, inner] = y.dims();
-        y.reshape([b, t, self.heads, inner / self.heads])
-    }
-}
-
-fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
-    match norm {
-        Some(norm) => norm.forward(y),
-        None => y,
     }
 }
 

@@ -18,12 +18,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use sensorium_media::parquet::Table;
 use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::video::MAX_SAMPLED;
-use sensorium_media::{MediaDecoder, Message, Picture, Sampling};
+use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
 
 use crate::drawn::scene::Split;
-use crate::parquet::Table;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
 use sensorium_kernels::rng::{Rng, hash};
 
@@ -44,7 +44,7 @@ pub struct Record {
 /// Where a picture is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A file below the data set's folder.
+    /// A file below the data set's folder; by its ending it may be a sound or a film, too.
     File(String),
     /// `len` bytes from byte `at` of a shard.
     Shard {
@@ -105,6 +105,11 @@ impl Record {
     /// Pictures with their caption, or a text without.
     fn with(pictures: Vec<Source>, text: &str) -> Self {
         Self { pictures, text: Some(text.to_owned()), messages: Vec::new() }
+    }
+
+    /// Media of which nothing is said.
+    fn untold(media: Vec<Source>) -> Self {
+        Self { pictures: media, text: None, messages: Vec::new() }
     }
 
     /// What stays the same when other entries come and go, and is the same for all about one picture.
@@ -182,19 +187,39 @@ impl Records {
         let record = self.record(index)?;
         let Record { pictures, text, messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
-        let medium = |source: &Source| self.medium(source);
-        let media = pictures.iter().map(medium).collect::<std::result::Result<_, _>>()?;
+        let media = pictures.iter().map(|source| self.media(source));
+        let media = media.collect::<std::result::Result<Vec<_>, _>>()?.concat();
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
-    fn medium(&self, source: &Source) -> std::result::Result<Media, String> {
-        match (self.sampling, source) {
-            (Some(sampling), Source::File(name)) => {
+    /// A picture, a sound, or a film: a picture of its middle, and what is heard of it.
+    fn media(&self, source: &Source) -> std::result::Result<Vec<Media>, String> {
+        match (source, self.sampling) {
+            (Source::File(name), Some(sampling)) => {
                 let video = self.decoder.video(&self.within(name)?, sampling);
-                video.map(Media::Video).map_err(brief)
+                Ok(vec![Media::Video(video.map_err(brief)?)])
             }
-            _ => self.picture(source).map(Media::Image),
+            (Source::File(name), None) if files::is_sound(name) => Ok(vec![self.sound(name)?]),
+            (Source::File(name), None) if files::is_film(name) => {
+                // The first, the middle and the last one.
+                let film = self.decoder.video(&self.within(name)?, Sampling::Frames(3));
+                let film = film.map_err(brief)?;
+                let picture = film.pictures().nth(film.frames.len() / 2).cloned();
+                let picture = picture.ok_or_else(|| format!("{name}: no picture"))?;
+                Ok(vec![Media::Image(picture), self.sound(name)?])
+            }
+            (source, _) => Ok(vec![Media::Image(self.picture(source)?)]),
         }
+    }
+
+    /// All of a sound, at the rate that models hear.
+    fn sound(&self, name: &str) -> std::result::Result<Media, String> {
+        let pieces = self.decoder.sound(&self.within(name)?, mel::RATE);
+        let mut samples = Vec::new();
+        for piece in pieces.map_err(brief)? {
+            samples.extend(piece.map_err(brief)?);
+        }
+        Ok(Media::Audio(Sound { rate: mel::RATE, samples, warning: None }))
     }
 
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {
@@ -238,6 +263,11 @@ impl Records {
     }
 }
 
+/// The first line of an error.
+fn brief(error: impl ToString) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
 impl Dataset for Records {
     fn name(&self) -> &str {
         &self.name
@@ -260,11 +290,6 @@ impl Dataset for Records {
         };
         Ok(Outline { name: record.key(), text: record.text.clone(), file })
     }
-}
-
-/// The first line of an error.
-fn brief(error: sensorium_media::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// By hash, so that an entry keeps its side when others are added. A bad entry is learned from, or

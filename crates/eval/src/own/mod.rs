@@ -8,6 +8,7 @@
 mod caption;
 mod grounding;
 mod perplexity;
+mod probe;
 mod questions;
 mod report;
 mod retrieval;
@@ -37,6 +38,8 @@ use set::Set;
 pub enum Task {
     /// Naming the class of a picture, as its folder or caption says it.
     ZeroShot,
+    /// Learning to name it from frozen features and some labels.
+    Probe,
     /// Finding the captions of a picture and the picture of a caption.
     Retrieval,
     /// Describing pictures as people do.
@@ -56,6 +59,7 @@ impl Task {
     pub fn name(self) -> &'static str {
         match self {
             Self::ZeroShot => "zero-shot",
+            Self::Probe => "probe",
             Self::Retrieval => "retrieval",
             Self::Caption => "caption",
             Self::Vqa => "vqa",
@@ -87,6 +91,8 @@ pub struct Own<'a> {
     pub max_tokens: Option<usize>,
     /// What `caption` and `vqa` show before they ask; nothing without it.
     pub shots: Option<Shots<'a>>,
+    /// How many labels `probe` learns from; all that there are without one.
+    pub labels: &'a [usize],
     /// How many of the best are looked at again, where a model has a closer look.
     pub rerank: usize,
     /// Tokens of a window of `perplexity`, at most the model's context.
@@ -129,6 +135,7 @@ pub fn measure(task: Task, model: &Model, own: &Own<'_>) -> Result<OwnReport> {
 fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
     match task {
         Task::ZeroShot => zero_shot::measure(model.embedding()?, set, own),
+        Task::Probe => probe::measure(model.embedding()?, set, own),
         Task::Retrieval => retrieval::measure(model.embedding()?, model.score().ok(), set, own),
         Task::Caption => caption::measure(model.chat()?, set, own),
         Task::Vqa => vqa::measure(model.chat()?, None, set, own),

@@ -191,6 +191,7 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         prompts: &[],
         max_tokens: None,
         shots: None,
+        labels: &[],
         rerank: 2,
         context: 0,
         speech: TranscribeOptions::default(),

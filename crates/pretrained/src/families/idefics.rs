@@ -221,6 +221,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
     let (image, patch) = vision::patches(config, [224, 14], width)?;
     Ok(VitConfig {
         image,
+        frames: None,
         stem: vec![patch],
         stem_bias: false,
         registers: 0,

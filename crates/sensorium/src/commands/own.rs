@@ -55,6 +55,9 @@ pub struct OwnOptions {
     /// answers, a control.
     #[arg(long, value_enum, default_value_t, requires = "exemplars")]
     choose: ChooseBy,
+    /// Labels that `probe` learns from, as 100,1000 [default: four fifths of the data].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    labels: Vec<usize>,
     /// How many of the best `retrieval` looks at again, with a model that matches (BLIP-2).
     #[arg(long, value_name = "K", default_value_t = 128)]
     rerank: usize,
@@ -191,6 +194,7 @@ impl OwnData<'_> {
             prompts: &prompts,
             max_tokens: options.max_tokens.map(|n| n as usize),
             shots,
+            labels: &options.labels,
             rerank: options.rerank,
             context: self.context,
             speech: TranscribeOptions {
