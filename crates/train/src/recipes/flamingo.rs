@@ -254,6 +254,7 @@ fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result
     let open = |(name, kind): (&'static str, &Kind)| {
         feed::steps(recipe.steps, None, kind.batch_size, &kind.data, options)?;
         let written = Written {
+            kind: name,
             prompts: Prompts::new(&parts.text, &parts.config.language),
             processor: parts.processor.clone(),
             prompt: recipe.prompt.clone(),
@@ -293,6 +294,7 @@ fn lacks_talk(example: &Example) -> Option<&'static str> {
 
 /// What makes a step's batch of one kind.
 struct Written {
+    kind: &'static str,
     prompts: Prompts,
     processor: ImageProcessor,
     prompt: String,
@@ -326,7 +328,14 @@ impl Written {
             prompt.spans.truncate(self.tokens);
             // What is beyond the end is not looked at.
             let shown = prompt.ids.iter().filter(|id| **id == self.picture).count();
-            for medium in example.media.iter().take(shown) {
+            let is_seen = |medium: &&Media| medium.pictures().next().is_some();
+            let media: Vec<&Media> = example.media.iter().filter(is_seen).take(shown).collect();
+            if media.len() < shown {
+                let lacks = "a picture or a video at each place for one";
+                let dataset = format!("{} at step {step}", self.kind);
+                return Err(sensorium_data::Error::Lacks { dataset, lacks }.into());
+            }
+            for medium in media {
                 frames.push(medium.pictures().count());
                 planes.extend(medium.pictures().flat_map(|frame| self.processor.process(frame)));
             }
