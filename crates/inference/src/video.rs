@@ -9,7 +9,7 @@ use crate::error::Result;
 pub(crate) fn with_frames(messages: &[Message], media: &[Media], timed: bool) -> Vec<Message> {
     let mut videos = media.iter().filter_map(|medium| match medium {
         Media::Video(video) => Some(video),
-        Media::Image(_) | Media::Audio(_) => None,
+        Media::Image(_) | Media::Audio(_) | Media::Table(_) => None,
     });
     let mut parts = |part: &Part| match part {
         Part::Media(Modality::Video) => match videos.next() {

@@ -121,8 +121,8 @@ impl VisionLanguageModel {
                 Media::Video(video) => {
                     video.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect()
                 }
-                // No prompt has a place for what is heard.
-                Media::Audio(_) => Vec::new(),
+                // No prompt has a place for these yet.
+                Media::Audio(_) | Media::Table(_) => Vec::new(),
             }
         };
         let fitted: Vec<Fitted> = media.iter().flat_map(fit).collect();

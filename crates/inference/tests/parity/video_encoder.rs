@@ -17,6 +17,7 @@ fn config(golden: &Golden) -> VideoEncoderConfig {
     let (width, patch) = (size("hidden_size"), size("patch_size"));
     let (n_heads, intermediate_size) = (size("num_attention_heads"), size("intermediate_size"));
     let image = VitConfig {
+        frames: None,
         image: size("image_size"),
         stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
         stem_bias: true,
