@@ -63,7 +63,7 @@ impl Augment {
         let change = |medium| match medium {
             Media::Image(picture) => Media::Image(self.change(picture, &mut rng, side)),
             Media::Video(video) => Media::Video(self.change_all(video, &mut rng, side)),
-            Media::Audio(sound) => Media::Audio(sound),
+            unseen @ (Media::Audio(_) | Media::Table(_)) => unseen,
         };
         media.into_iter().map(change).collect()
     }

@@ -118,6 +118,26 @@ pub enum EvalError {
         example: &'static str,
     },
 
+    /// Exemplars for what is not asked in words.
+    #[error(
+        "expected caption or vqa with exemplars, got {task}\nhint: leave --shots out, or measure one of the two"
+    )]
+    Shots {
+        /// What was to be measured.
+        task: &'static str,
+    },
+
+    /// There are not enough exemplars.
+    #[error(
+        "expected {expected} exemplars beside the item, got {got}\nhint: --exemplars takes pictures with captions for caption and questions with answers for vqa; ask for fewer --shots"
+    )]
+    Exemplars {
+        /// How many are to be shown.
+        expected: usize,
+        /// How many there are.
+        got: usize,
+    },
+
     /// Two reports that are not of the same thing.
     #[error(
         "expected two reports of the same {what}, got {a} and {b}\nhint: measure both models with the same task, --data, --limit and --split"

@@ -1,7 +1,9 @@
 //! Pictures and texts as vectors, and how well they fit each other.
 
+use sensorium_flow::Features;
 use sensorium_media::{Media, Picture, Video};
 use sensorium_model::clip::{self, Comparison, softmax};
+use sensorium_nn::params;
 use sensorium_pretrained::{
     Dinov2, Error, Match, Matcher, SentenceEncoder, SoundEncoder, TEMPLATES, Tower, Towers,
 };
@@ -87,6 +89,14 @@ pub fn embed_labels(
 pub fn embed_video(model: &dyn EmbeddingModel, video: &Video) -> Result<Vec<f32>> {
     let frames: Vec<Picture> = video.pictures().cloned().collect();
     Ok(mean(&model.embed_pictures(&frames)?))
+}
+
+/// The mean of all positions of what was seen, of unit length.
+pub(crate) fn pooled(seen: Option<Features>) -> Vec<f32> {
+    let Some(Features(x)) = seen else { return Vec::new() };
+    let width = x.dims()[2];
+    let rows: Vec<Vec<f32>> = params::read(x).chunks(width).map(<[f32]>::to_vec).collect();
+    mean(&rows)
 }
 
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {

@@ -9,6 +9,7 @@
 //! Whoever runs a model sees these traits and no kind of model.
 
 pub mod batch;
+mod cross;
 mod embed;
 mod error;
 mod flamingo;
@@ -83,6 +84,17 @@ pub trait ChatModel: Sync {
 
     /// A token's text; none where it cannot be spelt alone.
     fn token(&self, id: u32) -> String;
+}
+
+/// A model that was taught to read pictures and texts in turn: conversations show it by exemplars what to
+/// say of the last picture.
+pub trait FewShot: ChatModel {
+    /// What is asked for a caption; of no words where exemplars are captions alone.
+    fn caption_request(&self) -> &'static str;
+
+    /// A vector of unit length that is near those of pictures that look alike: the mean of what the model's
+    /// own image encoder sees.
+    fn look(&self, picture: &Picture) -> Vec<f32>;
 }
 
 /// A model that makes vectors.

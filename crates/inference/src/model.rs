@@ -11,7 +11,7 @@ use sensorium_pretrained::{
 
 use crate::error::{Error, Result};
 use crate::{
-    ChatModel, EmbeddingModel, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
+    ChatModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
     SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
@@ -209,6 +209,22 @@ impl Model {
         }
     }
 
+    /// The model as one that is shown exemplars.
+    ///
+    /// # Errors
+    /// It was not made for several pictures in a prompt.
+    pub fn few_shot(&self) -> Result<&dyn FewShot> {
+        match self {
+            Self::VisionLanguage(model) if model.interleaved => Ok(model),
+            Self::Idefics(model) => Ok(model),
+            Self::Flamingo(model) => Ok(model),
+            other => {
+                let hint = "take a Flamingo that was trained here, Idefics, Idefics3 or SmolVLM";
+                Err(other.cannot("reads several pictures with texts between them", hint))
+            }
+        }
+    }
+
     /// The model as one that continues texts.
     ///
     /// # Errors
@@ -284,6 +300,9 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
+            Self::VisionLanguage(model) if !model.interleaved => {
+                ("a vision-language model", "was made for one picture in a prompt")
+            }
             Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }

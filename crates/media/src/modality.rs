@@ -1,6 +1,6 @@
 //! Kinds of media.
 
-use crate::{Picture, Sound, Video};
+use crate::{Picture, Sound, Table, Video};
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl Display for Modality {
     }
 }
 
-/// Something seen or heard. A variant more is a compile error at every match that must learn it.
+/// Something seen, heard or looked up. A variant more is a compile error at every match that must learn it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Media {
     /// A picture.
@@ -47,15 +47,17 @@ pub enum Media {
     Video(Video),
     /// A sound.
     Audio(Sound),
+    /// Rows and columns.
+    Table(Table),
 }
 
 impl Media {
-    /// The pictures that are seen: one, or a video's frames in order.
+    /// The pictures that are seen: one, a video's frames in order, or of a table none.
     pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
         let (image, video) = match self {
             Self::Image(picture) => (Some(picture), None),
             Self::Video(video) => (None, Some(video)),
-            Self::Audio(_) => (None, None),
+            Self::Audio(_) | Self::Table(_) => (None, None),
         };
         image.into_iter().chain(video.into_iter().flat_map(Video::pictures))
     }
@@ -64,7 +66,7 @@ impl Media {
     pub fn sound(&self) -> Option<&Sound> {
         match self {
             Self::Audio(sound) => Some(sound),
-            Self::Image(_) | Self::Video(_) => None,
+            Self::Image(_) | Self::Video(_) | Self::Table(_) => None,
         }
     }
 
@@ -74,6 +76,7 @@ impl Media {
             Self::Image(_) => Modality::Image,
             Self::Video(_) => Modality::Video,
             Self::Audio(_) => Modality::Audio,
+            Self::Table(_) => Modality::Table,
         }
     }
 }

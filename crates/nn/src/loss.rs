@@ -3,13 +3,22 @@
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use crate::fused;
+use crate::fused::{self, Transcript};
 
 /// Next-token loss: `logits [B, T, V]`, `labels [B*T]` already shifted (the label of position t is
 /// the token at t+1), -100 where nothing is learned. Mean over the labels that count.
 pub fn next_token(logits: Tensor<3>, labels: Vec<i32>, z_loss: f32) -> Tensor<1> {
     let [b, t, v] = logits.dims();
     fused::cross_entropy(logits.reshape([b * t, v]), labels, z_loss)
+}
+
+/// CTC loss of `logits [B, T, V]` as PyTorch's `ctc_loss` means it: `-log p(labels)` by label of each sample,
+/// mean over the samples; those whose labels do not fit into their frames count as 0.
+pub fn ctc(logits: Tensor<3>, transcripts: &[Transcript]) -> Tensor<1> {
+    let shares = transcripts.iter().map(|one| 1.0 / one.labels.len().max(1) as f32);
+    let shares = TensorData::new(shares.collect::<Vec<_>>(), Shape::from([transcripts.len()]));
+    let shares = Tensor::from_data(shares, &logits.device());
+    (fused::ctc(logits, transcripts.into()) * shares).mean()
 }
 
 /// Cross-entropy whose target is not one class alone: a share `smoothing` of it is spread over all, of

@@ -9,7 +9,7 @@
 //! └── 0001.jpg                             └── 3.png                "tabby"
 //! ```
 //!
-//! The column of texts may also be named `caption`; other columns are left unread. `metadata.parquet` is read
+//! The column of texts may also be named `caption` or `transcription`; other columns are left unread. `metadata.parquet` is read
 //! alike. A picture in such a folder with a `.txt` file of its name is described by that, as img2dataset's
 //! `files` are. Without a column of texts, or where files lie in the folder itself, nothing is said about them.
 //!
@@ -18,11 +18,11 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::parquet::Table;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Entry, Record, Source, bytes, files};
-use crate::parquet::Table;
 use crate::{Error, Result};
 
 /// What is wrong with a table, or a folder without one.
@@ -35,6 +35,7 @@ struct Row {
     audio_file_name: Option<String>,
     text: Option<String>,
     caption: Option<String>,
+    transcription: Option<String>,
 }
 
 /// Rows with their numbers, or what is wrong with them.
@@ -69,7 +70,7 @@ fn parquet(path: &Path) -> Result<Rows> {
 
 /// The columns of files, and those of texts.
 const FILES: [&str; 2] = ["file_name", "audio_file_name"];
-const TEXTS: [&str; 2] = ["text", "caption"];
+const TEXTS: [&str; 3] = ["text", "caption", "transcription"];
 
 fn table(path: &Path) -> Result<Rows> {
     let bytes = bytes(path, "a table")?;
@@ -83,7 +84,7 @@ fn table(path: &Path) -> Result<Rows> {
 }
 
 fn bad_table(path: &Path, got: String) -> Error {
-    let expected = "a table with the columns file_name and text (or caption)";
+    let expected = "a table with the columns file_name and text (or caption, transcription)";
     Error::Format { path: path.to_owned(), expected, got, hint: HINT }
 }
 
@@ -95,7 +96,8 @@ fn lines(path: &Path) -> Result<Rows> {
 
 /// Where any row says something, one that does not is wrong.
 fn entries(rows: Rows) -> Vec<Entry> {
-    let says = |row: &Row| row.text.is_some() || row.caption.is_some();
+    let says =
+        |row: &Row| [&row.text, &row.caption, &row.transcription].iter().any(|text| text.is_some());
     let told = rows.iter().filter_map(|(_, row)| row.as_ref().ok()).any(says);
     rows.into_iter().map(|(number, row)| entry(row, number, told)).collect()
 }
@@ -110,7 +112,7 @@ fn entry(row: std::result::Result<Row, String>, number: usize, told: bool) -> En
         .map(Source::File)
         .collect();
     let Some(first) = media.first() else { return Err(format!("row {number}: no file_name")) };
-    match filled(row.text).or(filled(row.caption)) {
+    match filled(row.text).or(filled(row.caption)).or(filled(row.transcription)) {
         Some(text) => Ok(Record::with(media, text.trim())),
         None if told => Err(format!("row {number}: no text for {}", first.name())),
         None => Ok(Record::untold(media)),

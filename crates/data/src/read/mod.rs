@@ -18,11 +18,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use sensorium_media::parquet::Table;
 use sensorium_media::picture::MAX_FILE_BYTES;
+use sensorium_media::video::MAX_SAMPLED;
 use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
 
 use crate::drawn::scene::Split;
-use crate::parquet::Table;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
 use sensorium_kernels::rng::{Rng, hash};
 
@@ -126,6 +127,8 @@ pub(crate) struct Records {
     folder: PathBuf,
     entries: Vec<Entry>,
     decoder: MediaDecoder,
+    /// Of videos, which frames are taken.
+    sampling: Option<Sampling>,
 }
 
 /// The stream of random numbers that set entries apart for measuring.
@@ -157,7 +160,17 @@ impl Records {
         }
         let name = format!("{kind} {}", path.display());
         let (folder, decoder) = (folder.to_owned(), decoder.clone());
-        Ok(Self { name, folder, entries, decoder })
+        Ok(Self { name, folder, entries, decoder, sampling: None })
+    }
+
+    /// With files that are videos, of each so many frames; without a number they stay pictures.
+    pub(crate) fn watched(self, frames: Option<usize>) -> Result<Self> {
+        match frames {
+            Some(n) if !(1..=MAX_SAMPLED).contains(&n) => {
+                Err(Error::Config { key: "frames", expected: "1 to 64", got: n.to_string() })
+            }
+            frames => Ok(Self { sampling: frames.map(Sampling::Frames), ..self }),
+        }
     }
 
     fn bad(&self, index: u64, reason: String) -> Error {
@@ -181,17 +194,21 @@ impl Records {
 
     /// A picture, a sound, or a film: a picture of its middle, and what is heard of it.
     fn media(&self, source: &Source) -> std::result::Result<Vec<Media>, String> {
-        match source {
-            Source::File(name) if files::is_sound(name) => Ok(vec![self.sound(name)?]),
-            Source::File(name) if files::is_film(name) => {
+        match (source, self.sampling) {
+            (Source::File(name), Some(sampling)) => {
+                let video = self.decoder.video(&self.within(name)?, sampling);
+                Ok(vec![Media::Video(video.map_err(brief)?)])
+            }
+            (Source::File(name), None) if files::is_sound(name) => Ok(vec![self.sound(name)?]),
+            (Source::File(name), None) if files::is_film(name) => {
                 // The first, the middle and the last one.
                 let film = self.decoder.video(&self.within(name)?, Sampling::Frames(3));
-                let film = film.map_err(|error| brief(&error))?;
+                let film = film.map_err(brief)?;
                 let picture = film.pictures().nth(film.frames.len() / 2).cloned();
                 let picture = picture.ok_or_else(|| format!("{name}: no picture"))?;
                 Ok(vec![Media::Image(picture), self.sound(name)?])
             }
-            source => Ok(vec![Media::Image(self.picture(source)?)]),
+            (source, _) => Ok(vec![Media::Image(self.picture(source)?)]),
         }
     }
 
@@ -199,14 +216,13 @@ impl Records {
     fn sound(&self, name: &str) -> std::result::Result<Media, String> {
         let pieces = self.decoder.sound(&self.within(name)?, mel::RATE);
         let mut samples = Vec::new();
-        for piece in pieces.map_err(|error| brief(&error))? {
-            samples.extend(piece.map_err(|error| brief(&error))?);
+        for piece in pieces.map_err(brief)? {
+            samples.extend(piece.map_err(brief)?);
         }
         Ok(Media::Audio(Sound { rate: mel::RATE, samples, warning: None }))
     }
 
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {
-        let brief = |error: sensorium_media::Error| brief(&error);
         match source {
             Source::File(name) => self.decoder.picture(&self.within(name)?).map_err(brief),
             Source::Shard { name, shard, at, len } => {
@@ -248,7 +264,7 @@ impl Records {
 }
 
 /// The first line of an error.
-fn brief(error: &impl ToString) -> String {
+fn brief(error: impl ToString) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 

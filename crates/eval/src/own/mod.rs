@@ -13,6 +13,7 @@ mod questions;
 mod report;
 mod retrieval;
 mod set;
+mod shots;
 pub mod templates;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_media::MediaDecoder;
 
 pub use report::{Bad, Metric, OwnReport, Scored};
+pub use shots::{Choose, Shots};
 
 use crate::error::{EvalError, Result};
 use set::Set;
@@ -87,6 +89,8 @@ pub struct Own<'a> {
     pub prompts: &'a [String],
     /// Most tokens of an answer; each task's own number without it.
     pub max_tokens: Option<usize>,
+    /// What `caption` and `vqa` show before they ask; nothing without it.
+    pub shots: Option<Shots<'a>>,
     /// How many labels `probe` learns from; all that there are without one.
     pub labels: &'a [usize],
     /// How many of the best are looked at again, where a model has a closer look.
@@ -116,21 +120,27 @@ struct Measured {
 pub fn measure(task: Task, model: &Model, own: &Own<'_>) -> Result<OwnReport> {
     let one_a_picture = matches!(task, Task::Retrieval | Task::Caption);
     let mut set = Set::open(own, one_a_picture)?;
-    let measured = match task {
-        Task::ZeroShot => zero_shot::measure(model.embedding()?, &mut set, own),
-        Task::Probe => probe::measure(model.embedding()?, &mut set, own),
-        Task::Retrieval => {
-            retrieval::measure(model.embedding()?, model.score().ok(), &mut set, own)
-        }
-        Task::Caption => caption::measure(model.chat()?, &mut set, own),
-        Task::Vqa => vqa::measure(model.chat()?, &mut set, own),
-        Task::Grounding => grounding::measure(model.chat()?, &mut set, own),
-        Task::Transcribe => transcribe::measure(model.speech()?, &mut set, own),
-        Task::Perplexity => perplexity::measure(model.language()?, &mut set, own),
+    let measured = match &own.shots {
+        Some(shots) => shots::measure(task, model.few_shot()?, &mut set, own, shots),
+        None => alone(task, model, &mut set, own),
     }?;
     if measured.examples.is_empty() {
         let reason = set.bad.first().map_or("nothing", |bad| bad.reason.as_str());
         return Err(EvalError::Nothing { task: task.name(), reason: reason.to_owned() });
     }
     Ok(report::report(task, set, measured, own))
+}
+
+/// Without exemplars.
+fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
+    match task {
+        Task::ZeroShot => zero_shot::measure(model.embedding()?, set, own),
+        Task::Probe => probe::measure(model.embedding()?, set, own),
+        Task::Retrieval => retrieval::measure(model.embedding()?, model.score().ok(), set, own),
+        Task::Caption => caption::measure(model.chat()?, set, own),
+        Task::Vqa => vqa::measure(model.chat()?, None, set, own),
+        Task::Grounding => grounding::measure(model.chat()?, set, own),
+        Task::Transcribe => transcribe::measure(model.speech()?, set, own),
+        Task::Perplexity => perplexity::measure(model.language()?, set, own),
+    }
 }

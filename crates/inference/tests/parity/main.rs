@@ -7,6 +7,7 @@
 mod bert;
 mod blip2_stage1;
 mod clip;
+mod conformer;
 mod decoders;
 mod exact;
 mod flamingo;
@@ -20,6 +21,8 @@ mod nano_vit;
 mod open;
 mod siglip;
 mod states;
+mod table_encoder;
 mod twin;
+mod video_encoder;
 mod vit;
 mod whisper;

@@ -250,5 +250,6 @@ fn perceiver(config: &Config<'_>, width: usize) -> Result<PerceiverConfig> {
         intermediate_size: 4 * width,
         qk_norm: config.flag_or("qk_layer_norms_perceiver", false)?,
         activation: Activation::Relu,
+        frames: 0,
     })
 }

@@ -256,6 +256,7 @@ fn llava(
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         timed: false,
+        interleaved: false,
         path: directory.path().to_owned(),
         device: device.clone(),
         published: Published {

@@ -7,6 +7,7 @@ pub mod llava;
 pub mod masked;
 pub mod text;
 pub mod tokenizer;
+pub mod whisper;
 
 use std::path::Path;
 
@@ -36,6 +37,8 @@ pub enum Recipe {
     Flamingo,
     /// An encoder of pictures or sounds, from media alone.
     Masked,
+    /// What is said in sounds.
+    Whisper,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +84,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
         Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
+        Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -97,5 +101,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
         Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
+        Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
     }
 }
