@@ -18,6 +18,7 @@ import llama
 import llama3
 import llava
 import lora
+import masked
 import mistral
 import nano_vit
 import ops
@@ -43,6 +44,6 @@ import whisper_mel
 
 if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, conformer, table_encoder, video_encoder, seeing, siglip2,
-                   blip2, blip2_stage1, flamingo, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+                   blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

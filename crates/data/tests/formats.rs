@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 20] = [
+const FORMATS: [Format; 21] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",
@@ -30,6 +30,11 @@ const FORMATS: [Format; 20] = [
         "folder-classes",
         "kind = 'folder'\npath = '@'",
         &[(Some(20), "blue square"), (Some(200), "red square")],
+    ),
+    (
+        "folder-videos",
+        "kind = 'folder'\npath = '@'\nframes = 3",
+        &[(Some(200), "red becomes blue"), (Some(20), "blue becomes red")],
     ),
     (
         "llava-json",

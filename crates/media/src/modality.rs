@@ -1,6 +1,6 @@
 //! Kinds of media.
 
-use crate::{Picture, Table, Video};
+use crate::{Picture, Sound, Table, Video};
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -45,19 +45,29 @@ pub enum Media {
     Image(Picture),
     /// Pictures in time.
     Video(Video),
+    /// A sound.
+    Audio(Sound),
     /// Rows and columns.
     Table(Table),
 }
 
 impl Media {
-    /// The pictures that are seen: one, a video's frames in order, or of a table none.
+    /// The pictures that are seen: one, a video's frames in order, or of others none.
     pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
         let (image, video) = match self {
             Self::Image(picture) => (Some(picture), None),
             Self::Video(video) => (None, Some(video)),
-            Self::Table(_) => (None, None),
+            Self::Audio(_) | Self::Table(_) => (None, None),
         };
         image.into_iter().chain(video.into_iter().flat_map(Video::pictures))
+    }
+
+    /// What is heard, of a sound.
+    pub fn sound(&self) -> Option<&Sound> {
+        match self {
+            Self::Audio(sound) => Some(sound),
+            Self::Image(_) | Self::Video(_) | Self::Table(_) => None,
+        }
     }
 
     /// What it is.
@@ -65,6 +75,7 @@ impl Media {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Video(_) => Modality::Video,
+            Self::Audio(_) => Modality::Audio,
             Self::Table(_) => Modality::Table,
         }
     }

@@ -91,6 +91,20 @@ pub fn sigmoid(
     losses.sum_dim(1).sum().neg() / n as f32
 }
 
+/// Mean square of how far off `told` is.
+pub fn mse<const D: usize>(told: Tensor<D>, wanted: Tensor<D>) -> Tensor<1> {
+    let off = told - wanted;
+    (off.clone() * off).mean()
+}
+
+/// Half the square of how far off `told` is, over `beta`; beyond `beta`, how far it is, so that few
+/// numbers far off do not rule the rest (Girshick 2015, <https://arxiv.org/abs/1504.08083>). The mean.
+pub fn smooth_l1<const D: usize>(told: Tensor<D>, wanted: Tensor<D>, beta: f64) -> Tensor<1> {
+    let off = (told - wanted).abs();
+    let near = off.clone().clamp_max(beta);
+    (near.clone() * (off - near / 2.0) / beta).mean()
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -202,6 +216,28 @@ mod tests {
         let slopes = read(right.grad(&two.backward()).expect("texts learn"));
         assert_eq!(slopes[3..], [0.0; 3]);
         assert!(slopes[..3].iter().any(|&g| g != 0.0));
+    }
+
+    /// Values and slopes of PyTorch's `smooth_l1_loss` and `mse_loss` by their definitions.
+    #[test]
+    fn distances_by_hand() {
+        let device = Device::flex().autodiff();
+        let told = || leaf(&[0.5, -0.2, 3.0, -2.0], [2, 2], &device);
+        let wanted = leaf(&[0.0; 4], [2, 2], &device).detach();
+        let both = |loss: fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
+            let told = told();
+            let loss = loss(told.clone(), wanted.clone());
+            let slopes = read(told.grad(&loss.backward()).expect("what is told learns"));
+            (read(loss)[0], slopes)
+        };
+        let near = |got: f32, want: f32| assert!((got - want).abs() < 1e-6, "{got}, {want}");
+        let (loss, slopes) = both(|a, b| smooth_l1(a, b, 2.0));
+        // Off by exactly beta, both formulas agree.
+        near(loss, (0.0625 + 0.01 + 2.0 + 1.0) / 4.0);
+        [0.0625, -0.025, 0.25].iter().zip(&slopes).for_each(|(want, got)| near(*got, *want));
+        let (loss, slopes) = both(mse);
+        near(loss, (0.25 + 0.04 + 9.0 + 4.0) / 4.0);
+        [0.25, -0.1, 1.5, -1.0].iter().zip(&slopes).for_each(|(want, got)| near(*got, *want));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::llava::LlavaRecipe;
+use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
 /// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
@@ -47,9 +49,17 @@ pub fn preview(
             let recipe: FlamingoRecipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
         }
+        Recipe::Masked => {
+            let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
+        }
+        Recipe::Whisper => {
+            let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
     };
     let shown = ImageProcessor::small();

@@ -15,6 +15,7 @@ mod idefics;
 mod llama;
 mod llava;
 mod lora;
+mod masked;
 mod masks;
 mod nano_vit;
 mod open;
