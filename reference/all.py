@@ -7,6 +7,7 @@ import blip2_trained
 import chat_template
 import clip
 import clip_resnet
+import conformer
 import finetune
 import flamingo
 import gemma
@@ -17,6 +18,7 @@ import llama
 import llama3
 import llava
 import lora
+import masked
 import mistral
 import nano_vit
 import ops
@@ -33,13 +35,15 @@ import settings
 import siglip
 import siglip2
 import states
+import table_encoder
 import towers
+import video_encoder
 import vit
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, seeing, siglip2,
-                   blip2, blip2_stage1, flamingo, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, conformer, table_encoder, video_encoder, seeing, siglip2,
+                   blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -1,6 +1,6 @@
-"""Published models that learn from a folder of pictures. Writes goldens/finetune/<model>.json.
+"""Published models that learn from a folder of pictures or sounds. Writes goldens/finetune/<model>.json.
 
-For each model of `goldens`, ten steps of torch's AdamW on a folder's two pictures with their captions, by
+For each model of `goldens`, ten steps of torch's AdamW on a folder's two pictures (sounds) with their captions, by
 transformers' own losses; and, of what `sensorium train` leaves in `final/` after the same ten steps, the
 loss as transformers reads that directory. Needs `cargo build --release`.
 
@@ -14,14 +14,17 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import soundfile
 import torch
 from PIL import Image
 from peft import PeftModel
+from tokenizers import Tokenizer
 from transformers import (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
-                          AutoTokenizer)
+                          AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration)
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "crates/data/tests/samples/folder-csv"
+SOUNDS = "crates/data/tests/samples/folder-sounds"
 CHATS = "crates/data/tests/samples/messages/chats.jsonl"
 STEPS, RATE, REQUEST = 10, 1e-3, "describe the picture."
 OPTIM = "optim = { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0, clip = 1.0 }"
@@ -38,6 +41,11 @@ def dual_recipe(name, loss):
 def assistant_recipe(name):
     return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
             f"[instruct]\n{RUN}\n{SCHEDULE}\n{DATA.format('instruct.')}")
+
+
+def speech_recipe(name):
+    return (f"recipe = 'whisper'\nseed = 1\n{RUN.replace('batch =', 'batch_size =')}\n{SCHEDULE}\n{OPTIM}\n"
+            f"[model]\nfrom = 'goldens/{name}'\n{DATA.format('').replace(FOLDER, SOUNDS)}")
 
 
 def adapter_recipe(adapter, name, r, alpha, more=""):
@@ -91,6 +99,31 @@ def assistant(folder):
     tower = ("vision_tower", "vision_model")
     trained = [p for name, p in model.named_parameters() if not any(part in name for part in tower)]
     return model, trained, lambda: model(**inputs, labels=labels).loss
+
+
+def speech(folder):
+    """As `dual`, of Whisper and a folder's two sounds; of those of 30 s, it hears as much as it was made for."""
+    model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    extractor = WhisperFeatureExtractor.from_pretrained(folder)
+    tokenizer, ids = Tokenizer.from_file(f"{folder}/tokenizer.json"), model.generation_config
+    prompt = [ids.decoder_start_token_id]
+    if ids.is_multilingual:
+        prompt += [ids.lang_to_id["<|en|>"], ids.task_to_id["transcribe"]]
+    prompt.append(ids.no_timestamps_token_id)
+    sounds, rows = [], []
+    with open(ROOT / SOUNDS / "metadata.csv") as table:
+        for row in csv.DictReader(table):
+            sounds.append(soundfile.read(ROOT / SOUNDS / row["file_name"], dtype="float32")[0])
+            text = tokenizer.encode(" " + row["text"], add_special_tokens=False).ids
+            rows.append(prompt + text + [ids.eos_token_id])
+    features = extractor(sounds, sampling_rate=16000, return_tensors="pt").input_features
+    features = features[:, :, :2 * model.config.max_source_positions]
+    longest = max(map(len, rows))
+    pad = lambda row, value: torch.tensor(row + [value] * (longest - 1 - len(row)))
+    read = torch.stack([pad(row[:-1], ids.eos_token_id) for row in rows])
+    labels = torch.stack([pad(row[1:], -100) for row in rows])
+    parameters = [p for name, p in model.named_parameters() if "encoder.embed_positions" not in name]
+    return model, parameters, lambda: model(input_features=features, decoder_input_ids=read, labels=labels).loss
 
 
 def chat(folder):
@@ -174,6 +207,7 @@ def main():
         "published_siglip": (dual, dual_recipe("published_siglip", "sigmoid"), "final"),
         **{name: (assistant, assistant_recipe(name), "instruct/final")
            for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
+        **{name: (speech, speech_recipe(name), "final") for name in ("whisper", "whisper_english")},
     }
     adapters = (("chatting", "chatting", 4, 8), ("seeing_llava", "seeing_llava", 2, 4),
                 ("seeing_smolvlm", "seeing_smolvlm", 2, 4),

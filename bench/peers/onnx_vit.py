@@ -41,7 +41,8 @@ def export(path):
     clip_vit.Block.attention = attention
     pictures = torch.randn(2, 3, IMAGE, IMAGE)
     torch.onnx.export(clip_vit.build(), (pictures,), path, input_names=["pictures"],
-                      dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False)
+                      dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
+                      verbose=False)
 
 
 def quantise(path):

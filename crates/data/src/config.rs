@@ -72,6 +72,9 @@ pub enum DatasetConfig {
     Folder {
         /// The folder.
         path: PathBuf,
+        /// The files are videos, of which so many frames are taken, evenly (1 to 64); without it each is a
+        /// picture.
+        frames: Option<usize>,
         /// Under which licence it may be learned from.
         licence: Option<String>,
         /// See [`DatasetConfig`].
@@ -466,9 +469,10 @@ impl DatasetConfig {
     pub fn open(&self, options: &OpenOptions, decoder: &MediaDecoder) -> Result<Box<dyn Dataset>> {
         let options = *options;
         Ok(match self {
-            Self::Folder { path, .. } => {
+            Self::Folder { path, frames, .. } => {
                 let records = folder::read(path)?;
-                Box::new(Records::new("folder", path, path, records, &options, decoder)?)
+                let records = Records::new("folder", path, path, records, &options, decoder)?;
+                Box::new(records.watched(*frames)?)
             }
             Self::LlavaJson { path, images, .. }
             | Self::Messages { path, images, .. }

@@ -30,7 +30,6 @@ mod error;
 mod font;
 mod loader;
 mod mixture;
-mod parquet;
 pub mod preview;
 pub mod read;
 mod shuffle;

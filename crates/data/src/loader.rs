@@ -150,6 +150,9 @@ struct Report {
     bad: Vec<(u64, Error)>,
 }
 
+/// What is wrong with an example that was read.
+type Fits<'a> = dyn Fn(&Example) -> std::result::Result<(), String> + 'a;
+
 /// How often another example is tried in place of a bad one.
 const TRIES: u64 = 100;
 
@@ -160,7 +163,14 @@ impl<'a> Examples<'a> {
 
     /// Example `index` after `progress` (0 to 1) of a run; nothing where it cannot be read.
     pub fn get(&self, index: u64, progress: f32) -> Option<Example> {
+        self.get_fitting(index, progress, &|_| Ok(()))
+    }
+
+    fn get_fitting(&self, index: u64, progress: f32, fits: &Fits<'_>) -> Option<Example> {
         let example = self.dataset.example(At { epoch: 0, index, progress });
+        let dataset = || self.dataset.name().to_owned();
+        let bad = |reason| Error::Example { dataset: dataset(), index, reason };
+        let example = example.and_then(|example| fits(&example).map_err(bad).map(|()| example));
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.seen += 1;
         example.map_err(|error| report.bad.push((index, error))).ok()
@@ -172,12 +182,28 @@ impl<'a> Examples<'a> {
     /// # Errors
     /// A hundred in a row cannot be read.
     pub fn draw(&self, index: u64, progress: f32) -> Result<Example> {
+        self.draw_fitting(index, progress, |_| Ok(()))
+    }
+
+    /// As [`draw`](Self::draw); what `fits` finds wrong with an example counts as if it could not be read.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn draw_fitting(
+        &self,
+        index: u64,
+        progress: f32,
+        fits: impl Fn(&Example) -> std::result::Result<(), String>,
+    ) -> Result<Example> {
         // From so far ahead that no run gets there; the distance is odd lest all be bad alike.
         let others = (0..TRIES).map(|n| index.wrapping_add(n * ((1 << 40) + 1)));
         let dataset = || self.dataset.name().to_owned();
         let reason = || format!("{TRIES} unreadable examples in a row");
         let bad = || Error::Example { dataset: dataset(), index, reason: reason() };
-        others.into_iter().find_map(|index| self.get(index, progress)).ok_or_else(bad)
+        others
+            .into_iter()
+            .find_map(|index| self.get_fitting(index, progress, &fits))
+            .ok_or_else(bad)
     }
 
     /// In the order of their indices, whichever thread found them.

@@ -1,6 +1,8 @@
-//! Contact sheets: pictures in rows with their texts below, to look at what a model is shown.
+//! Contact sheets: pictures in rows with their texts below, to look at what a model is shown; sounds as they swing
+//! and as a model hears them.
 
-use sensorium_media::Picture;
+use sensorium_media::mel::{Mel, RATE};
+use sensorium_media::{Picture, Sound};
 
 use crate::font;
 
@@ -26,6 +28,47 @@ pub fn sheet(items: &[(Picture, String)], columns: usize) -> Picture {
         for (row, line) in lines.iter().enumerate() {
             canvas.write(line, left, top + high + 3 + row as u32 * LINE);
         }
+    }
+    canvas.finish()
+}
+
+/// Pictures side by side; nothing of none.
+pub fn strip(pictures: &[Picture]) -> Option<Picture> {
+    let wide = pictures.iter().map(|picture| picture.width + 2).sum::<u32>().checked_sub(2)?;
+    let high = pictures.iter().map(|picture| picture.height).max()?;
+    let (mut canvas, mut left) = (Canvas::new(wide, high), 0);
+    for picture in pictures {
+        canvas.paste(picture, left, 0);
+        left += picture.width + 2;
+    }
+    Some(canvas.finish())
+}
+
+/// Bands of a sound's picture, and rows of its wave.
+const BANDS: u32 = 80;
+const SWING: u32 = 32;
+
+/// A sound from left to right: its wave above, below it its log-mel spectrogram, low tones at the bottom.
+pub fn sound(sound: &Sound, width: u32) -> Picture {
+    let width = width.max(1);
+    let mut canvas = Canvas::new(width, SWING + BANDS);
+    let samples = sound.clone().at_rate(RATE).samples;
+    let part = |x: u32, of: usize| of * x as usize / width as usize;
+    for x in 0..width {
+        let (from, to) = (part(x, samples.len()), part(x + 1, samples.len()));
+        let loudest = samples[from..to].iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let half = (loudest.min(1.0) * (SWING / 2) as f32) as u32;
+        for y in SWING / 2 - half..(SWING / 2 + half + 1).min(SWING) {
+            canvas.set(x, y, &[60, 60, 60]);
+        }
+    }
+    let frames = samples.len().div_ceil(RATE as usize / 100).max(1);
+    let mel = Mel::new(&samples, BANDS as usize).window(0, frames);
+    for (x, band) in (0..width).flat_map(|x| (0..BANDS).map(move |band| (x, band))) {
+        // -1 to about 1.5, as models read it.
+        let energy = mel[band as usize * frames + part(x, frames)];
+        let ink = 255 - (((energy + 1.0) / 2.5).clamp(0.0, 1.0) * 255.0) as u8;
+        canvas.set(x, SWING + BANDS - 1 - band, &[ink; 3]);
     }
     canvas.finish()
 }
@@ -103,6 +146,30 @@ mod tests {
     fn texts_wrap() {
         assert_eq!(wrap("a red circle", 5), ["a red", "circl", "e"]);
         assert_eq!(wrap("", 5), [""]);
+    }
+
+    /// A high tone is dark above, a low one below, and a loud one swings wider.
+    #[test]
+    fn sounds_are_drawn_by_pitch_and_loudness() {
+        let tone = |hertz: f32, loud: f32| {
+            let wave = |i: u32| (i as f32 * hertz * std::f32::consts::TAU / 16e3).sin() * loud;
+            let samples = (0..16_000).map(wave).collect();
+            sound(&Sound { rate: RATE, samples, warning: None }, 50)
+        };
+        let ink = |picture: &Picture, rows: std::ops::Range<u32>| {
+            let bytes = |y: u32| (y * 150) as usize..((y + 1) * 150) as usize;
+            rows.flat_map(|y| picture.pixels[bytes(y)].to_vec())
+                .map(|p| 255 - u64::from(p))
+                .sum::<u64>()
+        };
+        let (low, high) = (tone(200.0, 0.9), tone(6000.0, 0.2));
+        let (above, below) = (SWING..SWING + 40, SWING + 40..SWING + 80);
+        assert!(ink(&low, below.clone()) > 2 * ink(&low, above.clone()));
+        assert!(ink(&high, above) > ink(&high, below));
+        assert!(ink(&low, 0..SWING) > 2 * ink(&high, 0..SWING));
+        let both = strip(&[low, high]).expect("two");
+        assert_eq!((both.width, both.height), (102, SWING + BANDS));
+        assert_eq!(strip(&[]), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 20] = [
+const FORMATS: [Format; 21] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",
@@ -30,6 +30,11 @@ const FORMATS: [Format; 20] = [
         "folder-classes",
         "kind = 'folder'\npath = '@'",
         &[(Some(20), "blue square"), (Some(200), "red square")],
+    ),
+    (
+        "folder-videos",
+        "kind = 'folder'\npath = '@'\nframes = 3",
+        &[(Some(200), "red becomes blue"), (Some(20), "blue becomes red")],
     ),
     (
         "llava-json",
@@ -174,6 +179,43 @@ fn every_format_is_read() {
     let entries = std::fs::read_dir(&samples).expect("samples").flatten();
     let there = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     assert_eq!(listed, there, "a sample for each format, a format for each sample");
+}
+
+/// Pictures, sounds and films without a word: by a table without texts, or just lying there.
+#[test]
+fn media_need_no_texts() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let add = |from: &str, to: &str| {
+        let to = dir.path().join(to);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("writable");
+        std::fs::copy(repository.join(from), to).expect("a sample");
+    };
+    let kinds = || {
+        let dataset = config("kind = 'folder'\npath = '@'", dir.path());
+        let dataset = dataset.open(&WHOLE, &MediaDecoder::here()).expect("a folder of media");
+        let examples = (0..dataset.len().expect("an end")).map(|i| dataset.example(at(i)));
+        let kinds = |example: Example| {
+            let kinds = example.media.iter().map(|medium| medium.modality().to_string());
+            (kinds.collect::<Vec<_>>().join("+"), example.text)
+        };
+        examples.map(|example| kinds(example.expect("readable"))).collect::<Vec<_>>()
+    };
+    let untold = |kinds: &str| (kinds.to_owned(), None);
+    add("goldens/sound/mono.flac", "b.flac");
+    add("goldens/video/reordered.mp4", "a.mp4");
+    assert_eq!(kinds(), [untold("image+audio"), untold("audio")]);
+    // Where there are pictures, they are what the folder is of.
+    add("crates/data/tests/samples/csv/red.png", "c.png");
+    assert_eq!(kinds(), [untold("image")]);
+    let table = |text: &str| std::fs::write(dir.path().join("metadata.csv"), text);
+    table("file_name,audio_file_name\nc.png,b.flac\n,b.flac\n").expect("writable");
+    assert_eq!(kinds(), [untold("image+audio"), untold("audio")]);
+    table("file_name,text\nb.flac,a tone\n").expect("writable");
+    assert_eq!(kinds(), [("audio".to_owned(), Some("a tone".to_owned()))]);
+    std::fs::remove_file(dir.path().join("metadata.csv")).expect("there");
+    add("goldens/sound/mono.flac", "low_tone/1.flac");
+    assert_eq!(kinds(), [("audio".to_owned(), Some("low tone".to_owned()))]);
 }
 
 /// Of Karpathy's splits each has its part; a shard that is cut gives what is there.

@@ -92,6 +92,19 @@ pub enum EvalError {
         got: usize,
     },
 
+    /// More labels than there are, or too few.
+    #[error(
+        "expected {classes} to {pool} labels, got {labels}\nhint: at least one for each class; a fifth of the data is measured on"
+    )]
+    Labels {
+        /// Labels asked for.
+        labels: usize,
+        /// Classes.
+        classes: usize,
+        /// Labels that there are.
+        pool: usize,
+    },
+
     /// A prompt has no place for what it is about.
     #[error(
         "expected {{}} in the prompt, got {got:?}\nhint: {{}} stands for {what}, as in {example:?}"
@@ -103,6 +116,26 @@ pub enum EvalError {
         what: &'static str,
         /// One that has it.
         example: &'static str,
+    },
+
+    /// Exemplars for what is not asked in words.
+    #[error(
+        "expected caption or vqa with exemplars, got {task}\nhint: leave --shots out, or measure one of the two"
+    )]
+    Shots {
+        /// What was to be measured.
+        task: &'static str,
+    },
+
+    /// There are not enough exemplars.
+    #[error(
+        "expected {expected} exemplars beside the item, got {got}\nhint: --exemplars takes pictures with captions for caption and questions with answers for vqa; ask for fewer --shots"
+    )]
+    Exemplars {
+        /// How many are to be shown.
+        expected: usize,
+        /// How many there are.
+        got: usize,
     },
 
     /// Two reports that are not of the same thing.

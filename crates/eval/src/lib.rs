@@ -16,6 +16,7 @@ pub mod error;
 pub mod figure;
 pub mod icons;
 pub mod label;
+mod logistic;
 pub mod metrics;
 pub mod own;
 pub mod page;

@@ -29,6 +29,37 @@ pub enum Input {
     Image(Tensor<4>),
     /// Log-mel spectrograms, `[B, bands, frames]`.
     Audio(Tensor<3>),
+    /// Frames of videos, `[B, frames, c, h, w]`.
+    Video(Tensor<5>),
+    /// Rows of tables.
+    Table(Rows),
+}
+
+/// Rows of tables as sets of columns. A row of fewer columns than N is padded behind.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// What the columns are called, as vectors of texts: `[B, N, W]`.
+    pub names: Tensor<3>,
+    /// Categories, as vectors of texts: `[B, N, W]`; finite where a cell is none, and of no account.
+    pub categories: Tensor<3>,
+    /// Numbers, of mean 0 and deviation 1 in each column: `[B, N]`; finite where a cell is none, and of no
+    /// account.
+    pub numbers: Tensor<2>,
+    /// What each cell is, row-major `[B, N]`.
+    pub cells: Arc<[Cell]>,
+    /// Columns of each row, `[B]`.
+    pub columns: Arc<[usize]>,
+}
+
+/// What stands in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// A number.
+    Number,
+    /// A text.
+    Category,
+    /// Nothing.
+    Missing,
 }
 
 impl Input {
@@ -37,6 +68,8 @@ impl Input {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Audio(_) => Modality::Audio,
+            Self::Video(_) => Modality::Video,
+            Self::Table(_) => Modality::Table,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Pictures and texts as vectors, and how well they fit each other.
 
-use sensorium_media::{Picture, Video};
+use sensorium_flow::Features;
+use sensorium_media::{Media, Picture, Video};
 use sensorium_model::clip::{self, Comparison, softmax};
+use sensorium_nn::params;
 use sensorium_pretrained::{
-    Dinov2, Error, Match, Matcher, SentenceEncoder, TEMPLATES, Tower, Towers,
+    Dinov2, Error, Match, Matcher, SentenceEncoder, SoundEncoder, TEMPLATES, Tower, Towers,
 };
 
 use crate::error::Result;
@@ -89,6 +91,14 @@ pub fn embed_video(model: &dyn EmbeddingModel, video: &Video) -> Result<Vec<f32>
     Ok(mean(&model.embed_pictures(&frames)?))
 }
 
+/// The mean of all positions of what was seen, of unit length.
+pub(crate) fn pooled(seen: Option<Features>) -> Vec<f32> {
+    let Some(Features(x)) = seen else { return Vec::new() };
+    let width = x.dims()[2];
+    let rows: Vec<Vec<f32>> = params::read(x).chunks(width).map(<[f32]>::to_vec).collect();
+    mean(&rows)
+}
+
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     let width = rows.first().map_or(0, Vec::len);
     let sum: Vec<f32> = (0..width).map(|i| rows.iter().map(|row| row[i]).sum()).collect();
@@ -107,6 +117,15 @@ fn score(
     let texts = model.embed_texts(texts)?;
     let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
     Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+}
+
+/// The picture of each medium.
+pub(crate) fn seen(media: &[Media]) -> Result<Vec<Picture>> {
+    let picture = |medium: &Media| {
+        let picture = medium.pictures().next().cloned();
+        picture.ok_or_else(|| Error::NoSounds.into())
+    };
+    media.iter().map(picture).collect()
 }
 
 /// How well each label fits the picture, by two towers.
@@ -176,6 +195,29 @@ impl EmbeddingModel for Dinov2 {
 
     fn embed_texts(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
         Err(Error::NoTexts { family: "dinov2" }.into())
+    }
+
+    fn features(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        Ok(Dinov2::features(self, &seen(media)?))
+    }
+}
+
+impl EmbeddingModel for SoundEncoder {
+    fn embed_pictures(&self, _: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::NoPictures { family: "an encoder of sounds" }.into())
+    }
+
+    fn embed_texts(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::NoTexts { family: "an encoder of sounds" }.into())
+    }
+
+    fn features(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        let features = |medium: &Media| {
+            let sound =
+                medium.sound().ok_or(Error::NoPictures { family: "an encoder of sounds" })?;
+            Ok(SoundEncoder::features(self, sound))
+        };
+        media.iter().map(features).collect()
     }
 }
 

@@ -9,6 +9,7 @@
 //! Whoever runs a model sees these traits and no kind of model.
 
 pub mod batch;
+mod cross;
 mod embed;
 mod error;
 mod flamingo;
@@ -46,6 +47,18 @@ use whisper::{TranscribeOptions, Transcript};
 pub trait ChatModel: Sync {
     /// What its prompts may hold.
     fn modalities(&self) -> &[Modality];
+
+    /// That prompts may hold media of these kinds.
+    ///
+    /// # Errors
+    /// The first kind that they may not hold, and those that they may.
+    fn takes(&self, media: &[Media]) -> Result<()> {
+        let known = self.modalities();
+        match media.iter().map(Media::modality).find(|modality| !known.contains(modality)) {
+            Some(got) => Err(Error::Modality { got, known: known.to_vec() }),
+            None => Ok(()),
+        }
+    }
 
     /// Whether the model was made for more than one message; one that was not continues the last.
     ///
@@ -85,6 +98,17 @@ pub trait ChatModel: Sync {
     fn token(&self, id: u32) -> String;
 }
 
+/// A model that was taught to read pictures and texts in turn: conversations show it by exemplars what to
+/// say of the last picture.
+pub trait FewShot: ChatModel {
+    /// What is asked for a caption; of no words where exemplars are captions alone.
+    fn caption_request(&self) -> &'static str;
+
+    /// A vector of unit length that is near those of pictures that look alike: the mean of what the model's
+    /// own image encoder sees.
+    fn look(&self, picture: &Picture) -> Vec<f32>;
+}
+
 /// A model that makes vectors.
 pub trait EmbeddingModel: Sync {
     /// One vector of unit length for each picture.
@@ -100,6 +124,15 @@ pub trait EmbeddingModel: Sync {
     /// The model sees no pictures.
     fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         self.embed_pictures(pictures)
+    }
+
+    /// What a linear probe reads of each medium, a picture's or a sound's: the vector of a picture, unless a
+    /// model that was trained without words has more to tell.
+    ///
+    /// # Errors
+    /// The model knows no such media.
+    fn features(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        self.embed_pictures(&embed::seen(media)?)
     }
 
     /// One vector for each text: of unit length, unless a sentence encoder is made otherwise.

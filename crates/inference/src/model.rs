@@ -6,12 +6,13 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::{
-    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, Tower, Towers, bridge, gguf,
+    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
+    gguf,
 };
 
 use crate::error::{Error, Result};
 use crate::{
-    ChatModel, EmbeddingModel, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
+    ChatModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
     SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
@@ -42,19 +43,21 @@ pub struct SensoriumModel {
     towers: Option<Towers>,
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
+    audio: Option<SoundEncoder>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, llava, language }: Parts) -> Result<Self> {
+    fn new(Parts { towers, llava, language, audio }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
-        Ok(Self { towers, llava: llava.transpose()?, language })
+        Ok(Self { towers, llava: llava.transpose()?, language, audio })
     }
 
     fn pack(&mut self, format: pack::Format) {
         self.towers.iter_mut().for_each(|towers| towers.pack(format));
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
+        self.audio.iter_mut().for_each(|audio| audio.pack(format));
     }
 
     fn does(&self) -> &'static str {
@@ -62,7 +65,8 @@ impl SensoriumModel {
             (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
-            (None, None, _) => "continues texts",
+            (None, None, Some(_)) => "continues texts",
+            (None, None, None) => "makes features of sounds alone",
         }
     }
 }
@@ -206,6 +210,22 @@ impl Model {
         }
     }
 
+    /// The model as one that is shown exemplars.
+    ///
+    /// # Errors
+    /// It was not made for several pictures in a prompt.
+    pub fn few_shot(&self) -> Result<&dyn FewShot> {
+        match self {
+            Self::VisionLanguage(model) if model.interleaved => Ok(model),
+            Self::Idefics(model) => Ok(model),
+            Self::Flamingo(model) => Ok(model),
+            other => {
+                let hint = "take a Flamingo that was trained here, Idefics, Idefics3 or SmolVLM";
+                Err(other.cannot("reads several pictures with texts between them", hint))
+            }
+        }
+    }
+
     /// The model as one that continues texts.
     ///
     /// # Errors
@@ -230,6 +250,7 @@ impl Model {
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
             Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { audio: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Tower(model) => Ok(model),
             Self::ImageEncoder(model) => Ok(model),
@@ -280,6 +301,9 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
+            Self::VisionLanguage(model) if !model.interleaved => {
+                ("a vision-language model", "was made for one picture in a prompt")
+            }
             Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }

@@ -9,7 +9,7 @@ use crate::error::Result;
 pub(crate) fn with_frames(messages: &[Message], media: &[Media], timed: bool) -> Vec<Message> {
     let mut videos = media.iter().filter_map(|medium| match medium {
         Media::Video(video) => Some(video),
-        Media::Image(_) => None,
+        Media::Image(_) | Media::Audio(_) | Media::Table(_) => None,
     });
     let mut parts = |part: &Part| match part {
         Part::Media(Modality::Video) => match videos.next() {
@@ -28,9 +28,14 @@ pub(crate) fn with_frames(messages: &[Message], media: &[Media], timed: bool) ->
 
 /// The parts of a text that is to be continued, its videos' frames at their places.
 pub(crate) fn completed(text: &str, media: &[Media], timed: bool) -> Result<Vec<Part>> {
-    let modalities: Vec<Modality> = media.iter().map(Media::modality).collect();
-    let message = Message { role: Role::User, parts: split_markers(text, &modalities)? };
+    let message = Message { role: Role::User, parts: marked(text, media)? };
     Ok(with_frames(&[message], media, timed).remove(0).parts)
+}
+
+/// The parts of a text that is to be continued, its media at their places.
+pub(crate) fn marked(text: &str, media: &[Media]) -> Result<Vec<Part>> {
+    let modalities: Vec<Modality> = media.iter().map(Media::modality).collect();
+    Ok(split_markers(text, &modalities)?)
 }
 
 fn told(video: &Video) -> Vec<Part> {

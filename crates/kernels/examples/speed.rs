@@ -243,25 +243,32 @@ fn loops() {
 }
 
 fn convolutions() {
-    for (c_in, c_out, side, stride) in
-        [(3, 32, 96, 2), (32, 64, 48, 2), (64, 64, 24, 1), (64, 192, 24, 3)]
-    {
-        let shape =
-            ConvShape { batch: 64, c_in, h: side, w: side, c_out, kernel: 3, stride, padding: 1 };
+    for (c_in, c_out, side, kernel, stride, padding) in [
+        (3, 32, 96, 3, 2, 1),
+        (32, 64, 48, 3, 2, 1),
+        (64, 64, 24, 3, 1, 1),
+        (64, 192, 24, 3, 3, 1),
+        (3, 384, 224, 32, 32, 0),
+    ] {
+        let shape = ConvShape { batch: 64, c_in, h: side, w: side, c_out, kernel, stride, padding };
         let (h, w) = shape.output();
         let (n, m) = (64 * c_in * side * side, 64 * c_out * h * w);
-        let (x, weights, dy) = (values(n), values(c_out * c_in * 9), values(m));
+        let (x, weights, dy) = (values(n), values(c_out * c_in * kernel * kernel), values(m));
         let (mut y, mut dx, mut dw, mut db) =
             (dy.clone(), x.clone(), weights.clone(), vec![0.0; c_out]);
-        let flop = 18.0 * (m * c_in) as f64;
+        let flop = (2 * kernel * kernel * m * c_in) as f64;
         for precision in [Precision::F32, Precision::Bf16] {
             let title = format!("conv: {c_in} -> {c_out} at {side} px / {stride} {precision:?}");
             report(&title, flop, "FLOP", || {
                 conv2d(precision, shape, &x, &weights, None, &mut y);
             });
-            report("conv backward", 2.0 * flop, "FLOP", || {
-                let grads = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-                conv2d_backward(precision, shape, &x, &weights, &dy, grads.0, grads.1, grads.2);
+            report("conv weights' gradient", flop, "FLOP", || {
+                let grads = (Some(&mut dw[..]), Some(&mut db[..]));
+                conv2d_backward(precision, shape, &x, &weights, &dy, None, grads.0, grads.1);
+            });
+            report("conv pixels' gradient", flop, "FLOP", || {
+                let dx = Some(&mut dx[..]);
+                conv2d_backward(precision, shape, &x, &weights, &dy, dx, None, None);
             });
         }
     }

@@ -40,7 +40,7 @@ pub fn cross_entropy(
 }
 
 vectorised! {
-    fn log_sum_exp(v: usize, logits: &[f32], lse: &mut [f32]) {
+    pub(crate) fn log_sum_exp(v: usize, logits: &[f32], lse: &mut [f32]) {
         for (row, lse) in logits.chunks_exact(v).zip(lse) {
             let max = max_of(row);
             *lse = max + sum_of(row, |x| exp(x - max)).ln();

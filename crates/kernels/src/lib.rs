@@ -18,6 +18,7 @@ pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod cross_entropy;
+pub mod ctc;
 pub mod elementwise;
 pub mod embedding;
 pub mod gemm;

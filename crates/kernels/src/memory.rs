@@ -20,7 +20,8 @@ pub fn keep_freed_pages() {
         unsafe {
             mallopt(ARENA_MAX, 8);
             mallopt(MMAP_MAX, 0);
-            mallopt(TRIM_THRESHOLD, i32::MAX);
+            // -1: never. As a number it would end at 2 GiB, less than a large batch's activations.
+            mallopt(TRIM_THRESHOLD, -1);
             mallopt(TOP_PAD, 64 << 20);
         }
     }

@@ -94,6 +94,44 @@ pub enum Error {
         /// As many were found.
         got: usize,
     },
+    /// The content is no table, whatever the file's name says.
+    #[error(
+        "expected a table in {origin} (CSV, TSV, JSON lines, Parquet, XLSX), got {found}\nhint: the content counts, not the extension; spreadsheets save CSV in UTF-8"
+    )]
+    NotATable {
+        /// Name of the input.
+        origin: String,
+        /// What the content looks like.
+        found: String,
+    },
+    /// A table that is not whole.
+    #[error("expected {expected} in {place} of {origin}, got {got}\nhint: {hint}")]
+    Table {
+        /// Name of the input.
+        origin: String,
+        /// Row and column, where they are known.
+        place: String,
+        /// What stands there in a whole table.
+        expected: String,
+        /// What this one has.
+        got: String,
+        /// What can be done.
+        hint: String,
+    },
+    /// A table of more than is read.
+    #[error(
+        "expected at most {limit} {what} in {origin}, got {got}\nhint: take the rows and columns that are needed, or split the table"
+    )]
+    TableTooLarge {
+        /// Name of the input.
+        origin: String,
+        /// What is counted.
+        what: String,
+        /// The most that is read.
+        limit: usize,
+        /// What the input has, or as many as were counted.
+        got: usize,
+    },
     /// A picture that is known and not read here.
     #[error(
         "expected a PNG, JPEG, GIF, WebP or BMP picture in {origin}, got {what}, not supported\nhint: {hint}"
@@ -235,7 +273,7 @@ pub enum Error {
     Markers {
         /// What they mark the places of.
         modality: Modality,
-        /// `<image>` or `<video>` markers in the text.
+        /// Markers of theirs in the text, as `<image>`.
         markers: usize,
         /// Media given with it.
         given: usize,

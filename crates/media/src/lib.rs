@@ -1,10 +1,11 @@
-//! Bytes to pixels, samples and token ids, and back; knows no tensors. Every limit on
+//! Bytes to pixels, samples, rows and token ids, and back; knows no tensors. Every limit on
 //! what may be decoded lives here.
 //!
 //! ```text
 //! file bytes ──sniff, header, limits──▶ Picture ──ImageProcessor──▶ CHW planes
 //! file bytes ──sniff, index, Sampling──▶ Video, Pictures at their times
 //! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
+//! file bytes ──magic, limits────────▶ Table, rows of columns with kinds
 //! text       ──Tokenizer──▶ ids ──Decoder──▶ text
 //! messages   ──ChatTemplate──▶ text ──Tokenizer──▶ Prompt { ids, answer, slots, spans }
 //! ```
@@ -21,9 +22,11 @@ pub mod media_decoder;
 pub mod mel;
 mod modality;
 mod orientation;
+pub mod parquet;
 pub mod picture;
 mod resample;
 pub mod sound;
+pub mod table;
 mod tokenizer;
 pub mod video;
 
@@ -41,6 +44,7 @@ pub use modality::{Media, Modality};
 pub use picture::Picture;
 pub use resample::Filter;
 pub use sound::{Sound, SoundError, SoundReader};
+pub use table::Table;
 pub use tokenizer::{
     Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
 };

@@ -1,6 +1,6 @@
 //! Kinds of media.
 
-use crate::{Picture, Video};
+use crate::{Picture, Sound, Table, Video};
 use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
@@ -38,23 +38,36 @@ impl Display for Modality {
     }
 }
 
-/// Something seen or heard. A variant more is a compile error at every match that must learn it.
+/// Something seen, heard or looked up. A variant more is a compile error at every match that must learn it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Media {
     /// A picture.
     Image(Picture),
     /// Pictures in time.
     Video(Video),
+    /// A sound.
+    Audio(Sound),
+    /// Rows and columns.
+    Table(Table),
 }
 
 impl Media {
-    /// The pictures that are seen: one, or a video's frames in order.
+    /// The pictures that are seen: one, a video's frames in order, or of others none.
     pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
         let (image, video) = match self {
             Self::Image(picture) => (Some(picture), None),
             Self::Video(video) => (None, Some(video)),
+            Self::Audio(_) | Self::Table(_) => (None, None),
         };
         image.into_iter().chain(video.into_iter().flat_map(Video::pictures))
+    }
+
+    /// What is heard, of a sound.
+    pub fn sound(&self) -> Option<&Sound> {
+        match self {
+            Self::Audio(sound) => Some(sound),
+            Self::Image(_) | Self::Video(_) | Self::Table(_) => None,
+        }
     }
 
     /// What it is.
@@ -62,6 +75,8 @@ impl Media {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Video(_) => Modality::Video,
+            Self::Audio(_) => Modality::Audio,
+            Self::Table(_) => Modality::Table,
         }
     }
 }

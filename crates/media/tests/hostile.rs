@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, RgbaImage};
-use sensorium_media::{Error, ImageProcessor, Picture, Sound, Tokenizer};
+use sensorium_media::{Error, ImageProcessor, Picture, Sound, Table, Tokenizer};
 use sensorium_testkit::CountingAllocator;
 
 #[global_allocator]
@@ -345,6 +345,36 @@ fn mutated_sounds_neither_panic_nor_swell() {
         let (result, heap) = measured(|| Sound::decode(&bytes, "mutant"));
         let samples = result.as_ref().map_or(0, |sound| sound.samples.len());
         let allowed = 16 * MIB + 16 * bytes.len() + 16 * samples;
+        assert!(heap <= allowed, "mutant {index}: {heap} bytes of heap, {:?}", result.err());
+        good += u64::from(result.is_ok());
+    }
+    // Both outcomes must be exercised.
+    assert!(good > total / 20 && good < total - total / 20, "{good} of {total} decoded");
+}
+
+#[test]
+fn mutated_tables_neither_panic_nor_swell() {
+    let _turn = TURN.lock();
+    let goldens = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/table/");
+    let names = [
+        "comma.csv",
+        "tab.tsv",
+        "wide.csv",
+        "lines.jsonl",
+        "sheet.xlsx",
+        "snappy.parquet",
+        "zstd.parquet",
+    ];
+    let seeds =
+        names.map(|name| std::fs::read(format!("{goldens}{name}")).expect("goldens are committed"));
+    let mut good = 0;
+    let total = 12_000;
+    for index in 0..total {
+        let seed = &seeds[index as usize % seeds.len()];
+        let bytes = mutant(seed, index);
+        let (result, heap) = measured(|| Table::decode(&bytes, "mutant"));
+        let cells = result.as_ref().map_or(0, |table| table.rows.len() * table.schema.len());
+        let allowed = 16 * MIB + 256 * (bytes.len() + cells);
         assert!(heap <= allowed, "mutant {index}: {heap} bytes of heap, {:?}", result.err());
         good += u64::from(result.is_ok());
     }

@@ -4,9 +4,10 @@
 //! (<https://arxiv.org/abs/2308.01390>).
 //!
 //! ```text
-//! pictures [M, c, h, w] ──encode──▶ [M, N, E] ──resample──▶ [M, Q, E] ──keys, values, once──┐
-//! ids [B, T] ──embed──▶ [B, T, P] ──gated language model──────────────────────────────────────┴──▶ next token
+//! frames [F, c, h, w] ──encode──▶ [F, N, E] ──resample──▶ [M, Q, E] ──keys, values, once──┐
+//! ids [B, T] ──embed──▶ [B, T, P] ──gated language model────────────────────────────────────┴──▶ next token
 //! ```
+//! A picture is one frame, a video several: either is one medium of Q latents.
 
 use sensorium_backbone::{GatedBackbone, GatedBackboneConfig};
 use sensorium_encoder::image::{Vit, VitConfig};
@@ -60,9 +61,9 @@ impl Flamingo {
         }
     }
 
-    /// Pictures to what the gated blocks ask: `[M, c, h, w] -> [M, Q, E]`.
-    pub fn encode(&self, images: Tensor<4>) -> Features {
-        self.projector.resample(&self.image.encode(images))
+    /// Media of so many frames each to what the gated blocks ask: `[sum of frames, c, h, w] -> [M, Q, E]`.
+    pub fn encode(&self, images: Tensor<4>, frames: &[usize]) -> Features {
+        self.projector.resample_frames(&self.image.encode(images), frames)
     }
 
     /// Loss of the batch's labels, mean over them: each token sees the picture that `seen [B*T]` names, of

@@ -7,6 +7,7 @@
 //! flamingo as idefics, with any language model
 //! idefics image encoder ─▶ resampler ─▶ asked by gated blocks of a language model ─▶ next token
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
+//! masked  some patches ─▶ encoder ─▶ decoder ─▶ the other patches; of it, the encoder stays
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
 //! ```
 
@@ -15,6 +16,7 @@ pub mod clip;
 pub mod flamingo;
 pub mod idefics;
 pub mod llava;
+pub mod masked;
 pub mod prompt;
 pub mod splice;
 pub mod weights;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use sensorium_kernels::machine::processor;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -290,6 +290,17 @@ impl From<DeviceName> for String {
     fn from(name: DeviceName) -> Self {
         name.to_string()
     }
+}
+
+/// Whether a device is the CPU: elsewhere matrices are not packed.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Whether products of bfloat16 numbers can be done there; on the CPU always.
+pub fn has_bf16(device: &Device) -> bool {
+    let device = device.clone().inner();
+    is_cpu(&device) || device.supports_dtype(FloatDType::BF16)
 }
 
 /// That tensors of these names and numbers of values, as f32, fit on a device, as far as it says what it

@@ -30,11 +30,12 @@ pub mod prelude {
     pub use burn::module::{Module, Param};
     pub use burn::tensor::{Device, Tensor, TensorData};
 
-    pub use crate::fused::{ConvShape, Gelu, Mask, Precision, Span};
+    pub use crate::fused::{ConvShape, Gelu, Mask, Precision, RotaryTable, Span, Transcript};
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig,
-        Embedding, LayerNorm, Linear, Mlp, PostBlock, RmsNorm, average_pool2d,
+        DepthwiseConv1d, Embedding, LayerNorm, Linear, Mlp, PerceiverLayer, PerceiverLayerConfig,
+        PostBlock, RmsNorm, average_pool2d,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

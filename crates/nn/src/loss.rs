@@ -3,13 +3,22 @@
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Shape, Tensor, TensorData};
 
-use crate::fused;
+use crate::fused::{self, Transcript};
 
 /// Next-token loss: `logits [B, T, V]`, `labels [B*T]` already shifted (the label of position t is
 /// the token at t+1), -100 where nothing is learned. Mean over the labels that count.
 pub fn next_token(logits: Tensor<3>, labels: Vec<i32>, z_loss: f32) -> Tensor<1> {
     let [b, t, v] = logits.dims();
     fused::cross_entropy(logits.reshape([b * t, v]), labels, z_loss)
+}
+
+/// CTC loss of `logits [B, T, V]` as PyTorch's `ctc_loss` means it: `-log p(labels)` by label of each sample,
+/// mean over the samples; those whose labels do not fit into their frames count as 0.
+pub fn ctc(logits: Tensor<3>, transcripts: &[Transcript]) -> Tensor<1> {
+    let shares = transcripts.iter().map(|one| 1.0 / one.labels.len().max(1) as f32);
+    let shares = TensorData::new(shares.collect::<Vec<_>>(), Shape::from([transcripts.len()]));
+    let shares = Tensor::from_data(shares, &logits.device());
+    (fused::ctc(logits, transcripts.into()) * shares).mean()
 }
 
 /// Cross-entropy whose target is not one class alone: a share `smoothing` of it is spread over all, of
@@ -80,6 +89,20 @@ pub fn sigmoid(
     let losses = log_sigmoid(logits * constant(signs)) * constant(weights); // [N, M]
     // Row by row: one running sum of all pairs would lose the small ones.
     losses.sum_dim(1).sum().neg() / n as f32
+}
+
+/// Mean square of how far off `told` is.
+pub fn mse<const D: usize>(told: Tensor<D>, wanted: Tensor<D>) -> Tensor<1> {
+    let off = told - wanted;
+    (off.clone() * off).mean()
+}
+
+/// Half the square of how far off `told` is, over `beta`; beyond `beta`, how far it is, so that few
+/// numbers far off do not rule the rest (Girshick 2015, <https://arxiv.org/abs/1504.08083>). The mean.
+pub fn smooth_l1<const D: usize>(told: Tensor<D>, wanted: Tensor<D>, beta: f64) -> Tensor<1> {
+    let off = (told - wanted).abs();
+    let near = off.clone().clamp_max(beta);
+    (near.clone() * (off - near / 2.0) / beta).mean()
 }
 
 #[cfg(test)]
@@ -193,6 +216,28 @@ mod tests {
         let slopes = read(right.grad(&two.backward()).expect("texts learn"));
         assert_eq!(slopes[3..], [0.0; 3]);
         assert!(slopes[..3].iter().any(|&g| g != 0.0));
+    }
+
+    /// Values and slopes of PyTorch's `smooth_l1_loss` and `mse_loss` by their definitions.
+    #[test]
+    fn distances_by_hand() {
+        let device = Device::flex().autodiff();
+        let told = || leaf(&[0.5, -0.2, 3.0, -2.0], [2, 2], &device);
+        let wanted = leaf(&[0.0; 4], [2, 2], &device).detach();
+        let both = |loss: fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
+            let told = told();
+            let loss = loss(told.clone(), wanted.clone());
+            let slopes = read(told.grad(&loss.backward()).expect("what is told learns"));
+            (read(loss)[0], slopes)
+        };
+        let near = |got: f32, want: f32| assert!((got - want).abs() < 1e-6, "{got}, {want}");
+        let (loss, slopes) = both(|a, b| smooth_l1(a, b, 2.0));
+        // Off by exactly beta, both formulas agree.
+        near(loss, (0.0625 + 0.01 + 2.0 + 1.0) / 4.0);
+        [0.0625, -0.025, 0.25].iter().zip(&slopes).for_each(|(want, got)| near(*got, *want));
+        let (loss, slopes) = both(mse);
+        near(loss, (0.25 + 0.04 + 9.0 + 4.0) / 4.0);
+        [0.25, -0.1, 1.5, -1.0].iter().zip(&slopes).for_each(|(want, got)| near(*got, *want));
     }
 
     #[test]

@@ -82,6 +82,12 @@ pub enum Error {
         family: &'static str,
     },
 
+    /// A model that sees was given sounds.
+    #[error(
+        "expected pictures, got sounds\nhint: take an encoder of sounds; `sensorium train` makes one with recipe = \"masked\""
+    )]
+    NoSounds,
+
     /// A model without a text tower was given texts.
     #[error(
         "expected a model of pictures and texts, got {family}, which reads pictures alone\nhint: `sensorium embed --image FILE` works with it; for texts take CLIP or SigLIP"

@@ -42,6 +42,7 @@ pub use families::bert::SentenceEncoder;
 pub use families::blip2::{Match, Matcher};
 pub use families::dinov2::Dinov2;
 pub use families::family;
+pub use families::sensorium::SoundEncoder;
 pub use families::tower::Tower;
 pub use generation::GenerationConfig;
 pub use ignored::ignored;

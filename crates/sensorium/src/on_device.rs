@@ -19,11 +19,27 @@ pub fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
     }));
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match last_asked() {
         "" => panic::resume_unwind(panic),
-        asked => Err(anyhow!(
-            "the device failed when it was asked for {asked}: {}\nhint: the operation may be one \
-             that it lacks, its memory may be full, or it was lost: take --device cpu; a training \
-             goes on from its last checkpoint there with --resume",
-            said(&*panic)
-        )),
+        asked => Err(failed(asked, &said(&*panic))),
     })
+}
+
+fn failed(asked: &str, message: &str) -> anyhow::Error {
+    anyhow!(
+        "the device failed when it was asked for {asked}: {message}\nhint: the operation may be one \
+         that it lacks, its memory may be full, or it was lost: take --device cpu; a training goes on \
+         from its last checkpoint there with --resume"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_what_was_asked_and_the_way_out() {
+        let text = failed("Linear", "the device was lost").to_string();
+        for part in ["Linear", "the device was lost", "--device cpu", "--resume"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }

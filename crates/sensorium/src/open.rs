@@ -7,6 +7,8 @@ use anyhow::Result;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Reply};
 use sensorium_media::media_decoder::{Limits, MediaDecoder};
 use sensorium_media::{Media, Message, Picture};
+use sensorium_nn::device::is_cpu;
+use sensorium_nn::pack::Format;
 use sensorium_pretrained::Directory;
 
 use crate::commands::precision::Precision;
@@ -17,8 +19,12 @@ use crate::print;
 pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let start = Instant::now();
     let (format, strict) = (precision.format(), global.strict);
-    let adapter = global.adapter.clone();
-    let options = Options { format, strict, adapter, ..Options::on(&global.device()?) };
+    let (adapter, device) = (global.adapter.clone(), global.device()?);
+    let gguf = format.is_none() && global.model.ends_with(".gguf");
+    if !is_cpu(&device) && (gguf || format.is_some_and(|format| format != Format::F32)) {
+        log::warn!("matrices are packed on the CPU alone: on this device they are kept in f32");
+    }
+    let options = Options { format, strict, adapter, ..Options::on(&device) };
     let model = match global.model.as_str() {
         EMBEDDED => Model::load(&directory(EMBEDDED)?, &options)?,
         path => Model::open(path.as_ref(), &options)?,

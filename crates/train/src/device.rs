@@ -1,6 +1,6 @@
 //! `device = "cuda"` in a recipe: where it computes.
 
-use sensorium_nn::device::{DeviceError, DeviceName as Name};
+use sensorium_nn::device::{DeviceError, DeviceName as Name, has_bf16};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ impl DeviceName {
             true => self.open().gradient_checkpointing(),
             false => self.open(),
         };
+        if precision == Precision::Bf16 && !has_bf16(&device) {
+            eprintln!("precision: {} computes in f32, for it has no bfloat16", self.name);
+        }
         let init = seed.map_or_else(|| Init::empty(&device), |seed| Init::new(seed, &device));
         init.with(precision).recomputing(recompute)
     }

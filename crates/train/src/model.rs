@@ -16,6 +16,12 @@
 //! projector = "mlp"
 //! backbone = "Qwen/Qwen2.5-0.5B-Instruct"
 //! ```
+//! ```toml
+//! [model]
+//! encoder = "runs/masked/final"              # a new text tower beside a trained image encoder
+//! size = "tiny"
+//! tokenizer = "runs/tiny/tokenizer.json"
+//! ```
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +39,8 @@ use crate::run::RunOptions;
 use crate::size::Size;
 use crate::tokenizer;
 
-/// What is trained: either `size` and `tokenizer`, or `from`, or `encoder`, `projector` and `backbone`.
+/// What is trained: either `size` and `tokenizer`, with an `encoder` or without, or `from`, or `encoder`,
+/// `projector` and `backbone`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -61,6 +68,8 @@ pub struct ModelConfig {
 pub enum Start {
     /// Seeded weights.
     New(Size, Box<Tokenizer>),
+    /// Seeded weights around a trained image encoder.
+    Around(Directory, Size, Box<Tokenizer>),
     /// Published ones.
     Published(Directory),
     /// Published ones of two models, and a seeded projector.
@@ -82,7 +91,7 @@ impl ModelConfig {
     /// What a training begins with.
     ///
     /// # Errors
-    /// None of the three ways is told whole, or two are; a file is missing or damaged.
+    /// None of the four ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
         if self.chat_template.is_some() && encoder.is_none() {
@@ -93,6 +102,11 @@ impl ModelConfig {
         match (size, tokenizer, from, encoder, projector, backbone) {
             (Some(size), Some(file), None, None, None, None) => {
                 Ok(Start::New(*size, Box::new(tokenizer::load(file)?)))
+            }
+            (Some(size), Some(file), None, Some(encoder), None, None) => {
+                // Only the image encoder of it is used.
+                let encoder = open(encoder)?.strict(false);
+                Ok(Start::Around(encoder, *size, Box::new(tokenizer::load(file)?)))
             }
             (None, None, Some(from), None, None, None) => Ok(Start::Published(open(from)?)),
             (None, None, None, Some(encoder), Some(projector), Some(backbone)) => {

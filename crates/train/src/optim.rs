@@ -56,12 +56,20 @@ pub struct AdamW {
     /// First and second moment of each parameter.
     moments: BTreeMap<String, [Flat; 2]>,
     shadow: BTreeMap<String, Flat>,
+    /// The weight of the past in `shadow`, where a recipe sets it step by step.
+    decay: Option<f32>,
 }
 
 impl AdamW {
     /// An optimiser that has seen nothing yet.
     pub fn new(config: OptimConfig) -> Self {
-        Self { config, step: 0, moments: BTreeMap::new(), shadow: BTreeMap::new() }
+        Self { config, step: 0, moments: BTreeMap::new(), shadow: BTreeMap::new(), decay: None }
+    }
+
+    /// From the next step on, the weight of the past in the running average of weights is `decay`, whatever
+    /// the config says.
+    pub fn average(&mut self, decay: f32) {
+        self.decay = Some(decay);
     }
 
     /// One update of every parameter that has a gradient. `norm` is [`norm`] of `gradients`, by
@@ -106,12 +114,13 @@ impl AdamW {
         let (rate, scale) = (rate as f32, scale as f32);
         let rates = AdamWRates { rate, beta1, beta2, eps, decay, step: self.step, scale };
         values.adamw(gradient, moments, rates);
-        if ema > 0.0 {
-            // The average starts at the first weights it sees, and trusts later ones more at first.
-            let warm = (1.0 + self.step as f32) / (10.0 + self.step as f32);
+        // The average starts at the first weights it sees, and trusts later ones more at first.
+        let warm = (1.0 + self.step as f32) / (10.0 + self.step as f32);
+        let past = self.decay.unwrap_or(ema.min(warm));
+        if ema > 0.0 || self.decay.is_some() {
             let shadow = self.shadow.entry(name.to_string()).or_insert_with(|| values.clone());
             shadow.beside(values);
-            shadow.follow(values, ema.min(warm));
+            shadow.follow(values, past);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_data::preview::{sound, strip};
 use sensorium_data::{Config, Dataset, DatasetConfig, Example, Media};
 use sensorium_media::{ImageProcessor, MediaDecoder, Message, Picture, Role};
 
@@ -11,12 +12,15 @@ use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::llava::LlavaRecipe;
+use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
 /// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
-/// two stages, those of the second. Samples without pictures give white strips above their texts.
+/// two stages, those of the second: their pictures side by side, of a video some frames, of a sound its wave and
+/// spectrogram. Samples without media give white strips above their texts.
 ///
 /// # Errors
 /// The recipe is not acceptable, or a data set that it names is missing or damaged.
@@ -47,20 +51,36 @@ pub fn preview(
             let recipe: FlamingoRecipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
         }
+        Recipe::Masked => {
+            let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
+        }
+        Recipe::Whisper => {
+            let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
         }
     };
     let shown = ImageProcessor::small();
     let data = data.open_train(seed, SIDE, decoder)?;
     let one = |index| {
         let example = data.example(sensorium_data::At { epoch: 0, index, progress: 1.0 })?;
-        let picture = match example.media.iter().flat_map(Media::pictures).next() {
-            // Pictures from elsewhere have sizes of their own.
-            Some(picture) => shown.fit(picture).pictures.remove(0),
-            None => Picture::filled(160, 1, [255; 3]),
+        // Pictures from elsewhere have sizes of their own.
+        let fit = |picture: &Picture| shown.fit(picture).pictures.remove(0);
+        let of = |medium: &Media| match medium {
+            Media::Image(picture) => vec![fit(picture)],
+            Media::Video(video) => {
+                let step = video.frames.len().div_ceil(FRAMES).max(1);
+                video.pictures().step_by(step).map(fit).collect()
+            }
+            Media::Audio(heard) => vec![sound(heard, 2 * SIDE)],
+            Media::Table(_) => Vec::new(),
         };
+        let parts: Vec<Picture> = example.media.iter().flat_map(of).take(FRAMES).collect();
+        let picture = strip(&parts).unwrap_or_else(|| Picture::filled(160, 1, [255; 3]));
         Ok((picture, words(&example)))
     };
     (0..count as u64).map(one).collect()
@@ -68,6 +88,8 @@ pub fn preview(
 
 /// Side of the pictures of a sheet, in pixels.
 const SIDE: u32 = 96;
+/// Most pictures of a sample.
+const FRAMES: usize = 4;
 
 /// What a vocabulary is learned from, as a data set.
 fn documents(icons: Option<PathBuf>) -> Config {

@@ -378,6 +378,24 @@ impl Run {
         Ok(save_dir(&Disk, dir, &files)?)
     }
 
+    /// Writes a model that the run ends with to its directory `name`; a recipe may leave others beside `final`.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn keep(&self, name: &str, files: Files) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        if self.start < self.end && dir.is_dir() {
+            // A run that was prolonged: what it once ended with stays, under its step.
+            let older = self.dir.join(format!("{name}-{:09}", self.start));
+            Disk.rename(&dir, &older).map_err(TrainError::io("rename", &dir))?;
+        }
+        // A run that was finished before stays as it is, its date too.
+        if directory::verify(&Disk, &dir).is_err() {
+            self.save(&dir, files, self.end)?;
+        }
+        Ok(dir)
+    }
+
     /// Ends the run: proves that what was frozen did not move, and writes the model to `final/` with
     /// where it comes from.
     ///
@@ -386,16 +404,7 @@ impl Run {
     pub fn finish<M: Module>(self, model: &M, files: Files) -> Result<()> {
         crate::freeze::verify(model, &self.frozen)?;
         self.progress.finish();
-        let dir = self.dir.join("final");
-        if self.start < self.end && dir.is_dir() {
-            // A run that was prolonged: what it once ended with stays, under its step.
-            let older = self.dir.join(format!("final-{:09}", self.start));
-            Disk.rename(&dir, &older).map_err(TrainError::io("rename", &dir))?;
-        }
-        // A run that was finished before stays as it is, its date too.
-        if directory::verify(&Disk, &dir).is_err() {
-            self.save(&dir, files, self.end)?;
-        }
+        let dir = self.keep("final", files)?;
         if self.end < self.plan.steps {
             eprintln!("ended after step {} of {}: no lower val_loss", self.end, self.plan.steps);
         }

@@ -70,6 +70,7 @@ impl Trial {
                 ("image", self.path("clip/final/image.safetensors")),
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
+            "whisper" => vec![("model.from", golden("whisper"))],
             _ => vec![("tokenizer", self.path("tokenizer.json"))],
         }
     }
@@ -91,7 +92,9 @@ impl Trial {
 /// A recipe, its run's name, what it is set to, and its stages.
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
-const RECIPES: [Row; 7] = [
+const SOUNDS: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-sounds'}]";
+
+const RECIPES: [Row; 8] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -114,6 +117,7 @@ const RECIPES: [Row; 7] = [
         &["/represent", "/generate"],
     ),
     ("flamingo", "flamingo", &["steps=10"], &[""]),
+    ("whisper", "whisper", &["steps=10", SOUNDS], &[""]),
 ];
 
 #[test]

@@ -15,6 +15,39 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
+/// Two videos of the same frames, forth and back: only who sees their order tells which is which, and who
+/// does not loses ln 2 over the 17 tokens of a caption. The other kinds do not count.
+#[test]
+fn the_order_of_a_videos_frames_is_learned_where_frames_have_vectors() {
+    let videos = root("crates/data/tests/samples/folder-videos");
+    for (frames, losses) in [(8, 0.0..0.01), (0, 0.035..0.08)] {
+        let mut sets = settings("published_clip", "parts/chat_gpt2");
+        sets.extend([
+            "prompt=\"\"".into(),
+            "steps=200".into(),
+            "schedule={kind=\"constant\",learning_rate=1e-2}".into(),
+            "pairs.weight=0.0".into(),
+            "interleaved.weight=0.0".into(),
+            format!("flamingo.frames={frames}"),
+            "videos={batch_size=2,weight=1.0,tokens=96,data={}}".into(),
+            format!("videos.data.train=[{{kind=\"folder\",path={videos:?},frames=4}}]"),
+        ]);
+        let dir = TempDir::new().unwrap();
+        train(dir.path(), &sets, false).unwrap();
+        let last = log::read(dir.path()).unwrap().pop().unwrap();
+        assert_eq!(last.loss, last.extra["videos"]);
+        assert!(losses.contains(&last.loss), "{frames} vectors: {}", last.loss);
+    }
+    // Files that are not said to be videos are pictures.
+    let mut sets = settings("published_clip", "parts/chat_gpt2");
+    sets.extend([
+        "videos={batch_size=2,weight=1.0,tokens=96,data={}}".into(),
+        format!("videos.data.train=[{{kind=\"folder\",path={videos:?}}}]"),
+    ]);
+    let error = train(TempDir::new().unwrap().path(), &sets, false).unwrap_err();
+    assert!(error.contains("frames = 8") && error.contains("hint:"), "{error}");
+}
+
 /// The tiny recipe on two pictures with captions, and on a few conversations.
 fn settings(encoder: &str, backbone: &str) -> Vec<String> {
     let samples = |path: &str| root(&format!("crates/data/tests/samples/{path}"));
@@ -125,6 +158,41 @@ fn what_makes_no_sense_is_refused() {
     let sets = settings("chatting", "chatting");
     let error = train(TempDir::new().unwrap().path(), &sets, false).unwrap_err();
     assert!(error.contains("one of clip"), "{error}");
+}
+
+/// recipes, check E2: what BLIP-2's second stage trains between an encoder and a language model, and what
+/// Flamingo does between the same two, counted by hand.
+#[test]
+fn flamingo_trains_more_than_blip2_on_the_same_parts() {
+    let part = |key: &str, dir: &str| format!("model.{key}={:?}", root(&format!("goldens/{dir}")));
+    let parts = [part("encoder", "published_dinov2"), part("backbone", "parts/chat_opt")];
+    let trained = |recipe: &str, sets: &[String]| {
+        let recipe = root(&format!("recipes/{recipe}/tiny.toml"));
+        let planned = recipes::dry_run(&recipe, sets).unwrap();
+        let last = planned.last().unwrap();
+        println!("{last}");
+        assert!(last.to_string().contains(&last.trainable().to_string()));
+        last.trainable()
+    };
+    let tokenizer = part("tokenizer", "blip2_matching/tokenizer.json");
+    let blip2 = trained("blip2", &[&parts[..], &[tokenizer]].concat());
+    let flamingo = trained("flamingo", &parts);
+
+    // Encoder and language model are 36 and 32 wide, the Q-Former 32, with an MLP of 64.
+    let dense = |from: u64, to: u64| from * to + to;
+    let norm = |width: u64| 2 * width;
+    let attention = |from: u64| 2 * dense(32, 32) + 2 * dense(from, 32) + norm(32);
+    let mlp = dense(32, 64) + dense(64, 32) + norm(32);
+    // Two layers, the first of which asks the picture, too.
+    let qformer = 4 * 32 + norm(32) + 2 * (attention(32) + mlp) + attention(36);
+    assert_eq!(blip2, norm(36) + qformer + dense(32, 32));
+    // Two heads of 16 are 32 together; no biases but those of norms.
+    let (resampler, gated) = (
+        8 * 36 + norm(36) + 3 * norm(36) + 4 * 36 * 32 + 2 * 36 * 144,
+        2 * norm(32) + 2 * 32 * 32 + 2 * 36 * 32 + 2 * 32 * 128 + 2,
+    );
+    assert_eq!(flamingo, resampler + 2 * gated + 2 * 32);
+    assert!(flamingo > blip2, "{flamingo} and {blip2}");
 }
 
 /// The counts of recipes.md: resampler, gated blocks of 9B, and two rows.

@@ -23,7 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "map", cargo: &["xtask", "map"], env: &[] },
     Step {
         name: "deny",
-        cargo: &["deny", "--locked", "check", "bans", "licenses", "sources"],
+        cargo: &["deny", "--locked", "--features", GPUS, "check", "bans", "licenses", "sources"],
         env: &[],
     },
     Step {
@@ -49,6 +49,9 @@ const STEPS: &[Step] = &[
     },
     Step { name: GPU, cargo: GPU_TESTS, env: &[("SENSORIUM_DEVICE", "wgpu")] },
 ];
+
+/// What programs for graphics processors are built with, and their licences.
+const GPUS: &str = "sensorium/cuda,sensorium/wgpu";
 
 /// Only done when it is asked for: the framework for graphics processors is long to build.
 const GPU: &str = "gpu";

@@ -15,7 +15,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cross::KeysValues;
-use crate::gated::{CrossAttention, CrossConfig, Run, gated, runs};
+use crate::gated::{CrossAttention, CrossConfig, Run, cross_keys, gated, runs};
 use crate::{Backbone, BackboneConfig, Cache, CrossCache};
 
 /// Shape of a [`GatedBackbone`].
@@ -102,9 +102,7 @@ impl GatedBackbone {
     }
 
     fn media(&self, Features(x): &Features) -> Vec<Vec<KeysValues>> {
-        let medium = |i| x.clone().narrow(0, i, 1);
-        let show = |i| self.gated.iter().map(|block| block.cross.cross_keys(medium(i))).collect();
-        (0..x.dims()[0]).map(show).collect()
+        cross_keys(x, self.gated.iter().map(|block| &block.cross))
     }
 
     /// What layer `layer` reads: the stream after the gated block before it, where there is one.
@@ -311,6 +309,28 @@ mod tests {
                 assert_eq!(known, read(model.backbone.logits(rows)), "{kind:?}");
                 let open = open(model);
                 assert_ne!(hidden(&open, [1, 2]), hidden(&open, [1, 9]), "{kind:?}");
+            }
+        }
+    }
+
+    /// recipes, check E4, at one gated block only: self-attention carries what earlier tokens saw to later
+    /// ones. Words before any picture ignore all of them.
+    #[test]
+    fn a_token_sees_the_latest_picture_before_it_alone() {
+        for kind in kinds() {
+            let model = open(model(&kind, 1));
+            let x = Init::new(7, &Device::flex()).normal([1, 7, 24], 1.0).val();
+            let block = |seeds: [u64; 2]| {
+                let sequence = seeing(seeds);
+                let media = sequence.features.iter().flat_map(|seen| model.media(seen));
+                let media: Vec<_> = media.collect();
+                read(model.gate(0, x.clone(), &runs(&x, &sequence, 2), &media))
+            };
+            let (both, first, second) = (block([1, 2]), block([9, 2]), block([1, 9]));
+            let token = |all: &[f32], i: usize| all[i * 24..(i + 1) * 24].to_vec();
+            for (i, look) in LOOKS.iter().enumerate() {
+                let moved = [&first, &second].map(|other| token(other, i) != token(&both, i));
+                assert_eq!(moved, [*look == Some(0), *look == Some(1)], "{kind:?}, token {i}");
             }
         }
     }

@@ -136,9 +136,7 @@ impl GatedLlama {
     }
 
     fn media(&self, Features(x): &Features) -> Vec<Vec<KeysValues>> {
-        let medium = |i| x.clone().narrow(0, i, 1);
-        let show = |i| self.gated.iter().map(|block| block.cross.cross_keys(medium(i))).collect();
-        (0..x.dims()[0]).map(show).collect()
+        cross_keys(x, self.gated.iter().map(|block| &block.cross))
     }
 
     fn gate(
@@ -185,6 +183,16 @@ impl Forward for GatedLlama {
 }
 
 sensorium_nn::pack!(GatedLlama: llama, gated);
+
+/// What these blocks' attentions will ask of each of the media `[M, N, E]`.
+pub(crate) fn cross_keys<'a>(
+    x: &Tensor<3>,
+    blocks: impl Iterator<Item = &'a CrossAttention> + Clone,
+) -> Vec<Vec<KeysValues>> {
+    let medium = |i| x.clone().narrow(0, i, 1);
+    let show = |i| blocks.clone().map(|cross| cross.cross_keys(medium(i))).collect();
+    (0..x.dims()[0]).map(show).collect()
+}
 
 /// Neighbouring tokens, row after row, that see the same medium, or none.
 pub(crate) struct Run {

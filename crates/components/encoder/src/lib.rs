@@ -1,15 +1,19 @@
-//! Media to [`Features`]: image, sound and text encoders.
+//! Media to [`Features`]: encoders of pictures, sounds, videos, tables and texts.
 
 pub mod audio;
 pub mod image;
+pub mod table;
 pub mod text;
+pub mod video;
 
 use sensorium_flow::{Encode, Features, Input, Modality};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use audio::{WhisperEncoder, WhisperEncoderConfig};
+use audio::{Conformer, ConformerConfig, WhisperEncoder, WhisperEncoderConfig};
 use image::{FeatureSelect, Pooling, Resnet, ResnetConfig, Vit, VitConfig};
+use table::{TableEncoder, TableEncoderConfig};
+use video::{VideoEncoder, VideoEncoderConfig};
 
 /// Which encoder, and its shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +31,12 @@ pub enum EncoderConfig {
     Resnet(ResnetConfig),
     /// Whisper's encoder.
     Whisper(WhisperEncoderConfig),
+    /// A Conformer.
+    Conformer(ConformerConfig),
+    /// Frames, and latents that ask them.
+    Video(VideoEncoderConfig),
+    /// Columns of tables' rows.
+    Table(TableEncoderConfig),
 }
 
 impl EncoderConfig {
@@ -34,11 +44,13 @@ impl EncoderConfig {
     pub fn modality(&self) -> Modality {
         match self {
             Self::Vit { .. } | Self::Resnet(_) => Modality::Image,
-            Self::Whisper(_) => Modality::Audio,
+            Self::Whisper(_) | Self::Conformer(_) => Modality::Audio,
+            Self::Video(_) => Modality::Video,
+            Self::Table(_) => Modality::Table,
         }
     }
 
-    /// Positions N of the features.
+    /// Positions N of the features; of the longest medium, where media differ in length.
     pub fn positions(&self) -> usize {
         match self {
             Self::Vit { vit, features } => {
@@ -47,6 +59,9 @@ impl EncoderConfig {
             }
             Self::Resnet(resnet) => resnet.places(),
             Self::Whisper(whisper) => whisper.positions,
+            Self::Conformer(conformer) => conformer.positions,
+            Self::Video(video) => video.latents,
+            Self::Table(table) => table.columns,
         }
     }
 
@@ -56,14 +71,19 @@ impl EncoderConfig {
             Self::Vit { vit, features } => vit.hidden_size * features.layers.len().max(1),
             Self::Resnet(resnet) => resnet.channels(),
             Self::Whisper(whisper) => whisper.hidden_size,
+            Self::Conformer(conformer) => conformer.hidden_size,
+            Self::Video(video) => video.image.hidden_size,
+            Self::Table(table) => table.hidden_size,
         }
     }
 
-    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT.
+    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT, of which
+    /// a video's frames are counted alone.
     pub fn flops(&self) -> f64 {
         match self {
             Self::Vit { vit, .. } => vit.flops(),
-            Self::Resnet(_) | Self::Whisper(_) => {
+            Self::Video(video) => video.frames as f64 * video.image.flops(),
+            Self::Resnet(_) | Self::Whisper(_) | Self::Conformer(_) | Self::Table(_) => {
                 let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
                 let parameters: usize = self.parameters().iter().map(count).sum();
                 2.0 * parameters as f64 * self.positions() as f64
@@ -84,7 +104,11 @@ pub enum Encoder {
     /// Of pictures.
     Image(image::Encoder),
     /// Of sounds.
-    Audio(WhisperEncoder),
+    Audio(audio::Encoder),
+    /// Of videos.
+    Video(VideoEncoder),
+    /// Of tables.
+    Table(TableEncoder),
 }
 
 impl Encoder {
@@ -98,7 +122,14 @@ impl Encoder {
             EncoderConfig::Resnet(config) => {
                 Self::Image(image::Encoder::Resnet(Resnet::init(config, init)))
             }
-            EncoderConfig::Whisper(config) => Self::Audio(WhisperEncoder::init(config, init)),
+            EncoderConfig::Whisper(config) => {
+                Self::Audio(audio::Encoder::Whisper(WhisperEncoder::init(config, init)))
+            }
+            EncoderConfig::Conformer(config) => {
+                Self::Audio(audio::Encoder::Conformer(Conformer::init(config, init)))
+            }
+            EncoderConfig::Video(config) => Self::Video(VideoEncoder::init(config, init)),
+            EncoderConfig::Table(config) => Self::Table(TableEncoder::init(config, init)),
         }
     }
 
@@ -107,6 +138,8 @@ impl Encoder {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Audio(_) => Modality::Audio,
+            Self::Video(_) => Modality::Video,
+            Self::Table(_) => Modality::Table,
         }
     }
 
@@ -130,6 +163,8 @@ impl Encode for Encoder {
         match (self, input) {
             (Self::Image(encoder), Input::Image(image)) => encoder.encode(image),
             (Self::Audio(encoder), Input::Audio(mel)) => encoder.encode(mel),
+            (Self::Video(encoder), Input::Video(video)) => encoder.encode(video),
+            (Self::Table(encoder), Input::Table(rows)) => encoder.encode(rows),
             (_, input) => panic!("an {} encoder got {}", self.modality(), input.modality()),
         }
     }
@@ -140,12 +175,15 @@ impl Pack for Encoder {
         match self {
             Self::Image(encoder) => encoder.matrices(path, visit),
             Self::Audio(encoder) => encoder.matrices(path, visit),
+            Self::Video(encoder) => encoder.matrices(path, visit),
+            Self::Table(encoder) => encoder.matrices(path, visit),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sensorium_flow::{Cell, Rows};
     use sensorium_nn::params::read;
 
     use super::*;
@@ -177,13 +215,51 @@ mod tests {
             n_heads: 3,
             intermediate_size: 20,
         };
-        let others = [EncoderConfig::Resnet(resnet), EncoderConfig::Whisper(whisper)];
+        let conformer = ConformerConfig {
+            bands: 7,
+            positions: 3,
+            hidden_size: 12,
+            n_layers: 1,
+            n_heads: 3,
+            intermediate_size: 20,
+            kernel: 5,
+            vocab_size: None,
+        };
+        let others = [
+            EncoderConfig::Resnet(resnet),
+            EncoderConfig::Whisper(whisper),
+            EncoderConfig::Conformer(conformer),
+            EncoderConfig::Video(VideoEncoderConfig {
+                image: vit(Pooling::Mean),
+                frames: 2,
+                pool: 3,
+                latents: 4,
+                n_layers: 1,
+                n_heads: 2,
+                intermediate_size: 9,
+            }),
+            EncoderConfig::Table(TableEncoderConfig {
+                embed: 5,
+                columns: 3,
+                ..TableEncoderConfig::small()
+            }),
+        ];
         let mut init = Init::new(1, &Device::flex());
         for config in vits.chain(others) {
             let side = if matches!(config, EncoderConfig::Resnet(_)) { 64 } else { 12 };
             let input = match config.modality() {
                 Modality::Image => Input::Image(init.normal([2, 3, side, side], 1.0).val()),
-                _ => Input::Audio(init.normal([2, 7, 10], 1.0).val()),
+                Modality::Video => Input::Video(init.normal([2, 2, 3, side, side], 1.0).val()),
+                Modality::Table => Input::Table(Rows {
+                    names: init.normal([2, 3, 5], 1.0).val(),
+                    categories: init.normal([2, 3, 5], 1.0).val(),
+                    numbers: init.normal([2, 3], 1.0).val(),
+                    cells: [Cell::Number; 6].into(),
+                    columns: [3; 2].into(),
+                }),
+                Modality::Audio | Modality::Text => {
+                    Input::Audio(init.normal([2, 7, 10], 1.0).val())
+                }
             };
             let encoder = Encoder::init(&config, &mut init);
             assert_eq!(encoder.modality(), config.modality());

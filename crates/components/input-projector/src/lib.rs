@@ -182,6 +182,7 @@ mod tests {
                 intermediate_size: mlp_width,
                 qk_norm: true,
                 activation: Activation::Gelu,
+                frames: 0,
             }),
             ProjectorConfig::Qformer {
                 qformer: QFormerConfig {

@@ -8,7 +8,9 @@
 //! features [B, N, E] ─────────┐ keys, values: both
 //! latents [Q, E] ──layers─────┴──▶ [B, Q, E] ──norm──▶ features [B, Q, E]
 //! ```
-//! What comes out keeps the width E: for a backbone that asks it by cross-attention, or is as wide.
+//! What comes out keeps the width E: for a backbone that asks it by cross-attention, or is as wide. Of a video
+//! the positions of all frames are asked at once; a learned vector for each frame tells when it was
+//! (open_flamingo's `frame_embs`, <https://arxiv.org/abs/2308.01390>).
 
 use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
@@ -38,6 +40,9 @@ pub struct PerceiverConfig {
     /// Activation of the MLPs: ReLU of Idefics, GELU of OpenFlamingo.
     #[serde(default = "relu")]
     pub activation: Activation,
+    /// Frames of a video that have a learned vector each, F_max; of 0, their order is not seen.
+    #[serde(default)]
+    pub frames: usize,
 }
 
 fn relu() -> Activation {
@@ -58,25 +63,69 @@ impl PerceiverConfig {
 #[derive(Module, Debug)]
 pub struct Perceiver {
     latents: Param<Tensor<2>>,
-    layers: Vec<Layer>,
+    layers: Vec<PerceiverLayer>,
     norm: LayerNorm,
+    /// `[F_max, E]`
+    frame_embs: Option<Param<Tensor<2>>>,
 }
 
 sensorium_nn::pack!(Perceiver: layers);
 
 impl Perceiver {
-    /// Latents of 1, matrices of `fan_in^-0.5`.
+    /// Latents and frames' vectors of 1, matrices of `fan_in^-0.5`.
     pub fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
+        let e = config.hidden_size;
+        let layer = PerceiverLayerConfig {
+            d: e,
+            heads: config.n_heads,
+            head_dim: config.head_dim,
+            hidden: config.intermediate_size,
+            qk_norm: config.qk_norm,
+            activation: config.activation,
+            eps: EPS,
+        };
         Self {
-            latents: init.normal([config.latents, config.hidden_size], 1.0),
-            layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
-            norm: LayerNorm::init(config.hidden_size, EPS, init),
+            latents: init.normal([config.latents, e], 1.0),
+            layers: (0..config.n_layers).map(|_| PerceiverLayer::init(&layer, init)).collect(),
+            norm: LayerNorm::init(e, EPS, init),
+            frame_embs: (config.frames > 0).then(|| init.normal([config.frames, e], 1.0)),
         }
     }
 
-    /// `[B, N, E] -> [B, Q, E]`
+    /// Pictures, which are videos of one frame: `[B, N, E] -> [B, Q, E]`.
     pub fn resample(&self, context: &Features) -> Features {
-        Features(self.norm.forward(self.hidden(context, self.layers.len())))
+        self.resample_frames(context, &vec![1; context.0.dims()[0]])
+    }
+
+    /// Media of so many `frames` each, the frames of all one after the other:
+    /// `[sum of F, N, E] -> [M, Q, E]`.
+    ///
+    /// # Panics
+    /// When the frames are not those of `context`, or a medium has none.
+    pub fn resample_frames(&self, Features(context): &Features, frames: &[usize]) -> Features {
+        let [all, n, e] = context.dims();
+        assert_eq!(frames.iter().sum::<usize>(), all, "frames of all media");
+        let mut start = 0;
+        // Neighbours of as many frames are one batch.
+        let run = |run: &[usize]| {
+            let (media, f) = (run.len(), run[0]);
+            let x = context.clone().narrow(0, start, media * f).reshape([media, f, n, e]);
+            start += media * f;
+            let x = self.timed(x).reshape([media, f * n, e]);
+            self.norm.forward(self.hidden(&Features(x), self.layers.len()))
+        };
+        Features(Tensor::cat(frames.chunk_by(|a, b| a == b).map(run).collect(), 0))
+    }
+
+    /// `[M, F, N, E]` with each frame's vector added. More frames than there are vectors lie evenly between
+    /// the first and the last (Alayrac et al. 2022, appendix on video).
+    fn timed(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some(vectors) = &self.frame_embs else { return x };
+        let [_, f, _, e] = x.dims();
+        let vectors = vectors.val();
+        let shares = TensorData::new(shares(f, vectors.dims()[0]).concat(), [f, vectors.dims()[0]]);
+        let shares = Tensor::<2>::from_data(shares, &vectors.device());
+        x + shares.matmul(vectors).reshape([1, f, 1, e])
     }
 
     /// The latents after so many layers and before the last norm, `[B, N, E] -> [B, Q, E]`: after none,
@@ -86,6 +135,17 @@ impl Perceiver {
         let layers = self.layers.iter().take(layers);
         layers.fold(latents, |x, layer| layer.forward(x, context.clone()))
     }
+}
+
+/// How much each of `vectors` counts for each of so many frames.
+fn shares(frames: usize, vectors: usize) -> Vec<Vec<f32>> {
+    let step = match frames > vectors {
+        true => (vectors - 1) as f32 / (frames - 1) as f32,
+        false => 1.0,
+    };
+    let share =
+        |frame: usize, vector: usize| (1.0 - (frame as f32 * step - vector as f32).abs()).max(0.0);
+    (0..frames).map(|frame| (0..vectors).map(|vector| share(frame, vector)).collect()).collect()
 }
 
 impl Project for Perceiver {
@@ -98,92 +158,13 @@ impl Project for Perceiver {
     }
 }
 
-/// `x + attention(x, context and x)`, then `x + mlp(norm(x))`. No biases.
-#[derive(Module, Debug)]
-struct Layer {
-    context_norm: LayerNorm,
-    latents_norm: LayerNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    q_norm: Option<LayerNorm>,
-    k_norm: Option<LayerNorm>,
-    o: Linear,
-    norm: LayerNorm,
-    mlp: Mlp,
-    #[module(skip)]
-    heads: usize,
-    #[module(skip)]
-    precision: Precision,
-}
-
-sensorium_nn::pack!(Layer: q, k, v, o, mlp);
-
-impl Layer {
-    fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
-        let (e, inner) = (config.hidden_size, config.n_heads * config.head_dim);
-        let matrix = |in_: usize, out: usize, init: &mut Init| {
-            Linear::init(in_, out, false, (in_ as f64).powf(-0.5), init)
-        };
-        let norm = |init: &mut Init| LayerNorm::init(e, EPS, init);
-        let head_norm =
-            |init: &mut Init| config.qk_norm.then(|| LayerNorm::init(config.head_dim, EPS, init));
-        let std = [e, config.intermediate_size].map(|in_| (in_ as f64).powf(-0.5));
-        let mut mlp = Mlp::init([e, config.intermediate_size, e], config.activation, std, init);
-        mlp.fc1.bias = None;
-        mlp.fc2.bias = None;
-        Self {
-            context_norm: norm(init),
-            latents_norm: norm(init),
-            q: matrix(e, inner, init),
-            k: matrix(e, inner, init),
-            v: matrix(e, inner, init),
-            q_norm: head_norm(init),
-            k_norm: head_norm(init),
-            o: matrix(inner, e, init),
-            norm: norm(init),
-            mlp,
-            heads: config.n_heads,
-            precision: init.precision(),
-        }
-    }
-
-    /// `x [B, Q, E], context [B, N, E] -> [B, Q, E]`
-    fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
-        let latents = self.latents_norm.forward(x.clone());
-        let both = vec![self.context_norm.forward(context), latents.clone()];
-        let [k, v] = Linear::together([&self.k, &self.v], Tensor::cat(both, 1));
-        let q = normed(self.split(self.q.forward(latents)), &self.q_norm);
-        let k = normed(self.split(k), &self.k_norm);
-        let o = fused::attention(self.precision, q, k, self.split(v), Mask::Full, None);
-        let [b, t, h, k] = o.dims();
-        let x = self.o.add_to(x, o.reshape([b, t, h * k]));
-
-        let y = self.norm.forward(x.clone());
-        self.mlp.add_to(x, y)
-    }
-
-    /// `[B, T, H·K] -> [B, T, H, K]`
-    fn split(&self, y: Tensor<3>) -> Tensor<4> {
-        let [b, t, inner] = y.dims();
-        y.reshape([b, t, self.heads, inner / self.heads])
-    }
-}
-
-fn normed(y: Tensor<4>, norm: &Option<LayerNorm>) -> Tensor<4> {
-    match norm {
-        Some(norm) => norm.forward(y),
-        None => y,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sensorium_nn::params::read;
 
     use super::*;
 
-    fn config(qk_norm: bool) -> PerceiverConfig {
+    fn config(qk_norm: bool, frames: usize) -> PerceiverConfig {
         let (latents, width, n_layers, n_heads, head_width, mlp) = (3, 10, 2, 2, 6, 14);
         PerceiverConfig {
             latents,
@@ -194,6 +175,7 @@ mod tests {
             intermediate_size: mlp,
             qk_norm,
             activation: Activation::Relu,
+            frames,
         }
     }
 
@@ -201,7 +183,7 @@ mod tests {
     #[test]
     fn as_many_come_out_as_there_are_latents() {
         let init = &mut Init::new(5, &Device::flex());
-        let perceiver = Perceiver::init(&config(true), init);
+        let perceiver = Perceiver::init(&config(true, 0), init);
         let long = init.normal([2, 9, 10], 1.0).val();
         let Features(out) = perceiver.resample(&Features(long.clone()));
         assert_eq!(out.dims(), [2, 3, 10]);
@@ -209,5 +191,53 @@ mod tests {
         assert_eq!(read(out.narrow(0, 1, 1)), read(one));
         let Features(short) = perceiver.resample(&Features(long.narrow(1, 0, 4)));
         assert_eq!(short.dims(), [2, 3, 10]);
+    }
+
+    /// recipes, check E12: as many latents of 1, 2 and 8 frames, and of more than have a vector; the order of
+    /// the frames is seen by their vectors alone.
+    #[test]
+    fn a_video_becomes_as_many_latents_and_its_order_is_told_by_frame_embs() {
+        for (frames, sees_order) in [(0, false), (4, true)] {
+            let init = &mut Init::new(5, &Device::flex());
+            let config = PerceiverConfig { latents: 64, ..config(false, frames) };
+            let perceiver = Perceiver::init(&config, init);
+            for f in [1, 2, 8] {
+                let video = init.normal([f, 5, 10], 1.0).val();
+                let latents =
+                    |video: Tensor<3>| perceiver.resample_frames(&Features(video), &[f]).0;
+                let forth = latents(video.clone());
+                assert_eq!(forth.dims(), [1, 64, 10], "{f} frames");
+                let (forth, back) = (read(forth), read(latents(video.flip([0]))));
+                let apart = forth.iter().zip(&back).map(|(a, b)| (a - b).abs());
+                let apart = apart.fold(0.0, f32::max);
+                let is_seen = sees_order && f > 1;
+                assert!((apart > 1e-2) == is_seen, "{f} frames, {frames} vectors: {apart}");
+                assert!(is_seen || apart < 1e-5, "{f} frames, {frames} vectors: {apart}");
+            }
+        }
+    }
+
+    /// Whatever else stands beside it, and however many frames that has.
+    #[test]
+    fn a_video_beside_pictures_is_as_it_is_alone() {
+        let init = &mut Init::new(5, &Device::flex());
+        let perceiver = Perceiver::init(&config(true, 3), init);
+        let all = init.normal([1 + 3 + 2 + 2, 4, 10], 1.0).val();
+        let frames = [1, 3, 2, 2];
+        let Features(together) = perceiver.resample_frames(&Features(all.clone()), &frames);
+        let mut start = 0;
+        for (medium, f) in frames.into_iter().enumerate() {
+            let alone = Features(all.clone().narrow(0, start, f));
+            let Features(alone) = perceiver.resample_frames(&alone, &[f]);
+            assert_eq!(read(together.clone().narrow(0, medium, 1)), read(alone), "medium {medium}");
+            start += f;
+        }
+    }
+
+    #[test]
+    fn more_frames_than_vectors_lie_between_them() {
+        assert_eq!(shares(2, 3), [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
+        assert_eq!(shares(3, 2), [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]);
+        assert_eq!(shares(2, 1), [[1.0], [1.0]]);
     }
 }

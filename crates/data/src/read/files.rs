@@ -1,9 +1,39 @@
-//! Files by a pattern, as WebDataset's users write it.
+//! Files by a pattern, as WebDataset's users write it, and what they are by their endings.
 
 use std::path::{Path, PathBuf};
 
 /// Most files that a pattern may name.
 const MAX_FILES: usize = 1 << 16;
+
+const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
+const SOUNDS: [&str; 11] =
+    ["wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "aac", "aiff", "au", "caf"];
+const FILMS: [&str; 4] = ["mp4", "mov", "mkv", "webm"];
+
+fn ends_in(name: &str, endings: &[&str]) -> bool {
+    let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    endings.contains(&&*ending)
+}
+
+/// Whether a file of this name is a picture.
+pub fn is_picture(name: &str) -> bool {
+    ends_in(name, &PICTURES)
+}
+
+/// Whether it is a sound.
+pub fn is_sound(name: &str) -> bool {
+    ends_in(name, &SOUNDS)
+}
+
+/// Whether it is a film.
+pub fn is_film(name: &str) -> bool {
+    ends_in(name, &FILMS)
+}
+
+/// Whether it is a sound or a film.
+pub fn is_heard(name: &str) -> bool {
+    is_sound(name) || is_film(name)
+}
 
 /// The files that `pattern` names, in its order: paths joined by `::`, each with numbers in braces
 /// (`{000..123}`) or stars; of a folder, those that end in `end`.

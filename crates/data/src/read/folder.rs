@@ -9,21 +9,21 @@
 //! └── 0001.jpg                             └── 3.png                "tabby"
 //! ```
 //!
-//! The column of texts may also be named `caption`; other columns are left unread. `metadata.parquet` is read
+//! The column of texts may also be named `caption` or `transcription`; other columns are left unread. `metadata.parquet` is read
 //! alike. A picture in such a folder with a `.txt` file of its name is described by that, as img2dataset's
-//! `files` are.
+//! `files` are. Without a column of texts, or where files lie in the folder itself, nothing is said about them.
+//!
+//! Files may be sounds or films in place of pictures; a row may also name both, as `file_name` and
+//! `audio_file_name`.
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::parquet::Table;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Entry, Record, bytes};
-use crate::parquet::Table;
+use super::{Entry, Record, Source, bytes, files};
 use crate::{Error, Result};
-
-/// Endings of the files that count as pictures of a class.
-const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
 /// What is wrong with a table, or a folder without one.
 const HINT: &str = "write a metadata.csv with the columns file_name and text, or put the pictures into one folder for each class";
@@ -32,80 +32,127 @@ const HINT: &str = "write a metadata.csv with the columns file_name and text, or
 #[derive(Deserialize)]
 struct Row {
     file_name: Option<String>,
+    audio_file_name: Option<String>,
     text: Option<String>,
     caption: Option<String>,
+    transcription: Option<String>,
 }
 
-type ReadTable = fn(&Path) -> Result<Vec<Entry>>;
+/// Rows with their numbers, or what is wrong with them.
+type Rows = Vec<(usize, std::result::Result<Row, String>)>;
 
 /// The entries of the folder at `path`, in the table's order or sorted by name.
 ///
 /// # Errors
-/// Neither a table nor folders of pictures; a table without the columns.
+/// Neither a table nor files of media; a table without the columns.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let tables: [(_, ReadTable); 3] =
+    let tables: [(_, fn(&Path) -> Result<Rows>); 3] =
         [("metadata.csv", table), ("metadata.jsonl", lines), ("metadata.parquet", parquet)];
     match tables.into_iter().find(|(name, _)| path.join(name).is_file()) {
-        Some((name, read)) => read(&path.join(name)),
-        None => classes(path),
+        Some((name, read)) => Ok(entries(read(&path.join(name))?)),
+        None => without_table(path),
     }
 }
 
-fn parquet(path: &Path) -> Result<Vec<Entry>> {
+fn parquet(path: &Path) -> Result<Rows> {
     let table = Table::open(path).map_err(|got| bad_table(path, got))?;
     let names: Vec<&str> = table.columns().collect();
-    let has = |name| names.contains(&name);
-    if !has("file_name") || !(has("text") || has("caption")) {
+    if !FILES.iter().any(|name| names.contains(name)) {
         return Err(bad_table(path, format!("{names:?}")));
     }
-    let rows = table.rows(|name| ["file_name", "text", "caption"].contains(&name));
+    let known = [&FILES[..], &TEXTS].concat();
     let row = |row: std::result::Result<Value, String>| {
         row.and_then(|row| serde_json::from_value(row).map_err(|error| error.to_string()))
     };
-    Ok(rows.into_iter().map(|(number, value)| entry(row(value), number)).collect())
+    let rows = table.rows(|name| known.contains(&name));
+    Ok(rows.into_iter().map(|(number, value)| (number, row(value))).collect())
 }
 
-fn table(path: &Path) -> Result<Vec<Entry>> {
+/// The columns of files, and those of texts.
+const FILES: [&str; 2] = ["file_name", "audio_file_name"];
+const TEXTS: [&str; 3] = ["text", "caption", "transcription"];
+
+fn table(path: &Path) -> Result<Rows> {
     let bytes = bytes(path, "a table")?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&bytes[..]);
     let columns = reader.headers().map_err(|error| bad_table(path, error.to_string()))?;
-    let has = |name: &str| columns.iter().any(|column| column == name);
-    if !has("file_name") || !(has("text") || has("caption")) {
+    if !columns.iter().any(|column| FILES.contains(&column)) {
         return Err(bad_table(path, format!("{:?}", Vec::from_iter(columns))));
     }
     let rows = reader.into_deserialize::<Row>();
-    Ok(rows.zip(2..).map(|(row, number)| entry(row.map_err(|e| e.to_string()), number)).collect())
+    Ok((2..).zip(rows.map(|row| row.map_err(|error| error.to_string()))).collect())
 }
 
 fn bad_table(path: &Path, got: String) -> Error {
-    let expected = "a table with the columns file_name and text (or caption)";
+    let expected = "a table with the columns file_name and text (or caption, transcription)";
     Error::Format { path: path.to_owned(), expected, got, hint: HINT }
 }
 
-fn lines(path: &Path) -> Result<Vec<Entry>> {
+fn lines(path: &Path) -> Result<Rows> {
     let bytes = bytes(path, "a line of JSON for each picture")?;
     let parsed = |line| serde_json::from_slice::<Row>(line).map_err(|error| error.to_string());
-    Ok(super::lines(&bytes).map(|(number, line)| entry(parsed(line), number)).collect())
+    Ok(super::lines(&bytes).map(|(number, line)| (number, parsed(line))).collect())
 }
 
-/// Row `number` of a table.
-fn entry(row: std::result::Result<Row, String>, number: usize) -> Entry {
-    let Row { file_name, text, caption } = row.map_err(|error| format!("row {number}: {error}"))?;
+/// Where any row says something, one that does not is wrong.
+fn entries(rows: Rows) -> Vec<Entry> {
+    let says =
+        |row: &Row| [&row.text, &row.caption, &row.transcription].iter().any(|text| text.is_some());
+    let told = rows.iter().filter_map(|(_, row)| row.as_ref().ok()).any(says);
+    rows.into_iter().map(|(number, row)| entry(row, number, told)).collect()
+}
+
+/// Row `number` of a table whose media are `told` of.
+fn entry(row: std::result::Result<Row, String>, number: usize, told: bool) -> Entry {
+    let row = row.map_err(|error| format!("row {number}: {error}"))?;
     let filled = |cell: Option<String>| cell.filter(|cell| !cell.trim().is_empty());
-    let picture = filled(file_name).ok_or_else(|| format!("row {number}: no file_name"))?;
-    let text = filled(text).or(filled(caption));
-    let text = text.ok_or_else(|| format!("row {number}: no text for {picture}"))?;
-    Ok(Record::captioned(picture, text.trim()))
+    let media: Vec<Source> = [row.file_name, row.audio_file_name]
+        .into_iter()
+        .filter_map(filled)
+        .map(Source::File)
+        .collect();
+    let Some(first) = media.first() else { return Err(format!("row {number}: no file_name")) };
+    match filled(row.text).or(filled(row.caption)).or(filled(row.transcription)) {
+        Some(text) => Ok(Record::with(media, text.trim())),
+        None if told => Err(format!("row {number}: no text for {}", first.name())),
+        None => Ok(Record::untold(media)),
+    }
 }
 
-/// Pictures that are named by the folder they are in.
-fn classes(path: &Path) -> Result<Vec<Entry>> {
+/// Files that are named by the folder they are in or, where there are no folders of them, by nothing. Where
+/// there are pictures, only these count.
+fn without_table(path: &Path) -> Result<Vec<Entry>> {
     let (folders, files): (Vec<_>, Vec<_>) = list(path)?.into_iter().partition(|p| p.is_dir());
+    let kinds: [fn(&str) -> bool; 2] = [files::is_picture, files::is_heard];
+    for counts in kinds {
+        let found = classes(&folders, counts)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    for counts in kinds {
+        let found = files.iter().map(|file| name(file)).filter(|name| counts(name));
+        let found: Vec<Entry> =
+            found.map(|name| Ok(Record::untold(vec![Source::File(name)]))).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Err(Error::Format {
+        path: path.to_owned(),
+        expected: "metadata.csv, .jsonl or .parquet, or a folder of pictures for each class",
+        got: format!("{} files and {} folders without pictures", files.len(), folders.len()),
+        hint: HINT,
+    })
+}
+
+/// The files that count in each folder, which names them where no `.txt` beside them does.
+fn classes(folders: &[PathBuf], counts: fn(&str) -> bool) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for folder in &folders {
+    for folder in folders {
         let class = name(folder);
-        let pictures = list(folder)?.into_iter().filter(|file| is_picture(file));
-        entries.extend(pictures.map(|file| {
+        let media = list(folder)?.into_iter().filter(|file| counts(&name(file)));
+        entries.extend(media.map(|file| {
             let beside = file.with_extension("txt");
             let text = match beside.is_file() {
                 true => std::fs::read_to_string(&beside)
@@ -117,14 +164,6 @@ fn classes(path: &Path) -> Result<Vec<Entry>> {
                 text => Ok(Record::captioned(format!("{class}/{}", name(&file)), text)),
             }
         }));
-    }
-    if entries.is_empty() {
-        return Err(Error::Format {
-            path: path.to_owned(),
-            expected: "metadata.csv, .jsonl or .parquet, or a folder of pictures for each class",
-            got: format!("{} files and {} folders without pictures", files.len(), folders.len()),
-            hint: HINT,
-        });
     }
     Ok(entries)
 }
@@ -146,9 +185,4 @@ fn list(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    PICTURES.contains(&&*ending)
 }

@@ -14,12 +14,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sensorium_media::parquet::Table;
 use sensorium_media::{Message, Role};
 use serde_json::Value;
 
 use super::{Entry, Record, Source, files, interleaved, llava_json, messages, vqa};
 use crate::drawn::scene::Split;
-use crate::parquet::Table;
 use crate::{Error, Result};
 
 const PICTURES: [&str; 5] = ["image", "images", "jpg", "png", "img"];
@@ -130,7 +130,7 @@ impl Rows {
                 || is(self.image.as_ref().map(|(name, _)| &**name))
                 || OTHERS.contains(&name)
         };
-        let file = self.table.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = self.table.file_name();
         let rows = self.table.rows(known).into_iter();
         let entries = rows.flat_map(|(number, row)| {
             let bad = |reason| format!("{file}, row {number}: {reason}");

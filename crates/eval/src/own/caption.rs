@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use sensorium_inference::ChatModel;
 
-use super::questions::{about_picture, ask};
+use super::questions::{Asker, about_picture};
 use super::set::Set;
+use super::shots::Shown;
 use super::{Measured, Metric, Own, Scored};
 use crate::error::{EvalError, Result};
 use crate::metrics::bleu::{self, bleu};
@@ -28,13 +29,26 @@ const ROUGE: &str = "ROUGE-L";
 /// picture.
 pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
     let usual = if model.has_template()? { REQUEST } else { "" };
-    let request = own.prompts.first().map_or(usual, String::as_str);
-    let (asked, tokens) = (about_picture(request), own.max_tokens.unwrap_or(MAX_TOKENS));
+    measure_after(model, None, usual, set, own)
+}
+
+/// The same after exemplars, asked `usual` unless the user says otherwise.
+pub(super) fn measure_after(
+    model: &dyn ChatModel,
+    shown: Option<&Shown<'_>>,
+    usual: &str,
+    set: &mut Set<'_>,
+    own: &Own<'_>,
+) -> Result<Measured> {
+    let request = own.prompts.first().map_or(usual, String::as_str).to_owned();
+    let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
+    let asker = Asker { model, shown, words: request, max_new_tokens };
+    let asked = about_picture(&asker.words);
     if set.classes.is_empty() {
         return Err(EvalError::Lacks { task: "caption", lacks: "captions" });
     }
     let described = set.each(|set, item| {
-        let said = ask(model, &asked, &set.example(item)?.media, tokens)?.unwrap_or_default();
+        let said = asker.ask(item, &asked, &set.example(item)?.media)?;
         let references: Vec<_> = item.texts.iter().map(|text| words(text)).collect();
         Ok(vec![(item.scored(item.texts.join(" / "), said), references)])
     })?;
@@ -51,7 +65,7 @@ pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -
     }
     let (metrics, most_common) = metrics(&cider, &references, &examples);
     let notes = vec![
-        format!("asked: {request:?}; at most {tokens} tokens, greedy"),
+        asker.note(),
         format!("the prior says {most_common:?} of every picture"),
         "METEOR and SPICE are left out: both are Java programs with models of their own".into(),
     ];

@@ -2,7 +2,7 @@
 
 use sensorium_inference::ChatModel;
 
-use super::questions::{each_answer, template};
+use super::questions::{Asker, each_answer, template};
 use super::set::Set;
 use super::{Measured, Metric, Own};
 use crate::error::{EvalError, Result};
@@ -20,10 +20,11 @@ const IOU: &str = "iou";
 
 /// The share of boxes that overlap by half or more, and the mean overlap. An answer without a box misses.
 pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
-    let template = template(model, own, BARE)?;
-    let tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
+    let words = template(model, own, BARE)?;
+    let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
+    let asker = Asker { model, shown: None, words, max_new_tokens };
     let answered = set.each(|set, item| {
-        each_answer(model, set, item, &template, tokens, |question, mut scored| {
+        each_answer(&asker, set, item, |question, mut scored| {
             // Turns without a box are about something else.
             let truth = boxes::find(&question.answer)?;
             let found = boxes::find(&scored.got);
@@ -56,7 +57,7 @@ pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -
     ];
     let without = answered.iter().filter(|(_, _, found)| !found).count();
     let notes = vec![
-        format!("asked: {template:?}; at most {tokens} tokens, greedy"),
+        asker.note(),
         format!("answers without a box, which miss: {without}"),
         "the prior is the mean of all boxes of these very data".into(),
     ];

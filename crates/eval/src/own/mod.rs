@@ -8,10 +8,12 @@
 mod caption;
 mod grounding;
 mod perplexity;
+mod probe;
 mod questions;
 mod report;
 mod retrieval;
 mod set;
+mod shots;
 pub mod templates;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_media::MediaDecoder;
 
 pub use report::{Bad, Metric, OwnReport, Scored};
+pub use shots::{Choose, Shots};
 
 use crate::error::{EvalError, Result};
 use set::Set;
@@ -35,6 +38,8 @@ use set::Set;
 pub enum Task {
     /// Naming the class of a picture, as its folder or caption says it.
     ZeroShot,
+    /// Learning to name it from frozen features and some labels.
+    Probe,
     /// Finding the captions of a picture and the picture of a caption.
     Retrieval,
     /// Describing pictures as people do.
@@ -54,6 +59,7 @@ impl Task {
     pub fn name(self) -> &'static str {
         match self {
             Self::ZeroShot => "zero-shot",
+            Self::Probe => "probe",
             Self::Retrieval => "retrieval",
             Self::Caption => "caption",
             Self::Vqa => "vqa",
@@ -83,6 +89,10 @@ pub struct Own<'a> {
     pub prompts: &'a [String],
     /// Most tokens of an answer; each task's own number without it.
     pub max_tokens: Option<usize>,
+    /// What `caption` and `vqa` show before they ask; nothing without it.
+    pub shots: Option<Shots<'a>>,
+    /// How many labels `probe` learns from; all that there are without one.
+    pub labels: &'a [usize],
     /// How many of the best are looked at again, where a model has a closer look.
     pub rerank: usize,
     /// Tokens of a window of `perplexity`, at most the model's context.
@@ -110,20 +120,27 @@ struct Measured {
 pub fn measure(task: Task, model: &Model, own: &Own<'_>) -> Result<OwnReport> {
     let one_a_picture = matches!(task, Task::Retrieval | Task::Caption);
     let mut set = Set::open(own, one_a_picture)?;
-    let measured = match task {
-        Task::ZeroShot => zero_shot::measure(model.embedding()?, &mut set, own),
-        Task::Retrieval => {
-            retrieval::measure(model.embedding()?, model.score().ok(), &mut set, own)
-        }
-        Task::Caption => caption::measure(model.chat()?, &mut set, own),
-        Task::Vqa => vqa::measure(model.chat()?, &mut set, own),
-        Task::Grounding => grounding::measure(model.chat()?, &mut set, own),
-        Task::Transcribe => transcribe::measure(model.speech()?, &mut set, own),
-        Task::Perplexity => perplexity::measure(model.language()?, &mut set, own),
+    let measured = match &own.shots {
+        Some(shots) => shots::measure(task, model.few_shot()?, &mut set, own, shots),
+        None => alone(task, model, &mut set, own),
     }?;
     if measured.examples.is_empty() {
         let reason = set.bad.first().map_or("nothing", |bad| bad.reason.as_str());
         return Err(EvalError::Nothing { task: task.name(), reason: reason.to_owned() });
     }
     Ok(report::report(task, set, measured, own))
+}
+
+/// Without exemplars.
+fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
+    match task {
+        Task::ZeroShot => zero_shot::measure(model.embedding()?, set, own),
+        Task::Probe => probe::measure(model.embedding()?, set, own),
+        Task::Retrieval => retrieval::measure(model.embedding()?, model.score().ok(), set, own),
+        Task::Caption => caption::measure(model.chat()?, set, own),
+        Task::Vqa => vqa::measure(model.chat()?, None, set, own),
+        Task::Grounding => grounding::measure(model.chat()?, set, own),
+        Task::Transcribe => transcribe::measure(model.speech()?, set, own),
+        Task::Perplexity => perplexity::measure(model.language()?, set, own),
+    }
 }

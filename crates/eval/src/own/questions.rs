@@ -6,6 +6,7 @@ use sensorium_inference::{ChatModel, GenerateOptions};
 use sensorium_media::{Media, Message, Modality, Part, Role};
 
 use super::set::{Fault, Item, Set};
+use super::shots::Shown;
 use super::{Own, Scored};
 use crate::error::{EvalError, Result};
 
@@ -96,21 +97,52 @@ pub fn about_picture(words: &str) -> Vec<Message> {
     vec![Message { role: Role::User, parts }]
 }
 
-/// The greedy answer; none where the question does not fit the model's context.
-///
-/// # Errors
-/// The model cannot be asked such a thing at all.
-pub fn ask(
-    model: &dyn ChatModel,
-    asked: &[Message],
-    media: &[Media],
-    max_new_tokens: usize,
-) -> Result<Option<String>> {
-    let options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
-    match model.answer(asked, media, &options, &mut |_| ControlFlow::Continue(())) {
-        Ok(reply) => Ok(Some(reply.continuation.text.trim().to_owned())),
-        Err(error) if error.is_full() => Ok(None),
-        Err(error) => Err(error.into()),
+/// Who is asked, and how.
+pub struct Asker<'a> {
+    /// Who.
+    pub model: &'a dyn ChatModel,
+    /// Exemplars before each question.
+    pub shown: Option<&'a Shown<'a>>,
+    /// The request, or what is around a question.
+    pub words: String,
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+}
+
+impl Asker<'_> {
+    /// The greedy answer to what is asked about an item; of no words where that does not fit the model's
+    /// context.
+    ///
+    /// # Errors
+    /// The model cannot be asked such a thing at all, or there are too few exemplars.
+    pub fn ask(
+        &self,
+        item: &Item,
+        asked: &[Message],
+        media: &[Media],
+    ) -> std::result::Result<String, Fault> {
+        let max_new_tokens = self.max_new_tokens;
+        let mut options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
+        let shown = self.shown.map(|shown| shown.before(item, (asked, media), &self.words));
+        let shown = shown.transpose()?;
+        let (asked, media) = match &shown {
+            Some((asked, media)) => {
+                // Exemplars have one line each, and a model that was not taught to end writes another.
+                options.stop.push("\n".into());
+                (&asked[..], &media[..])
+            }
+            None => (asked, media),
+        };
+        match self.model.answer(asked, media, &options, &mut |_| ControlFlow::Continue(())) {
+            Ok(reply) => Ok(reply.continuation.text.trim().to_owned()),
+            Err(error) if error.is_full() => Ok(String::new()),
+            Err(error) => Err(EvalError::from(error).into()),
+        }
+    }
+
+    /// The report's note on it.
+    pub fn note(&self) -> String {
+        format!("asked: {:?}; at most {} tokens, greedy", self.words, self.max_new_tokens)
     }
 }
 
@@ -119,11 +151,9 @@ pub fn ask(
 /// # Errors
 /// The item cannot be read or asks nothing, or the model cannot be asked such a thing.
 pub fn each_answer<T>(
-    model: &dyn ChatModel,
+    asker: &Asker<'_>,
     set: &Set<'_>,
     item: &Item,
-    template: &str,
-    max_new_tokens: usize,
     judge: impl Fn(&Question, Scored) -> T,
 ) -> std::result::Result<Vec<T>, Fault> {
     let example = set.example(item)?;
@@ -133,8 +163,8 @@ pub fn each_answer<T>(
     }
     let answered = questions.iter().enumerate().map(|(turn, question)| {
         let media = &example.media[..question.media.min(example.media.len())];
-        let asked = within(question, template);
-        let said = ask(model, &asked, media, max_new_tokens)?.unwrap_or_default();
+        let asked = within(question, &asker.words);
+        let said = asker.ask(item, &asked, media)?;
         let mut scored = item.scored(question.answer.clone(), said);
         if turn > 0 {
             scored.id = format!("{}, question {}", scored.id, turn + 1);

@@ -135,10 +135,12 @@ pub(super) fn report(task: Task, set: Set<'_>, measured: Measured, own: &Own<'_>
         .map(|metric| metric.figure(&metric.task, examples.iter(), own.seed))
         .collect();
     let groups: BTreeSet<&String> = examples.iter().flat_map(|example| &example.groups).collect();
-    for group in groups.into_iter().filter(|_| !metrics.is_empty()) {
-        let of_group = examples.iter().filter(|example| example.groups.contains(group));
-        let alone = Metric { chance: None, prior: None, ..metrics[0].clone() };
-        figures.push(alone.figure(group, of_group, own.seed));
+    for group in groups {
+        let of_group = || examples.iter().filter(|example| example.groups.contains(group));
+        // The first of those that the group has numbers of.
+        let first = metrics.iter().find(|metric| !metric.rows(of_group()).is_empty());
+        let alone = first.map(|first| Metric { chance: None, prior: None, ..first.clone() });
+        figures.extend(alone.map(|alone| alone.figure(group, of_group(), own.seed)));
     }
     let silent = examples.iter().filter(|example| example.got.is_empty()).count();
     if silent > 0 && task != Task::Perplexity {

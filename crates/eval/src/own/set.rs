@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use sensorium_data::{At, Dataset, Error, Example, OpenOptions};
+use sensorium_data::{At, Dataset, Error, Example, OpenOptions, Outline};
 
 use super::report::Bad;
 use super::{Own, Scored};
@@ -38,6 +38,11 @@ impl Item {
     pub fn scored(&self, expected: String, got: String) -> Scored {
         let (id, index) = (self.id.clone(), self.index);
         Scored { id, index, expected, got, ..Scored::default() }
+    }
+
+    /// Whether an example of the same data is about its picture.
+    pub fn is_of(&self, outline: &Outline) -> bool {
+        self.id == outline.name || self.file.is_some() && self.file == outline.file
     }
 }
 
@@ -118,6 +123,7 @@ impl<'a> Set<'a> {
         measure: impl Fn(&Self, &Item) -> std::result::Result<Vec<T>, Fault> + Sync,
     ) -> Result<Vec<T>> {
         let mut all = Vec::new();
+        self.done = AtomicUsize::new(0);
         for start in (0..self.items.len()).step_by(CHUNK) {
             let this = &*self;
             let found = chunk(&this.items, start).par_iter().map(|item| {

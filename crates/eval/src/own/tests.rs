@@ -1,12 +1,13 @@
 //! Every task with models whose figures are known beforehand, on the samples of `data`.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use sensorium_inference::{
-    ChatModel, Classified, Continuation, EmbeddingModel, Finish, GenerateOptions, OnStep, Reply,
-    Score, ScoreModel,
+    ChatModel, Classified, Continuation, EmbeddingModel, FewShot, Finish, GenerateOptions, OnStep,
+    Reply, Score, ScoreModel,
 };
-use sensorium_media::{Media, Message, Modality, Picture};
+use sensorium_media::{Media, Message, Modality, Picture, Role};
 
 use super::*;
 use crate::compare::compare;
@@ -78,17 +79,7 @@ impl ChatModel for Parrot {
         _: &GenerateOptions,
         _: OnStep<'_>,
     ) -> sensorium_inference::Result<Reply> {
-        let continuation = Continuation {
-            text: self.0.to_owned(),
-            ids: Vec::new(),
-            prompt_tokens: 0,
-            first_logits: Vec::new(),
-            finish: Finish::Stop,
-            prefill: 0.0,
-            steps: 0,
-            decode: 0.0,
-        };
-        Ok(Reply { prompt: Vec::new(), process: 0.0, encode: 0.0, continuation })
+        Ok(reply(self.0))
     }
 
     fn complete(
@@ -107,8 +98,106 @@ impl ChatModel for Parrot {
     }
 }
 
+fn reply(text: &str) -> Reply {
+    let continuation = Continuation {
+        text: text.to_owned(),
+        ids: Vec::new(),
+        prompt_tokens: 0,
+        first_logits: Vec::new(),
+        finish: Finish::Stop,
+        prefill: 0.0,
+        steps: 0,
+        decode: 0.0,
+    };
+    Reply { prompt: Vec::new(), process: 0.0, encode: 0.0, continuation }
+}
+
+/// Says of a picture what was said of the last one of its colour; of none, how many exemplars there were.
+struct Copycat;
+
+impl ChatModel for Copycat {
+    fn modalities(&self) -> &[Modality] {
+        &[Modality::Image]
+    }
+
+    fn has_template(&self) -> sensorium_inference::Result<bool> {
+        Ok(true)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+        _: OnStep<'_>,
+    ) -> sensorium_inference::Result<Reply> {
+        assert_eq!(options.stop, ["\n"]);
+        let said: Vec<String> = messages
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+            .map(Message::words)
+            .collect();
+        let looks: Vec<_> = media.iter().flat_map(Media::pictures).map(|p| self.look(p)).collect();
+        let (last, before) = looks.split_last().expect("the picture that is asked about");
+        let alike = before.iter().rposition(|look| look == last);
+        Ok(reply(&alike.map_or(said.len().to_string(), |at| said[at].clone())))
+    }
+
+    fn complete(
+        &self,
+        _: &str,
+        _: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> sensorium_inference::Result<Reply> {
+        self.answer(&[], media, options, on_step)
+    }
+
+    fn token(&self, _: u32) -> String {
+        String::new()
+    }
+}
+
+impl FewShot for Copycat {
+    fn caption_request(&self) -> &'static str {
+        ""
+    }
+
+    fn look(&self, picture: &Picture) -> Vec<f32> {
+        Colours { blind: false }
+            .embed_pictures(std::slice::from_ref(picture))
+            .expect("colours")
+            .concat()
+    }
+}
+
 fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/samples").join(name)
+}
+
+/// What decodes samples.
+static HERE: LazyLock<MediaDecoder> = LazyLock::new(MediaDecoder::here);
+
+/// How a sample is measured.
+fn own(config: &DatasetConfig) -> Own<'_> {
+    Own {
+        config,
+        split: Split::HeldOut,
+        decoder: &HERE,
+        model: "a model",
+        limit: None,
+        max_bad: 0.05,
+        prompts: &[],
+        max_tokens: None,
+        shots: None,
+        labels: &[],
+        rerank: 2,
+        context: 0,
+        speech: TranscribeOptions::default(),
+        seed: 0,
+        progress: &|_, _| (),
+    }
 }
 
 /// The report of a task on a sample.
@@ -117,21 +206,7 @@ fn report(
     config: &DatasetConfig,
     measure: impl Fn(&mut Set<'_>, &Own<'_>) -> Result<Measured>,
 ) -> OwnReport {
-    let own = Own {
-        config,
-        split: Split::HeldOut,
-        decoder: &MediaDecoder::here(),
-        model: "a model",
-        limit: None,
-        max_bad: 0.05,
-        prompts: &[],
-        max_tokens: None,
-        rerank: 2,
-        context: 0,
-        speech: TranscribeOptions::default(),
-        seed: 0,
-        progress: &|_, _| (),
-    };
+    let own = own(config);
     let one_a_picture = matches!(task, Task::Retrieval | Task::Caption);
     let mut set = Set::open(&own, one_a_picture).unwrap();
     let measured = measure(&mut set, &own).unwrap();
@@ -139,7 +214,7 @@ fn report(
 }
 
 fn folder(name: &str) -> DatasetConfig {
-    DatasetConfig::Folder { path: sample(name), licence: None, share: 1.0 }
+    DatasetConfig::Folder { path: sample(name), frames: None, licence: None, share: 1.0 }
 }
 
 fn values(report: &OwnReport) -> Vec<f64> {
@@ -192,8 +267,71 @@ fn captions_and_answers_are_scored() {
     let (path, answers) = (sample("vqa/questions.json"), sample("vqa/annotations.json"));
     let image = "COCO_{:06}.png".to_owned();
     let vqa = DatasetConfig::Vqa { path, answers, images: None, image, licence: None, share: 1.0 };
-    let found = report(Task::Vqa, &vqa, |set, own| vqa::measure(&Parrot("Four."), set, own));
+    let found = report(Task::Vqa, &vqa, |set, own| vqa::measure(&Parrot("Four."), None, set, own));
     assert_eq!((values(&found)[0], found.metrics[0].prior), (0.5, Some(1.0)));
     let error = compare(&found, &right, 0).unwrap_err().to_string();
     assert!(error.contains("same task"), "{error}");
+}
+
+/// The captions said of the red picture and of the blue one after so many exemplars.
+fn said_after(exemplars: &str, choose: Choose, counts: &[usize]) -> Result<Vec<(String, String)>> {
+    let (data, exemplars) = (folder("folder-csv"), folder(exemplars));
+    let own = own(&data);
+    let mut set = Set::open(&own, true).unwrap();
+    let shots = Shots { counts, exemplars: &exemplars, choose };
+    let measured = shots::measure(Task::Caption, &Copycat, &mut set, &own, &shots)?;
+    let report = report::report(Task::Caption, set, measured, &own);
+    Ok(report.examples.into_iter().map(|scored| (scored.id, scored.got)).collect())
+}
+
+#[test]
+fn exemplars_are_shown_as_they_are_chosen() {
+    let (red, blue) = ("a red square", "a blue square");
+    for (choose, count, said) in [
+        (Choose::Random, 2, [red, blue]),
+        // The nearest picture is the last that is shown.
+        (Choose::Rices, 1, [red, blue]),
+        (Choose::Shuffled, 2, [blue, red]),
+        // Two, without their pictures.
+        (Choose::Random, 0, ["2", "2"]),
+        (Choose::Rices, 0, ["2", "2"]),
+    ] {
+        let found = said_after("folder-jsonl", choose, &[count]).unwrap();
+        let got: Vec<&str> = found.iter().map(|(_, got)| got.as_str()).collect();
+        assert_eq!(got, said, "{choose:?}, {count} shots");
+    }
+    // A picture is never its own exemplar.
+    let found = said_after("folder-csv", Choose::Rices, &[1]).unwrap();
+    assert!(found.iter().all(|(_, got)| got == "1"), "{found:?}");
+    let error = said_after("folder-csv", Choose::Random, &[2]).unwrap_err().to_string();
+    assert!(error.contains("expected 2 exemplars") && error.contains("got 1"), "{error}");
+}
+
+#[test]
+fn each_number_of_shots_has_its_figures() {
+    let found = said_after("folder-jsonl", Choose::Random, &[0, 2]).unwrap();
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids.len(), 4);
+    assert!(ids[0].ends_with(", 0-shot") && ids[3].ends_with(", 2-shot"), "{ids:?}");
+
+    let (path, answers) = (sample("vqa/questions.json"), sample("vqa/annotations.json"));
+    let image = "COCO_{:06}.png".to_owned();
+    let vqa = DatasetConfig::Vqa { path, answers, images: None, image, licence: None, share: 1.0 };
+    let own = own(&vqa);
+    let mut set = Set::open(&own, false).unwrap();
+    let (path, images) = (sample("llava-json/conversations.json"), None);
+    let exemplars = DatasetConfig::LlavaJson { path, images, licence: None, share: 1.0 };
+    let shots = Shots { counts: &[0, 1], exemplars: &exemplars, choose: Choose::Random };
+    let measured = shots::measure(Task::Vqa, &Copycat, &mut set, &own, &shots).unwrap();
+    let report = report::report(Task::Vqa, set, measured, &own);
+    let figures = report.report.figures.iter();
+    let (n, tasks): (Vec<_>, Vec<_>) =
+        figures.map(|figure| (figure.n, figure.task.as_str())).unzip();
+    assert_eq!(tasks[..2], ["all questions, 0-shot", "all questions, 1-shot"]);
+    assert_eq!(n[0], n[1]);
+    assert!(tasks.contains(&"answer: number, 1-shot"), "{tasks:?}");
+    // Only what is asked in words has exemplars.
+    let mut set = Set::open(&own, false).unwrap();
+    let error = shots::measure(Task::Grounding, &Copycat, &mut set, &own, &shots).map(|_| ());
+    assert!(error.unwrap_err().to_string().contains("caption or vqa"));
 }

@@ -6,8 +6,9 @@ use sensorium_data::DatasetConfig;
 use sensorium_data::read::vqa::{Annotation, annotations};
 use sensorium_inference::ChatModel;
 
-use super::questions::{Question, each_answer, template};
+use super::questions::{Asker, Question, each_answer, template};
 use super::set::Set;
+use super::shots::Shown;
 use super::{Measured, Metric, Own, Scored};
 use crate::error::Result;
 use crate::metrics::vqa::{accuracy, normal};
@@ -29,25 +30,29 @@ struct Answered {
 }
 
 /// Accuracy over all questions, by type of answer and of question.
-pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
-    let template = template(model, own, BARE)?;
-    let tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
+pub(super) fn measure(
+    model: &dyn ChatModel,
+    shown: Option<&Shown<'_>>,
+    set: &mut Set<'_>,
+    own: &Own<'_>,
+) -> Result<Measured> {
+    let words = template(model, own, BARE)?;
+    let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
+    let asker = Asker { model, shown, words, max_new_tokens };
     let annotations = match own.config {
         DatasetConfig::Vqa { path, answers, .. } => annotations(path, answers)?,
         _ => Vec::new(),
     };
     let mut answered = set.each(|set, item| {
         let annotation = annotations.get(item.index as usize);
-        each_answer(model, set, item, &template, tokens, |question, scored| {
-            judge(question, scored, annotation)
-        })
+        each_answer(&asker, set, item, |question, scored| judge(question, scored, annotation))
     })?;
     let prior = prior(&answered);
     let soft = answered.iter().any(|answered| answered.people.len() > 1);
     let name = if soft { "VQA accuracy" } else { "exact match" };
     let metric = Metric::new("all questions", name, ACCURACY, Aggregate::Mean);
     let notes = vec![
-        format!("asked: {template:?}; at most {tokens} tokens, greedy"),
+        asker.note(),
         "answers are compared in VQAv2's normal form".into(),
         "the prior is the best single answer to each type of question, learned from these very data".into(),
     ];

@@ -5,24 +5,19 @@ mod prompt;
 use std::time::Instant;
 
 use sensorium_backbone::CrossCache;
-use sensorium_flow::{self as flow, Features, Forward, Hidden};
+use sensorium_flow::Features;
 use sensorium_media::{Error, Media, Message, Modality, Picture};
-use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-
-use sensorium_model::clip::batch;
 use sensorium_pretrained::families::idefics::Parts;
 
-use crate::ChatModel;
+use crate::embed::pooled;
 use crate::error::Result;
-use crate::generate::{GenerateOptions, OnStep, Reply, Request, Sequence, room};
+use crate::generate::{GenerateOptions, OnStep, Reply, Request, room};
 use crate::logits::LogitsProcessor;
 use crate::video::{completed, with_frames};
+use crate::{ChatModel, FewShot, cross};
 
 pub use prompt::{IdeficsProcessor, Prompt};
-
-/// Pictures that are encoded at once: bounds memory whatever their number.
-const CHUNK: usize = 4;
 
 /// A published Idefics as its users meet it.
 #[derive(Debug)]
@@ -65,11 +60,10 @@ impl IdeficsModel {
     ) -> Result<Reply> {
         let room = self.room(prompt, pictures.len())?;
         let start = Instant::now();
-        let fitted: Vec<Picture> =
-            pictures.iter().flat_map(|p| self.parts.processor.fit(p).pictures).collect();
+        let fitted = self.fit(pictures);
         let process = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let mut cache = self.cross_keys(&fitted);
+        let cache = self.cross_keys(&fitted);
         let encode = start.elapsed().as_secs_f64();
 
         let tokenizer = &self.text_processor.tokenizer;
@@ -81,27 +75,25 @@ impl IdeficsModel {
         };
         let eos_token_ids = &self.eos_token_ids;
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
-        let latest = prompt.image_attention.last().copied().flatten();
-        let next = |id: Option<u32>| match id {
-            Some(id) => self.next(&[id], &[latest], &mut cache),
-            None => self.next(&prompt.ids, &prompt.image_attention, &mut cache),
-        };
-        let continuation = Sequence::new(request).run(next, on_step)?;
+        let (language, seen) = (&self.parts.model.language, &prompt.image_attention);
+        let continuation = cross::extend(language, seen, cache, request, on_step)?;
         Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
     }
 
     /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
     pub fn cross_keys(&self, fitted: &[Picture]) -> CrossCache {
-        if fitted.is_empty() {
-            return CrossCache::default();
-        }
-        let size = [self.parts.config.image.image; 2];
-        let see = |chunk: &[Picture]| {
-            let planes = chunk.iter().flat_map(|picture| self.parts.processor.planes(picture));
-            self.parts.model.encode(batch(planes.collect(), size, &self.parts.device)).0
-        };
-        let features = fitted.chunks(CHUNK).map(see).collect();
-        self.parts.model.language.cross_keys(&Features(Tensor::cat(features, 0)))
+        let model = &self.parts.model;
+        let features = self.encode(fitted, |images| model.encode(images));
+        features.map(|features| model.language.cross_keys(&features)).unwrap_or_default()
+    }
+
+    fn fit(&self, pictures: &[Picture]) -> Vec<Picture> {
+        pictures.iter().flat_map(|picture| self.parts.processor.fit(picture).pictures).collect()
+    }
+
+    fn encode(&self, fitted: &[Picture], see: impl Fn(Tensor<4>) -> Features) -> Option<Features> {
+        let Parts { config, processor, device, .. } = &self.parts;
+        cross::encode(fitted, processor, config.image.image, device, see)
     }
 
     /// Tokens that fit after the prompt.
@@ -111,22 +103,6 @@ impl IdeficsModel {
             return Err(Error::Markers { modality, markers, given: pictures }.into());
         }
         room(self.parts.config.language.llama.context, prompt.ids.len())
-    }
-
-    /// Logits `[V]` of the token after `ids`, which `shown` does not hold yet.
-    fn next(
-        &self,
-        ids: &[u32],
-        image_attention: &[Option<usize>],
-        cache: &mut CrossCache,
-    ) -> Vec<f32> {
-        let language = &self.parts.model.language;
-        let cross_attention = Some(image_attention.into());
-        let sequence = flow::Sequence { cross_attention, ..flow::Sequence::default() };
-        let embeds = language.embed(ids, [1, ids.len()]);
-        let Hidden(hidden) = language.forward(embeds, &sequence, Some(cache));
-        let [_, t, d] = hidden.dims();
-        read(language.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
     }
 }
 
@@ -146,6 +122,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let prompt = self.text_processor.conversation(&with_frames(messages, media, false))?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }
@@ -158,6 +135,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let parts = completed(text, media, false)?;
         let prompt = self.text_processor.prompt(&parts, parse_special)?;
         self.extend(&prompt, &pictures(media), options, on_step)
@@ -165,6 +143,18 @@ impl ChatModel for IdeficsModel {
 
     fn token(&self, id: u32) -> String {
         self.text_processor.tokenizer.decode(&[id]).unwrap_or_default()
+    }
+}
+
+impl FewShot for IdeficsModel {
+    fn caption_request(&self) -> &'static str {
+        "describe the picture."
+    }
+
+    fn look(&self, picture: &Picture) -> Vec<f32> {
+        let fitted = self.fit(std::slice::from_ref(picture));
+        let image = &self.parts.model.image;
+        pooled(self.encode(&fitted, |images| Features(image.positions_before(images, 0))))
     }
 }
 

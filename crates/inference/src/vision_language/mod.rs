@@ -11,6 +11,7 @@ mod vision_tower;
 
 use std::time::Instant;
 
+use sensorium_flow::{Embeds, Features};
 use sensorium_media::{Fitted, Media, Message, Modality, Picture, Prompt};
 use sensorium_nn::prelude::*;
 
@@ -18,11 +19,12 @@ use sensorium_pretrained::families::blip2::Writer;
 use sensorium_pretrained::families::llava::Spliced;
 use sensorium_pretrained::{CausalLm, TextProcessor};
 
-use crate::ChatModel;
+use crate::embed::pooled;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{completed, with_frames};
+use crate::{ChatModel, FewShot};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
@@ -40,6 +42,8 @@ pub struct VisionLanguageModel {
     prefix: bool,
     /// Prompts tell when a video's frames are shown.
     timed: bool,
+    /// It was taught texts with several pictures among them.
+    pub(crate) interleaved: bool,
 }
 
 /// Where pictures stand in a prompt.
@@ -66,7 +70,14 @@ impl VisionLanguageModel {
         let (vision_tower, backbone) = VisionTower::blip2(writer);
         let id = marker.or(text.bos_token_id).unwrap_or_default();
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Self { llm, vision_tower, place: Place::Front { id }, prefix: false, timed: false }
+        Self {
+            llm,
+            vision_tower,
+            place: Place::Front { id },
+            prefix: false,
+            timed: false,
+            interleaved: false,
+        }
     }
 
     /// LLaVA, Idefics3, SmolVLM.
@@ -76,10 +87,18 @@ impl VisionLanguageModel {
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
         let (prefix, frame, timed) = (spliced.config.prefix, spliced.frame.clone(), spliced.timed);
+        let interleaved = spliced.interleaved;
         let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
         let (vision_tower, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Ok(Self { llm, vision_tower, place: Place::Marked { name, frame }, prefix, timed })
+        Ok(Self {
+            llm,
+            vision_tower,
+            place: Place::Marked { name, frame },
+            prefix,
+            timed,
+            interleaved,
+        })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
@@ -95,6 +114,7 @@ impl VisionLanguageModel {
         on_step: OnStep<'_>,
         prompt: impl FnOnce(&[Fitted]) -> Result<Prompt>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let start = Instant::now();
         let fit = |medium: &Media| -> Vec<Fitted> {
             match medium {
@@ -102,6 +122,8 @@ impl VisionLanguageModel {
                 Media::Video(video) => {
                     video.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect()
                 }
+                // Refused above.
+                Media::Audio(_) | Media::Table(_) => Vec::new(),
             }
         };
         let fitted: Vec<Fitted> = media.iter().flat_map(fit).collect();
@@ -158,5 +180,16 @@ impl ChatModel for VisionLanguageModel {
 
     fn token(&self, id: u32) -> String {
         self.llm.token(id)
+    }
+}
+
+impl FewShot for VisionLanguageModel {
+    fn caption_request(&self) -> &'static str {
+        "describe the picture."
+    }
+
+    fn look(&self, picture: &Picture) -> Vec<f32> {
+        let Embeds(seen) = self.vision_tower.encode(&self.vision_tower.fit(picture).pictures);
+        pooled(Some(Features(seen)))
     }
 }

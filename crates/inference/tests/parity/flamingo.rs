@@ -33,6 +33,7 @@ fn configs(golden: &Golden) -> (PerceiverConfig, GatedBackboneConfig) {
         intermediate_size: 4 * features,
         qk_norm: false,
         activation: Activation::Gelu,
+        frames: 0,
     };
     let backbone = BackboneConfig::Gpt2(Gpt2Config {
         vocab_size: at("vocab_size"),

@@ -23,6 +23,7 @@ fn config(golden: &Golden) -> VitConfig {
     let width = size(golden, "/hidden_size");
     VitConfig {
         image: size(golden, "/image_size"),
+        frames: None,
         stem: (0..4).map(conv).collect(),
         stem_bias: true,
         registers: 0,

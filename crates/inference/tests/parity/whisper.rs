@@ -31,8 +31,8 @@ impl Twin {
         let tokenizer = Tokenizer::from_bytes(&tokenizer).expect("a tokenizer");
         let rules = families::whisper::rules(&directory, &config, &tokenizer).expect("rules");
         let tensors = directory.tensors().expect("tensors");
-        let model =
-            families::whisper::load(&config, tensors.clone(), &device()).expect("the names fit");
+        let model = families::whisper::load(&config, tensors.clone(), &mut Init::empty(&device()))
+            .expect("the names fit");
         let saved = names::save(&model, &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
         Self { golden, config, rules, model }
@@ -176,7 +176,7 @@ fn whisper_reads_other_names_of_the_same_tensors() {
             .into_iter()
             .map(|(name, tensor)| (name.replacen("model.", prefix, 1), tensor))
             .collect();
-        let model = families::whisper::load(&twin.config, named, &device());
+        let model = families::whisper::load(&twin.config, named, &mut Init::empty(&device()));
         let saved = names::save(&model.expect(prefix), &WHISPER).expect("it can be written");
         assert_eq!(saved.tensors, tensors.tensors);
     }
@@ -209,8 +209,9 @@ fn whisper_refuses_settings_that_do_not_fit() {
         let mut changed = golden.config();
         changed[key] = value;
         let config = Config::new("config.json", &changed);
-        let result = families::whisper::config(&config)
-            .and_then(|config| families::whisper::load(&config, tensors.clone(), &device()));
+        let result = families::whisper::config(&config).and_then(|config| {
+            families::whisper::load(&config, tensors.clone(), &mut Init::empty(&device()))
+        });
         let text = result.expect_err(key).to_string();
         assert!(text.contains(words), "{key}: {text}");
     }

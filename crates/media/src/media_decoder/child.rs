@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task};
+use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task, Wanted};
 use super::{Limits, SoundReader, system};
 use crate::sound::{SoundError, Source};
 use crate::video::{Frame, Video};
-use crate::{Picture, Result};
+use crate::{Picture, Result, Table};
 
 /// What a child does: decodes what its parent sends, until that has no more.
 ///
@@ -30,7 +30,17 @@ fn pictures(mut input: File, mut output: File, limits: &Limits) -> io::Result<()
         system::limit_time(limits)?;
         let mut file = vec![0; request.bytes];
         input.read_exact(&mut file)?;
-        let seen = see(&file, &request);
+        let Request { origin, wanted, .. } = &request;
+        let seen = match *wanted {
+            Wanted::Picture => see(&file, origin),
+            Wanted::Video(sampling) => Video::decode(&file, origin, sampling),
+            Wanted::Table => {
+                let table = Table::decode(&file, origin);
+                drop(file);
+                wire::send(&mut output, &table)?;
+                continue;
+            }
+        };
         drop(file);
         wire::send(&mut output, &seen.as_ref().map(told))?;
         for frame in seen.iter().flat_map(|video| &video.frames) {
@@ -41,10 +51,7 @@ fn pictures(mut input: File, mut output: File, limits: &Limits) -> io::Result<()
 }
 
 /// A picture is a video of one frame.
-fn see(file: &[u8], Request { origin, sampling, .. }: &Request) -> Result<Video> {
-    if let Some(sampling) = *sampling {
-        return Video::decode(file, origin, sampling);
-    }
+fn see(file: &[u8], origin: &str) -> Result<Video> {
     let picture = Picture::decode(file, origin)?;
     Ok(Video { frames: vec![Frame { picture, seconds: 0.0 }], duration: 0.0 })
 }

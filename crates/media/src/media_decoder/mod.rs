@@ -4,8 +4,9 @@
 //!   parent                                    child: the same program, under Limits
 //!   MediaDecoder ──── Job, an argument ────▶  run()
 //!
-//!   picture ── Request, the file's bytes ──▶  Picture::decode    a child decodes 256 pictures or
-//!   video   ◀── Seen or Error, the pixels ──  Video::decode      videos, one at a time, and waits
+//!   picture ── Request, the file's bytes ──▶  Picture::decode    a child decodes 256 of these
+//!   video   ◀── Seen or Error, the pixels ──  Video::decode      files, one at a time, and waits
+//!   table   ◀── Table or Error ─────────────  Table::decode
 //!
 //!   sound ──── the open file, as stdin ────▶  SoundReader        a child for each sound, which is
 //!           ◀── Piece or Error, samples ────                     no further than the parent reads
@@ -44,7 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sound::{self, SoundError, SoundReader};
 use crate::video::{Sampling, Video};
-use crate::{Picture, Result, picture};
+use crate::{Picture, Result, Table, picture, table};
 use parent::{ChildSound, Children};
 
 pub use child::run;
@@ -54,9 +55,9 @@ pub use child::run;
 pub struct Limits {
     /// Bytes of its address space, the program's own included.
     pub memory: u64,
-    /// Seconds of processor time for a picture, a video, or a piece of a sound.
+    /// Seconds of processor time for a picture, a video, a table, or a piece of a sound.
     pub cpu: u64,
-    /// How long the parent waits for a picture, a video, or a piece of a sound.
+    /// How long the parent waits for a picture, a video, a table, or a piece of a sound.
     pub clock: Duration,
 }
 
@@ -103,7 +104,7 @@ pub enum ChildError {
     },
 }
 
-/// The door through which foreign files become pictures and samples: in this process, or in children.
+/// The door through which foreign files become pictures, samples and tables: in this process, or in children.
 /// Clones share their children, which end with the last of them.
 #[derive(Clone, Debug)]
 pub struct MediaDecoder {
@@ -151,7 +152,19 @@ impl MediaDecoder {
         let (bytes, origin) = (picture::read(path)?, path.display().to_string());
         match &self.children {
             None => Video::decode(&bytes, &origin, sampling),
-            Some(children) => children.video(&bytes, &origin, Some(sampling)),
+            Some(children) => children.video(&bytes, &origin, sampling),
+        }
+    }
+
+    /// The table in a file.
+    ///
+    /// # Errors
+    /// Those of [`Table::read`], and [`ChildError`].
+    pub fn table(&self, path: &Path) -> Result<Table> {
+        let (bytes, origin) = (table::read(path)?, path.display().to_string());
+        match &self.children {
+            None => Table::decode(&bytes, &origin),
+            Some(children) => children.table(&bytes, &origin),
         }
     }
 

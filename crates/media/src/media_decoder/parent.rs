@@ -8,11 +8,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task};
+use super::wire::{self, Job, MAX_PIECE, Piece, Request, Seen, Size, Task, Wanted};
 use super::{ChildError, Limits, system};
 use crate::picture::{MAX_PIXELS, Picture};
 use crate::video::{Frame, Sampling, Video};
-use crate::{Result, SoundError};
+use crate::{Result, SoundError, Table};
 
 /// Pictures of one child, after which another takes its place: none has long to gather what strangers
 /// left in it.
@@ -39,7 +39,7 @@ impl Children {
     }
 
     pub(super) fn picture(&self, bytes: &[u8], origin: &str) -> Result<Picture> {
-        let mut frames = self.video(bytes, origin, None)?.frames;
+        let mut frames = self.seen(bytes, origin, Wanted::Picture)?.frames;
         let first = frames.pop().ok_or_else(|| ChildError::Crashed {
             origin: origin.to_owned(),
             reason: "an answer that is none".to_owned(),
@@ -47,16 +47,35 @@ impl Children {
         Ok(first?.picture)
     }
 
-    /// The frames of a video that are asked for; without, a picture, as a video of one frame.
-    pub(super) fn video(
+    pub(super) fn video(&self, bytes: &[u8], origin: &str, sampling: Sampling) -> Result<Video> {
+        self.seen(bytes, origin, Wanted::Video(sampling))
+    }
+
+    pub(super) fn table(&self, bytes: &[u8], origin: &str) -> Result<Table> {
+        self.asked(bytes, origin, Wanted::Table, |pipes| wire::receive_table(&mut pipes.output))
+    }
+
+    /// The frames of a video that are asked for, or a picture, as a video of one frame.
+    fn seen(&self, bytes: &[u8], origin: &str, wanted: Wanted) -> Result<Video> {
+        self.asked(bytes, origin, wanted, Pipes::video)
+    }
+
+    /// What a child, once it has the file, is heard to `answer`.
+    fn asked<T>(
         &self,
         bytes: &[u8],
         origin: &str,
-        sampling: Option<Sampling>,
-    ) -> Result<Video> {
+        wanted: Wanted,
+        answer: impl FnOnce(&mut Pipes) -> io::Result<Result<T>>,
+    ) -> Result<T> {
         let mut process = self.take(origin)?;
-        let request = Request { origin: origin.to_owned(), bytes: bytes.len(), sampling };
-        let answer = process.answer(origin, |pipes| pipes.video(&request, bytes))?;
+        let request = Request { origin: origin.to_owned(), bytes: bytes.len(), wanted };
+        let answer = process.answer(origin, |pipes| {
+            let input = pipes.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+            wire::send(input, &request)?;
+            input.write_all(bytes)?;
+            answer(pipes)
+        })?;
         process.pictures += 1;
         if process.pictures < PICTURES {
             self.idle().push(process);
@@ -209,10 +228,7 @@ struct Pipes {
 }
 
 impl Pipes {
-    fn video(&mut self, request: &Request, bytes: &[u8]) -> io::Result<Result<Video>> {
-        let input = self.input.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        wire::send(input, request)?;
-        input.write_all(bytes)?;
+    fn video(&mut self) -> io::Result<Result<Video>> {
         let Seen { pictures, duration } = match wire::receive::<Result<Seen>>(&mut self.output)? {
             Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::Limits;
 use crate::video::Sampling;
 
-/// Longest message: an error holds a path, and what a decoder says.
+/// Longest message but a table: an error holds a path, and what a decoder says.
 const MAX_MESSAGE: u32 = 1 << 20;
+
+/// Longest table: each byte of its texts in six, and some thirty for a number.
+const MAX_TABLE: u32 = 1 << 29;
 
 /// Most samples of a piece: four seconds at 16 kHz.
 pub(super) const MAX_PIECE: usize = 1 << 16;
@@ -29,12 +32,20 @@ pub(super) enum Task {
     Sound { origin: String, rate: u32 },
 }
 
-/// The file of a picture or, with frames to take, of a video, whose bytes follow.
+/// A file, whose bytes follow.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Request {
     pub(super) origin: String,
     pub(super) bytes: usize,
-    pub(super) sampling: Option<Sampling>,
+    pub(super) wanted: Wanted,
+}
+
+/// What a file is to be read as.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub(super) enum Wanted {
+    Picture,
+    Video(Sampling),
+    Table,
 }
 
 /// What was seen, whose pixels follow, one picture's after the other's.
@@ -69,10 +80,18 @@ pub(super) fn send(out: &mut impl Write, message: &impl Serialize) -> Result<()>
 }
 
 pub(super) fn receive<T: DeserializeOwned>(input: &mut impl Read) -> Result<T> {
+    at_most(MAX_MESSAGE, input)
+}
+
+pub(super) fn receive_table<T: DeserializeOwned>(input: &mut impl Read) -> Result<T> {
+    at_most(MAX_TABLE, input)
+}
+
+fn at_most<T: DeserializeOwned>(limit: u32, input: &mut impl Read) -> Result<T> {
     let mut length = [0; 4];
     input.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length);
-    if length > MAX_MESSAGE {
+    if length > limit {
         return Err(garbage());
     }
     let mut json = vec![0; length as usize];

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Linear;
-use crate::fused::{self, KeyValues, Mask, Precision};
+use crate::fused::{self, KeyValues, Mask, Precision, RotaryTable};
 use crate::init::Init;
 
 /// Queries from one sequence, keys and values from another (or the same).
@@ -76,6 +76,20 @@ impl Attention {
     ) -> Tensor<3> {
         let qkv = Linear::together([&self.q, &self.k, &self.v], x);
         self.o.add_to(stream, self.mix(qkv, mask, lengths))
+    }
+
+    /// As [`add_self`](Self::add_self), queries and keys turned by the angles of their positions.
+    pub fn add_self_rotary(
+        &self,
+        stream: Tensor<3>,
+        x: Tensor<3>,
+        table: &RotaryTable,
+        lengths: Option<Arc<[usize]>>,
+    ) -> Tensor<3> {
+        let [q, k, v] = Linear::together([&self.q, &self.k, &self.v], x).map(|y| self.split(y));
+        let [q, k] = [q, k].map(|y| fused::rotary(y, table));
+        let mixed = fused::attention(self.precision, q, k, v, Mask::Full, lengths);
+        self.o.add_to(stream, joined(mixed))
     }
 
     /// `stream + forward(x, all that was kept and x)`, `[B, T, D]`; `kept` grows by `x`.

@@ -74,6 +74,14 @@ impl Conv2d {
         let [b, c, h, w] = y.dims();
         y.reshape([b, c, h * w]).swap_dims(1, 2)
     }
+
+    /// [`positions`](Self::positions) of a kernel that reads each pixel once, given what it reads as rows:
+    /// `[B, n, c_in·kernel·kernel] -> [B, n, c_out]`.
+    pub fn patches(&self, rows: Tensor<3>) -> Tensor<3> {
+        let [c_out, c_in, kernel, _] = self.weight.dims();
+        let weight = self.weight.val().reshape([c_out, c_in * kernel * kernel]);
+        fused::linear(self.precision, rows, weight, self.bias.as_ref().map(Param::val))
+    }
 }
 
 impl Matrix for Conv2d {

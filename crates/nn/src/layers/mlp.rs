@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, sigmoid, silu};
 use serde::{Deserialize, Serialize};
 
 use super::Linear;
@@ -20,26 +21,39 @@ pub enum Activation {
     QuickGelu,
     /// `max(x, 0)`.
     Relu,
+    /// `x·sigmoid(x)`, also called swish.
+    Silu,
+    /// `a·sigmoid(b)` of the halves of the last axis, which becomes half as long (Dauphin et al. 2017).
+    Glu,
     /// `silu(a)·b` of the halves of the last axis, which becomes half as long (Shazeer 2020).
     SwiGlu,
 }
 
 impl Activation {
-    /// Elementwise; [`SwiGlu`](Self::SwiGlu) halves the last axis.
+    /// Elementwise; [`SwiGlu`](Self::SwiGlu) and [`Glu`](Self::Glu) halve the last axis.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        let halves = |x: Tensor<D>| {
+            let half = x.dims()[D - 1] / 2;
+            (x.clone().narrow(D - 1, 0, half), x.narrow(D - 1, half, half))
+        };
         match (self, self.kind()) {
             (_, Some(kind)) => fused::gelu(kind, x),
             (Self::SwiGlu, _) => {
-                let half = x.dims()[D - 1] / 2;
-                fused::swiglu(x.clone().narrow(D - 1, 0, half), x.narrow(D - 1, half, half))
+                let (gate, up) = halves(x);
+                fused::swiglu(gate, up)
             }
-            _ => burn::tensor::activation::relu(x),
+            (Self::Glu, _) => {
+                let (x, gate) = halves(x);
+                x * sigmoid(gate)
+            }
+            (Self::Silu, _) => silu(x),
+            _ => relu(x),
         }
     }
 
     /// Numbers that it reads for each that it gives.
     pub fn reads(self) -> usize {
-        if self == Self::SwiGlu { 2 } else { 1 }
+        if matches!(self, Self::SwiGlu | Self::Glu) { 2 } else { 1 }
     }
 
     /// Which GELU it is, if it is one.
@@ -48,7 +62,7 @@ impl Activation {
             Self::Gelu => Some(Gelu::Erf),
             Self::GeluTanh => Some(Gelu::Tanh),
             Self::QuickGelu => Some(Gelu::Quick),
-            Self::Relu | Self::SwiGlu => None,
+            Self::Relu | Self::Silu | Self::Glu | Self::SwiGlu => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use sensorium_kernels::quant::Kind;
-use sensorium_nn::fused::{self, Gelu, Mask, Precision, Quantized, RotaryTable, Span};
+use sensorium_nn::fused::{self, Gelu, Mask, Precision, Quantized, RotaryTable, Span, Transcript};
 
 use crate::case::{Operand, Operation, draw, flat};
 
@@ -21,7 +21,7 @@ pub fn all() -> Vec<Case> {
     cases.extend([Gelu::Erf, Gelu::Tanh, Gelu::Quick].map(gelu));
     cases.extend(attentions());
     cases.extend([0.0, 1e-2].map(cross_entropy));
-    cases.extend([embedding(), quantized_linear()]);
+    cases.extend([embedding(), quantized_linear(), ctc()]);
     cases.extend([(9, 2, 1, true), (9, 3, 0, true), (7, 1, 1, false)].map(convolution));
     cases
 }
@@ -185,6 +185,18 @@ fn embedding() -> Case {
         name: "embedding".into(),
         operands: vec![("table", draw(17, 9 * 7))],
         fused: Box::new(|o| flat(fused::embedding(o[0].clone().reshape([9, 7]), IDS.into()))),
+    }
+}
+
+/// A sample of all frames, a shorter one, one without labels and one whose labels do not fit.
+fn ctc() -> Case {
+    let of = |frames, labels: &[u32]| Transcript { frames, labels: labels.to_vec() };
+    let transcripts: Arc<[Transcript]> =
+        [of(7, &[2, 2, 1]), of(5, &[3, 1]), of(6, &[]), of(3, &[4, 4])].into();
+    Case {
+        name: "ctc".into(),
+        operands: vec![("logits", draw(21, 4 * 7 * 5))],
+        fused: Box::new(move |o| fused::ctc(o[0].clone().reshape([4, 7, 5]), transcripts.clone())),
     }
 }
 

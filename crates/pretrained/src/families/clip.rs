@@ -65,6 +65,7 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
     let (side, patch) = vision::patches(image, [224, 32], width)?;
     Ok(VitConfig {
         image: side,
+        frames: None,
         stem: vec![patch],
         stem_bias: false,
         registers: 0,

@@ -9,8 +9,9 @@ use sensorium_encoder::image::{ActivationName, Pooling, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Picture, Style};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::sensorium::class_and_mean;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -53,6 +54,14 @@ impl Dinov2 {
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
         in_chunks(CHUNK, pictures, |chunk| {
             unit(self.vit.embed(planes(&self.processor, chunk, &self.device)))
+        })
+    }
+
+    /// What a linear probe reads of each picture, as DINOv2's own does: the class token after the last norm
+    /// and the mean of the patches, `2·E` numbers.
+    pub fn features(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
+        in_chunks(CHUNK, pictures, |chunk| {
+            class_and_mean(self.vit.positions(planes(&self.processor, chunk, &self.device)))
         })
     }
 
@@ -175,6 +184,50 @@ pub(super) fn publish(tensors: &mut Tensors, prefix: &str, config: &VitConfig) -
     Ok(())
 }
 
+/// The tensors of an encoder with a class token and without projection, as files of DINOv2 have them.
+///
+/// # Errors
+/// Never in practice: a parameter's shape always fits its values.
+pub fn tensors(vit: &Vit, config: &VitConfig) -> Result<Tensors> {
+    let mut tensors = names::save(vit, &names::DINOV2)?;
+    publish(&mut tensors, "", config)?;
+    Ok(tensors)
+}
+
+/// `config.json` of such an encoder.
+pub fn settings(config: &VitConfig) -> Value {
+    json!({
+        "architectures": ["Dinov2Model"],
+        "model_type": "dinov2",
+        "image_size": config.image,
+        "patch_size": config.stem.first().map_or(1, |conv| conv.kernel),
+        "num_channels": config.channels(),
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "mlp_ratio": config.intermediate_size / config.hidden_size.max(1),
+        "hidden_act": "gelu",
+        "layer_norm_eps": config.eps,
+        "qkv_bias": true,
+        "use_mask_token": false,
+        "use_swiglu_ffn": false,
+    })
+}
+
+/// `preprocessor_config.json` of such an encoder: the middle square of a picture.
+pub fn processor(config: &VitConfig) -> Value {
+    let side = config.image;
+    json!({
+        "image_processor_type": "BitImageProcessor",
+        "do_resize": true, "size": {"shortest_edge": side}, "resample": 3,
+        "do_center_crop": true, "crop_size": {"height": side, "width": side},
+        "do_rescale": true, "rescale_factor": 1.0 / 255.0,
+        "do_normalize": true,
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+        "do_convert_rgb": true,
+    })
+}
+
 /// Defaults are those of `Dinov2Config`.
 pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
     top.only("qkv_bias", &Value::Bool(true))?;
@@ -189,6 +242,7 @@ pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
     };
     Ok(VitConfig {
         image,
+        frames: None,
         stem: vec![patch],
         stem_bias: true,
         registers: match top.text_or("model_type", "dinov2")? {

@@ -42,11 +42,13 @@ pub struct NewFlamingo {
     pub head_dim: usize,
     /// Every so manieth layer has a gated block before it.
     pub interval: usize,
+    /// Frames of a video that have a learned vector each; of 0, their order is not seen.
+    pub frames: usize,
 }
 
 impl Default for NewFlamingo {
     fn default() -> Self {
-        Self { latents: 64, depth: 6, n_heads: 8, head_dim: 64, interval: 4 }
+        Self { latents: 64, depth: 6, n_heads: 8, head_dim: 64, interval: 4, frames: 0 }
     }
 }
 
@@ -75,6 +77,12 @@ pub struct Prompts {
     end: u32,
 }
 
+/// Stands before the answer to a question.
+const ASKED: &str = " Short answer:";
+
+/// Stands before what is said of a picture that nothing is asked about.
+const SHOWN: &str = "Output:";
+
 impl Prompts {
     /// Of a model of this shape.
     pub fn new(text: &TextProcessor, config: &GatedBackboneConfig) -> Self {
@@ -82,23 +90,27 @@ impl Prompts {
         Self { tokenizer: text.tokenizer.clone(), bos: text.bos_token_id, picture, end }
     }
 
-    /// A conversation: `<image>Question:{} Short answer:{}<|endofchunk|>` for each turn, or a document of
-    /// pictures and texts: `<image>{}<|endofchunk|><image>{}<|endofchunk|>`; with `open`, it ends where the
-    /// next answer begins. What is learned is what stands between a picture and the end of
-    /// what is said of it.
+    /// A conversation: `<image>Question:{} Short answer:{}<|endofchunk|>` for each turn, where nothing is
+    /// asked `<image>Output:{}<|endofchunk|>`, or a document of pictures and texts:
+    /// `<image>{}<|endofchunk|><image>{}<|endofchunk|>`; with `open`, it ends where the next answer begins.
+    /// What is learned is what stands between a picture and the end of what is said of it.
     ///
     /// # Errors
     /// The tokenizer has no ids for a text.
     pub fn conversation(&self, messages: &[Message], open: bool) -> Result<Prompt> {
         let mut ids: Vec<u32> = self.bos.into_iter().collect();
+        let mut answer = ASKED;
         for Message { role, parts } in messages {
             let is_media = |part: &Part| matches!(part, Part::Media(_));
             let document = *role == Role::Assistant && parts.iter().any(is_media);
+            if *role == Role::User {
+                answer = if parts.iter().all(is_media) { SHOWN } else { ASKED };
+            }
             for (i, part) in parts.iter().enumerate() {
                 let opening = match role {
                     _ if document => "",
                     Role::User => "Question:",
-                    Role::Assistant => " Short answer:",
+                    Role::Assistant => answer,
                     Role::System => "",
                 };
                 match part {
@@ -115,7 +127,7 @@ impl Prompts {
             }
         }
         if open {
-            ids.extend(self.ids(" Short answer:")?);
+            ids.extend(self.ids(answer)?);
         }
         Ok(self.prompt(ids))
     }
@@ -182,7 +194,7 @@ pub fn config(
         return Err(top.wrong("model_type", &format!("one of {}", BACKBONES.join(", ")), hint));
     }
     let language = language::config(&top)?;
-    let NewFlamingo { latents, depth, n_heads, head_dim, interval } = *new;
+    let NewFlamingo { latents, depth, n_heads, head_dim, interval, frames } = *new;
     let layers = language.n_layers();
     if [latents, depth, n_heads, head_dim].contains(&0) || interval == 0 || interval > layers {
         return Err(Error::Setting {
@@ -203,6 +215,7 @@ pub fn config(
         intermediate_size: 4 * features,
         qk_norm: false,
         activation: Activation::Gelu,
+        frames,
     };
     let language =
         GatedBackboneConfig { backbone: language, features, interval, n_heads, head_dim };
@@ -327,5 +340,40 @@ mod tests {
         let caption = prompts.caption("", "a b").expect("known words");
         assert_eq!(caption.ids, [1, 3, 0, 1, 4]);
         assert_eq!(caption.answer, [no, no, yes, yes, yes]);
+    }
+
+    /// OpenFlamingo's prompts: exemplars of answers or of captions, those without pictures too, and the one
+    /// that is open.
+    #[test]
+    fn exemplars_stand_before_what_is_to_be_answered() {
+        let words = ["[UNK]", "Question", ":", "Short", "answer", "Output", "what", "red"];
+        let vocab: std::collections::BTreeMap<_, _> = words.iter().zip(0..).collect();
+        let json = json!({
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]"},
+            "pre_tokenizer": {"type": "Whitespace"},
+        });
+        let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).expect("a tokenizer");
+        let prompts = Prompts { tokenizer, bos: None, picture: 8, end: 9 };
+        let user = |picture: bool, words: &str| {
+            let mut parts = vec![Part::Media(sensorium_media::Modality::Image)];
+            parts.truncate(usize::from(picture));
+            parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
+            Message { role: Role::User, parts }
+        };
+        let said = || Message::text(Role::Assistant, "red");
+        for (messages, ids) in [
+            (
+                vec![user(true, "what"), said(), user(true, "what")],
+                vec![8, 1, 2, 6, 3, 4, 2, 7, 9, 8, 1, 2, 6, 3, 4, 2],
+            ),
+            (
+                vec![user(false, "what"), said(), user(true, "what")],
+                vec![1, 2, 6, 3, 4, 2, 7, 9, 8, 1, 2, 6, 3, 4, 2],
+            ),
+            (vec![user(true, ""), said(), user(true, "")], vec![8, 5, 2, 7, 9, 8, 5, 2]),
+            (vec![user(false, ""), said(), user(true, "")], vec![5, 2, 7, 9, 8, 5, 2]),
+        ] {
+            assert_eq!(prompts.conversation(&messages, true).expect("known words").ids, ids);
+        }
     }
 }

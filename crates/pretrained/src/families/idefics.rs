@@ -221,6 +221,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
     let (image, patch) = vision::patches(config, [224, 14], width)?;
     Ok(VitConfig {
         image,
+        frames: None,
         stem: vec![patch],
         stem_bias: false,
         registers: 0,
@@ -249,5 +250,6 @@ fn perceiver(config: &Config<'_>, width: usize) -> Result<PerceiverConfig> {
         intermediate_size: 4 * width,
         qk_norm: config.flag_or("qk_layer_norms_perceiver", false)?,
         activation: Activation::Relu,
+        frames: 0,
     })
 }

@@ -108,6 +108,7 @@ fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<V
     let (side, patch) = vision::patches(image, [224, 16], width)?;
     Ok(VitConfig {
         image: side,
+        frames: None,
         stem: vec![patch],
         stem_bias: false,
         registers: 0,

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
-//! image  text  clip  projector  backbone   (.gguf or .safetensors)
+//! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
+//! audio_projector  video_projector  table_projector
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
-//! answer; a backbone alone goes on with texts. `config.json` says which of these there are.
+//! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
+//! on with texts; an audio encoder stands alone. `config.json` says which of these there are.
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
-use sensorium_encoder::image::Encoder;
-use sensorium_media::{ImageProcessor, Special, Style, Tokenizer};
+use sensorium_encoder::image::{Encoder, Vit, VitConfig};
+use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
+use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +36,29 @@ use crate::{CausalLm, Pretrained, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 5] = ["image", "text", "clip", "projector", "backbone"];
+pub const COMPONENTS: [&str; 11] = [
+    "image",
+    "audio",
+    "video",
+    "table",
+    "text",
+    "clip",
+    "projector",
+    "audio_projector",
+    "video_projector",
+    "table_projector",
+    "backbone",
+];
+
+/// The components of a tower: its encoder and its projector.
+fn tower(modality: Modality) -> [&'static str; 2] {
+    match modality {
+        Modality::Image | Modality::Text => ["image", "projector"],
+        Modality::Audio => ["audio", "audio_projector"],
+        Modality::Video => ["video", "video_projector"],
+        Modality::Table => ["table", "table_projector"],
+    }
+}
 
 /// `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +75,9 @@ pub struct SensoriumConfig {
     /// A language model alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<BackboneConfig>,
+    /// An encoder of sounds, alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<VitConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,7 +87,8 @@ pub struct SensoriumConfig {
 impl Default for SensoriumConfig {
     fn default() -> Self {
         let model_type = FAMILY.to_owned();
-        Self { model_type, clip: None, llava: None, language: None, templates: Vec::new() }
+        let (clip, llava, language, audio) = (None, None, None, None);
+        Self { model_type, clip, llava, language, audio, templates: Vec::new() }
     }
 }
 
@@ -86,25 +115,28 @@ impl SensoriumConfig {
             clip: self.clip.or(other.clip),
             llava: self.llava.or(other.llava),
             language: self.language.or(other.language),
+            audio: self.audio.or(other.audio),
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
 
     /// Its components, in the order of [`COMPONENTS`].
     pub fn components(&self) -> Vec<&'static str> {
-        let (sees, compares) = (self.llava.is_some(), self.clip.is_some());
+        let towers = self.llava.iter().flat_map(|llava| &llava.towers);
+        let towers: Vec<&str> = towers.flat_map(|one| tower(one.encoder.modality())).collect();
         let has = |name: &&str| match *name {
-            "image" => sees || compares,
-            "text" | "clip" => compares,
-            "projector" => sees,
-            _ => sees || self.language.is_some(),
+            "image" => self.clip.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || towers.contains(name),
+            "text" | "clip" => self.clip.is_some(),
+            "backbone" => self.llava.is_some() || self.language.is_some(),
+            _ => towers.contains(name),
         };
         COMPONENTS.into_iter().filter(has).collect()
     }
 }
 
 /// A model that was trained here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parts {
     /// Compares pictures and texts.
     pub towers: Option<Towers>,
@@ -112,6 +144,44 @@ pub struct Parts {
     pub llava: Option<(TextProcessor, Spliced)>,
     /// Goes on with texts.
     pub language: Option<CausalLm>,
+    /// Hears.
+    pub audio: Option<SoundEncoder>,
+}
+
+/// An encoder of sounds that was trained without words.
+#[derive(Debug)]
+pub struct SoundEncoder {
+    vit: Vit,
+    config: VitConfig,
+    device: Device,
+}
+
+impl SoundEncoder {
+    /// What a linear probe reads of a sound at the rate of [`mel`]: the class token after the last norm
+    /// and the mean of the patches, each of width E; of a sound longer than is read at once, the mean over
+    /// its parts.
+    pub fn features(&self, sound: &Sound) -> Vec<f32> {
+        let [bands, frames] = self.config.size();
+        let mel = Mel::new(&sound.samples, bands);
+        let heard = sound.samples.len().div_ceil(mel::HOP);
+        let parts: Vec<f32> =
+            (0..heard).step_by(frames).flat_map(|first| mel.window(first, frames)).collect();
+        let shape = [parts.len() / (bands * frames), 1, bands, frames];
+        let parts = Tensor::from_data(TensorData::new(parts, shape), &self.device);
+        read(class_and_mean(self.vit.positions(parts)).mean_dim(0))
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.vit.pack_as(format);
+    }
+}
+
+/// `[B, 1+N, E]`, the class token first, to `[B, 2·E]`: it, and the mean of the others.
+pub(super) fn class_and_mean(x: Tensor<3>) -> Tensor<2> {
+    let [b, n, e] = x.dims();
+    let [class, rest] = [x.clone().narrow(1, 0, 1), x.narrow(1, 1, n - 1).mean_dim(1)];
+    Tensor::cat(vec![class.reshape([b, e]), rest.reshape([b, e])], 1)
 }
 
 /// What the weights must be.
@@ -125,15 +195,19 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
         all.extend(params::shapes(|init| Clip::init(clip, init)));
     }
     if let Some(llava) = &config.llava {
-        let ours = llava.parameters().into_iter().map(|(name, shape)| {
-            let name = name.replacen("towers.0.encoder.", "image.", 1);
-            (name.replacen("towers.0.", "", 1), shape)
+        let ours = llava.towers.iter().flat_map(|one| {
+            let [encoder, projector] = tower(one.encoder.modality());
+            [under(encoder, one.encoder.parameters()), under(projector, one.projector.parameters())]
         });
+        let ours = ours.chain([under("backbone", llava.backbone.parameters())]).flatten();
         let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
         all.extend(ours.filter(|(name, _)| !known.contains(name)));
     }
     if let Some(language) = &config.language {
         all.extend(under("backbone", language.parameters()));
+    }
+    if let Some(audio) = &config.audio {
+        all.extend(under("audio", audio.parameters()));
     }
     Ok(Plan::new(FAMILY, "language", PLAIN, all))
 }
@@ -144,6 +218,12 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// A file is missing or damaged; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let config = SensoriumConfig::read(directory)?;
+    if let Some(audio) = config.audio {
+        let vit = Vit::init(&audio, &mut Init::empty(device));
+        let vit = fit(vit, directory, "audio")?;
+        let audio = SoundEncoder { vit, config: audio, device: device.clone() };
+        return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
+    }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
     let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
@@ -153,6 +233,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         towers: towers.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
+        audio: None,
     }))
 }
 
@@ -188,10 +269,13 @@ fn llava(
     device: &Device,
 ) -> Result<(TextProcessor, Spliced)> {
     let mut llava = Llava::init(config, &mut Init::empty(device));
-    let mut tower = llava.towers.remove(0);
-    tower.encoder = fit(tower.encoder, directory, "image")?;
-    tower.projector = fit(tower.projector, directory, "projector")?;
-    llava.towers.push(tower);
+    let towers = std::mem::take(&mut llava.towers).into_iter();
+    let fitted = towers.map(|Tower { encoder, projector }| -> Result<Tower> {
+        let names = tower(encoder.modality());
+        let encoder = fit(encoder, directory, names[0])?;
+        Ok(Tower { encoder, projector: fit(projector, directory, names[1])? })
+    });
+    llava.towers = fitted.collect::<Result<_>>()?;
     llava.backbone = fit(llava.backbone, directory, "backbone")?;
     let spliced = Spliced {
         llava,
@@ -200,6 +284,7 @@ fn llava(
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         timed: false,
+        interleaved: false,
         path: directory.path().to_owned(),
         device: device.clone(),
         published: Published {

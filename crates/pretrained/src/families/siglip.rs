@@ -68,6 +68,7 @@ pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> 
     let width = patch.channels;
     Ok(VitConfig {
         image: side,
+        frames: None,
         stem: vec![patch],
         stem_bias: true,
         registers: 0,

@@ -48,6 +48,14 @@ pub struct WhisperParts {
 /// # Errors
 /// A file is missing, damaged, or of a model that is not supported.
 pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// As [`open`], with `init` for its layers: to be trained.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<WhisperParts> {
     let config = config(&directory.config())?;
     check_preprocessor(directory, config.encoder.bands)?;
     let tokenizer = text::tokenizer(directory)?;
@@ -58,19 +66,19 @@ pub fn open(directory: &Directory, device: &Device) -> Result<WhisperParts> {
     rename(&mut tensors);
     let strays = strays(directory, &wanted(&config, &tensors)?, &found(&tensors))?;
     tensors.tensors.retain(|name, _| !strays.contains(name));
-    let model = load(&config, tensors, device)?;
-    Ok(WhisperParts { config, rules, tokenizer, model, device: device.clone() })
+    let model = load(&config, tensors, init)?;
+    Ok(WhisperParts { config, rules, tokenizer, model, device: init.device().clone() })
 }
 
 /// A model's weights from its tensors.
 ///
 /// # Errors
 /// Lists every tensor that is missing, left over or of another shape.
-pub fn load(config: &WhisperConfig, mut tensors: Tensors, device: &Device) -> Result<Whisper> {
+pub fn load(config: &WhisperConfig, mut tensors: Tensors, init: &mut Init) -> Result<Whisper> {
     rename(&mut tensors);
     strict_shapes(&wanted(config, &tensors)?, &found(&tensors))?;
     // Only then is memory taken: as much as the file's own tensors hold.
-    let model = Whisper::init(config, &mut Init::empty(device));
+    let model = Whisper::init(config, init);
     Ok(names::take(model, tensors, &WHISPER)?)
 }
 

@@ -20,14 +20,17 @@ const HEADS: usize = 6;
 const PARAMETERS: usize = 63_085_825;
 
 fn config() -> ClipConfig {
-    let (image, text) = (VitConfig::clip_base_patch32(), TextConfig::clip_base());
-    let (hidden_size, n_heads, intermediate_size, embed) = (WIDTH, HEADS, 4 * WIDTH, WIDTH);
     let activation = Activation::Gelu;
-    ClipConfig {
-        image: VitConfig { hidden_size, n_heads, intermediate_size, embed, activation, ..image },
-        text: TextConfig { hidden_size, n_heads, intermediate_size, embed, activation, ..text },
-        bias: false,
-    }
+    let text = TextConfig {
+        hidden_size: WIDTH,
+        n_heads: HEADS,
+        intermediate_size: 4 * WIDTH,
+        embed: WIDTH,
+        activation,
+        ..TextConfig::clip_base()
+    };
+    let image = VitConfig { activation, ..VitConfig::clip(224, 32, WIDTH, 12, WIDTH) };
+    ClipConfig { image, text, bias: false }
 }
 
 /// A model, its optimiser and the one batch it learns.

@@ -21,10 +21,10 @@ use sensorium_train::progress::Progress;
 /// Measure a model; every figure stands beside chance, prior and its 95 % interval.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium eval zero-shot --data photos/ --model clip-vit-base-patch32 --templates imagenet\n  sensorium eval retrieval --data dataset_flickr8k.json --set images=Images --limit 1000\n  sensorium eval vqa --data questions.jsonl --model SmolVLM-256M-Instruct --out a.json --failures 20\n  sensorium eval --compare a.json b.json\n  sensorium eval easy-vqa\n  sensorium eval all --card models/nano/MODEL_CARD.md\n  sensorium eval perplexity --model FILE.gguf --text FILE"
+    after_help = "Examples:\n  sensorium eval zero-shot --data photos/ --model clip-vit-base-patch32 --templates imagenet\n  sensorium eval probe --data photos/ --model runs/masked/final --labels 100,1000\n  sensorium eval retrieval --data dataset_flickr8k.json --set images=Images --limit 1000\n  sensorium eval vqa --data questions.jsonl --model SmolVLM-256M-Instruct --out a.json --failures 20\n  sensorium eval vqa --data test.jsonl --model runs/flamingo/final --shots 0,4,8 --exemplars train.jsonl\n  sensorium eval --compare a.json b.json\n  sensorium eval easy-vqa\n  sensorium eval all --card models/nano/MODEL_CARD.md\n  sensorium eval perplexity --model FILE.gguf --text FILE"
 )]
 pub struct Eval {
-    /// What to measure. On your own data (--data): zero-shot, retrieval, caption, vqa, grounding, transcribe,
+    /// What to measure. On your own data (--data): zero-shot, probe, retrieval, caption, vqa, grounding, transcribe,
     /// perplexity; on drawn or fetched data: all, zero-shot, icons, retrieval, easy-vqa, scenes; on one text:
     /// perplexity.
     #[arg(required_unless_present = "compare")]
@@ -63,6 +63,7 @@ pub struct Eval {
 enum Name {
     All,
     ZeroShot,
+    Probe,
     Icons,
     Retrieval,
     EasyVqa,
@@ -84,9 +85,12 @@ impl Name {
             Self::EasyVqa => &[Evaluation::EasyVqa],
             Self::Scenes => &[Evaluation::Scenes],
             // Of one text, so without a report: see `perplexity`; the others are of one's own data.
-            Self::Perplexity | Self::Caption | Self::Vqa | Self::Grounding | Self::Transcribe => {
-                &[]
-            }
+            Self::Perplexity
+            | Self::Probe
+            | Self::Caption
+            | Self::Vqa
+            | Self::Grounding
+            | Self::Transcribe => &[],
         }
     }
 
@@ -94,6 +98,7 @@ impl Name {
     fn task(self) -> Option<Task> {
         Some(match self {
             Self::ZeroShot => Task::ZeroShot,
+            Self::Probe => Task::Probe,
             Self::Retrieval => Task::Retrieval,
             Self::Caption => Task::Caption,
             Self::Vqa => Task::Vqa,

@@ -8,7 +8,7 @@ use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_data::scene::Split;
 use sensorium_data::{At, DatasetConfig, OpenOptions};
 use sensorium_eval::compare::compare;
-use sensorium_eval::own::{Own, OwnReport, Task, measure, templates};
+use sensorium_eval::own::{Choose, Own, OwnReport, Shots, Task, measure, templates};
 use sensorium_eval::page::page;
 use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_media::{Media, MediaDecoder, Picture};
@@ -41,6 +41,23 @@ pub struct OwnOptions {
     /// Most tokens of an answer [default: 30 of `caption`, 10 of `vqa`, 48 of `grounding`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
+    /// Exemplars shown before each question of `caption` or `vqa`, one figure for each number; 0 shows two
+    /// without their pictures.
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', requires = "exemplars", value_parser = clap::value_parser!(u32).range(..=64))]
+    shots: Vec<u32>,
+    /// What exemplars are taken from: the training part of such data.
+    #[arg(long, value_name = "PATH", requires = "shots")]
+    exemplars: Option<PathBuf>,
+    /// As --set, of --exemplars [default: those of --set]. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE", requires = "exemplars")]
+    exemplars_set: Vec<String>,
+    /// Which exemplars: any; those whose pictures are most like the question's; any with each other's
+    /// answers, a control.
+    #[arg(long, value_enum, default_value_t, requires = "exemplars")]
+    choose: ChooseBy,
+    /// Labels that `probe` learns from, as 100,1000 [default: four fifths of the data].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    labels: Vec<usize>,
     /// How many of the best `retrieval` looks at again, with a model that matches (BLIP-2).
     #[arg(long, value_name = "K", default_value_t = 128)]
     rerank: usize,
@@ -69,10 +86,28 @@ enum Part {
     Test,
 }
 
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ChooseBy {
+    #[default]
+    Random,
+    Rices,
+    Shuffled,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Templates {
     Imagenet,
     Simple,
+}
+
+impl From<ChooseBy> for Choose {
+    fn from(choose: ChooseBy) -> Self {
+        match choose {
+            ChooseBy::Random => Self::Random,
+            ChooseBy::Rices => Self::Rices,
+            ChooseBy::Shuffled => Self::Shuffled,
+        }
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -119,8 +154,23 @@ impl OwnData<'_> {
         data::config(self.path, kind, &self.options.set)
     }
 
+    /// The data set that exemplars are taken from, where any are shown.
+    fn exemplars(&self) -> Result<Option<DatasetConfig>> {
+        let OwnOptions { kind, set, exemplars_set, .. } = self.options;
+        let set = if exemplars_set.is_empty() { set } else { exemplars_set };
+        let path = self.options.exemplars.as_ref();
+        path.map(|path| data::config(path, kind.as_deref(), set)).transpose()
+    }
+
     fn measure(&self, config: &DatasetConfig, global: &Global) -> Result<OwnReport> {
         let (model, _) = open::open(global, self.precision)?;
+        let counts: Vec<usize> = self.options.shots.iter().map(|n| *n as usize).collect();
+        let exemplars = self.exemplars()?;
+        let shots = exemplars.as_ref().map(|exemplars| Shots {
+            counts: &counts,
+            exemplars,
+            choose: self.options.choose.into(),
+        });
         let name = match &global.adapter {
             Some(adapter) => format!("{} with {}", global.model, adapter.display()),
             None => global.model.clone(),
@@ -143,6 +193,8 @@ impl OwnData<'_> {
             max_bad: options.max_bad,
             prompts: &prompts,
             max_tokens: options.max_tokens.map(|n| n as usize),
+            shots,
+            labels: &options.labels,
             rerank: options.rerank,
             context: self.context,
             speech: TranscribeOptions {

@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Width and height of a curve in characters.
 const CHART: [usize; 2] = [64, 8];
 
+/// What is drawn of it, where the run has it.
+const CURVES: [&str; 4] = ["loss", "val_loss", "cross_gate", "mlp_gate"];
+
 impl WatchCommand {
     pub fn run(&self) -> Result<()> {
         let mut seen = watch::watch(&self.run)?;
@@ -64,7 +67,7 @@ impl WatchCommand {
 }
 
 fn curves(seen: &Watch) -> Result<()> {
-    for metric in ["loss", "val_loss"] {
+    for metric in CURVES {
         let points = watch::curve(&seen.all, metric);
         if points.len() > 1 {
             print::line(metric)?;

@@ -26,6 +26,7 @@ use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples, Facts};
+use sensorium_encoder::image::VitConfig;
 use sensorium_encoder::text::Texts;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
@@ -34,6 +35,7 @@ use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::families::tower::{self, ImageTower};
 use sensorium_pretrained::families::{clip, siglip};
 use sensorium_pretrained::{Directory, TextInput, Trainable, names};
 use serde::{Deserialize, Serialize};
@@ -177,6 +179,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let recipe = &ClipRecipe { steps, epochs: None, ..recipe.clone() };
     let (model, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => new(recipe, size, tokenizer)?,
+        Start::Around(encoder, size, tokenizer) => around(recipe, &encoder, size, tokenizer)?,
         Start::Published(directory) => published(recipe, directory)?,
         Start::Parts(_) => return Err(of_parts()),
     };
@@ -193,7 +196,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let mut optim = AdamW::new(recipe.optim.clone());
     let ClipRecipe { steps, save_every, eval_every, patience, .. } = *recipe;
     let resolved = config::resolved(recipe)?;
-    let start: Vec<_> = recipe.model.from.iter().chain(&recipe.start).cloned().collect();
+    let start: Vec<_> = recipe.model.published().chain(&recipe.start).cloned().collect();
     let provenance = provenance::begin("clip", &resolved, recipe.seed, &start, &recipe.data);
     let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("clip", options, &resolved, plan, model, &mut optim)?;
@@ -237,6 +240,9 @@ pub fn stages(recipe: &ClipRecipe) -> Result<Vec<Planned>> {
     let shape = match recipe.model.start(&RunOptions::new("."))? {
         Start::New(size, tokenizer) => {
             size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid)
+        }
+        Start::Around(encoder, size, tokenizer) => {
+            around_config(recipe, &encoder, size, &tokenizer)?
         }
         Start::Published(directory) => match directory.model_type() {
             Some("clip") => clip::config(&directory.config())?,
@@ -314,14 +320,56 @@ fn new(
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config, home }))
 }
 
-/// A published model, which has only the contrastive loss.
-fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads, Training<'_>)> {
+/// A trained image encoder with a new projection, and a new text tower.
+fn around<'a>(
+    recipe: &'a ClipRecipe,
+    encoder: &Directory,
+    size: Size,
+    tokenizer: Box<Tokenizer>,
+) -> Result<(ClipWithHeads, Training<'a>)> {
+    contrasts_only(recipe, "model.encoder")?;
+    let shape = around_config(recipe, encoder, size, &tokenizer)?;
+    let init = |seed| recipe.device.init(seed, recipe.precision, recipe.recompute);
+    let ImageTower { vit, processor, .. } = tower::image(encoder, &mut init(None))?;
+    let clip = start_bias(Clip::init(&shape, &mut init(Some(recipe.seed))), recipe.batch_size);
+    // All but its projection.
+    let mut known = weights::tensors(&clip.image)?;
+    known.tensors.extend(weights::tensors(&vit)?.tensors);
+    let clip = Clip { image: weights::load(clip.image, &known)?, ..clip };
+    let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
+    let texts = TextInput::own(&tokenizer, &shape.text)?;
+    let pairs = contrasted(recipe, &shape, texts, processor).into();
+    let home = Home::Own(tokenizer);
+    Ok((model, Training { recipe, pairs, shape, captioner_config: None, home }))
+}
+
+/// Its shape.
+fn around_config(
+    recipe: &ClipRecipe,
+    encoder: &Directory,
+    size: Size,
+    tokenizer: &Tokenizer,
+) -> Result<ClipConfig> {
+    let shape = size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
+    let image = tower::image_config(encoder)?;
+    let image = VitConfig { proj: true, embed: shape.text.embed, ..image };
+    Ok(ClipConfig { image, ..shape })
+}
+
+/// Refuses losses that ask for more than two towers.
+fn contrasts_only(recipe: &ClipRecipe, key: &str) -> Result<()> {
     let ClipRecipe { caption_weight, gist_weight, region_weight, place_weight, .. } = *recipe;
     if caption_weight + gist_weight + region_weight + place_weight > 0.0 || recipe.start.is_some() {
         let message = "expected the contrastive loss alone, got the weight of another, or start";
         let hint = "leave them out, or train a new model with size and tokenizer";
-        return Err(model::config("model.from", message, hint));
+        return Err(model::config(key, message, hint));
     }
+    Ok(())
+}
+
+/// A published model, which has only the contrastive loss.
+fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads, Training<'_>)> {
+    contrasts_only(recipe, "model.from")?;
     let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let Trainable { clip, config: shape, layout, processor, texts } = match directory.model_type() {
         Some("clip") => clip::trainable(&directory, init)?,

@@ -1,10 +1,10 @@
 //! Flamingo: a frozen image encoder, a resampler, and gated blocks in a frozen language model.
 //!
 //! Alayrac et al. 2022, <https://arxiv.org/abs/2204.14198>, as OpenFlamingo trains it (Awadalla et al.
-//! 2023, <https://arxiv.org/abs/2308.01390>). Each step takes a batch of pictures with captions and one of
-//! conversations in which pictures and texts take turns, and adds the gradients up by the weights of the
-//! two. A token sees the latest picture before it. Video, the paper's third kind, is left out: the data
-//! sets hold no films.
+//! 2023, <https://arxiv.org/abs/2308.01390>). Each step takes a batch of pictures with captions, one of
+//! conversations in which pictures and texts take turns, and one of videos with captions, and adds the
+//! gradients up by the weights of the three. A token sees the latest picture or video before it; all frames
+//! of a video are asked at once.
 //!
 //! ```text
 //! sensorium train recipes/flamingo/tiny.toml
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sensorium_checkpoint::safetensors::{self, Dtype};
-use sensorium_data::{Config, Example, Examples};
+use sensorium_data::{Config, Example, Examples, Media};
 use sensorium_media::ImageProcessor;
 use sensorium_model::flamingo::{Flamingo, latest};
 use sensorium_model::prompt::Batch;
@@ -24,7 +24,7 @@ use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::flamingo::{self, NewFlamingo, Parts, Prompts};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{draw, images, mean, pictures};
+use crate::batch::{draw, images, mean};
 use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
@@ -86,6 +86,8 @@ pub struct FlamingoRecipe {
     pub pairs: Option<Kind>,
     /// Conversations or documents in which pictures and texts take turns.
     pub interleaved: Option<Kind>,
+    /// Videos with captions, each in the place of one picture.
+    pub videos: Option<Kind>,
 }
 
 /// What the new parts stand between: each a directory, or a name whose files the hub's cache holds.
@@ -105,7 +107,7 @@ pub struct Kind {
     /// Samples of it a step.
     #[serde(alias = "batch")]
     pub batch_size: usize,
-    /// Its loss counts so much (OpenFlamingo: 0.2 of pairs, 1 of interleaved).
+    /// Its loss counts so much (the paper: 0.2 of pairs, 1 of interleaved, 0.03 of videos).
     pub weight: f32,
     /// Longest sample in tokens; what is beyond is left out.
     pub tokens: usize,
@@ -126,7 +128,8 @@ const TRAINED: [&str; 3] = ["projector", "language.gated", "language.rows"];
 
 impl FlamingoRecipe {
     fn kinds(&self) -> impl Iterator<Item = (&'static str, &Kind)> {
-        let kinds = [("pairs", &self.pairs), ("interleaved", &self.interleaved)];
+        let kinds =
+            [("pairs", &self.pairs), ("interleaved", &self.interleaved), ("videos", &self.videos)];
         kinds.into_iter().filter_map(|(name, kind)| Some((name, kind.as_ref()?)))
     }
 
@@ -146,8 +149,8 @@ impl FlamingoRecipe {
 }
 
 fn no_kind() -> TrainError {
-    let message = "expected a kind of data, got neither pairs nor interleaved";
-    model::config("pairs", message, "add [pairs], [interleaved] or both")
+    let message = "expected a kind of data, got neither pairs nor interleaved nor videos";
+    model::config("pairs", message, "add [pairs], [interleaved] or [videos], or several of them")
 }
 
 /// What the one stage trains.
@@ -250,6 +253,7 @@ fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result
     let open = |(name, kind): (&'static str, &Kind)| {
         feed::steps(recipe.steps, None, kind.batch_size, &kind.data, options)?;
         let written = Written {
+            kind: name,
             prompts: Prompts::new(&parts.text, &parts.config.language),
             processor: parts.processor.clone(),
             prompt: recipe.prompt.clone(),
@@ -261,7 +265,11 @@ fn feeds(recipe: &FlamingoRecipe, parts: &Parts, options: &RunOptions) -> Result
         let make =
             move |examples: &Examples, step, progress| written.make(examples, step, progress);
         let seeds = [recipe.seed, recipe.steps];
-        let lacks = if name == "pairs" { lacks_pair } else { lacks_talk };
+        let lacks = match name {
+            "pairs" => lacks_pair,
+            "videos" => lacks_video,
+            _ => lacks_talk,
+        };
         let feed = Feed::open(&kind.data, seeds, side, options, lacks, make)?;
         Ok(KindFeed { name, weight: kind.weight, feed })
     };
@@ -274,12 +282,18 @@ fn lacks_pair(example: &Example) -> Option<&'static str> {
     (!paired).then_some("one picture each, and captions")
 }
 
+fn lacks_video(example: &Example) -> Option<&'static str> {
+    let told = example.text.is_some() && matches!(example.media[..], [Media::Video(_)]);
+    (!told).then_some("one video each (of a folder with frames = 8), and captions")
+}
+
 fn lacks_talk(example: &Example) -> Option<&'static str> {
     example.messages.is_empty().then_some("conversations")
 }
 
 /// What makes a step's batch of one kind.
 struct Written {
+    kind: &'static str,
     prompts: Prompts,
     processor: ImageProcessor,
     prompt: String,
@@ -292,15 +306,17 @@ struct Written {
 /// What a step reads of one kind.
 struct SeenBatch {
     batch: Batch,
-    /// The picture that each token sees, of all of the batch.
+    /// The medium that each token sees, of all of the batch.
     seen: Vec<Option<usize>>,
-    /// `[M, 3, h, w]`.
+    /// Frames of each medium: 1 of a picture.
+    frames: Vec<usize>,
+    /// Of all frames, `[sum of frames, 3, h, w]`.
     planes: Vec<f32>,
 }
 
 impl Written {
     fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<SeenBatch> {
-        let (mut prompts, mut planes) = (Vec::new(), Vec::new());
+        let (mut prompts, mut frames, mut planes) = (Vec::new(), Vec::new(), Vec::new());
         for example in draw(examples, step, self.batch, progress)? {
             let mut prompt = match (&example.text, example.messages.is_empty()) {
                 (Some(text), true) => self.prompts.caption(&self.prompt, text)?,
@@ -309,15 +325,24 @@ impl Written {
             prompt.ids.truncate(self.tokens);
             prompt.answer.truncate(self.tokens);
             prompt.spans.truncate(self.tokens);
-            // Pictures beyond the end are not looked at.
+            // What is beyond the end is not looked at.
             let shown = prompt.ids.iter().filter(|id| **id == self.picture).count();
-            let looked_at = pictures(&example).take(shown);
-            planes.extend(looked_at.flat_map(|picture| self.processor.process(picture)));
+            let is_seen = |medium: &&Media| medium.pictures().next().is_some();
+            let media: Vec<&Media> = example.media.iter().filter(is_seen).take(shown).collect();
+            if media.len() < shown {
+                let lacks = "a picture or a video at each place for one";
+                let dataset = format!("{} at step {step}", self.kind);
+                return Err(sensorium_data::Error::Lacks { dataset, lacks }.into());
+            }
+            for medium in media {
+                frames.push(medium.pictures().count());
+                planes.extend(medium.pictures().flat_map(|frame| self.processor.process(frame)));
+            }
             prompts.push(prompt);
         }
         let batch = Batch::new(&prompts, self.end);
         let seen = latest(&batch.ids, batch.shape, self.picture);
-        Ok(SeenBatch { batch, seen, planes })
+        Ok(SeenBatch { batch, seen, frames, planes })
     }
 }
 
@@ -327,10 +352,11 @@ struct Training<'a> {
 }
 
 impl Training<'_> {
-    fn loss(&self, model: &Flamingo, SeenBatch { batch, seen, planes }: SeenBatch) -> Tensor<1> {
+    fn loss(&self, model: &Flamingo, batch: SeenBatch) -> Tensor<1> {
+        let SeenBatch { batch, seen, frames, planes } = batch;
         let side = [self.parts.config.image.image; 2];
         let features =
-            (!planes.is_empty()).then(|| model.encode(images(planes, side, &self.device)));
+            (!planes.is_empty()).then(|| model.encode(images(planes, side, &self.device), &frames));
         model.loss(&batch, features, &seen)
     }
 

@@ -198,6 +198,7 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     }
     let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => start::new(recipe, size, tokenizer)?,
+        Start::Around(..) => return Err(start::around()),
         Start::Published(directory) => start::published(recipe, &directory)?,
         Start::Parts(parts) => start::of_parts(recipe, &parts)?,
     };
@@ -243,6 +244,7 @@ fn trained(recipe: &LlavaRecipe, shape: &LlavaConfig) -> Vec<String> {
 pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
     let shape = match recipe.model.start(&RunOptions::new("."))? {
         Start::New(size, tokenizer) => size.llava(tokenizer.vocabulary()),
+        Start::Around(..) => return Err(start::around()),
         Start::Parts(parts) => parts::config(&parts.encoder, parts.projector, &parts.backbone)?,
         Start::Published(directory) => {
             let family = directory.model_type().unwrap_or_default();

@@ -4,8 +4,10 @@ pub mod blip2;
 pub mod clip;
 pub mod flamingo;
 pub mod llava;
+pub mod masked;
 pub mod text;
 pub mod tokenizer;
+pub mod whisper;
 
 use std::path::Path;
 
@@ -33,6 +35,10 @@ pub enum Recipe {
     Blip2,
     /// Gated blocks in a language model.
     Flamingo,
+    /// An encoder of pictures or sounds, from media alone.
+    Masked,
+    /// What is said in sounds.
+    Whisper,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +83,8 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Llava => llava::train(&load(path, sets)?, options),
         Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
         Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
+        Recipe::Masked => masked::train(&config::load(path, sets)?, options),
+        Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -92,5 +100,7 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Llava => llava::stages(&load(path, sets)?),
         Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
         Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
+        Recipe::Masked => masked::stages(&config::load(path, sets)?),
+        Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
     }
 }

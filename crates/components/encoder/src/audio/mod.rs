@@ -1,5 +1,40 @@
 //! Sound encoders.
 
+mod conformer;
 mod whisper;
 
+pub use conformer::{Conformer, ConformerConfig, positions, spelt};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
+
+use sensorium_flow::{Encode, Features};
+use sensorium_nn::prelude::*;
+
+/// One of the encoders.
+#[derive(Module, Debug)]
+pub enum Encoder {
+    /// Whisper's.
+    Whisper(WhisperEncoder),
+    /// A Conformer.
+    Conformer(Conformer),
+}
+
+impl Encode for Encoder {
+    type Input = Tensor<3>;
+
+    /// `[B, bands, frames] -> [B, N, E]`
+    fn encode(&self, mel: Tensor<3>) -> Features {
+        match self {
+            Self::Whisper(whisper) => whisper.encode(mel),
+            Self::Conformer(conformer) => conformer.encode(mel),
+        }
+    }
+}
+
+impl Pack for Encoder {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
+        match self {
+            Self::Whisper(whisper) => whisper.matrices(path, visit),
+            Self::Conformer(conformer) => conformer.matrices(path, visit),
+        }
+    }
+}

@@ -1,10 +1,12 @@
 //! Image encoders.
 
+mod masked;
 mod naflex;
 mod pool;
 mod resnet;
 mod vit;
 
+pub use masked::{MaskedDecoder, MaskedDecoderConfig, MaskedVit, Places};
 pub use naflex::Naflex;
 pub use pool::AttentionPool;
 pub use resnet::{Resnet, ResnetConfig};

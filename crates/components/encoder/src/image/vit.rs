@@ -27,6 +27,13 @@ pub struct Conv {
     pub padding: usize,
 }
 
+impl Conv {
+    /// Places along a side of so many.
+    fn out(&self, side: usize) -> usize {
+        (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
+    }
+}
+
 /// How the positions become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,8 +53,12 @@ pub enum Pooling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VitConfig {
-    /// Side of the input picture in pixels.
+    /// Side of the input picture in pixels; bands of a spectrogram.
     pub image: usize,
+    /// Frames of a spectrogram, which is read as a picture of one channel that is so wide
+    /// (Gong et al. 2021, <https://arxiv.org/abs/2104.01778>); nothing for pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<usize>,
     /// The stem, GELU between its convolutions; one entry is CLIP's patch embedding.
     pub stem: Vec<Conv>,
     /// Whether the stem's convolutions have biases.
@@ -107,6 +118,7 @@ impl VitConfig {
         let conv = |channels, kernel, stride, padding| Conv { channels, kernel, stride, padding };
         Self {
             image: 96,
+            frames: None,
             stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
             stem_bias: true,
             registers: 0,
@@ -143,6 +155,7 @@ impl VitConfig {
     pub fn clip(image: usize, patch: usize, width: usize, n_layers: usize, embed: usize) -> Self {
         Self {
             image,
+            frames: None,
             stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: false,
             registers: 0,
@@ -160,19 +173,32 @@ impl VitConfig {
         }
     }
 
-    /// Side of the grid of positions: `image` through the strides of the stem.
+    /// Side of the grid of a picture's positions: `image` through the strides of the stem.
     pub fn grid(&self) -> usize {
-        self.stem.iter().fold(self.image, |side, conv| {
-            (side + 2 * conv.padding).saturating_sub(conv.kernel) / conv.stride + 1
-        })
+        self.grids()[0]
+    }
+
+    /// Rows and columns of the grid of positions.
+    pub fn grids(&self) -> [usize; 2] {
+        self.size().map(|side| self.stem.iter().fold(side, |side, conv| conv.out(side)))
+    }
+
+    /// Height and width of what is read.
+    pub fn size(&self) -> [usize; 2] {
+        [self.image, self.frames.unwrap_or(self.image)]
+    }
+
+    /// Channels of what is read.
+    pub fn channels(&self) -> usize {
+        if self.frames.is_some() { 1 } else { 3 }
     }
 
     /// Floating-point operations of one picture's forward pass, two for each multiply-add.
     pub fn flops(&self) -> f64 {
-        let (mut c_in, mut side, mut stem) = (3, self.image, 0);
+        let (mut c_in, mut size, mut stem) = (self.channels(), self.size(), 0);
         for conv in &self.stem {
-            side = (side + 2 * conv.padding).saturating_sub(conv.kernel) / conv.stride + 1;
-            stem += side * side * conv.channels * c_in * conv.kernel * conv.kernel;
+            size = size.map(|side| conv.out(side));
+            stem += size[0] * size[1] * conv.channels * c_in * conv.kernel * conv.kernel;
             c_in = conv.channels;
         }
         let (n, e) = (self.patches(), self.hidden_size);
@@ -183,7 +209,19 @@ impl VitConfig {
 
     /// Patches, without a class token.
     pub fn patches(&self) -> usize {
-        self.grid() * self.grid()
+        self.grids().iter().product()
+    }
+
+    /// The shape of its blocks.
+    pub(super) fn block(&self) -> BlockConfig {
+        BlockConfig {
+            d: self.hidden_size,
+            heads: self.n_heads,
+            hidden: self.intermediate_size,
+            activation: self.activation,
+            eps: self.eps,
+            n_layers: self.n_layers,
+        }
     }
 
     /// Name and shape of every parameter, in field order, without one being made.
@@ -195,14 +233,14 @@ impl VitConfig {
 /// An image encoder: stem, blocks, norm, pooling, projection.
 #[derive(Module, Debug)]
 pub struct Vit {
-    stem: Stem,
+    pub(super) stem: Stem,
     stem_norm: Option<LayerNorm>,
-    class: Option<Param<Tensor<1>>>,
-    position: Param<Tensor<2>>,
+    pub(super) class: Option<Param<Tensor<1>>>,
+    pub(super) position: Param<Tensor<2>>,
     registers: Option<Param<Tensor<2>>>,
     pre_norm: Option<LayerNorm>,
-    blocks: Vec<Block>,
-    norm: LayerNorm,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: LayerNorm,
     pool: Option<AttentionPool>,
     proj: Option<Linear>,
     #[module(skip)]
@@ -214,14 +252,7 @@ impl Vit {
     pub fn init(config: &VitConfig, init: &mut Init) -> Self {
         let e = config.hidden_size;
         let std = (e as f64).powf(-0.5);
-        let block = BlockConfig {
-            d: e,
-            heads: config.n_heads,
-            hidden: config.intermediate_size,
-            activation: config.activation,
-            eps: config.eps,
-            n_layers: config.n_layers,
-        };
+        let block = config.block();
         let classes = usize::from(config.pooling == Pooling::Class);
         let grid = (config.pooling == Pooling::Attention).then_some(config.patches());
         let mlp = (config.pooling == Pooling::AttentionMlp).then_some(&block);
@@ -231,7 +262,7 @@ impl Vit {
             class: (classes == 1).then(|| init.normal([e], std)),
             position: match config.stem_norm {
                 true => {
-                    let places = || places(config.grid(), classes, e);
+                    let places = || places(config.grids(), classes, e);
                     init.values(places, [config.patches() + classes, e])
                 }
                 false => init.normal([config.patches() + classes, e], std),
@@ -410,13 +441,13 @@ sensorium_nn::pack!(Vit: stem, blocks, pool, proj);
 
 /// Convolutions from pixels to positions.
 #[derive(Module, Debug)]
-struct Stem {
-    convs: Vec<Conv2d>,
+pub(super) struct Stem {
+    pub(super) convs: Vec<Conv2d>,
 }
 
 impl Stem {
-    fn init(config: &VitConfig, init: &mut Init) -> Self {
-        let mut c_in = 3;
+    pub(super) fn init(config: &VitConfig, init: &mut Init) -> Self {
+        let mut c_in = config.channels();
         let mut convs = Vec::new();
         for conv in &config.stem {
             let Conv { channels: c_out, kernel, stride, padding } = *conv;
@@ -444,9 +475,9 @@ impl Stem {
 sensorium_nn::pack!(Stem: convs);
 
 /// Zeros for the class token, then each place of a grid, row by row, as waves along its height and
-/// its width: `[classes + side², E]` (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>).
-fn places(side: usize, classes: usize, e: usize) -> Vec<f32> {
-    let place = |i: usize| [waves(i / side, e / 2), waves(i % side, e - e / 2)].concat();
-    let grid = (0..side * side).flat_map(place);
+/// its width: `[classes + rows·columns, E]` (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>).
+pub(super) fn places([rows, columns]: [usize; 2], classes: usize, e: usize) -> Vec<f32> {
+    let place = |i: usize| [waves(i / columns, e / 2), waves(i % columns, e - e / 2)].concat();
+    let grid = (0..rows * columns).flat_map(place);
     std::iter::repeat_n(0.0, classes * e).chain(grid).collect()
 }

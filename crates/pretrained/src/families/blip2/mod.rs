@@ -111,6 +111,7 @@ fn image(top: &Config<'_>) -> Result<VitConfig> {
     let (side, patch) = vision::patches(&image, [224, 14], width)?;
     Ok(VitConfig {
         image: side,
+        frames: None,
         stem: vec![patch],
         stem_bias: image.flag_or("patch_bias", true)?,
         registers: 0,

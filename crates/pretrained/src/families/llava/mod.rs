@@ -57,6 +57,8 @@ pub struct Spliced {
     pub frame: [String; 2],
     /// Whether prompts tell when a video's frames are shown (SmolVLM).
     pub timed: bool,
+    /// Whether it was taught texts with several pictures among them (Idefics3, SmolVLM).
+    pub interleaved: bool,
     /// The directory that it is of.
     pub path: PathBuf,
     /// Where it computes.
@@ -255,9 +257,20 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
     let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
-    let timed = family == "smolvlm";
+    let (timed, interleaved) = (family == "smolvlm", family != "llava");
     let published = Published { layout, place, config: config.clone(), dinov2, table };
-    Ok(Spliced { llava, config, processor, marker, frame, timed, path, device, published })
+    Ok(Spliced {
+        llava,
+        config,
+        processor,
+        marker,
+        frame,
+        timed,
+        interleaved,
+        path,
+        device,
+        published,
+    })
 }
 
 /// Of what is published in several ways, the one that the files have.

@@ -154,9 +154,19 @@ pub fn assemble(
     let published = Published { layout, place, config: config.clone(), dinov2, table: None };
     let (path, device) = (PathBuf::from("a new model"), init.device().clone());
     let frame = [String::new(), String::new()];
-    let timed = false;
-    let spliced =
-        Spliced { llava, config, processor, marker, frame, timed, path, device, published };
+    let (timed, interleaved) = (false, false);
+    let spliced = Spliced {
+        llava,
+        config,
+        processor,
+        marker,
+        frame,
+        timed,
+        interleaved,
+        path,
+        device,
+        published,
+    };
     Ok(NewLlava { spliced, text, files })
 }
 

@@ -120,3 +120,141 @@ pub(super) fn split(texts: &Texts, chunks: usize) -> Vec<Texts> {
     };
     rows.chunks(b.div_ceil(chunks.max(1)).max(1)).map(part).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use sensorium_encoder::image::VitConfig;
+    use sensorium_encoder::text::TextConfig;
+    use sensorium_model::clip::{Clip, ClipConfig};
+
+    use super::*;
+    use crate::recipes::clip::Loss;
+
+    const PAIRS: usize = 8;
+    const SIDE: usize = 16;
+
+    struct Batch {
+        model: Model,
+        planes: Vec<f32>,
+        texts: Texts,
+        kind: Loss,
+        device: Device,
+    }
+
+    impl Batch {
+        fn new(kind: Loss) -> Self {
+            let device = Device::flex().autodiff();
+            let image = VitConfig { n_heads: 2, ..VitConfig::clip(SIDE, 8, 24, 2, 12) };
+            let text = TextConfig {
+                vocab_size: 20,
+                hidden_size: 24,
+                n_layers: 2,
+                n_heads: 2,
+                intermediate_size: 48,
+                embed: 12,
+                ..TextConfig::small()
+            };
+            let config = ClipConfig { image, text, bias: kind == Loss::Sigmoid };
+            let mut init = Init::new(3, &device);
+            let clip = Clip::init(&config, &mut init);
+            let model = Model { clip, captioner: None, regions: None, places: None };
+            let model = params::set_trainable(model, |_| true);
+            let planes = read(init.normal([PAIRS, 3 * SIDE * SIDE], 1.0).val());
+            let ids: Vec<Vec<u32>> =
+                (0..PAIRS as u32).map(|i| vec![i, 2 * i + 1, (3 * i + 2) % 20, 19]).collect();
+            Self { model, planes, texts: Texts::pad(&ids, 0), kind, device }
+        }
+
+        fn loss(&self, model: &Model, images: Tensor<2>, texts: Tensor<2>) -> Tensor<1> {
+            let clip = &model.clip;
+            match (self.kind, &clip.bias) {
+                (Loss::Sigmoid, Some(bias)) => {
+                    let ignored = vec![false; PAIRS * PAIRS];
+                    loss::sigmoid(images, texts, clip.scale.val(), bias.val(), &ignored)
+                }
+                _ => loss::info_nce(images, texts, clip.scale.val()),
+            }
+        }
+
+        fn images(&self, model: &Model, planes: &[f32]) -> Tensor<2> {
+            let planes = crate::batch::images(planes.to_vec(), [SIDE; 2], &self.device);
+            model.clip.embed_images(planes)
+        }
+
+        fn whole(&self) -> Gradients {
+            let images = self.images(&self.model, &self.planes);
+            let texts = self.model.clip.embed_texts(&self.texts);
+            let loss = self.loss(&self.model, images, texts);
+            params::gradients(&self.model, loss.backward()).unwrap()
+        }
+
+        fn in_chunks(&self, chunks: usize) -> Gradients {
+            let values = PAIRS.div_ceil(chunks) * 3 * SIDE * SIDE;
+            let pictures = Tower {
+                prefix: "clip.image.",
+                chunks: self.planes.chunks(values).map(<[f32]>::to_vec).collect(),
+                embed: &|model: &Model, planes: &Vec<f32>| self.images(model, planes),
+            };
+            let texts = Tower {
+                prefix: "clip.text.",
+                chunks: split(&self.texts, chunks),
+                embed: &|model: &Model, texts: &Texts| model.clip.embed_texts(texts),
+            };
+            let compares = |name: &str| ["clip.scale", "clip.bias"].contains(&name);
+            let loss = |model: &Model, images, texts| self.loss(model, images, texts);
+            gradients(&self.model, &pictures, &texts, compares, &self.device, loss).unwrap().1
+        }
+
+        /// As ranks would: each makes the vectors of its half, sees the other's as constants, and the
+        /// gradients are summed. Scale and bias are in every rank's loss: their mean counts.
+        fn by_rank(&self) -> Gradients {
+            let values = self.planes.len() / 2;
+            let halves = split(&self.texts, 2);
+            let mut sum = Gradients::new();
+            for rank in 0..2 {
+                let of = |half: usize| {
+                    let planes = &self.planes[half * values..(half + 1) * values];
+                    let images = self.images(&self.model, planes);
+                    let both = [images, self.model.clip.embed_texts(&halves[half])];
+                    both.map(|x| if half == rank { x } else { x.detach() })
+                };
+                let ([a, b], [c, d]) = (of(0), of(1));
+                let (images, texts) = (Tensor::cat(vec![a, c], 0), Tensor::cat(vec![b, d], 0));
+                let loss = self.loss(&self.model, images, texts);
+                let found = params::gradients(&self.model, loss.backward()).unwrap();
+                optim::accumulate(&mut sum, found, 1.0);
+            }
+            for name in ["clip.scale", "clip.bias"] {
+                sum.get_mut(name).into_iter().for_each(|gradient| gradient.scale(0.5));
+            }
+            sum
+        }
+    }
+
+    /// How far two gradients are apart, of the length of the second.
+    fn off(got: Gradients, want: &Gradients) -> f64 {
+        assert!(got.keys().eq(want.keys()));
+        let (mut apart, mut length) = (0.0, 0.0);
+        for (name, got) in got {
+            for (got, want) in got.into_vec().into_iter().zip(want[&name].clone().into_vec()) {
+                apart += f64::from(got - want).powi(2);
+                length += f64::from(want).powi(2);
+            }
+        }
+        (apart / length).sqrt()
+    }
+
+    #[test]
+    fn chunks_and_ranks_have_the_gradient_of_the_batch() {
+        for kind in [Loss::InfoNce, Loss::Sigmoid] {
+            let batch = Batch::new(kind);
+            let whole = batch.whole();
+            for chunks in [2, 3, PAIRS] {
+                let off = off(batch.in_chunks(chunks), &whole);
+                assert!(off < 1e-6, "{kind:?}, {chunks} chunks: {off}");
+            }
+            let off = off(batch.by_rank(), &whole);
+            assert!(off < 1e-6, "{kind:?}, by rank: {off}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use sensorium_pretrained::{Directory, TextProcessor};
 
 use super::{Home, LlavaRecipe, Training, side};
 use crate::chat::Chat;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::model::{self, Files, Parts};
 use crate::size::Size;
 
@@ -44,6 +44,12 @@ pub(super) fn new(
     let chat = Chat::own(&tokenizer, tokens, shape.backbone.context())?.into();
     let processor = ImageProcessor::padded(side(&shape) as u32);
     Ok((llava, Training { recipe, chat, processor, shape, home: Home::Own(tokenizer) }))
+}
+
+/// The error for an encoder with nothing behind it.
+pub(super) fn around() -> TrainError {
+    let message = "expected encoder, projector and backbone, got encoder, size and tokenizer";
+    model::config("model", message, "recipe = \"clip\" trains a text tower beside an encoder")
 }
 
 /// Published models that are trained: with pictures, and without.

@@ -1,11 +1,10 @@
 //! A column's pages: read in order, or passed over up to a row.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Take};
-use std::path::Path;
+use std::io::{BufReader, Read, SeekFrom, Take};
 
 use super::thrift::{self, Struct};
 use super::values::{Physical, Values, decode, runs};
+use super::{ReadSeek, Source};
 
 /// The most bytes of a page, unpacked.
 const MAX_PAGE: usize = 1 << 30;
@@ -22,6 +21,17 @@ pub struct Chunk {
     pub values: usize,
 }
 
+/// What a column's numbers count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unit {
+    /// Ones.
+    One,
+    /// So many of them are a day, from 1970-01-01 on.
+    Day(f64),
+    /// So many of them are one.
+    Part(f64),
+}
+
 /// A column that is no struct.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaf {
@@ -30,6 +40,8 @@ pub struct Leaf {
     pub physical: Physical,
     /// Whether its bytes are a text.
     pub is_text: bool,
+    /// What its numbers count.
+    pub unit: Unit,
     /// How many of the names may be missing or repeated, and how many of them are repeated.
     pub max_def: u32,
     pub max_rep: u32,
@@ -44,8 +56,8 @@ pub struct Page {
 }
 
 /// The pages of a chunk that have not been read.
-pub struct Pages<'a> {
-    from: Take<BufReader<File>>,
+pub(super) struct Pages<'a> {
+    from: Take<BufReader<Box<dyn ReadSeek>>>,
     leaf: &'a Leaf,
     chunk: &'a Chunk,
     dictionary: Option<Values>,
@@ -53,8 +65,8 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    pub fn open(path: &Path, leaf: &'a Leaf, chunk: &'a Chunk) -> std::io::Result<Self> {
-        let mut file = File::open(path)?;
+    pub(super) fn open(source: &Source, leaf: &'a Leaf, chunk: &'a Chunk) -> std::io::Result<Self> {
+        let mut file = source.open()?;
         file.seek(SeekFrom::Start(chunk.at))?;
         let from = BufReader::new(file).take(chunk.len);
         Ok(Self { from, leaf, chunk, dictionary: None, left: chunk.values })

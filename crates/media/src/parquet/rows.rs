@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use super::page::{Leaf, Page};
+use super::page::{Leaf, Page, Unit};
 use super::thrift::Struct;
 use super::values::{Physical, Values};
 
@@ -204,5 +204,29 @@ fn leaf(element: &Struct, path: Vec<String>, [max_def, max_rep]: [u32; 2]) -> Re
     let says = |kind: &Struct| [1, 4, 12].iter().any(|id| kind.get(*id).is_some());
     let is_text = element.int(6).is_some_and(|kind| [0, 4, 19].contains(&kind))
         || element.inner(10).is_some_and(says);
-    Ok(Leaf { path, physical, is_text, max_def, max_rep })
+    Ok(Leaf { path, physical, is_text, unit: unit(element), max_def, max_rep })
+}
+
+/// Dates, times and decimal numbers, as older files and as newer ones say them.
+fn unit(element: &Struct) -> Unit {
+    const DAY: f64 = 86_400.0;
+    let scale = || 10f64.powi(element.count(7).unwrap_or_default().min(300) as i32);
+    match element.int(6) {
+        Some(5) => return Unit::Part(scale()),
+        Some(6) => return Unit::Day(1.0),
+        Some(9) => return Unit::Day(DAY * 1e3),
+        Some(10) => return Unit::Day(DAY * 1e6),
+        _ => {}
+    }
+    let Some(kind) = element.inner(10) else { return Unit::One };
+    let time = kind.inner(8).and_then(|time| time.inner(2));
+    let counts = |id| time.is_some_and(|unit| unit.get(id).is_some());
+    match () {
+        () if kind.inner(5).is_some() => Unit::Part(scale()),
+        () if kind.inner(6).is_some() => Unit::Day(1.0),
+        () if counts(1) => Unit::Day(DAY * 1e3),
+        () if counts(2) => Unit::Day(DAY * 1e6),
+        () if counts(3) => Unit::Day(DAY * 1e9),
+        () => Unit::One,
+    }
 }

@@ -11,9 +11,11 @@ mod thrift;
 mod values;
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+pub use page::Unit;
 use page::{Chunk, Leaf, Pages};
 use rows::{Column, Node, schema};
 use serde_json::{Map, Value};
@@ -23,12 +25,33 @@ use values::{Physical, Values};
 /// A file's description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    path: PathBuf,
+    source: Source,
     columns: Vec<Node>,
     leaves: Vec<Leaf>,
     groups: Vec<Group>,
     /// What its writer noted.
     notes: Vec<(String, String)>,
+}
+
+/// Where a file's bytes are.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    File(PathBuf),
+    Bytes(Arc<[u8]>),
+}
+
+/// What can be read from any place on.
+trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+impl Source {
+    fn open(&self) -> std::io::Result<Box<dyn ReadSeek>> {
+        Ok(match self {
+            Self::File(path) => Box::new(File::open(path)?),
+            Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -47,18 +70,50 @@ impl Table {
     /// # Errors
     /// It cannot be read, or is no whole Parquet file.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let description = description(path)?;
+        Self::of(Source::File(path.to_owned()))
+    }
+
+    /// As [`open`](Self::open), of a file's bytes.
+    ///
+    /// # Errors
+    /// They are no whole Parquet file.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, String> {
+        Self::of(Source::Bytes(bytes.into()))
+    }
+
+    fn of(source: Source) -> Result<Self, String> {
+        let description = description(&source)?;
         let (columns, leaves) = schema(description.structs(2))?;
         let groups = description.structs(4).map(|group| Group::new(group, leaves.len()));
         let groups = groups.collect::<Result<_, _>>()?;
         let note = |note: &Struct| Some((note.text(1)?, note.text(2)?));
         let notes = description.structs(5).filter_map(note).collect();
-        Ok(Self { path: path.to_owned(), columns, leaves, groups, notes })
+        Ok(Self { source, columns, leaves, groups, notes })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file's name; empty where only its bytes are known.
+    pub fn file_name(&self) -> String {
+        let name = match &self.source {
+            Source::File(path) => path.file_name(),
+            Source::Bytes(_) => None,
+        };
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Rows of all groups.
+    pub fn len(&self) -> usize {
+        self.groups.iter().fold(0, |all, group| all.saturating_add(group.rows))
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the numbers of a column count, where it is no struct and no list.
+    pub fn unit(&self, column: &str) -> Unit {
+        let leaf = self.leaves.iter().find(|leaf| is_at(leaf, &[column]));
+        leaf.map_or(Unit::One, |leaf| leaf.unit)
     }
 
     /// The names of its columns.
@@ -111,7 +166,8 @@ impl Table {
     }
 
     fn column(&self, leaf: &Leaf, chunk: &Chunk) -> Result<Column, String> {
-        let mut pages = Pages::open(&self.path, leaf, chunk).map_err(|error| error.to_string())?;
+        let mut pages =
+            Pages::open(&self.source, leaf, chunk).map_err(|error| error.to_string())?;
         let mut column = Column::default();
         while let Some(page) = pages.next(&mut 0)? {
             column.extend(page, leaf);
@@ -133,7 +189,7 @@ impl Table {
                 skip -= group.rows;
                 continue;
             }
-            let pages = Pages::open(&self.path, leaf, &group.chunks[found]);
+            let pages = Pages::open(&self.source, leaf, &group.chunks[found]);
             return entry(pages.map_err(|error| error.to_string())?, leaf, skip, nth);
         }
         Err(format!("no row {row}"))
@@ -203,10 +259,10 @@ impl Group {
 }
 
 /// What stands at the file's end.
-fn description(path: &Path) -> Result<Struct, String> {
+fn description(source: &Source) -> Result<Struct, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut file = File::open(path).map_err(text)?;
-    let len = file.metadata().map_err(text)?.len();
+    let mut file = source.open().map_err(text)?;
+    let len = file.seek(SeekFrom::End(0)).map_err(text)?;
     let mut end = [0; 8];
     if len >= 12 {
         file.seek(SeekFrom::End(-8)).and_then(|_| file.read_exact(&mut end)).map_err(text)?;

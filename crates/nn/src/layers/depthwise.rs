@@ -1,0 +1,39 @@
+//! Convolution over a sequence of positions, each channel by itself.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::module::conv1d;
+use burn::tensor::ops::ConvOptions;
+
+use crate::init::Init;
+
+/// `[B, T, c] -> [B, T, c]`, with zeros in front of the first position and behind the last.
+#[derive(Module, Debug)]
+pub struct DepthwiseConv1d {
+    /// `[c, 1, kernel]`; the kernel is odd.
+    pub weight: Param<Tensor<3>>,
+    /// `[c]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl DepthwiseConv1d {
+    /// Normal weights of `kernel^-0.5`, zero bias.
+    ///
+    /// # Panics
+    /// When `kernel` is even.
+    pub fn init(channels: usize, kernel: usize, init: &mut Init) -> Self {
+        assert!(kernel % 2 == 1, "depthwise convolution: a kernel of {kernel} has no middle");
+        Self {
+            weight: init.normal([channels, 1, kernel], (kernel as f64).powf(-0.5)),
+            bias: init.constant([channels], 0.0),
+        }
+    }
+
+    /// `[B, T, c] -> [B, T, c]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [channels, _, kernel] = self.weight.dims();
+        let options = ConvOptions::new([1], [kernel / 2], [1], channels);
+        let x = x.swap_dims(1, 2); // [B, c, T]
+        conv1d(x, self.weight.val(), Some(self.bias.val()), options).swap_dims(1, 2)
+    }
+}
