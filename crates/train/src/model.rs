@@ -94,7 +94,7 @@ impl ModelConfig {
     /// None of the four ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
-        if self.chat_template.is_some() && encoder.is_none() {
+        if self.chat_template.is_some() && projector.is_none() {
             let message = "expected encoder, projector and backbone beside it, got none";
             return Err(config("model.chat_template", message, "a published model has its own"));
         }

@@ -99,7 +99,12 @@ fn what_cannot_be_a_part_is_refused_with_what_can() {
     let whole = recipe("published_clip", "mlp", "chatting");
     let lora = whole.replace("[align]", "[lora]\n[align]");
     let missing = whole.replace("projector = 'mlp'\n", "");
-    for (recipe, says) in [(lora, "no model.from"), (missing, "encoder and backbone")] {
+    let template = missing.replace("[model]", "[model]\nchat_template = 'x'");
+    for (recipe, says) in [
+        (lora, "no model.from"),
+        (missing, "encoder and backbone"),
+        (template, "encoder, projector and backbone beside it"),
+    ] {
         let error = train(&recipe, TempDir::new().unwrap().path()).unwrap_err();
         assert!(error.contains(says) && error.contains("hint:"), "{error}");
     }

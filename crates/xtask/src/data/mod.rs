@@ -29,13 +29,13 @@ pub fn run(root: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The frozen parts of `models/photo`.
+/// The frozen parts of the recipes `photo.toml` and `flickr8k.toml`.
 const PHOTO: &[&str] = &["dinov2-small", "smollm2"];
 
 fn find(name: &str) -> Result<&'static Set> {
     SETS.iter().find(|set| set.name == name).with_context(|| {
         let known: Vec<&str> = SETS.iter().map(|set| set.name).collect();
-        format!("expected a data set, got `{name}`\nhint: the sets are {}, and photo, of which models/photo is made", known.join(", "))
+        format!("expected a data set, got `{name}`\nhint: the sets are {}, and photo, the frozen parts of the photograph recipes", known.join(", "))
     })
 }
 
