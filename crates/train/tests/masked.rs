@@ -197,3 +197,11 @@ fn an_encoder_begins_a_clip() {
     let planned = recipes::dry_run(&recipe, &[]).unwrap();
     assert!(planned[0].trainable() > 0);
 }
+
+/// transformers' ViTMAE of this size has 329,541,888 values, of which 1,024 + 512 are the places of its class
+/// token, which has none here.
+#[test]
+fn the_papers_setting_has_the_papers_count() {
+    let planned = recipes::dry_run(&root("recipes/masked/paper.toml"), &[]).unwrap();
+    assert_eq!(planned[0].trainable(), 329_541_888 - 1_024 - 512);
+}
