@@ -7,6 +7,7 @@
 //! <https://arxiv.org/abs/2209.11895>). It is frozen, as is an image encoder of random weights.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,8 @@ batch_size = 8
 weight = 1.0
 tokens = 128
 data = {}
+[optim]
+no_decay = ["projector", "rows"]
 "#;
 
 /// A matrix with these values, else 0.
@@ -104,12 +107,8 @@ fn copier() -> Tensors {
         let turned = [[0, 0], [1, 0], [0, 1], [1, 1]].into_iter().zip([cos, sin, -sin, cos]);
         turned.map(move |([i, o], value)| ([at + i, queries + at + o], sharp * value))
     });
-    let notes = back.chain(copied(2 * ANGLES, place, keys + place, 1.0)).chain(copied(
-        V,
-        token,
-        values + before,
-        power(1.0),
-    ));
+    let place_keys = copied(2 * ANGLES, place, keys + place, 1.0);
+    let notes = back.chain(place_keys).chain(copied(V, token, values + before, power(1.0)));
     let sharp = 8.0 * root * power(2.0).powi(2);
     let looks = copied(V, token, queries + token, sharp)
         .chain(copied(V, before, keys + token, 1.0))
@@ -146,7 +145,7 @@ fn copier() -> Tensors {
 fn write_copier(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     let words = WORDS.into_iter().chain(COLOURS.map(|(colour, _)| colour)).chain(NAMES);
-    let vocab: Value = words.zip(0..).map(|(word, id)| (word.to_owned(), id.into())).collect();
+    let vocab: BTreeMap<_, _> = words.zip(0..).collect();
     let left_out =
         |text: &str| json!({"type": "Replace", "pattern": {"String": text}, "content": " "});
     let special = |id: usize| {
@@ -219,7 +218,7 @@ fn turn(picture: &str, asked: &str, name: &str) -> [Value; 2] {
 }
 
 fn write_lines(path: PathBuf, conversations: impl Iterator<Item = Vec<Value>>) {
-    let line = |messages| format!("{}\n", json!({"messages": messages}));
+    let line = |messages: Vec<Value>| format!("{}\n", json!({"messages": messages}));
     fs::write(path, conversations.map(line).collect::<String>()).unwrap();
 }
 
@@ -283,17 +282,19 @@ fn right(model: &Model, dir: &Path, shots: usize, choose: Choose, blind: bool) -
         DatasetConfig::Messages { path, images: None, licence: None, share: 1.0 }
     };
     let of_rule = |rule: u64| {
-        let exemplars = data("exemplars", rule);
+        let (questions, exemplars) = (data("questions", rule), data("exemplars", rule));
+        let (counts, decoder) = ([shots], MediaDecoder::here());
         let own = Own {
-            config: &data("questions", rule),
+            config: &questions,
             split: Split::HeldOut,
-            decoder: &MediaDecoder::here(),
+            decoder: &decoder,
             model: "a Flamingo",
             limit: None,
             max_bad: 0.0,
             prompts: &[],
             max_tokens: Some(2),
-            shots: Some(Shots { counts: &[shots], exemplars: &exemplars, choose }),
+            shots: Some(Shots { counts: &counts, exemplars: &exemplars, choose }),
+            labels: &[],
             rerank: 0,
             context: 0,
             speech: TranscribeOptions::default(),
