@@ -63,7 +63,7 @@ impl Augment {
         let change = |medium| match medium {
             Media::Image(picture) => Media::Image(self.change(picture, &mut rng, side)),
             Media::Video(video) => Media::Video(self.change_all(video, &mut rng, side)),
-            unseen @ (Media::Audio(_) | Media::Table(_)) => unseen,
+            other @ (Media::Audio(_) | Media::Table(_)) => other,
         };
         media.into_iter().map(change).collect()
     }

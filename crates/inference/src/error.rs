@@ -1,5 +1,6 @@
 //! What can go wrong between a file, a prompt and an answer.
 
+use sensorium_media::Modality;
 use sensorium_model::whisper::WhisperError;
 
 /// Result of everything in this crate.
@@ -71,6 +72,18 @@ pub enum Error {
     )]
     Blind,
 
+    /// A medium of a kind that the model does not read.
+    #[error(
+        "expected media that the model reads ({}), got one of the kind {got}\nhint: leave it out, or take a model that reads it",
+        listed(known)
+    )]
+    Modality {
+        /// Its kind.
+        got: Modality,
+        /// What the model reads.
+        known: Vec<Modality>,
+    },
+
     /// An id that the model has no row for.
     #[error(
         "expected token ids below {vocabulary}, got {got}\nhint: the tokenizer is not that of the model"
@@ -99,6 +112,10 @@ pub enum Error {
         /// Where in the sound.
         seconds: f64,
     },
+}
+
+fn listed(modalities: &[Modality]) -> String {
+    modalities.iter().map(Modality::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Error {

@@ -48,6 +48,18 @@ pub trait ChatModel: Sync {
     /// What its prompts may hold.
     fn modalities(&self) -> &[Modality];
 
+    /// That prompts may hold media of these kinds.
+    ///
+    /// # Errors
+    /// The first kind that they may not hold, and those that they may.
+    fn takes(&self, media: &[Media]) -> Result<()> {
+        let known = self.modalities();
+        match media.iter().map(Media::modality).find(|modality| !known.contains(modality)) {
+            Some(got) => Err(Error::Modality { got, known: known.to_vec() }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the model was made for more than one message; one that was not continues the last.
     ///
     /// # Errors

@@ -383,9 +383,10 @@ pub fn render(
 }
 
 /// What marks the places of media in what users write.
-const MARKERS: [(&str, Modality); 2] = [("<image>", Modality::Image), ("<video>", Modality::Video)];
+const MARKERS: [(&str, Modality); 3] =
+    [("<image>", Modality::Image), ("<video>", Modality::Video), ("<table>", Modality::Table)];
 
-/// Splits a user's text at its literal `<image>` and `<video>` markers; spaces around them are dropped.
+/// Splits a user's text at its literal `<image>`, `<video>` and `<table>` markers; spaces around them are dropped.
 /// Without a marker the media come first, in their order.
 ///
 /// # Errors
@@ -423,7 +424,8 @@ pub fn arranged(parts: &[Part], media: Vec<Media>) -> Vec<Media> {
     parts.iter().filter_map(take).collect()
 }
 
-/// Texts and the media that are marked between them. Where no video is given, `<video>` is a word.
+/// Texts and the media that are marked between them. Where no video is given, `<video>` is a word,
+/// and `<table>` where no table is.
 fn pieces(text: &str, media: &[Modality]) -> Vec<Part> {
     let known = MARKERS
         .iter()

@@ -273,7 +273,7 @@ pub enum Error {
     Markers {
         /// What they mark the places of.
         modality: Modality,
-        /// `<image>` or `<video>` markers in the text.
+        /// Markers of theirs in the text, as `<image>`.
         markers: usize,
         /// Media given with it.
         given: usize,

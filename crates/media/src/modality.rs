@@ -52,7 +52,7 @@ pub enum Media {
 }
 
 impl Media {
-    /// The pictures that are seen: one, a video's frames in order, or of a table none.
+    /// The pictures that are seen: one, a video's frames in order, or of others none.
     pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
         let (image, video) = match self {
             Self::Image(picture) => (Some(picture), None),

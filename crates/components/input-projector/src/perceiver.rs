@@ -74,8 +74,9 @@ sensorium_nn::pack!(Perceiver: layers);
 impl Perceiver {
     /// Latents and frames' vectors of 1, matrices of `fan_in^-0.5`.
     pub fn init(config: &PerceiverConfig, init: &mut Init) -> Self {
+        let e = config.hidden_size;
         let layer = PerceiverLayerConfig {
-            d: config.hidden_size,
+            d: e,
             heads: config.n_heads,
             head_dim: config.head_dim,
             hidden: config.intermediate_size,
@@ -84,11 +85,10 @@ impl Perceiver {
             eps: EPS,
         };
         Self {
-            latents: init.normal([config.latents, config.hidden_size], 1.0),
+            latents: init.normal([config.latents, e], 1.0),
             layers: (0..config.n_layers).map(|_| PerceiverLayer::init(&layer, init)).collect(),
-            norm: LayerNorm::init(config.hidden_size, EPS, init),
-            frame_embs: (config.frames > 0)
-                .then(|| init.normal([config.frames, config.hidden_size], 1.0)),
+            norm: LayerNorm::init(e, EPS, init),
+            frame_embs: (config.frames > 0).then(|| init.normal([config.frames, e], 1.0)),
         }
     }
 

@@ -122,6 +122,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let prompt = self.text_processor.conversation(&with_frames(messages, media, false))?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }
@@ -134,6 +135,7 @@ impl ChatModel for IdeficsModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let parts = completed(text, media, false)?;
         let prompt = self.text_processor.prompt(&parts, parse_special)?;
         self.extend(&prompt, &pictures(media), options, on_step)

@@ -114,6 +114,7 @@ impl VisionLanguageModel {
         on_step: OnStep<'_>,
         prompt: impl FnOnce(&[Fitted]) -> Result<Prompt>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let start = Instant::now();
         let fit = |medium: &Media| -> Vec<Fitted> {
             match medium {
@@ -121,7 +122,7 @@ impl VisionLanguageModel {
                 Media::Video(video) => {
                     video.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect()
                 }
-                // No prompt has a place for these yet.
+                // Refused above.
                 Media::Audio(_) | Media::Table(_) => Vec::new(),
             }
         };

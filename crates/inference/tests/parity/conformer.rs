@@ -32,6 +32,16 @@ fn numbers<T: serde::de::DeserializeOwned>(value: &Value) -> T {
 
 #[test]
 fn conformer() {
+    check();
+}
+
+/// As on a device without kernels.
+#[test]
+fn conformer_by_twins() {
+    fused::with_twins(check);
+}
+
+fn check() {
     let golden = Golden::open("conformer");
     let (conformer, config) = (model(&golden), golden.config());
     let frames: Vec<usize> = numbers(&config["frames"]);

@@ -1,6 +1,6 @@
 //! `goldens/video_encoder`: our encoder of videos.
 
-use sensorium_encoder::image::{ActivationName, Conv, Pooling, VitConfig};
+use sensorium_encoder::image::{ActivationName, Pooling, VitConfig};
 use sensorium_encoder::video::{VideoEncoder, VideoEncoderConfig};
 use sensorium_flow::Encode;
 use sensorium_model::weights as load;
@@ -17,22 +17,15 @@ fn config(golden: &Golden) -> VideoEncoderConfig {
     let (width, patch) = (size("hidden_size"), size("patch_size"));
     let (n_heads, intermediate_size) = (size("num_attention_heads"), size("intermediate_size"));
     let image = VitConfig {
-        frames: None,
-        image: size("image_size"),
-        stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
         stem_bias: true,
-        registers: 0,
-        hidden_size: width,
-        n_layers: size("num_hidden_layers"),
         n_heads,
         intermediate_size,
         activation: ActivationName::Gelu,
-        stem_norm: false,
         pre_norm: false,
         pooling: Pooling::Mean,
         proj: false,
-        embed: width,
         eps: number(golden, "/layer_norm_eps"),
+        ..VitConfig::clip(size("image_size"), patch, width, size("num_hidden_layers"), width)
     };
     VideoEncoderConfig {
         image,

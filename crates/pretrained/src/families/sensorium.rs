@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
-//! image  audio  text  clip  projector  backbone   (.gguf or .safetensors)
+//! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
+//! audio_projector  video_projector  table_projector
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
-//! answer; a backbone alone goes on with texts; an audio encoder stands alone. `config.json` says which of
-//! these there are.
+//! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
+//! on with texts; an audio encoder stands alone. `config.json` says which of these there are.
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::image::{Encoder, Vit, VitConfig};
-use sensorium_media::{ImageProcessor, Mel, Sound, Special, Style, Tokenizer, mel};
+use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -35,7 +36,29 @@ use crate::{CausalLm, Pretrained, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 6] = ["image", "audio", "text", "clip", "projector", "backbone"];
+pub const COMPONENTS: [&str; 11] = [
+    "image",
+    "audio",
+    "video",
+    "table",
+    "text",
+    "clip",
+    "projector",
+    "audio_projector",
+    "video_projector",
+    "table_projector",
+    "backbone",
+];
+
+/// The components of a tower: its encoder and its projector.
+fn tower(modality: Modality) -> [&'static str; 2] {
+    match modality {
+        Modality::Image | Modality::Text => ["image", "projector"],
+        Modality::Audio => ["audio", "audio_projector"],
+        Modality::Video => ["video", "video_projector"],
+        Modality::Table => ["table", "table_projector"],
+    }
+}
 
 /// `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,13 +122,14 @@ impl SensoriumConfig {
 
     /// Its components, in the order of [`COMPONENTS`].
     pub fn components(&self) -> Vec<&'static str> {
-        let (sees, compares) = (self.llava.is_some(), self.clip.is_some());
+        let towers = self.llava.iter().flat_map(|llava| &llava.towers);
+        let towers: Vec<&str> = towers.flat_map(|one| tower(one.encoder.modality())).collect();
         let has = |name: &&str| match *name {
-            "image" => sees || compares,
-            "audio" => self.audio.is_some(),
-            "text" | "clip" => compares,
-            "projector" => sees,
-            _ => sees || self.language.is_some(),
+            "image" => self.clip.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || towers.contains(name),
+            "text" | "clip" => self.clip.is_some(),
+            "backbone" => self.llava.is_some() || self.language.is_some(),
+            _ => towers.contains(name),
         };
         COMPONENTS.into_iter().filter(has).collect()
     }
@@ -171,10 +195,11 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
         all.extend(params::shapes(|init| Clip::init(clip, init)));
     }
     if let Some(llava) = &config.llava {
-        let ours = llava.parameters().into_iter().map(|(name, shape)| {
-            let name = name.replacen("towers.0.encoder.", "image.", 1);
-            (name.replacen("towers.0.", "", 1), shape)
+        let ours = llava.towers.iter().flat_map(|one| {
+            let [encoder, projector] = tower(one.encoder.modality());
+            [under(encoder, one.encoder.parameters()), under(projector, one.projector.parameters())]
         });
+        let ours = ours.chain([under("backbone", llava.backbone.parameters())]).flatten();
         let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
         all.extend(ours.filter(|(name, _)| !known.contains(name)));
     }
@@ -244,10 +269,13 @@ fn llava(
     device: &Device,
 ) -> Result<(TextProcessor, Spliced)> {
     let mut llava = Llava::init(config, &mut Init::empty(device));
-    let mut tower = llava.towers.remove(0);
-    tower.encoder = fit(tower.encoder, directory, "image")?;
-    tower.projector = fit(tower.projector, directory, "projector")?;
-    llava.towers.push(tower);
+    let towers = std::mem::take(&mut llava.towers).into_iter();
+    let fitted = towers.map(|Tower { encoder, projector }| -> Result<Tower> {
+        let names = tower(encoder.modality());
+        let encoder = fit(encoder, directory, names[0])?;
+        Ok(Tower { encoder, projector: fit(projector, directory, names[1])? })
+    });
+    llava.towers = fitted.collect::<Result<_>>()?;
     llava.backbone = fit(llava.backbone, directory, "backbone")?;
     let spliced = Spliced {
         llava,

@@ -34,6 +34,21 @@ fn pictures_that_are_none() {
     }
 }
 
+/// Of a table that is none, what is wrong; of one to a model that reads none, what the model reads.
+#[test]
+fn tables_that_cannot_be_asked_about() {
+    let dir = dir("tables");
+    let cases = [
+        (file(&dir, "ragged.csv", b"a,b\n1,2\n3\n"), "row 2"),
+        (file(&dir, "empty.csv", b""), "0 bytes"),
+        (file(&dir, "whole.csv", b"a,b\n1,2\n"), "(text, image, video), got one of the kind table"),
+    ];
+    for (path, words) in &cases {
+        let error = fails(1, &["ask", "who is the oldest?", "--table", path]);
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
 #[test]
 fn questions_that_do_not_fit() {
     let picture = file(&dir("questions"), "scene.png", &png());

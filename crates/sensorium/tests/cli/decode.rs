@@ -112,6 +112,33 @@ fn frames_and_errors_are_those_of_this_process() {
 }
 
 #[test]
+fn rows_and_errors_are_those_of_this_process() {
+    let (here, child) = (MediaDecoder::here(), children(Limits::default()));
+    let path = dir("decoded_tables").join("table");
+    let (mut good, mut bad) = (0, 0);
+    for golden in goldens(&["table"], &["csv", "tsv", "jsonl", "xlsx", "parquet"]) {
+        for bytes in versions(&std::fs::read(&golden).unwrap()) {
+            std::fs::write(&path, bytes).unwrap();
+            match (here.table(&path), child.table(&path)) {
+                (Ok(want), Ok(got)) => {
+                    assert!(want == got, "{golden:?}");
+                    good += 1;
+                }
+                (Err(want), Err(got)) => {
+                    assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
+                    bad += 1;
+                }
+                (want, got) => {
+                    let (want, got) = (want.map(|_| "rows"), got.map(|_| "rows"));
+                    panic!("{golden:?}: {want:?} here, {got:?} in a child")
+                }
+            }
+        }
+    }
+    assert!(good >= 10 && bad >= 20, "{good} tables, {bad} errors");
+}
+
+#[test]
 fn samples_and_errors_are_those_of_this_process() {
     let (here, child) = (MediaDecoder::here(), children(Limits::default()));
     let path = dir("decoded_sounds").join("sound");

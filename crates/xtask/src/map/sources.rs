@@ -72,7 +72,16 @@ const RULES: &[Rule] = &[
         hint: "write it safely, or move the loop into kernels",
     },
     Rule {
-        names: &["Picture::decode", "Picture::read", "Sound::decode", "Sound::read", "SoundReader"],
+        names: &[
+            "Picture::decode",
+            "Picture::read",
+            "Sound::decode",
+            "Sound::read",
+            "SoundReader",
+            "Table::decode",
+            "Table::read",
+            "Video::decode",
+        ],
         within: &[
             "crates/data/",
             "crates/eval/",
