@@ -37,6 +37,11 @@ const FORMATS: [Format; 21] = [
         &[(Some(200), "red becomes blue"), (Some(20), "blue becomes red")],
     ),
     (
+        "folder-sounds",
+        "kind = 'folder'\npath = '@'",
+        &[(None, "a tone that rises"), (None, "a low buzz")],
+    ),
+    (
         "llava-json",
         "kind = 'llava-json'\npath = '@/conversations.json'",
         &[
