@@ -23,6 +23,7 @@ pub use sensorium_media::Modality;
 pub use sensorium_nn::prelude::Span;
 
 /// A batch of media as an encoder of their kind reads them.
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Pictures, `[B, c, h, w]`.

@@ -301,9 +301,6 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
-            Self::VisionLanguage(model) if !model.interleaved => {
-                ("a vision-language model", "was made for one picture in a prompt")
-            }
             Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }

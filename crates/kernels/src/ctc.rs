@@ -37,7 +37,7 @@ impl Transcript {
 
     /// The class that a state spells.
     pub fn class(&self, state: usize) -> usize {
-        (if state % 2 == 0 { BLANK } else { self.labels[state / 2] }) as usize
+        (if state.is_multiple_of(2) { BLANK } else { self.labels[state / 2] }) as usize
     }
 
     /// Whether a path may come to `state` from the one two before it.

@@ -110,13 +110,13 @@ pub enum Error {
         /// Name of the input.
         origin: String,
         /// Row and column, where they are known.
-        place: String,
+        place: Box<str>,
         /// What stands there in a whole table.
-        expected: String,
+        expected: Box<str>,
         /// What this one has.
-        got: String,
+        got: Box<str>,
         /// What can be done.
-        hint: String,
+        hint: Box<str>,
     },
     /// A table of more than is read.
     #[error(

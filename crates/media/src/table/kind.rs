@@ -43,12 +43,10 @@ pub fn miss(cell: &mut Cell) {
 /// # Errors
 /// The row and text of a number that is not finite, in a column of numbers.
 pub fn settle(rows: &mut [Vec<Cell>], at: usize, spelt: bool) -> Result<Kind, (usize, String)> {
-    let kinds: [(Kind, &dyn Fn(&str) -> Option<Cell>); 3] =
-        [(Kind::Number, &number), (Kind::Boolean, &boolean), (Kind::Date, &date)];
-    for (kind, read) in kinds {
+    for kind in [Kind::Number, Kind::Boolean, Kind::Date] {
         // Files that have numbers have texts on purpose; dates are texts in all of them.
         let of = |cell: &Cell| match cell {
-            Cell::Category(text) if spelt || kind == Kind::Date => read(text.trim()),
+            Cell::Category(text) if spelt || kind == Kind::Date => read(kind, text.trim()),
             other => (kind_of(other) == Some(kind)).then(|| other.clone()),
         };
         let mut cells = rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Missing);
@@ -93,6 +91,16 @@ pub fn text(cell: &Cell) -> String {
             let date = Date::from_julian_day(EPOCH.saturating_add(days.floor() as i32));
             date.map_or_else(|_| days.to_string(), |date| date.to_string())
         }
+    }
+}
+
+/// A text as a cell of that kind, if it spells one.
+fn read(kind: Kind, text: &str) -> Option<Cell> {
+    match kind {
+        Kind::Number => number(text),
+        Kind::Boolean => boolean(text),
+        Kind::Date => date(text),
+        Kind::Category => Some(Cell::Category(text.to_owned())),
     }
 }
 

@@ -295,10 +295,10 @@ fn wrong(
 ) -> Error {
     Error::Table {
         origin: origin.to_owned(),
-        place: place.to_string(),
-        expected: expected.to_string(),
-        got: got.to_string(),
-        hint: hint.to_owned(),
+        place: place.to_string().into(),
+        expected: expected.to_string().into(),
+        got: got.to_string().into(),
+        hint: hint.into(),
     }
 }
 

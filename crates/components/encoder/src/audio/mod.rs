@@ -11,6 +11,7 @@ use sensorium_nn::prelude::*;
 
 /// One of the encoders.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Encoder {
     /// Whisper's.
     Whisper(WhisperEncoder),
