@@ -105,11 +105,9 @@ pub enum Error {
         found: String,
     },
     /// A table that is not whole.
-    #[error("expected {expected} in {place} of {origin}, got {got}\nhint: {hint}")]
+    #[error("expected {expected} in {place}, got {got}\nhint: {hint}")]
     Table {
-        /// Name of the input.
-        origin: String,
-        /// Row and column, where they are known.
+        /// Row and column, where they are known, and the input's name.
         place: String,
         /// What stands there in a whole table.
         expected: String,

@@ -294,8 +294,7 @@ fn wrong(
     hint: &str,
 ) -> Error {
     Error::Table {
-        origin: origin.to_owned(),
-        place: place.to_string(),
+        place: format!("{} of {origin}", place.to_string()),
         expected: expected.to_string(),
         got: got.to_string(),
         hint: hint.to_owned(),

@@ -10,6 +10,7 @@ use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 
 /// One of the encoders.
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 #[derive(Module, Debug)]
 pub enum Encoder {
     /// Whisper's.
