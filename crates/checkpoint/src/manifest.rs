@@ -37,7 +37,7 @@ impl Manifest {
         let entry = |(name, bytes): &(&str, &[u8])| Entry {
             name: (*name).to_owned(),
             size: bytes.len() as u64,
-            blake3: blake3::hash(bytes).to_hex().to_string(),
+            blake3: hash(bytes),
         };
         Self::seal(files.iter().map(entry).collect())
     }
@@ -63,6 +63,11 @@ impl Manifest {
         let text = serde_json::to_vec(&files).expect("strings and numbers are always valid JSON");
         Self { files, blake3: blake3::hash(&text).to_hex().to_string() }
     }
+}
+
+/// BLAKE3 of a file's contents, hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 fn malformed(field: &str, got: String) -> Error {

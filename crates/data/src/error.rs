@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// A data set lacks what a recipe asks of it.
     #[error(
-        "expected examples with {lacks}, got {dataset}, which has none\nhint: take another data set, or leave out what needs {lacks}"
+        "expected examples with {lacks}, got {dataset}, which has none\nhint: take another data set, or leave out what needs {lacks}; docs/data.md tells where each kind of data has them"
     )]
     Lacks {
         /// The data set's name.

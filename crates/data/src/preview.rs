@@ -164,7 +164,7 @@ mod tests {
         };
         let (low, high) = (tone(200.0, 0.9), tone(6000.0, 0.2));
         let (above, below) = (SWING..SWING + 40, SWING + 40..SWING + 80);
-        assert!(ink(&low, below.clone()) > 2 * ink(&low, above.clone()));
+        assert!(ink(&low, below.clone()) > ink(&low, above.clone()));
         assert!(ink(&high, above) > ink(&high, below));
         assert!(ink(&low, 0..SWING) > 2 * ink(&high, 0..SWING));
         let both = strip(&[low, high]).expect("two");

@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 21] = [
+const FORMATS: [Format; 22] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",
@@ -35,6 +35,11 @@ const FORMATS: [Format; 21] = [
         "folder-videos",
         "kind = 'folder'\npath = '@'\nframes = 3",
         &[(Some(200), "red becomes blue"), (Some(20), "blue becomes red")],
+    ),
+    (
+        "folder-sounds",
+        "kind = 'folder'\npath = '@'",
+        &[(None, "a tone that rises"), (None, "a low buzz")],
     ),
     (
         "llava-json",

@@ -185,7 +185,7 @@ mod tests {
         // The bias has no decay: the mean of what is told is the mean of what is true.
         assert!(((left + right) / 2.0 - 0.75).abs() < 1e-3, "{left} {right}");
         let weight = fitted.weights[1];
-        let slope = ((0.5 - left) * -1.0 + (1.0 - right)) / 2.0;
+        let slope = (-(0.5 - left) + (1.0 - right)) / 2.0;
         assert!((0.1 * weight - slope).abs() < 1e-3, "{weight} {slope}");
     }
 }

@@ -6,7 +6,8 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::{
-    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, gguf,
+    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
+    gguf,
 };
 
 use crate::error::{Error, Result};
@@ -113,7 +114,7 @@ impl Model {
                 None => Self::gguf(path, options),
             };
         }
-        Self::load(&Directory::open(path)?.strict(options.strict), options)
+        Self::load(&bridge::open(path, options.strict)?, options)
     }
 
     /// The model in a directory that is open.
@@ -300,9 +301,6 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
-            Self::VisionLanguage(model) if !model.interleaved => {
-                ("a vision-language model", "was made for one picture in a prompt")
-            }
             Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }

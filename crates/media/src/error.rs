@@ -105,16 +105,18 @@ pub enum Error {
         found: String,
     },
     /// A table that is not whole.
-    #[error("expected {expected} in {place}, got {got}\nhint: {hint}")]
+    #[error("expected {expected} in {place} of {origin}, got {got}\nhint: {hint}")]
     Table {
-        /// Row and column, where they are known, and the input's name.
-        place: String,
+        /// Name of the input.
+        origin: String,
+        /// Row and column, where they are known.
+        place: Box<str>,
         /// What stands there in a whole table.
-        expected: String,
+        expected: Box<str>,
         /// What this one has.
-        got: String,
+        got: Box<str>,
         /// What can be done.
-        hint: String,
+        hint: Box<str>,
     },
     /// A table of more than is read.
     #[error(

@@ -70,7 +70,7 @@ impl Blip2Matcher {
         unit(self.projector.embed_texts(&texts.ids, texts.shape, &lengths(texts)))
     }
 
-    /// Logits of "does not belong" and "belongs" of each picture with its text, `[B, 2]`.
+    /// Logits of "does not belong" and "belongs" of each picture, or of one for all, with its text, `[B, 2]`.
     pub fn compare(&self, features: &Features, texts: &Texts) -> Tensor<2> {
         self.projector.compare(features, &texts.ids, texts.shape, &lengths(texts))
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::config::{Asked, Config};
 use super::error::{Error, Result};
 use super::ignored::tell;
 use sensorium_checkpoint::gguf::Gguf;
-use sensorium_checkpoint::{Tensors, safetensors};
+use sensorium_checkpoint::{Tensor, Tensors, safetensors};
 
 /// Longest JSON file: the vocabulary of 256,000 pieces with its merges takes 33 MB.
 const MAX_JSON: u64 = 64 << 20;
@@ -49,6 +50,14 @@ pub struct Directory {
     single: &'static str,
     strict: bool,
     adapter: Option<Box<Adapter>>,
+    held: Arc<Held>,
+}
+
+/// What counts as a directory's own and lies in memory.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    files: BTreeMap<&'static str, Vec<u8>>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Directory {
@@ -67,6 +76,7 @@ impl Directory {
             single,
             strict: false,
             adapter: None,
+            held: Arc::default(),
         };
         let own = read_json(&path.join(CONFIG))?.filter(Value::is_object);
         // timm's has no model_type.
@@ -107,12 +117,47 @@ impl Directory {
     pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
         let (path, embedded) = (PathBuf::from(name), Some(files));
         let (config, asked, strict) = (Value::Null, Asked::default(), true);
-        let (file, single, adapter) = (CONFIG, SINGLE, None);
-        let directory = Self { path, embedded, file, config, asked, single, strict, adapter };
+        let (file, single, adapter, held) = (CONFIG, SINGLE, None, Arc::default());
+        let directory = Self { path, embedded, file, config, asked, single, strict, adapter, held };
         let config = directory
             .json(CONFIG)?
             .ok_or_else(|| directory.missing(CONFIG, "the program was built without its model"))?;
         Ok(Self { config, ..directory })
+    }
+
+    /// What another file holds, as a directory of these files and tensors; messages tell it by `path`.
+    ///
+    /// # Errors
+    /// `config.json` is missing or no JSON.
+    pub(crate) fn held(
+        path: &Path,
+        files: Vec<(&'static str, Vec<u8>)>,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self> {
+        let held = Arc::new(Held { files: files.into_iter().collect(), tensors });
+        let (asked, file, single) = (Asked::default(), CONFIG, SINGLE);
+        let (path, config) = (path.to_owned(), Value::Null);
+        let (embedded, strict, adapter) = (None, false, None);
+        let directory = Self { path, embedded, file, config, asked, single, strict, adapter, held };
+        let config = directory
+            .json(CONFIG)?
+            .ok_or_else(|| directory.missing(CONFIG, "the file says nothing of its model"))?;
+        Ok(Self { config, ..directory })
+    }
+
+    /// The same directory with these files and tensors beside its own, which go before them.
+    pub(crate) fn holding(
+        self,
+        files: Vec<(&'static str, Vec<u8>)>,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Self {
+        Self { held: Arc::new(Held { files: files.into_iter().collect(), tensors }), ..self }
+    }
+
+    /// The same directory with this chat template in place of its own.
+    pub fn with_chat_template(mut self, template: Vec<u8>) -> Self {
+        Arc::make_mut(&mut self.held).files.insert("chat_template.jinja", template);
+        self
     }
 
     /// Where it is.
@@ -175,6 +220,9 @@ impl Directory {
     /// # Errors
     /// It cannot be read, or is longer than any.
     pub fn bytes(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        if let Some(bytes) = self.held.files.get(name) {
+            return Ok(Some(Cow::Owned(bytes.clone())));
+        }
         match self.embedded {
             Some(_) => Ok(self.within(name).map(Cow::Borrowed)),
             None => Ok(read(&self.path.join(name))?.map(Cow::Owned)),
@@ -252,7 +300,10 @@ impl Directory {
     /// As [`tensors`](Self::tensors).
     pub fn tensors_but(&self, ignorable: impl Fn(&str) -> bool) -> Result<Tensors> {
         let load = |path: &Path| Ok(safetensors::load_but(path, &ignorable)?.tensors);
-        let tensors = self.collect(load, &ignorable)?;
+        let mut tensors = self.collect(load, &ignorable)?;
+        for (name, tensor) in self.held.tensors.iter().filter(|(name, _)| !ignorable(name)) {
+            tensors.entry(name.clone()).or_insert_with(|| tensor.clone());
+        }
         let mut tensors = Tensors { tensors, metadata: BTreeMap::new() };
         self.adapter.iter().try_for_each(|adapter| adapter.merge(&mut tensors))?;
         Ok(tensors)
@@ -263,7 +314,15 @@ impl Directory {
     /// # Errors
     /// As [`tensors`](Self::tensors).
     pub fn shapes(&self) -> Result<BTreeMap<String, safetensors::Stored>> {
-        self.collect(|path| Ok(safetensors::shapes(path)?), |_| false)
+        let mut shapes = self.collect(|path| Ok(safetensors::shapes(path)?), |_| false)?;
+        let stored = |tensor: &Tensor| safetensors::Stored {
+            dtype: "F32".to_owned(),
+            shape: tensor.shape().to_vec(),
+        };
+        for (name, tensor) in &self.held.tensors {
+            shapes.entry(name.clone()).or_insert_with(|| stored(tensor));
+        }
+        Ok(shapes)
     }
 
     /// Every tensor's file, and how that stores it; no values are read.
@@ -292,7 +351,12 @@ impl Directory {
         if single.exists() {
             return read(&single);
         }
-        let index = self.json(INDEX)?.ok_or_else(|| self.no_weights())?;
+        let Some(index) = self.json(INDEX)? else {
+            return match self.held.tensors.is_empty() {
+                true => Err(self.no_weights()),
+                false => Ok(BTreeMap::new()),
+            };
+        };
         let mut all = BTreeMap::new();
         for (shard, names) in self.shards(&index)? {
             let path = self.path.join(shard);
@@ -367,7 +431,7 @@ fn parsed(path: &Path, bytes: &[u8]) -> Result<Value> {
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let io = |source| Error::Io { path: path.into(), source };
     let file = match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(error.kind()) => return Ok(None),
         file => file.map_err(io)?,
     };
     let got = file.metadata().map_err(io)?.len();
@@ -377,6 +441,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(MAX_JSON).read_to_end(&mut bytes).map_err(io)?;
     Ok(Some(bytes))
+}
+
+/// Whether a file is not there; below another file, as in the directory that a GGUF file stands for, none is.
+fn is_absent(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The error for a directory without settings: what it is instead, where that can be told.

@@ -11,6 +11,7 @@
 //! [`families::FAMILIES`] is the registry: a row for each `model_type`.
 
 pub mod adapter;
+pub mod bridge;
 pub mod chat;
 mod config;
 pub mod convert;

@@ -250,6 +250,13 @@ pub fn planes(processor: &ImageProcessor, pictures: &[Picture], device: &Device)
     batch(fitted.iter().flat_map(|p| processor.planes(p)).collect(), size, device)
 }
 
+/// `[B, 1+N, E]`, the class token first, to `[B, 2·E]`: it, and the mean of the others.
+pub(crate) fn class_and_mean(x: Tensor<3>) -> Tensor<2> {
+    let [b, n, e] = x.dims();
+    let [class, rest] = [x.clone().narrow(1, 0, 1), x.narrow(1, 1, n - 1).mean_dim(1)];
+    Tensor::cat(vec![class.reshape([b, e]), rest.reshape([b, e])], 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

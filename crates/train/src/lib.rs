@@ -7,6 +7,7 @@ pub mod config;
 pub mod device;
 pub mod dry;
 pub mod error;
+pub mod feature_cache;
 pub mod feed;
 pub mod freeze;
 pub mod guard;

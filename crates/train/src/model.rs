@@ -29,9 +29,9 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
-use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::llava::parts::NewProjector;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::{Directory, bridge};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
@@ -56,6 +56,8 @@ pub struct ModelConfig {
     pub projector: Option<NewProjector>,
     /// A published language model of a new model, told as in `from`.
     pub backbone: Option<PathBuf>,
+    /// A file with the chat template of a new model of parts, in place of its language model's.
+    pub chat_template: Option<PathBuf>,
     /// Parts to train, by the beginnings of their names (`clip.text`, `clip.image.blocks.4`,
     /// `backbone`); without it, all that the recipe trains.
     pub train: Option<Vec<String>>,
@@ -92,9 +94,11 @@ impl ModelConfig {
     /// None of the four ways is told whole, or two are; a file is missing or damaged.
     pub fn start(&self, options: &RunOptions) -> Result<Start> {
         let Self { size, tokenizer, from, encoder, projector, backbone, .. } = self;
-        let open = |from: &Path| {
-            Ok::<_, TrainError>(Directory::open(&found(from)?)?.strict(options.strict))
-        };
+        if self.chat_template.is_some() && projector.is_none() {
+            let message = "expected encoder, projector and backbone beside it, got none";
+            return Err(config("model.chat_template", message, "a published model has its own"));
+        }
+        let open = |from: &Path| opened(from, options.strict);
         match (size, tokenizer, from, encoder, projector, backbone) {
             (Some(size), Some(file), None, None, None, None) => {
                 Ok(Start::New(*size, Box::new(tokenizer::load(file)?)))
@@ -107,7 +111,11 @@ impl ModelConfig {
             (None, None, Some(from), None, None, None) => Ok(Start::Published(open(from)?)),
             (None, None, None, Some(encoder), Some(projector), Some(backbone)) => {
                 // Of each, only a part is used: what else it holds is no mistake.
-                let (encoder, backbone) = (open(encoder)?.strict(false), open(backbone)?);
+                let (encoder, mut backbone) = (open(encoder)?.strict(false), open(backbone)?);
+                if let Some(path) = &self.chat_template {
+                    let template = std::fs::read(path).map_err(TrainError::io("read", path))?;
+                    backbone = backbone.with_chat_template(template);
+                }
                 let projector = *projector;
                 Ok(Start::Parts(Box::new(Parts { encoder, projector, backbone })))
             }
@@ -136,8 +144,12 @@ impl ModelConfig {
     }
 }
 
-/// Where a published model lies.
-pub(crate) fn found(from: &Path) -> Result<PathBuf> {
+/// A published model: a directory, a GGUF file, or a name whose files the hub's cache holds.
+pub(crate) fn opened(from: &Path, strict: bool) -> Result<Directory> {
+    Ok(bridge::open(&found(from)?, strict)?)
+}
+
+fn found(from: &Path) -> Result<PathBuf> {
     Ok(sensorium_hub::find(&from.to_string_lossy(), &sensorium_hub::Settings::from_env())?)
 }
 
@@ -229,6 +241,15 @@ pub fn beside(directory: &Directory) -> Result<Files> {
 pub fn published(beside: &Files, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
     let weights = ("model.safetensors".to_owned(), safetensors::write(tensors, dtype)?);
     Ok(std::iter::once(weights).chain(beside.iter().cloned()).collect())
+}
+
+/// What of such a model was learned between two frozen ones, an encoder and a language model.
+///
+/// # Errors
+/// One of the two cannot be read.
+pub fn bridge(beside: &Files, tensors: Tensors, [encoder, backbone]: [&Path; 2]) -> Result<Files> {
+    let [encoder, backbone] = [found(encoder)?, found(backbone)?];
+    Ok(bridge::files(beside, tensors, [("encoder", &encoder), ("backbone", &backbone)])?)
 }
 
 /// As indented JSON.

@@ -468,3 +468,28 @@ fn read_state(path: &Path) -> Result<State> {
     serde_json::from_slice(&bytes)
         .map_err(|error| TrainError::State { path: path.to_path_buf(), message: error.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers whose shortest spelling a careless reader takes for their neighbour.
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        for loss in [10.004870414733887, 0.1 + 0.2, 1.0 / 3.0, 5e-324, f64::MAX] {
+            let state = State {
+                step: 1,
+                seconds: loss,
+                guard: Guard::new(crate::guard::GuardConfig::default()),
+                frozen: Proof::new(),
+                best: Some(Best { step: 1, val_loss: loss }),
+                losses: Losses { train: Some(loss), val: Some(loss) },
+            };
+            std::fs::write(&path, pretty(&state).unwrap()).unwrap();
+            let read = read_state(&path).unwrap();
+            assert_eq!((read.best, read.losses, read.seconds), (state.best, state.losses, loss));
+        }
+    }
+}

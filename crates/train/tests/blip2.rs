@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_nn::prelude::Device;
-use sensorium_pretrained::{Directory, Pretrained};
+use sensorium_pretrained::{Directory, Pretrained, bridge};
 use sensorium_train::log;
 use sensorium_train::recipes;
 use sensorium_train::run::RunOptions;
@@ -122,6 +122,39 @@ fn stage_one_goes_on_from_what_it_left_and_stage_two_may_stand_alone() {
     recipes::train(&file, &sets, &RunOptions::new(again.path("run"))).unwrap();
     let losses = log::read(&again.path("run/represent")).unwrap();
     assert!(losses[0].loss < 1.2 * last, "{} after {last}", losses[0].loss);
+}
+
+#[test]
+fn a_bridge_is_read_as_the_whole_model_and_features_are_kept_through_both_stages() {
+    let features = TempDir::new().unwrap();
+    let steps = ["represent.steps=20", "generate.steps=20"].map(str::to_owned);
+    let run = |more: &[String]| {
+        let trial = Trial(TempDir::new().unwrap());
+        trial.train(&[&steps[..], more].concat()).unwrap();
+        trial
+    };
+    let keeps = format!("feature_cache={:?}", features.path());
+    let [whole, alone] =
+        [run(std::slice::from_ref(&keeps)), run(&[keeps.clone(), "trained_only=true".into()])];
+    for stage in ["represent", "generate"] {
+        assert_eq!(whole.losses(stage), alone.losses(stage));
+    }
+    assert_eq!(std::fs::read_dir(features.path()).unwrap().count(), 1);
+    let tensors = |trial: &Trial| {
+        bridge::open(&trial.path("generate/final"), true).unwrap().tensors().unwrap().tensors
+    };
+    let (wanted, found) = (tensors(&whole), tensors(&alone));
+    assert_eq!(wanted.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+    for (name, tensor) in &wanted {
+        let pairs = tensor.data().iter().zip(found[name].data());
+        let off = pairs.map(|(a, b)| (a - b).abs() / a.abs().max(1e-2)).fold(0.0, f32::max);
+        let part = name.starts_with("language_model.")
+            || name.starts_with("vision_model.") && !name.contains("post_layernorm");
+        assert!(if part { off == 0.0 } else { off < 1e-3 }, "{name}: {off}");
+    }
+    let writer = bridge::open(&alone.path("generate/final"), true).unwrap();
+    let writer = Pretrained::load(&writer, &Device::flex()).unwrap();
+    assert!(matches!(writer, Pretrained::Blip2(..)));
 }
 
 #[test]

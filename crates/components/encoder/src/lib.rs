@@ -142,6 +142,14 @@ impl Encoder {
             Self::Table(_) => Modality::Table,
         }
     }
+
+    /// The Vision Transformer, if it is one.
+    pub fn vit(&self) -> Option<&Vit> {
+        match self {
+            Self::Image(image::Encoder::Vit(vit)) => Some(vit),
+            _ => None,
+        }
+    }
 }
 
 impl Encode for Encoder {

@@ -38,6 +38,8 @@ struct Row {
     transcription: Option<String>,
 }
 
+type ReadTable = fn(&Path) -> Result<Rows>;
+
 /// Rows with their numbers, or what is wrong with them.
 type Rows = Vec<(usize, std::result::Result<Row, String>)>;
 
@@ -46,7 +48,7 @@ type Rows = Vec<(usize, std::result::Result<Row, String>)>;
 /// # Errors
 /// Neither a table nor files of media; a table without the columns.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let tables: [(_, fn(&Path) -> Result<Rows>); 3] =
+    let tables: [(_, ReadTable); 3] =
         [("metadata.csv", table), ("metadata.jsonl", lines), ("metadata.parquet", parquet)];
     match tables.into_iter().find(|(name, _)| path.join(name).is_file()) {
         Some((name, read)) => Ok(entries(read(&path.join(name))?)),

@@ -294,10 +294,11 @@ fn wrong(
     hint: &str,
 ) -> Error {
     Error::Table {
-        place: format!("{} of {origin}", place.to_string()),
-        expected: expected.to_string(),
-        got: got.to_string(),
-        hint: hint.to_owned(),
+        origin: origin.to_owned(),
+        place: place.to_string().into(),
+        expected: expected.to_string().into(),
+        got: got.to_string().into(),
+        hint: hint.into(),
     }
 }
 

@@ -19,6 +19,8 @@ use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Error;
 use sensorium_checkpoint::gguf::Kind;
 
+pub use to_directory::read;
+
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Converted {

@@ -7,17 +7,18 @@ use sensorium_backbone::{LlamaConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Converted, Meter, common, unwritable};
+use crate::directory::Directory;
 use crate::error::Result;
 use crate::gguf::config::{self, Family};
 use crate::gguf::tokenizer::{self as gguf_tokenizer, SpecialIds};
 use crate::gguf::weights;
 use crate::names::{GGUF, LLAMA};
 use sensorium_checkpoint as checkpoint;
-use sensorium_checkpoint::Error;
 use sensorium_checkpoint::directory::create_whole;
 use sensorium_checkpoint::file::{Disk, FileSystem};
 use sensorium_checkpoint::gguf::{Gguf, Info, Kind, Mapped};
 use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_checkpoint::{Error, Tensor};
 
 /// See [`convert`](super::convert).
 pub fn write(
@@ -29,26 +30,14 @@ pub fn write(
 ) -> Result<Converted> {
     let mapped = Mapped::open(from)?;
     let gguf = mapped.gguf()?;
-    let (config, family) = config::read(&gguf)?;
     crate::gguf::tell(&gguf, strict)?;
-    let Some(&model_type) = family.published.first() else {
-        let hint = "run the GGUF file itself, or take the published directory";
-        let expected = "a model whose directory holds the same tensors";
-        return Err(unwritable(to, expected, family.name, hint).into());
-    };
-    weights::check(&gguf, &config)?;
-    gguf.tensors().iter().try_for_each(Info::check)?;
-    // The setting of a directory is one for both.
-    let halved = family.biases.is_none() && config.biases.qkv != config.biases.o;
-    if halved {
-        let hint = "no config.json says so";
-        return Err(unwritable(to, "biases on all maps of attention, or none", "some", hint).into());
-    }
     let matrices = gguf.tensors().iter().filter(|info| info.shape().len() == 2);
     let dtype = dtype(to, kind.unwrap_or_else(|| common(matrices.map(Info::kind))))?;
-    let texts = texts(&gguf, &config, family, dtype)?;
+    let weights = Weights::new(&gguf, to, dtype)?;
+    weights::check(&gguf, &weights.config)?;
+    gguf.tensors().iter().try_for_each(Info::check)?;
+    let texts = weights.texts()?;
 
-    let weights = Weights { gguf: &gguf, config: &config, family, dtype };
     let (parameters, mut bytes) = (weights.parameters(), 0);
     let mut meter = Meter::new(parameters, progress);
     create_whole(&Disk, to, |temp| {
@@ -64,9 +53,28 @@ pub fn write(
         Disk.write_pieces(&temp.join("model.safetensors"), &mut pieces)?;
         Disk.sync_dir(temp).map_err(Error::io("sync", temp))
     })?;
-    let n = config.parameters().len();
+    let n = weights.config.parameters().len();
     let stored = BTreeMap::from([(format!("{dtype:?}"), n)]);
-    Ok(Converted { family: model_type, parameters, stored, bytes })
+    Ok(Converted { family: weights.model_type, parameters, stored, bytes })
+}
+
+/// The file at `from` as the directory that [`write`] makes of it, its tensors in memory, in f32.
+///
+/// # Errors
+/// As [`convert`](super::convert).
+pub fn read(from: &Path, strict: bool) -> Result<Directory> {
+    let mapped = Mapped::open(from)?;
+    let gguf = mapped.gguf()?;
+    crate::gguf::tell(&gguf, strict)?;
+    let weights = Weights::new(&gguf, from, Dtype::F32)?;
+    weights::check(&gguf, &weights.config)?;
+    let tensor = |(ours, shape): (String, Vec<usize>)| {
+        gguf.get(&GGUF.to_hf(&ours))?.check()?;
+        Ok((LLAMA.to_hf(&ours), Tensor::new(shape, weights.values(&ours)?)?))
+    };
+    let tensors = weights.config.parameters().into_iter().map(tensor);
+    let tensors = tensors.collect::<checkpoint::Result<_>>()?;
+    Directory::held(from, weights.texts()?, tensors)
 }
 
 fn dtype(to: &Path, kind: Kind) -> checkpoint::Result<Dtype> {
@@ -81,15 +89,33 @@ fn dtype(to: &Path, kind: Kind) -> checkpoint::Result<Dtype> {
     }
 }
 
-/// The tensors as the directory holds them.
+/// A file as the directory of the same model.
 struct Weights<'a> {
     gguf: &'a Gguf<'a>,
-    config: &'a LlamaConfig,
-    family: &'a Family,
+    config: LlamaConfig,
+    family: &'static Family,
+    model_type: &'static str,
     dtype: Dtype,
 }
 
 impl<'a> Weights<'a> {
+    /// Refuses, naming `place`, what no directory can say.
+    fn new(gguf: &'a Gguf<'a>, place: &Path, dtype: Dtype) -> Result<Self> {
+        let (config, family) = config::read(gguf)?;
+        let Some(&model_type) = family.published.first() else {
+            let hint = "run the GGUF file itself, or take the published directory";
+            let expected = "a model whose directory holds the same tensors";
+            return Err(unwritable(place, expected, family.name, hint).into());
+        };
+        // The setting of a directory is one for both.
+        if family.biases.is_none() && config.biases.qkv != config.biases.o {
+            let (expected, hint) =
+                ("biases on all maps of attention, or none", "no config.json says so");
+            return Err(unwritable(place, expected, "some", hint).into());
+        }
+        Ok(Self { gguf, config, family, model_type, dtype })
+    }
+
     fn parameters(&self) -> u64 {
         let counts = self.config.parameters().into_iter();
         counts.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
@@ -123,45 +149,41 @@ impl<'a> Weights<'a> {
         let row = shape.get(1).copied().unwrap_or(1);
         Ok(weights::halves(&data, row, self.config.head_dim))
     }
-}
 
-/// Every file but the weights.
-fn texts(
-    gguf: &Gguf<'_>,
-    config: &LlamaConfig,
-    family: &Family,
-    dtype: Dtype,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let metadata = &gguf.metadata;
-    let published = gguf_tokenizer::published(metadata)?;
-    let tokenizer = gguf_tokenizer::read(metadata)?;
-    let special_ids = gguf_tokenizer::special_ids(metadata, &tokenizer)?;
-    let chat = gguf_tokenizer::chat(metadata);
-    let mut tokens = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": false,
-        "model_max_length": config.context,
-    });
-    for (name, token) in &chat.variables {
-        tokens[name] = token.clone();
+    /// Every file but the weights.
+    fn texts(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let Self { gguf, config, family, dtype, .. } = self;
+        let metadata = &gguf.metadata;
+        let published = gguf_tokenizer::published(metadata)?;
+        let tokenizer = gguf_tokenizer::read(metadata)?;
+        let special_ids = gguf_tokenizer::special_ids(metadata, &tokenizer)?;
+        let chat = gguf_tokenizer::chat(metadata);
+        let mut tokens = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": false,
+            "model_max_length": config.context,
+        });
+        for (name, token) in &chat.variables {
+            tokens[name] = token.clone();
+        }
+        if let Some(text) = chat.text()? {
+            tokens["chat_template"] = text.into();
+        }
+        let mut settings = settings(config, family, *dtype);
+        let mut generation = json!({"_from_model_config": true});
+        let (begin, end) = eos_token_ids(gguf, &special_ids);
+        for file in [&mut settings, &mut generation] {
+            file["bos_token_id"] = begin.clone();
+            file["eos_token_id"] = end.clone();
+        }
+        let text = |value: &Value| format!("{value:#}\n").into_bytes();
+        Ok(vec![
+            ("config.json", text(&settings)),
+            ("generation_config.json", text(&generation)),
+            ("tokenizer.json", published.to_json(special_ids.bos_token_id)?),
+            ("tokenizer_config.json", text(&tokens)),
+        ])
     }
-    if let Some(text) = chat.text()? {
-        tokens["chat_template"] = text.into();
-    }
-    let mut settings = settings(config, family, dtype);
-    let mut generation = json!({"_from_model_config": true});
-    let (begin, end) = eos_token_ids(gguf, &special_ids);
-    for file in [&mut settings, &mut generation] {
-        file["bos_token_id"] = begin.clone();
-        file["eos_token_id"] = end.clone();
-    }
-    let text = |value: &Value| format!("{value:#}\n").into_bytes();
-    Ok(vec![
-        ("config.json", text(&settings)),
-        ("generation_config.json", text(&generation)),
-        ("tokenizer.json", published.to_json(special_ids.bos_token_id)?),
-        ("tokenizer_config.json", text(&tokens)),
-    ])
 }
 
 /// The ids that open and end texts, as `config.json` has them.

@@ -11,13 +11,12 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
-use super::sensorium::class_and_mean;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::plan::{Expected, Plan};
-use crate::towers::{CHUNK, planes};
+use crate::towers::{CHUNK, class_and_mean, planes};
 use crate::{positions, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::clip::{in_chunks, unit};

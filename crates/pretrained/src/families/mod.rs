@@ -16,6 +16,7 @@ mod siglip2;
 pub mod tower;
 pub mod whisper;
 
+use sensorium_checkpoint::Tensors;
 use sensorium_nn::prelude::Device;
 
 use crate::directory::Directory;
@@ -25,6 +26,14 @@ use crate::{Pretrained, text};
 
 /// Names and contents of files.
 pub type Files = Vec<(String, Vec<u8>)>;
+
+/// What an encoder and a language model give to a model of them.
+pub(crate) struct Frozen {
+    /// Under the whole model's names.
+    pub tensors: Tensors,
+    /// `tokenizer.json`.
+    pub tokenizer: Vec<u8>,
+}
 
 /// A family of checkpoints: all that is known of its `model_type`.
 pub struct Family {

@@ -29,7 +29,7 @@ use crate::generation::GenerationConfig;
 use crate::names::PLAIN;
 use crate::plan::Plan;
 use crate::text::TextProcessor;
-use crate::towers::{Reading, Towers};
+use crate::towers::{Reading, Towers, class_and_mean};
 use crate::{CausalLm, Pretrained, text, vision};
 
 /// `model_type`.
@@ -175,13 +175,6 @@ impl SoundEncoder {
     pub fn pack(&mut self, format: pack::Format) {
         self.vit.pack_as(format);
     }
-}
-
-/// `[B, 1+N, E]`, the class token first, to `[B, 2·E]`: it, and the mean of the others.
-pub(super) fn class_and_mean(x: Tensor<3>) -> Tensor<2> {
-    let [b, n, e] = x.dims();
-    let [class, rest] = [x.clone().narrow(1, 0, 1), x.narrow(1, 1, n - 1).mean_dim(1)];
-    Tensor::cat(vec![class.reshape([b, e]), rest.reshape([b, e])], 1)
 }
 
 /// What the weights must be.

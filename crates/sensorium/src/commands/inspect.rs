@@ -9,7 +9,7 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_checkpoint::safetensors::Stored;
 use sensorium_checkpoint::{differences, strict_shapes};
 use sensorium_pretrained::gguf::inspect as gguf;
-use sensorium_pretrained::{Directory, PARTS, Plan, plan};
+use sensorium_pretrained::{PARTS, Plan, bridge, plan};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -82,7 +82,7 @@ impl Inspect {
     }
 
     fn directory(&self, path: &Path, strict: bool) -> Result<Output> {
-        let directory = Directory::open(path)?.strict(strict);
+        let directory = bridge::open(path, strict)?;
         let plan = plan(&directory)?;
         directory.tell(&directory.config())?;
         let stored = (!self.config_only).then(|| directory.shapes()).transpose()?;

@@ -15,6 +15,7 @@ mod represent;
 use std::path::PathBuf;
 
 use sensorium_data::{Config, Example};
+use sensorium_encoder::image::Vit;
 use sensorium_model::blip2::{Blip2MatcherConfig, Blip2Pretraining};
 use sensorium_pretrained::Directory;
 use sensorium_pretrained::families::blip2::new::{self, BEGIN, NewMatcher, NewQFormer};
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceName;
 use crate::dry::Planned;
 use crate::error::Result;
+use crate::feature_cache::FeatureCache;
 use crate::model;
 use crate::optim::OptimConfig;
 use crate::recipes::Recipe;
@@ -50,6 +52,11 @@ pub struct Blip2Recipe {
     /// third more time, the same bits.
     #[serde(default)]
     pub recompute: bool,
+    /// A directory where what the encoder sees is kept, to be made once for a picture.
+    pub feature_cache: Option<PathBuf>,
+    /// Whether stage 2 saves only what was learned, in f16, and the names of the frozen models.
+    #[serde(default, skip_serializing_if = "crate::config::is_false")]
+    pub trained_only: bool,
     /// Stage 1.
     pub represent: Option<Stage>,
     /// Stage 2, which asks for a `backbone`.
@@ -145,8 +152,15 @@ impl Blip2Recipe {
         [None, Some(self.seed)].map(|seed| self.device.init(seed, self.precision, self.recompute))
     }
 
+    /// What is kept of the encoder's work, where it is to be.
+    fn cache(&self, vit: &Vit, data: &Config, side: usize) -> Result<Option<FeatureCache>> {
+        let to = (self.precision, &self.device.open());
+        let open = |dir: &PathBuf| FeatureCache::open(dir, vit, data, [side; 2], to);
+        self.feature_cache.as_ref().map(open).transpose()
+    }
+
     fn open(&self, from: &std::path::Path, strict: bool) -> Result<Directory> {
-        Ok(Directory::open(&model::found(from)?)?.strict(strict))
+        model::opened(from, strict)
     }
 
     fn backbone(&self, strict: bool) -> Result<Directory> {
@@ -211,6 +225,10 @@ fn parts_missing() -> crate::error::TrainError {
 pub fn train(recipe: &Blip2Recipe, options: &RunOptions) -> Result<()> {
     if recipe.represent.is_none() && recipe.generate.is_none() {
         return Err(no_stage());
+    }
+    if recipe.trained_only && recipe.model.encoder.is_none() {
+        let message = "expected model.encoder, a frozen part to name, got none";
+        return Err(model::config("trained_only", message, "leave it out to go on with from"));
     }
     let matcher = recipe.matcher(options.strict)?;
     let trained = match &recipe.represent {

@@ -143,9 +143,8 @@ impl FlamingoRecipe {
 
     fn parts(&self, strict: bool) -> Result<[Directory; 2]> {
         let FlamingoModel { encoder, backbone } = &self.model;
-        let open = |from: &PathBuf| Ok::<_, TrainError>(Directory::open(&model::found(from)?)?);
         // Of the encoder's model only that is used.
-        Ok([open(encoder)?, open(backbone)?.strict(strict)])
+        Ok([model::opened(encoder, false)?, model::opened(backbone, strict)?])
     }
 }
 

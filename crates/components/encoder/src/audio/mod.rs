@@ -10,8 +10,8 @@ use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 
 /// One of the encoders.
-#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Encoder {
     /// Whisper's.
     Whisper(WhisperEncoder),

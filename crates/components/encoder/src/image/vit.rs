@@ -283,6 +283,11 @@ impl Vit {
         Self { select, ..self }
     }
 
+    /// Which positions are its features, and after which blocks.
+    pub fn features(&self) -> &FeatureSelect {
+        &self.select
+    }
+
     /// The patches' features so many blocks before the end, before the last norm, one beside the
     /// other: `[B, c, h, w] -> [B, N, len(skips)·E]`. LLaVA reads CLIP at 1 (its
     /// `hidden_states[-2]`); all blocks skipped is what the first one reads.
@@ -305,7 +310,27 @@ impl Vit {
 
     /// All positions after the last norm, a class token first: `[B, c, h, w] -> [B, N (+1), E]`.
     pub fn positions(&self, image: Tensor<4>) -> Tensor<3> {
-        self.norm.forward(self.without_registers(self.positions_before(image, 0)))
+        self.normed(self.without_registers(self.positions_before(image, 0)))
+    }
+
+    /// All of [`encode`](Encode::encode) before the last norm, a class token first, to be done once for a
+    /// picture where no more than that norm learns: `[B, c, h, w] -> [B, N (+1), E]`.
+    pub fn before_norm(&self, image: Tensor<4>) -> Tensor<3> {
+        self.without_registers(match self.select.layers.is_empty() {
+            true => self.positions_before(image, 0),
+            false => self.levels(image, &self.select.layers),
+        })
+    }
+
+    /// The rest of it.
+    pub fn after_norm(&self, x: Tensor<3>) -> Features {
+        let x = if self.select.layers.is_empty() { self.normed(x) } else { x };
+        Features(if self.select.class { x } else { self.without_class(x) })
+    }
+
+    /// The last norm: `[B, N (+1), E] -> [B, N (+1), E]`.
+    pub fn normed(&self, x: Tensor<3>) -> Tensor<3> {
+        self.norm.forward(x)
     }
 
     /// Pictures to the shared space, not yet of unit length: `[B, c, h, w] -> [B, C]`.
@@ -388,7 +413,10 @@ impl Vit {
     }
 
     fn patches(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.without_registers(x);
+        self.without_class(self.without_registers(x))
+    }
+
+    fn without_class(&self, x: Tensor<3>) -> Tensor<3> {
         match self.class {
             Some(_) => {
                 let n = x.dims()[1] - 1;
@@ -405,12 +433,7 @@ impl Encode for Vit {
     /// `[B, c, h, w] -> [B, N (+1), E]`, or of as many E side by side as there are layers: see
     /// [`FeatureSelect`].
     fn encode(&self, image: Tensor<4>) -> Features {
-        let FeatureSelect { layers, class } = &self.select;
-        let x = match layers.is_empty() {
-            true => self.positions(image),
-            false => self.levels(image, layers),
-        };
-        Features(if *class { x } else { self.patches(x) })
+        self.after_norm(self.before_norm(image))
     }
 }
 

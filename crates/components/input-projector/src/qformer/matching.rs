@@ -83,8 +83,8 @@ impl Matching {
         self.text_proj.forward(x.narrow(1, 0, 1).reshape([b, d]))
     }
 
-    /// Logits of "does not belong" and "belongs" of each picture with its text, `[B, 2]`; ids and
-    /// lengths as in [`embed_texts`](Self::embed_texts).
+    /// Logits of "does not belong" and "belongs" of each picture, or of one for all, with its text,
+    /// `[B, 2]`; ids and lengths as in [`embed_texts`](Self::embed_texts).
     pub fn compare(
         &self,
         features: &Features,

@@ -95,7 +95,8 @@ impl QFormer {
     }
 
     /// Queries and text, which see each other, to what becomes of the queries:
-    /// `[B, N, E], [B, T, D] -> [B, Q, D]`. Of the text, `lengths [B]` positions count.
+    /// `[B, N, E], [B, T, D] -> [B, Q, D]`, or `[1, N, E]` of one picture for all texts. Of the text,
+    /// `lengths [B]` positions count.
     pub fn ask_about(
         &self,
         features: &Features,
@@ -143,16 +144,13 @@ impl QFormer {
         lengths: Option<&Arc<[usize]>>,
         layers: usize,
     ) -> Tensor<3> {
-        let queries = features.map(|features| self.queries(features));
+        let pictures = features.map_or(0, |Features(features)| features.dims()[0]);
+        let b = text.as_ref().map_or(pictures, |text| text.dims()[0]);
+        let queries = features.map(|_| self.queries.val().unsqueeze::<3>().repeat_dim(0, b));
         let n = queries.as_ref().map_or(0, |queries| queries.dims()[1]);
         let x = Tensor::cat(queries.into_iter().chain(text).collect(), 1); // [B, Q + T, D]
         let (x, layers) = (self.norm.forward(x), self.layers.iter().take(layers));
         layers.fold(x, |x, layer| layer.forward(x, n, features, mask, lengths))
-    }
-
-    /// A copy for each picture, `[B, Q, D]`.
-    fn queries(&self, Features(features): &Features) -> Tensor<3> {
-        self.queries.val().unsqueeze::<3>().repeat_dim(0, features.dims()[0])
     }
 }
 
@@ -237,7 +235,10 @@ impl Layer {
     fn query(&self, x: Tensor<3>, features: Option<&Features>) -> Tensor<3> {
         let x = match (&self.cross, features) {
             (Some(cross), Some(Features(features))) => {
-                cross.forward(x, features.clone(), &Mask::Full, None)
+                // Where one picture is asked about many texts, its keys and values are made once.
+                let ([b, q, d], pictures) = (x.dims(), features.dims()[0]);
+                let x = x.reshape([pictures, b / pictures * q, d]);
+                cross.forward(x, features.clone(), &Mask::Full, None).reshape([b, q, d])
             }
             _ => x,
         };

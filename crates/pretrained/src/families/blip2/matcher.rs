@@ -139,11 +139,9 @@ impl Matcher {
     }
 
     /// Logits of "does not belong" and "belongs" of one picture with each of the texts' ids.
-    pub fn matching(&self, Features(picture): &Features, ids: &[Vec<u32>]) -> Vec<[f32; 2]> {
-        let rows = in_chunks(CHUNK, ids, |chunk| {
-            let features = Features(picture.clone().repeat_dim(0, chunk.len()));
-            self.model.compare(&features, &Texts::pad(chunk, 0))
-        });
+    pub fn matching(&self, picture: &Features, ids: &[Vec<u32>]) -> Vec<[f32; 2]> {
+        let compare = |chunk: &[Vec<u32>]| self.model.compare(picture, &Texts::pad(chunk, 0));
+        let rows = in_chunks(CHUNK, ids, compare);
         rows.iter().map(|row| [row[0], row[1]]).collect()
     }
 

@@ -22,9 +22,9 @@ use super::writer::LANGUAGE;
 use super::{FAMILY, LED, OWN_FAMILY};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::families::Files;
 use crate::families::llava::parts::{grown, language_config, tokenizer_settings, with_marker};
 use crate::families::tower::{self, ImageTower};
+use crate::families::{Files, Frozen};
 use crate::names::{self, BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
 use crate::text::TextProcessor;
 
@@ -321,6 +321,21 @@ pub fn writer_config(matcher: &Blip2MatcherConfig, backbone: &Directory) -> Resu
     let encoder = EncoderConfig::Vit { vit: matcher.image.clone(), features };
     let towers = vec![TowerConfig { encoder, projector }];
     Ok(LlavaConfig { towers, backbone, prefix: false })
+}
+
+/// What the encoder and the language model give to a model of the second stage.
+///
+/// # Errors
+/// As [`writer_config`]; a file is missing or damaged.
+pub(crate) fn frozen(encoder: &Directory, backbone: &Directory) -> Result<Frozen> {
+    let init = &mut Init::empty(&Device::flex());
+    let (vit, _) = encoder_of(encoder, init)?;
+    let mut tensors = led(names::save_part(&vit, "encoder", &BLIP2_TOWER)?)?;
+    let (text, marker) = with_marker(TextProcessor::read(backbone)?)?;
+    let mut config = language_config(backbone)?;
+    let language = grown(backbone, &mut config, marker, init)?;
+    tensors.tensors.extend(publish(&language, &config)?.tensors);
+    Ok(Frozen { tensors, tokenizer: written(&text.tokenizer)? })
 }
 
 /// The model of the second stage and what makes its inputs.

@@ -31,6 +31,9 @@ use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use settings::config;
 
+/// `model_type` of LLaVA.
+pub const FAMILY: &str = "llava";
+
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
 /// The table of positions that is looked up by place.

@@ -19,9 +19,9 @@ use super::{BODY, FOREIGN, Published, Spliced};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::families::Files;
 use crate::families::language::{self, Place};
 use crate::families::tower::{self, ImageTower};
+use crate::families::{Files, Frozen};
 use crate::names::{LLAVA, LLAVA_DINOV2};
 use crate::text::TextProcessor;
 
@@ -35,6 +35,20 @@ pub enum NewProjector {
     Mlp,
     /// The same, of squares of four positions: a quarter of the tokens. transformers' class has none.
     PixelShuffle,
+    /// The same of squares of sixteen, as SmolVLM's `scale_factor` of 4.
+    #[serde(rename = "pixel_shuffle_4")]
+    PixelShuffle4,
+}
+
+impl NewProjector {
+    /// Positions along the edge of the square that becomes one token.
+    fn shuffle(self) -> usize {
+        match self {
+            Self::Linear | Self::Mlp => 1,
+            Self::PixelShuffle => 2,
+            Self::PixelShuffle4 => 4,
+        }
+    }
 }
 
 /// `model_type` of the language models that a new one may have.
@@ -69,10 +83,10 @@ pub fn config(
     let vit = tower::image_config(encoder)?;
     let language = language_config(backbone)?;
     let sizes = [vit.hidden_size, language.width()];
-    let shuffle = if projector == NewProjector::PixelShuffle { 2 } else { 1 };
+    let shuffle = projector.shuffle();
     if !vit.grid().is_multiple_of(shuffle) {
-        let expected = format!("a picture of an even number of patches, got {0}x{0}", vit.grid());
-        let hint = "pixel_shuffle makes one token of four patches; mlp keeps all";
+        let expected = format!("a grid that {shuffle} divides, got {0}x{0} patches", vit.grid());
+        let hint = "pixel_shuffle makes one token of a square of patches; mlp keeps all";
         return Err(encoder.config().wrong("image_size", &expected, hint));
     }
     let projector = match projector {
@@ -80,7 +94,7 @@ pub fn config(
             let [features, width] = sizes;
             ProjectorConfig::Linear { features, shuffle, bias: true, width }
         }
-        NewProjector::Mlp | NewProjector::PixelShuffle => mlp(sizes, shuffle),
+        _ => mlp(sizes, shuffle),
     };
     let features = FeatureSelect { layers: vec![SKIPPED], class: false };
     Ok(one_tower(vit, features, projector, language))
@@ -154,6 +168,24 @@ pub fn assemble(
         published,
     };
     Ok(NewLlava { spliced, text, files })
+}
+
+/// What the encoder and the language model give to a model of them.
+///
+/// # Errors
+/// As [`assemble`].
+pub(crate) fn frozen(encoder: &Directory, backbone: &Directory) -> Result<Frozen> {
+    let [init, seeded] = &mut [(); 2].map(|()| Init::empty(&Device::flex()));
+    let NewLlava { spliced, text, .. } =
+        assemble(encoder, NewProjector::Linear, backbone, init, seeded)?;
+    let tensors = spliced.published.tensors(&spliced.llava)?;
+    Ok(Frozen { tensors, tokenizer: written(&text)? })
+}
+
+/// `tokenizer.json`.
+fn written(text: &TextProcessor) -> Result<Vec<u8>> {
+    let media = |source| Error::Media { path: "tokenizer.json".into(), source };
+    text.tokenizer.to_bytes().map_err(media)
 }
 
 /// The language model with a row for the token `marker` in its table and its head: the mean of all, for
@@ -240,8 +272,7 @@ fn files(
     text: &TextProcessor,
     marker: u32,
 ) -> Result<Files> {
-    let media = |source| Error::Media { path: "tokenizer.json".into(), source };
-    let tokenizer = text.tokenizer.to_bytes().map_err(media)?;
+    let tokenizer = written(text)?;
     let template = text.chat.text()?.unwrap_or_default().as_bytes().to_vec();
     let mut files = vec![
         ("tokenizer.json".to_owned(), tokenizer),

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sensorium_checkpoint::safetensors::{self, Dtype};
+use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Example, Examples};
-use sensorium_flow::Input;
 use sensorium_media::{ImageProcessor, Modality, Prompt, Slot, Tokenizer};
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::llava::Llava;
@@ -13,12 +12,13 @@ use sensorium_nn::params::{self, read};
 use sensorium_pretrained::families::blip2::new::{NewMatcher, NewWriter};
 
 use super::{Blip2Recipe, Stage, caption, lacks};
-use crate::batch::{draw, images, mean, pictures};
+use crate::batch::{draw, mean, pictures};
 use crate::config;
 use crate::error::Result;
+use crate::feature_cache::encode;
 use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
-use crate::model::Files;
+use crate::model::{self, Files};
 use crate::optim::AdamW;
 use crate::provenance;
 use crate::run::{Plan, Run, RunOptions, Step};
@@ -55,16 +55,20 @@ pub(super) fn train(
     let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("generate", &options, &resolved, plan, model, &mut optim)?;
     let device = recipe.device.open();
-    let loss = |model: &Llava, CaptionBatch { batch, planes }: CaptionBatch| {
-        let seen = model.encode(Input::Image(images(planes, [side; 2], &device)));
-        model.loss(&batch, &[seen], 0.0)
+    let cache = match model.towers[0].encoder.vit() {
+        Some(vit) => recipe.cache(vit, data, side)?,
+        None => None,
+    };
+    let loss = |model: &Llava, CaptionBatch { batch, planes }: CaptionBatch| -> Result<_> {
+        let seen = encode(model, cache.as_ref(), planes, [side; 2], &device)?;
+        Ok(model.loss(&batch, &[seen], 0.0))
     };
 
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
         let (learned, flops) = (batch.batch.learned(), flops(&new, &batch));
-        let loss_of_step = loss(&model, batch);
+        let loss_of_step = loss(&model, batch)?;
         let value = f64::from(read(loss_of_step.clone())[0]);
         let gradients = params::gradients(&model, loss_of_step.backward())?;
         let rate = schedule::rate(&stage.schedule, step, stage.steps);
@@ -75,10 +79,10 @@ pub(super) fn train(
             let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
             let one = |batch: CaptionBatch| {
                 let learned = batch.batch.learned() as f64;
-                (f64::from(read(loss(&best, batch))[0]), learned)
+                Ok((f64::from(read(loss(&best, batch)?)[0]), learned))
             };
-            let losses = batches.map(|batch| Ok(one(batch?))).collect::<Result<Vec<_>>>()?;
-            run.keep_best(step, mean(losses), || files(&new, &best))?;
+            let losses = batches.map(|batch| one(batch?)).collect::<Result<Vec<_>>>()?;
+            run.keep_best(step, mean(losses), || files(recipe, &new, &best))?;
         }
         let extra = BTreeMap::from([("tokens".to_owned(), learned as f64)]);
         let samples = stage.batch_size;
@@ -89,15 +93,18 @@ pub(super) fn train(
         }
     }
     let best = optim.averaged(model.clone());
-    run.finish(&model, files(&new, &best)?)
+    run.finish(&model, files(recipe, &new, &best)?)
 }
 
-/// The files of transformers' class that writes.
-fn files(new: &NewWriter, model: &Llava) -> Result<Files> {
-    let weights = safetensors::write(&new.tensors(model)?, Dtype::F32)?;
-    let mut files = vec![("model.safetensors".to_owned(), weights)];
-    files.extend(new.beside.iter().cloned());
-    Ok(files)
+/// The files of transformers' class that writes, or of what was learned of it.
+fn files(recipe: &Blip2Recipe, new: &NewWriter, model: &Llava) -> Result<Files> {
+    let tensors = new.tensors(model)?;
+    match (recipe.trained_only, &recipe.model.encoder, &recipe.model.backbone) {
+        (true, Some(encoder), Some(backbone)) => {
+            model::bridge(&new.beside, tensors, [encoder, backbone])
+        }
+        _ => model::published(&new.beside, &tensors, Dtype::F32),
+    }
 }
 
 /// Two passes through the language model, and one through the encoder.

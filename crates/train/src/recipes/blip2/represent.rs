@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_data::{Example, Examples};
 use sensorium_encoder::text::Texts;
+use sensorium_flow::Features;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::blip2::Blip2Pretraining;
 use sensorium_nn::params::{self, read};
@@ -13,9 +14,10 @@ use sensorium_nn::rng::Rng;
 use sensorium_pretrained::families::blip2::new::NewMatcher;
 
 use super::{Blip2Recipe, Stage, caption, lacks};
-use crate::batch::{draw, images, mean, pictures};
+use crate::batch::{draw, mean, pictures};
 use crate::config;
 use crate::error::Result;
+use crate::feature_cache::{FeatureCache, before_norm};
 use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::model::{self, Files};
@@ -57,12 +59,13 @@ pub(super) fn train(
     let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) =
         Run::open("represent", &options, &resolved, plan, model, &mut optim)?;
-    let learns = Losses { new, device: recipe.device.open() };
+    let cache = recipe.cache(&model.matcher.image, data, new.config.image.image)?;
+    let learns = Losses { new, cache, device: recipe.device.open() };
 
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
-        let (loss, extra) = learns.of(&model, batch);
+        let (loss, extra) = learns.of(&model, batch)?;
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&stage.schedule, step, stage.steps);
@@ -71,9 +74,8 @@ pub(super) fn train(
 
         if let Some(batches) = feed.val(stage.eval_batches).filter(|_| run.validates_after(step)) {
             let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
-            let loss = |batch| f64::from(read(learns.of(&best, batch).0)[0]);
-            let losses =
-                batches.map(|batch| Ok((loss(batch?), 1.0))).collect::<Result<Vec<_>>>()?;
+            let loss = |batch| Ok((f64::from(read(learns.of(&best, batch)?.0)[0]), 1.0));
+            let losses = batches.map(|batch| loss(batch?)).collect::<Result<Vec<_>>>()?;
             run.keep_best(step, mean(losses), || files(new, &best))?;
         }
         let samples = stage.batch_size;
@@ -153,15 +155,21 @@ fn allowed(pairs: &[Example], captions: &[String]) -> Vec<bool> {
 /// What a step learns from.
 struct Losses<'a> {
     new: &'a NewMatcher,
+    cache: Option<FeatureCache>,
     device: Device,
 }
 
 impl Losses<'_> {
     /// The sum of the three, and what is logged of them.
-    fn of(&self, model: &Blip2Pretraining, batch: PairBatch) -> (Tensor<1>, BTreeMap<String, f64>) {
+    fn of(
+        &self,
+        model: &Blip2Pretraining,
+        batch: PairBatch,
+    ) -> Result<(Tensor<1>, BTreeMap<String, f64>)> {
         let PairBatch { planes, texts, allowed, mut rng } = batch;
-        let [height, width] = [self.new.config.image.image; 2];
-        let features = model.matcher.encode(images(planes, [height, width], &self.device));
+        let (vit, size) = (&model.matcher.image, [self.new.config.image.image; 2]);
+        let seen = before_norm(self.cache.as_ref(), vit, planes, size, &self.device)?;
+        let features = Features(vit.normed(seen));
         let (itc, similarities) = model.contrast(&features, &texts, &allowed);
         let similarities = read(similarities.detach());
         let others = negatives(&similarities, &allowed, &mut rng);
@@ -177,7 +185,7 @@ impl Losses<'_> {
             ("matched".to_owned(), matched(&read(matches.detach()))),
             ("temperature".to_owned(), f64::from(read(model.temperature.val())[0])),
         ]);
-        (itc + itm + itg, extra)
+        Ok((itc + itm + itg, extra))
     }
 
     /// The encoder once; the Q-Former's body, which is what most is spent on, five batches long and three

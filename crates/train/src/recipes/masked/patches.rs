@@ -2,15 +2,14 @@
 
 use sensorium_data::rng::Rng;
 use sensorium_data::{Example, Examples, Media};
-use sensorium_encoder::image::{Conv, Pooling, VitConfig};
+use sensorium_encoder::image::{Conv, MaskedDecoderConfig, Pooling, VitConfig};
 use sensorium_flow::Modality;
 use sensorium_media::{ImageProcessor, Mel, Sound, Style, mel};
-use sensorium_model::masked::{MaskedConfig, Patches};
+use sensorium_model::masked::{MaskedConfig, Patches, Target};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::dinov2;
 use serde::{Deserialize, Serialize};
 
-use super::MaskedRecipe;
 use crate::batch::{draw, pictures};
 use crate::error::Result;
 use crate::model;
@@ -119,8 +118,14 @@ pub(super) struct Cutter {
 const STREAMS: [u64; 3] = [0x3A5C, 0x3A5D, 0x3A5E];
 
 impl Cutter {
-    pub(super) fn new(recipe: &MaskedRecipe) -> Result<Self> {
-        let MaskedRecipe { encoder, decoder, mask_ratio, batch_size, seed, .. } = recipe;
+    pub(super) fn new(
+        encoder: &NewEncoder,
+        decoder: &MaskedDecoderConfig,
+        target: Target,
+        mask_ratio: f64,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self> {
         let image = encoder.image.map(|Pixels { size, patch }| encoder.vit(size, None, patch));
         let audio = encoder
             .audio
@@ -137,7 +142,7 @@ impl Cutter {
             return wrong("decoder", &message, "leave [decoder] out for the paper's sizes");
         }
         let mut all = image.iter().chain(&audio);
-        let hides = |vit: &VitConfig| (1..vit.patches()).contains(&shown(vit, *mask_ratio));
+        let hides = |vit: &VitConfig| (1..vit.patches()).contains(&shown(vit, mask_ratio));
         if !all.all(hides) {
             let message =
                 format!("expected some of all patches, and not all of them, got {mask_ratio}");
@@ -147,9 +152,7 @@ impl Cutter {
             .as_ref()
             .map(|image| ImageProcessor::from_json(&dinov2::processor(image), Style::Clip));
         let processor = processor.transpose().map_err(sensorium_pretrained::Error::from)?;
-        let target = recipe.target.into();
         let config = MaskedConfig { image, audio, decoder: decoder.clone(), target };
-        let (batch_size, mask_ratio, seed) = (*batch_size, *mask_ratio, *seed);
         Ok(Self { config, processor, batch_size, mask_ratio, seed })
     }
 
