@@ -50,6 +50,8 @@ pub struct Check {
     pub examples: u64,
     /// Pictures that were read.
     pub pictures: u64,
+    /// Sounds that were read.
+    pub sounds: u64,
     /// Examples with a caption.
     pub captions: u64,
     /// Examples with a conversation.
@@ -70,6 +72,7 @@ impl Check {
         };
         self.captions += u64::from(example.text.is_some());
         self.conversations += u64::from(!example.messages.is_empty());
+        self.sounds += example.media.iter().filter_map(Media::sound).count() as u64;
         for picture in example.media.iter().flat_map(Media::pictures) {
             self.pictures += 1;
             self.size([picture.width, picture.height], [picture.width, picture.height]);
@@ -86,6 +89,7 @@ impl Check {
     fn join(mut self, other: Self) -> Self {
         self.examples += other.examples;
         self.pictures += other.pictures;
+        self.sounds += other.sounds;
         self.captions += other.captions;
         self.conversations += other.conversations;
         if let Some([small, large]) = other.sizes {

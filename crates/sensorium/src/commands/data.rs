@@ -142,10 +142,10 @@ pub fn config(path: &Path, kind: Option<&str>, set: &[String]) -> Result<Dataset
 }
 
 fn table(Checked { kind, found }: &Checked) -> Result<()> {
-    let Check { examples, pictures, captions, conversations, sizes, bad } = found;
+    let Check { examples, pictures, sounds, captions, conversations, sizes, bad } = found;
     print::line(format!("{kind}: {examples} examples"))?;
     print::line(format!(
-        "{pictures} pictures, {captions} captions, {conversations} conversations"
+        "{pictures} pictures, {sounds} sounds, {captions} captions, {conversations} conversations"
     ))?;
     if let Some([[w, h], [wide, high]]) = sizes {
         print::line(format!("pictures of {w} to {wide} by {h} to {high}"))?;
