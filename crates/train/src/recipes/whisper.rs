@@ -134,7 +134,8 @@ pub fn train(recipe: &WhisperRecipe, options: &RunOptions) -> Result<()> {
     let beside = model::beside(&directory)?;
     let init = &mut recipe.device.init(None, recipe.precision, false);
     let parts = whisper::trainable(&directory, init)?;
-    let transcripts = Transcripts::new(recipe, &parts)?;
+    let WhisperRecipe { language, task, batch_size, .. } = recipe;
+    let transcripts = Transcripts::new(language, *task, *batch_size, &parts)?;
     let WhisperParts { config: shape, model, device, .. } = parts;
     let trained = trained(recipe);
     let trained: Vec<&str> = trained.iter().map(String::as_str).collect();

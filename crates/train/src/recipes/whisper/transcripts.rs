@@ -4,10 +4,9 @@ use sensorium_data::{Example, Examples, Media};
 use sensorium_media::mel::{HOP, Mel, RATE};
 use sensorium_media::{Sound, Tokenizer};
 use sensorium_model::prompt::IGNORED;
-use sensorium_model::whisper::WhisperError;
+use sensorium_model::whisper::{Task, WhisperError};
 use sensorium_pretrained::families::whisper::WhisperParts;
 
-use super::WhisperRecipe;
 use crate::error::Result;
 use crate::model;
 
@@ -60,11 +59,11 @@ pub struct Transcripts {
 }
 
 impl Transcripts {
-    /// For a model.
+    /// So many a step for a model, in the language with this code.
     ///
     /// # Errors
     /// It does not know the language or the task.
-    pub fn new(recipe: &WhisperRecipe, parts: &WhisperParts) -> Result<Self> {
+    pub fn new(language: &str, task: Task, batch: usize, parts: &WhisperParts) -> Result<Self> {
         let unknown = |key| {
             move |error: WhisperError| {
                 let text = error.to_string();
@@ -73,13 +72,13 @@ impl Transcripts {
             }
         };
         let WhisperParts { config, rules, tokenizer, .. } = parts;
-        let language = rules.language(&recipe.language).map_err(unknown("language"))?;
+        let token = rules.language(language).map_err(unknown("language"))?;
         Ok(Self {
             tokenizer: tokenizer.clone(),
-            prompt: rules.prompt(language, recipe.task, false).map_err(unknown("task"))?,
+            prompt: rules.prompt(token, task, false).map_err(unknown("task"))?,
             end: rules.end,
-            space: if UNSPACED.contains(&recipe.language.as_str()) { "" } else { " " },
-            batch: recipe.batch_size,
+            space: if UNSPACED.contains(&language) { "" } else { " " },
+            batch,
             bands: config.encoder.bands,
             frames: config.frames(),
             context: config.decoder.context,
