@@ -34,7 +34,7 @@ impl Default for MaskedDecoderConfig {
     }
 }
 
-/// See the [module](self).
+/// Tells what lies behind the masks from the patches that were seen (He et al. 2021, section 3).
 #[derive(Module, Debug)]
 pub struct MaskedDecoder {
     embed: Linear,

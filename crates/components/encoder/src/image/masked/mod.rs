@@ -19,7 +19,7 @@ pub use decoder::{MaskedDecoder, MaskedDecoderConfig, Places};
 use super::vit::{Stem, places};
 use super::{Vit, VitConfig};
 
-/// See the [module](self).
+/// One transformer for the visible patches of pictures, spectrograms or both (He et al. 2021; Huang et al. 2022).
 #[derive(Module, Debug)]
 pub struct MaskedVit {
     image: Option<PatchEmbedding>,
