@@ -160,7 +160,8 @@ pub fn train(recipe: &WhisperRecipe, options: &RunOptions) -> Result<()> {
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
-        let loss = loss(&model, &batch, &device);
+        let flops = 3.0 * flops(&shape, batch.shape);
+        let loss = loss(&model, batch, &device);
         let value = f64::from(read(loss.clone())[0]);
         let gradients = params::gradients(&model, loss.backward())?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
@@ -171,8 +172,7 @@ pub fn train(recipe: &WhisperRecipe, options: &RunOptions) -> Result<()> {
             let best = params::set_trainable(optim.averaged(model.clone()), |_| false);
             run.keep_best(step, val(&best, batches, &device)?, || files(&best))?;
         }
-        let (flops, extra) = (3.0 * flops(&shape, batch.shape), BTreeMap::new());
-        let samples = batch_size;
+        let (samples, extra) = (batch_size, BTreeMap::new());
         run.log(Step { step, loss: value, learning_rate: rate, samples, flops, extra }, norm)?;
         run.checkpoint(step, &model, &optim)?;
         if run.ends_after(step) {
@@ -191,24 +191,25 @@ fn val(
 ) -> Result<f64> {
     let of = |batch: Result<Transcribed>| {
         let batch = batch?;
-        Ok((f64::from(read(loss(model, &batch, device))[0]), batch.learned() as f64))
+        let learned = batch.learned() as f64;
+        Ok((f64::from(read(loss(model, batch, device))[0]), learned))
     };
     Ok(mean(batches.map(of).collect::<Result<Vec<_>>>()?))
 }
 
 /// Loss of every token after the first.
-fn loss(model: &Whisper, batch: &Transcribed, device: &Device) -> Tensor<1> {
+fn loss(model: &Whisper, batch: Transcribed, device: &Device) -> Tensor<1> {
     let Transcribed { mel, bands, ids, labels, shape: [b, t] } = batch;
     let frames = mel.len() / (b * bands);
-    let mel = TensorData::new(mel.clone(), [*b, *bands, frames]);
+    let mel = TensorData::new(mel, [b, bands, frames]);
     let mel = Tensor::from_data(mel, &device.clone().without_autodiff());
     let features = Some(model.encoder.encode(mel));
-    let embeds = model.decoder.embed(ids, [*b, *t]);
+    let embeds = model.decoder.embed(&ids, [b, t]);
     let sequence = Sequence { features, ..Sequence::default() };
     let Hidden(hidden) = model.decoder.forward(embeds, &sequence, None); // [B, T, D]
     let width = hidden.dims()[2];
     let logits = model.decoder.logits(hidden.reshape([b * t, width])); // [B*T, V]
-    fused::cross_entropy(logits, labels.clone(), 0.0)
+    fused::cross_entropy(logits, labels, 0.0)
 }
 
 /// Operations of the forward pass, those of scores left out: two for each number of a matrix and each
