@@ -1,6 +1,7 @@
 //! What children of the program decode, and what becomes of those that fail.
 #![cfg(unix)]
 
+use std::fmt::{Debug, Display};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,6 +52,28 @@ fn versions(whole: &[u8]) -> Vec<Vec<u8>> {
     vec![whole.to_vec(), half.to_vec(), whole[..whole.len().min(20)].to_vec(), damaged, vec![]]
 }
 
+/// That this process and a child make the same of a file, or fail alike; whether they read it.
+fn alike<T: PartialEq, E: Debug + Display>(
+    name: &str,
+    here: Result<T, E>,
+    child: Result<T, E>,
+) -> bool {
+    match (here, child) {
+        (Ok(want), Ok(got)) => {
+            assert!(want == got, "{name}");
+            true
+        }
+        (Err(want), Err(got)) => {
+            assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
+            false
+        }
+        (want, got) => {
+            let (want, got) = (want.map(|_| "read"), got.map(|_| "read"));
+            panic!("{name}: {want:?} here, {got:?} in a child")
+        }
+    }
+}
+
 #[test]
 fn pictures_and_errors_are_those_of_this_process() {
     let (here, child) = (MediaDecoder::here(), children(Limits::default()));
@@ -59,19 +82,9 @@ fn pictures_and_errors_are_those_of_this_process() {
     for path in goldens(&folders, &["png", "jpg", "gif", "webp", "bmp", "json"]) {
         for bytes in versions(&std::fs::read(&path).unwrap()) {
             let name = path.to_str().unwrap();
-            match (here.picture_bytes(&bytes, name), child.picture_bytes(&bytes, name)) {
-                (Ok(want), Ok(got)) => {
-                    assert!(want == got, "{name}");
-                    good += 1;
-                }
-                (Err(want), Err(got)) => {
-                    assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
-                    bad += 1;
-                }
-                (want, got) => {
-                    let (want, got) = (want.map(|_| "pixels"), got.map(|_| "pixels"));
-                    panic!("{name}: {want:?} here, {got:?} in a child")
-                }
+            match alike(name, here.picture_bytes(&bytes, name), child.picture_bytes(&bytes, name)) {
+                true => good += 1,
+                false => bad += 1,
             }
         }
     }
@@ -91,19 +104,13 @@ fn frames_and_errors_are_those_of_this_process() {
         for bytes in versions(&std::fs::read(&golden).unwrap()) {
             std::fs::write(&path, bytes).unwrap();
             for sampling in [Sampling::Frames(3), Sampling::PerSecond(4.0)] {
-                match (here.video(&path, sampling), child.video(&path, sampling)) {
-                    (Ok(want), Ok(got)) => {
-                        assert!(want == got, "{golden:?}");
-                        good += 1;
-                    }
-                    (Err(want), Err(got)) => {
-                        assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
-                        bad += 1;
-                    }
-                    (want, got) => {
-                        let (want, got) = (want.map(|_| "frames"), got.map(|_| "frames"));
-                        panic!("{golden:?}: {want:?} here, {got:?} in a child")
-                    }
+                match alike(
+                    &format!("{golden:?}"),
+                    here.video(&path, sampling),
+                    child.video(&path, sampling),
+                ) {
+                    true => good += 1,
+                    false => bad += 1,
                 }
             }
         }
@@ -119,19 +126,9 @@ fn rows_and_errors_are_those_of_this_process() {
     for golden in goldens(&["table"], &["csv", "tsv", "jsonl", "xlsx", "parquet"]) {
         for bytes in versions(&std::fs::read(&golden).unwrap()) {
             std::fs::write(&path, bytes).unwrap();
-            match (here.table(&path), child.table(&path)) {
-                (Ok(want), Ok(got)) => {
-                    assert!(want == got, "{golden:?}");
-                    good += 1;
-                }
-                (Err(want), Err(got)) => {
-                    assert_eq!(format!("{want:?}\n{want}"), format!("{got:?}\n{got}"));
-                    bad += 1;
-                }
-                (want, got) => {
-                    let (want, got) = (want.map(|_| "rows"), got.map(|_| "rows"));
-                    panic!("{golden:?}: {want:?} here, {got:?} in a child")
-                }
+            match alike(&format!("{golden:?}"), here.table(&path), child.table(&path)) {
+                true => good += 1,
+                false => bad += 1,
             }
         }
     }
