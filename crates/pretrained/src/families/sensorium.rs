@@ -7,11 +7,12 @@
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
-//! on with texts; an audio encoder stands alone. `config.json` says which of these there are.
+//! on with texts; an audio encoder stands alone, or has a head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Encoder, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
@@ -21,6 +22,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::ctc::{CtcConfig, CtcParts};
 use super::language::Place;
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
@@ -78,6 +80,9 @@ pub struct SensoriumConfig {
     /// An encoder of sounds, alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<VitConfig>,
+    /// An encoder of sounds that spells what was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc: Option<CtcConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -87,8 +92,8 @@ pub struct SensoriumConfig {
 impl Default for SensoriumConfig {
     fn default() -> Self {
         let model_type = FAMILY.to_owned();
-        let (clip, llava, language, audio) = (None, None, None, None);
-        Self { model_type, clip, llava, language, audio, templates: Vec::new() }
+        let (clip, llava, language, audio, ctc) = (None, None, None, None, None);
+        Self { model_type, clip, llava, language, audio, ctc, templates: Vec::new() }
     }
 }
 
@@ -98,14 +103,21 @@ impl SensoriumConfig {
     /// # Errors
     /// A key is missing, unknown or of another type.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let parsed = serde_json::from_value(directory.settings().clone());
-        parsed.map_err(|error| Error::Setting {
+        let wrong = |key: &str, expected: &str, got| Error::Setting {
             file: "config.json".into(),
-            key: "the file".into(),
-            expected: "the settings of a model that was trained here".into(),
-            got: error.to_string(),
+            key: key.into(),
+            expected: expected.into(),
+            got,
             hint: "the file may be damaged, or of a newer version",
-        })
+        };
+        let expected = "the settings of a model that was trained here";
+        let parsed = serde_json::from_value(directory.settings().clone());
+        let parsed: Self =
+            parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
+        match parsed.ctc.as_ref().and_then(CtcConfig::wrong) {
+            Some((expected, got)) => Err(wrong("ctc", expected, got)),
+            None => Ok(parsed),
+        }
     }
 
     /// Both, where each says what the other does not.
@@ -116,6 +128,7 @@ impl SensoriumConfig {
             llava: self.llava.or(other.llava),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
+            ctc: self.ctc.or(other.ctc),
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -126,7 +139,7 @@ impl SensoriumConfig {
         let towers: Vec<&str> = towers.flat_map(|one| tower(one.encoder.modality())).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
-            "audio" => self.audio.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || self.ctc.is_some() || towers.contains(name),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -146,6 +159,8 @@ pub struct Parts {
     pub language: Option<CausalLm>,
     /// Hears.
     pub audio: Option<SoundEncoder>,
+    /// Writes down what was said.
+    pub ctc: Option<CtcParts>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -202,6 +217,10 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
+    if let Some(ctc) = &config.ctc {
+        let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
+        all.extend(under("audio", shapes));
+    }
     Ok(Plan::new(FAMILY, "language", PLAIN, all))
 }
 
@@ -217,6 +236,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         let audio = SoundEncoder { vit, config: audio, device: device.clone() };
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
+    if let Some(ctc) = config.ctc {
+        let ctc = Some(CtcParts::open(directory, ctc, device)?);
+        return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
+    }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
     let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
@@ -226,7 +249,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         towers: towers.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
-        audio: None,
+        ..Parts::default()
     }))
 }
 
@@ -318,7 +341,7 @@ fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
-fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
     let tensors = directory.component(component)?;
     let fitted = weights::load(module, &tensors);
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)
