@@ -2,6 +2,7 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod ctc;
 pub mod flamingo;
 pub mod llava;
 pub mod masked;
@@ -39,6 +40,8 @@ pub enum Recipe {
     Masked,
     /// What is said in sounds.
     Whisper,
+    /// The same letter by letter, by an encoder from nothing.
+    Ctc,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
+        Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -102,5 +106,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
+        Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
     }
 }
