@@ -3,9 +3,13 @@
 use crate::heads::captioner::CaptionerConfig;
 use sensorium_backbone::{BackboneConfig, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
-use sensorium_encoder::image::{Conv, FeatureSelect, VitConfig};
+use sensorium_encoder::audio::ConformerConfig;
+use sensorium_encoder::image::{Conv, FeatureSelect, Pooling, VitConfig};
+use sensorium_encoder::table::TableEncoderConfig;
 use sensorium_encoder::text::TextConfig;
+use sensorium_encoder::video::VideoEncoderConfig;
 use sensorium_input_projector::ProjectorConfig;
+use sensorium_media::Modality;
 use sensorium_model::clip::ClipConfig;
 use sensorium_model::llava::{LlavaConfig, TowerConfig};
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,7 @@ impl Size {
                 hidden: 128,
                 width: 96,
                 places: Some(16),
+                stack: 1,
             },
             Self::Small => ProjectorConfig::small(),
         };
@@ -56,6 +61,50 @@ impl Size {
         }
     }
 
+    /// Encoder and projector of sounds, videos or tables beside an image encoder, with a text tower of width
+    /// `words`, for a language model of width `width`.
+    pub fn media(
+        self,
+        modality: Modality,
+        image: &VitConfig,
+        [words, width]: [usize; 2],
+    ) -> Option<TowerConfig> {
+        let tiny = self == Self::Tiny;
+        let encoder = match modality {
+            Modality::Audio => EncoderConfig::Conformer(ConformerConfig {
+                n_layers: if tiny { 1 } else { 4 },
+                vocab_size: None,
+                ..ConformerConfig::small()
+            }),
+            Modality::Video => EncoderConfig::Video(VideoEncoderConfig {
+                image: VitConfig { pooling: Pooling::Mean, proj: false, ..image.clone() },
+                latents: if tiny { 4 } else { 24 },
+                n_heads: image.n_heads,
+                intermediate_size: image.intermediate_size,
+                ..VideoEncoderConfig::small()
+            }),
+            Modality::Table => EncoderConfig::Table(TableEncoderConfig {
+                embed: words,
+                ..TableEncoderConfig::small()
+            }),
+            Modality::Text | Modality::Image => return None,
+        };
+        let features = encoder.width();
+        let projector = match modality {
+            Modality::Audio => ProjectorConfig::Mlp {
+                features,
+                shuffle: 1,
+                norm: Some(features),
+                hidden: if tiny { 96 } else { 384 },
+                width,
+                places: None,
+                stack: 2,
+            },
+            _ => ProjectorConfig::Linear { features, shuffle: 1, bias: true, width },
+        };
+        Some(TowerConfig { encoder, projector })
+    }
+
     /// Projector and decoder of the captions that teach an image encoder.
     pub fn captioner(self, vocabulary: usize) -> CaptionerConfig {
         let (llama, vector) = (self.llama(vocabulary), self.text().embed);
@@ -70,6 +119,7 @@ impl Size {
                     hidden: 128,
                     width: 96,
                     places: None,
+                    stack: 1,
                 },
                 decoder: llama,
             },
@@ -83,6 +133,7 @@ impl Size {
                     hidden: 384,
                     width: 192,
                     places: None,
+                    stack: 1,
                 },
                 decoder: LlamaConfig {
                     hidden_size: 192,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use sensorium_media::parquet::Table;
 use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::video::MAX_SAMPLED;
-use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
+use sensorium_media::{MediaDecoder, Message, Picture, Sampling, mel};
 
 use crate::drawn::scene::Split;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
@@ -214,12 +214,8 @@ impl Records {
 
     /// All of a sound, at the rate that models hear.
     fn sound(&self, name: &str) -> std::result::Result<Media, String> {
-        let pieces = self.decoder.sound(&self.within(name)?, mel::RATE);
-        let mut samples = Vec::new();
-        for piece in pieces.map_err(brief)? {
-            samples.extend(piece.map_err(brief)?);
-        }
-        Ok(Media::Audio(Sound { rate: mel::RATE, samples, warning: None }))
+        let sound = self.decoder.whole_sound(&self.within(name)?, mel::RATE);
+        Ok(Media::Audio(sound.map_err(brief)?))
     }
 
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {

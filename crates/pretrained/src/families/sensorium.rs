@@ -30,7 +30,7 @@ use crate::names::PLAIN;
 use crate::plan::Plan;
 use crate::text::TextProcessor;
 use crate::towers::{Reading, Towers, class_and_mean};
-use crate::{CausalLm, Pretrained, text, vision};
+use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 
 /// `model_type`.
 pub const FAMILY: &str = "sensorium";
@@ -51,7 +51,7 @@ pub const COMPONENTS: [&str; 11] = [
 ];
 
 /// The components of a tower: its encoder and its projector.
-fn tower(modality: Modality) -> [&'static str; 2] {
+pub fn tower(modality: Modality) -> [&'static str; 2] {
     match modality {
         Modality::Image | Modality::Text => ["image", "projector"],
         Modality::Audio => ["audio", "audio_projector"],
@@ -220,14 +220,63 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
     let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
-    let llava = llava.as_ref().map(|c| self::llava(directory, c, &tokenizer, device));
+    let towers = towers.transpose()?;
+    let words = towers
+        .as_ref()
+        .map(|towers| Words { tower: towers.text.clone(), input: towers.texts.clone() });
+    let llava = llava
+        .as_ref()
+        .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
-        towers: towers.transpose()?,
+        towers,
         llava: llava.transpose()?,
         language: language.transpose()?,
         audio: None,
     }))
+}
+
+/// A model that answers, to be trained on.
+#[derive(Debug)]
+pub struct Trainable {
+    /// `config.json`.
+    pub settings: SensoriumConfig,
+    /// What makes its prompts.
+    pub text: TextProcessor,
+    /// The model.
+    pub spliced: Spliced,
+    /// What makes vectors of a table's words, where it has a text tower.
+    pub words: Option<Words>,
+    /// The components that are no part of what answers.
+    pub others: Vec<(&'static str, Tensors)>,
+}
+
+/// The model in a directory, to be trained on, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`]; it does not answer.
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
+    let settings = SensoriumConfig::read(directory)?;
+    let Some(config) = &settings.llava else {
+        let hint = "take one that a llava recipe made";
+        return Err(directory.config().wrong("llava", "a model that answers", hint));
+    };
+    let tokenizer = text::tokenizer(directory)?;
+    let constants = init.device().clone().without_autodiff();
+    let towers =
+        settings.clip.as_ref().map(|c| towers(directory, c, &settings, &tokenizer, &constants));
+    let words = towers.transpose()?.map(|towers| Words { tower: towers.text, input: towers.texts });
+    let (text, spliced) = llava(directory, config, (&tokenizer, words.as_ref()), init)?;
+    let answers: Vec<&str> = config
+        .towers
+        .iter()
+        .flat_map(|one| tower(one.encoder.modality()))
+        .chain(["backbone"])
+        .collect();
+    let others = settings.components().into_iter().filter(|name| !answers.contains(name));
+    let others = others.map(|name| Ok((name, directory.component(name)?)));
+    let others = others.collect::<Result<_>>()?;
+    Ok(Trainable { settings, text, spliced, words, others })
 }
 
 fn towers(
@@ -255,13 +304,14 @@ fn towers(
     Ok(towers)
 }
 
+/// What answers, with layers as `init` makes them; `words` make vectors of a table's words.
 fn llava(
     directory: &Directory,
     config: &LlavaConfig,
-    tokenizer: &Tokenizer,
-    device: &Device,
+    (tokenizer, words): (&Tokenizer, Option<&Words>),
+    init: &mut Init,
 ) -> Result<(TextProcessor, Spliced)> {
-    let mut llava = Llava::init(config, &mut Init::empty(device));
+    let mut llava = Llava::init(config, init);
     let towers = std::mem::take(&mut llava.towers).into_iter();
     let fitted = towers.map(|Tower { encoder, projector }| -> Result<Tower> {
         let names = tower(encoder.modality());
@@ -270,16 +320,20 @@ fn llava(
     });
     llava.towers = fitted.collect::<Result<_>>()?;
     llava.backbone = fit(llava.backbone, directory, "backbone")?;
+    let processor = processor(directory)?;
+    let others = config.towers.iter().skip(1);
+    let others = others.map(|tower| MediaProcessor::new(&tower.encoder, &processor, words));
     let spliced = Spliced {
         llava,
         config: config.clone(),
-        processor: processor(directory)?,
+        processors: others.collect::<Result<_>>()?,
+        processor,
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         timed: false,
         interleaved: false,
         path: directory.path().to_owned(),
-        device: device.clone(),
+        device: init.device().clone(),
         published: Published {
             layout: PLAIN,
             place: Place::Whole("backbone."),
