@@ -13,7 +13,7 @@ use sensorium_pretrained::{
 use crate::error::{Error, Result};
 use crate::{
     ChatModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
-    SpeechToText, VisionLanguageModel, WhisperModel,
+    Space, SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -40,28 +40,32 @@ impl Options {
 /// A model that was trained here: what it consists of decides what it can do.
 #[derive(Debug)]
 pub struct SensoriumModel {
-    towers: Option<Towers>,
+    space: Option<Space>,
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, llava, language, audio }: Parts) -> Result<Self> {
+    fn new(Parts { towers, bound, llava, language, audio }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
-        Ok(Self { towers, llava: llava.transpose()?, language, audio })
+        let space = towers.map(|towers| Space { towers, bound });
+        Ok(Self { space, llava: llava.transpose()?, language, audio })
     }
 
     fn pack(&mut self, format: pack::Format) {
-        self.towers.iter_mut().for_each(|towers| towers.pack(format));
+        if let Some(space) = &mut self.space {
+            space.towers.pack(format);
+            space.bound.iter_mut().for_each(|bound| bound.imagebind.pack_as(format));
+        }
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
     }
 
     fn does(&self) -> &'static str {
-        match (&self.towers, &self.llava, &self.language) {
+        match (&self.space, &self.llava, &self.language) {
             (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
@@ -249,7 +253,7 @@ impl Model {
     /// It was not made for that.
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::Sensorium(SensoriumModel { audio: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Tower(model) => Ok(model),
@@ -269,7 +273,7 @@ impl Model {
     /// It was not made for that.
     pub fn score(&self) -> Result<&dyn ScoreModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
             other => Err(other.cannot(

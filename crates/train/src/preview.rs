@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
+use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
@@ -53,6 +54,10 @@ pub fn preview(
         }
         Recipe::Masked => {
             let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Imagebind => {
+            let recipe: ImageBindRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Blip2 => {

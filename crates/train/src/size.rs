@@ -61,16 +61,15 @@ impl Size {
         }
     }
 
-    /// Encoder and projector of sounds, videos or tables beside an image encoder, with a text tower of width
-    /// `words`, for a language model of width `width`.
-    pub fn media(
+    /// Encoder of sounds, videos or tables beside an image encoder, with a text tower of width `words`.
+    pub fn encoder(
         self,
         modality: Modality,
         image: &VitConfig,
-        [words, width]: [usize; 2],
-    ) -> Option<TowerConfig> {
+        words: usize,
+    ) -> Option<EncoderConfig> {
         let tiny = self == Self::Tiny;
-        let encoder = match modality {
+        Some(match modality {
             Modality::Audio => EncoderConfig::Conformer(ConformerConfig {
                 n_layers: if tiny { 1 } else { 4 },
                 vocab_size: None,
@@ -88,21 +87,24 @@ impl Size {
                 ..TableEncoderConfig::small()
             }),
             Modality::Text | Modality::Image => return None,
-        };
+        })
+    }
+
+    /// What makes tokens of width `width` of such an encoder's features: of a sound, one of two positions.
+    pub fn projector(self, encoder: &EncoderConfig, width: usize) -> ProjectorConfig {
         let features = encoder.width();
-        let projector = match modality {
+        match encoder.modality() {
             Modality::Audio => ProjectorConfig::Mlp {
                 features,
                 shuffle: 1,
                 norm: Some(features),
-                hidden: if tiny { 96 } else { 384 },
+                hidden: if self == Self::Tiny { 96 } else { 384 },
                 width,
                 places: None,
                 stack: 2,
             },
             _ => ProjectorConfig::Linear { features, shuffle: 1, bias: true, width },
-        };
-        Some(TowerConfig { encoder, projector })
+        }
     }
 
     /// Projector and decoder of the captions that teach an image encoder.

@@ -1,6 +1,7 @@
 //! Media to [`Features`]: encoders of pictures, sounds, videos, tables and texts.
 
 pub mod audio;
+pub mod head;
 pub mod image;
 pub mod table;
 pub mod text;

@@ -3,7 +3,7 @@
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
 //! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
-//! audio_projector  video_projector  table_projector
+//! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
@@ -15,6 +15,7 @@ use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::image::{Encoder, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
+use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
@@ -36,7 +37,7 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 11] = [
+pub const COMPONENTS: [&str; 14] = [
     "image",
     "audio",
     "video",
@@ -47,8 +48,20 @@ pub const COMPONENTS: [&str; 11] = [
     "audio_projector",
     "video_projector",
     "table_projector",
+    "audio_head",
+    "video_head",
+    "table_head",
     "backbone",
 ];
+
+/// What makes a vector of what an encoder beside those of pictures and texts saw.
+pub fn head(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Audio => "audio_head",
+        Modality::Video => "video_head",
+        Modality::Table | Modality::Image | Modality::Text => "table_head",
+    }
+}
 
 /// The components of a tower: its encoder and its projector.
 pub fn tower(modality: Modality) -> [&'static str; 2] {
@@ -69,6 +82,9 @@ pub struct SensoriumConfig {
     /// Pictures and texts in one space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<ClipConfig>,
+    /// Other media in that space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imagebind: Option<ImageBindConfig>,
     /// A language model that sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub llava: Option<LlavaConfig>,
@@ -87,8 +103,8 @@ pub struct SensoriumConfig {
 impl Default for SensoriumConfig {
     fn default() -> Self {
         let model_type = FAMILY.to_owned();
-        let (clip, llava, language, audio) = (None, None, None, None);
-        Self { model_type, clip, llava, language, audio, templates: Vec::new() }
+        let (clip, imagebind, llava, language, audio) = (None, None, None, None, None);
+        Self { model_type, clip, imagebind, llava, language, audio, templates: Vec::new() }
     }
 }
 
@@ -113,6 +129,7 @@ impl SensoriumConfig {
         Self {
             model_type: self.model_type,
             clip: self.clip.or(other.clip),
+            imagebind: self.imagebind.or(other.imagebind),
             llava: self.llava.or(other.llava),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
@@ -123,7 +140,10 @@ impl SensoriumConfig {
     /// Its components, in the order of [`COMPONENTS`].
     pub fn components(&self) -> Vec<&'static str> {
         let towers = self.llava.iter().flat_map(|llava| &llava.towers);
-        let towers: Vec<&str> = towers.flat_map(|one| tower(one.encoder.modality())).collect();
+        let towers = towers.flat_map(|one| tower(one.encoder.modality()));
+        let bound = self.imagebind.iter().flat_map(|bound| &bound.encoders);
+        let bound = bound.flat_map(|one| [tower(one.modality())[0], head(one.modality())]);
+        let towers: Vec<&str> = towers.chain(bound).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
@@ -140,6 +160,8 @@ impl SensoriumConfig {
 pub struct Parts {
     /// Compares pictures and texts.
     pub towers: Option<Towers>,
+    /// Puts other media beside them.
+    pub bound: Option<Bound>,
     /// Answers.
     pub llava: Option<(TextProcessor, Spliced)>,
     /// Goes on with texts.
@@ -196,6 +218,16 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
         let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
         all.extend(ours.filter(|(name, _)| !known.contains(name)));
     }
+    if let Some(bound) = &config.imagebind {
+        for encoder in &bound.encoders {
+            let sizes = [encoder.width(), bound.embed];
+            let own = params::shapes(|init| BoundHead::init(sizes, init));
+            let [name, _] = tower(encoder.modality());
+            let ours = [under(name, encoder.parameters()), under(head(encoder.modality()), own)];
+            let known: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
+            all.extend(ours.concat().into_iter().filter(|(name, _)| !known.contains(name)));
+        }
+    }
     if let Some(language) = &config.language {
         all.extend(under("backbone", language.parameters()));
     }
@@ -224,16 +256,75 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let words = towers
         .as_ref()
         .map(|towers| Words { tower: towers.text.clone(), input: towers.texts.clone() });
+    let bound = config.imagebind.as_ref();
+    let bound = bound.map(|c| self::bound(directory, c, words.as_ref(), &mut Init::empty(device)));
     let llava = llava
         .as_ref()
         .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
         towers,
+        bound: bound.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
         audio: None,
     }))
+}
+
+/// Pictures and texts in one space, which others learn to join.
+#[derive(Debug)]
+pub struct Anchors {
+    /// The two towers.
+    pub towers: Towers,
+    /// Texts to ids.
+    pub tokenizer: Tokenizer,
+}
+
+/// What of the model in a directory compares pictures and texts.
+///
+/// # Errors
+/// A file is missing or damaged; the model does not compare.
+pub fn anchors(directory: &Directory, device: &Device) -> Result<Anchors> {
+    let settings = SensoriumConfig::read(directory)?;
+    let Some(clip) = &settings.clip else {
+        let hint = "take one that a clip recipe made";
+        return Err(directory.config().wrong("clip", "a model that compares", hint));
+    };
+    let tokenizer = text::tokenizer(directory)?;
+    let towers = towers(directory, clip, &settings, &tokenizer, device)?;
+    Ok(Anchors { towers, tokenizer })
+}
+
+/// Encoders of other media in CLIP's space, and what makes their inputs.
+#[derive(Debug)]
+pub struct Bound {
+    /// The encoders.
+    pub imagebind: ImageBind,
+    /// What makes the input of each.
+    pub processors: Vec<MediaProcessor>,
+    /// Where they compute.
+    pub device: Device,
+}
+
+/// The encoders of other media, with layers as `init` makes them.
+fn bound(
+    directory: &Directory,
+    config: &ImageBindConfig,
+    words: Option<&Words>,
+    init: &mut Init,
+) -> Result<Bound> {
+    let mut imagebind = ImageBind::init(config, init);
+    let towers = std::mem::take(&mut imagebind.towers).into_iter();
+    let fitted = towers.map(|BoundTower { encoder, head }| -> Result<BoundTower> {
+        let modality = encoder.modality();
+        let encoder = fit(encoder, directory, tower(modality)[0])?;
+        Ok(BoundTower { encoder, head: fit(head, directory, self::head(modality))? })
+    });
+    imagebind.towers = fitted.collect::<Result<_>>()?;
+    let image = processor(directory)?;
+    let processors = config.encoders.iter().map(|one| MediaProcessor::new(one, &image, words));
+    let processors = processors.collect::<Result<_>>()?;
+    Ok(Bound { imagebind, processors, device: init.device().clone() })
 }
 
 /// A model that answers, to be trained on.

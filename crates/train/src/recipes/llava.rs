@@ -20,7 +20,7 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
-use sensorium_media::{ImageProcessor, Modality, Tokenizer};
+use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::llava::{Encoded, Llava, LlavaConfig};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
@@ -49,7 +49,7 @@ use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
-use crate::size::Size;
+use crate::towers::NewTower;
 use talks::{Micro, Talks, seen_by};
 
 /// A LLaVA training: both stages.
@@ -101,24 +101,6 @@ pub struct LlavaRecipe {
     pub lora: Option<LoraConfig>,
     /// Conversations about pictures, or pictures with captions, for stages without data of their own.
     pub data: Option<Config>,
-}
-
-/// A tower to be made, unless the model has one of that kind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewTower {
-    /// What it reads: `"audio"`, `"video"` or `"table"`.
-    pub kind: Modality,
-    /// Its size.
-    #[serde(default = "small")]
-    pub size: Size,
-    /// A file of a trained encoder's weights; without it, seeded ones. A video's image encoder is always the
-    /// model's own.
-    pub encoder: Option<PathBuf>,
-}
-
-fn small() -> Size {
-    Size::Small
 }
 
 /// One stage.
@@ -543,6 +525,7 @@ impl Training<'_> {
                 let mut components = own.others.clone();
                 for tower in &llava.towers {
                     let [encoder, projector] = sensorium::tower(tower.encoder.modality());
+                    components.retain(|(name, _)| *name != encoder);
                     components.push((encoder, weights::tensors(&tower.encoder)?));
                     components.push((projector, weights::tensors(&tower.projector)?));
                 }

@@ -2,7 +2,8 @@
 
 use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
-use sensorium_encoder::{Encoder, EncoderConfig, image};
+use sensorium_encoder::{Encoder, EncoderConfig};
+use sensorium_input_projector::Projector;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
 use sensorium_model::weights;
@@ -13,11 +14,12 @@ use sensorium_pretrained::families::llava::{self, Spliced};
 use sensorium_pretrained::families::sensorium::{self, SensoriumConfig, Trainable};
 use sensorium_pretrained::{Directory, MediaProcessor, TextProcessor};
 
-use super::{Home, LlavaRecipe, NewTower, Own, Training, side};
+use super::{Home, LlavaRecipe, Own, Training, side};
 use crate::chat::Chat;
 use crate::error::{Result, TrainError};
 use crate::model::{self, Files, Parts};
 use crate::size::Size;
+use crate::towers::{NewTower, no_vit, vit};
 
 /// A new model of components that other recipes have trained.
 pub(super) fn new(
@@ -67,7 +69,8 @@ fn own<'a>(
     for new in &recipe.media {
         if shape.tower(new.kind).is_none() {
             let config = planned(new, &shape, &settings)?;
-            llava.towers.push(tower(new, &config, &llava.towers[0], seeded)?);
+            let from = (directory, &settings);
+            llava.towers.push(tower(new, &config, from, &llava.towers[0], seeded)?);
             processors.push(MediaProcessor::new(&config.encoder, &processor, words.as_ref())?);
             shape.towers.push(config);
         }
@@ -96,46 +99,35 @@ pub(super) fn own_shape(recipe: &LlavaRecipe, directory: &Directory) -> Result<L
 
 /// The shape of a tower to be made.
 fn planned(new: &NewTower, shape: &LlavaConfig, settings: &SensoriumConfig) -> Result<TowerConfig> {
-    let wrong = |message: &str, hint| Err(model::config("media", message, hint));
     let Some(EncoderConfig::Vit { vit, .. }) = shape.towers.first().map(|tower| &tower.encoder)
     else {
-        return wrong(
-            "expected a model with a Vision Transformer, got none",
-            "see docs/training.md",
-        );
+        return Err(no_vit());
     };
+    let bound = settings.imagebind.as_ref().and_then(|bound| bound.encoder(new.kind));
     let words = settings.clip.as_ref().map_or(0, |clip| clip.text.embed);
-    let Some(mut config) = new.size.media(new.kind, vit, [words, shape.backbone.width()]) else {
-        let hint = "pictures are read already, and texts by the language model";
-        return wrong(&format!("expected audio, video or table, got {}", new.kind), hint);
-    };
-    // A head for transcripts is kept where the file has one.
-    if let (EncoderConfig::Conformer(conformer), Some(file)) = (&mut config.encoder, &new.encoder) {
-        let tensors = checkpoint::load(file)?;
-        let head = tensors.tensors.get("head.weight").and_then(|head| head.shape().last().copied());
-        conformer.vocab_size = head;
-    }
-    Ok(config)
+    let encoder = bound.cloned().map_or_else(|| new.config(vit, words), Ok)?;
+    let projector = new.size.projector(&encoder, shape.backbone.width());
+    Ok(TowerConfig { encoder, projector })
 }
 
-/// A tower of seeded weights, but for what is trained already.
+/// A tower whose encoder the model has already, or of seeded weights, but for what is trained elsewhere.
 fn tower(
     new: &NewTower,
     config: &TowerConfig,
+    (directory, settings): (&Directory, &SensoriumConfig),
     pictures: &Tower,
     seeded: &mut Init,
 ) -> Result<Tower> {
-    let mut tower = Tower::init(config, seeded);
-    if let Some(file) = &new.encoder {
-        tower.encoder = weights::load(tower.encoder, &checkpoint::load(file)?)?;
-    }
-    if let (Encoder::Video(video), Encoder::Image(image::Encoder::Vit(vit))) =
-        (&mut tower.encoder, &pictures.encoder)
-    {
-        let seen = weights::tensors(vit)?;
-        video.image = weights::load_known(video.image.clone(), &seen)?;
-    }
-    Ok(tower)
+    let [file, _] = sensorium::tower(new.kind);
+    let encoder = match (settings.components().contains(&file), &pictures.encoder) {
+        (true, _) => {
+            let encoder = Encoder::init(&config.encoder, seeded);
+            weights::load(encoder, &directory.component(file)?)?
+        }
+        (false, Encoder::Image(image)) => new.encoder(&config.encoder, vit(image)?, seeded)?,
+        (false, _) => return Err(no_vit()),
+    };
+    Ok(Tower { encoder, projector: Projector::init(&config.projector, seeded) })
 }
 
 /// The error for an encoder with nothing behind it.
