@@ -10,6 +10,7 @@
 
 pub mod batch;
 mod cross;
+mod ctc;
 mod embed;
 mod error;
 mod flamingo;
@@ -18,6 +19,7 @@ pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
+mod spectrogram;
 pub mod video;
 mod vision_language;
 pub mod whisper;
@@ -27,6 +29,7 @@ use std::path::Path;
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
 pub use batch::Batch;
+pub use ctc::CtcModel;
 pub use embed::{Classified, Score, Space, embed_labels};
 pub use error::{Error, Result};
 pub use flamingo::FlamingoModel;

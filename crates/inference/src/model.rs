@@ -12,8 +12,8 @@ use sensorium_pretrained::{
 
 use crate::error::{Error, Result};
 use crate::{
-    ChatModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
-    Space, SpeechToText, VisionLanguageModel, WhisperModel,
+    ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
+    ScoreModel, Space, SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -44,14 +44,16 @@ pub struct SensoriumModel {
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
+    ctc: Option<CtcModel>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, bound, llava, language, audio }: Parts) -> Result<Self> {
+    fn new(Parts { towers, bound, llava, language, audio, ctc }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
-        Ok(Self { space, llava: llava.transpose()?, language, audio })
+        let ctc = ctc.map(|parts| CtcModel { parts });
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc })
     }
 
     fn pack(&mut self, format: pack::Format) {
@@ -62,6 +64,7 @@ impl SensoriumModel {
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
+        self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
     }
 
     fn does(&self) -> &'static str {
@@ -70,6 +73,7 @@ impl SensoriumModel {
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
             (None, None, Some(_)) => "continues texts",
+            (None, None, None) if self.ctc.is_some() => "writes down what was said",
             (None, None, None) => "makes features of sounds alone",
         }
     }
@@ -290,7 +294,8 @@ impl Model {
     pub fn speech(&self) -> Result<&dyn SpeechToText> {
         match self {
             Self::Whisper(model) => Ok(model),
-            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json")),
+            Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
+            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; or with what the recipe `ctc` has left")),
         }
     }
 

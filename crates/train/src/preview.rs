@@ -10,6 +10,7 @@ use crate::config;
 use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
+use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
@@ -66,6 +67,10 @@ pub fn preview(
         }
         Recipe::Whisper => {
             let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Ctc => {
+            let recipe: CtcRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
     };

@@ -7,11 +7,14 @@
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
-//! on with texts; an audio encoder stands alone. `config.json` says which of these there are.
+//! on with texts; an audio encoder stands alone, or has a head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+
+use std::collections::BTreeSet;
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Encoder, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
@@ -22,6 +25,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::ctc::{CtcConfig, CtcParts};
 use super::language::Place;
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
@@ -94,6 +98,9 @@ pub struct SensoriumConfig {
     /// An encoder of sounds, alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<VitConfig>,
+    /// An encoder of sounds that spells what was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc: Option<CtcConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -103,8 +110,16 @@ pub struct SensoriumConfig {
 impl Default for SensoriumConfig {
     fn default() -> Self {
         let model_type = FAMILY.to_owned();
-        let (clip, imagebind, llava, language, audio) = (None, None, None, None, None);
-        Self { model_type, clip, imagebind, llava, language, audio, templates: Vec::new() }
+        Self {
+            model_type,
+            clip: None,
+            imagebind: None,
+            llava: None,
+            language: None,
+            audio: None,
+            ctc: None,
+            templates: Vec::new(),
+        }
     }
 }
 
@@ -114,14 +129,21 @@ impl SensoriumConfig {
     /// # Errors
     /// A key is missing, unknown or of another type.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let parsed = serde_json::from_value(directory.settings().clone());
-        parsed.map_err(|error| Error::Setting {
+        let wrong = |key: &str, expected: &str, got| Error::Setting {
             file: "config.json".into(),
-            key: "the file".into(),
-            expected: "the settings of a model that was trained here".into(),
-            got: error.to_string(),
+            key: key.into(),
+            expected: expected.into(),
+            got,
             hint: "the file may be damaged, or of a newer version",
-        })
+        };
+        let expected = "the settings of a model that was trained here";
+        let parsed = serde_json::from_value(directory.settings().clone());
+        let parsed: Self =
+            parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
+        match parsed.ctc.as_ref().and_then(CtcConfig::wrong) {
+            Some((expected, got)) => Err(wrong("ctc", expected, got)),
+            None => Ok(parsed),
+        }
     }
 
     /// Both, where each says what the other does not.
@@ -133,6 +155,7 @@ impl SensoriumConfig {
             llava: self.llava.or(other.llava),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
+            ctc: self.ctc.or(other.ctc),
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -146,7 +169,7 @@ impl SensoriumConfig {
         let towers: Vec<&str> = towers.chain(bound).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
-            "audio" => self.audio.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || self.ctc.is_some() || towers.contains(name),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -168,6 +191,8 @@ pub struct Parts {
     pub language: Option<CausalLm>,
     /// Hears.
     pub audio: Option<SoundEncoder>,
+    /// Writes down what was said.
+    pub ctc: Option<CtcParts>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -209,31 +234,33 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(clip) = &config.clip {
         all.extend(params::shapes(|init| Clip::init(clip, init)));
     }
-    if let Some(llava) = &config.llava {
-        let ours = llava.towers.iter().flat_map(|one| {
-            let [encoder, projector] = tower(one.encoder.modality());
-            [under(encoder, one.encoder.parameters()), under(projector, one.projector.parameters())]
-        });
-        let ours = ours.chain([under("backbone", llava.backbone.parameters())]).flatten();
-        let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
-        all.extend(ours.filter(|(name, _)| !known.contains(name)));
+    for one in config.llava.iter().flat_map(|llava| &llava.towers) {
+        let [encoder, projector] = tower(one.encoder.modality());
+        all.extend(under(encoder, one.encoder.parameters()));
+        all.extend(under(projector, one.projector.parameters()));
+    }
+    let backbones = [config.llava.as_ref().map(|llava| &llava.backbone), config.language.as_ref()];
+    for backbone in backbones.into_iter().flatten() {
+        all.extend(under("backbone", backbone.parameters()));
     }
     if let Some(bound) = &config.imagebind {
         for encoder in &bound.encoders {
             let sizes = [encoder.width(), bound.embed];
             let own = params::shapes(|init| BoundHead::init(sizes, init));
-            let [name, _] = tower(encoder.modality());
-            let ours = [under(name, encoder.parameters()), under(head(encoder.modality()), own)];
-            let known: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
-            all.extend(ours.concat().into_iter().filter(|(name, _)| !known.contains(name)));
+            all.extend(under(tower(encoder.modality())[0], encoder.parameters()));
+            all.extend(under(head(encoder.modality()), own));
         }
-    }
-    if let Some(language) = &config.language {
-        all.extend(under("backbone", language.parameters()));
     }
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
+    if let Some(ctc) = &config.ctc {
+        let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
+        all.extend(under("audio", shapes));
+    }
+    // An encoder may serve several of them.
+    let mut known = BTreeSet::new();
+    all.retain(|(name, _)| known.insert(name.clone()));
     Ok(Plan::new(FAMILY, "language", PLAIN, all))
 }
 
@@ -248,6 +275,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         let vit = fit(vit, directory, "audio")?;
         let audio = SoundEncoder { vit, config: audio, device: device.clone() };
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
+    }
+    let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
+    if config.components() == ["audio"] {
+        return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
@@ -267,6 +298,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         bound: bound.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
+        ctc,
         audio: None,
     }))
 }
@@ -463,7 +495,7 @@ fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
-fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
     let tensors = directory.component(component)?;
     let fitted = weights::load(module, &tensors);
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)

@@ -275,7 +275,7 @@ fn hear(
         heard;
     let seconds = Seconds { load, read, mel, encode, decode };
     let stretch = |segment: Segment| {
-        let Segment { start, end, text, tokens: token_ids, confidence } = segment;
+        let Segment { start, end, text, tokens: token_ids, confidence, words: _ } = segment;
         let Confidence { temperature, avg_logprob, compression_ratio, no_speech_prob } = confidence;
         Stretch {
             start,

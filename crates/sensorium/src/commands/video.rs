@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_media::video::MAX_SAMPLED;
 use sensorium_media::Sampling;
+use sensorium_media::video::MAX_SAMPLED;
 
 /// Videos, and which of their frames are looked at.
 #[derive(Args, Debug)]

@@ -2,6 +2,7 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod ctc;
 pub mod flamingo;
 pub mod imagebind;
 pub mod llava;
@@ -42,6 +43,8 @@ pub enum Recipe {
     Imagebind,
     /// What is said in sounds.
     Whisper,
+    /// The same letter by letter, by an encoder from nothing.
+    Ctc,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +92,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Imagebind => imagebind::train(&config::load(path, sets)?, options),
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
+        Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -107,5 +111,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Imagebind => imagebind::stages(&config::load(path, sets)?),
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
+        Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
     }
 }

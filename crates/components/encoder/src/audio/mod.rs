@@ -3,7 +3,7 @@
 mod conformer;
 mod whisper;
 
-pub use conformer::{Conformer, ConformerConfig, positions, spelt};
+pub use conformer::{Conformer, ConformerConfig, Label, best_path, positions};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
 
 use sensorium_flow::{Encode, Features, Sounds};
