@@ -396,10 +396,16 @@ impl Training {
         Ok((mean(losses), recall.collect()))
     }
 
+    /// Of the forward pass, by what of each medium there is.
     fn flops(&self, batch: &[Kind]) -> f64 {
-        let encoder =
-            |kind: &Kind| self.shape.encoder(kind.modality).map_or(0.0, EncoderConfig::flops);
-        batch.iter().map(|kind| encoder(kind) * kind.pieces.len() as f64).sum()
+        let kind = |kind: &Kind| {
+            let Some(encoder) = self.shape.encoder(kind.modality) else { return 0.0 };
+            let processor = self.pairs.processors.iter().find(|p| p.modality() == kind.modality);
+            let positions = |piece| processor.map_or(0, |p| p.positions(piece));
+            let seen: usize = kind.pieces.iter().map(positions).sum();
+            encoder.flops() * seen as f64 / encoder.positions().max(1) as f64
+        };
+        batch.iter().map(kind).sum()
     }
 
     /// The model's files.

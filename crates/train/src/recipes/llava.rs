@@ -499,10 +499,11 @@ impl Training<'_> {
         let passes = if aligns || self.recipe.lora.is_some() { 2.0 } else { 3.0 };
         let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
         let encoder = self.shape.towers.first().map_or(0.0, |tower| tower.encoder.flops());
-        let others = self.shape.towers.iter().skip(1).map(|tower| {
-            let kind = tower.encoder.modality();
-            let pieces = micro.pieces.iter().filter(|piece| piece.modality() == kind).count();
-            tower.encoder.flops() * pieces as f64
+        let others = self.processors.iter().zip(self.shape.towers.iter().skip(1));
+        let others = others.map(|(processor, tower)| {
+            let own = micro.pieces.iter().filter(|piece| piece.modality() == processor.modality());
+            let positions: usize = own.map(|piece| processor.positions(piece)).sum();
+            tower.encoder.flops() * positions as f64 / tower.encoder.positions().max(1) as f64
         });
         let seen = encoder * self.pictures(micro) as f64 + others.sum::<f64>();
         let read = backbone.flops(t, 0) * b as f64 + backbone.flops(0, batch.learned());
