@@ -214,7 +214,13 @@ fn report(
 }
 
 fn folder(name: &str) -> DatasetConfig {
-    DatasetConfig::Folder { path: sample(name), frames: None, licence: None, share: 1.0 }
+    DatasetConfig::Folder {
+        path: sample(name),
+        frames: None,
+        request: None,
+        licence: None,
+        share: 1.0,
+    }
 }
 
 fn values(report: &OwnReport) -> Vec<f64> {
