@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_media::{Decoder, Tokenizer};
+use sensorium_media::{Decoder, Slot, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::logits::{LogitsOptions, LogitsProcessor};
@@ -68,6 +68,9 @@ pub struct Continuation {
 pub struct Reply {
     /// Ids of the prompt, pictures' tokens among them.
     pub prompt: Vec<u32>,
+    /// Where media stand in it, in order, and how many tokens each takes; nothing where they are asked from
+    /// beside it.
+    pub slots: Vec<Slot>,
     /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
     pub process: f64,
     /// Seconds in the image encoder and the projector.

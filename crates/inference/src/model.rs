@@ -13,7 +13,7 @@ use sensorium_pretrained::{
 use crate::error::{Error, Result};
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, SpeechToText, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -40,7 +40,7 @@ impl Options {
 /// A model that was trained here: what it consists of decides what it can do.
 #[derive(Debug)]
 pub struct SensoriumModel {
-    towers: Option<Towers>,
+    space: Option<Space>,
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
@@ -48,15 +48,19 @@ pub struct SensoriumModel {
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, llava, language, audio, ctc }: Parts) -> Result<Self> {
+    fn new(Parts { towers, bound, llava, language, audio, ctc }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
+        let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });
-        Ok(Self { towers, llava: llava.transpose()?, language, audio, ctc })
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc })
     }
 
     fn pack(&mut self, format: pack::Format) {
-        self.towers.iter_mut().for_each(|towers| towers.pack(format));
+        if let Some(space) = &mut self.space {
+            space.towers.pack(format);
+            space.bound.iter_mut().for_each(|bound| bound.imagebind.pack_as(format));
+        }
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
@@ -64,7 +68,7 @@ impl SensoriumModel {
     }
 
     fn does(&self) -> &'static str {
-        match (&self.towers, &self.llava, &self.language) {
+        match (&self.space, &self.llava, &self.language) {
             (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
@@ -253,7 +257,7 @@ impl Model {
     /// It was not made for that.
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::Sensorium(SensoriumModel { audio: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Tower(model) => Ok(model),
@@ -273,7 +277,7 @@ impl Model {
     /// It was not made for that.
     pub fn score(&self) -> Result<&dyn ScoreModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
             other => Err(other.cannot(

@@ -12,6 +12,7 @@ use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
+use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
@@ -54,6 +55,10 @@ pub fn preview(
         }
         Recipe::Masked => {
             let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Imagebind => {
+            let recipe: ImageBindRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Blip2 => {

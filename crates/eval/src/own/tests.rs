@@ -109,7 +109,7 @@ fn reply(text: &str) -> Reply {
         steps: 0,
         decode: 0.0,
     };
-    Reply { prompt: Vec::new(), process: 0.0, encode: 0.0, continuation }
+    Reply { prompt: Vec::new(), slots: Vec::new(), process: 0.0, encode: 0.0, continuation }
 }
 
 /// Says of a picture what was said of the last one of its colour; of none, how many exemplars there were.
@@ -214,7 +214,13 @@ fn report(
 }
 
 fn folder(name: &str) -> DatasetConfig {
-    DatasetConfig::Folder { path: sample(name), frames: None, licence: None, share: 1.0 }
+    DatasetConfig::Folder {
+        path: sample(name),
+        frames: None,
+        request: None,
+        licence: None,
+        share: 1.0,
+    }
 }
 
 fn values(report: &OwnReport) -> Vec<f64> {

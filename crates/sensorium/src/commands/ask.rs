@@ -1,36 +1,28 @@
-//! `ask`: a question about pictures and videos, or about nothing but itself.
-
-use std::path::PathBuf;
+//! `ask`: a question about pictures, sounds, videos and tables, or about nothing but itself.
 
 use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Error;
-use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers};
+use sensorium_media::{Message, Role, arranged, parse_markers};
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::commands::video::Videos;
 use crate::{open, print};
 
-/// Ask a question, with pictures and videos or without.
+/// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
-    /// The question; `<image>`, `<video>` and `<table>` mark the place of each, else they come first.
+    /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
     question: String,
-    /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
-    #[arg(long, value_name = "FILE")]
-    image: Vec<PathBuf>,
     #[command(flatten)]
-    videos: Videos,
-    /// A table: CSV, TSV, JSON lines, Parquet or XLSX, for models with an encoder of tables. May be repeated.
-    #[arg(long, value_name = "FILE")]
-    table: Vec<PathBuf>,
+    media: MediaFiles,
     /// What holds for the whole conversation, for models with a chat template.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -57,23 +49,12 @@ impl Ask {
                 "expected a question, got an empty text\nhint: sensorium ask \"what is in the picture?\" --image FILE"
             ));
         }
-        let modalities: Vec<Modality> = std::iter::repeat_n(Modality::Image, self.image.len())
-            .chain(std::iter::repeat_n(Modality::Video, self.videos.video.len()))
-            .chain(std::iter::repeat_n(Modality::Table, self.table.len()))
-            .collect();
-        let parts = parse_markers(&self.question, &modalities)?;
-        let decoder = open::decoder();
-        let mut media = open::media(&self.image, &decoder)?;
-        media.extend(self.videos.read(&decoder)?.into_iter().map(Media::Video));
-        for path in &self.table {
-            media.push(Media::Table(decoder.table(path)?));
-        }
+        let parts = parse_markers(&self.question, &self.media.modalities())?;
+        let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
-        if !self.table.is_empty() {
-            model.takes(&media)?;
-        }
+        model.takes(&media)?;
         if self.system.is_some() && !model.has_template()? {
             return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
         }

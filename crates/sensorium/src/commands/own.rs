@@ -22,9 +22,10 @@ use crate::{open, print};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Your own data")]
 pub struct OwnOptions {
-    /// The data's kind, as a recipe names it [default: guessed from the path; of `perplexity`, text].
+    /// The data's kind, as a recipe names it; of what is drawn (sounds, clips, records, their -conversations,
+    /// clinic) without --data [default: guessed from the path; of `perplexity`, text].
     #[arg(long, value_name = "KIND")]
-    kind: Option<String>,
+    pub kind: Option<String>,
     /// Another key of the data set in a recipe, as images=DIR. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -118,7 +119,8 @@ fn share(text: &str) -> Result<f64, String> {
 /// Of one run.
 pub struct OwnData<'a> {
     pub task: Task,
-    pub path: &'a Path,
+    /// Nothing of what is drawn.
+    pub path: Option<&'a Path>,
     pub limit: Option<usize>,
     pub context: usize,
     pub precision: Precision,
@@ -159,7 +161,7 @@ impl OwnData<'_> {
         let OwnOptions { kind, set, exemplars_set, .. } = self.options;
         let set = if exemplars_set.is_empty() { set } else { exemplars_set };
         let path = self.options.exemplars.as_ref();
-        path.map(|path| data::config(path, kind.as_deref(), set)).transpose()
+        path.map(|path| data::config(Some(path), kind.as_deref(), set)).transpose()
     }
 
     fn measure(&self, config: &DatasetConfig, global: &Global) -> Result<OwnReport> {
@@ -245,7 +247,7 @@ impl OwnData<'_> {
         decoder: &MediaDecoder,
     ) -> Result<impl Fn(u64) -> Option<Picture> + use<>> {
         let options =
-            OpenOptions { seed: 0, split: self.split(), val_share: 0.0, picture_size: 224 };
+            OpenOptions { seed: 0, split: self.split(), val_share: 0.0, picture_size: 96 };
         let dataset = config.open(&options, decoder)?;
         Ok(move |index| {
             let example = dataset.example(At { epoch: 0, index, progress: 1.0 }).ok()?;
