@@ -24,6 +24,7 @@ pub mod video;
 mod vision_language;
 pub mod whisper;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
@@ -96,6 +97,34 @@ pub trait ChatModel: Sync {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
+
+    /// How likely each of `choices` is as what the assistant says next: the sum of the log-probabilities of its
+    /// tokens, of which each choice has at least one.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer); a choice does not fit the model's context.
+    fn likelihoods(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        choices: &[String],
+    ) -> Result<Vec<f64>> {
+        let likelihood = |choice: &String| {
+            let forced = Some(choice.clone());
+            let options = GenerateOptions {
+                forced,
+                max_new_tokens: usize::MAX,
+                ..GenerateOptions::default()
+            };
+            let mut sum = 0.0;
+            self.answer(messages, media, &options, &mut |step| {
+                sum += step.log_probability()(step.id);
+                ControlFlow::Continue(())
+            })?;
+            Ok(sum)
+        };
+        choices.iter().map(likelihood).collect()
+    }
 
     /// A token's text; none where it cannot be spelt alone.
     fn token(&self, id: u32) -> String;

@@ -31,13 +31,13 @@ impl EmbeddingModel for Colours {
 
 /// A closer look sees even when the vectors do not.
 impl ScoreModel for Colours {
-    fn score(&self, _: &[Picture], _: &[String]) -> sensorium_inference::Result<Vec<Vec<Score>>> {
+    fn score(&self, _: &[Media], _: &[String]) -> sensorium_inference::Result<Vec<Vec<Score>>> {
         Ok(Vec::new())
     }
 
     fn classify(
         &self,
-        _: &Picture,
+        _: &Media,
         _: &[String],
         _: Option<&str>,
     ) -> sensorium_inference::Result<Vec<Classified>> {
@@ -190,6 +190,7 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         max_bad: 0.05,
         prompts: &[],
         max_tokens: None,
+        choices: &[],
         shots: None,
         labels: &[],
         rerank: 2,
