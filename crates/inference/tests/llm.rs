@@ -12,8 +12,9 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors, strict_shapes};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::{
-    Batch, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
+    Batch, ChatModel, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
 };
+use sensorium_media::{Message, Role};
 use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;

@@ -331,18 +331,19 @@ mod tests {
         };
         // A one among three zeros.
         let log_prob = 1.0 - (1f64.exp() + 3.0).ln();
-        let table: [(&[usize], &[(u32, Range<usize>)]); 6] = [
-            (&[], &[]),
-            (&[0, 0], &[]),
-            (&[1, 1, 2], &[(1, 0..2), (2, 2..3)]),
-            (&[1, 0, 1], &[(1, 0..1), (1, 2..3)]),
-            (&[0, 3, 3, 0, 3, 2, 2], &[(3, 1..3), (3, 4..5), (2, 5..7)]),
-            (&[2, 1, 2], &[(2, 0..1), (1, 1..2), (2, 2..3)]),
+        let table: [(&[usize], &str); 6] = [
+            (&[], ""),
+            (&[0, 0], ""),
+            (&[1, 1, 2], "1: 0..2, 2: 2..3"),
+            (&[1, 0, 1], "1: 0..1, 1: 2..3"),
+            (&[0, 3, 3, 0, 3, 2, 2], "3: 1..3, 3: 4..5, 2: 5..7"),
+            (&[2, 1, 2], "2: 0..1, 1: 1..2, 2: 2..3"),
         ];
         for (classes, want) in table {
             let got = best_path(&path(classes), 4);
             assert!(got.iter().all(|label| (label.log_prob - log_prob).abs() < 1e-6), "{got:?}");
-            let got: Vec<_> = got.into_iter().map(|label| (label.class, label.positions)).collect();
+            let label = |label: &Label| format!("{}: {:?}", label.class, label.positions);
+            let got = got.iter().map(label).collect::<Vec<_>>().join(", ");
             assert_eq!(got, want, "{classes:?}");
         }
     }
