@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
-//! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
+//! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
 //! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
-//! on with texts; an audio encoder stands alone, or has a head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+//! on with texts; an audio encoder stands alone; `speech` has a
+//! head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
 
 use std::collections::BTreeSet;
 
@@ -41,9 +42,10 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 14] = [
+pub const COMPONENTS: [&str; 15] = [
     "image",
     "audio",
+    "speech",
     "video",
     "table",
     "text",
@@ -169,7 +171,8 @@ impl SensoriumConfig {
         let towers: Vec<&str> = towers.chain(bound).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
-            "audio" => self.audio.is_some() || self.ctc.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || towers.contains(name),
+            "speech" => self.ctc.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -256,7 +259,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     }
     if let Some(ctc) = &config.ctc {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
-        all.extend(under("audio", shapes));
+        all.extend(under("speech", shapes));
     }
     // An encoder may serve several of them.
     let mut known = BTreeSet::new();
@@ -277,7 +280,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
     let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
-    if config.components() == ["audio"] {
+    if config.components() == ["speech"] {
         return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;
