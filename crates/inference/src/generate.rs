@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
 use sensorium_media::{Decoder, Slot, Tokenizer};
+use sensorium_model::domain::Distance;
 
 use crate::error::{Error, Result};
 use crate::logits::{LogitsOptions, LogitsProcessor};
@@ -73,6 +74,8 @@ pub struct Reply {
     /// Where media stand in it, in order, and how many tokens each takes; nothing where they are asked from
     /// beside it.
     pub slots: Vec<Slot>,
+    /// How far each picture lies from those of the training set, where the model knows that.
+    pub distances: Vec<Distance>,
     /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
     pub process: f64,
     /// Seconds in the image encoder and the projector.

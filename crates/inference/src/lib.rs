@@ -40,6 +40,7 @@ pub use language::LanguageModel;
 pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
@@ -124,6 +125,11 @@ pub trait ChatModel: Sync {
             Ok(sum)
         };
         choices.iter().map(likelihood).collect()
+    }
+
+    /// How far a picture lies from those of the training set, where the model knows that.
+    fn distance(&self, _picture: &Picture) -> Option<Distance> {
+        None
     }
 
     /// A token's text; none where it cannot be spelt alone.

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::ctc::CtcRecipe;
+use crate::recipes::domain::DomainRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
@@ -55,6 +56,10 @@ pub fn preview(
         }
         Recipe::Masked => {
             let recipe: MaskedRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Domain => {
+            let recipe: DomainRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Imagebind => {

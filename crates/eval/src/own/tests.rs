@@ -109,7 +109,14 @@ fn reply(text: &str) -> Reply {
         steps: 0,
         decode: 0.0,
     };
-    Reply { prompt: Vec::new(), slots: Vec::new(), process: 0.0, encode: 0.0, continuation }
+    Reply {
+        prompt: Vec::new(),
+        slots: Vec::new(),
+        distances: Vec::new(),
+        process: 0.0,
+        encode: 0.0,
+        continuation,
+    }
 }
 
 /// Says of a picture what was said of the last one of its colour; of none, how many exemplars there were.

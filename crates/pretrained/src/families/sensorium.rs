@@ -19,6 +19,7 @@ use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Encoder, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
+use sensorium_model::domain::Domain;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
@@ -42,7 +43,7 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 15] = [
+pub const COMPONENTS: [&str; 16] = [
     "image",
     "audio",
     "speech",
@@ -57,6 +58,7 @@ pub const COMPONENTS: [&str; 15] = [
     "audio_head",
     "video_head",
     "table_head",
+    "domain",
     "backbone",
 ];
 
@@ -94,6 +96,9 @@ pub struct SensoriumConfig {
     /// A language model that sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub llava: Option<LlavaConfig>,
+    /// What pictures of the training set are like: so many numbers of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<usize>,
     /// A language model alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<BackboneConfig>,
@@ -117,6 +122,7 @@ impl Default for SensoriumConfig {
             clip: None,
             imagebind: None,
             llava: None,
+            domain: None,
             language: None,
             audio: None,
             ctc: None,
@@ -155,6 +161,7 @@ impl SensoriumConfig {
             clip: self.clip.or(other.clip),
             imagebind: self.imagebind.or(other.imagebind),
             llava: self.llava.or(other.llava),
+            domain: self.domain.or(other.domain),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
@@ -173,6 +180,7 @@ impl SensoriumConfig {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
             "speech" => self.ctc.is_some(),
+            "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -188,6 +196,8 @@ pub struct Parts {
     pub towers: Option<Towers>,
     /// Puts other media beside them.
     pub bound: Option<Bound>,
+    /// Tells pictures that are unlike the training set's.
+    pub domain: Option<Domain>,
     /// Answers.
     pub llava: Option<(TextProcessor, Spliced)>,
     /// Goes on with texts.
@@ -254,6 +264,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
             all.extend(under(head(encoder.modality()), own));
         }
     }
+    if let Some(width) = config.domain {
+        all.extend(under("domain", Domain::parameters(width)));
+    }
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
@@ -295,10 +308,12 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let llava = llava
         .as_ref()
         .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
+    let domain = config.domain.map(|width| domain(directory, width));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
         towers,
         bound: bound.transpose()?,
+        domain: domain.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
         ctc,
@@ -360,6 +375,11 @@ fn bound(
     let processors = config.encoders.iter().map(|one| MediaProcessor::new(one, &image, words));
     let processors = processors.collect::<Result<_>>()?;
     Ok(Bound { imagebind, processors, device: init.device().clone() })
+}
+
+fn domain(directory: &Directory, width: usize) -> Result<Domain> {
+    let read = Domain::read(&directory.component("domain")?, width);
+    Ok(read.map_err(|source| source.in_file(&directory.path().join("domain")))?)
 }
 
 /// A model that answers, to be trained on.
@@ -494,7 +514,11 @@ fn text(directory: &Directory, tokenizer: &Tokenizer) -> Result<TextProcessor> {
     })
 }
 
-fn processor(directory: &Directory) -> Result<ImageProcessor> {
+/// What makes pixels of its pictures.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
