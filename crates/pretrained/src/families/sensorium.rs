@@ -12,7 +12,7 @@
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
-use sensorium_encoder::image::{Encoder, Vit, VitConfig};
+use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
@@ -185,7 +185,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = SensoriumConfig::read(directory)?;
     let mut all = Vec::new();
     if let Some(clip) = &config.clip {
-        all.extend(params::shapes(|init| Clip::init(clip, init)));
+        all.extend(clip.parameters());
     }
     if let Some(llava) = &config.llava {
         let ours = llava.towers.iter().flat_map(|one| {
@@ -248,7 +248,7 @@ fn towers(
     clip.scale = scalar("scale")?;
     clip.bias = config.bias.then(|| scalar("bias")).transpose()?;
     let inputs = (processor(directory)?, tokenizer.clone(), Reading::own(tokenizer)?);
-    let mut towers = Towers::new(clip, Encoder::Vit, config.text.clone(), inputs, device);
+    let mut towers = Towers::new(clip, config.text.clone(), inputs, device);
     if !whole.templates.is_empty() {
         towers.templates = whole.templates.clone();
     }
