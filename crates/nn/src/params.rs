@@ -354,7 +354,7 @@ impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{Conv2d, Conv2dConfig, LayerNorm, Linear};
+    use crate::layers::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear};
 
     #[expect(clippy::large_enum_variant, reason = "there are two of them")]
     #[derive(Module, Debug)]
@@ -378,6 +378,18 @@ mod tests {
         });
         let many = edit(many, |name| name == "1.weight", |name, _, _| edited.push(name.to_owned()));
         assert_eq!((names(&many), edited), (updated, vec!["1.weight".to_owned()]));
+    }
+
+    #[test]
+    fn statistics_move_with_the_weight_of_their_norm() {
+        let init = &mut Init::empty(&Device::flex().autodiff());
+        let norms: Vec<_> = (0..2).map(|_| BatchNorm2d::init(3, 1.0, init)).collect();
+        let norms = set_trainable(norms, |name| name.starts_with("0."));
+        let moving = list(&norms).into_iter().filter(|p| p.moves && !p.trainable);
+        let names: Vec<String> = moving.map(|p| p.name).collect();
+        assert_eq!(names, ["0.running_mean", "0.running_var"]);
+        assert_eq!(trained(&norms).len(), 4);
+        assert_eq!(count(&norms), 2 * 6);
     }
 
     /// Of a layer too large for any memory, whose values cannot even be counted.
