@@ -16,15 +16,28 @@ pub use vit::{Conv, FeatureSelect, Pooling, Vit, VitConfig};
 use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Which encoder, and its shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Value")]
 pub enum EncoderConfig {
     /// A Vision Transformer.
     Vit(VitConfig),
     /// CLIP's ResNet.
     Resnet(ResnetConfig),
+}
+
+impl TryFrom<Value> for EncoderConfig {
+    type Error = serde_json::Error;
+
+    /// By what a ResNet alone has, so that an error is about the one that is meant.
+    fn try_from(settings: Value) -> serde_json::Result<Self> {
+        match settings.get("layers").is_some() {
+            true => Ok(Self::Resnet(serde_json::from_value(settings)?)),
+            false => Ok(Self::Vit(serde_json::from_value(settings)?)),
+        }
+    }
 }
 
 impl EncoderConfig {
@@ -132,6 +145,24 @@ impl Pack for Encoder {
             Self::Vit(vit) => vit.matrices(path, visit),
             Self::Resnet(resnet) => resnet.matrices(path, visit),
             Self::Naflex(naflex) => naflex.matrices(path, visit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_tell_which_encoder_it_is() {
+        let vit = EncoderConfig::Vit(VitConfig::small());
+        let resnet = EncoderConfig::Resnet(ResnetConfig::clip_rn50());
+        for config in [vit, resnet] {
+            let mut settings = serde_json::to_value(&config).unwrap();
+            assert_eq!(serde_json::from_value::<EncoderConfig>(settings.clone()).unwrap(), config);
+            settings["image"] = "large".into();
+            let error = serde_json::from_value::<EncoderConfig>(settings).unwrap_err().to_string();
+            assert!(error.contains("\"large\""), "{error}");
         }
     }
 }

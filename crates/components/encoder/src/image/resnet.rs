@@ -346,4 +346,12 @@ mod tests {
         let resnet = Resnet::init(&ResnetConfig::clip_rn50(), &mut Init::empty(&Device::flex()));
         assert_eq!(params::count(&resnet), 38_316_896);
     }
+
+    /// torch counts open_clip's; its attention pool asks with every place, of which one is read.
+    #[test]
+    fn rn50_takes_the_operations_that_torch_counts() {
+        let asked = 49 * (2048 * 2048 + 2 * 50 * 2048 + 2048 * 1024);
+        let counted = 12_222_939_136_u64 - 2 * asked;
+        assert_eq!(ResnetConfig::clip_rn50().flops(), counted as f64);
+    }
 }
