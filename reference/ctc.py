@@ -28,7 +28,7 @@ def main():
                "intermediate_size": CONFIG["intermediate_size"], "kernel": CONFIG["kernel_size"],
                "vocab_size": len(CLASSES)}
     write_json(folder, "config.json", {"model_type": "sensorium", "ctc": {"encoder": encoder, "classes": CLASSES}})
-    save(folder, "audio.safetensors", dict(model.named_parameters()))
+    save(folder, "speech.safetensors", dict(model.named_parameters()))
     with open(folder / "words.csv", "w") as table:
         csv.writer(table, lineterminator="\n").writerows([("filepath", "title"), *WORDS.items()])
 

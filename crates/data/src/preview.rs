@@ -1,8 +1,9 @@
 //! Contact sheets: pictures in rows with their texts below, to look at what a model is shown; sounds as they swing
-//! and as a model hears them.
+//! and as a model hears them, tables as they are written.
 
 use sensorium_media::mel::{Mel, RATE};
-use sensorium_media::{Picture, Sound};
+use sensorium_media::table::Cell;
+use sensorium_media::{Picture, Sound, Table};
 
 use crate::font;
 
@@ -71,6 +72,37 @@ pub fn sound(sound: &Sound, width: u32) -> Picture {
         canvas.set(x, SWING + BANDS - 1 - band, &[ink; 3]);
     }
     canvas.finish()
+}
+
+/// The most rows of a table that are drawn.
+const ROWS: usize = 12;
+
+/// A table's columns and its first rows; what is missing is empty, what does not fit into `width` is cut.
+pub fn table(table: &Table, width: u32) -> Picture {
+    let names = table.schema.iter().map(|column| column.name.clone()).collect();
+    let rows = table.rows.iter().take(ROWS).map(|row| row.iter().map(written).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(names).chain(rows).collect();
+    let mut canvas = Canvas::new(width, lines.len() as u32 * LINE);
+    let mut left = 0;
+    for column in 0..table.schema.len() {
+        let cells = || lines.iter().filter_map(|line| line.get(column));
+        for (row, cell) in (0..).zip(cells()) {
+            canvas.write(cell, left, row * LINE);
+        }
+        let wide = cells().map(|cell| cell.chars().count()).max().unwrap_or_default() as u32;
+        left += (wide + 1) * STEP;
+    }
+    canvas.finish()
+}
+
+fn written(cell: &Cell) -> String {
+    match cell {
+        Cell::Missing => String::new(),
+        Cell::Number(number) => number.to_string(),
+        Cell::Category(text) => text.clone(),
+        Cell::Boolean(truth) => truth.to_string(),
+        Cell::Date(days) => format!("day {days}"),
+    }
 }
 
 /// Words in lines of at most `width` characters; longer words are cut.
@@ -170,6 +202,24 @@ mod tests {
         let both = strip(&[low, high]).expect("two");
         assert_eq!((both.width, both.height), (102, SWING + BANDS));
         assert_eq!(strip(&[]), None);
+    }
+
+    /// A cell more is more ink; a missing one leaves its place white.
+    #[test]
+    fn tables_are_drawn_cell_by_cell() {
+        let drawn = |text: &str| {
+            let bytes = format!("name,size\ncircle,4\nstar,{text}\n");
+            let decoded = Table::decode(bytes.as_bytes(), "test").expect("a table");
+            let picture = table(&decoded, 120);
+            assert_eq!((picture.width, picture.height), (120, 3 * LINE));
+            let ink = |row: u32| {
+                let bytes = (row * LINE * 360) as usize..((row + 1) * LINE * 360) as usize;
+                picture.pixels[bytes].iter().filter(|p| **p < 128).count()
+            };
+            [ink(0), ink(1), ink(2)]
+        };
+        let ([names, first, full], [.., empty]) = (drawn("17"), drawn(""));
+        assert!(names > 0 && first > 0 && empty > 0 && full > empty);
     }
 
     #[test]

@@ -72,6 +72,12 @@ pub enum EvalError {
         kind: &'static str,
     },
 
+    /// The model does not know what its training set was like.
+    #[error(
+        "expected a model that knows what its training set was like, got another\nhint: recipe = \"domain\" looks at the pictures of a model that was trained here"
+    )]
+    NoDomain,
+
     /// A data set lacks what is measured.
     #[error(
         "expected examples with {lacks} for {task}, got some without\nhint: docs/eval.md lists what each task reads; --kind says how the data are written"

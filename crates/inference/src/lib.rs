@@ -24,6 +24,7 @@ pub mod video;
 mod vision_language;
 pub mod whisper;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
@@ -39,6 +40,7 @@ pub use language::LanguageModel;
 pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
@@ -96,6 +98,39 @@ pub trait ChatModel: Sync {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
+
+    /// How likely each of `choices` is as what the assistant says next: the sum of the log-probabilities of its
+    /// tokens, of which each choice has at least one.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer); a choice does not fit the model's context.
+    fn likelihoods(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        choices: &[String],
+    ) -> Result<Vec<f64>> {
+        let likelihood = |choice: &String| {
+            let forced = Some(choice.clone());
+            let options = GenerateOptions {
+                forced,
+                max_new_tokens: usize::MAX,
+                ..GenerateOptions::default()
+            };
+            let mut sum = 0.0;
+            self.answer(messages, media, &options, &mut |step| {
+                sum += step.log_probability()(step.id);
+                ControlFlow::Continue(())
+            })?;
+            Ok(sum)
+        };
+        choices.iter().map(likelihood).collect()
+    }
+
+    /// How far a picture lies from those of the training set, where the model knows that.
+    fn distance(&self, _picture: &Picture) -> Option<Distance> {
+        None
+    }
 
     /// A token's text; none where it cannot be spelt alone.
     fn token(&self, id: u32) -> String;

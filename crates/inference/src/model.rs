@@ -48,8 +48,12 @@ pub struct SensoriumModel {
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, bound, llava, language, audio, ctc }: Parts) -> Result<Self> {
-        let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
+    fn new(Parts { towers, bound, domain, llava, language, audio, ctc }: Parts) -> Result<Self> {
+        let llava = llava.map(|(text, spliced)| -> Result<_> {
+            let mut model = VisionLanguageModel::spliced(text, spliced)?;
+            model.domain = domain;
+            Ok(model)
+        });
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });

@@ -382,6 +382,16 @@ pub fn render(
     }
 }
 
+/// What models that are trained here are asked of a medium that only has a caption.
+pub fn caption_request(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Image | Modality::Text => "describe the picture.",
+        Modality::Audio => "what do you hear?",
+        Modality::Video => "describe the video.",
+        Modality::Table => "describe the table.",
+    }
+}
+
 /// What marks the places of media in what users write.
 const MARKERS: [(&str, Modality); 4] = [
     ("<image>", Modality::Image),

@@ -13,6 +13,7 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod domain;
 pub mod flamingo;
 pub mod idefics;
 pub mod imagebind;

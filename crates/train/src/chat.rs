@@ -2,7 +2,7 @@
 
 use sensorium_data::Example;
 use sensorium_data::conversation::Turn;
-use sensorium_media::chat::TEMPLATE;
+use sensorium_media::chat::{TEMPLATE, caption_request};
 use sensorium_media::{
     ChatFormat, ChatTemplate, Layout, Medium, Message, Modality, Part, Prompt, Role, Special,
     Tokenizer,
@@ -12,16 +12,6 @@ use sensorium_pretrained::families::llava;
 use serde_json::Map;
 
 use crate::error::{Result, TrainError};
-
-/// What a medium is asked for where it only has a caption; of a picture, the words of the `caption` command.
-fn request(first: Option<&Medium>) -> &'static str {
-    match first.map(|medium| medium.modality) {
-        Some(Modality::Audio) => "what do you hear?",
-        Some(Modality::Video) => "describe the video.",
-        Some(Modality::Table) => "describe the table.",
-        Some(Modality::Image | Modality::Text) | None => "describe the picture.",
-    }
-}
 
 /// What makes prompts.
 #[derive(Debug)]
@@ -92,7 +82,8 @@ impl Chat {
         let flat = media.concat();
         if example.messages.is_empty() {
             let caption = example.text.clone().unwrap_or_default();
-            let mut messages = messages(&[[request(flat.first()).into(), caption]], 0);
+            let first = flat.first().map_or(Modality::Image, |medium| medium.modality);
+            let mut messages = messages(&[[caption_request(first).into(), caption]], 0);
             messages[0].parts.splice(0..0, flat.iter().map(|one| Part::Media(one.modality)));
             return self.conversation(&messages, &flat);
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sensorium_data::preview::{sound, strip};
+use sensorium_data::preview::{sound, strip, table};
 use sensorium_data::{Config, Dataset, DatasetConfig, Example, Media};
 use sensorium_media::{ImageProcessor, MediaDecoder, Message, Picture, Role};
 
@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
 use crate::recipes::ctc::CtcRecipe;
+use crate::recipes::domain::DomainRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
@@ -22,7 +23,7 @@ use crate::recipes::{self, Recipe, which};
 
 /// The first `count` samples that the recipe at `path` draws, with its hardest scenes; of a recipe of
 /// two stages, those of the second: their pictures side by side, of a video some frames, of a sound its wave and
-/// spectrogram. Samples without media give white strips above their texts.
+/// spectrogram, of a table its rows. Samples without media give white strips above their texts.
 ///
 /// # Errors
 /// The recipe is not acceptable, or a data set that it names is missing or damaged.
@@ -57,6 +58,10 @@ pub fn preview(
             let recipe: MaskedRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
+        Recipe::Domain => {
+            let recipe: DomainRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
         Recipe::Imagebind => {
             let recipe: ImageBindRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
@@ -87,7 +92,7 @@ pub fn preview(
                 video.pictures().step_by(step).map(fit).collect()
             }
             Media::Audio(heard) => vec![sound(heard, 2 * SIDE)],
-            Media::Table(_) => Vec::new(),
+            Media::Table(rows) => vec![table(rows, 2 * SIDE)],
         };
         let parts: Vec<Picture> = example.media.iter().flat_map(of).take(FRAMES).collect();
         let picture = strip(&parts).unwrap_or_else(|| Picture::filled(160, 1, [255; 3]));

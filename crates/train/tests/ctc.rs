@@ -84,7 +84,7 @@ fn two_sounds_are_learned_by_heart_and_a_run_goes_on_bit_for_bit() {
     trial.train("parts", &steps("steps=20"), true).unwrap();
     assert_eq!(trial.losses("parts"), trial.losses("changed"));
     assert_ne!(trial.losses("parts"), losses[..20]);
-    let weights = |run: &str| fs::read(trial.path(run).join("final/audio.safetensors")).unwrap();
+    let weights = |run: &str| fs::read(trial.path(run).join("final/speech.safetensors")).unwrap();
     assert!(weights("parts") == weights("changed"));
 }
 

@@ -6,7 +6,7 @@
 //!
 //! `z_image` is how large the nucleus of a cell is as compared with the cell, `z_table` what the column
 //! `marker` holds; both are standard normal. Nobody who knows the true probabilities reaches more than an
-//! AUC of .659 from either alone, or .866 from both: what one means depends on the other.
+//! AUC of .659 from either alone, or .866 from both: what one means depends on the other. 44 % are ill.
 
 use sensorium_media::table::{Cell, Column, Kind, Table};
 use sensorium_media::{Media, Picture};
@@ -58,7 +58,7 @@ impl Patient {
     /// quarters of the cell's, larger by an eleventh for each standard deviation.
     fn picture(&self, size: u32, rng: &mut Rng) -> Picture {
         let background = Background::random(rng);
-        let color = rng.pick(&[Color::Purple, Color::Red, Color::Blue, Color::Teal]);
+        let color = rng.pick(&[Color::Red, Color::Blue, Color::Teal, Color::Brown]);
         let look = Look { shape: Shape::Circle, color, size: Size::Large, fill: Fill::Solid };
         let Some(disc) = Scene::compose(&[look], rng).objects.pop() else {
             return Picture::filled(size, size, background.top);
@@ -105,7 +105,7 @@ pub(crate) fn talk(
 ) -> (Vec<Media>, Vec<Turn>) {
     let rng = &mut options.split.rng(18, options.seed, index);
     let patient = Patient::random(rng);
-    let question = rng.pick(&["is it ill?", "is the patient ill?", "ill or not: is it ill?"]);
+    let question = rng.pick(&["is it ill?", "is the patient ill?", "is this patient ill?"]);
     let picture = Media::Image(patient.picture(options.picture_size, rng));
     let table = Media::Table(patient.table(rng));
     let media = match without {
@@ -157,9 +157,8 @@ mod tests {
         for (name, got, expected) in cases {
             assert!((got - expected).abs() < 0.005, "{name}: {got}");
         }
-        // The formula treats both halves alike, and nearly half are ill.
         let share = patients.iter().filter(|p| p.ill).count() as f64 / 100_000.0;
-        assert!((0.46..0.54).contains(&share), "{share}");
+        assert!((share - 0.442).abs() < 0.01, "{share}");
     }
 
     /// The marker gives `z_table` back, the share of the cell that is dark `z_image`; nothing else does.

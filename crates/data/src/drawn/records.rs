@@ -293,7 +293,7 @@ mod tests {
             })
         };
         assert_eq!(held(Split::Train).count() + held(Split::Val).count(), 0);
-        assert!(held(Split::HeldOut).count() > 900);
+        assert!(held(Split::HeldOut).count() > 850);
     }
 
     #[test]

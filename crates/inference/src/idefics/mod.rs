@@ -77,7 +77,14 @@ impl IdeficsModel {
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let (language, seen) = (&self.parts.model.language, &prompt.image_attention);
         let continuation = cross::extend(language, seen, cache, request, on_step)?;
-        Ok(Reply { prompt: prompt.ids.clone(), slots: Vec::new(), process, encode, continuation })
+        Ok(Reply {
+            prompt: prompt.ids.clone(),
+            slots: Vec::new(),
+            distances: Vec::new(),
+            process,
+            encode,
+            continuation,
+        })
     }
 
     /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).

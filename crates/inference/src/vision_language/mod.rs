@@ -20,12 +20,13 @@ use sensorium_pretrained::families::blip2::Writer;
 use sensorium_pretrained::families::llava::Spliced;
 use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
-use crate::embed::pooled;
+use crate::embed::pooled as mean_of;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{frames, marked, with_places};
 use crate::{ChatModel, FewShot};
+use sensorium_model::domain::{Distance, Domain, pooled};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
@@ -50,6 +51,8 @@ pub struct VisionLanguageModel {
     timed: bool,
     /// It was taught texts with several pictures among them.
     pub(crate) interleaved: bool,
+    /// What its pictures are compared with.
+    pub(crate) domain: Option<Domain>,
 }
 
 /// What stands at a place of a prompt.
@@ -96,6 +99,7 @@ impl VisionLanguageModel {
             prefix: false,
             timed: false,
             interleaved: false,
+            domain: None,
         }
     }
 
@@ -121,6 +125,7 @@ impl VisionLanguageModel {
             prefix,
             timed,
             interleaved,
+            domain: None,
         })
     }
 
@@ -146,12 +151,13 @@ impl VisionLanguageModel {
         self.llm.room(prompt.ids.len())?;
 
         let start = Instant::now();
-        let embeds = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
+        let (embeds, distances) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
         let spans = self.prefix.then(|| spans.collect());
         let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
-        Ok(Reply { prompt: prompt.ids, slots: prompt.slots, process, encode, continuation })
+        let (prompt, slots) = (prompt.ids, prompt.slots);
+        Ok(Reply { prompt, slots, distances, process, encode, continuation })
     }
 
     /// What stands for a medium, in order: by its own tower, or as pictures.
@@ -166,8 +172,9 @@ impl VisionLanguageModel {
         Ok(fitted.into_iter().map(Seen::Picture).collect())
     }
 
-    /// A prompt's tokens with those of its media at their slots, `[1, T, D]`.
-    fn embeds(&self, prompt: &Prompt, seen: Vec<Seen>) -> Result<Embeds> {
+    /// A prompt's tokens with those of its media at their slots, `[1, T, D]`, and how far each picture lies
+    /// from those of the training set, where that is known.
+    fn embeds(&self, prompt: &Prompt, seen: Vec<Seen>) -> Result<(Embeds, Vec<Distance>)> {
         let slots = |modality: Modality| -> Vec<Slot> {
             let slots = prompt.slots.iter().filter(|slot| slot.modality == modality);
             slots.copied().collect()
@@ -179,9 +186,14 @@ impl VisionLanguageModel {
                 Seen::Piece(piece) => pieces.push(piece),
             }
         }
-        let mut embeds = self.llm.embed(&prompt.ids);
+        let (mut embeds, mut distances) = (self.llm.embed(&prompt.ids), Vec::new());
         if !tiles.is_empty() {
-            embeds = splice(embeds, self.vision_tower.encode(&tiles), &slots(Modality::Image));
+            let features = self.vision_tower.features(&tiles);
+            if let Some(domain) = &self.domain {
+                distances.extend(pooled(features.clone()).iter().map(|seen| domain.distance(seen)));
+            }
+            let tokens = self.vision_tower.project(features);
+            embeds = splice(embeds, tokens, &slots(Modality::Image));
         }
         for tower in &self.towers {
             let own = pieces.iter().filter(|piece| piece.modality() == tower.modality());
@@ -189,7 +201,7 @@ impl VisionLanguageModel {
                 embeds = splice(embeds, tokens, &slots(tower.modality()));
             }
         }
-        Ok(embeds)
+        Ok((embeds, distances))
     }
 
     /// Messages with a place for each of what stands for their media.
@@ -239,6 +251,12 @@ impl ChatModel for VisionLanguageModel {
         })
     }
 
+    fn distance(&self, picture: &Picture) -> Option<Distance> {
+        let domain = self.domain.as_ref()?;
+        let seen = self.vision_tower.features(&self.vision_tower.fit(picture).pictures);
+        Some(domain.distance(pooled(seen).first()?))
+    }
+
     fn token(&self, id: u32) -> String {
         self.llm.token(id)
     }
@@ -251,6 +269,6 @@ impl FewShot for VisionLanguageModel {
 
     fn look(&self, picture: &Picture) -> Vec<f32> {
         let Embeds(seen) = self.vision_tower.encode(&self.vision_tower.fit(picture).pictures);
-        pooled(Some(Features(seen)))
+        mean_of(Some(Features(seen)))
     }
 }

@@ -1,7 +1,7 @@
 //! From pictures to the tokens that stand for them.
 
 use sensorium_backbone::Backbone;
-use sensorium_flow::{Embeds, Input};
+use sensorium_flow::{Embeds, Encode, Features, Input, Project};
 use sensorium_media::{Fitted, ImageProcessor, Picture};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
@@ -69,13 +69,23 @@ impl VisionTower {
         self.processor.planes(tile)
     }
 
-    /// `n` tiles to `[n, Q, D]`.
-    pub fn encode(&self, tiles: &[Picture]) -> Embeds {
+    /// `n` tiles to what the encoder sees, `[n, N, E]`.
+    pub fn features(&self, tiles: &[Picture]) -> Features {
         let chunks = tiles.chunks(CHUNK).map(|chunk| {
             let size = [chunk[0].height, chunk[0].width].map(|n| n as usize);
             let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
-            self.tower.embed(Input::Image(batch(planes, size, &self.device))).0
+            self.tower.encoder.encode(Input::Image(batch(planes, size, &self.device))).0
         });
-        Embeds(Tensor::cat(chunks.collect(), 0))
+        Features(Tensor::cat(chunks.collect(), 0))
+    }
+
+    /// What the encoder saw to the language model's tokens, `[n, N, E] -> [n, Q, D]`.
+    pub fn project(&self, features: Features) -> Embeds {
+        self.tower.projector.project(features)
+    }
+
+    /// `n` tiles to `[n, Q, D]`.
+    pub fn encode(&self, tiles: &[Picture]) -> Embeds {
+        self.project(self.features(tiles))
     }
 }

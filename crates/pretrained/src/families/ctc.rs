@@ -1,7 +1,7 @@
 //! A sound encoder with a head for transcripts, in a directory of a model that was trained here.
 //!
 //! ```text
-//! config.json: ctc = { encoder, classes }   audio.safetensors
+//! config.json: ctc = { encoder, classes }   speech.safetensors
 //! ```
 
 use sensorium_encoder::audio::{Conformer, ConformerConfig};
@@ -124,7 +124,7 @@ impl CtcParts {
 /// # Errors
 /// As [`CtcParts::open`].
 pub fn load(directory: &Directory, config: &CtcConfig, init: &mut Init) -> Result<Conformer> {
-    fit(Conformer::init(&config.encoder, init), directory, "audio")
+    fit(Conformer::init(&config.encoder, init), directory, "speech")
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
-//! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
+//! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
 //! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
-//! on with texts; an audio encoder stands alone, or has a head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+//! on with texts; an audio encoder stands alone; `speech` has a
+//! head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,10 @@ use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::audio::Conformer;
-use sensorium_encoder::image::{Encoder, Vit, VitConfig};
+use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
+use sensorium_model::domain::Domain;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
@@ -41,9 +43,10 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 14] = [
+pub const COMPONENTS: [&str; 16] = [
     "image",
     "audio",
+    "speech",
     "video",
     "table",
     "text",
@@ -55,6 +58,7 @@ pub const COMPONENTS: [&str; 14] = [
     "audio_head",
     "video_head",
     "table_head",
+    "domain",
     "backbone",
 ];
 
@@ -92,6 +96,9 @@ pub struct SensoriumConfig {
     /// A language model that sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub llava: Option<LlavaConfig>,
+    /// What pictures of the training set are like: so many numbers of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<usize>,
     /// A language model alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<BackboneConfig>,
@@ -115,6 +122,7 @@ impl Default for SensoriumConfig {
             clip: None,
             imagebind: None,
             llava: None,
+            domain: None,
             language: None,
             audio: None,
             ctc: None,
@@ -153,6 +161,7 @@ impl SensoriumConfig {
             clip: self.clip.or(other.clip),
             imagebind: self.imagebind.or(other.imagebind),
             llava: self.llava.or(other.llava),
+            domain: self.domain.or(other.domain),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
@@ -169,7 +178,9 @@ impl SensoriumConfig {
         let towers: Vec<&str> = towers.chain(bound).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
-            "audio" => self.audio.is_some() || self.ctc.is_some() || towers.contains(name),
+            "audio" => self.audio.is_some() || towers.contains(name),
+            "speech" => self.ctc.is_some(),
+            "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -185,6 +196,8 @@ pub struct Parts {
     pub towers: Option<Towers>,
     /// Puts other media beside them.
     pub bound: Option<Bound>,
+    /// Tells pictures that are unlike the training set's.
+    pub domain: Option<Domain>,
     /// Answers.
     pub llava: Option<(TextProcessor, Spliced)>,
     /// Goes on with texts.
@@ -232,7 +245,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = SensoriumConfig::read(directory)?;
     let mut all = Vec::new();
     if let Some(clip) = &config.clip {
-        all.extend(params::shapes(|init| Clip::init(clip, init)));
+        all.extend(clip.parameters());
     }
     for one in config.llava.iter().flat_map(|llava| &llava.towers) {
         let [encoder, projector] = tower(one.encoder.modality());
@@ -251,12 +264,15 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
             all.extend(under(head(encoder.modality()), own));
         }
     }
+    if let Some(width) = config.domain {
+        all.extend(under("domain", Domain::parameters(width)));
+    }
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
     if let Some(ctc) = &config.ctc {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
-        all.extend(under("audio", shapes));
+        all.extend(under("speech", shapes));
     }
     // An encoder may serve several of them.
     let mut known = BTreeSet::new();
@@ -277,7 +293,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
     let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
-    if config.components() == ["audio"] {
+    if config.components() == ["speech"] {
         return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;
@@ -292,10 +308,12 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let llava = llava
         .as_ref()
         .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
+    let domain = config.domain.map(|width| domain(directory, width));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
         towers,
         bound: bound.transpose()?,
+        domain: domain.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
         ctc,
@@ -359,6 +377,11 @@ fn bound(
     Ok(Bound { imagebind, processors, device: init.device().clone() })
 }
 
+fn domain(directory: &Directory, width: usize) -> Result<Domain> {
+    let read = Domain::read(&directory.component("domain")?, width);
+    Ok(read.map_err(|source| source.in_file(&directory.path().join("domain")))?)
+}
+
 /// A model that answers, to be trained on.
 #[derive(Debug)]
 pub struct Trainable {
@@ -420,7 +443,7 @@ fn towers(
     clip.scale = scalar("scale")?;
     clip.bias = config.bias.then(|| scalar("bias")).transpose()?;
     let inputs = (processor(directory)?, tokenizer.clone(), Reading::own(tokenizer)?);
-    let mut towers = Towers::new(clip, Encoder::Vit, config.text.clone(), inputs, device);
+    let mut towers = Towers::new(clip, config.text.clone(), inputs, device);
     if !whole.templates.is_empty() {
         towers.templates = whole.templates.clone();
     }
@@ -491,7 +514,11 @@ fn text(directory: &Directory, tokenizer: &Tokenizer) -> Result<TextProcessor> {
     })
 }
 
-fn processor(directory: &Directory) -> Result<ImageProcessor> {
+/// What makes pixels of its pictures.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 

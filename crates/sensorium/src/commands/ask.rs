@@ -16,7 +16,7 @@ use crate::{open, print};
 /// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
@@ -26,6 +26,9 @@ pub struct Ask {
     /// What holds for the whole conversation, for models with a chat template.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Answers to choose from, separated by commas: prints how probable each is among them.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with_all = ["logprobs", "logits"])]
+    choices: Vec<String>,
     #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
@@ -40,6 +43,21 @@ struct Output {
     tokens: usize,
     #[serde(flatten)]
     told: Generated,
+}
+
+/// Of `--choices`.
+#[derive(Serialize)]
+struct Choices {
+    choices: Vec<Choice>,
+}
+
+#[derive(Serialize)]
+struct Choice {
+    answer: String,
+    /// Among the choices.
+    probability: f64,
+    /// Natural logarithm of the probability of the answer's tokens.
+    log_likelihood: f64,
 }
 
 impl Ask {
@@ -60,6 +78,9 @@ impl Ask {
         }
         let system = self.system.iter().map(|text| Message::text(Role::System, text));
         let messages: Vec<Message> = system.chain([Message { role: Role::User, parts }]).collect();
+        if !self.choices.is_empty() {
+            return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
+        }
         let options = self.sampling.options(global);
         if !self.output.json {
             return open::say(model, &messages, &media, &options).map(drop);
@@ -71,5 +92,24 @@ impl Ask {
         )?;
         let (answer, tokens) = told.answer();
         print::json(&Output { answer, tokens, told })
+    }
+
+    /// Tells the choices, the most probable first.
+    fn choose(&self, likelihoods: &[f64]) -> Result<()> {
+        let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = likelihoods.iter().map(|x| (x - most).exp()).sum();
+        let told = self.choices.iter().zip(likelihoods).map(|(answer, &log_likelihood)| Choice {
+            answer: answer.clone(),
+            probability: (log_likelihood - most).exp() / sum,
+            log_likelihood,
+        });
+        let mut choices: Vec<Choice> = told.collect();
+        choices.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        if self.output.json {
+            return print::json(&Choices { choices });
+        }
+        choices.iter().try_for_each(|choice| {
+            print::line(format!("{:6.2} %  {}", 100.0 * choice.probability, choice.answer))
+        })
     }
 }

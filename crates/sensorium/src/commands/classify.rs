@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Classified;
-use sensorium_media::Media;
+use sensorium_media::{Media, Modality};
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -87,7 +87,7 @@ impl Classify {
         let decoder = open::decoder();
         let mut media = self.media.read(&decoder)?;
         if let Some(file) = &self.file {
-            media.push(Media::Image(decoder.picture(file)?));
+            media.push(self.media.medium(Modality::Image, file, &decoder)?);
         }
         match (media.pop(), media.len()) {
             (Some(medium), 0) => Ok(medium),

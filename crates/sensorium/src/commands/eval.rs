@@ -25,7 +25,7 @@ use sensorium_train::progress::Progress;
 )]
 pub struct Eval {
     /// What to measure. On your own data (--data): zero-shot, probe, retrieval, caption, vqa, grounding, transcribe,
-    /// perplexity; on drawn or fetched data: all, zero-shot, icons, retrieval, easy-vqa, scenes; on one text:
+    /// perplexity, domain; on drawn or fetched data: all, zero-shot, icons, retrieval, easy-vqa, scenes; on one text:
     /// perplexity.
     #[arg(required_unless_present = "compare")]
     name: Option<Name>,
@@ -73,6 +73,7 @@ enum Name {
     Grounding,
     Transcribe,
     Perplexity,
+    Domain,
 }
 
 impl Name {
@@ -86,6 +87,7 @@ impl Name {
             Self::Scenes => &[Evaluation::Scenes],
             // Of one text, so without a report: see `perplexity`; the others are of one's own data.
             Self::Perplexity
+            | Self::Domain
             | Self::Probe
             | Self::Caption
             | Self::Vqa
@@ -105,6 +107,7 @@ impl Name {
             Self::Grounding => Task::Grounding,
             Self::Transcribe => Task::Transcribe,
             Self::Perplexity => Task::Perplexity,
+            Self::Domain => Task::Domain,
             Self::All | Self::Icons | Self::EasyVqa | Self::Scenes => return None,
         })
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_inference::{Continuation, Finish, Reply, Step};
+use sensorium_inference::{Continuation, Distance, Finish, Reply, Step};
 use sensorium_media::{Modality, Slot};
 use serde::Serialize;
 
@@ -34,6 +34,9 @@ pub struct Generated {
     /// What each part of the media takes of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     media_tokens: Vec<MediaTokens>,
+    /// How far each picture lies from those that the model has learned from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    domain: Vec<Distance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<Vec<Chosen>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +102,7 @@ impl OutputOptions {
             }
             ControlFlow::Continue(())
         })?;
-        let Reply { prompt, slots, process, encode, continuation: done } = reply;
+        let Reply { prompt, slots, distances, process, encode, continuation: done } = reply;
         let tokens_per_second = Speed::of(&done);
         let seconds = Seconds { load, process, encode, prefill: done.prefill, decode: done.decode };
         Ok(Generated {
@@ -108,6 +111,7 @@ impl OutputOptions {
             prompt_token_ids: prompt,
             prompt_tokens: done.prompt_tokens,
             media_tokens: slots.iter().map(MediaTokens::of).collect(),
+            domain: distances,
             logprobs,
             first_logits: self.logits.then_some(done.first_logits),
             seconds,

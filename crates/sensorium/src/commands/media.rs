@@ -46,15 +46,19 @@ impl MediaFiles {
     /// # Errors
     /// A file is damaged, too large, or not what its option says.
     pub fn read(&self, decoder: &MediaDecoder) -> Result<Vec<Media>> {
-        let sampling = self.videos.sampling()?;
-        let read = |(modality, path): (Modality, &Path)| -> Result<Media> {
-            Ok(match modality {
-                Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
-                Modality::Video => Media::Video(decoder.video(path, sampling)?),
-                Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
-                Modality::Table => Media::Table(decoder.table(path)?),
-            })
-        };
-        self.files().map(read).collect()
+        self.files().map(|(modality, path)| self.medium(modality, path, decoder)).collect()
+    }
+
+    /// Reads one of them, or another file as they are read.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn medium(&self, modality: Modality, path: &Path, decoder: &MediaDecoder) -> Result<Media> {
+        Ok(match modality {
+            Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
+            Modality::Video => Media::Video(decoder.video(path, self.videos.sampling()?)?),
+            Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
+            Modality::Table => Media::Table(decoder.table(path)?),
+        })
     }
 }

@@ -42,6 +42,9 @@ pub struct OwnOptions {
     /// Most tokens of an answer [default: 30 of `caption`, 10 of `vqa`, 48 of `grounding`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
+    /// The only answers of `vqa`, as yes,no: the likeliest counts; of two, the AUC of the first is told.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    choices: Vec<String>,
     /// Exemplars shown before each question of `caption` or `vqa`, one figure for each number; 0 shows two
     /// without their pictures.
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', requires = "exemplars", value_parser = clap::value_parser!(u32).range(..=64))]
@@ -195,6 +198,7 @@ impl OwnData<'_> {
             max_bad: options.max_bad,
             prompts: &prompts,
             max_tokens: options.max_tokens.map(|n| n as usize),
+            choices: &options.choices,
             shots,
             labels: &options.labels,
             rerank: options.rerank,

@@ -102,7 +102,7 @@ fn damaged_ctc_settings_are_refused() {
         let dir = dir("ctc-settings");
         assert!(whole.contains(from), "{from}");
         file(&dir, "config.json", whole.replace(from, to).as_bytes());
-        std::fs::copy(golden("ctc/audio.safetensors"), dir.join("audio.safetensors")).unwrap();
+        std::fs::copy(golden("ctc/speech.safetensors"), dir.join("speech.safetensors")).unwrap();
         let model = dir.display().to_string();
         let error = fails(1, &["transcribe", &golden("sound/pcm_16.wav"), "--model", &model]);
         assert!(error.contains(says), "{to}: {error}");

@@ -287,5 +287,5 @@ fn files(model: &Conformer, shape: &CtcConfig) -> Result<Files> {
     let settings = SensoriumConfig { ctc: Some(shape.clone()), ..SensoriumConfig::default() };
     let weights = safetensors::write(&weights::tensors(model)?, Dtype::F32)?;
     let config = ("config.json".to_owned(), pretty(&settings)?);
-    Ok(vec![config, ("audio.safetensors".to_owned(), weights)])
+    Ok(vec![config, ("speech.safetensors".to_owned(), weights)])
 }

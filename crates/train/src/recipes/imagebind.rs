@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use sensorium_checkpoint::Tensors;
 use sensorium_data::{Config, Example, Examples};
-use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::text::Texts;
+use sensorium_encoder::{EncoderConfig, image};
 use sensorium_media::{ImageProcessor, Modality, Tokenizer};
 use sensorium_model::clip::unit;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
@@ -189,7 +189,8 @@ fn shape(
         let answers = settings.llava.as_ref().and_then(|llava| llava.tower(new.kind));
         let known = answers.map(|tower| tower.encoder.clone());
         if shape.encoder(new.kind).is_none() {
-            shape.encoders.push(known.map_or_else(|| new.config(&clip.image, embed), Ok)?);
+            let image::EncoderConfig::Vit(image) = &clip.image else { return Err(no_vit()) };
+            shape.encoders.push(known.map_or_else(|| new.config(image, embed), Ok)?);
         }
     }
     Ok(shape)

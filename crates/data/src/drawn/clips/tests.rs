@@ -16,7 +16,8 @@ fn clips_repeat_and_have_eight_frames() {
         assert_eq!((&a.text, &a.media, &a.negatives), (&b.text, &b.media, &b.negatives));
         let Media::Video(video) = &a.media[0] else { panic!("a video") };
         assert_eq!((video.frames.len(), video.frames[7].seconds, video.duration), (8, 1.75, 2.0));
-        assert_ne!(video.frames[0].picture, video.frames[7].picture, "{:?}", a.text);
+        let first = &video.frames[0].picture;
+        assert!(video.pictures().any(|picture| picture != first), "{:?}", a.text);
         let text = a.text.expect("a caption");
         assert!(!a.negatives.contains(&text) && a.negatives[0] != a.negatives[1], "{text}");
         assert!(text.is_ascii() && text == text.to_lowercase());
@@ -105,11 +106,13 @@ fn moved(frames: &[Frame]) -> Option<[f32; 2]> {
 #[test]
 fn reversed_frames_move_the_opposite_way() {
     let mut seen = 0;
-    for clip in clips(Split::Train, 800).filter(|clip| clip.objects.len() == 1) {
+    for clip in clips(Split::Train, 4_000).filter(|clip| clip.objects.len() == 1) {
         let [Event { change: Change::Move(way), .. }] = clip.events[..] else { continue };
         let mut frames = clip.video(48).frames;
-        // Whether it went across an edge: its way is then not the difference of its places.
-        let whole = (0..FRAMES).all(|n| clip.scene(n).objects.len() == 1);
+        // Across an edge, its way is not the difference of its places.
+        let inside =
+            |object: &Object| [object.x, object.y].iter().all(|at| (0.0..1.0).contains(at));
+        let whole = (0..FRAMES).all(|frame| clip.seen(frame).iter().all(inside));
         let Some(forwards) = moved(&frames).filter(|_| whole) else { continue };
         frames.reverse();
         let backwards = moved(&frames).expect("the same frames");
@@ -149,7 +152,8 @@ fn no_frame_tells_the_way() {
 }
 
 /// The most frequent answer is no more than a few per cent above chance: of four ways 1/4, of six
-/// kinds of change 1/6, of what the same object does first or last 1/5, of ten colours 1/10, else 1/2.
+/// kinds of change 1/6, of what the same object does first or last 1/5 (but that it
+/// disappears is .24 of what it does last, as nothing then follows), of ten colours 1/10, else 1/2.
 #[test]
 fn answers_are_balanced() {
     let mut tally: HashMap<String, HashMap<String, f32>> = HashMap::new();
@@ -172,7 +176,7 @@ fn answers_are_balanced() {
         ("where does the x go?", 4, 0.03),
         ("what happens to the x?", 6, 0.03),
         ("what happens first?", 5, 0.03),
-        ("what comes last?", 5, 0.03),
+        ("what comes last?", 5, 0.06),
         ("what colour is the x at the end?", 10, 0.03),
         ("what colour is the x at first?", 10, 0.03),
         ("does the x move left?", 2, 0.04),
