@@ -97,7 +97,7 @@ fn damaged_ctc_settings_are_refused() {
         ("\"n_heads\": 2", "\"n_heads\": 9223372036854775808", "heads of an even width"),
         ("\"vocab_size\": 39", "\"vocab_size\": 40", "one for each character"),
         ("\"a\",", "", "one for each character"),
-        ("\"hidden_size\": 12", "\"hidden_size\": 16", "conv1"),
+        ("\"hidden_size\": 12", "\"hidden_size\": 16", "of another shape"),
     ] {
         let dir = dir("ctc-settings");
         assert!(whole.contains(from), "{from}");
