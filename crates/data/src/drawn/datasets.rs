@@ -216,6 +216,35 @@ mod tests {
         assert!((140..180).contains(&isolated.count()));
     }
 
+    /// Captioned sets say one thing, conversations begin with the places of their media, in order.
+    #[test]
+    fn every_drawn_medium_has_its_place() {
+        use Modality::{Audio, Image, Table, Video};
+        let cases: [(&str, &[Modality], bool); 9] = [
+            ("kind = 'sounds'", &[Audio], true),
+            ("kind = 'sound-conversations'", &[Audio], false),
+            ("kind = 'clips'", &[Video], true),
+            ("kind = 'clip-conversations'\nisolated = 1.0", &[Video], false),
+            ("kind = 'records'", &[Table], true),
+            ("kind = 'record-conversations'", &[Table], false),
+            ("kind = 'clinic'", &[Image, Table], false),
+            ("kind = 'clinic'\nwithout = 'picture'", &[Table], false),
+            ("kind = 'clinic'\nwithout = 'table'", &[Image], false),
+        ];
+        for (config, modalities, captioned) in cases {
+            for index in 0..20 {
+                let Example { media, messages, text, .. } = example(config, index);
+                assert_eq!(media.iter().map(Media::modality).collect::<Vec<_>>(), modalities);
+                assert_eq!((text.is_some(), messages.is_empty()), (captioned, captioned));
+                let places = messages.iter().flat_map(|message| &message.parts);
+                let places: Vec<_> =
+                    places.take_while(|part| matches!(part, Part::Media(_))).cloned().collect();
+                let expected = modalities.iter().filter(|_| !captioned).copied().map(Part::Media);
+                assert_eq!(places, expected.collect::<Vec<_>>(), "{config}");
+            }
+        }
+    }
+
     #[test]
     fn documents_are_text_alone() {
         for index in 0..50 {
