@@ -76,6 +76,9 @@ pub enum DatasetConfig {
         /// The files are videos, of which so many frames are taken, evenly (1 to 64); without it each is a
         /// picture.
         frames: Option<usize>,
+        /// What a conversation asks for a file's text, as "what is said?" of recordings; without it, the text
+        /// is a caption.
+        request: Option<String>,
         /// Under which licence it may be learned from.
         licence: Option<String>,
         /// See [`DatasetConfig`].
@@ -551,10 +554,10 @@ impl DatasetConfig {
     pub fn open(&self, options: &OpenOptions, decoder: &MediaDecoder) -> Result<Box<dyn Dataset>> {
         let options = *options;
         Ok(match self {
-            Self::Folder { path, frames, .. } => {
+            Self::Folder { path, frames, request, .. } => {
                 let records = folder::read(path)?;
                 let records = Records::new("folder", path, path, records, &options, decoder)?;
-                Box::new(records.watched(*frames)?)
+                Box::new(records.watched(*frames)?.asked(request.clone()))
             }
             Self::LlavaJson { path, images, .. }
             | Self::Messages { path, images, .. }

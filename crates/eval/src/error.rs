@@ -65,12 +65,18 @@ pub enum EvalError {
 
     /// A data set that goes on for ever.
     #[error(
-        "expected data with an end, got kind = {kind}, which is drawn\nhint: pass files with --data"
+        "expected data with an end, got kind = {kind}, which is drawn\nhint: --samples N measures on the first N"
     )]
     Endless {
         /// Its kind.
         kind: &'static str,
     },
+
+    /// The model does not know what its training set was like.
+    #[error(
+        "expected a model that knows what its training set was like, got another\nhint: recipe = \"domain\" looks at the pictures of a model that was trained here"
+    )]
+    NoDomain,
 
     /// A data set lacks what is measured.
     #[error(

@@ -13,8 +13,10 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod domain;
 pub mod flamingo;
 pub mod idefics;
+pub mod imagebind;
 pub mod llava;
 pub mod masked;
 pub mod prompt;

@@ -81,6 +81,14 @@ pub fn say(
     let reply =
         model.answer(messages, media, options, &mut |step| stream.step(step.text.trim_start()))?;
     stream.finish(reply.continuation.text.trim())?;
+    for (i, far) in reply.distances.iter().enumerate().filter(|(_, far)| far.is_outside()) {
+        eprintln!(
+            "note: picture {} is unlike all that the model has learned from ({:.0} deviations away, {:.0} at most there); its answer may mean nothing",
+            i + 1,
+            far.distance,
+            far.limit
+        );
+    }
     Ok(reply)
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod caption;
+mod domain;
 mod grounding;
 mod perplexity;
 mod probe;
@@ -52,6 +53,8 @@ pub enum Task {
     Transcribe,
     /// Expecting texts.
     Perplexity,
+    /// Telling pictures that are unlike the training set's.
+    Domain,
 }
 
 impl Task {
@@ -66,6 +69,7 @@ impl Task {
             Self::Grounding => "grounding",
             Self::Transcribe => "transcribe",
             Self::Perplexity => "perplexity",
+            Self::Domain => "domain",
         }
     }
 }
@@ -89,6 +93,8 @@ pub struct Own<'a> {
     pub prompts: &'a [String],
     /// Most tokens of an answer; each task's own number without it.
     pub max_tokens: Option<usize>,
+    /// The only answers of `vqa`, of which the likeliest is the model's; without any, it says what it will.
+    pub choices: &'a [String],
     /// What `caption` and `vqa` show before they ask; nothing without it.
     pub shots: Option<Shots<'a>>,
     /// How many labels `probe` learns from; all that there are without one.
@@ -141,6 +147,7 @@ fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<
         Task::Vqa => vqa::measure(model.chat()?, None, set, own),
         Task::Grounding => grounding::measure(model.chat()?, set, own),
         Task::Transcribe => transcribe::measure(model.speech()?, set, own),
+        Task::Domain => domain::measure(model.chat()?, set),
         Task::Perplexity => perplexity::measure(model.language()?, set, own),
     }
 }

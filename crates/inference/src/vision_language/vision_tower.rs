@@ -1,13 +1,15 @@
 //! From pictures to the tokens that stand for them.
 
 use sensorium_backbone::Backbone;
-use sensorium_flow::{Embeds, Input};
+use sensorium_flow::{Embeds, Encode, Features, Input, Project};
 use sensorium_media::{Fitted, ImageProcessor, Picture};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::blip2::Writer;
 use sensorium_pretrained::families::llava::Spliced;
+
+use super::media_tower::MediaTower;
 
 /// Tiles that are encoded at once: bounds memory whatever their number.
 const CHUNK: usize = 4;
@@ -30,11 +32,17 @@ impl VisionTower {
         (Self { tower, processor, tokens, device }, backbone)
     }
 
-    /// A model's two halves.
-    pub(super) fn open(spliced: Spliced) -> (Self, Backbone) {
-        let Spliced { mut llava, config, processor, device, .. } = spliced;
+    /// A model's parts: what sees, what reads other media, and what answers.
+    pub(super) fn open(spliced: Spliced) -> (Self, Vec<MediaTower>, Backbone) {
+        let Spliced { mut llava, config, processor, processors, device, .. } = spliced;
         let (tokens, tower) = (config.towers[0].tokens(), llava.towers.remove(0));
-        (Self { tower, processor, tokens, device }, llava.backbone)
+        let others = llava.towers.into_iter().zip(processors);
+        let others = others.map(|(tower, processor)| {
+            let device = device.clone();
+            MediaTower { tower, processor, device }
+        });
+        let others = others.collect();
+        (Self { tower, processor, tokens, device }, others, llava.backbone)
     }
 
     pub(super) fn pack(&mut self, format: pack::Format) {
@@ -61,13 +69,23 @@ impl VisionTower {
         self.processor.planes(tile)
     }
 
-    /// `n` tiles to `[n, Q, D]`.
-    pub fn encode(&self, tiles: &[Picture]) -> Embeds {
+    /// `n` tiles to what the encoder sees, `[n, N, E]`.
+    pub fn features(&self, tiles: &[Picture]) -> Features {
         let chunks = tiles.chunks(CHUNK).map(|chunk| {
             let size = [chunk[0].height, chunk[0].width].map(|n| n as usize);
             let planes = chunk.iter().flat_map(|tile| self.planes(tile)).collect();
-            self.tower.embed(Input::Image(batch(planes, size, &self.device))).0
+            self.tower.encoder.encode(Input::Image(batch(planes, size, &self.device))).0
         });
-        Embeds(Tensor::cat(chunks.collect(), 0))
+        Features(Tensor::cat(chunks.collect(), 0))
+    }
+
+    /// What the encoder saw to the language model's tokens, `[n, N, E] -> [n, Q, D]`.
+    pub fn project(&self, features: Features) -> Embeds {
+        self.tower.projector.project(features)
+    }
+
+    /// `n` tiles to `[n, Q, D]`.
+    pub fn encode(&self, tiles: &[Picture]) -> Embeds {
+        self.project(self.features(tiles))
     }
 }
