@@ -114,6 +114,9 @@ pub(crate) fn captioned(
     endless(name, move |at| draw(&options, at.index))
 }
 
+/// Makes the media of an example and the questions about them.
+pub(crate) type Talk = fn(&OpenOptions, u64) -> (Vec<Media>, Vec<Turn>);
+
 /// Media and the questions about them that `draw` makes; a share of `isolated` conversations is of
 /// isolated ones.
 pub(crate) fn conversations(
