@@ -93,12 +93,12 @@ class Block(nn.Module):
 
 
 class Conformer(nn.Module):
-    def __init__(self):
+    def __init__(self, classes=CONFIG["vocab_size"]):
         super().__init__()
         conv = lambda channels: nn.Conv1d(channels, E, 3, stride=2, padding=1)
         self.conv1, self.conv2 = conv(CONFIG["bands"]), conv(E)
         self.blocks = nn.ModuleList(Block() for _ in range(CONFIG["num_hidden_layers"]))
-        self.head = nn.Linear(E, CONFIG["vocab_size"])
+        self.head = nn.Linear(E, classes)
 
     def forward(self, mel, frames):
         """mel [B, bands, F] -> positions [B, N, E], logits [B, N, V] and how many of N count."""

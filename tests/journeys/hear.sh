@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A published Whisper learns from one's own recordings and writes them down. The repository's has random
-# weights and its folder two sounds, which it learns by heart.
+# A published Whisper learns from one's own recordings and writes them down, and so does a Conformer from nothing.
+# The repository's Whisper has random weights and its folder two sounds, which both learn by heart.
 set -euo pipefail
 sensorium=${SENSORIUM:-target/release/sensorium}
 work=$(mktemp -d)
@@ -10,3 +10,9 @@ sounds=crates/data/tests/samples/folder-sounds
 "$sensorium" train recipes/whisper/tiny.toml --out "$work/run"
 "$sensorium" transcribe "$sounds/buzz.flac" --model "$work/run/final" --language en | grep -q "a low buzz"
 "$sensorium" eval transcribe --data "$sounds" --model "$work/run/final" --language en --json | grep -q '"value"'
+
+"$sensorium" train recipes/ctc/tiny.toml --out "$work/ctc"
+"$sensorium" transcribe "$sounds/buzz.flac" --model "$work/ctc/final" | grep -q "^a buzz$"
+"$sensorium" transcribe "$sounds/rising.wav" --model "$work/ctc/final" --json | grep -q '"word": "rises"'
+"$sensorium" eval transcribe --data goldens/ctc/words.csv --set "images=$sounds" --model "$work/ctc/final" --json | grep -q '"value"'
+"$sensorium" inspect "$work/ctc/final" | grep -q audio

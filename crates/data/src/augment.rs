@@ -1,18 +1,19 @@
-//! Pictures changed at random before they are learned from, as torchvision does for open_clip.
+//! Pictures and sounds changed at random before they are learned from: pictures as torchvision does for open_clip,
+//! sounds in speed (Ko et al. 2015, <https://www.danielpovey.com/files/2015_interspeech_augmentation.pdf>).
 
 use sensorium_kernels::rng::Rng;
-use sensorium_media::{Picture, Video};
+use sensorium_media::{Picture, Sound, Video};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Media, Result};
 
-/// The stream of random numbers that change pictures.
+/// The stream of random numbers that change media.
 const AUGMENT: u64 = 0xA06;
 
 /// How often torchvision draws a part of a picture before it takes the middle.
 const TRIES: usize = 10;
 
-/// What is done to each picture. In TOML: `augment = { random_resized_crop = [0.9, 1.0] }`.
+/// What is done to each picture and sound. In TOML: `augment = { random_resized_crop = [0.9, 1.0] }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
@@ -25,6 +26,9 @@ pub struct Augment {
     /// How often (0 to 1) a picture is mirrored: where texts tell left from right, never.
     #[serde(default)]
     pub horizontal_flip: f32,
+    /// A sound is played so much faster, from the least to the most, and so much higher; without, as it is.
+    /// Kaldi's are 0.9, 1 and 1.1.
+    pub speed: Option<[f64; 2]>,
 }
 
 fn ratio() -> [f64; 2] {
@@ -50,6 +54,10 @@ impl Augment {
         if !is_range(self.ratio) {
             return wrong("augment.ratio", "a range above 0", got(self.ratio));
         }
+        let is_speed = |range: [f64; 2]| is_range(range) && range[0] >= 0.5 && range[1] <= 2.0;
+        if let Some(range) = self.speed.filter(|range| !is_speed(*range)) {
+            return wrong("augment.speed", "a range from 0.5 to 2", got(range));
+        }
         if !(0.0..=1.0).contains(&self.horizontal_flip) {
             let got = self.horizontal_flip.to_string();
             return wrong("augment.horizontal_flip", "a number from 0 to 1", got);
@@ -63,7 +71,8 @@ impl Augment {
         let change = |medium| match medium {
             Media::Image(picture) => Media::Image(self.change(picture, &mut rng, side)),
             Media::Video(video) => Media::Video(self.change_all(video, &mut rng, side)),
-            other @ (Media::Audio(_) | Media::Table(_)) => other,
+            Media::Audio(sound) => Media::Audio(self.hasten(sound, &mut rng)),
+            Media::Table(table) => Media::Table(table),
         };
         media.into_iter().map(change).collect()
     }
@@ -76,6 +85,14 @@ impl Augment {
             frame.picture = self.change(frame.picture.clone(), rng, side);
         }
         video
+    }
+
+    fn hasten(&self, sound: Sound, rng: &mut Rng) -> Sound {
+        let Some([low, high]) = self.speed else { return sound };
+        let (rate, speed) = (sound.rate, low + (high - low) * rng.uniform());
+        // Hundredths: rates in whole ratios have few sets of weights.
+        let faster = (u64::from(rate) * (speed * 100.0).round() as u64 / 100).max(1);
+        Sound { rate: faster as u32, ..sound }.at_rate(rate)
     }
 
     fn change(&self, mut picture: Picture, rng: &mut Rng, side: u32) -> Picture {
@@ -129,9 +146,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use sensorium_kernels::rng::Rng;
+    use std::f64::consts::TAU;
 
-    const PLAIN: Augment =
-        Augment { random_resized_crop: None, ratio: [0.75, 4.0 / 3.0], horizontal_flip: 0.0 };
+    const PLAIN: Augment = Augment {
+        random_resized_crop: None,
+        ratio: [0.75, 4.0 / 3.0],
+        horizontal_flip: 0.0,
+        speed: None,
+    };
 
     /// A picture whose pixels tell where they are.
     fn picture(width: u32, height: u32) -> Picture {
@@ -181,6 +203,32 @@ mod tests {
         assert_eq!(changed(always, changed(always, whole.clone(), 1), 1), whole);
     }
 
+    /// A tone of 500 Hz: played faster it is shorter and higher.
+    #[test]
+    fn sounds_change_their_speed() {
+        let samples = (0..1600).map(|i| (f64::from(i) * 500.0 / 8000.0 * TAU).sin() as f32);
+        let tone = Sound { rate: 8000, samples: samples.collect(), warning: None };
+        let changed = |speed, index| {
+            let media = vec![Media::Audio(tone.clone())];
+            let media = Augment { speed, ..PLAIN }.apply(media, 7, index, 8);
+            media[0].sound().expect("a sound stays one").clone()
+        };
+        assert_eq!(changed(None, 1), tone);
+        for (speed, length, hertz) in [(0.8, 2000, 400.0), (1.25, 1280, 625.0)] {
+            let sound = changed(Some([speed; 2]), 1);
+            assert_eq!((sound.rate, sound.samples.len()), (8000, length));
+            let wave = |i: usize| (i as f64 * hertz / 8000.0 * TAU).sin();
+            let off = (400..800).map(|i| (f64::from(sound.samples[i]) - wave(i)).abs());
+            assert!(off.fold(0.0, f64::max) < 1e-2, "{speed}");
+        }
+        let lengths = (0..20).map(|i| changed(Some([0.9, 1.1]), i).samples.len());
+        let lengths: std::collections::BTreeSet<_> = lengths.collect();
+        assert!(
+            lengths.len() > 5 && lengths.iter().all(|n| (1450..1790).contains(n)),
+            "{lengths:?}"
+        );
+    }
+
     #[test]
     fn numbers_that_make_no_sense_are_named() {
         for (augment, key) in [
@@ -188,6 +236,8 @@ mod tests {
             (Augment { random_resized_crop: Some([0.9, 1.1]), ..PLAIN }, "random_resized_crop"),
             (Augment { ratio: [2.0, 1.0], ..PLAIN }, "ratio"),
             (Augment { horizontal_flip: f32::NAN, ..PLAIN }, "horizontal_flip"),
+            (Augment { speed: Some([1.1, 0.9]), ..PLAIN }, "speed"),
+            (Augment { speed: Some([0.0, 1.0]), ..PLAIN }, "speed"),
         ] {
             let error = augment.check().map_err(|error| error.to_string()).unwrap_err();
             assert!(error.contains(key) && error.contains("hint:"), "{error}");

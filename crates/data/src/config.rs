@@ -18,11 +18,12 @@ use sensorium_media::MediaDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::drawn::caption::RELATED;
+use crate::drawn::clinic::{self, Without};
 use crate::drawn::conversation::Focus;
-use crate::drawn::datasets;
 use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
+use crate::drawn::{clips, datasets, records, sounds};
 use crate::read::table::Columns;
 use crate::read::texts::SampleBy;
 use crate::read::{
@@ -75,6 +76,9 @@ pub enum DatasetConfig {
         /// The files are videos, of which so many frames are taken, evenly (1 to 64); without it each is a
         /// picture.
         frames: Option<usize>,
+        /// What a conversation asks for a file's text, as "what is said?" of recordings; without it, the text
+        /// is a caption.
+        request: Option<String>,
         /// Under which licence it may be learned from.
         licence: Option<String>,
         /// See [`DatasetConfig`].
@@ -235,6 +239,59 @@ pub enum DatasetConfig {
         #[serde(default = "one")]
         share: f32,
     },
+    /// Sounds with captions: see [`sounds`].
+    Sounds {
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Questions and answers about sounds.
+    SoundConversations {
+        /// As of `scene-conversations`.
+        #[serde(default = "isolated")]
+        isolated: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Videos of eight frames with captions: see [`clips`].
+    Clips {
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Questions and answers about such videos.
+    ClipConversations {
+        /// As of `scene-conversations`.
+        #[serde(default = "isolated")]
+        isolated: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Tables of drawn scenes' objects with captions: see [`records`].
+    Records {
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// Questions and answers about such tables.
+    RecordConversations {
+        /// As of `scene-conversations`.
+        #[serde(default = "isolated")]
+        isolated: f32,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
+    /// A picture of a cell and a patient's row, and whether they are ill: see [`clinic`].
+    Clinic {
+        /// What is left out.
+        without: Option<Without>,
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
     /// Texts about what is drawn.
     Documents {
         /// The icons' directory, for their words; without it there are only scenes.
@@ -390,6 +447,13 @@ impl DatasetConfig {
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
             | Self::SceneDescriptions { share }
+            | Self::Sounds { share }
+            | Self::SoundConversations { share, .. }
+            | Self::Clips { share }
+            | Self::ClipConversations { share, .. }
+            | Self::Records { share }
+            | Self::RecordConversations { share, .. }
+            | Self::Clinic { share, .. }
             | Self::Documents { share, .. }
             | Self::Icons { share, .. }
             | Self::EasyVqa { share, .. } => *share,
@@ -412,6 +476,13 @@ impl DatasetConfig {
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
             Self::SceneDescriptions { .. } => "scene-descriptions",
+            Self::Sounds { .. } => "sounds",
+            Self::SoundConversations { .. } => "sound-conversations",
+            Self::Clips { .. } => "clips",
+            Self::ClipConversations { .. } => "clip-conversations",
+            Self::Records { .. } => "records",
+            Self::RecordConversations { .. } => "record-conversations",
+            Self::Clinic { .. } => "clinic",
             Self::Documents { .. } => "documents",
             Self::Icons { .. } => "icons",
             Self::EasyVqa { .. } => "easy-vqa",
@@ -436,7 +507,14 @@ impl DatasetConfig {
             Self::Documents { icons, .. } => icons.as_deref(),
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
-            | Self::SceneDescriptions { .. } => None,
+            | Self::SceneDescriptions { .. }
+            | Self::Sounds { .. }
+            | Self::SoundConversations { .. }
+            | Self::Clips { .. }
+            | Self::ClipConversations { .. }
+            | Self::Records { .. }
+            | Self::RecordConversations { .. }
+            | Self::Clinic { .. } => None,
         }
     }
 
@@ -456,6 +534,13 @@ impl DatasetConfig {
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
+            | Self::Sounds { .. }
+            | Self::SoundConversations { .. }
+            | Self::Clips { .. }
+            | Self::ClipConversations { .. }
+            | Self::Records { .. }
+            | Self::RecordConversations { .. }
+            | Self::Clinic { .. }
             | Self::Documents { .. } => Some("MIT OR Apache-2.0, drawn by this program"),
             Self::Icons { .. } => Some("Apache-2.0 (Noto Emoji) and MIT (Fluent Emoji, emojibase)"),
             Self::EasyVqa { .. } => Some("MIT, Victor Zhou"),
@@ -469,10 +554,10 @@ impl DatasetConfig {
     pub fn open(&self, options: &OpenOptions, decoder: &MediaDecoder) -> Result<Box<dyn Dataset>> {
         let options = *options;
         Ok(match self {
-            Self::Folder { path, frames, .. } => {
+            Self::Folder { path, frames, request, .. } => {
                 let records = folder::read(path)?;
                 let records = Records::new("folder", path, path, records, &options, decoder)?;
-                Box::new(records.watched(*frames)?)
+                Box::new(records.watched(*frames)?.asked(request.clone()))
             }
             Self::LlavaJson { path, images, .. }
             | Self::Messages { path, images, .. }
@@ -499,6 +584,24 @@ impl DatasetConfig {
                 datasets::scene_conversations(options, focus.clone(), *isolated)
             }
             Self::SceneDescriptions { .. } => datasets::scene_descriptions(options),
+            Self::Sounds { .. } => datasets::captioned(self.kind(), options, sounds::captioned),
+            Self::Clips { .. } => datasets::captioned(self.kind(), options, clips::captioned),
+            Self::Records { .. } => datasets::captioned(self.kind(), options, records::captioned),
+            Self::SoundConversations { isolated, .. } => {
+                datasets::conversations(self.kind(), options, *isolated, sounds::talk)
+            }
+            Self::ClipConversations { isolated, .. } => {
+                datasets::conversations(self.kind(), options, *isolated, clips::talk)
+            }
+            Self::RecordConversations { isolated, .. } => {
+                datasets::conversations(self.kind(), options, *isolated, records::talk)
+            }
+            Self::Clinic { without, .. } => {
+                let without = *without;
+                let talk =
+                    move |options: &OpenOptions, index| clinic::talk(options, index, without);
+                datasets::conversations(self.kind(), options, 0.0, talk)
+            }
             Self::Documents { icons, .. } => {
                 let icons = icons.as_deref().map(Icons::open).transpose()?;
                 datasets::documents(options, icons)

@@ -39,7 +39,9 @@ pub use config::{Config, DatasetConfig, OpenOptions};
 pub use drawn::easy_vqa::EasyVqa;
 pub use drawn::facts::Facts;
 pub use drawn::icons::Icons;
-pub use drawn::{caption, conversation, easy_vqa, icons, look, pairs, question, scene, text};
+pub use drawn::{
+    caption, conversation, easy_vqa, icons, look, pairs, question, scene, sounds, text,
+};
 pub use error::{Error, Result};
 pub use loader::{BadSamples, Examples, Loader, Threads};
 pub use mixture::Mixture;

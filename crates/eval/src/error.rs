@@ -65,7 +65,7 @@ pub enum EvalError {
 
     /// A data set that goes on for ever.
     #[error(
-        "expected data with an end, got kind = {kind}, which is drawn\nhint: pass files with --data"
+        "expected data with an end, got kind = {kind}, which is drawn\nhint: --samples N measures on the first N"
     )]
     Endless {
         /// Its kind.

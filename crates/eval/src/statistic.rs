@@ -32,6 +32,9 @@ pub enum Aggregate {
     Bleu(u32),
     /// Of a class and a number, the mean over classes of each one's mean.
     ClassMean,
+    /// Of a number and whether (1 or 0) it should be high, the area under the ROC curve: how often it is
+    /// higher where it should be than where it should not.
+    Auc,
 }
 
 impl Aggregate {
@@ -46,6 +49,7 @@ impl Aggregate {
             Self::Perplexity => ratio(rows).exp(),
             Self::Bleu(n) => bleu(&sums(rows, 10), n as usize),
             Self::ClassMean => class_mean(rows),
+            Self::Auc => auc(rows),
         }
     }
 
@@ -140,6 +144,27 @@ fn class_mean(rows: &[&[f64]]) -> f64 {
     mean(classes.values().map(|[sum, n]| sum / n))
 }
 
+/// By ranks (Mann and Whitney 1947): equal numbers count half. 0 where all are of one class.
+fn auc(rows: &[&[f64]]) -> f64 {
+    let mut pairs: Vec<(f64, bool)> = rows
+        .iter()
+        .filter_map(|row| match row {
+            [number, class] => Some((*number, *class == 1.0)),
+            _ => None,
+        })
+        .collect();
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut below, mut wins) = (0.0, 0.0);
+    for equal in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let high = equal.iter().filter(|pair| pair.1).count() as f64;
+        let low = equal.len() as f64 - high;
+        wins += high * (below + low / 2.0);
+        below += low;
+    }
+    let high = pairs.len() as f64 - below;
+    if below * high == 0.0 { 0.0 } else { wins / (below * high) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +185,11 @@ mod tests {
         assert_eq!(of(Aggregate::Ratio, &pairs), 0.5);
         assert_eq!(of(Aggregate::Perplexity, &pairs), 0.5f64.exp());
         assert_eq!(of(Aggregate::ClassMean, &pairs), 0.75);
+        // scikit-learn's roc_auc_score of the same.
+        let scores: [&[f64]; 4] = [&[0.1, 0.0], &[0.4, 0.0], &[0.35, 1.0], &[0.8, 1.0]];
+        assert_eq!(of(Aggregate::Auc, &scores), 0.75);
+        assert_eq!(of(Aggregate::Auc, &[&[0.5, 0.0], &[0.5, 1.0]]), 0.5);
+        assert_eq!(of(Aggregate::Auc, &scores[..2]), 0.0);
         let counts = [4.0, 4.0, 4.0, 4.0, 3.0, 3.0, 2.0, 2.0, 0.0, 1.0];
         assert!((of(Aggregate::Bleu(3), &[&counts]) - 1.0).abs() < 1e-6);
         for aggregate in [Aggregate::Mean, Aggregate::Ratio, Aggregate::ClassMean] {

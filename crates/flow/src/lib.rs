@@ -28,12 +28,30 @@ pub use sensorium_nn::prelude::Span;
 pub enum Input {
     /// Pictures, `[B, c, h, w]`.
     Image(Tensor<4>),
-    /// Log-mel spectrograms, `[B, bands, frames]`.
-    Audio(Tensor<3>),
+    /// Spectrograms of sounds.
+    Audio(Sounds),
     /// Frames of videos, `[B, frames, c, h, w]`.
     Video(Tensor<5>),
     /// Rows of tables.
     Table(Rows),
+}
+
+/// Log-mel spectrograms of sounds, padded to the longest.
+#[derive(Clone, Debug)]
+pub struct Sounds {
+    /// `[B, bands, F]`.
+    pub mel: Tensor<3>,
+    /// Frames of each sound, `[B]`; what lies behind them counts for nothing, but to Whisper, which was
+    /// trained to hear silence there.
+    pub frames: Arc<[usize]>,
+}
+
+impl Sounds {
+    /// Spectrograms of one length, `[B, bands, F]`.
+    pub fn whole(mel: Tensor<3>) -> Self {
+        let [b, _, frames] = mel.dims();
+        Self { mel, frames: vec![frames; b].into() }
+    }
 }
 
 /// Rows of tables as sets of columns. A row of fewer columns than N is padded behind.
@@ -43,8 +61,8 @@ pub struct Rows {
     pub names: Tensor<3>,
     /// Categories, as vectors of texts: `[B, N, W]`; finite where a cell is none, and of no account.
     pub categories: Tensor<3>,
-    /// Numbers, of mean 0 and deviation 1 in each column: `[B, N]`; finite where a cell is none, and of no
-    /// account.
+    /// Numbers, on a scale on which columns that nobody has seen are of one size: `[B, N]`; finite where a
+    /// cell is none, and of no account.
     pub numbers: Tensor<2>,
     /// What each cell is, row-major `[B, N]`.
     pub cells: Arc<[Cell]>,

@@ -72,7 +72,7 @@ impl<'m> Batch<'m> {
             prompt: ids.to_vec(),
         };
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
-        let (sequence, mut cache) = (Sequence::new(request), Cache::default());
+        let (sequence, mut cache) = (Sequence::new(request)?, Cache::default());
         let Hidden(hidden) =
             lm.backbone.forward(prompt, &Tokens { spans, ..Tokens::default() }, Some(&mut cache));
         let [_, t, d] = hidden.dims();

@@ -46,7 +46,7 @@ pub(crate) fn extend(
         Some(id) => logits(language, &[id], &[last], &mut cache),
         None => logits(language, &prompt, seen, &mut cache),
     };
-    Sequence::new(request).run(next, on_step)
+    Sequence::new(request)?.run(next, on_step)
 }
 
 /// Logits `[V]` of the token after `ids`.

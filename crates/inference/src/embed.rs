@@ -1,9 +1,11 @@
 //! Pictures and texts as vectors, and how well they fit each other.
 
 use sensorium_flow::Features;
-use sensorium_media::{Media, Picture, Video};
+use sensorium_media::{Media, Modality, Picture};
 use sensorium_model::clip::{self, Comparison, softmax};
+use sensorium_model::imagebind::BoundTower;
 use sensorium_nn::params;
+use sensorium_pretrained::families::sensorium::Bound;
 use sensorium_pretrained::{
     Dinov2, Error, Match, Matcher, SentenceEncoder, SoundEncoder, TEMPLATES, Tower, Towers,
 };
@@ -81,14 +83,25 @@ pub fn embed_labels(
     })
 }
 
-/// One vector of unit length for a video: the mean of its frames' (CLIP4Clip's without parameters, Luo et
-/// al. 2021, <https://arxiv.org/abs/2104.08860>, section 3.3).
-///
-/// # Errors
-/// As [`EmbeddingModel::embed_pictures`].
-pub fn embed_video(model: &dyn EmbeddingModel, video: &Video) -> Result<Vec<f32>> {
-    let frames: Vec<Picture> = video.pictures().cloned().collect();
-    Ok(mean(&model.embed_pictures(&frames)?))
+/// Vectors of media by pictures alone.
+pub(crate) fn as_pictures<M: EmbeddingModel + ?Sized>(
+    model: &M,
+    media: &[Media],
+) -> Result<Vec<Vec<f32>>> {
+    let known = [Modality::Text, Modality::Image, Modality::Video];
+    if let Some(got) = media.iter().map(Media::modality).find(|kind| !known.contains(kind)) {
+        return Err(crate::Error::Modality { got, known: known.to_vec() });
+    }
+    let pictures: Vec<Picture> = media.iter().flat_map(Media::pictures).cloned().collect();
+    let mut rows = model.embed_pictures(&pictures)?.into_iter();
+    let own = |medium: &Media| {
+        let frames: Vec<Vec<f32>> = rows.by_ref().take(medium.pictures().count()).collect();
+        match medium {
+            Media::Video(_) => mean(&frames),
+            _ => frames.into_iter().next().unwrap_or_default(),
+        }
+    };
+    Ok(media.iter().map(own).collect())
 }
 
 /// The mean of all positions of what was seen, of unit length.
@@ -110,13 +123,16 @@ fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
 /// Scores of two towers.
 fn score(
     model: &dyn EmbeddingModel,
-    comparison: Comparison,
-    pictures: &[Picture],
+    comparison: impl Fn(Modality) -> Comparison,
+    media: &[Media],
     texts: &[String],
 ) -> Result<Vec<Vec<Score>>> {
-    let texts = model.embed_texts(texts)?;
-    let rows = comparison.scores(&model.embed_pictures(pictures)?, &texts);
-    Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
+    let (vectors, texts) = (model.embed_media(media)?, model.embed_texts(texts)?);
+    let row = |(medium, vector): (&Media, Vec<f32>)| {
+        let scores = comparison(medium.modality()).scores(&[vector], &texts).concat();
+        scores.into_iter().map(Score::from).collect()
+    };
+    Ok(media.iter().zip(vectors).map(row).collect())
 }
 
 /// The picture of each medium.
@@ -128,18 +144,18 @@ pub(crate) fn seen(media: &[Media]) -> Result<Vec<Picture>> {
     media.iter().map(picture).collect()
 }
 
-/// How well each label fits the picture, by two towers.
+/// How well each label fits the medium, by two towers.
 fn classify(
     model: &dyn EmbeddingModel,
     comparison: Comparison,
-    picture: &Picture,
+    medium: &Media,
     labels: &[String],
     template: Option<&str>,
 ) -> Result<Vec<Classified>> {
     let templates = template.map_or_else(|| model.templates(), |own| vec![own.to_owned()]);
     let labels = embed_labels(model, labels, &templates)?;
-    let picture = model.embed_pictures(std::slice::from_ref(picture))?;
-    let scores = comparison.scores(&picture, &labels).concat();
+    let vector = model.embed_media(std::slice::from_ref(medium))?;
+    let scores = comparison.scores(&vector, &labels).concat();
     let among = softmax(&scores.iter().map(|score| score.logit).collect::<Vec<_>>());
     let alone = comparison.bias.is_some();
     let both = among.into_iter().zip(&scores).map(|(probability, score)| Classified {
@@ -164,17 +180,90 @@ impl EmbeddingModel for Towers {
 }
 
 impl ScoreModel for Towers {
-    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
-        score(self, self.comparison, pictures, texts)
+    fn score(&self, media: &[Media], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        score(self, |_| self.comparison, media, texts)
     }
 
     fn classify(
         &self,
-        picture: &Picture,
+        medium: &Media,
         labels: &[String],
         template: Option<&str>,
     ) -> Result<Vec<Classified>> {
-        classify(self, self.comparison, picture, labels, template)
+        classify(self, self.comparison, medium, labels, template)
+    }
+}
+
+/// Pictures and texts, and other media beside them where there are encoders for these.
+#[derive(Debug)]
+pub struct Space {
+    /// Pictures and texts.
+    pub towers: Towers,
+    /// Other media.
+    pub bound: Option<Bound>,
+}
+
+impl Space {
+    fn comparison(&self, modality: Modality) -> Comparison {
+        let tower = self.bound.as_ref().and_then(|bound| bound.imagebind.tower(modality));
+        tower.map_or(self.towers.comparison, BoundTower::comparison)
+    }
+
+    /// The vector of a medium that an encoder of its own reads: the mean of its pieces'.
+    fn own(&self, medium: &Media) -> Result<Option<Vec<f32>>> {
+        let Some(Bound { imagebind, processors, device }) = &self.bound else { return Ok(None) };
+        let kind = medium.modality();
+        let mut own = imagebind.towers.iter().zip(processors);
+        let Some((tower, processor)) = own.find(|(_, one)| one.modality() == kind) else {
+            return Ok(None);
+        };
+        let mut rows = Vec::new();
+        for piece in processor.pieces(medium)? {
+            let input = processor.input([&piece], device)?;
+            rows.extend(input.map(|input| params::read(tower.embed(input))));
+        }
+        Ok(Some(mean(&rows)))
+    }
+}
+
+impl EmbeddingModel for Space {
+    fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        Ok(self.towers.embed_pictures(pictures))
+    }
+
+    fn embed_media(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        let own = media.iter().map(|medium| self.own(medium)).collect::<Result<Vec<_>>>()?;
+        let others: Vec<Media> = media
+            .iter()
+            .zip(&own)
+            .filter(|(_, own)| own.is_none())
+            .map(|(medium, _)| medium.clone())
+            .collect();
+        let mut others = as_pictures(&self.towers, &others)?.into_iter();
+        Ok(own.into_iter().filter_map(|own| own.or_else(|| others.next())).collect())
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        EmbeddingModel::embed_texts(&self.towers, texts)
+    }
+
+    fn templates(&self) -> Vec<String> {
+        self.towers.templates.clone()
+    }
+}
+
+impl ScoreModel for Space {
+    fn score(&self, media: &[Media], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        score(self, |modality| self.comparison(modality), media, texts)
+    }
+
+    fn classify(
+        &self,
+        medium: &Media,
+        labels: &[String],
+        template: Option<&str>,
+    ) -> Result<Vec<Classified>> {
+        classify(self, self.comparison(medium.modality()), medium, labels, template)
     }
 }
 
@@ -236,8 +325,8 @@ impl EmbeddingModel for Matcher {
         Err(Error::ManyVectors { family: "blip-2" }.into())
     }
 
-    fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
-        Ok(pictures.iter().map(|picture| self.views(picture)).collect())
+    fn embed_views(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        Ok(seen(media)?.iter().map(|picture| self.views(picture)).collect())
     }
 
     fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
@@ -246,8 +335,8 @@ impl EmbeddingModel for Matcher {
 }
 
 impl ScoreModel for Matcher {
-    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>> {
-        let rows = self.compare(pictures, texts)?;
+    fn score(&self, media: &[Media], texts: &[String]) -> Result<Vec<Vec<Score>>> {
+        let rows = self.compare(&seen(media)?, texts)?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(Score::from).collect()).collect())
     }
 
@@ -257,13 +346,13 @@ impl ScoreModel for Matcher {
 
     fn classify(
         &self,
-        picture: &Picture,
+        medium: &Media,
         labels: &[String],
         template: Option<&str>,
     ) -> Result<Vec<Classified>> {
         let template = template.unwrap_or(TEMPLATES[0]);
         let texts: Vec<String> = labels.iter().map(|label| filled(template, label)).collect();
-        let scores = self.score(std::slice::from_ref(picture), &texts)?.concat();
+        let scores = self.score(std::slice::from_ref(medium), &texts)?.concat();
         let alone =
             |score: Score| Classified { probability: score.probability, sigmoid: score.matching };
         Ok(scores.into_iter().map(alone).collect())

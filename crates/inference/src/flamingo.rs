@@ -68,7 +68,7 @@ impl FlamingoModel {
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let cache = cache.unwrap_or_default();
         let continuation = cross::extend(&model.language, &seen, cache, request, on_step)?;
-        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
+        Ok(Reply { prompt: prompt.ids, slots: Vec::new(), process, encode, continuation })
     }
 
     fn fit<'a>(&self, pictures: impl Iterator<Item = &'a Picture>) -> Vec<Picture> {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_media::{Decoder, Tokenizer};
+use sensorium_media::{Decoder, Slot, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::logits::{LogitsOptions, LogitsProcessor};
@@ -21,12 +21,14 @@ pub struct GenerateOptions {
     pub logits: LogitsOptions,
     /// Strings before which the text ends.
     pub stop: Vec<String>,
+    /// What is said word for word, whatever is likelier: who listens hears how likely it was.
+    pub forced: Option<String>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
         let (sampling, logits) = (Sampling::default(), LogitsOptions::default());
-        Self { max_new_tokens: 64, sampling, logits, stop: Vec::new() }
+        Self { max_new_tokens: 64, sampling, logits, stop: Vec::new(), forced: None }
     }
 }
 
@@ -68,6 +70,9 @@ pub struct Continuation {
 pub struct Reply {
     /// Ids of the prompt, pictures' tokens among them.
     pub prompt: Vec<u32>,
+    /// Where media stand in it, in order, and how many tokens each takes; nothing where they are asked from
+    /// beside it.
+    pub slots: Vec<Slot>,
     /// Seconds from decoded pictures to pixels as the model reads them; 0 without pictures.
     pub process: f64,
     /// Seconds in the image encoder and the projector.
@@ -87,6 +92,15 @@ pub struct Step<'a> {
     pub logits: &'a [f32],
 }
 
+impl Step<'_> {
+    /// The logarithm of the probability that the model gave to a token in this one's place.
+    pub fn log_probability(&self) -> impl Fn(u32) -> f64 {
+        let most = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = self.logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+        move |id| f64::from(self.logits[id as usize] - most) - sum.ln()
+    }
+}
+
 /// Who hears of every token, and may break off.
 pub type OnStep<'a> = &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>;
 
@@ -104,6 +118,8 @@ pub(crate) struct Drawing<'a> {
     sampler: Sampler,
     eos_token_ids: &'a [u32],
     room: usize,
+    /// Tokens that are not drawn but given, and then end the text.
+    forced: Vec<u32>,
 }
 
 /// A token that was drawn.
@@ -120,7 +136,8 @@ pub(crate) struct Drawn<'a> {
 impl<'a> Drawing<'a> {
     /// At most `room` tokens, until one of `eos_token_ids`.
     pub fn new(sampling: Sampling, eos_token_ids: &'a [u32], room: usize) -> Self {
-        Self { ids: Vec::new(), sampler: Sampler::new(sampling), eos_token_ids, room }
+        let (sampler, forced) = (Sampler::new(sampling), Vec::new());
+        Self { ids: Vec::new(), sampler, eos_token_ids, room, forced }
     }
 
     /// Draws from the logits `[V]` after the last token, as `process` leaves them; why the text ends
@@ -139,13 +156,14 @@ impl<'a> Drawing<'a> {
         }
         let mut processed = Cow::Borrowed(logits);
         process(&mut processed, &self.ids);
-        let id = self.sampler.pick(&processed);
-        let ends = self.eos_token_ids.contains(&id);
+        let given = self.forced.get(self.ids.len()).copied();
+        let id = given.unwrap_or_else(|| self.sampler.pick(&processed));
+        let ends = given.is_none() && self.eos_token_ids.contains(&id);
         if !ends {
             self.ids.push(id);
         }
         let finish = on_draw(&self.ids, Drawn { id, ends, logits, processed: &processed })?;
-        Ok(match ends {
+        Ok(match ends || !self.forced.is_empty() && self.ids.len() >= self.forced.len() {
             true => Some(Finish::Stop),
             false => finish.or((self.ids.len() >= self.room).then_some(Finish::Length)),
         })
@@ -204,10 +222,20 @@ pub(crate) struct Sequence<'a> {
 
 impl<'a> Sequence<'a> {
     /// A text of which nothing is drawn yet; its prompt is about to be read.
-    pub fn new(request: Request<'a>) -> Self {
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for what is to be said, or these do not fit.
+    pub fn new(request: Request<'a>) -> Result<Self> {
         let room = request.room.min(request.options.max_new_tokens);
-        let drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
-        Self {
+        let mut drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
+        if let Some(text) = &request.options.forced {
+            drawing.forced = request.tokenizer.encode(text)?;
+            if drawing.forced.len() > room {
+                let (limit, got) = (room, drawing.forced.len());
+                return Err(Error::TooLong { limit, got });
+            }
+        }
+        Ok(Self {
             decoder: request.tokenizer.decoder(),
             request,
             drawing,
@@ -217,7 +245,7 @@ impl<'a> Sequence<'a> {
             prefill: 0.0,
             steps: 0,
             finish: None,
-        }
+        })
     }
 
     /// Draws from the logits `[V]` after the last token; the token to be read next, none at the end.

@@ -161,7 +161,7 @@ impl LanguageModel {
         }
         let prompt = prompt()?;
         let continuation = self.extend(&prompt, options, on_step)?;
-        Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+        Ok(Reply { prompt, slots: Vec::new(), process: 0.0, encode: 0.0, continuation })
     }
 }
 

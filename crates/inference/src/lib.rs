@@ -1,15 +1,16 @@
 //! Models that run: one door for whoever asks, embeds, scores or transcribes.
 //!
 //! ```text
-//! path ──Model::open──▶ Model ──chat──────▶ dyn ChatModel       messages, pictures → text
-//!                             ──embedding─▶ dyn EmbeddingModel  pictures, texts → vectors
-//!                             ──score─────▶ dyn ScoreModel      pictures × texts → how well they fit
+//! path ──Model::open──▶ Model ──chat──────▶ dyn ChatModel       messages, media → text
+//!                             ──embedding─▶ dyn EmbeddingModel  media, texts → vectors
+//!                             ──score─────▶ dyn ScoreModel      media × texts → how well they fit
 //!                             ──speech────▶ dyn SpeechToText    sound → text
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
 
 pub mod batch;
 mod cross;
+mod ctc;
 mod embed;
 mod error;
 mod flamingo;
@@ -18,16 +19,19 @@ pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
+mod spectrogram;
 pub mod video;
 mod vision_language;
 pub mod whisper;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
 pub use batch::Batch;
-pub use embed::{Classified, Score, embed_labels, embed_video};
+pub use ctc::CtcModel;
+pub use embed::{Classified, Score, Space, embed_labels};
 pub use error::{Error, Result};
 pub use flamingo::FlamingoModel;
 pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
@@ -94,6 +98,34 @@ pub trait ChatModel: Sync {
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
 
+    /// How likely each of `choices` is as what the assistant says next: the sum of the log-probabilities of its
+    /// tokens, of which each choice has at least one.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer); a choice does not fit the model's context.
+    fn likelihoods(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        choices: &[String],
+    ) -> Result<Vec<f64>> {
+        let likelihood = |choice: &String| {
+            let forced = Some(choice.clone());
+            let options = GenerateOptions {
+                forced,
+                max_new_tokens: usize::MAX,
+                ..GenerateOptions::default()
+            };
+            let mut sum = 0.0;
+            self.answer(messages, media, &options, &mut |step| {
+                sum += step.log_probability()(step.id);
+                ControlFlow::Continue(())
+            })?;
+            Ok(sum)
+        };
+        choices.iter().map(likelihood).collect()
+    }
+
     /// A token's text; none where it cannot be spelt alone.
     fn token(&self, id: u32) -> String;
 }
@@ -117,13 +149,23 @@ pub trait EmbeddingModel: Sync {
     /// The model sees no pictures, or has no one vector for each.
     fn embed_pictures(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>>;
 
-    /// What texts are found by: as [`embed_pictures`](Self::embed_pictures), but where a model has several
+    /// One vector of unit length for each medium: of a video that no encoder of its own reads, the mean of its
+    /// frames' (CLIP4Clip's without parameters, Luo et al. 2021, <https://arxiv.org/abs/2104.08860>, section
+    /// 3.3).
+    ///
+    /// # Errors
+    /// The model knows no such media, or has no one vector for each.
+    fn embed_media(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        embed::as_pictures(self, media)
+    }
+
+    /// What texts are found by: as [`embed_media`](Self::embed_media), but where a model has several
     /// vectors of a picture (BLIP-2's queries), all of them in a row, of which the nearest counts.
     ///
     /// # Errors
-    /// The model sees no pictures.
-    fn embed_views(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
-        self.embed_pictures(pictures)
+    /// The model knows no such media.
+    fn embed_views(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {
+        self.embed_media(media)
     }
 
     /// What a linear probe reads of each medium, a picture's or a sound's: the vector of a picture, unless a
@@ -147,13 +189,14 @@ pub trait EmbeddingModel: Sync {
     }
 }
 
-/// A model that tells how well pictures and texts fit.
+/// A model that tells how well media and texts fit.
 pub trait ScoreModel: Sync {
-    /// Every picture beside every text, a row for each picture.
+    /// Every medium beside every text, a row for each medium.
     ///
     /// # Errors
-    /// The tokenizer fails at a text, or gives an id that the model has no row for.
-    fn score(&self, pictures: &[Picture], texts: &[String]) -> Result<Vec<Vec<Score>>>;
+    /// The model knows no such media; the tokenizer fails at a text, or gives an id that the model has no
+    /// row for.
+    fn score(&self, media: &[Media], texts: &[String]) -> Result<Vec<Vec<Score>>>;
 
     /// The logit that each text belongs to the picture by a closer look at both, where the model was trained
     /// to tell that (BLIP-2's ITM).
@@ -164,14 +207,14 @@ pub trait ScoreModel: Sync {
         Ok(None)
     }
 
-    /// How well each label fits the picture; each stands in `template` at `{}`, in the model's own
+    /// How well each label fits the medium; each stands in `template` at `{}`, in the model's own
     /// sentences without one.
     ///
     /// # Errors
     /// As [`score`](Self::score).
     fn classify(
         &self,
-        picture: &Picture,
+        medium: &Media,
         labels: &[String],
         template: Option<&str>,
     ) -> Result<Vec<Classified>>;

@@ -12,8 +12,8 @@ use sensorium_pretrained::{
 
 use crate::error::{Error, Result};
 use crate::{
-    ChatModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel, ScoreModel,
-    SpeechToText, VisionLanguageModel, WhisperModel,
+    ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
+    ScoreModel, Space, SpeechToText, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -40,32 +40,40 @@ impl Options {
 /// A model that was trained here: what it consists of decides what it can do.
 #[derive(Debug)]
 pub struct SensoriumModel {
-    towers: Option<Towers>,
+    space: Option<Space>,
     llava: Option<VisionLanguageModel>,
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
+    ctc: Option<CtcModel>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, llava, language, audio }: Parts) -> Result<Self> {
+    fn new(Parts { towers, bound, llava, language, audio, ctc }: Parts) -> Result<Self> {
         let llava = llava.map(|(text, spliced)| VisionLanguageModel::spliced(text, spliced));
         let language = language.map(|lm| LanguageModel { lm });
-        Ok(Self { towers, llava: llava.transpose()?, language, audio })
+        let space = towers.map(|towers| Space { towers, bound });
+        let ctc = ctc.map(|parts| CtcModel { parts });
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc })
     }
 
     fn pack(&mut self, format: pack::Format) {
-        self.towers.iter_mut().for_each(|towers| towers.pack(format));
+        if let Some(space) = &mut self.space {
+            space.towers.pack(format);
+            space.bound.iter_mut().for_each(|bound| bound.imagebind.pack_as(format));
+        }
         self.llava.iter_mut().for_each(|llava| llava.pack(format));
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
+        self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
     }
 
     fn does(&self) -> &'static str {
-        match (&self.towers, &self.llava, &self.language) {
+        match (&self.space, &self.llava, &self.language) {
             (Some(_), Some(_), _) => "answers about pictures and compares them with texts",
             (Some(_), None, _) => "compares pictures and texts",
             (None, Some(_), _) => "answers about pictures",
             (None, None, Some(_)) => "continues texts",
+            (None, None, None) if self.ctc.is_some() => "writes down what was said",
             (None, None, None) => "makes features of sounds alone",
         }
     }
@@ -249,7 +257,7 @@ impl Model {
     /// It was not made for that.
     pub fn embedding(&self) -> Result<&dyn EmbeddingModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::Sensorium(SensoriumModel { audio: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Tower(model) => Ok(model),
@@ -269,7 +277,7 @@ impl Model {
     /// It was not made for that.
     pub fn score(&self) -> Result<&dyn ScoreModel> {
         match self {
-            Self::Sensorium(SensoriumModel { towers: Some(model), .. }) => Ok(model),
+            Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
             other => Err(other.cannot(
@@ -286,7 +294,8 @@ impl Model {
     pub fn speech(&self) -> Result<&dyn SpeechToText> {
         match self {
             Self::Whisper(model) => Ok(model),
-            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json")),
+            Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
+            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; or with what the recipe `ctc` has left")),
         }
     }
 

@@ -1,35 +1,43 @@
 //! A video in a prompt: to a model that reads pictures, its frames in order.
 
-use sensorium_media::{Media, Message, Modality, Part, Role, Video, split_markers};
+use sensorium_media::{Media, Message, Modality, Part, Video, split_markers};
 
 use crate::error::Result;
 
-/// Messages in which each video's place is that of its frames. With `timed`, words tell how many they
-/// are and when each is shown, as SmolVLM's processor has it; its models were trained so.
-pub(crate) fn with_frames(messages: &[Message], media: &[Media], timed: bool) -> Vec<Message> {
-    let mut videos = media.iter().filter_map(|medium| match medium {
-        Media::Video(video) => Some(video),
-        Media::Image(_) | Media::Audio(_) | Media::Table(_) => None,
-    });
-    let mut parts = |part: &Part| match part {
-        Part::Media(Modality::Video) => match videos.next() {
-            Some(video) if timed => told(video),
-            Some(video) => vec![Part::Media(Modality::Image); video.frames.len()],
-            None => vec![part.clone()],
-        },
-        part => vec![part.clone()],
+/// Messages in which each medium's place is that of its `parts`, which are told by the medium and its number.
+pub(crate) fn with_places(
+    messages: &[Message],
+    media: &[Media],
+    parts: impl Fn(&Media, usize) -> Vec<Part>,
+) -> Vec<Message> {
+    // Media come in the order of their places.
+    let mut rest = media.iter().enumerate();
+    let mut each = |part: &Part| match part {
+        Part::Media(_) => rest.next().map_or(vec![part.clone()], |(i, medium)| parts(medium, i)),
+        Part::Text(_) => vec![part.clone()],
     };
     let message = |message: &Message| Message {
         role: message.role,
-        parts: message.parts.iter().flat_map(&mut parts).collect(),
+        parts: message.parts.iter().flat_map(&mut each).collect(),
     };
     messages.iter().map(message).collect()
 }
 
-/// The parts of a text that is to be continued, its videos' frames at their places.
-pub(crate) fn completed(text: &str, media: &[Media], timed: bool) -> Result<Vec<Part>> {
-    let message = Message { role: Role::User, parts: marked(text, media)? };
-    Ok(with_frames(&[message], media, timed).remove(0).parts)
+/// Messages in which each video's place is that of its frames.
+pub(crate) fn with_frames(messages: &[Message], media: &[Media]) -> Vec<Message> {
+    with_places(messages, media, |medium, _| match medium {
+        Media::Video(video) => frames(video, false),
+        medium => vec![Part::Media(medium.modality())],
+    })
+}
+
+/// The places of a video's frames. With `timed`, words tell how many they are and when each is shown, as
+/// SmolVLM's processor has it; its models were trained so.
+pub(crate) fn frames(video: &Video, timed: bool) -> Vec<Part> {
+    match timed {
+        true => told(video),
+        false => vec![Part::Media(Modality::Image); video.frames.len()],
+    }
 }
 
 /// The parts of a text that is to be continued, its media at their places.

@@ -12,8 +12,9 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors, strict_shapes};
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_inference::{
-    Batch, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
+    Batch, ChatModel, Error, Finish, GenerateOptions, LanguageModel, Result, Sampling, Step,
 };
+use sensorium_media::{Message, Role};
 use sensorium_model::weights;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -736,4 +737,23 @@ fn texts_end_before_a_stop_string() {
     let done = llm.extend(&prompt, &options, &mut go_on).unwrap();
     assert_eq!(done.text, whole[..whole.find(&stop).unwrap()]);
     assert_eq!(done.finish, Finish::Stop);
+}
+
+/// A choice is as likely as its tokens are one after another, however unlikely the model finds it.
+#[test]
+fn choices_are_as_likely_as_their_tokens() {
+    let llm = tiny();
+    let messages = [Message::text(Role::User, "hello")];
+    let choices = ["he", "42!", "a longer answer"].map(String::from);
+    let prompt = llm.chat(&[json!({"role": "user", "content": "hello"})]).unwrap();
+    let got = llm.likelihoods(&messages, &[], &choices).unwrap();
+    for (choice, got) in choices.iter().zip(got) {
+        let said = llm.lm.text.tokenizer.encode(choice).unwrap();
+        let whole = [prompt.clone(), said].concat();
+        let losses = llm.surprise(&whole, prompt.len() - 1);
+        let want: f64 = losses.iter().map(|loss| -f64::from(*loss)).sum();
+        assert!((got - want).abs() < 1e-3 * want.abs(), "{choice}: {got}, {want}");
+    }
+    let endless = ["x ".repeat(9999)];
+    assert!(llm.likelihoods(&messages, &[], &endless).unwrap_err().is_full());
 }

@@ -382,11 +382,25 @@ pub fn render(
     }
 }
 
-/// What marks the places of media in what users write.
-const MARKERS: [(&str, Modality); 3] =
-    [("<image>", Modality::Image), ("<video>", Modality::Video), ("<table>", Modality::Table)];
+/// What models that are trained here are asked of a medium that only has a caption.
+pub fn caption_request(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Image | Modality::Text => "describe the picture.",
+        Modality::Audio => "what do you hear?",
+        Modality::Video => "describe the video.",
+        Modality::Table => "describe the table.",
+    }
+}
 
-/// Splits a user's text at its literal `<image>`, `<video>` and `<table>` markers; spaces around them are dropped.
+/// What marks the places of media in what users write.
+const MARKERS: [(&str, Modality); 4] = [
+    ("<image>", Modality::Image),
+    ("<video>", Modality::Video),
+    ("<audio>", Modality::Audio),
+    ("<table>", Modality::Table),
+];
+
+/// Splits a user's text at its literal `<image>`, `<video>`, `<audio>` and `<table>` markers; spaces around them are dropped.
 /// Without a marker the media come first, in their order.
 ///
 /// # Errors
@@ -424,8 +438,8 @@ pub fn arranged(parts: &[Part], media: Vec<Media>) -> Vec<Media> {
     parts.iter().filter_map(take).collect()
 }
 
-/// Texts and the media that are marked between them. Where no video is given, `<video>` is a word,
-/// and `<table>` where no table is.
+/// Texts and the media that are marked between them. Where no video is given, `<video>` is a word, and so
+/// are `<audio>` and `<table>`.
 fn pieces(text: &str, media: &[Modality]) -> Vec<Part> {
     let known = MARKERS
         .iter()

@@ -15,6 +15,7 @@ pub mod blip2;
 pub mod clip;
 pub mod flamingo;
 pub mod idefics;
+pub mod imagebind;
 pub mod llava;
 pub mod masked;
 pub mod prompt;

@@ -18,7 +18,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::prompt::Batch;
-use crate::splice::splice;
+use crate::splice::{splice, unpadded};
 
 /// Shape of a [`Llava`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,7 +153,8 @@ impl Llava {
         let embeds = media.iter().fold(text, |embeds, Encoded { modality, features }| {
             let tokens = self.tower(*modality).projector.project(features.clone());
             let slots = batch.slots.iter().filter(|slot| slot.modality == *modality);
-            splice(embeds, tokens, &slots.copied().collect::<Vec<_>>())
+            let slots: Vec<_> = slots.copied().collect();
+            splice(embeds, unpadded(tokens, &slots), &slots)
         });
         let spans = match self.prefix {
             true => Some(batch.spans.clone()),

@@ -26,6 +26,19 @@ pub fn splice(Embeds(text): Embeds, Embeds(media): Embeds, slots: &[Slot]) -> Em
     Embeds(fused::embedding(table, rows).reshape([b, t, d]))
 }
 
+/// Of media that were padded to one length, `[M, Q, D]`, the tokens that their slots have room for, in a
+/// row: `[1, Q', D]`. As they are where nothing is padded.
+pub fn unpadded(Embeds(media): Embeds, slots: &[Slot]) -> Embeds {
+    let [m, q, d] = media.dims();
+    if slots.len() != m || slots.iter().all(|slot| slot.len >= q) {
+        return Embeds(media);
+    }
+    let row = |(m, slot): (usize, &Slot)| (m * q..m * q + slot.len).map(|row| row as i32);
+    let rows: Vec<i32> = slots.iter().enumerate().flat_map(row).collect();
+    let taken = rows.len();
+    Embeds(fused::embedding(media.reshape([m * q, d]), rows).reshape([1, taken, d]))
+}
+
 #[cfg(test)]
 mod tests {
     use sensorium_media::Modality;
@@ -46,6 +59,18 @@ mod tests {
     fn every_feature_lands_at_its_marker() {
         let got = spliced([2, 2], [[1, 2], [6, 2]]);
         assert_eq!(got, [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn what_pads_a_medium_takes_no_place() {
+        let device = Device::flex();
+        let media = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &device);
+        let slots = |lens: [usize; 2]| {
+            lens.map(|len| Slot { at: 0, len, modality: Modality::Audio }).to_vec()
+        };
+        let left = |lens| read(unpadded(Embeds(media.clone().reshape([2, 3, 1])), &slots(lens)).0);
+        assert_eq!(left([1, 3]), [1.0, 4.0, 5.0, 6.0]);
+        assert_eq!(left([3, 3]), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 
     #[test]

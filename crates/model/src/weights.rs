@@ -47,6 +47,17 @@ pub fn load_trained<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Resu
     load_with(module, tensors, |parameter| parameter.moves)
 }
 
+/// As [`load`], of tensors that may hold more than the module has a place for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_known<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
+    let mut tensors = tensors.clone();
+    let known: Vec<String> = params::list(&module).into_iter().map(|p| p.name).collect();
+    tensors.tensors.retain(|name, _| known.contains(name));
+    load(module, &tensors)
+}
+
 fn load_with<M: Module>(
     module: M,
     tensors: &Tensors,

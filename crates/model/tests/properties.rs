@@ -8,7 +8,7 @@ use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::audio::WhisperEncoderConfig;
 use sensorium_encoder::image::{FeatureSelect, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
-use sensorium_flow::{Embeds, Forward, Hidden, Input, Sequence};
+use sensorium_flow::{Embeds, Forward, Hidden, Input, Sequence, Sounds};
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{Modality, Prompt, Slot};
 use sensorium_model::llava::{Llava, LlavaConfig, TowerConfig};
@@ -71,6 +71,7 @@ fn image_tower() -> TowerConfig {
         hidden: 32,
         width: 24,
         places: Some(4),
+        stack: 1,
     };
     let encoder = EncoderConfig::Vit { vit: image, features: FeatureSelect::default() };
     TowerConfig { encoder, projector }
@@ -339,7 +340,7 @@ fn pictures_and_sounds_meet_in_one_prompt() {
         let picture = pictures(&mut rng, 1, &device);
 
         let seen = llava.encode(Input::Image(picture));
-        let heard = llava.encode(Input::Audio(mel));
+        let heard = llava.encode(Input::Audio(Sounds::whole(mel)));
         let loss = llava.loss(&batch, &[seen.clone(), heard.clone()], 0.0);
         let same = other.loss(&batch, &[heard, seen], 0.0);
         assert_eq!(read(loss.clone()), read(same), "seed {seed}");

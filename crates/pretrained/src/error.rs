@@ -28,6 +28,17 @@ pub enum Error {
         source: sensorium_media::Error,
     },
 
+    /// A table is wider than its encoder reads.
+    #[error(
+        "expected a table of at most {limit} columns, got {got}\nhint: leave out columns that the question does not need"
+    )]
+    Columns {
+        /// Its columns.
+        got: usize,
+        /// The most.
+        limit: usize,
+    },
+
     /// The model has no chat template.
     #[error(
         "expected a model with a chat template, got none\nhint: leave --chat out to continue the text as it is"

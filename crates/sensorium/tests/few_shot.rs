@@ -293,6 +293,7 @@ fn right(model: &Model, dir: &Path, shots: usize, choose: Choose, blind: bool) -
             max_bad: 0.0,
             prompts: &[],
             max_tokens: Some(2),
+            choices: &[],
             shots: Some(Shots { counts: &counts, exemplars: &exemplars, choose }),
             labels: &[],
             rerank: 0,

@@ -2,7 +2,7 @@
 
 use sensorium_data::Example;
 use sensorium_data::conversation::Turn;
-use sensorium_media::chat::TEMPLATE;
+use sensorium_media::chat::{TEMPLATE, caption_request};
 use sensorium_media::{
     ChatFormat, ChatTemplate, Layout, Medium, Message, Modality, Part, Prompt, Role, Special,
     Tokenizer,
@@ -12,9 +12,6 @@ use sensorium_pretrained::families::llava;
 use serde_json::Map;
 
 use crate::error::{Result, TrainError};
-
-/// What a picture is asked for where it only has a caption: the words of the `caption` command.
-const REQUEST: &str = "describe the picture.";
 
 /// What makes prompts.
 #[derive(Debug)]
@@ -68,19 +65,32 @@ impl Chat {
         Ok(Self { tokenizer, format, bos, marker, tokens, context, pad: bos.unwrap_or_default() })
     }
 
-    /// The prompt of an example, whose pictures are laid out so: a conversation, or a caption as the
-    /// answer to one request. Isolated questions are [packed](Self::questions).
+    /// What stands for a picture, or one of a video's frames.
+    pub fn picture(&self, layout: Layout) -> Medium {
+        match &self.marker {
+            Some(marker) => llava::medium(marker, layout, self.tokens),
+            None => Medium::framed(Modality::Image, self.tokens),
+        }
+    }
+
+    /// The prompt of an example, for each of whose media there is what stands for it: a conversation, or a
+    /// caption as the answer to one request. Isolated questions are [packed](Self::questions).
     ///
     /// # Errors
-    /// The template refuses the messages, or the pictures take more tokens than the model reads.
-    pub fn prompt(&self, example: &Example, layouts: &[Layout]) -> Result<Prompt> {
-        match (&example.text, example.isolated) {
-            _ if example.messages.is_empty() => {
-                let caption = example.text.clone().unwrap_or_default();
-                self.conversation(&messages(&[[REQUEST.into(), caption]], layouts.len()), layouts)
-            }
-            (_, true) => self.questions(&example.messages, layouts),
-            (_, false) => self.conversation(&example.messages, layouts),
+    /// The template refuses the messages, or the media take more tokens than the model reads.
+    pub fn prompt(&self, example: &Example, media: &[Vec<Medium>]) -> Result<Prompt> {
+        let flat = media.concat();
+        if example.messages.is_empty() {
+            let caption = example.text.clone().unwrap_or_default();
+            let first = flat.first().map_or(Modality::Image, |medium| medium.modality);
+            let mut messages = messages(&[[caption_request(first).into(), caption]], 0);
+            messages[0].parts.splice(0..0, flat.iter().map(|one| Part::Media(one.modality)));
+            return self.conversation(&messages, &flat);
+        }
+        let messages = placed(&example.messages, media);
+        match example.isolated {
+            true => self.questions(&messages, &flat),
+            false => self.conversation(&messages, &flat),
         }
     }
 
@@ -88,17 +98,12 @@ impl Chat {
     ///
     /// # Errors
     /// As [`prompt`](Self::prompt).
-    pub fn conversation(&self, messages: &[Message], layouts: &[Layout]) -> Result<Prompt> {
-        let medium = |layout: &Layout| match &self.marker {
-            Some(marker) => llava::medium(marker, *layout, self.tokens),
-            None => Medium::framed(Modality::Image, self.tokens),
-        };
-        let media: Vec<Medium> = layouts.iter().map(medium).collect();
-        let mut prompt = self.format.lesson(&self.tokenizer, messages, &media)?;
+    pub fn conversation(&self, messages: &[Message], media: &[Medium]) -> Result<Prompt> {
+        let mut prompt = self.format.lesson(&self.tokenizer, messages, media)?;
         if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
             prompt.open(bos);
         }
-        let (got, limit) = (behind_pictures(&prompt), self.context);
+        let (got, limit) = (behind_media(&prompt), self.context);
         if got > limit {
             return Err(TrainError::TooLong { got, limit });
         }
@@ -108,26 +113,26 @@ impl Chat {
         Ok(prompt)
     }
 
-    /// Questions about the same pictures, each asked as if it were the first, for none can be answered
-    /// from the answers before it. All share the pictures' tokens, and each stands in a span of its own
+    /// Questions about the same media, each asked as if it were the first, for none can be answered
+    /// from the answers before it. All share the media's tokens, and each stands in a span of its own
     /// below 0.
     ///
     /// # Errors
     /// As [`prompt`](Self::prompt).
-    pub fn questions(&self, messages: &[Message], layouts: &[Layout]) -> Result<Prompt> {
+    pub fn questions(&self, messages: &[Message], media: &[Medium]) -> Result<Prompt> {
         let turns = alone(messages);
-        let prompts = turns.iter().map(|turn| self.conversation(turn, layouts));
+        let prompts = turns.iter().map(|turn| self.conversation(turn, media));
         let mut prompts = prompts.collect::<Result<Vec<_>>>()?.into_iter();
         let Some(mut all) = prompts.next() else { return Ok(Prompt::default()) };
-        // The pictures and the token that ends them, unless a template puts the question before.
+        // The media and the token that ends them, unless a template puts the question before.
         let same =
             |other: &Prompt| all.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
         let alike = prompts.as_slice().iter().map(same).min().unwrap_or(all.ids.len());
-        let pictures = behind_pictures(&all);
-        if alike < pictures {
-            return self.conversation(messages, layouts);
+        let behind = behind_media(&all);
+        if alike < behind {
+            return self.conversation(messages, media);
         }
-        let shared = alike.min(pictures + 1);
+        let shared = alike.min(behind + 1);
         all.spans[shared..].fill(-1);
         for (prompt, span) in prompts.zip((i32::MIN..-1).rev()) {
             all.ids.extend(&prompt.ids[shared..]);
@@ -138,8 +143,25 @@ impl Chat {
     }
 }
 
-/// Where the last picture's tokens end.
-fn behind_pictures(prompt: &Prompt) -> usize {
+/// The messages of an example with a place for each of what stands for its media.
+fn placed(messages: &[Message], media: &[Vec<Medium>]) -> Vec<Message> {
+    let mut rest = media.iter();
+    let mut each = |part: &Part| match part {
+        Part::Media(_) => {
+            let media = rest.next().into_iter().flatten();
+            media.map(|medium| Part::Media(medium.modality)).collect()
+        }
+        Part::Text(_) => vec![part.clone()],
+    };
+    let message = |message: &Message| Message {
+        role: message.role,
+        parts: message.parts.iter().flat_map(&mut each).collect(),
+    };
+    messages.iter().map(message).collect()
+}
+
+/// Where the last medium's tokens end.
+fn behind_media(prompt: &Prompt) -> usize {
     prompt.slots.iter().map(|slot| slot.at + slot.len).max().unwrap_or_default()
 }
 
@@ -184,8 +206,6 @@ mod tests {
 
     use crate::size::Size;
 
-    const WHOLE: [Layout; 1] = [Layout::Whole];
-
     fn chat(tokens: usize) -> Chat {
         let corpus = ["what colour is the circle red how many two where left"; 4];
         let tokenizer =
@@ -201,11 +221,15 @@ mod tests {
     #[test]
     fn questions_share_the_picture_and_nothing_else() {
         let (chat, turns) = (chat(4), turns());
-        let all = chat.questions(&messages(&turns, 1), &WHOLE).expect("our own format");
+        let all = chat
+            .questions(&messages(&turns, 1), &[chat.picture(Layout::Whole)])
+            .expect("our own format");
         assert_eq!(all.slots[0].at, 3);
         assert_eq!(all.spans[..8], [0, 0, 1, 1, 1, 1, 1, 1]);
         for (turn, span) in turns.into_iter().zip([-1, -2, -3]) {
-            let alone = chat.conversation(&messages(&[turn], 1), &WHOLE).expect("as above");
+            let alone = chat
+                .conversation(&messages(&[turn], 1), &[chat.picture(Layout::Whole)])
+                .expect("as above");
             let at = |i: &usize| all.spans[*i] >= 0 || all.spans[*i] == span;
             let seen: Vec<usize> = (0..all.ids.len()).filter(at).collect();
             assert_eq!(seen.iter().map(|&i| all.ids[i]).collect::<Vec<_>>(), alone.ids);
@@ -224,8 +248,8 @@ mod tests {
         let images = Init::new(4, &device).normal([2, 3, 96, 96], 1.0).val();
         let features = [llava.encode(Input::Image(images))];
         let talk = |pictures, turns: &[Turn]| {
-            let layouts = &[Layout::Whole; 1][..pictures];
-            chat.conversation(&messages(turns, pictures), layouts).expect("our own format")
+            let media = vec![chat.picture(Layout::Whole); pictures];
+            chat.conversation(&messages(turns, pictures), &media).expect("our own format")
         };
         let turns = turns();
         let prompts = [talk(1, &turns[..1]), talk(0, &turns[1..]), talk(1, &turns)];
@@ -255,10 +279,14 @@ mod tests {
                 let width = logits.dims()[2];
                 read(logits).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
             };
-            let all = chat.questions(&messages(&turns(), 1), &WHOLE).expect("our own format");
+            let all = chat
+                .questions(&messages(&turns(), 1), &[chat.picture(Layout::Whole)])
+                .expect("our own format");
             let packed = logits(&all);
             for (turn, span) in turns().into_iter().zip([-1, -2, -3]) {
-                let alone = chat.conversation(&messages(&[turn], 1), &WHOLE).expect("as above");
+                let alone = chat
+                    .conversation(&messages(&[turn], 1), &[chat.picture(Layout::Whole)])
+                    .expect("as above");
                 let seen =
                     (0..all.ids.len()).filter(|&i| all.spans[i] >= 0 || all.spans[i] == span);
                 for (i, alone) in seen.zip(logits(&alone)) {

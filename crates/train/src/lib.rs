@@ -29,6 +29,7 @@ pub mod schedule;
 pub mod size;
 pub mod tensorboard;
 pub mod tokenizer;
+pub mod towers;
 pub mod watch;
 
 pub use error::{Result, TrainError};

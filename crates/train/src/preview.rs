@@ -10,7 +10,9 @@ use crate::config;
 use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
+use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
+use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
 use crate::recipes::text::TextRecipe;
@@ -55,12 +57,20 @@ pub fn preview(
             let recipe: MaskedRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
+        Recipe::Imagebind => {
+            let recipe: ImageBindRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
         Recipe::Blip2 => {
             let recipe: Blip2Recipe = config::load(path, sets)?;
             (recipe.last_data()?.clone(), recipe.seed)
         }
         Recipe::Whisper => {
             let recipe: WhisperRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Ctc => {
+            let recipe: CtcRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
     };

@@ -3,9 +3,13 @@
 use crate::heads::captioner::CaptionerConfig;
 use sensorium_backbone::{BackboneConfig, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
-use sensorium_encoder::image::{self, Conv, FeatureSelect, ResnetConfig, VitConfig};
+use sensorium_encoder::audio::ConformerConfig;
+use sensorium_encoder::image::{self, Conv, FeatureSelect, Pooling, ResnetConfig, VitConfig};
+use sensorium_encoder::table::TableEncoderConfig;
 use sensorium_encoder::text::TextConfig;
+use sensorium_encoder::video::VideoEncoderConfig;
 use sensorium_input_projector::ProjectorConfig;
+use sensorium_media::Modality;
 use sensorium_model::clip::ClipConfig;
 use sensorium_model::llava::{LlavaConfig, TowerConfig};
 use serde::{Deserialize, Serialize};
@@ -53,6 +57,7 @@ impl Size {
                 hidden: 128,
                 width: 96,
                 places: Some(16),
+                stack: 1,
             },
             Self::Small => ProjectorConfig::small(),
         };
@@ -71,6 +76,52 @@ impl Size {
         }
     }
 
+    /// Encoder of sounds, videos or tables beside an image encoder, with a text tower of width `words`.
+    pub fn encoder(
+        self,
+        modality: Modality,
+        image: &VitConfig,
+        words: usize,
+    ) -> Option<EncoderConfig> {
+        let tiny = self == Self::Tiny;
+        Some(match modality {
+            Modality::Audio => EncoderConfig::Conformer(ConformerConfig {
+                n_layers: if tiny { 1 } else { 4 },
+                vocab_size: None,
+                ..ConformerConfig::small()
+            }),
+            Modality::Video => EncoderConfig::Video(VideoEncoderConfig {
+                image: VitConfig { pooling: Pooling::Mean, proj: false, ..image.clone() },
+                latents: if tiny { 4 } else { 24 },
+                n_heads: image.n_heads,
+                intermediate_size: image.intermediate_size,
+                ..VideoEncoderConfig::small()
+            }),
+            Modality::Table => EncoderConfig::Table(TableEncoderConfig {
+                embed: words,
+                ..TableEncoderConfig::small()
+            }),
+            Modality::Text | Modality::Image => return None,
+        })
+    }
+
+    /// What makes tokens of width `width` of such an encoder's features: of a sound, one of two positions.
+    pub fn projector(self, encoder: &EncoderConfig, width: usize) -> ProjectorConfig {
+        let features = encoder.width();
+        match encoder.modality() {
+            Modality::Audio => ProjectorConfig::Mlp {
+                features,
+                shuffle: 1,
+                norm: Some(features),
+                hidden: if self == Self::Tiny { 96 } else { 384 },
+                width,
+                places: None,
+                stack: 2,
+            },
+            _ => ProjectorConfig::Linear { features, shuffle: 1, bias: true, width },
+        }
+    }
+
     /// Projector and decoder of the captions that teach an image encoder.
     pub fn captioner(self, vocabulary: usize) -> CaptionerConfig {
         let (llama, vector) = (self.llama(vocabulary), self.text().embed);
@@ -85,6 +136,7 @@ impl Size {
                     hidden: 128,
                     width: 96,
                     places: None,
+                    stack: 1,
                 },
                 decoder: llama,
             },
@@ -98,6 +150,7 @@ impl Size {
                     hidden: 384,
                     width: 192,
                     places: None,
+                    stack: 1,
                 },
                 decoder: LlamaConfig {
                     hidden_size: 192,

@@ -71,6 +71,7 @@ impl Trial {
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
             "whisper" => vec![("model.from", golden("whisper"))],
+            "ctc" => Vec::new(),
             _ => vec![("tokenizer", self.path("tokenizer.json"))],
         }
     }
@@ -94,7 +95,9 @@ type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'sta
 
 const SOUNDS: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-sounds'}]";
 
-const RECIPES: [Row; 8] = [
+const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',images='../data/tests/samples/folder-sounds'}]";
+
+const RECIPES: [Row; 9] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -118,6 +121,7 @@ const RECIPES: [Row; 8] = [
     ),
     ("flamingo", "flamingo", &["steps=10"], &[""]),
     ("whisper", "whisper", &["steps=10", SOUNDS], &[""]),
+    ("ctc", "ctc", &["steps=10", "accumulate=2", SPELT], &[""]),
 ];
 
 #[test]

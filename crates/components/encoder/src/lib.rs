@@ -1,6 +1,7 @@
 //! Media to [`Features`]: encoders of pictures, sounds, videos, tables and texts.
 
 pub mod audio;
+pub mod head;
 pub mod image;
 pub mod table;
 pub mod text;
@@ -163,7 +164,7 @@ impl Encode for Encoder {
     fn encode(&self, input: Input) -> Features {
         match (self, input) {
             (Self::Image(encoder), Input::Image(image)) => encoder.encode(image),
-            (Self::Audio(encoder), Input::Audio(mel)) => encoder.encode(mel),
+            (Self::Audio(encoder), Input::Audio(sounds)) => encoder.encode(sounds),
             (Self::Video(encoder), Input::Video(video)) => encoder.encode(video),
             (Self::Table(encoder), Input::Table(rows)) => encoder.encode(rows),
             (_, input) => panic!("an {} encoder got {}", self.modality(), input.modality()),
@@ -184,7 +185,7 @@ impl Pack for Encoder {
 
 #[cfg(test)]
 mod tests {
-    use sensorium_flow::{Cell, Rows};
+    use sensorium_flow::{Cell, Rows, Sounds};
     use sensorium_nn::params::read;
 
     use super::*;
@@ -259,7 +260,7 @@ mod tests {
                     columns: [3; 2].into(),
                 }),
                 Modality::Audio | Modality::Text => {
-                    Input::Audio(init.normal([2, 7, 10], 1.0).val())
+                    Input::Audio(Sounds::whole(init.normal([2, 7, 10], 1.0).val()))
                 }
             };
             let encoder = Encoder::init(&config, &mut init);

@@ -56,7 +56,8 @@ const EPS: f64 = 1e-5;
 /// See the [module](self).
 #[derive(Module, Debug)]
 pub struct VideoEncoder {
-    image: Vit,
+    /// What sees each frame.
+    pub image: Vit,
     frame: Param<Tensor<2>>,
     change: Linear,
     latents: Param<Tensor<2>>,

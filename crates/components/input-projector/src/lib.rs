@@ -48,6 +48,9 @@ pub enum ProjectorConfig {
         width: usize,
         /// How many tokens there are, where each gets a learned vector for its place.
         places: Option<usize>,
+        /// Neighbours in time that become one token, silence behind the last; 1 keeps all.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        stack: usize,
     },
     /// Learned latents that ask the features (Flamingo); D is the features' width E.
     Perceiver(PerceiverConfig),
@@ -60,6 +63,14 @@ pub enum ProjectorConfig {
     },
 }
 
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
 impl ProjectorConfig {
     /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
     pub fn small() -> Self {
@@ -70,13 +81,15 @@ impl ProjectorConfig {
             hidden: 384,
             width: 256,
             places: Some(16),
+            stack: 1,
         }
     }
 
     /// Tokens that `n` positions become.
     pub fn tokens(&self, n: usize) -> usize {
         match self {
-            Self::Linear { shuffle, .. } | Self::Mlp { shuffle, .. } => n / (shuffle * shuffle),
+            Self::Linear { shuffle, .. } => n / (shuffle * shuffle),
+            Self::Mlp { shuffle, stack, .. } => (n / (shuffle * shuffle)).div_ceil(*stack),
             Self::Perceiver(config) => config.latents,
             Self::Qformer { qformer, .. } => qformer.queries,
         }
@@ -109,9 +122,9 @@ impl Projector {
             ProjectorConfig::Linear { features, shuffle, bias, width } => {
                 Self::Linear(LinearProjector::init(shuffle, bias, [features, width], init))
             }
-            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width, places } => {
-                let in_ = features * shuffle * shuffle;
-                Self::Mlp(MlpProjector::init(shuffle, norm, [in_, hidden, width], places, init))
+            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width, places, stack } => {
+                let sizes = [features * shuffle * shuffle * stack, hidden, width];
+                Self::Mlp(MlpProjector::init([shuffle, stack], norm, sizes, places, init))
             }
             ProjectorConfig::Perceiver(ref config) => {
                 Self::Perceiver(Perceiver::init(config, init))
@@ -159,20 +172,22 @@ mod tests {
 
     use super::*;
 
-    fn every_kind() -> [ProjectorConfig; 5] {
-        let mlp = |norm, places| ProjectorConfig::Mlp {
+    fn every_kind() -> [ProjectorConfig; 6] {
+        let mlp = |norm, places, stack| ProjectorConfig::Mlp {
             features: 6,
             shuffle: 2,
             norm,
             hidden: 3,
             width: 6,
             places,
+            stack,
         };
         let (n_layers, n_heads, mlp_width) = (2, 2, 14);
         [
             ProjectorConfig::Linear { features: 6, shuffle: 4, bias: true, width: 6 },
-            mlp(None, None),
-            mlp(Some(3), Some(4)),
+            mlp(None, None, 1),
+            mlp(Some(3), Some(4), 1),
+            mlp(Some(3), None, 3),
             ProjectorConfig::Perceiver(PerceiverConfig {
                 latents: 3,
                 hidden_size: 6,
@@ -206,7 +221,7 @@ mod tests {
     fn tokens_are_as_many_as_the_config_tells() {
         let mut init = Init::new(1, &Device::flex());
         let features = Features(init.normal([2, 16, 6], 1.0).val());
-        for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 3, 5]) {
+        for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 2, 3, 5]) {
             let projector = Projector::init(&config, &mut init);
             assert_eq!((config.tokens(16), projector.tokens(16)), (tokens, tokens), "{config:?}");
             assert_eq!(projector.project(features.clone()).0.dims(), [2, tokens, 6], "{config:?}");

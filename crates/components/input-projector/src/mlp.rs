@@ -7,13 +7,15 @@
 use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 
-use crate::pixel_shuffle;
+use crate::shuffle::{pixel_shuffle, stack};
 
-/// `[B, N, E] -> [B, N / shuffle², D]`
+/// `[B, N, E] -> [B, N / shuffle² / stack, D]`
 #[derive(Module, Debug)]
 pub struct MlpProjector {
     #[module(skip)]
     shuffle: usize,
+    #[module(skip)]
+    stack: usize,
     #[module(skip)]
     part: usize,
     norm: Option<LayerNorm>,
@@ -29,7 +31,7 @@ sensorium_nn::pack!(MlpProjector: mlp);
 impl MlpProjector {
     /// Weights of `fan_in^-0.5`; vectors of 0 for the places of `places` tokens.
     pub fn init(
-        shuffle: usize,
+        [shuffle, stack]: [usize; 2],
         norm: Option<usize>,
         [in_, hidden, width]: [usize; 3],
         places: Option<usize>,
@@ -38,6 +40,7 @@ impl MlpProjector {
         let std = [(in_ as f64).powf(-0.5), (hidden as f64).powf(-0.5)];
         Self {
             shuffle,
+            stack,
             part: norm.unwrap_or_default(),
             norm: norm.map(|part| LayerNorm::init(part, EPS, init)),
             mlp: Mlp::init([in_, hidden, width], Activation::Gelu, std, init),
@@ -53,7 +56,7 @@ impl Project for MlpProjector {
             Some(norm) => norm.forward(x.reshape([0, -1, self.part as i32])).reshape(shape),
             None => x,
         };
-        let tokens = self.mlp.forward(pixel_shuffle(x, self.shuffle));
+        let tokens = self.mlp.forward(stack(pixel_shuffle(x, self.shuffle), self.stack));
         Embeds(match &self.position {
             Some(position) => tokens + position.val().unsqueeze(),
             None => tokens,
@@ -61,7 +64,7 @@ impl Project for MlpProjector {
     }
 
     fn tokens(&self, n: usize) -> usize {
-        n / (self.shuffle * self.shuffle)
+        (n / (self.shuffle * self.shuffle)).div_ceil(self.stack)
     }
 }
 
@@ -74,7 +77,7 @@ mod tests {
     #[test]
     fn places_are_added_to_tokens() {
         let init = &mut Init::new(3, &Device::flex());
-        let bare = MlpProjector::init(2, None, [8, 3, 2], Some(4), init);
+        let bare = MlpProjector::init([2, 1], None, [8, 3, 2], Some(4), init);
         let placed = params::update(bare.clone(), |name, _, values| {
             let place = name == "position";
             if place {

@@ -1,6 +1,6 @@
 //! The renderers as data sets.
 
-use sensorium_media::{Message, Modality, Part, Role};
+use sensorium_media::{Message, Part, Role};
 
 use crate::drawn::conversation::{self, Conversation, Focus, Turn};
 use crate::drawn::easy_vqa::EasyVqa;
@@ -105,12 +105,39 @@ pub(crate) fn easy_vqa(seed: u64, data: EasyVqa, turns: usize, isolated: f32) ->
     Box::new(Drawn { name: "easy-vqa", len, draw })
 }
 
-/// A conversation whose first question has the picture before it; scenes are drawn at `size` pixels.
+/// Captioned examples that `draw` makes.
+pub(crate) fn captioned(
+    name: &'static str,
+    options: OpenOptions,
+    draw: fn(&OpenOptions, u64) -> Example,
+) -> Box<dyn Dataset> {
+    endless(name, move |at| draw(&options, at.index))
+}
+
+/// Media and the questions about them that `draw` makes; a share of `isolated` conversations is of
+/// isolated ones.
+pub(crate) fn conversations(
+    name: &'static str,
+    options: OpenOptions,
+    isolated: f32,
+    draw: impl Fn(&OpenOptions, u64) -> (Vec<Media>, Vec<Turn>) + Send + Sync + 'static,
+) -> Box<dyn Dataset> {
+    endless(name, move |At { index, .. }| {
+        let (media, turns) = draw(&options, index);
+        talk(media, turns, Rng::at(options.seed, ISOLATED, index).chance(isolated))
+    })
+}
+
+/// A conversation about a picture; scenes are drawn at `size` pixels.
 fn about(talk: Conversation, size: u32, isolated: bool) -> Example {
-    let media = vec![Media::Image(talk.view.picture(size))];
-    let mut messages: Vec<Message> = talk.turns.into_iter().flat_map(messages).collect();
+    self::talk(vec![Media::Image(talk.view.picture(size))], talk.turns, isolated)
+}
+
+/// A conversation whose first question has the media before it.
+fn talk(media: Vec<Media>, turns: Vec<Turn>, isolated: bool) -> Example {
+    let mut messages: Vec<Message> = turns.into_iter().flat_map(messages).collect();
     if let Some(first) = messages.first_mut() {
-        first.parts.insert(0, Part::Media(Modality::Image));
+        first.parts.splice(0..0, media.iter().map(|medium| Part::Media(medium.modality())));
     }
     Example { media, messages, isolated, ..Example::default() }
 }
@@ -135,6 +162,7 @@ mod tests {
     use crate::drawn::caption::RELATED;
     use crate::drawn::conversation::about_scene;
     use crate::drawn::scene::Split;
+    use sensorium_media::Modality;
 
     const OPTIONS: OpenOptions =
         OpenOptions { seed: 3, split: Split::Train, val_share: 0.0, picture_size: 16 };

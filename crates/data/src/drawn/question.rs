@@ -9,6 +9,7 @@ mod about;
 mod follow_up;
 mod templates;
 
+pub(crate) use about::yes_no;
 pub use follow_up::follow_up;
 
 use sensorium_media::Picture;
@@ -203,7 +204,14 @@ pub fn sample_of(kind: Kind, phrasing: Phrasing, split: Split, seed: u64, index:
     make(kind, split, phrasing, most_objects(1.0), rng)
 }
 
-fn make(kind: Kind, split: Split, phrasing: Phrasing, most: usize, rng: &mut Rng) -> Sample {
+/// A question of this kind about a scene of at most `most` objects.
+pub(crate) fn make(
+    kind: Kind,
+    split: Split,
+    phrasing: Phrasing,
+    most: usize,
+    rng: &mut Rng,
+) -> Sample {
     let ask = about::Ask { split, phrasing, most };
     // A crowd can fail to fit what it must show; another draw then takes its place.
     let asked = (0..50).find_map(|_| ask.about(kind, rng));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use sensorium_media::parquet::Table;
 use sensorium_media::picture::MAX_FILE_BYTES;
 use sensorium_media::video::MAX_SAMPLED;
-use sensorium_media::{MediaDecoder, Message, Picture, Sampling, Sound, mel};
+use sensorium_media::{MediaDecoder, Message, Part, Picture, Role, Sampling, mel};
 
 use crate::drawn::scene::Split;
 use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
@@ -129,6 +129,8 @@ pub(crate) struct Records {
     decoder: MediaDecoder,
     /// Of videos, which frames are taken.
     sampling: Option<Sampling>,
+    /// What a conversation asks for a text.
+    request: Option<String>,
 }
 
 /// The stream of random numbers that set entries apart for measuring.
@@ -160,7 +162,7 @@ impl Records {
         }
         let name = format!("{kind} {}", path.display());
         let (folder, decoder) = (folder.to_owned(), decoder.clone());
-        Ok(Self { name, folder, entries, decoder, sampling: None })
+        Ok(Self { name, folder, entries, decoder, sampling: None, request: None })
     }
 
     /// With files that are videos, of each so many frames; without a number they stay pictures.
@@ -171,6 +173,19 @@ impl Records {
             }
             frames => Ok(Self { sampling: frames.map(Sampling::Frames), ..self }),
         }
+    }
+
+    /// With texts that are answers to a request; without one they stay captions.
+    pub(crate) fn asked(self, request: Option<String>) -> Self {
+        Self { request, ..self }
+    }
+
+    /// The conversation in which what is told of media is asked for.
+    fn conversation(&self, media: &[Media], text: &str) -> Vec<Message> {
+        let Some(request) = &self.request else { return Vec::new() };
+        let mut parts: Vec<Part> = media.iter().map(|one| Part::Media(one.modality())).collect();
+        parts.push(Part::Text(request.clone()));
+        vec![Message { role: Role::User, parts }, Message::text(Role::Assistant, text)]
     }
 
     fn bad(&self, index: u64, reason: String) -> Error {
@@ -185,10 +200,13 @@ impl Records {
 
     fn read(&self, index: u64) -> std::result::Result<Example, String> {
         let record = self.record(index)?;
-        let Record { pictures, text, messages } = record.clone();
+        let Record { pictures, text, mut messages } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
         let media = pictures.iter().map(|source| self.media(source));
         let media = media.collect::<std::result::Result<Vec<_>, _>>()?.concat();
+        if let Some(text) = &text {
+            messages.extend(self.conversation(&media, text));
+        }
         Ok(Example { media, text, messages, group, ..Example::default() })
     }
 
@@ -214,12 +232,8 @@ impl Records {
 
     /// All of a sound, at the rate that models hear.
     fn sound(&self, name: &str) -> std::result::Result<Media, String> {
-        let pieces = self.decoder.sound(&self.within(name)?, mel::RATE);
-        let mut samples = Vec::new();
-        for piece in pieces.map_err(brief)? {
-            samples.extend(piece.map_err(brief)?);
-        }
-        Ok(Media::Audio(Sound { rate: mel::RATE, samples, warning: None }))
+        let sound = self.decoder.whole_sound(&self.within(name)?, mel::RATE);
+        Ok(Media::Audio(sound.map_err(brief)?))
     }
 
     fn picture(&self, source: &Source) -> std::result::Result<Picture, String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sensorium_inference::ChatModel;
 
-use super::questions::{Asker, about_picture};
+use super::questions::{Asker, about};
 use super::set::Set;
 use super::shots::Shown;
 use super::{Measured, Metric, Own, Scored};
@@ -14,9 +14,6 @@ use crate::metrics::cider::Cider;
 use crate::metrics::rouge::rouge_l;
 use crate::metrics::tokens::words;
 use crate::statistic::Aggregate;
-
-/// What a model with a chat template is asked, as the command `caption` asks.
-const REQUEST: &str = "describe the picture.";
 
 /// Tokens of a caption.
 const MAX_TOKENS: usize = 30;
@@ -28,27 +25,28 @@ const ROUGE: &str = "ROUGE-L";
 /// CIDEr-D, BLEU-1 to 4 and ROUGE-L beside those of the caption that is said most often, whatever the
 /// picture.
 pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
-    let usual = if model.has_template()? { REQUEST } else { "" };
+    let usual = if model.has_template()? { None } else { Some("") };
     measure_after(model, None, usual, set, own)
 }
 
-/// The same after exemplars, asked `usual` unless the user says otherwise.
+/// The same after exemplars, asked `usual`, or what suits the medium, unless the user says otherwise.
 pub(super) fn measure_after(
     model: &dyn ChatModel,
     shown: Option<&Shown<'_>>,
-    usual: &str,
+    usual: Option<&str>,
     set: &mut Set<'_>,
     own: &Own<'_>,
 ) -> Result<Measured> {
-    let request = own.prompts.first().map_or(usual, String::as_str).to_owned();
+    let request = own.prompts.first().map(String::as_str).or(usual);
+    let asked = request.unwrap_or("what suits each medium").to_owned();
     let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
-    let asker = Asker { model, shown, words: request, max_new_tokens };
-    let asked = about_picture(&asker.words);
+    let asker = Asker { model, shown, words: asked, max_new_tokens, choices: &[] };
     if set.classes.is_empty() {
         return Err(EvalError::Lacks { task: "caption", lacks: "captions" });
     }
     let described = set.each(|set, item| {
-        let said = asker.ask(item, &asked, &set.example(item)?.media)?;
+        let media = set.example(item)?.media;
+        let said = asker.ask(item, &about(&media, request), &media)?.text;
         let references: Vec<_> = item.texts.iter().map(|text| words(text)).collect();
         Ok(vec![(item.scored(item.texts.join(" / "), said), references)])
     })?;

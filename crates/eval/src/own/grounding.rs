@@ -22,7 +22,7 @@ const IOU: &str = "iou";
 pub(super) fn measure(model: &dyn ChatModel, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
     let words = template(model, own, BARE)?;
     let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
-    let asker = Asker { model, shown: None, words, max_new_tokens };
+    let asker = Asker { model, shown: None, words, max_new_tokens, choices: &[] };
     let answered = set.each(|set, item| {
         each_answer(&asker, set, item, |question, mut scored| {
             // Turns without a box are about something else.

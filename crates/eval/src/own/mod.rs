@@ -89,6 +89,8 @@ pub struct Own<'a> {
     pub prompts: &'a [String],
     /// Most tokens of an answer; each task's own number without it.
     pub max_tokens: Option<usize>,
+    /// The only answers of `vqa`, of which the likeliest is the model's; without any, it says what it will.
+    pub choices: &'a [String],
     /// What `caption` and `vqa` show before they ask; nothing without it.
     pub shots: Option<Shots<'a>>,
     /// How many labels `probe` learns from; all that there are without one.

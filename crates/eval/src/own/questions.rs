@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use sensorium_inference::{ChatModel, GenerateOptions};
+use sensorium_media::chat::caption_request;
 use sensorium_media::{Media, Message, Modality, Part, Role};
 
 use super::set::{Fault, Item, Set};
@@ -90,12 +91,17 @@ pub fn within(question: &Question, template: &str) -> Vec<Message> {
     asked
 }
 
-/// A request about one picture; of no words, the picture alone.
-pub fn about_picture(words: &str) -> Vec<Message> {
-    let mut parts = vec![Part::Media(Modality::Image)];
+/// A request about media, in words that suit them where none are given; of no words, the media alone.
+pub fn about(media: &[Media], words: Option<&str>) -> Vec<Message> {
+    let kinds = media.iter().map(Media::modality);
+    let words = words.unwrap_or(caption_request(kinds.clone().next().unwrap_or(Modality::Image)));
+    let mut parts: Vec<Part> = kinds.map(Part::Media).collect();
     parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
     vec![Message { role: Role::User, parts }]
 }
+
+/// Of two choices: the first one's probability, and whether it is right.
+pub const AUC: &str = "AUC";
 
 /// Who is asked, and how.
 pub struct Asker<'a> {
@@ -107,11 +113,22 @@ pub struct Asker<'a> {
     pub words: String,
     /// Most tokens of an answer.
     pub max_new_tokens: usize,
+    /// The only answers; of none, any.
+    pub choices: &'a [String],
+}
+
+/// What was answered.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// The words.
+    pub text: String,
+    /// How probable each of the choices was among them.
+    pub probabilities: Vec<f64>,
 }
 
 impl Asker<'_> {
-    /// The greedy answer to what is asked about an item; of no words where that does not fit the model's
-    /// context.
+    /// The greedy answer to what is asked about an item, or the likeliest choice; of no words where that does
+    /// not fit the model's context.
     ///
     /// # Errors
     /// The model cannot be asked such a thing at all, or there are too few exemplars.
@@ -120,7 +137,7 @@ impl Asker<'_> {
         item: &Item,
         asked: &[Message],
         media: &[Media],
-    ) -> std::result::Result<String, Fault> {
+    ) -> std::result::Result<Said, Fault> {
         let max_new_tokens = self.max_new_tokens;
         let mut options = GenerateOptions { max_new_tokens, ..GenerateOptions::default() };
         let shown = self.shown.map(|shown| shown.before(item, (asked, media), &self.words));
@@ -133,17 +150,49 @@ impl Asker<'_> {
             }
             None => (asked, media),
         };
-        match self.model.answer(asked, media, &options, &mut |_| ControlFlow::Continue(())) {
-            Ok(reply) => Ok(reply.continuation.text.trim().to_owned()),
-            Err(error) if error.is_full() => Ok(String::new()),
+        let said = match self.choices {
+            [] => self.said(asked, media, &options),
+            choices => {
+                self.model.likelihoods(asked, media, choices).map(|all| chosen(choices, &all))
+            }
+        };
+        match said {
+            Ok(said) => Ok(said),
+            Err(error) if error.is_full() => Ok(Said::default()),
             Err(error) => Err(EvalError::from(error).into()),
         }
     }
 
+    fn said(
+        &self,
+        asked: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> sensorium_inference::Result<Said> {
+        let reply = self.model.answer(asked, media, options, &mut |_| ControlFlow::Continue(()))?;
+        let text = reply.continuation.text.trim().to_owned();
+        Ok(Said { text, probabilities: Vec::new() })
+    }
+
     /// The report's note on it.
     pub fn note(&self) -> String {
-        format!("asked: {:?}; at most {} tokens, greedy", self.words, self.max_new_tokens)
+        match self.choices {
+            [] => {
+                format!("asked: {:?}; at most {} tokens, greedy", self.words, self.max_new_tokens)
+            }
+            choices => format!("asked: {:?}; the likeliest of {}", self.words, choices.join(", ")),
+        }
     }
+}
+
+/// The likeliest of the choices.
+fn chosen(choices: &[String], likelihoods: &[f64]) -> Said {
+    let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let odds: Vec<f64> = likelihoods.iter().map(|x| (x - most).exp()).collect();
+    let best = likelihoods.iter().position(|x| *x == most).unwrap_or_default();
+    let sum: f64 = odds.iter().sum();
+    let probabilities = odds.iter().map(|x| x / sum).collect();
+    Said { text: choices[best].trim().to_owned(), probabilities }
 }
 
 /// Asks every question of an item within a template; `judge` makes something of question and answer.
@@ -165,7 +214,11 @@ pub fn each_answer<T>(
         let media = &example.media[..question.media.min(example.media.len())];
         let asked = within(question, &asker.words);
         let said = asker.ask(item, &asked, media)?;
-        let mut scored = item.scored(question.answer.clone(), said);
+        let mut scored = item.scored(question.answer.clone(), said.text);
+        if let [first, _] = said.probabilities[..] {
+            let positive = asker.choices[0].trim() == question.answer;
+            scored.numbers.insert(AUC.into(), vec![first, f64::from(u8::from(positive))]);
+        }
         if turn > 0 {
             scored.id = format!("{}, question {}", scored.id, turn + 1);
         }
@@ -198,6 +251,6 @@ mod tests {
         let within = within(&alone[1], "Question: {} Answer:");
         assert_eq!(within[0].words(), "Question: where? Answer:");
         assert_eq!(within[0].parts.len(), 2);
-        assert_eq!(about_picture("").len(), 1);
+        assert_eq!(about(&[], Some("")).len(), 1);
     }
 }

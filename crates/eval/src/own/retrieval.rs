@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use sensorium_inference::{EmbeddingModel, ScoreModel};
 
 use super::set::{Item, Set};
-use super::zero_shot::pictures;
+use super::zero_shot::{media, pictures};
 use super::{Measured, Metric, Own, Scored};
 use crate::error::{EvalError, Result};
 use crate::label::{best, similarity};
@@ -91,7 +91,7 @@ impl Gallery {
             if chunk.iter().any(|item| item.texts.is_empty()) {
                 return Err(EvalError::Lacks { task: "retrieval", lacks: "captions" });
             }
-            views.extend(model.embed_views(&pictures(&read, "retrieval")?)?);
+            views.extend(model.embed_views(&media(&read, "retrieval")?)?);
             items.extend(chunk.iter().map(|item| (*item).clone()));
             Ok(())
         })?;

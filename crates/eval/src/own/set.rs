@@ -17,6 +17,9 @@ const CHUNK: usize = 32;
 /// Below so many items, one broken one is more than any share.
 const FEW: usize = 20;
 
+/// Side of drawn pictures in pixels.
+const DRAWN: u32 = 96;
+
 /// Bytes of a name by which an item is told.
 const LONGEST_ID: usize = 100;
 
@@ -86,10 +89,13 @@ impl<'a> Set<'a> {
     /// Lists the data; with `one_a_picture`, all captions of a picture are one item.
     pub fn open(own: &'a Own<'a>, one_a_picture: bool) -> Result<Self> {
         let options =
-            OpenOptions { seed: own.seed, split: own.split, val_share: 0.0, picture_size: 224 };
+            OpenOptions { seed: own.seed, split: own.split, val_share: 0.0, picture_size: DRAWN };
         let dataset = own.config.open(&options, own.decoder)?;
-        let length = dataset.len().ok_or_else(|| EvalError::Endless { kind: own.config.kind() })?;
-        let items = list(&*dataset, length, one_a_picture);
+        let items = match (dataset.len(), own.limit) {
+            (Some(length), _) => list(&*dataset, length, one_a_picture),
+            (None, Some(limit)) => drawn(&*dataset, limit as u64),
+            (None, None) => return Err(EvalError::Endless { kind: own.config.kind() }),
+        };
         let all = items.len();
         let texts = items.iter().flatten().flat_map(|item| &item.texts);
         let mut classes: Vec<String> = texts.cloned().collect();
@@ -194,6 +200,17 @@ fn reason(error: Error) -> String {
         Error::Example { reason, .. } => reason,
         other => other.to_string().lines().next().unwrap_or_default().to_owned(),
     }
+}
+
+/// The first items of a data set of which there is always another one.
+fn drawn(dataset: &dyn Dataset, limit: u64) -> Vec<std::result::Result<Item, Bad>> {
+    let item = |index| {
+        let example = dataset.example(At { epoch: 0, index, progress: 1.0 });
+        let example = example.map_err(|error| Bad { index, reason: reason(error) })?;
+        let texts = example.text.into_iter().collect();
+        Ok(Item { index, id: index.to_string(), texts, file: None })
+    };
+    (0..limit).into_par_iter().map(item).collect()
 }
 
 fn list(

@@ -11,7 +11,7 @@ use sensorium_data::{At, Dataset, DatasetConfig, Example, Media, OpenOptions};
 use sensorium_inference::FewShot;
 use sensorium_media::{Message, Part, Picture, Role};
 
-use super::questions::{about_picture, questions, within};
+use super::questions::{about, questions, within};
 use super::set::{Fault, Item, Set};
 use super::{Measured, Own, Scored, Task, caption, vqa};
 use crate::error::{EvalError, Result};
@@ -83,7 +83,7 @@ pub(super) fn measure(
         let mut measured = match task {
             Task::Caption => {
                 let request = model.caption_request();
-                caption::measure_after(model, shown.as_ref(), request, set, own)
+                caption::measure_after(model, shown.as_ref(), Some(request), set, own)
             }
             Task::Vqa => vqa::measure(model, shown.as_ref(), set, own),
             other => return Err(EvalError::Shots { task: other.name() }),
@@ -172,7 +172,7 @@ impl Exemplar {
     fn of(example: Example, words: &str, captions: bool) -> Option<Self> {
         let Example { mut media, text, messages, isolated, .. } = example;
         if captions {
-            return Some(Self { asked: about_picture(words), media, answer: text? });
+            return Some(Self { asked: about(&media, Some(words)), media, answer: text? });
         }
         let first = questions(&messages, isolated).into_iter().next()?;
         media.truncate(first.media);

@@ -31,13 +31,13 @@ impl EmbeddingModel for Colours {
 
 /// A closer look sees even when the vectors do not.
 impl ScoreModel for Colours {
-    fn score(&self, _: &[Picture], _: &[String]) -> sensorium_inference::Result<Vec<Vec<Score>>> {
+    fn score(&self, _: &[Media], _: &[String]) -> sensorium_inference::Result<Vec<Vec<Score>>> {
         Ok(Vec::new())
     }
 
     fn classify(
         &self,
-        _: &Picture,
+        _: &Media,
         _: &[String],
         _: Option<&str>,
     ) -> sensorium_inference::Result<Vec<Classified>> {
@@ -109,7 +109,7 @@ fn reply(text: &str) -> Reply {
         steps: 0,
         decode: 0.0,
     };
-    Reply { prompt: Vec::new(), process: 0.0, encode: 0.0, continuation }
+    Reply { prompt: Vec::new(), slots: Vec::new(), process: 0.0, encode: 0.0, continuation }
 }
 
 /// Says of a picture what was said of the last one of its colour; of none, how many exemplars there were.
@@ -190,6 +190,7 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         max_bad: 0.05,
         prompts: &[],
         max_tokens: None,
+        choices: &[],
         shots: None,
         labels: &[],
         rerank: 2,
@@ -214,7 +215,13 @@ fn report(
 }
 
 fn folder(name: &str) -> DatasetConfig {
-    DatasetConfig::Folder { path: sample(name), frames: None, licence: None, share: 1.0 }
+    DatasetConfig::Folder {
+        path: sample(name),
+        frames: None,
+        request: None,
+        licence: None,
+        share: 1.0,
+    }
 }
 
 fn values(report: &OwnReport) -> Vec<f64> {

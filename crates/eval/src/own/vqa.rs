@@ -6,7 +6,7 @@ use sensorium_data::DatasetConfig;
 use sensorium_data::read::vqa::{Annotation, annotations};
 use sensorium_inference::ChatModel;
 
-use super::questions::{Asker, Question, each_answer, template};
+use super::questions::{AUC, Asker, Question, each_answer, template};
 use super::set::Set;
 use super::shots::Shown;
 use super::{Measured, Metric, Own, Scored};
@@ -38,7 +38,8 @@ pub(super) fn measure(
 ) -> Result<Measured> {
     let words = template(model, own, BARE)?;
     let max_new_tokens = own.max_tokens.unwrap_or(MAX_TOKENS);
-    let asker = Asker { model, shown, words, max_new_tokens };
+    let choices = own.choices;
+    let asker = Asker { model, shown, words, max_new_tokens, choices };
     let annotations = match own.config {
         DatasetConfig::Vqa { path, answers, .. } => annotations(path, answers)?,
         _ => Vec::new(),
@@ -56,8 +57,13 @@ pub(super) fn measure(
         "answers are compared in VQAv2's normal form".into(),
         "the prior is the best single answer to each type of question, learned from these very data".into(),
     ];
+    let mut metrics = vec![Metric { prior: Some(prior), ..metric }];
+    if choices.len() == 2 {
+        let auc = Metric::new("all questions", AUC, AUC, Aggregate::Auc);
+        metrics.push(Metric { chance: Some(0.5), ..auc });
+    }
     let examples = answered.drain(..).map(|answered| answered.scored).collect();
-    Ok(Measured { examples, metrics: vec![Metric { prior: Some(prior), ..metric }], notes })
+    Ok(Measured { examples, metrics, notes })
 }
 
 fn judge(question: &Question, mut scored: Scored, annotation: Option<&Annotation>) -> Answered {

@@ -37,7 +37,7 @@ pub(super) fn measure(
     let labels = embed_labels(model, &classes, &templates)?;
     let mut examples = Vec::new();
     set.together(|items, read| {
-        let views = model.embed_views(&pictures(&read, "zero-shot")?)?;
+        let views = model.embed_views(&media(&read, "zero-shot")?)?;
         let named = items.iter().zip(views);
         examples.extend(named.map(|(item, views)| name(item, &views, &labels, &classes)));
         Ok(())
@@ -48,6 +48,14 @@ pub(super) fn measure(
         "the prior is the most frequent classes of these data; ties count against the model".into(),
     ];
     Ok(Measured { examples, metrics, notes })
+}
+
+/// What each example is about: its first medium.
+pub(super) fn media(read: &[Example], task: &'static str) -> Result<Vec<Media>> {
+    let first = |example: &Example| {
+        example.media.first().cloned().ok_or(EvalError::Lacks { task, lacks: "media" })
+    };
+    read.iter().map(first).collect()
 }
 
 /// The picture of each example.

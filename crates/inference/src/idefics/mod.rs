@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sensorium_backbone::CrossCache;
 use sensorium_flow::Features;
-use sensorium_media::{Error, Media, Message, Modality, Picture};
+use sensorium_media::{Error, Media, Message, Modality, Picture, Role};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::idefics::Parts;
 
@@ -14,7 +14,7 @@ use crate::embed::pooled;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply, Request, room};
 use crate::logits::LogitsProcessor;
-use crate::video::{completed, with_frames};
+use crate::video::{marked, with_frames};
 use crate::{ChatModel, FewShot, cross};
 
 pub use prompt::{IdeficsProcessor, Prompt};
@@ -77,7 +77,7 @@ impl IdeficsModel {
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let (language, seen) = (&self.parts.model.language, &prompt.image_attention);
         let continuation = cross::extend(language, seen, cache, request, on_step)?;
-        Ok(Reply { prompt: prompt.ids.clone(), process, encode, continuation })
+        Ok(Reply { prompt: prompt.ids.clone(), slots: Vec::new(), process, encode, continuation })
     }
 
     /// What the gated blocks will ask of pictures that [fit](sensorium_media::ImageProcessor::fit).
@@ -123,7 +123,7 @@ impl ChatModel for IdeficsModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         self.takes(media)?;
-        let prompt = self.text_processor.conversation(&with_frames(messages, media, false))?;
+        let prompt = self.text_processor.conversation(&with_frames(messages, media))?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }
 
@@ -136,7 +136,8 @@ impl ChatModel for IdeficsModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         self.takes(media)?;
-        let parts = completed(text, media, false)?;
+        let message = Message { role: Role::User, parts: marked(text, media)? };
+        let parts = with_frames(&[message], media).remove(0).parts;
         let prompt = self.text_processor.prompt(&parts, parse_special)?;
         self.extend(&prompt, &pictures(media), options, on_step)
     }

@@ -6,28 +6,30 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
 //! ```
 
+mod media_tower;
 mod prompt;
 mod vision_tower;
 
 use std::time::Instant;
 
 use sensorium_flow::{Embeds, Features};
-use sensorium_media::{Fitted, Media, Message, Modality, Picture, Prompt};
+use sensorium_media::{Fitted, Media, Message, Modality, Part, Picture, Prompt, Role, Slot};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
 use sensorium_pretrained::families::llava::Spliced;
-use sensorium_pretrained::{CausalLm, TextProcessor};
+use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::embed::pooled;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
-use crate::video::{completed, with_frames};
+use crate::video::{frames, marked, with_places};
 use crate::{ChatModel, FewShot};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
+pub use media_tower::MediaTower;
 pub use vision_tower::VisionTower;
 
 /// A loaded model.
@@ -37,6 +39,10 @@ pub struct VisionLanguageModel {
     pub llm: LanguageModel,
     /// What sees.
     pub vision_tower: VisionTower,
+    /// What reads other media, if anything does.
+    pub towers: Vec<MediaTower>,
+    /// What prompts may hold.
+    modalities: Vec<Modality>,
     place: Place,
     /// A picture's tokens see each other both ways.
     prefix: bool,
@@ -45,6 +51,17 @@ pub struct VisionLanguageModel {
     /// It was taught texts with several pictures among them.
     pub(crate) interleaved: bool,
 }
+
+/// What stands at a place of a prompt.
+enum Seen {
+    /// A picture, or a frame of a video.
+    Picture(Fitted),
+    /// What a tower of other media reads.
+    Piece(Piece),
+}
+
+/// What models that see read: of videos, the frames.
+const SEEING: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Video];
 
 /// Where pictures stand in a prompt.
 #[derive(Clone, Debug)]
@@ -73,6 +90,8 @@ impl VisionLanguageModel {
         Self {
             llm,
             vision_tower,
+            towers: Vec::new(),
+            modalities: SEEING.to_vec(),
             place: Place::Front { id },
             prefix: false,
             timed: false,
@@ -89,11 +108,15 @@ impl VisionLanguageModel {
         let (prefix, frame, timed) = (spliced.config.prefix, spliced.frame.clone(), spliced.timed);
         let interleaved = spliced.interleaved;
         let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
-        let (vision_tower, backbone) = VisionTower::open(spliced);
+        let (vision_tower, towers, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
+        let others = towers.iter().map(MediaTower::modality).filter(|m| !SEEING.contains(m));
+        let modalities = SEEING.into_iter().chain(others).collect();
         Ok(Self {
             llm,
             vision_tower,
+            towers,
+            modalities,
             place: Place::Marked { name, frame },
             prefix,
             timed,
@@ -103,52 +126,85 @@ impl VisionLanguageModel {
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
         self.vision_tower.pack(format);
+        self.towers.iter_mut().for_each(|tower| tower.tower.pack_as(format));
         self.llm.pack(format);
     }
 
-    /// What the model adds to the `prompt` with these pictures.
+    /// What the model adds to the `prompt` with these media, which are what `messages` have places for.
     fn reply(
         &self,
         media: &[Media],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
-        prompt: impl FnOnce(&[Fitted]) -> Result<Prompt>,
+        prompt: impl FnOnce(&[Vec<Seen>]) -> Result<Prompt>,
     ) -> Result<Reply> {
         self.takes(media)?;
         let start = Instant::now();
-        let fit = |medium: &Media| -> Vec<Fitted> {
-            match medium {
-                Media::Image(picture) => vec![self.vision_tower.fit(picture)],
-                Media::Video(video) => {
-                    video.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect()
-                }
-                // Refused above.
-                Media::Audio(_) | Media::Table(_) => Vec::new(),
-            }
-        };
-        let fitted: Vec<Fitted> = media.iter().flat_map(fit).collect();
+        let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
         let process = start.elapsed().as_secs_f64();
-        let prompt = prompt(&fitted)?;
+        let prompt = prompt(&seen)?;
         self.llm.room(prompt.ids.len())?;
 
         let start = Instant::now();
-        let tiles: Vec<Picture> = fitted.into_iter().flat_map(|fitted| fitted.pictures).collect();
-        let text = self.llm.embed(&prompt.ids);
-        let embeds = match tiles.is_empty() {
-            true => text,
-            false => splice(text, self.vision_tower.encode(&tiles), &prompt.slots),
-        };
+        let embeds = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
         let spans = self.prefix.then(|| spans.collect());
         let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
-        Ok(Reply { prompt: prompt.ids, process, encode, continuation })
+        Ok(Reply { prompt: prompt.ids, slots: prompt.slots, process, encode, continuation })
+    }
+
+    /// What stands for a medium, in order: by its own tower, or as pictures.
+    fn see(&self, medium: &Media) -> Result<Vec<Seen>> {
+        if let Some(tower) = self.towers.iter().find(|t| t.modality() == medium.modality()) {
+            return Ok(tower.pieces(medium)?.into_iter().map(Seen::Piece).collect());
+        }
+        let fitted = match medium {
+            Media::Image(picture) => vec![self.vision_tower.fit(picture)],
+            medium => medium.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect(),
+        };
+        Ok(fitted.into_iter().map(Seen::Picture).collect())
+    }
+
+    /// A prompt's tokens with those of its media at their slots, `[1, T, D]`.
+    fn embeds(&self, prompt: &Prompt, seen: Vec<Seen>) -> Result<Embeds> {
+        let slots = |modality: Modality| -> Vec<Slot> {
+            let slots = prompt.slots.iter().filter(|slot| slot.modality == modality);
+            slots.copied().collect()
+        };
+        let (mut tiles, mut pieces) = (Vec::<Picture>::new(), Vec::new());
+        for seen in seen {
+            match seen {
+                Seen::Picture(fitted) => tiles.extend(fitted.pictures),
+                Seen::Piece(piece) => pieces.push(piece),
+            }
+        }
+        let mut embeds = self.llm.embed(&prompt.ids);
+        if !tiles.is_empty() {
+            embeds = splice(embeds, self.vision_tower.encode(&tiles), &slots(Modality::Image));
+        }
+        for tower in &self.towers {
+            let own = pieces.iter().filter(|piece| piece.modality() == tower.modality());
+            if let Some(tokens) = tower.encode(&own.collect::<Vec<_>>())? {
+                embeds = splice(embeds, tokens, &slots(tower.modality()));
+            }
+        }
+        Ok(embeds)
+    }
+
+    /// Messages with a place for each of what stands for their media.
+    fn placed(&self, messages: &[Message], media: &[Media], seen: &[Vec<Seen>]) -> Vec<Message> {
+        let own = |modality| self.towers.iter().any(|tower| tower.modality() == modality);
+        with_places(messages, media, |medium, i| match medium {
+            Media::Video(video) if !own(Modality::Video) => frames(video, self.timed),
+            medium => vec![Part::Media(medium.modality()); seen[i].len()],
+        })
     }
 }
 
 impl ChatModel for VisionLanguageModel {
     fn modalities(&self) -> &[Modality] {
-        &[Modality::Text, Modality::Image, Modality::Video]
+        &self.modalities
     }
 
     fn has_template(&self) -> Result<bool> {
@@ -162,8 +218,10 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let messages = with_frames(messages, media, self.timed);
-        self.reply(media, options, on_step, |fitted| self.prompt(&messages, fitted))
+        self.reply(media, options, on_step, |seen| {
+            let messages = self.placed(messages, media, seen);
+            self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())
+        })
     }
 
     fn complete(
@@ -174,8 +232,11 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        let parts = completed(text, media, self.timed)?;
-        self.reply(media, options, on_step, |fitted| self.raw(&parts, parse_special, fitted))
+        let message = Message { role: Role::User, parts: marked(text, media)? };
+        self.reply(media, options, on_step, |seen| {
+            let parts = self.placed(&[message], media, seen).remove(0).parts;
+            self.raw(&parts, parse_special, &seen.iter().flatten().collect::<Vec<_>>())
+        })
     }
 
     fn token(&self, id: u32) -> String {

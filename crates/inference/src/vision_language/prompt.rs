@@ -3,25 +3,25 @@
 use std::path::Path;
 
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Fitted, Medium, Message, Modality, Part, Prompt, Slot};
+use sensorium_media::{ChatFormat, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::llava;
 
-use super::{Place, VisionLanguageModel};
+use super::{Place, Seen, VisionLanguageModel};
 use crate::error::{Error, Result};
 
 impl VisionLanguageModel {
-    /// A conversation that the assistant is to continue, a slot in it for each tile of the pictures.
-    /// Without a chat template, what its last message says, pictures first.
+    /// A conversation that the assistant is to continue, a slot in it for each tile of the pictures, and each
+    /// piece of other media. Without a chat template, what its last message says, pictures first.
     ///
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
-    pub fn prompt(&self, messages: &[Message], pictures: &[Fitted]) -> Result<Prompt> {
+    pub(super) fn prompt(&self, messages: &[Message], seen: &[&Seen]) -> Result<Prompt> {
         let Place::Marked { name, .. } = &self.place else {
             let said = messages.last().map(Message::words).unwrap_or_default();
-            return self.behind(&self.llm.prompt(&said)?, pictures);
+            return self.behind(&self.llm.prompt(&said)?, seen.len());
         };
-        let media = self.media(pictures);
+        let media = self.media(seen);
         let text = &self.llm.lm.text;
         let prompt = match text.chat.template() {
             Ok(template) => {
@@ -41,22 +41,24 @@ impl VisionLanguageModel {
     ///
     /// # Errors
     /// The tokenizer has no ids for it.
-    pub(super) fn raw(&self, parts: &[Part], special: bool, pictures: &[Fitted]) -> Result<Prompt> {
+    pub(super) fn raw(&self, parts: &[Part], special: bool, seen: &[&Seen]) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
-        let written = |marker: &str| -> String {
+        let written = |parts: &[Part], marker: &str| -> String {
             let part = |part: &Part| match part {
                 Part::Text(text) if special => text.clone(),
                 Part::Text(text) => tokenizer.shield(text),
-                Part::Media(_) => marker.to_owned(),
+                Part::Media(modality) => mark(*modality, marker),
             };
             parts.iter().map(part).collect()
         };
         match &self.place {
             Place::Marked { name, .. } => {
-                self.opened(tokenize(tokenizer, &written(name), &self.media(pictures))?)
+                self.opened(tokenize(tokenizer, &written(parts, name), &self.media(seen))?)
             }
             Place::Front { .. } => {
-                self.behind(&self.llm.prompt_with_special(&written(""))?, pictures)
+                let none = |part: &&Part| matches!(part, Part::Text(_));
+                let parts: Vec<Part> = parts.iter().filter(none).cloned().collect();
+                self.behind(&self.llm.prompt_with_special(&written(&parts, ""))?, seen.len())
             }
         }
     }
@@ -71,26 +73,32 @@ impl VisionLanguageModel {
         Ok(prompt)
     }
 
-    /// What stands for each picture in a text that names a token for it.
-    fn media(&self, pictures: &[Fitted]) -> Vec<Medium> {
+    /// What stands for each of the media in a text that names a token for it.
+    fn media(&self, seen: &[&Seen]) -> Vec<Medium> {
         let Place::Marked { name, frame: [before, after] } = &self.place else { return Vec::new() };
-        let medium = |fitted: &Fitted| {
-            let medium = llava::medium(name, fitted.layout, self.vision_tower.tokens());
-            Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+        let medium = |seen: &&Seen| match seen {
+            Seen::Picture(fitted) => {
+                let medium = llava::medium(name, fitted.layout, self.vision_tower.tokens());
+                Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+            }
+            Seen::Piece(piece) => {
+                let tower = self.towers.iter().find(|tower| tower.modality() == piece.modality());
+                Medium::framed(piece.modality(), tower.map_or(0, |tower| tower.tokens(piece)))
+            }
         };
-        pictures.iter().map(medium).collect()
+        seen.iter().map(medium).collect()
     }
 
     /// The ids of a text behind its picture's, the opening token between them: as the processor of
     /// BLIP-2 has it, which knows no template.
-    fn behind(&self, text: &[u32], pictures: &[Fitted]) -> Result<Prompt> {
+    fn behind(&self, text: &[u32], pictures: usize) -> Result<Prompt> {
         let Place::Front { id } = self.place else { return Ok(Prompt::default()) };
-        if pictures.len() > 1 {
-            return Err(Error::OnePicture { got: pictures.len() });
+        if pictures > 1 {
+            return Err(Error::OnePicture { got: pictures });
         }
         let slot = Slot { at: 0, len: self.vision_tower.tokens(), modality: Modality::Image };
-        let slots = vec![slot; pictures.len()];
-        let places = std::iter::repeat_n(id, pictures.len() * slot.len);
+        let slots = vec![slot; pictures];
+        let places = std::iter::repeat_n(id, pictures * slot.len);
         let ids: Vec<u32> = places.chain(text.iter().copied()).collect();
         let (answer, spans) = (vec![false; ids.len()], vec![0; ids.len()]);
         Ok(Prompt { ids, answer, slots, spans })
@@ -99,9 +107,17 @@ impl VisionLanguageModel {
     fn plain(&self, message: &Message, marker: &str) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
-            Part::Media(_) => format!("{marker}\n"),
+            Part::Media(modality) => format!("{}\n", mark(*modality, marker)),
         };
         message.parts.iter().map(part).collect()
+    }
+}
+
+/// What marks the place of a medium in a text: of a picture, its own token.
+fn mark(modality: Modality, picture: &str) -> String {
+    match modality {
+        Modality::Image => picture.to_owned(),
+        other => Medium::framed(other, 0).marker,
     }
 }
 

@@ -9,6 +9,8 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::blip2::Writer;
 use sensorium_pretrained::families::llava::Spliced;
 
+use super::media_tower::MediaTower;
+
 /// Tiles that are encoded at once: bounds memory whatever their number.
 const CHUNK: usize = 4;
 
@@ -30,11 +32,17 @@ impl VisionTower {
         (Self { tower, processor, tokens, device }, backbone)
     }
 
-    /// A model's two halves.
-    pub(super) fn open(spliced: Spliced) -> (Self, Backbone) {
-        let Spliced { mut llava, config, processor, device, .. } = spliced;
+    /// A model's parts: what sees, what reads other media, and what answers.
+    pub(super) fn open(spliced: Spliced) -> (Self, Vec<MediaTower>, Backbone) {
+        let Spliced { mut llava, config, processor, processors, device, .. } = spliced;
         let (tokens, tower) = (config.towers[0].tokens(), llava.towers.remove(0));
-        (Self { tower, processor, tokens, device }, llava.backbone)
+        let others = llava.towers.into_iter().zip(processors);
+        let others = others.map(|(tower, processor)| {
+            let device = device.clone();
+            MediaTower { tower, processor, device }
+        });
+        let others = others.collect();
+        (Self { tower, processor, tokens, device }, others, llava.backbone)
     }
 
     pub(super) fn pack(&mut self, format: pack::Format) {

@@ -10,7 +10,6 @@
 mod fallback;
 mod languages;
 mod segments;
-mod spectrogram;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -28,11 +27,11 @@ use sensorium_pretrained::families::whisper::WhisperParts;
 use crate::SpeechToText;
 use crate::error::{Error, Result};
 use crate::generate::{Drawing, Drawn};
+use crate::spectrogram::Spectrogram;
 use segments::cut;
-use spectrogram::Spectrogram;
 
 pub use fallback::{Confidence, Fallback};
-pub use segments::Segment;
+pub use segments::{Segment, Word};
 pub use sensorium_model::whisper::Task;
 
 /// A loaded model and all that is needed to listen with it.
@@ -73,7 +72,7 @@ pub struct Transcript {
     pub text: String,
     /// Stretches of it.
     pub segments: Vec<Segment>,
-    /// Code of the language.
+    /// Code of the language; `und` where the model does not tell.
     pub language: String,
     /// Length of the sound in seconds.
     pub duration: f64,
@@ -351,7 +350,9 @@ impl Job<'_> {
             let end = stretch.end.min(self.transcript.duration).max(stretch.start);
             self.before.extend_from_slice(&stretch.tokens);
             let (start, tokens, confidence) = (stretch.start, stretch.tokens, said.confidence);
-            self.transcript.segments.push(Segment { start, end, text, tokens, confidence });
+            let words = Vec::new();
+            let segment = Segment { start, end, text, words, tokens, confidence };
+            self.transcript.segments.push(segment);
         }
         let leads = said.confidence.temperature <= LEADING;
         if !(self.options.condition_on_previous_text && leads) {

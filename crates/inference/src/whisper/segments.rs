@@ -19,10 +19,25 @@ pub struct Segment {
     pub end: f64,
     /// What was said, without space around it.
     pub text: String,
+    /// Its words, where the model tells their times.
+    pub words: Vec<Word>,
     /// Its tokens, times included.
     pub tokens: Vec<u32>,
     /// How sure the model was of the window that it is of.
     pub confidence: Confidence,
+}
+
+/// A word and when it was said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// Seconds from the beginning of the sound.
+    pub start: f64,
+    /// Seconds from the beginning of the sound.
+    pub end: f64,
+    /// Without space around it.
+    pub text: String,
+    /// Mean probability (0 to 1) of its letters.
+    pub probability: f64,
 }
 
 /// A stretch of tokens and its times in seconds.

@@ -75,6 +75,7 @@ fn llava_projectors_have_the_published_number_of_parameters() {
             hidden: width,
             width,
             places: None,
+            stack: 1,
         };
         assert_eq!(params::count(&Projector::init(&config, &mut empty())), want);
     }

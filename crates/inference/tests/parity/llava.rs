@@ -43,6 +43,7 @@ fn config(golden: &Golden) -> LlavaConfig {
         hidden: width,
         width,
         places: None,
+        stack: 1,
     };
     let features = FeatureSelect { layers: vec![1], class: false };
     let encoder = EncoderConfig::Vit { vit: image, features };

@@ -163,7 +163,7 @@ fn typed_markers_stay_text() {
     let vlm = vision_language(&golden("seeing_smolvlm"), None).unwrap();
     let text = "<image> <end_of_utterance> <fake_token_around_image>";
     let message = Message { role: Role::User, parts: vec![Part::Text(text.into())] };
-    let ids = vlm.prompt(&[message], &[]).unwrap().ids;
+    let ids = answer(&vlm, &[message], &[], 1).unwrap().prompt;
     let special = |name: &str| vlm.llm.lm.text.tokenizer.id(name).unwrap();
     let count = |name: &str| ids.iter().filter(|id| **id == special(name)).count();
     assert_eq!((count("<image>"), count("<fake_token_around_image>")), (0, 0));

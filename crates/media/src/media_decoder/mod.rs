@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sound::{self, SoundError, SoundReader};
+use crate::sound::{self, Sound, SoundError, SoundReader};
 use crate::video::{Sampling, Video};
 use crate::{Picture, Result, Table, picture, table};
 use parent::{ChildSound, Children};
@@ -181,6 +181,18 @@ impl MediaDecoder {
                 Pieces::Child(children.sound(source.origin, file, rate)?)
             }
         }))
+    }
+
+    /// All of a sound, at `rate` samples a second.
+    ///
+    /// # Errors
+    /// As [`sound`](Self::sound).
+    pub fn whole_sound(&self, path: &Path, rate: u32) -> std::result::Result<Sound, SoundError> {
+        let (mut pieces, mut samples) = (self.sound(path, rate)?, Vec::new());
+        for piece in &mut pieces {
+            samples.extend(piece?);
+        }
+        Ok(Sound { rate, samples, warning: pieces.warning() })
     }
 }
 

@@ -4,6 +4,7 @@ pub mod bert;
 pub mod blip2;
 pub mod clip;
 mod clip_resnet;
+pub mod ctc;
 pub mod dinov2;
 pub mod flamingo;
 pub mod idefics;

@@ -2,25 +2,31 @@
 //!
 //! ```text
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
-//! image  audio  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
-//! audio_projector  video_projector  table_projector
+//! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
+//! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
-//! on with texts; an audio encoder stands alone. `config.json` says which of these there are.
+//! on with texts; an audio encoder stands alone; `speech` has a
+//! head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+
+use std::collections::BTreeSet;
 
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
+use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::ctc::{CtcConfig, CtcParts};
 use super::language::Place;
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
@@ -30,15 +36,16 @@ use crate::names::PLAIN;
 use crate::plan::Plan;
 use crate::text::TextProcessor;
 use crate::towers::{Reading, Towers, class_and_mean};
-use crate::{CausalLm, Pretrained, text, vision};
+use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 
 /// `model_type`.
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 11] = [
+pub const COMPONENTS: [&str; 15] = [
     "image",
     "audio",
+    "speech",
     "video",
     "table",
     "text",
@@ -47,11 +54,23 @@ pub const COMPONENTS: [&str; 11] = [
     "audio_projector",
     "video_projector",
     "table_projector",
+    "audio_head",
+    "video_head",
+    "table_head",
     "backbone",
 ];
 
+/// What makes a vector of what an encoder beside those of pictures and texts saw.
+pub fn head(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Audio => "audio_head",
+        Modality::Video => "video_head",
+        Modality::Table | Modality::Image | Modality::Text => "table_head",
+    }
+}
+
 /// The components of a tower: its encoder and its projector.
-fn tower(modality: Modality) -> [&'static str; 2] {
+pub fn tower(modality: Modality) -> [&'static str; 2] {
     match modality {
         Modality::Image | Modality::Text => ["image", "projector"],
         Modality::Audio => ["audio", "audio_projector"],
@@ -69,6 +88,9 @@ pub struct SensoriumConfig {
     /// Pictures and texts in one space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<ClipConfig>,
+    /// Other media in that space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imagebind: Option<ImageBindConfig>,
     /// A language model that sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub llava: Option<LlavaConfig>,
@@ -78,6 +100,9 @@ pub struct SensoriumConfig {
     /// An encoder of sounds, alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<VitConfig>,
+    /// An encoder of sounds that spells what was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc: Option<CtcConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -87,8 +112,16 @@ pub struct SensoriumConfig {
 impl Default for SensoriumConfig {
     fn default() -> Self {
         let model_type = FAMILY.to_owned();
-        let (clip, llava, language, audio) = (None, None, None, None);
-        Self { model_type, clip, llava, language, audio, templates: Vec::new() }
+        Self {
+            model_type,
+            clip: None,
+            imagebind: None,
+            llava: None,
+            language: None,
+            audio: None,
+            ctc: None,
+            templates: Vec::new(),
+        }
     }
 }
 
@@ -98,14 +131,21 @@ impl SensoriumConfig {
     /// # Errors
     /// A key is missing, unknown or of another type.
     pub fn read(directory: &Directory) -> Result<Self> {
-        let parsed = serde_json::from_value(directory.settings().clone());
-        parsed.map_err(|error| Error::Setting {
+        let wrong = |key: &str, expected: &str, got| Error::Setting {
             file: "config.json".into(),
-            key: "the file".into(),
-            expected: "the settings of a model that was trained here".into(),
-            got: error.to_string(),
+            key: key.into(),
+            expected: expected.into(),
+            got,
             hint: "the file may be damaged, or of a newer version",
-        })
+        };
+        let expected = "the settings of a model that was trained here";
+        let parsed = serde_json::from_value(directory.settings().clone());
+        let parsed: Self =
+            parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
+        match parsed.ctc.as_ref().and_then(CtcConfig::wrong) {
+            Some((expected, got)) => Err(wrong("ctc", expected, got)),
+            None => Ok(parsed),
+        }
     }
 
     /// Both, where each says what the other does not.
@@ -113,9 +153,11 @@ impl SensoriumConfig {
         Self {
             model_type: self.model_type,
             clip: self.clip.or(other.clip),
+            imagebind: self.imagebind.or(other.imagebind),
             llava: self.llava.or(other.llava),
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
+            ctc: self.ctc.or(other.ctc),
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -123,10 +165,14 @@ impl SensoriumConfig {
     /// Its components, in the order of [`COMPONENTS`].
     pub fn components(&self) -> Vec<&'static str> {
         let towers = self.llava.iter().flat_map(|llava| &llava.towers);
-        let towers: Vec<&str> = towers.flat_map(|one| tower(one.encoder.modality())).collect();
+        let towers = towers.flat_map(|one| tower(one.encoder.modality()));
+        let bound = self.imagebind.iter().flat_map(|bound| &bound.encoders);
+        let bound = bound.flat_map(|one| [tower(one.modality())[0], head(one.modality())]);
+        let towers: Vec<&str> = towers.chain(bound).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
+            "speech" => self.ctc.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
             _ => towers.contains(name),
@@ -140,12 +186,16 @@ impl SensoriumConfig {
 pub struct Parts {
     /// Compares pictures and texts.
     pub towers: Option<Towers>,
+    /// Puts other media beside them.
+    pub bound: Option<Bound>,
     /// Answers.
     pub llava: Option<(TextProcessor, Spliced)>,
     /// Goes on with texts.
     pub language: Option<CausalLm>,
     /// Hears.
     pub audio: Option<SoundEncoder>,
+    /// Writes down what was said.
+    pub ctc: Option<CtcParts>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -187,21 +237,33 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(clip) = &config.clip {
         all.extend(clip.parameters());
     }
-    if let Some(llava) = &config.llava {
-        let ours = llava.towers.iter().flat_map(|one| {
-            let [encoder, projector] = tower(one.encoder.modality());
-            [under(encoder, one.encoder.parameters()), under(projector, one.projector.parameters())]
-        });
-        let ours = ours.chain([under("backbone", llava.backbone.parameters())]).flatten();
-        let known: Vec<String> = all.iter().map(|(name, _): &(String, _)| name.clone()).collect();
-        all.extend(ours.filter(|(name, _)| !known.contains(name)));
+    for one in config.llava.iter().flat_map(|llava| &llava.towers) {
+        let [encoder, projector] = tower(one.encoder.modality());
+        all.extend(under(encoder, one.encoder.parameters()));
+        all.extend(under(projector, one.projector.parameters()));
     }
-    if let Some(language) = &config.language {
-        all.extend(under("backbone", language.parameters()));
+    let backbones = [config.llava.as_ref().map(|llava| &llava.backbone), config.language.as_ref()];
+    for backbone in backbones.into_iter().flatten() {
+        all.extend(under("backbone", backbone.parameters()));
+    }
+    if let Some(bound) = &config.imagebind {
+        for encoder in &bound.encoders {
+            let sizes = [encoder.width(), bound.embed];
+            let own = params::shapes(|init| BoundHead::init(sizes, init));
+            all.extend(under(tower(encoder.modality())[0], encoder.parameters()));
+            all.extend(under(head(encoder.modality()), own));
+        }
     }
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
+    if let Some(ctc) = &config.ctc {
+        let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
+        all.extend(under("speech", shapes));
+    }
+    // An encoder may serve several of them.
+    let mut known = BTreeSet::new();
+    all.retain(|(name, _)| known.insert(name.clone()));
     Ok(Plan::new(FAMILY, "language", PLAIN, all))
 }
 
@@ -217,17 +279,130 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         let audio = SoundEncoder { vit, config: audio, device: device.clone() };
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
+    let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
+    if config.components() == ["speech"] {
+        return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
+    }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
     let towers = towers.as_ref().map(|c| self::towers(directory, c, &config, &tokenizer, device));
-    let llava = llava.as_ref().map(|c| self::llava(directory, c, &tokenizer, device));
+    let towers = towers.transpose()?;
+    let words = towers
+        .as_ref()
+        .map(|towers| Words { tower: towers.text.clone(), input: towers.texts.clone() });
+    let bound = config.imagebind.as_ref();
+    let bound = bound.map(|c| self::bound(directory, c, words.as_ref(), &mut Init::empty(device)));
+    let llava = llava
+        .as_ref()
+        .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
-        towers: towers.transpose()?,
+        towers,
+        bound: bound.transpose()?,
         llava: llava.transpose()?,
         language: language.transpose()?,
+        ctc,
         audio: None,
     }))
+}
+
+/// Pictures and texts in one space, which others learn to join.
+#[derive(Debug)]
+pub struct Anchors {
+    /// The two towers.
+    pub towers: Towers,
+    /// Texts to ids.
+    pub tokenizer: Tokenizer,
+}
+
+/// What of the model in a directory compares pictures and texts.
+///
+/// # Errors
+/// A file is missing or damaged; the model does not compare.
+pub fn anchors(directory: &Directory, device: &Device) -> Result<Anchors> {
+    let settings = SensoriumConfig::read(directory)?;
+    let Some(clip) = &settings.clip else {
+        let hint = "take one that a clip recipe made";
+        return Err(directory.config().wrong("clip", "a model that compares", hint));
+    };
+    let tokenizer = text::tokenizer(directory)?;
+    let towers = towers(directory, clip, &settings, &tokenizer, device)?;
+    Ok(Anchors { towers, tokenizer })
+}
+
+/// Encoders of other media in CLIP's space, and what makes their inputs.
+#[derive(Debug)]
+pub struct Bound {
+    /// The encoders.
+    pub imagebind: ImageBind,
+    /// What makes the input of each.
+    pub processors: Vec<MediaProcessor>,
+    /// Where they compute.
+    pub device: Device,
+}
+
+/// The encoders of other media, with layers as `init` makes them.
+fn bound(
+    directory: &Directory,
+    config: &ImageBindConfig,
+    words: Option<&Words>,
+    init: &mut Init,
+) -> Result<Bound> {
+    let mut imagebind = ImageBind::init(config, init);
+    let towers = std::mem::take(&mut imagebind.towers).into_iter();
+    let fitted = towers.map(|BoundTower { encoder, head }| -> Result<BoundTower> {
+        let modality = encoder.modality();
+        let encoder = fit(encoder, directory, tower(modality)[0])?;
+        Ok(BoundTower { encoder, head: fit(head, directory, self::head(modality))? })
+    });
+    imagebind.towers = fitted.collect::<Result<_>>()?;
+    let image = processor(directory)?;
+    let processors = config.encoders.iter().map(|one| MediaProcessor::new(one, &image, words));
+    let processors = processors.collect::<Result<_>>()?;
+    Ok(Bound { imagebind, processors, device: init.device().clone() })
+}
+
+/// A model that answers, to be trained on.
+#[derive(Debug)]
+pub struct Trainable {
+    /// `config.json`.
+    pub settings: SensoriumConfig,
+    /// What makes its prompts.
+    pub text: TextProcessor,
+    /// The model.
+    pub spliced: Spliced,
+    /// What makes vectors of a table's words, where it has a text tower.
+    pub words: Option<Words>,
+    /// The components that are no part of what answers.
+    pub others: Vec<(&'static str, Tensors)>,
+}
+
+/// The model in a directory, to be trained on, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`]; it does not answer.
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
+    let settings = SensoriumConfig::read(directory)?;
+    let Some(config) = &settings.llava else {
+        let hint = "take one that a llava recipe made";
+        return Err(directory.config().wrong("llava", "a model that answers", hint));
+    };
+    let tokenizer = text::tokenizer(directory)?;
+    let constants = init.device().clone().without_autodiff();
+    let towers =
+        settings.clip.as_ref().map(|c| towers(directory, c, &settings, &tokenizer, &constants));
+    let words = towers.transpose()?.map(|towers| Words { tower: towers.text, input: towers.texts });
+    let (text, spliced) = llava(directory, config, (&tokenizer, words.as_ref()), init)?;
+    let answers: Vec<&str> = config
+        .towers
+        .iter()
+        .flat_map(|one| tower(one.encoder.modality()))
+        .chain(["backbone"])
+        .collect();
+    let others = settings.components().into_iter().filter(|name| !answers.contains(name));
+    let others = others.map(|name| Ok((name, directory.component(name)?)));
+    let others = others.collect::<Result<_>>()?;
+    Ok(Trainable { settings, text, spliced, words, others })
 }
 
 fn towers(
@@ -255,13 +430,14 @@ fn towers(
     Ok(towers)
 }
 
+/// What answers, with layers as `init` makes them; `words` make vectors of a table's words.
 fn llava(
     directory: &Directory,
     config: &LlavaConfig,
-    tokenizer: &Tokenizer,
-    device: &Device,
+    (tokenizer, words): (&Tokenizer, Option<&Words>),
+    init: &mut Init,
 ) -> Result<(TextProcessor, Spliced)> {
-    let mut llava = Llava::init(config, &mut Init::empty(device));
+    let mut llava = Llava::init(config, init);
     let towers = std::mem::take(&mut llava.towers).into_iter();
     let fitted = towers.map(|Tower { encoder, projector }| -> Result<Tower> {
         let names = tower(encoder.modality());
@@ -270,16 +446,20 @@ fn llava(
     });
     llava.towers = fitted.collect::<Result<_>>()?;
     llava.backbone = fit(llava.backbone, directory, "backbone")?;
+    let processor = processor(directory)?;
+    let others = config.towers.iter().skip(1);
+    let others = others.map(|tower| MediaProcessor::new(&tower.encoder, &processor, words));
     let spliced = Spliced {
         llava,
         config: config.clone(),
-        processor: processor(directory)?,
+        processors: others.collect::<Result<_>>()?,
+        processor,
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
         timed: false,
         interleaved: false,
         path: directory.path().to_owned(),
-        device: device.clone(),
+        device: init.device().clone(),
         published: Published {
             layout: PLAIN,
             place: Place::Whole("backbone."),
@@ -318,7 +498,7 @@ fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
-fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
     let tensors = directory.component(component)?;
     let fitted = weights::load(module, &tensors);
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)

@@ -1,39 +1,34 @@
-//! `ask`: a question about pictures and videos, or about nothing but itself.
-
-use std::path::PathBuf;
+//! `ask`: a question about pictures, sounds, videos and tables, or about nothing but itself.
 
 use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Error;
-use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers};
+use sensorium_media::{Message, Role, arranged, parse_markers};
 use serde::Serialize;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
-use crate::commands::video::Videos;
 use crate::{open, print};
 
-/// Ask a question, with pictures and videos or without.
+/// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
-    /// The question; `<image>`, `<video>` and `<table>` mark the place of each, else they come first.
+    /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
     question: String,
-    /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
-    #[arg(long, value_name = "FILE")]
-    image: Vec<PathBuf>,
     #[command(flatten)]
-    videos: Videos,
-    /// A table: CSV, TSV, JSON lines, Parquet or XLSX, for models with an encoder of tables. May be repeated.
-    #[arg(long, value_name = "FILE")]
-    table: Vec<PathBuf>,
+    media: MediaFiles,
     /// What holds for the whole conversation, for models with a chat template.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Answers to choose from, separated by commas: prints how probable each is among them.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with_all = ["logprobs", "logits"])]
+    choices: Vec<String>,
     #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
@@ -50,6 +45,21 @@ struct Output {
     told: Generated,
 }
 
+/// Of `--choices`.
+#[derive(Serialize)]
+struct Choices {
+    choices: Vec<Choice>,
+}
+
+#[derive(Serialize)]
+struct Choice {
+    answer: String,
+    /// Among the choices.
+    probability: f64,
+    /// Natural logarithm of the probability of the answer's tokens.
+    log_likelihood: f64,
+}
+
 impl Ask {
     pub fn run(&self, global: &Global) -> Result<()> {
         if self.question.trim().is_empty() {
@@ -57,28 +67,20 @@ impl Ask {
                 "expected a question, got an empty text\nhint: sensorium ask \"what is in the picture?\" --image FILE"
             ));
         }
-        let modalities: Vec<Modality> = std::iter::repeat_n(Modality::Image, self.image.len())
-            .chain(std::iter::repeat_n(Modality::Video, self.videos.video.len()))
-            .chain(std::iter::repeat_n(Modality::Table, self.table.len()))
-            .collect();
-        let parts = parse_markers(&self.question, &modalities)?;
-        let decoder = open::decoder();
-        let mut media = open::media(&self.image, &decoder)?;
-        media.extend(self.videos.read(&decoder)?.into_iter().map(Media::Video));
-        for path in &self.table {
-            media.push(Media::Table(decoder.table(path)?));
-        }
+        let parts = parse_markers(&self.question, &self.media.modalities())?;
+        let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
-        if !self.table.is_empty() {
-            model.takes(&media)?;
-        }
+        model.takes(&media)?;
         if self.system.is_some() && !model.has_template()? {
             return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
         }
         let system = self.system.iter().map(|text| Message::text(Role::System, text));
         let messages: Vec<Message> = system.chain([Message { role: Role::User, parts }]).collect();
+        if !self.choices.is_empty() {
+            return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
+        }
         let options = self.sampling.options(global);
         if !self.output.json {
             return open::say(model, &messages, &media, &options).map(drop);
@@ -90,5 +92,24 @@ impl Ask {
         )?;
         let (answer, tokens) = told.answer();
         print::json(&Output { answer, tokens, told })
+    }
+
+    /// Tells the choices, the most probable first.
+    fn choose(&self, likelihoods: &[f64]) -> Result<()> {
+        let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = likelihoods.iter().map(|x| (x - most).exp()).sum();
+        let told = self.choices.iter().zip(likelihoods).map(|(answer, &log_likelihood)| Choice {
+            answer: answer.clone(),
+            probability: (log_likelihood - most).exp() / sum,
+            log_likelihood,
+        });
+        let mut choices: Vec<Choice> = told.collect();
+        choices.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        if self.output.json {
+            return print::json(&Choices { choices });
+        }
+        choices.iter().try_for_each(|choice| {
+            print::line(format!("{:6.2} %  {}", 100.0 * choice.probability, choice.answer))
+        })
     }
 }

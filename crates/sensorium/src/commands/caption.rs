@@ -1,29 +1,32 @@
-//! `caption`: a sentence about each picture.
+//! `caption`: a sentence about each picture, sound, video or table.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_media::{Media, Message, Modality, Part, Role};
+use sensorium_media::chat::caption_request;
+use sensorium_media::{Message, Modality, Part, Role};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::{open, print};
 use sensorium_train::progress::Progress;
 
-/// The request that training uses most often.
-const REQUEST: &str = "describe the picture.";
-
-/// Describe pictures.
+/// Describe pictures, sounds, videos and tables.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sensorium caption scene.png other.jpg --json")]
+#[command(
+    after_help = "Examples:\n  sensorium caption scene.png other.jpg --json\n  sensorium caption --audio bell.wav"
+)]
 pub struct Caption {
     /// Pictures: PNG, JPEG, GIF, WebP or BMP.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    media: MediaFiles,
     /// What the model is asked; a published model without a chat template is asked nothing.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
@@ -52,20 +55,28 @@ impl Caption {
         let (model, _) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
         let options = self.sampling.options(global);
-        let usual = if model.has_template()? { REQUEST } else { "" };
-        let words = self.prompt.as_deref().unwrap_or(usual);
-        let mut parts = vec![Part::Media(Modality::Image)];
-        parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
-        let request = [Message { role: Role::User, parts }];
+        let files = self.files.iter().map(|path| (Modality::Image, path.as_path()));
+        let files: Vec<(Modality, &Path)> = files.chain(self.media.files()).collect();
+        if files.is_empty() {
+            return Err(anyhow!(
+                "expected a picture, a sound, a video or a table, got none\nhint: sensorium caption scene.png"
+            ));
+        }
+        let has_template = model.has_template()?;
         let (progress, decoder) = (Progress::items("caption"), open::decoder());
         let mut captions = Vec::new();
-        for (done, path) in self.files.iter().enumerate() {
-            let picture = Media::Image(decoder.picture(path)?);
+        for (done, &(modality, path)) in files.iter().enumerate() {
+            let usual = if has_template { caption_request(modality) } else { "" };
+            let words = self.prompt.as_deref().unwrap_or(usual);
+            let mut parts = vec![Part::Media(modality)];
+            parts.extend((!words.is_empty()).then(|| Part::Text(words.to_owned())));
+            let request = [Message { role: Role::User, parts }];
+            let medium = self.media.medium(modality, path, &decoder)?;
             let reply =
-                model.answer(&request, &[picture], &options, &mut |_| ControlFlow::Continue(()))?;
+                model.answer(&request, &[medium], &options, &mut |_| ControlFlow::Continue(()))?;
             let caption = reply.continuation.text.trim().to_owned();
             captions.push(Item { file: path.display().to_string(), caption });
-            progress.set(done + 1, self.files.len());
+            progress.set(done + 1, files.len());
         }
         progress.finish();
         match (self.json, captions.as_slice()) {

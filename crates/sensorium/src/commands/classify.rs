@@ -1,24 +1,28 @@
-//! `classify`: which of some labels fits a picture best.
+//! `classify`: which of some labels fits a picture, a sound, a video or a table best.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Classified;
+use sensorium_media::{Media, Modality};
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::{open, print};
 
-/// Tell which label fits a picture best.
+/// Tell which label fits a picture, a sound, a video or a table best.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  sensorium classify scene.png --labels \"red circle,blue star,green square\""
 )]
 pub struct Classify {
-    /// A picture: PNG, JPEG, GIF, WebP or BMP.
-    file: PathBuf,
+    /// A picture: PNG, JPEG, GIF, WebP or BMP; or one of --audio, --video and --table.
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    media: MediaFiles,
     /// At least two labels, separated by commas.
     #[arg(long, value_name = "A,B,...")]
     labels: String,
@@ -48,7 +52,7 @@ struct Scored {
 impl Classify {
     pub fn run(&self, global: &Global) -> Result<()> {
         let labels = split(&self.labels)?;
-        let picture = open::decoder().picture(&self.file)?;
+        let medium = self.medium()?;
         let template = self.template.as_deref();
         if template.is_some_and(|template| !template.contains("{}")) {
             return Err(anyhow!(
@@ -57,7 +61,7 @@ impl Classify {
             ));
         }
         let (model, _) = open::open(global, self.packing.precision)?;
-        let found = model.score()?.classify(&picture, &labels, template)?;
+        let found = model.score()?.classify(&medium, &labels, template)?;
         let mut scored: Vec<Scored> = labels
             .into_iter()
             .zip(found)
@@ -74,6 +78,24 @@ impl Classify {
         scored.iter().try_for_each(|item| {
             print::line(format!("{:6.2} %  {}", 100.0 * item.probability, item.label))
         })
+    }
+}
+
+impl Classify {
+    /// The one file to be named.
+    fn medium(&self) -> Result<Media> {
+        let decoder = open::decoder();
+        let mut media = self.media.read(&decoder)?;
+        if let Some(file) = &self.file {
+            media.push(self.media.medium(Modality::Image, file, &decoder)?);
+        }
+        match (media.pop(), media.len()) {
+            (Some(medium), 0) => Ok(medium),
+            (last, others) => Err(anyhow!(
+                "expected one file to classify, got {}\nhint: sensorium classify scene.png --labels \"red circle,blue star\"",
+                others + usize::from(last.is_some())
+            )),
+        }
     }
 }
 

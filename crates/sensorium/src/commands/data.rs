@@ -94,7 +94,7 @@ impl Data {
 
 impl CheckCommand {
     fn run(&self) -> Result<()> {
-        let config = config(&self.path, self.kind.as_deref(), &self.set)?;
+        let config = config(Some(&self.path), self.kind.as_deref(), &self.set)?;
         let options =
             OpenOptions { seed: 0, split: Split::Train, val_share: 0.0, picture_size: 64 };
         let dataset = config.open(&options, &open::decoder())?;
@@ -127,9 +127,12 @@ impl CheckCommand {
 
 /// The data set at `path` as a recipe would have it; without a `kind`, of the one that the path most likely
 /// is. `set` holds further keys, as `images=photos`.
-pub fn config(path: &Path, kind: Option<&str>, set: &[String]) -> Result<DatasetConfig> {
-    let kind = kind.unwrap_or_else(|| kind_of(path));
-    let mut settings = serde_json::json!({ "kind": kind, "path": path });
+pub fn config(path: Option<&Path>, kind: Option<&str>, set: &[String]) -> Result<DatasetConfig> {
+    let kind = kind.or_else(|| path.map(kind_of)).unwrap_or_default();
+    let mut settings = serde_json::json!({ "kind": kind });
+    if let Some(path) = path {
+        settings["path"] = serde_json::json!(path);
+    }
     for set in set {
         let (key, value) = set.split_once('=').with_context(|| {
             format!("expected KEY=VALUE, got {set}\nhint: as --set images=photos")

@@ -1,29 +1,25 @@
-//! `embed`: pictures, videos and texts as points in one space.
+//! `embed`: pictures, sounds, videos, tables and texts as points in one space.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::embed_video;
-use sensorium_media::Video;
+use sensorium_media::Modality;
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
-use crate::commands::video::Videos;
 use crate::{open, print};
 
-/// Turn pictures, videos and texts into vectors of unit length in one space.
+/// Turn pictures, sounds, videos, tables and texts into vectors of unit length in one space.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8\n  sensorium embed --text \"a red circle\" --model all-MiniLM-L6-v2\n  sensorium embed --video clip.mp4 --fps 1 --text \"a dog runs\" --model clip-vit-base-patch32\n\nA video's vector is the mean of its frames'."
+    after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8\n  sensorium embed --text \"a red circle\" --model all-MiniLM-L6-v2\n  sensorium embed --video clip.mp4 --fps 1 --text \"a dog runs\" --model clip-vit-base-patch32\n\nWhere a model has no encoder of videos, a video's vector is the mean of its frames'."
 )]
 pub struct Embed {
-    /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "video"])]
-    image: Vec<PathBuf>,
     #[command(flatten)]
-    videos: Videos,
+    media: MediaFiles,
     /// A text. May be repeated.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
@@ -42,29 +38,37 @@ struct Output {
 
 #[derive(Serialize)]
 struct Item {
-    kind: &'static str,
+    kind: Modality,
     source: String,
     embedding: Vec<f32>,
 }
 
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let decoder = open::decoder();
-        let pictures = open::pictures(&self.image, &decoder)?;
-        let videos = self.videos.read(&decoder)?;
+        if self.text.is_empty() && self.media.files().next().is_none() {
+            return Err(anyhow!(
+                "expected something to embed, got nothing\nhint: sensorium embed --image FILE --text \"a red circle\""
+            ));
+        }
+        let media = self.media.read(&open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
-        let sources = self.image.iter().map(|path| path.display().to_string());
         let model = model.embedding()?;
         // A model without texts is none to complain about where there are none; nor is one without
         // pictures.
-        let rows = if pictures.is_empty() { vec![] } else { model.embed_pictures(&pictures)? };
-        let mut items = items("image", sources, rows);
-        let frames = |video: &Video| embed_video(model, video);
-        let vectors = videos.iter().map(frames).collect::<Result<_, _>>()?;
-        let sources = self.videos.video.iter().map(|path| path.display().to_string());
-        items.extend(self::items("video", sources, vectors));
+        let rows = if media.is_empty() { vec![] } else { model.embed_media(&media)? };
+        let item = |((kind, path), embedding): ((Modality, &Path), _)| Item {
+            kind,
+            source: path.display().to_string(),
+            embedding,
+        };
+        let mut items: Vec<Item> = self.media.files().zip(rows).map(item).collect();
         let texts = if self.text.is_empty() { vec![] } else { model.embed_texts(&self.text)? };
-        items.extend(self::items("text", self.text.iter().cloned(), texts));
+        let text = |(source, embedding): (&String, _)| Item {
+            kind: Modality::Text,
+            source: source.clone(),
+            embedding,
+        };
+        items.extend(self.text.iter().zip(texts).map(text));
         let dim = items.first().map_or(0, |item| item.embedding.len());
         if self.json {
             return print::json(&Output { dim, items });
@@ -74,12 +78,4 @@ impl Embed {
             print::line(format!("{}\t{}\t{}", item.kind, item.source, numbers.join(" ")))
         })
     }
-}
-
-fn items(
-    kind: &'static str,
-    sources: impl Iterator<Item = String>,
-    rows: Vec<Vec<f32>>,
-) -> Vec<Item> {
-    sources.zip(rows).map(|(source, embedding)| Item { kind, source, embedding }).collect()
 }

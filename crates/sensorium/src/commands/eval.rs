@@ -21,7 +21,7 @@ use sensorium_train::progress::Progress;
 /// Measure a model; every figure stands beside chance, prior and its 95 % interval.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium eval zero-shot --data photos/ --model clip-vit-base-patch32 --templates imagenet\n  sensorium eval probe --data photos/ --model runs/masked/final --labels 100,1000\n  sensorium eval retrieval --data dataset_flickr8k.json --set images=Images --limit 1000\n  sensorium eval vqa --data questions.jsonl --model SmolVLM-256M-Instruct --out a.json --failures 20\n  sensorium eval vqa --data test.jsonl --model runs/flamingo/final --shots 0,4,8 --exemplars train.jsonl\n  sensorium eval --compare a.json b.json\n  sensorium eval easy-vqa\n  sensorium eval all --card models/nano/MODEL_CARD.md\n  sensorium eval perplexity --model FILE.gguf --text FILE"
+    after_help = "Examples:\n  sensorium eval zero-shot --data photos/ --model clip-vit-base-patch32 --templates imagenet\n  sensorium eval probe --data photos/ --model runs/masked/final --labels 100,1000\n  sensorium eval retrieval --data dataset_flickr8k.json --set images=Images --limit 1000\n  sensorium eval vqa --data questions.jsonl --model SmolVLM-256M-Instruct --out a.json --failures 20\n  sensorium eval vqa --data test.jsonl --model runs/flamingo/final --shots 0,4,8 --exemplars train.jsonl\n  sensorium eval retrieval --kind sounds --samples 1000\n  sensorium eval --compare a.json b.json\n  sensorium eval easy-vqa\n  sensorium eval all --card models/nano/MODEL_CARD.md\n  sensorium eval perplexity --model FILE.gguf --text FILE"
 )]
 pub struct Eval {
     /// What to measure. On your own data (--data): zero-shot, probe, retrieval, caption, vqa, grounding, transcribe,
@@ -116,7 +116,9 @@ impl Eval {
             return compare_reports(&self.own.compare, global.seed(), self.json);
         };
         match (name.task(), &self.data) {
-            (Some(task), Some(path)) => self.on_own_data(task, path).run(global, self.json),
+            (Some(task), path) if path.is_some() || self.own.kind.is_some() => {
+                self.on_own_data(task, path.as_deref()).run(global, self.json)
+            }
             (Some(Task::Perplexity), None) => self.perplexity(global),
             (Some(task), None) if name.evaluations().is_empty() => bail!(
                 "expected --data PATH, got none\nhint: sensorium eval {} --data PATH measures on your own data; docs/eval.md lists what it may be",
@@ -126,7 +128,7 @@ impl Eval {
         }
     }
 
-    fn on_own_data<'a>(&'a self, task: Task, path: &'a Path) -> OwnData<'a> {
+    fn on_own_data<'a>(&'a self, task: Task, path: Option<&'a Path>) -> OwnData<'a> {
         let (limit, context) = (self.samples.map(|n| n as usize), self.context);
         OwnData { task, path, limit, context, precision: self.precision, options: &self.own }
     }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use clap::Args;
 use sensorium_inference::{Continuation, Finish, Reply, Step};
+use sensorium_media::{Modality, Slot};
 use serde::Serialize;
 
 use crate::commands::logprobs::{Chosen, chosen};
@@ -30,6 +31,9 @@ pub struct Generated {
     token_ids: Vec<u32>,
     prompt_token_ids: Vec<u32>,
     prompt_tokens: usize,
+    /// What each part of the media takes of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    media_tokens: Vec<MediaTokens>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<Vec<Chosen>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +41,20 @@ pub struct Generated {
     seconds: Seconds,
     tokens_per_second: Speed,
     finish_reason: Finish,
+}
+
+/// A picture's tile, a stretch of a sound, a row of a table, a video.
+#[derive(Serialize)]
+struct MediaTokens {
+    modality: Modality,
+    at: usize,
+    tokens: usize,
+}
+
+impl MediaTokens {
+    fn of(slot: &Slot) -> Self {
+        Self { modality: slot.modality, at: slot.at, tokens: slot.len }
+    }
 }
 
 #[derive(Serialize)]
@@ -81,7 +99,7 @@ impl OutputOptions {
             }
             ControlFlow::Continue(())
         })?;
-        let Reply { prompt, process, encode, continuation: done } = reply;
+        let Reply { prompt, slots, process, encode, continuation: done } = reply;
         let tokens_per_second = Speed::of(&done);
         let seconds = Seconds { load, process, encode, prefill: done.prefill, decode: done.decode };
         Ok(Generated {
@@ -89,6 +107,7 @@ impl OutputOptions {
             token_ids: done.ids,
             prompt_token_ids: prompt,
             prompt_tokens: done.prompt_tokens,
+            media_tokens: slots.iter().map(MediaTokens::of).collect(),
             logprobs,
             first_logits: self.logits.then_some(done.first_logits),
             seconds,

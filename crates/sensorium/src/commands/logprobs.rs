@@ -25,9 +25,7 @@ struct Likely {
 /// cannot be spelt alone.
 pub fn chosen(text: &impl Fn(u32) -> String, step: Step<'_>, k: usize) -> Chosen {
     let logits = step.logits;
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
-    let logprob = |id: u32| f64::from(logits[id as usize] - most) - sum.ln();
+    let logprob = step.log_probability();
 
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let better =

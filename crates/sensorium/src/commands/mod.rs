@@ -14,6 +14,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod media;
 mod merge;
 mod models;
 mod own;

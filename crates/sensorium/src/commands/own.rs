@@ -22,9 +22,10 @@ use crate::{open, print};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Your own data")]
 pub struct OwnOptions {
-    /// The data's kind, as a recipe names it [default: guessed from the path; of `perplexity`, text].
+    /// The data's kind, as a recipe names it; of what is drawn (sounds, clips, records, their -conversations,
+    /// clinic) without --data [default: guessed from the path; of `perplexity`, text].
     #[arg(long, value_name = "KIND")]
-    kind: Option<String>,
+    pub kind: Option<String>,
     /// Another key of the data set in a recipe, as images=DIR. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -41,6 +42,9 @@ pub struct OwnOptions {
     /// Most tokens of an answer [default: 30 of `caption`, 10 of `vqa`, 48 of `grounding`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
+    /// The only answers of `vqa`, as yes,no: the likeliest counts; of two, the AUC of the first is told.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    choices: Vec<String>,
     /// Exemplars shown before each question of `caption` or `vqa`, one figure for each number; 0 shows two
     /// without their pictures.
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', requires = "exemplars", value_parser = clap::value_parser!(u32).range(..=64))]
@@ -118,7 +122,8 @@ fn share(text: &str) -> Result<f64, String> {
 /// Of one run.
 pub struct OwnData<'a> {
     pub task: Task,
-    pub path: &'a Path,
+    /// Nothing of what is drawn.
+    pub path: Option<&'a Path>,
     pub limit: Option<usize>,
     pub context: usize,
     pub precision: Precision,
@@ -159,7 +164,7 @@ impl OwnData<'_> {
         let OwnOptions { kind, set, exemplars_set, .. } = self.options;
         let set = if exemplars_set.is_empty() { set } else { exemplars_set };
         let path = self.options.exemplars.as_ref();
-        path.map(|path| data::config(path, kind.as_deref(), set)).transpose()
+        path.map(|path| data::config(Some(path), kind.as_deref(), set)).transpose()
     }
 
     fn measure(&self, config: &DatasetConfig, global: &Global) -> Result<OwnReport> {
@@ -193,6 +198,7 @@ impl OwnData<'_> {
             max_bad: options.max_bad,
             prompts: &prompts,
             max_tokens: options.max_tokens.map(|n| n as usize),
+            choices: &options.choices,
             shots,
             labels: &options.labels,
             rerank: options.rerank,
@@ -245,7 +251,7 @@ impl OwnData<'_> {
         decoder: &MediaDecoder,
     ) -> Result<impl Fn(u64) -> Option<Picture> + use<>> {
         let options =
-            OpenOptions { seed: 0, split: self.split(), val_share: 0.0, picture_size: 224 };
+            OpenOptions { seed: 0, split: self.split(), val_share: 0.0, picture_size: 96 };
         let dataset = config.open(&options, decoder)?;
         Ok(move |index| {
             let example = dataset.example(At { epoch: 0, index, progress: 1.0 }).ok()?;

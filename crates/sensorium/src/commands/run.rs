@@ -71,7 +71,7 @@ impl Run {
         let prompt = self.ids(llm, self.prompt.as_deref().unwrap_or_default())?;
         self.print(llm, load, |on_step| {
             let continuation = llm.extend(&prompt, &options, on_step)?;
-            Ok(Reply { prompt, process: 0.0, encode: 0.0, continuation })
+            Ok(Reply { prompt, slots: Vec::new(), process: 0.0, encode: 0.0, continuation })
         })
     }
 }

@@ -1,25 +1,26 @@
-//! `score`: how well texts fit pictures.
+//! `score`: how well texts fit pictures, sounds, videos and tables.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use sensorium_inference::Score;
+use sensorium_media::Modality;
 use serde::Serialize;
 
 use crate::commands::Global;
+use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::{open, print};
 
-/// Tell how well each text fits each picture.
+/// Tell how well each text fits each picture, sound, video or table.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  sensorium score --image scene.png --text \"a red circle\" --text \"a blue star\""
 )]
 pub struct ScoreCommand {
-    /// A picture: PNG, JPEG, GIF, WebP or BMP. May be repeated.
-    #[arg(long, value_name = "FILE", required = true)]
-    image: Vec<PathBuf>,
+    #[command(flatten)]
+    media: MediaFiles,
     /// A text. May be repeated.
     #[arg(long, value_name = "TEXT", required = true)]
     text: Vec<String>,
@@ -38,9 +39,38 @@ struct Output {
     pairs: Vec<Scored>,
 }
 
+/// A file under the name of its kind: `"image": "scene.png"`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Named {
+    Image(String),
+    Video(String),
+    Audio(String),
+    Table(String),
+}
+
+impl Named {
+    fn new((modality, path): (Modality, &Path)) -> Self {
+        let path = path.display().to_string();
+        match modality {
+            Modality::Image | Modality::Text => Self::Image(path),
+            Modality::Video => Self::Video(path),
+            Modality::Audio => Self::Audio(path),
+            Modality::Table => Self::Table(path),
+        }
+    }
+
+    fn path(&self) -> &str {
+        let (Self::Image(path) | Self::Video(path) | Self::Audio(path) | Self::Table(path)) = self;
+        path
+    }
+}
+
 #[derive(Serialize)]
 struct Scored {
-    image: String,
+    /// What the file is.
+    #[serde(flatten)]
+    medium: Named,
     text: String,
     similarity: f32,
     logit: f32,
@@ -51,36 +81,42 @@ struct Scored {
 
 impl ScoreCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        let pictures = open::pictures(&self.image, &open::decoder())?;
+        if self.media.files().next().is_none() {
+            return Err(anyhow!(
+                "expected a picture, a sound, a video or a table, got none\nhint: sensorium score --image FILE --text \"a red circle\""
+            ));
+        }
+        let media = self.media.read(&open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
-        let rows = model.score()?.score(&pictures, &self.text)?;
+        let rows = model.score()?.score(&media, &self.text)?;
         let pairs = self.pairs(rows);
         if self.json {
             return print::json(&Output { pairs });
         }
-        print::line("similarity     logit  probability  text, picture")?;
+        print::line("similarity     logit  probability  text, file")?;
         pairs.iter().try_for_each(|pair| {
-            let Scored { image, text, similarity, logit, probability, matching } = pair;
+            let Scored { medium, text, similarity, logit, probability, matching } = pair;
             let percent = 100.0 * probability;
             let matching = matching.map_or(String::new(), |p| format!(", matching {p:.4}"));
             print::line(format!(
-                "{similarity:10.4} {logit:9.3} {percent:10.2} %  {text}, {image}{matching}"
+                "{similarity:10.4} {logit:9.3} {percent:10.2} %  {text}, {}{matching}",
+                medium.path()
             ))
         })
     }
 
     fn pairs(&self, rows: Vec<Vec<Score>>) -> Vec<Scored> {
-        let scored = |image: &PathBuf, text: &String, pair: Score| Scored {
-            image: image.display().to_string(),
+        let scored = |file, text: &String, pair: Score| Scored {
+            medium: Named::new(file),
             text: text.clone(),
             similarity: pair.similarity,
             logit: pair.logit,
             probability: pair.probability,
             matching: pair.matching,
         };
-        let row = |(image, row): (_, Vec<Score>)| {
-            self.text.iter().zip(row).map(move |(text, pair)| scored(image, text, pair))
+        let row = |(file, row): (_, Vec<Score>)| {
+            self.text.iter().zip(row).map(move |(text, pair)| scored(file, text, pair))
         };
-        self.image.iter().zip(rows).flat_map(row).collect()
+        self.media.files().zip(rows).flat_map(row).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use sensorium_inference::whisper::{
-    self, Confidence, Fallback, Segment, TranscribeOptions, Transcript,
+    self, Confidence, Fallback, Segment, TranscribeOptions, Transcript, Word,
 };
 use sensorium_inference::{Error, SpeechToText};
 use sensorium_media::MediaDecoder;
@@ -21,7 +21,7 @@ use sensorium_train::progress::Progress;
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints, and sounds of any length in the formats that FILE names."
+    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's published checkpoints and what the recipe `ctc` leaves, and sounds of any length in the formats that FILE names."
 )]
 pub struct Transcribe {
     /// Sounds: WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.
@@ -43,7 +43,7 @@ pub struct Transcribe {
     hearing: Hearing,
     #[command(flatten)]
     packing: Packing,
-    /// Print JSON, as --format json: text, segments, language, seconds.
+    /// Print JSON, as --format json: text, segments, words where the model tells them, language, seconds.
     #[arg(long)]
     json: bool,
 }
@@ -162,12 +162,23 @@ struct Stretch {
     start: f64,
     end: f64,
     text: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    words: Vec<Said>,
     token_ids: Vec<u32>,
     // Of the window that it is of.
     temperature: f32,
     avg_logprob: f64,
     compression_ratio: f64,
     no_speech_prob: f64,
+}
+
+/// A word, under the names of Whisper's own output.
+#[derive(Serialize)]
+struct Said {
+    word: String,
+    start: f64,
+    end: f64,
+    probability: f64,
 }
 
 #[derive(Serialize)]
@@ -275,12 +286,15 @@ fn hear(
         heard;
     let seconds = Seconds { load, read, mel, encode, decode };
     let stretch = |segment: Segment| {
-        let Segment { start, end, text, tokens: token_ids, confidence } = segment;
+        let Segment { start, end, text, words, tokens: token_ids, confidence } = segment;
+        let said =
+            |Word { start, end, text: word, probability }| Said { word, start, end, probability };
         let Confidence { temperature, avg_logprob, compression_ratio, no_speech_prob } = confidence;
         Stretch {
             start,
             end,
             text,
+            words: words.into_iter().map(said).collect(),
             token_ids,
             temperature,
             avg_logprob,
@@ -341,6 +355,7 @@ mod tests {
                 start,
                 end,
                 text,
+                words: Vec::new(),
                 token_ids,
                 temperature: 0.0,
                 avg_logprob,

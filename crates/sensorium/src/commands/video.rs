@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use sensorium_media::Sampling;
 use sensorium_media::video::MAX_SAMPLED;
-use sensorium_media::{MediaDecoder, Sampling, Video};
 
 /// Videos, and which of their frames are looked at.
 #[derive(Args, Debug)]
@@ -22,16 +22,11 @@ pub struct Videos {
 }
 
 impl Videos {
-    /// Reads them.
+    /// Which frames are taken.
     ///
     /// # Errors
-    /// A file is no video, or a number of frames none that can be taken.
-    pub fn read(&self, decoder: &MediaDecoder) -> Result<Vec<Video>> {
-        let sampling = self.sampling()?;
-        self.video.iter().map(|path| Ok(decoder.video(path, sampling)?)).collect()
-    }
-
-    fn sampling(&self) -> Result<Sampling> {
+    /// A number of frames that cannot be taken.
+    pub fn sampling(&self) -> Result<Sampling> {
         match (self.num_frames, self.fps) {
             (Some(n), _) if !(1..=MAX_SAMPLED).contains(&n) => Err(anyhow!(
                 "expected --num-frames of 1 to {MAX_SAMPLED}, got {n}\nhint: --num-frames 8"

@@ -340,7 +340,8 @@ fn data_sets_survive_their_pictures() {
     }
     let once = format!("[ -e {0} ] || {{ : > {0}; kill -9 $$; }}", mark.display());
     let decoder = noting(&log, &once, Limits::default());
-    let config = DatasetConfig::Folder { path: dir, frames: None, licence: None, share: 1.0 };
+    let config =
+        DatasetConfig::Folder { path: dir, frames: None, request: None, licence: None, share: 1.0 };
     let options = OpenOptions { seed: 1, split: Split::Train, val_share: 0.0, picture_size: 8 };
     let data = config.open(&options, &decoder).unwrap();
     let example = |index| data.example(At { epoch: 0, index, progress: 0.0 });

@@ -41,14 +41,15 @@ fn every_task_is_measured() {
         b"filepath,title\nstereo.flac,two tones\npcm_16.wav,one\n",
     );
     let images = format!("images={}", golden("sound"));
-    let whisper = golden("whisper");
+    let (whisper, ctc) = (golden("whisper"), golden("ctc"));
     let table = [
         ("zero-shot", sample("folder-classes"), ["--templates", "simple"].as_slice(), "top-1 of 2"),
         ("retrieval", sample("captions-lavis/karpathy_train.json"), &[], "recall@1"),
         ("caption", sample("folder-csv"), &["--max-tokens", "4"], "CIDEr-D"),
         ("vqa", sample("vqa/questions.json"), &vqa, "exact match"),
         ("grounding", boxes("boxes", 2), &[], "accuracy at IoU 0.5"),
-        ("transcribe", sounds, &["--set", &images, "--model", &whisper], "WER"),
+        ("transcribe", sounds.clone(), &["--set", &images, "--model", &whisper], "WER"),
+        ("transcribe", sounds, &["--set", &images, "--model", &ctc], "WER"),
         ("perplexity", sample("text/a.txt"), &["--limit", "2", "--model", gguf()], "perplexity"),
     ];
     for (task, data, more, metric) in table {

@@ -38,14 +38,81 @@ fn sounds_are_written_down() {
     assert_eq!(two["transcripts"].as_array().unwrap().len(), 2);
 }
 
+/// 16-bit samples at 16 kHz of a tone, and where it is not quiet.
+fn tone(samples: u32, loud: impl Fn(u32) -> bool) -> Vec<u8> {
+    let sample = |i: u32| if loud(i) { ((i as f32 * 0.05).sin() * 9e3) as i16 } else { 0 };
+    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec();
+    wav.extend((0..samples).flat_map(|i| sample(i).to_le_bytes()));
+    wav
+}
+
+/// A CTC model of random weights hears 2 s at once: longer sounds are cut where they are quiet.
+#[test]
+fn letters_are_written_down_with_the_times_of_their_words() {
+    let dir = dir("letters");
+    let quiet = |i: u32| (24_000..27_200).contains(&i);
+    let sound = file(&dir, "pause.wav", &tone(48_000, |i| !quiet(i)));
+    let model = golden("ctc");
+    let transcribe =
+        |more: &[&str]| succeeds(&[&["transcribe", &sound, "--model", &model], more].concat());
+    let found: Value = serde_json::from_str(&transcribe(&["--json"])).unwrap();
+    let found = &found["transcripts"][0];
+    assert_eq!((&found["duration"], &found["language"]), (&3.0.into(), &"und".into()));
+    let segments = found["segments"].as_array().unwrap();
+    let text: Vec<&str> = segments.iter().map(|s| s["text"].as_str().unwrap()).collect();
+    assert_eq!(found["text"], text.join(" "));
+    assert_eq!(segments.len(), 2, "{found}");
+    assert!(segments[0]["end"].as_f64().unwrap() <= 1.65, "{found}");
+    assert!(segments[1]["start"].as_f64().unwrap() >= 1.5, "{found}");
+    for segment in segments {
+        let words = segment["words"].as_array().unwrap();
+        let spelt: Vec<&str> = words.iter().map(|word| word["word"].as_str().unwrap()).collect();
+        assert_eq!(segment["text"], spelt.join(" "));
+        assert_eq!(segment["start"], words[0]["start"]);
+        assert_eq!(segment["end"], words[words.len() - 1]["end"]);
+        let times = words.iter().flat_map(|word| [&word["start"], &word["end"]]);
+        assert!(times.map(|time| time.as_f64().unwrap()).is_sorted(), "{segment}");
+        assert!(
+            words.iter().all(|word| (0.0..=1.0).contains(&word["probability"].as_f64().unwrap()))
+        );
+        assert!(segment["avg_logprob"].as_f64().unwrap() < 0.0);
+    }
+    assert_eq!(transcribe(&[]).trim(), found["text"]);
+    assert_eq!(transcribe(&["--threads", "1"]), transcribe(&["--threads", "2"]));
+    assert!(transcribe(&["--format", "vtt"]).starts_with("WEBVTT\n\n"));
+    assert!(transcribe(&["--format", "srt"]).starts_with("1\n00:00:0"));
+    assert!(succeeds(&["inspect", &model]).contains("audio"));
+    for option in [["--language", "en"], ["--task", "translate"], ["--temperature", "0.5"]] {
+        let error = fails(1, &[&["transcribe", &sound, "--model", &model][..], &option].concat());
+        assert!(error.contains(option[0]) && error.contains("CTC"), "{error}");
+    }
+}
+
+/// Settings that make no sense are an error, and take no memory.
+#[test]
+fn damaged_ctc_settings_are_refused() {
+    let whole = std::fs::read_to_string(golden("ctc/config.json")).unwrap();
+    for (from, to, says) in [
+        ("\"n_heads\": 2", "\"n_heads\": 0", "sizes above 0"),
+        ("\"n_heads\": 2", "\"n_heads\": 9223372036854775808", "heads of an even width"),
+        ("\"vocab_size\": 39", "\"vocab_size\": 40", "one for each character"),
+        ("\"a\",", "", "one for each character"),
+        ("\"hidden_size\": 12", "\"hidden_size\": 16", "conv1"),
+    ] {
+        let dir = dir("ctc-settings");
+        assert!(whole.contains(from), "{from}");
+        file(&dir, "config.json", whole.replace(from, to).as_bytes());
+        std::fs::copy(golden("ctc/speech.safetensors"), dir.join("speech.safetensors")).unwrap();
+        let model = dir.display().to_string();
+        let error = fails(1, &["transcribe", &golden("sound/pcm_16.wav"), "--model", &model]);
+        assert!(error.contains(says), "{to}: {error}");
+    }
+}
+
 /// Windows are 0.6 s in this model: a sound of 2 s has several, and all of them are heard.
 #[test]
 fn long_sounds_are_heard_to_their_end() {
-    let sample = |i: u16| ((f32::from(i) * 0.05).sin() * 9e3) as i16;
-    let samples = (0..32_000).flat_map(|i| sample(i).to_le_bytes());
-    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec();
-    wav.extend(samples);
-    let sound = file(&dir("long"), "long.wav", &wav);
+    let sound = file(&dir("long"), "long.wav", &tone(32_000, |_| true));
     let ids = |more: &[&str]| -> Vec<Value> {
         let args = ["transcribe", &sound, "--model", &golden("whisper_english"), "--json"];
         let once = ["--temperature-increment-on-fallback", "none"];

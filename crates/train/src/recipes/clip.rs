@@ -16,7 +16,7 @@
 
 mod chunked;
 mod pairs;
-mod recall;
+pub(super) mod recall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -10,27 +10,29 @@
 //! ```
 
 mod start;
+mod talks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
-use sensorium_media::{ImageProcessor, Layout, Prompt, Tokenizer};
-use sensorium_model::llava::{Llava, LlavaConfig};
-use sensorium_model::prompt::{self, Batch, packed};
+use sensorium_media::{ImageProcessor, Tokenizer};
+use sensorium_model::llava::{Encoded, Llava, LlavaConfig};
 use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::MediaProcessor;
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::families::llava::parts::{self, BACKBONES};
 use sensorium_pretrained::families::llava::{self, Published};
-use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::families::sensorium::{self, SensoriumConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{draw, mean, pictures};
+use crate::batch::mean;
 use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
@@ -47,6 +49,8 @@ use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
+use crate::towers::NewTower;
+use talks::{Micro, Talks, seen_by};
 
 /// A LLaVA training: both stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +81,9 @@ pub struct LlavaRecipe {
     pub backbone: Option<PathBuf>,
     /// A trained projector to go on with; stage 1 is then left out.
     pub projector: Option<PathBuf>,
+    /// Towers of sounds, videos and tables, beside that of pictures of a model that was trained here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<NewTower>,
     /// Stage 1; without it, there is only stage 2.
     pub align: Option<Stage>,
     /// Stage 2.
@@ -229,7 +236,13 @@ fn trained(recipe: &LlavaRecipe, shape: &LlavaConfig) -> Vec<String> {
         (Some(parts), _) => parts.iter().flat_map(|part| read_of(part, shape)).collect(),
         (None, Some(_)) => Vec::new(),
         (None, None) if shape.towers.is_empty() => vec!["backbone".into()],
-        (None, None) => vec![PROJECTOR.into(), "backbone".into()],
+        (None, None) => {
+            // Of other media all but a video's image encoder, which is that of pictures.
+            let others =
+                (1..shape.towers.len()).flat_map(|i| read_of(&format!("towers.{i}."), shape));
+            let others = others.filter(|name| !name.contains(".encoder.image."));
+            others.chain([PROJECTOR.into(), "backbone".into()]).collect()
+        }
     };
     if recipe.instruct.image_rate > 0.0 {
         parts.extend(read_by_projector(shape));
@@ -249,6 +262,7 @@ pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
         Start::Published(directory) => {
             let family = directory.model_type().unwrap_or_default();
             match family {
+                sensorium::FAMILY => start::own_shape(recipe, &directory)?,
                 _ if start::SEEING.contains(&family) => llava::shape(&directory)?,
                 _ if BACKBONES.contains(&family) => {
                     let backbone = language::config(&directory.config())?;
@@ -288,14 +302,24 @@ struct Training<'a> {
     recipe: &'a LlavaRecipe,
     chat: Arc<Chat>,
     processor: ImageProcessor,
+    /// What makes the input of each tower behind that of pictures.
+    processors: Arc<[MediaProcessor]>,
     shape: LlavaConfig,
     home: Home,
 }
 
+/// What stands beside the weights of a model made here.
+struct Own {
+    tokenizer: Tokenizer,
+    settings: SensoriumConfig,
+    /// Components that are no part of what answers.
+    others: Vec<(&'static str, Tensors)>,
+}
+
 /// Where a model's files come from.
 enum Home {
-    /// Made here, with this tokenizer.
-    Own(Box<Tokenizer>),
+    /// Made here.
+    Own(Box<Own>),
     /// What stands beside the weights, and how these are published.
     Published(Files, Box<Published>),
     /// A language model's: what stands beside the weights, and the names of these.
@@ -331,6 +355,8 @@ impl Training<'_> {
         let talks = Talks {
             chat: self.chat.clone(),
             processor: self.processor.clone(),
+            processors: self.processors.clone(),
+            projectors: self.shape.towers.iter().skip(1).map(|t| t.projector.clone()).collect(),
             stage: stage.clone(),
             prefix: self.shape.prefix,
         };
@@ -433,11 +459,17 @@ impl Training<'_> {
         &self,
         model: &Llava,
         cache: Option<&FeatureCache>,
-        Micro { batch, planes }: Micro,
+        Micro { batch, planes, pieces }: Micro,
     ) -> Result<Tensor<1>> {
         let device = &self.recipe.device.open();
         let seen = (!planes.is_empty()).then(|| encode(model, cache, planes, self.size(), device));
-        Ok(model.loss(&batch, seen.transpose()?.as_slice(), self.recipe.z_loss))
+        let mut seen: Vec<Encoded> = seen.transpose()?.into_iter().collect();
+        let constants = &device.clone().without_autodiff();
+        for processor in self.processors.iter() {
+            let input = processor.input(&pieces, constants)?;
+            seen.extend(input.map(|input| model.encode(input)));
+        }
+        Ok(model.loss(&batch, &seen, self.recipe.z_loss))
     }
 
     /// Mean over all answers' tokens.
@@ -467,7 +499,13 @@ impl Training<'_> {
         let passes = if aligns || self.recipe.lora.is_some() { 2.0 } else { 3.0 };
         let image = if stage.image_rate > 0.0 { 3.0 } else { 1.0 };
         let encoder = self.shape.towers.first().map_or(0.0, |tower| tower.encoder.flops());
-        let seen = encoder * self.pictures(micro) as f64;
+        let others = self.processors.iter().zip(self.shape.towers.iter().skip(1));
+        let others = others.map(|(processor, tower)| {
+            let own = micro.pieces.iter().filter(|piece| piece.modality() == processor.modality());
+            let positions: usize = own.map(|piece| processor.positions(piece)).sum();
+            tower.encoder.flops() * positions as f64 / tower.encoder.positions().max(1) as f64
+        });
+        let seen = encoder * self.pictures(micro) as f64 + others.sum::<f64>();
         let read = backbone.flops(t, 0) * b as f64 + backbone.flops(0, batch.learned());
         image * seen + passes * read
     }
@@ -484,18 +522,18 @@ impl Training<'_> {
             return lora.files(llava, |name| self.module(name), &base.to_string_lossy());
         }
         match &self.home {
-            Home::Own(tokenizer) => {
-                let tower = &llava.towers[0];
-                let components = [
-                    ("image", weights::tensors(&tower.encoder)?),
-                    ("projector", weights::tensors(&tower.projector)?),
-                    ("backbone", weights::tensors(&llava.backbone)?),
-                ];
-                let settings = SensoriumConfig {
-                    llava: Some(self.shape.clone()),
-                    ..SensoriumConfig::default()
-                };
-                model::own(&components, &settings, tokenizer, Some(&self.processor))
+            Home::Own(own) => {
+                let mut components = own.others.clone();
+                for tower in &llava.towers {
+                    let [encoder, projector] = sensorium::tower(tower.encoder.modality());
+                    components.retain(|(name, _)| *name != encoder);
+                    components.push((encoder, weights::tensors(&tower.encoder)?));
+                    components.push((projector, weights::tensors(&tower.projector)?));
+                }
+                components.push(("backbone", weights::tensors(&llava.backbone)?));
+                let llava = Some(self.shape.clone());
+                let settings = SensoriumConfig { llava, ..own.settings.clone() };
+                model::own(&components, &settings, &own.tokenizer, Some(&self.processor))
             }
             Home::Published(beside, published) => {
                 let (tensors, parts) = (published.tensors(llava)?, &self.recipe.model);
@@ -515,86 +553,10 @@ impl Training<'_> {
     }
 }
 
-/// The model with only that trainable which a batch reaches: without a picture, no tower.
-fn seen_by(model: &Llava, micro: &Micro) -> Llava {
-    if !micro.planes.is_empty() {
-        return model.clone();
-    }
-    let parameters = params::list(model);
-    let reached = |name: &str| {
-        let is = |p: &params::Parameter| p.name == name && p.trainable;
-        !name.starts_with("towers.") && parameters.iter().any(is)
-    };
-    params::set_trainable(model.clone(), reached)
-}
-
 /// What an example has not.
 fn lacks(example: &Example) -> Option<&'static str> {
     let captioned = example.text.is_some() && !example.media.is_empty();
     (example.messages.is_empty() && !captioned).then_some("conversations or pictures with captions")
-}
-
-/// What makes a step's batches.
-struct Talks {
-    chat: Arc<Chat>,
-    processor: ImageProcessor,
-    stage: Stage,
-    /// Whether the model reads a picture's tokens both ways.
-    prefix: bool,
-}
-
-/// Part of a step.
-struct Micro {
-    batch: Batch,
-    /// What is seen, `[M, 3, h, w]`.
-    planes: Vec<f32>,
-}
-
-impl Talks {
-    fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Vec<Micro>> {
-        let Stage { batch_size: batch, accumulate, .. } = self.stage;
-        let examples = draw(examples, step, batch, progress)?;
-        let mut talks = examples.iter().map(|one| self.talk(one)).collect::<Result<Vec<_>>>()?;
-        if self.stage.group_by_length {
-            talks.sort_by_key(|(prompt, _)| prompt.ids.len());
-        }
-        let chunks = talks.chunks(batch.div_ceil(accumulate.max(1)));
-        Ok(chunks.map(|talks| self.micro(talks)).collect())
-    }
-
-    /// An example's prompt, and what is seen.
-    fn talk(&self, example: &Example) -> Result<(Prompt, Vec<f32>)> {
-        let fitted: Vec<_> = pictures(example).map(|picture| self.processor.fit(picture)).collect();
-        let layouts: Vec<Layout> = fitted.iter().map(|fitted| fitted.layout).collect();
-        let parts = fitted.iter().flat_map(|fitted| &fitted.pictures);
-        let planes = parts.flat_map(|part| self.processor.planes(part)).collect();
-        Ok((self.chat.prompt(example, &layouts)?, planes))
-    }
-
-    fn micro(&self, talks: &[(Prompt, Vec<f32>)]) -> Micro {
-        let rows = self.rows(talks);
-        let planes = rows.iter().flatten().flat_map(|&n| &talks[n].1).copied().collect();
-        let prompt = |row: &Vec<usize>| match row[..] {
-            [only] => talks[only].0.clone(),
-            _ => packed(row.iter().map(|&n| &talks[n].0)),
-        };
-        let prompts: Vec<Prompt> = rows.iter().map(prompt).collect();
-        Micro { batch: Batch::new(&prompts, self.chat.pad), planes }
-    }
-
-    /// Which talks share a row: those that can be read alone in one, up to the longest's length.
-    fn rows(&self, talks: &[(Prompt, Vec<f32>)]) -> Vec<Vec<usize>> {
-        if !self.stage.packing {
-            return (0..talks.len()).map(|n| vec![n]).collect();
-        }
-        let longest = talks.iter().map(|(prompt, _)| prompt.ids.len()).max().unwrap_or(0);
-        let alone = |span: &i32| *span < 0 || (*span > 0 && self.prefix);
-        let length = |(prompt, _): &(Prompt, Vec<f32>)| match prompt.spans.iter().any(alone) {
-            true => longest,
-            false => prompt.ids.len(),
-        };
-        prompt::rows(&talks.iter().map(length).collect::<Vec<_>>(), longest)
-    }
 }
 
 /// Names of the image encoder's parameters that the projector's input depends on.
@@ -615,13 +577,22 @@ fn read_by_projector(shape: &LlavaConfig) -> Vec<String> {
     read.map(|name| format!("{ENCODER}.{name}")).collect()
 }
 
-/// A part that a recipe names; of the image encoder, what of it is read.
+/// A part that a recipe names; of an encoder, what of it is read.
 fn read_of(part: &str, shape: &LlavaConfig) -> Vec<String> {
-    let read = || read_by_projector(shape).into_iter();
-    let below: Vec<String> = match part.starts_with(ENCODER) {
-        true => read().filter(|name| name.starts_with(part)).collect(),
-        false => Vec::new(),
+    let pictures: Vec<String> = read_by_projector(shape);
+    let is_read = |name: &str| match name.strip_prefix("towers.") {
+        Some(rest) if name.starts_with(ENCODER) => {
+            pictures.iter().any(|read| read == name) && !rest.is_empty()
+        }
+        // Transcripts are read of it, not features.
+        Some(rest) => !rest.contains(".encoder.head."),
+        None => true,
     };
+    if !part.starts_with("towers.") {
+        return vec![part.to_owned()];
+    }
+    let names = shape.parameters().into_iter().map(|(name, _)| name);
+    let below: Vec<String> = names.filter(|name| name.starts_with(part) && is_read(name)).collect();
     if below.is_empty() { vec![part.to_owned()] } else { below }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod ctc;
 pub mod flamingo;
+pub mod imagebind;
 pub mod llava;
 pub mod masked;
 pub mod text;
@@ -37,8 +39,12 @@ pub enum Recipe {
     Flamingo,
     /// An encoder of pictures or sounds, from media alone.
     Masked,
+    /// Sounds, videos and tables in the space of pictures and texts.
+    Imagebind,
     /// What is said in sounds.
     Whisper,
+    /// The same letter by letter, by an encoder from nothing.
+    Ctc,
 }
 
 #[derive(Deserialize)]
@@ -83,8 +89,10 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Llava => llava::train(&load(path, sets)?, options),
         Recipe::Blip2 => blip2::train(&config::load(path, sets)?, options),
         Recipe::Flamingo => flamingo::train(&config::load(path, sets)?, options),
+        Recipe::Imagebind => imagebind::train(&config::load(path, sets)?, options),
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
+        Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -100,7 +108,9 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Llava => llava::stages(&load(path, sets)?),
         Recipe::Blip2 => blip2::stages(&config::load(path, sets)?),
         Recipe::Flamingo => flamingo::stages(&config::load(path, sets)?),
+        Recipe::Imagebind => imagebind::stages(&config::load(path, sets)?),
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
+        Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
     }
 }

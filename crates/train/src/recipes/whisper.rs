@@ -22,7 +22,8 @@ use sensorium_pretrained::families::whisper::{self, WhisperParts};
 use sensorium_pretrained::{Directory, names};
 use serde::{Deserialize, Serialize};
 
-use self::transcripts::{Transcribed, Transcripts, lacks};
+pub(super) use self::transcripts::lacks;
+use self::transcripts::{Transcribed, Transcripts};
 use crate::batch::mean;
 use crate::config;
 use crate::device::DeviceName;

@@ -8,6 +8,7 @@
 //! mel [B, bands, 4N] ──2 convolutions, by 2 each──▶ [B, N, E] ──blocks──▶ [B, N, E] ──head──▶ [B, N, V]
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sensorium_flow::{Encode, Features};
@@ -223,16 +224,35 @@ impl Convolution {
     }
 }
 
-/// The labels that the positions of one sound spell: the likeliest class of each, repeats and blanks left out
+/// A class that a sound spells, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// None of them the blank.
+    pub class: u32,
+    /// Positions in a row at which it is the likeliest.
+    pub positions: Range<usize>,
+    /// Logarithm of its probability at the one of them where that is highest.
+    pub log_prob: f64,
+}
+
+/// What the positions of one sound spell: the likeliest class of each, repeats and blanks left out
 /// (best path decoding; Graves et al. 2006, section 3.2). `logits [N, V]`, row by row.
-pub fn spelt(logits: &[f32], classes: usize) -> Vec<u32> {
-    let likeliest = logits.chunks_exact(classes.max(1)).map(|row| {
+pub fn best_path(logits: &[f32], classes: usize) -> Vec<Label> {
+    let mut labels: Vec<Label> = Vec::new();
+    for (position, row) in logits.chunks_exact(classes.max(1)).enumerate() {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
-        best.map_or(fused::BLANK, |(class, _)| class as u32)
-    });
-    let mut labels: Vec<u32> = likeliest.collect();
-    labels.dedup();
-    labels.retain(|&class| class != fused::BLANK);
+        let Some((class, &most)) = best else { continue };
+        let sum: f64 = row.iter().map(|&x| f64::from(x - most).exp()).sum();
+        let (class, log_prob) = (class as u32, -sum.ln());
+        match labels.last_mut().filter(|last| last.class == class) {
+            Some(last) => {
+                last.positions.end = position + 1;
+                last.log_prob = last.log_prob.max(log_prob);
+            }
+            None => labels.push(Label { class, positions: position..position + 1, log_prob }),
+        }
+    }
+    labels.retain(|label| label.class != fused::BLANK);
     labels
 }
 
@@ -309,16 +329,22 @@ mod tests {
                 .flat_map(|&class| (0..4).map(move |k| f32::from(u8::from(k == class))))
                 .collect()
         };
-        let table: [(&[usize], &[u32]); 6] = [
-            (&[], &[]),
-            (&[0, 0], &[]),
-            (&[1, 1, 2], &[1, 2]),
-            (&[1, 0, 1], &[1, 1]),
-            (&[0, 3, 3, 0, 3, 2, 2], &[3, 3, 2]),
-            (&[2, 1, 2], &[2, 1, 2]),
+        // A one among three zeros.
+        let log_prob = 1.0 - (1f64.exp() + 3.0).ln();
+        let table: [(&[usize], &str); 6] = [
+            (&[], ""),
+            (&[0, 0], ""),
+            (&[1, 1, 2], "1: 0..2, 2: 2..3"),
+            (&[1, 0, 1], "1: 0..1, 1: 2..3"),
+            (&[0, 3, 3, 0, 3, 2, 2], "3: 1..3, 3: 4..5, 2: 5..7"),
+            (&[2, 1, 2], "2: 0..1, 1: 1..2, 2: 2..3"),
         ];
-        for (classes, labels) in table {
-            assert_eq!(spelt(&path(classes), 4), labels, "{classes:?}");
+        for (classes, want) in table {
+            let got = best_path(&path(classes), 4);
+            assert!(got.iter().all(|label| (label.log_prob - log_prob).abs() < 1e-6), "{got:?}");
+            let label = |label: &Label| format!("{}: {:?}", label.class, label.positions);
+            let got = got.iter().map(label).collect::<Vec<_>>().join(", ");
+            assert_eq!(got, want, "{classes:?}");
         }
     }
 
@@ -349,6 +375,7 @@ mod tests {
                 true
             });
         }
-        assert_eq!(spelt(&read(logits(&conformer)), 48), [5, 5, 2, 47]);
+        let labels = best_path(&read(logits(&conformer)), 48);
+        assert!(labels.iter().map(|label| label.class).eq([5, 5, 2, 47]), "{labels:?}");
     }
 }

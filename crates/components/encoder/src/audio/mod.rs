@@ -3,10 +3,10 @@
 mod conformer;
 mod whisper;
 
-pub use conformer::{Conformer, ConformerConfig, positions, spelt};
+pub use conformer::{Conformer, ConformerConfig, Label, best_path, positions};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
 
-use sensorium_flow::{Encode, Features};
+use sensorium_flow::{Encode, Features, Sounds};
 use sensorium_nn::prelude::*;
 
 /// One of the encoders.
@@ -20,13 +20,13 @@ pub enum Encoder {
 }
 
 impl Encode for Encoder {
-    type Input = Tensor<3>;
+    type Input = Sounds;
 
-    /// `[B, bands, frames] -> [B, N, E]`
-    fn encode(&self, mel: Tensor<3>) -> Features {
+    /// `[B, bands, F] -> [B, N, E]`
+    fn encode(&self, Sounds { mel, frames }: Sounds) -> Features {
         match self {
             Self::Whisper(whisper) => whisper.encode(mel),
-            Self::Conformer(conformer) => conformer.encode(mel),
+            Self::Conformer(conformer) => conformer.encode_padded(mel, &frames),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Name {
     }
 }
 
-pub(super) fn yes_no(yes: bool) -> String {
+pub(crate) fn yes_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 

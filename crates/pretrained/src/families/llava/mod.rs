@@ -26,7 +26,7 @@ use crate::names::{
     self, IDEFICS3, LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, Layout,
 };
 use crate::plan::Plan;
-use crate::{positions, vision};
+use crate::{MediaProcessor, positions, vision};
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use settings::config;
@@ -51,6 +51,8 @@ pub struct Spliced {
     pub config: LlavaConfig,
     /// Pictures to pixels.
     pub processor: ImageProcessor,
+    /// What makes the input of each tower behind that of pictures.
+    pub processors: Vec<MediaProcessor>,
     /// The token whose places pictures take.
     pub marker: u32,
     /// Tokens in front of a picture's and behind them.
@@ -263,6 +265,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         llava,
         config,
         processor,
+        processors: Vec::new(),
         marker,
         frame,
         timed,

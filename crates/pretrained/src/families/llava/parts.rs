@@ -159,6 +159,7 @@ pub fn assemble(
         llava,
         config,
         processor,
+        processors: Vec::new(),
         marker,
         frame,
         timed,

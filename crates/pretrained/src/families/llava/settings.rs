@@ -84,7 +84,15 @@ pub const SHUFFLE: &str = "pixel_shuffle_factor";
 
 /// LLaVA 1.5's two maps.
 pub fn mlp([features, width]: [usize; 2], shuffle: usize) -> ProjectorConfig {
-    ProjectorConfig::Mlp { features, shuffle, norm: None, hidden: width, width, places: None }
+    ProjectorConfig::Mlp {
+        features,
+        shuffle,
+        norm: None,
+        hidden: width,
+        width,
+        places: None,
+        stack: 1,
+    }
 }
 
 /// `vision_feature_select_strategy`: whether the encoder's first position is read.

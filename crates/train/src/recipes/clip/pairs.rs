@@ -85,7 +85,10 @@ impl Pairs {
     fn gists(&self, chat: &Chat, pairs: &[Example]) -> Result<Batch> {
         let gist = |pair: &Example| {
             let gist = pair.facts.as_ref().map(|facts| facts.gist.clone()).unwrap_or_default();
-            chat.conversation(&messages(&[[String::new(), gist]], 1), &[Layout::Whole])
+            chat.conversation(
+                &messages(&[[String::new(), gist]], 1),
+                &[chat.picture(Layout::Whole)],
+            )
         };
         let mut gists = pairs.iter().map(gist).collect::<Result<Vec<_>>>()?;
         if self.pictures {
@@ -99,7 +102,7 @@ impl Pairs {
 fn answers(chat: &Chat, pairs: &[Example]) -> Result<Batch> {
     let answers = |pair: &Example| {
         let turns = pair.facts.as_ref().map(|facts| facts.turns.as_slice());
-        chat.questions(&messages(turns.unwrap_or_default(), 1), &[Layout::Whole])
+        chat.questions(&messages(turns.unwrap_or_default(), 1), &[chat.picture(Layout::Whole)])
     };
     let prompts: Vec<Prompt> = pairs.iter().map(answers).collect::<Result<_>>()?;
     Ok(Batch::new(&prompts, chat.pad))

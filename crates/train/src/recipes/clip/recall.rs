@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Vectors of pictures and of their captions, row for row, and which captions are alike.
 #[derive(Default)]
-pub(super) struct Gallery {
+pub(in crate::recipes) struct Gallery {
     images: Vec<Vec<f32>>,
     texts: Vec<Vec<f32>>,
     captions: Vec<Vec<u32>>,
@@ -12,7 +12,12 @@ pub(super) struct Gallery {
 
 impl Gallery {
     /// Adds a batch: vectors of unit length, row-major `[B, C]`, and the captions' ids.
-    pub(super) fn add(&mut self, images: &[f32], texts: &[f32], captions: Vec<Vec<u32>>) {
+    pub(in crate::recipes) fn add(
+        &mut self,
+        images: &[f32],
+        texts: &[f32],
+        captions: Vec<Vec<u32>>,
+    ) {
         let width = images.len() / captions.len().max(1);
         let rows = |all: &[f32]| all.chunks(width.max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>();
         self.images.extend(rows(images));
@@ -23,7 +28,7 @@ impl Gallery {
     /// How often the nearest caption is a picture's own, and the nearest picture a caption's. Captions that
     /// are alike count as one: where they are names of classes, the first is the accuracy of zero-shot
     /// classification.
-    pub(super) fn recall(&self) -> BTreeMap<String, f64> {
+    pub(in crate::recipes) fn recall(&self) -> BTreeMap<String, f64> {
         let mut figures = BTreeMap::new();
         let ways = [
             ("val_recall_text", &self.images, &self.texts),

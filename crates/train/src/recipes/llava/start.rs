@@ -2,20 +2,24 @@
 
 use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
+use sensorium_encoder::{Encoder, EncoderConfig};
+use sensorium_input_projector::Projector;
 use sensorium_media::{ImageProcessor, Tokenizer};
-use sensorium_model::llava::{Llava, LlavaConfig};
+use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::families::llava::parts::{BACKBONES, NewLlava, PLAIN, assemble};
 use sensorium_pretrained::families::llava::{self, Spliced};
-use sensorium_pretrained::{Directory, TextProcessor};
+use sensorium_pretrained::families::sensorium::{self, SensoriumConfig, Trainable};
+use sensorium_pretrained::{Directory, MediaProcessor, TextProcessor};
 
-use super::{Home, LlavaRecipe, Training, side};
+use super::{Home, LlavaRecipe, Own, Training, side};
 use crate::chat::Chat;
 use crate::error::{Result, TrainError};
 use crate::model::{self, Files, Parts};
 use crate::size::Size;
+use crate::towers::{NewTower, no_vit, vit};
 
 /// A new model of components that other recipes have trained.
 pub(super) fn new(
@@ -43,7 +47,87 @@ pub(super) fn new(
     let tokens = shape.towers[0].tokens();
     let chat = Chat::own(&tokenizer, tokens, shape.backbone.context())?.into();
     let processor = ImageProcessor::padded(side(&shape) as u32);
-    Ok((llava, Training { recipe, chat, processor, shape, home: Home::Own(tokenizer) }))
+    let (settings, others) = (SensoriumConfig::default(), Vec::new());
+    let home = Home::Own(Box::new(Own { tokenizer: *tokenizer, settings, others }));
+    Ok((llava, Training { recipe, chat, processor, processors: [].into(), shape, home }))
+}
+
+/// A model that was trained here, with the towers that it is to have beside that of pictures.
+fn own<'a>(
+    recipe: &'a LlavaRecipe,
+    directory: &Directory,
+    init: &mut Init,
+) -> Result<(Llava, Training<'a>)> {
+    if recipe.lora.is_some() {
+        let message = "expected a published model, got one that was trained here";
+        return Err(model::config("lora", message, "leave [lora] out: all of it can be trained"));
+    }
+    let Trainable { settings, text, spliced, words, others } =
+        sensorium::trainable(directory, init)?;
+    let Spliced { mut llava, config: mut shape, processor, mut processors, .. } = spliced;
+    let seeded = &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute);
+    for new in &recipe.media {
+        if shape.tower(new.kind).is_none() {
+            let config = planned(new, &shape, &settings)?;
+            let from = (directory, &settings);
+            llava.towers.push(tower(new, &config, from, &llava.towers[0], seeded)?);
+            processors.push(MediaProcessor::new(&config.encoder, &processor, words.as_ref())?);
+            shape.towers.push(config);
+        }
+    }
+    let limits = (shape.towers[0].tokens(), shape.backbone.context());
+    let chat = Chat::own(&text.tokenizer, limits.0, limits.1)?.into();
+    let home = Home::Own(Box::new(Own { tokenizer: text.tokenizer, settings, others }));
+    Ok((llava, Training { recipe, chat, processor, processors: processors.into(), shape, home }))
+}
+
+/// The shape of a model that was trained here, with the towers that it is to have.
+///
+/// # Errors
+/// It does not answer, or a tower cannot be added to it.
+pub(super) fn own_shape(recipe: &LlavaRecipe, directory: &Directory) -> Result<LlavaConfig> {
+    let settings = SensoriumConfig::read(directory)?;
+    let mut shape =
+        settings.llava.clone().ok_or_else(|| model::unknown_family(directory, &SEEING))?;
+    for new in &recipe.media {
+        if shape.tower(new.kind).is_none() {
+            shape.towers.push(planned(new, &shape, &settings)?);
+        }
+    }
+    Ok(shape)
+}
+
+/// The shape of a tower to be made.
+fn planned(new: &NewTower, shape: &LlavaConfig, settings: &SensoriumConfig) -> Result<TowerConfig> {
+    let Some(EncoderConfig::Vit { vit, .. }) = shape.towers.first().map(|tower| &tower.encoder)
+    else {
+        return Err(no_vit());
+    };
+    let bound = settings.imagebind.as_ref().and_then(|bound| bound.encoder(new.kind));
+    let words = settings.clip.as_ref().map_or(0, |clip| clip.text.embed);
+    let encoder = bound.cloned().map_or_else(|| new.config(vit, words), Ok)?;
+    let projector = new.size.projector(&encoder, shape.backbone.width());
+    Ok(TowerConfig { encoder, projector })
+}
+
+/// A tower whose encoder the model has already, or of seeded weights, but for what is trained elsewhere.
+fn tower(
+    new: &NewTower,
+    config: &TowerConfig,
+    (directory, settings): (&Directory, &SensoriumConfig),
+    pictures: &Tower,
+    seeded: &mut Init,
+) -> Result<Tower> {
+    let [file, _] = sensorium::tower(new.kind);
+    let encoder = match (settings.components().contains(&file), &pictures.encoder) {
+        (true, _) => {
+            let encoder = Encoder::init(&config.encoder, seeded);
+            weights::load(encoder, &directory.component(file)?)?
+        }
+        (false, Encoder::Image(image)) => new.encoder(&config.encoder, vit(image)?, seeded)?,
+        (false, _) => return Err(no_vit()),
+    };
+    Ok(Tower { encoder, projector: Projector::init(&config.projector, seeded) })
 }
 
 /// The error for an encoder with nothing behind it.
@@ -62,6 +146,14 @@ pub(super) fn published<'a>(
 ) -> Result<(Llava, Training<'a>)> {
     let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let family = directory.model_type().unwrap_or_default();
+    if family == sensorium::FAMILY {
+        return own(recipe, directory, init);
+    }
+    if let Some(new) = recipe.media.first() {
+        let message =
+            format!("expected a model that was trained here, got {family} for {}", new.kind);
+        return Err(model::config("media", &message, "model.from = \"models/nano\" takes them"));
+    }
     if BACKBONES.contains(&family) {
         return language_alone(recipe, directory, init);
     }
@@ -97,9 +189,10 @@ fn language_alone<'a>(
     let names: Vec<String> = directory.shapes()?.into_keys().collect();
     let shape = LlavaConfig { towers: Vec::new(), backbone, prefix: false };
     let chat = Chat::published(text, None, [0, shape.backbone.context()])?.into();
-    let processor = ImageProcessor::padded(1);
+    let (processor, processors) = (ImageProcessor::padded(1), [].into());
     let home = Home::Language(beside, names);
-    Ok((Llava::of(Vec::new(), weights), Training { recipe, chat, processor, shape, home }))
+    let llava = Llava::of(Vec::new(), weights);
+    Ok((llava, Training { recipe, chat, processor, processors, shape, home }))
 }
 
 /// A new model of a published encoder, a new projector and a published language model.
@@ -126,5 +219,5 @@ fn seeing(
     let limits = [shape.towers[0].tokens(), shape.backbone.context()];
     let chat = Chat::published(text, Some(marker), limits)?.into();
     let home = Home::Published(beside, Box::new(published));
-    Ok((llava, Training { recipe, chat, processor, shape, home }))
+    Ok((llava, Training { recipe, chat, processor, processors: [].into(), shape, home }))
 }

@@ -13,22 +13,22 @@ use crate::error::Result;
 /// is known only at its end.
 const KEPT: usize = 60_000;
 
-/// What Whisper sees of a sound.
-pub(super) struct Spectrogram {
+/// What a model sees of a sound.
+pub(crate) struct Spectrogram {
     mel: Mel,
     /// A long sound, once more.
     again: Option<SoundPieces>,
     /// Samples at [`RATE`].
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
     /// That the file was cut.
-    pub(super) warning: Option<String>,
+    pub(crate) warning: Option<String>,
     /// Seconds of reading and decoding, and of the features.
-    pub(super) seconds: [f64; 2],
+    pub(crate) seconds: [f64; 2],
 }
 
 impl Spectrogram {
     /// Reads a file to its end.
-    pub(super) fn open(path: &Path, decoder: &MediaDecoder, bands: usize) -> Result<Self> {
+    pub(crate) fn open(path: &Path, decoder: &MediaDecoder, bands: usize) -> Result<Self> {
         let begun = Instant::now();
         let (mut sound, mut mel) = (pieces(path, decoder)?, Mel::empty(bands));
         let mut features = 0.0;
@@ -55,7 +55,7 @@ impl Spectrogram {
     }
 
     /// Frames `first..first + count`, as [`Mel::window`]; `first` never falls.
-    pub(super) fn window(&mut self, first: usize, count: usize) -> Result<Vec<f32>> {
+    pub(crate) fn window(&mut self, first: usize, count: usize) -> Result<Vec<f32>> {
         while let Some(sound) = self.again.as_mut().filter(|_| self.mel.frames < first + count) {
             match sound.next() {
                 Some(piece) => self.mel.push(&piece.map_err(sensorium_media::Error::from)?),

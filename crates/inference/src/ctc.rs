@@ -1,0 +1,216 @@
+//! A sound encoder with a CTC head that runs: the likeliest class of each position, spelt.
+//!
+//! Graves et al. 2006, section 3.2, <https://www.cs.toronto.edu/~graves/icml_2006.pdf>
+//!
+//! ```text
+//! samples ──log-mel──▶ [bands, frames] ──cut where it is quiet──▶ pieces ──logits──▶ [N, V] ──best path──▶ words
+//! ```
+
+use std::path::Path;
+use std::time::Instant;
+
+use sensorium_encoder::audio::{Label, best_path};
+use sensorium_media::mel::{HOP, RATE};
+use sensorium_media::{MediaDecoder, compression_ratio};
+use sensorium_pretrained::families::ctc::CtcParts;
+
+use crate::SpeechToText;
+use crate::error::{Error, Result};
+use crate::spectrogram::Spectrogram;
+use crate::whisper::{Confidence, Fallback, Segment, Task, TranscribeOptions, Transcript, Word};
+
+/// A loaded model and all that is needed to listen with it.
+#[derive(Debug)]
+pub struct CtcModel {
+    /// Shape, classes, model.
+    pub parts: CtcParts,
+}
+
+/// Frames of the spectrogram in a position.
+const FRAMES: usize = 4;
+
+impl SpeechToText for CtcModel {
+    /// A segment for each piece in which something is said: a sound longer than the model hears at once is
+    /// cut. Words begin with the first position of their first letter, and end behind the last one of their last.
+    fn transcribe(
+        &self,
+        sound: &Path,
+        decoder: &MediaDecoder,
+        options: &TranscribeOptions,
+        progress: &mut dyn FnMut(f64, f64),
+    ) -> Result<Transcript> {
+        refuse(options)?;
+        let encoder = &self.parts.config.encoder;
+        let mut spectrogram = Spectrogram::open(sound, decoder, encoder.bands)?;
+        let (frames, most) =
+            (spectrogram.samples.div_ceil(HOP), encoder.positions.saturating_mul(FRAMES));
+        let (mut segments, mut encode, mut decode) = (Vec::new(), 0.0, 0.0);
+        let mut first = 0;
+        while first < frames {
+            let mut count = most.min(frames - first);
+            let mut mel = spectrogram.window(first, count)?;
+            if first + count < frames {
+                count = quietest(&mel, count);
+                mel = spectrogram.window(first, count)?;
+            }
+            let begun = Instant::now();
+            let logits = self.parts.logits(mel);
+            encode += begun.elapsed().as_secs_f64();
+            let begun = Instant::now();
+            segments.extend(self.segment(&logits, first)?);
+            decode += begun.elapsed().as_secs_f64();
+            first += count;
+            progress(seconds(first), seconds(frames));
+        }
+        let texts: Vec<&str> = segments.iter().map(|segment: &Segment| &*segment.text).collect();
+        let [read, mel] = spectrogram.seconds;
+        Ok(Transcript {
+            text: texts.join(" "),
+            segments,
+            language: "und".to_owned(),
+            duration: spectrogram.samples as f64 / f64::from(RATE),
+            warning: spectrogram.warning.take(),
+            read,
+            mel,
+            encode,
+            decode,
+        })
+    }
+}
+
+impl CtcModel {
+    /// What is said in the piece that begins with frame `first`, if anything is.
+    fn segment(&self, logits: &[f32], first: usize) -> Result<Option<Segment>> {
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(Error::NotFiniteAt { seconds: seconds(first) });
+        }
+        let classes = &self.parts.config.classes;
+        let labels = best_path(logits, classes.len());
+        let words = words(&labels, classes, first);
+        let ([begin, ..], [.., end]) = (&words[..], &words[..]) else { return Ok(None) };
+        let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
+        let text = texts.join(" ");
+        let sum: f64 = labels.iter().map(|label| label.log_prob).sum();
+        let confidence = Confidence {
+            temperature: 0.0,
+            avg_logprob: sum / labels.len() as f64,
+            compression_ratio: compression_ratio(&text),
+            no_speech_prob: 0.0,
+        };
+        let tokens = labels.iter().map(|label| label.class).collect();
+        let (start, end) = (begin.start, end.end);
+        Ok(Some(Segment { start, end, text, words, tokens, confidence }))
+    }
+}
+
+/// The words of a piece that begins with frame `first`; the only one, where the alphabet has no space.
+fn words(labels: &[Label], classes: &[String], first: usize) -> Vec<Word> {
+    let spells = |label: &Label| classes.get(label.class as usize).map_or("", String::as_str);
+    let word = |letters: &[Label]| {
+        let ([begin, ..], [.., end]) = (letters, letters) else { return None };
+        let sum: f64 = letters.iter().map(|letter| letter.log_prob.exp()).sum();
+        Some(Word {
+            start: seconds(first + begin.positions.start * FRAMES),
+            end: seconds(first + end.positions.end * FRAMES),
+            text: letters.iter().map(spells).collect(),
+            probability: sum / letters.len() as f64,
+        })
+    };
+    labels.split(|label| spells(label) == " ").filter_map(word).collect()
+}
+
+/// What the model cannot heed is an error, not passed over.
+///
+/// # Errors
+/// An option that means nothing for letters one by one.
+fn refuse(options: &TranscribeOptions) -> Result<()> {
+    for (asked, expected, hint) in [
+        (options.language.is_some(), "knows languages", "leave --language out, or take Whisper"),
+        (options.task == Task::Translate, "translates", "leave --task out, or take Whisper"),
+        (
+            options.initial_prompt.is_some(),
+            "is told what was said before",
+            "leave --initial-prompt out, or take Whisper",
+        ),
+        (
+            options.fallback != Fallback::default(),
+            "hears a window again",
+            "leave --temperature and the thresholds of attempts out, or take Whisper",
+        ),
+    ] {
+        if asked {
+            let does = "writes down the letters that it hears";
+            return Err(Error::Cannot { expected, family: "a CTC model", does, hint });
+        }
+    }
+    Ok(())
+}
+
+fn seconds(frames: usize) -> f64 {
+    (frames * HOP) as f64 / f64::from(RATE)
+}
+
+/// Frames on either side of a cut that are to be quiet: a tenth of a second.
+const AROUND: usize = 10;
+
+/// The frame before which a spectrogram `[bands, frames]` is cut, the middle of the quietest place in its second
+/// half; more than 0.
+fn quietest(mel: &[f32], frames: usize) -> usize {
+    let loud = |frame: usize| mel.iter().skip(frame).step_by(frames).sum::<f32>();
+    let loud: Vec<f32> = (0..frames).map(loud).collect();
+    let around = |at: usize| {
+        let near = &loud[at.saturating_sub(AROUND)..(at + AROUND).min(frames)];
+        near.iter().sum::<f32>() / near.len() as f32
+    };
+    let places = (frames / 2).max(1)..frames;
+    places.min_by(|a, b| around(*a).total_cmp(&around(*b))).unwrap_or(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_where_their_letters_do() {
+        let classes = ["", " ", "a", "b"].map(String::from);
+        let label = |class, positions| Label { class, positions, log_prob: 0.5f64.ln() };
+        let all = [label(1, 0..1), label(2, 2..4), label(3, 5..6), label(1, 6..8), label(2, 8..9)];
+        let found = words(&all, &classes, 100);
+        let plain: Vec<_> = found.iter().map(|w| (&*w.text, w.start, w.end)).collect();
+        assert_eq!(plain, [("ab", 1.08, 1.24), ("a", 1.32, 1.36)]);
+        assert!(found.iter().all(|word| (word.probability - 0.5).abs() < 1e-9));
+        assert_eq!(words(&all[..1], &classes, 0), []);
+        let unspaced = ["", "x", "a", "b"].map(String::from);
+        assert_eq!(words(&all, &unspaced, 0)[0].text, "xabxa");
+    }
+
+    #[test]
+    fn sounds_are_cut_where_they_are_quiet() {
+        let mel = |quiet: &[usize]| -> Vec<f32> {
+            let row = |_| (0..200).map(|frame| if quiet.contains(&frame) { -1.0 } else { 1.0 });
+            (0..3).flat_map(row).collect()
+        };
+        let around = |at: usize| (at - AROUND..at + AROUND).collect::<Vec<_>>();
+        assert_eq!(quietest(&mel(&around(150)), 200), 150);
+        // A silence in the first half would give pieces that are too short.
+        assert_eq!(quietest(&mel(&[around(20), around(120)].concat()), 200), 120);
+        for frames in 1..9 {
+            assert!((1..=frames).contains(&quietest(&vec![0.0; 3 * frames], frames)), "{frames}");
+        }
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        let usual = TranscribeOptions::default;
+        assert!(refuse(&usual()).is_ok());
+        for (options, named) in [
+            (TranscribeOptions { language: Some("en".into()), ..usual() }, "--language"),
+            (TranscribeOptions { task: Task::Translate, ..usual() }, "--task"),
+            (TranscribeOptions { initial_prompt: Some("a".into()), ..usual() }, "--initial-prompt"),
+            (TranscribeOptions { fallback: Fallback::none(), ..usual() }, "--temperature"),
+        ] {
+            let error = refuse(&options).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains(named)), "{named}");
+        }
+    }
+}

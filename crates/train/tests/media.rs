@@ -1,0 +1,142 @@
+//! Towers of other media beside a model that was trained here: they join its space by captions, and its
+//! prompts by a projector; all else stays as it was.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sensorium_checkpoint as checkpoint;
+use sensorium_checkpoint::Tensors;
+use sensorium_media::Modality;
+use sensorium_nn::prelude::Device;
+use sensorium_pretrained::Pretrained;
+use sensorium_pretrained::families::sensorium::Parts;
+use sensorium_train::log;
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+use tempfile::TempDir;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+struct Trial(TempDir);
+
+impl Trial {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The tiny recipe, on the two sounds and a table with what is said of it.
+    fn imagebind(&self, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let sounds = root("crates/data/tests/samples/folder-sounds");
+        let data = format!("data.train=[{{kind='folder',path={sounds:?}}}]");
+        let from = format!("model.from={:?}", root("models/nano"));
+        self.train("recipes/imagebind/tiny.toml", out, &[&[&*data, &*from], sets].concat(), resume)
+    }
+
+    fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let options = RunOptions { strict: true, resume, ..RunOptions::new(self.path(out)) };
+        recipes::train(&root(recipe), &sets, &options).map_err(|error| error.to_string())
+    }
+
+    /// A projector for the sounds that `from` hears, by `recipe` with these settings.
+    fn llava(&self, out: &str, from: &Path, sets: &[&str]) -> Result<(), String> {
+        let sounds = root("crates/data/tests/samples/folder-sounds");
+        let text = format!(
+            "recipe = 'llava'\nseed = 1\n[model]\nfrom = {from:?}\ntrain = ['towers.1.projector']\n\
+             [instruct]\nsteps = 30\nbatch_size = 2\nsave_every = 30\n\
+             schedule = {{ kind = 'constant', learning_rate = 3e-3 }}\n\
+             [[media]]\nkind = 'audio'\nsize = 'tiny'\n\
+             [[data.train]]\nkind = 'folder'\npath = {sounds:?}\n"
+        );
+        fs::write(self.path("llava.toml"), text).unwrap();
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let options = RunOptions { strict: true, ..RunOptions::new(self.path(out)) };
+        recipes::train(&self.path("llava.toml"), &sets, &options).map_err(|error| error.to_string())
+    }
+
+    fn losses(&self, run: &str) -> Vec<f64> {
+        log::read(&self.path(run)).unwrap().iter().map(|metrics| metrics.loss).collect()
+    }
+
+    fn parts(&self, run: &str) -> Parts {
+        match Pretrained::open(&self.path(run), &Device::flex()).unwrap() {
+            Pretrained::Sensorium(parts) => parts,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn weights(path: &Path) -> Tensors {
+    checkpoint::load(path).unwrap()
+}
+
+/// Older files write a projector's kind before its parameters' names.
+fn alike(a: &Tensors, b: &Tensors, component: &str) {
+    assert!(a.tensors.values().eq(b.tensors.values()), "{component}");
+}
+
+#[test]
+fn sounds_join_the_space_and_then_the_prompts() {
+    let trial = Trial::new();
+    trial.imagebind("bound", &[], false).unwrap();
+    let losses = trial.losses("bound");
+    assert!(losses[losses.len() - 1] < 0.3 * losses[0], "{losses:?}");
+    for name in ["image", "text", "projector", "backbone"] {
+        let kept = weights(&trial.path(&format!("bound/final/{name}.safetensors")));
+        let nano = weights(&root(&format!("models/nano/{name}.gguf")));
+        alike(&kept, &nano, name);
+    }
+    let parts = trial.parts("bound/final");
+    let bound = parts.bound.unwrap();
+    assert!(bound.imagebind.tower(Modality::Audio).is_some() && parts.llava.is_some());
+
+    let bound = trial.path("bound/final");
+    trial.llava("spoken", &bound, &[]).unwrap();
+    let losses = trial.losses("spoken/instruct");
+    assert!(losses[losses.len() - 1] < 0.7 * losses[0], "{losses:?}");
+    let done = trial.path("spoken/instruct/final");
+    for name in ["image", "text", "projector", "backbone", "audio", "audio_head"] {
+        let [kept, before] =
+            [&done, &bound].map(|dir| weights(&dir.join(format!("{name}.safetensors"))));
+        alike(&kept, &before, name);
+    }
+    let parts = trial.parts("spoken/instruct/final");
+    let (_, spliced) = parts.llava.unwrap();
+    assert_eq!(spliced.processors.len(), 1);
+    assert!(spliced.config.tower(Modality::Audio).is_some() && parts.bound.is_some());
+}
+
+#[test]
+fn a_run_goes_on_bit_for_bit() {
+    let trial = Trial::new();
+    trial.imagebind("whole", &["steps=6"], false).unwrap();
+    trial.imagebind("parts", &["steps=3", "save_every=3"], false).unwrap();
+    trial.imagebind("parts", &["steps=6", "save_every=3"], true).unwrap();
+    assert_eq!(trial.losses("parts"), trial.losses("whole"));
+}
+
+#[test]
+fn what_makes_no_sense_is_told() {
+    let trial = Trial::new();
+    let pictures = root("crates/data/tests/samples/folder-csv");
+    let pictures = format!("data.train=[{{kind='folder',path={pictures:?}}}]");
+    let clip = format!("model.from={:?}", root("goldens/published_clip"));
+    let cases = [
+        (pictures.as_str(), "one sound, video or table each"),
+        (clip.as_str(), "expected a model of sensorium, got clip"),
+        ("steps=0", "steps"),
+    ];
+    for (set, expected) in cases {
+        let error = trial.imagebind("wrong", &[set], false).unwrap_err();
+        assert!(error.contains(expected) && error.contains("hint: "), "{set}: {error}");
+    }
+    let error = trial.llava("wrong", &root("goldens/seeing_llava"), &[]).unwrap_err();
+    assert!(error.contains("expected a model that was trained here, got llava"), "{error}");
+}
