@@ -1,8 +1,8 @@
 """Published models that learn from a folder of pictures or sounds. Writes goldens/finetune/<model>.json.
 
 For each model of `goldens`, ten steps of torch's AdamW on a folder's two pictures (sounds) with their captions, by
-transformers' own losses; and, of what `sensorium train` leaves in `final/` after the same ten steps, the
-loss as transformers reads that directory. Needs `cargo build --release`.
+transformers' own losses, and open_clip's; and, of what `sensorium train` leaves in `final/` after the same ten steps, the
+loss as transformers or open_clip reads that directory. Needs `cargo build --release`.
 
     {"recipe": what `sensorium train` is given, "losses": [10 numbers], "final": loss of our final/}
 """
@@ -17,10 +17,12 @@ from pathlib import Path
 import soundfile
 import torch
 from PIL import Image
+from open_clip import ClipLoss, load_checkpoint
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from peft import PeftModel
 from tokenizers import Tokenizer
 from transformers import (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
-                          AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration)
+                          AutoTokenizer, CLIPImageProcessorPil, WhisperFeatureExtractor, WhisperForConditionalGeneration)
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "crates/data/tests/samples/folder-csv"
@@ -71,6 +73,23 @@ def dual(folder):
     if model.config.model_type == "siglip":
         inputs.pop("attention_mask", None)  # SigLIP's own tokenizer gives none: padding is read.
     return model, model.parameters(), lambda: model(**inputs, return_loss=True).loss
+
+
+def dual_resnet(folder):
+    """As `dual`, of CLIP with a ResNet in open_clip's files; its norms go by the batch where it learns."""
+    config = json.loads((Path(folder) / "open_clip_config.json").read_text())["model_cfg"]
+    model = CLIP(config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"]),
+                 quick_gelu=True)
+    load_checkpoint(model, str(Path(folder) / "open_clip_model.safetensors"), strict=True)
+    side, context = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
+    processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    pictures, texts = examples()
+    pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer.enable_truncation(context)
+    tokenizer.enable_padding(length=context)
+    ids = torch.tensor([tokenizer.encode(text).ids for text in texts])
+    return model, model.parameters(), lambda: ClipLoss()(*model.train(torch.is_grad_enabled())(pixels, ids))
 
 
 def assistant(folder):
@@ -205,6 +224,7 @@ def main():
     runs = {
         "published_clip": (dual, dual_recipe("published_clip", "info_nce"), "final"),
         "published_siglip": (dual, dual_recipe("published_siglip", "sigmoid"), "final"),
+        "published_clip_resnet": (dual_resnet, dual_recipe("published_clip_resnet", "info_nce"), "final"),
         **{name: (assistant, assistant_recipe(name), "instruct/final")
            for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
         **{name: (speech, speech_recipe(name), "final") for name in ("whisper", "whisper_english")},

@@ -8,12 +8,10 @@
 //! text  [B, T]       ──text tower─────▶ [B, C] ─┴─▶ logits [B, B] = exp(scale)·I·Tᵀ (+ bias)
 //! ```
 
-use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_encoder::image::{Encoder, EncoderConfig, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
-
-use crate::weights::under;
 
 /// Largest value of the learned scale: ln 100 (the paper, section 2.5).
 pub const MAX_SCALE: f32 = 4.605_170_2;
@@ -23,7 +21,7 @@ pub const MAX_SCALE: f32 = 4.605_170_2;
 #[serde(deny_unknown_fields)]
 pub struct ClipConfig {
     /// The image encoder.
-    pub image: VitConfig,
+    pub image: EncoderConfig,
     /// The text tower.
     pub text: TextConfig,
     /// Whether logits have a learned bias (SigLIP) and the scale starts at ln 10; without, at
@@ -34,26 +32,17 @@ pub struct ClipConfig {
 impl ClipConfig {
     /// The embedded model's pair of encoders.
     pub fn small() -> Self {
-        Self { image: VitConfig::small(), text: TextConfig::small(), bias: true }
+        Self {
+            image: EncoderConfig::Vit(VitConfig::small()),
+            text: TextConfig::small(),
+            bias: true,
+        }
     }
 
-    /// Name and shape of every parameter, in field order, without one being made.
+    /// Name and shape of every parameter and statistic, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        parameters(self.image.parameters(), &self.text, self.bias)
+        params::shapes(|init| Clip::init(self, init))
     }
-}
-
-/// As [`ClipConfig::parameters`], for an image encoder of any kind with the parameters `image`.
-pub fn parameters(
-    image: Vec<(String, Vec<usize>)>,
-    text: &TextConfig,
-    bias: bool,
-) -> Vec<(String, Vec<usize>)> {
-    let mut all = under("image", image);
-    all.extend(under("text", text.parameters()));
-    let scalars = ["scale", "bias"].into_iter().take(if bias { 2 } else { 1 });
-    all.extend(scalars.map(|name| (name.to_owned(), vec![1])));
-    all
 }
 
 /// A picture and a text beside each other.
@@ -69,9 +58,9 @@ pub struct Score {
 
 /// See the [module](self).
 #[derive(Module, Debug)]
-pub struct Clip<I: Module = Vit> {
+pub struct Clip {
     /// The image encoder.
-    pub image: I,
+    pub image: Encoder,
     /// The text tower.
     pub text: TextTower,
     /// Log of the factor on cosines, `[1]`.
@@ -85,7 +74,7 @@ impl Clip {
     pub fn init(config: &ClipConfig, init: &mut Init) -> Self {
         let scale = if config.bias { 10f32.ln() } else { (1.0f32 / 0.07).ln() };
         Self {
-            image: Vit::init(&config.image, init),
+            image: Encoder::init(&config.image, init),
             text: TextTower::init(&config.text, init),
             scale: init.constant([1], scale),
             bias: config.bias.then(|| init.constant([1], -10.0)),
@@ -96,9 +85,7 @@ impl Clip {
     pub fn embed_images(&self, images: Tensor<4>) -> Tensor<2> {
         unit(self.image.embed(images))
     }
-}
 
-impl<I: Module> Clip<I> {
     /// `[B, T] -> [B, C]`, unit length
     pub fn embed_texts(&self, texts: &Texts) -> Tensor<2> {
         unit(self.text.embed(texts))

@@ -15,7 +15,7 @@ pub fn tensors(module: &impl Module) -> checkpoint::Result<Tensors> {
     named(params::values(module))
 }
 
-/// As [`tensors`], of the parameters that are trained.
+/// As [`tensors`], of all that training moves.
 ///
 /// # Errors
 /// As [`tensors`].
@@ -44,7 +44,7 @@ pub fn load<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
 /// # Errors
 /// As [`load`].
 pub fn load_trained<M: Module>(module: M, tensors: &Tensors) -> checkpoint::Result<M> {
-    load_with(module, tensors, |parameter| parameter.trainable)
+    load_with(module, tensors, |parameter| parameter.moves)
 }
 
 /// As [`load`], of tensors that may hold more than the module has a place for.

@@ -1,7 +1,7 @@
 //! A module's parameters by name: list, read, replace, freeze, and their gradients.
 
 use burn::tensor::Device;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Shape, Tensor, TensorData};
@@ -18,6 +18,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Whether a backward must give it a gradient.
     pub trainable: bool,
+    /// Whether training moves it: by its gradient or, of a norm's statistics, with the norm's weight.
+    pub moves: bool,
 }
 
 impl Parameter {
@@ -36,7 +38,7 @@ pub struct Values {
     pub data: Vec<f32>,
 }
 
-/// Every parameter in field order.
+/// Every parameter in field order, and norms' statistics.
 pub fn list(module: &impl Module) -> Vec<Parameter> {
     let mut parameters = Vec::new();
     visit(module, |name, tensor| {
@@ -44,12 +46,30 @@ pub fn list(module: &impl Module) -> Vec<Parameter> {
             name: name.to_string(),
             shape: tensor.shape(),
             trainable: tensor.is_trainable(),
+            moves: tensor.is_trainable(),
         });
     });
+    let trained: BTreeSet<String> =
+        parameters.iter().filter(|p| p.trainable).map(|p| p.name.clone()).collect();
+    for parameter in &mut parameters {
+        if let Some(norm) = norm(&parameter.name) {
+            parameter.moves = trained.contains(&format!("{norm}weight"));
+        }
+    }
     parameters
 }
 
-/// Name and shape of every parameter of the module that `init` makes, in field order, at the cost of
+/// Whether these are the running statistics of a norm, which are kept beside parameters and are none.
+pub fn is_statistic(name: &str) -> bool {
+    norm(name).is_some()
+}
+
+/// The norm, its dot included, whose running statistics these are.
+fn norm(name: &str) -> Option<&str> {
+    name.strip_suffix("running_mean").or_else(|| name.strip_suffix("running_var"))
+}
+
+/// Name and shape of every parameter and statistic of the module that `init` makes, in field order, at the cost of
 /// the names: a file is compared with them before memory is taken for its claims.
 pub fn shapes<M: Module>(init: impl FnOnce(&mut Init) -> M) -> Vec<(String, Vec<usize>)> {
     let module = init(&mut Init::empty(&Device::flex()));
@@ -58,7 +78,7 @@ pub fn shapes<M: Module>(init: impl FnOnce(&mut Init) -> M) -> Vec<(String, Vec<
 
 /// Number of values in all parameters.
 pub fn count(module: &impl Module) -> usize {
-    list(module).iter().map(Parameter::count).sum()
+    list(module).iter().filter(|p| !is_statistic(&p.name)).map(Parameter::count).sum()
 }
 
 /// Every parameter's values by name.
@@ -66,18 +86,17 @@ pub fn values(module: &impl Module) -> BTreeMap<String, Values> {
     values_of(module, |_| true)
 }
 
-/// As [`values`], of the trainable parameters.
+/// As [`values`], of all that training moves.
 pub fn trained(module: &impl Module) -> BTreeMap<String, Values> {
-    values_of(module, |tensor| tensor.is_trainable())
+    let moving = list(module).into_iter().filter(|p| p.moves).map(|p| p.name);
+    let moving: BTreeSet<String> = moving.collect();
+    values_of(module, |name| moving.contains(name))
 }
 
-fn values_of(
-    module: &impl Module,
-    wanted: impl Fn(&dyn AnyRank) -> bool,
-) -> BTreeMap<String, Values> {
+fn values_of(module: &impl Module, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Values> {
     let mut all = BTreeMap::new();
     visit(module, |name, tensor| {
-        if wanted(tensor) {
+        if wanted(name) {
             all.insert(name.to_string(), Values { shape: tensor.shape(), data: tensor.values() });
         }
     });
@@ -335,7 +354,7 @@ impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{Conv2d, Conv2dConfig, LayerNorm, Linear};
+    use crate::layers::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear};
 
     #[expect(clippy::large_enum_variant, reason = "there are two of them")]
     #[derive(Module, Debug)]
@@ -359,6 +378,18 @@ mod tests {
         });
         let many = edit(many, |name| name == "1.weight", |name, _, _| edited.push(name.to_owned()));
         assert_eq!((names(&many), edited), (updated, vec!["1.weight".to_owned()]));
+    }
+
+    #[test]
+    fn statistics_move_with_the_weight_of_their_norm() {
+        let init = &mut Init::empty(&Device::flex().autodiff());
+        let norms: Vec<_> = (0..2).map(|_| BatchNorm2d::init(3, 1.0, init)).collect();
+        let norms = set_trainable(norms, |name| name.starts_with("0."));
+        let moving = list(&norms).into_iter().filter(|p| p.moves && !p.trainable);
+        let names: Vec<String> = moving.map(|p| p.name).collect();
+        assert_eq!(names, ["0.running_mean", "0.running_var"]);
+        assert_eq!(trained(&norms).len(), 4);
+        assert_eq!(count(&norms), 2 * 6);
     }
 
     /// Of a layer too large for any memory, whose values cannot even be counted.

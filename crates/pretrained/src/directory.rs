@@ -196,6 +196,11 @@ impl Directory {
         }
     }
 
+    /// The name of the file that all weights are in, where they are in one.
+    pub fn weights_file(&self) -> &'static str {
+        self.single
+    }
+
     /// The error for a file that should be here.
     pub(crate) fn missing(&self, file: &str, hint: &'static str) -> Error {
         let found = match self.embedded {

@@ -51,7 +51,7 @@ pub use media_processor::{MediaProcessor, Piece, Words};
 pub use plan::{Expected, PARTS, Plan};
 pub use provenance::{DataSource, Provenance};
 pub use text::TextProcessor;
-pub use towers::{TEMPLATES, TextInput, Towers, Trainable, planes};
+pub use towers::{TEMPLATES, TextInput, Towers, Trainable, planes, published};
 
 /// A language model with what makes its inputs.
 #[derive(Debug)]

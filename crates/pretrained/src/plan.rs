@@ -126,8 +126,10 @@ impl Plan {
             let packs = matrix && !table;
             Some(Expected { part, name, shape, packs })
         };
+        let (statistics, parameters): (Vec<_>, Vec<_>) =
+            parameters.into_iter().partition(|(name, _)| params::is_statistic(name));
         let tensors = parameters.into_iter().filter_map(expected).collect();
-        Self { family, tensors, layout, buffers: Vec::new(), copies: &[] }
+        Self { family, tensors, layout, buffers: layout.shapes(statistics), copies: &[] }
     }
 
     /// Number of values of `part`, or of all.

@@ -97,7 +97,7 @@ impl Trainable {
     pub(crate) fn towers(self, device: &Device) -> Towers {
         let TextInput { tokenizer, config, reading, cleans } = self.texts;
         let inputs = (self.processor, tokenizer, reading);
-        let mut towers = Towers::new(self.clip, Encoder::Vit, config, inputs, device);
+        let mut towers = Towers::new(self.clip, config, inputs, device);
         towers.texts.cleans = cleans;
         towers
     }
@@ -105,16 +105,10 @@ impl Trainable {
 
 impl Towers {
     /// The parts of a loaded model.
-    pub(crate) fn new<I: Module>(
-        clip: Clip<I>,
-        encoder: impl FnOnce(I) -> Encoder,
-        config: TextConfig,
-        inputs: Inputs,
-        device: &Device,
-    ) -> Self {
+    pub(crate) fn new(clip: Clip, config: TextConfig, inputs: Inputs, device: &Device) -> Self {
         let comparison = clip.comparison();
         let (processor, tokenizer, reading) = inputs;
-        let (image, text) = (encoder(clip.image), clip.text);
+        let (image, text) = (clip.image.folded(), clip.text);
         let texts = TextInput::new(tokenizer, config, reading);
         let (device, templates) = (device.clone(), TEMPLATES.map(str::to_owned).to_vec());
         Self { image, text, comparison, processor, texts, templates, device }
@@ -225,6 +219,16 @@ pub(crate) fn tensors(directory: &Directory, plan: &Plan) -> Result<Tensors> {
     let strays = plan.check(directory)?;
     let mut tensors =
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
+    names::OPEN_CLIP_PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
+    Ok(tensors)
+}
+
+/// The weights of a trained model as its layout publishes them.
+///
+/// # Errors
+/// Never in practice: a parameter's shape always fits its values.
+pub fn published(clip: &Clip, layout: &Layout) -> Result<Tensors> {
+    let mut tensors = names::save(clip, layout)?;
     names::OPEN_CLIP_PROJECTIONS.iter().for_each(|name| transpose(&mut tensors, name));
     Ok(tensors)
 }

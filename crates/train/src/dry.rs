@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sensorium_nn::params::is_statistic;
+
 use crate::error::{Result, TrainError};
 use crate::freeze::is_of;
 
@@ -36,7 +38,7 @@ impl Planned {
             }
         }
         let mut parts: Vec<(String, [u64; 2])> = Vec::new();
-        for (name, shape) in shapes {
+        for (name, shape) in shapes.into_iter().filter(|(name, _)| !is_statistic(name)) {
             let count = shape.iter().product::<usize>() as u64;
             let learned =
                 if trained.iter().any(|part| is_of(&name, part.as_ref())) { count } else { 0 };

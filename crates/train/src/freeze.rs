@@ -36,12 +36,13 @@ pub(crate) fn is_of(name: &str, part: &str) -> bool {
 /// [`TrainError::Part`] for a part that matches no parameter.
 pub fn thaw_only<M: Module>(model: M, parts: &[&str]) -> Result<(M, Trained)> {
     let model = params::set_trainable(model, |name| parts.iter().any(|part| is_of(name, part)));
-    let list = params::list(&model);
+    let mut list = params::list(&model);
     for part in parts {
         if !list.iter().any(|p| is_of(&p.name, part)) {
             return Err(TrainError::Part { part: (*part).to_string() });
         }
     }
+    list.retain(|p| !params::is_statistic(&p.name));
     let count = |p: &params::Parameter| p.count();
     let trained = Trained {
         trainable: list.iter().filter(|p| p.trainable).map(count).sum(),
@@ -56,7 +57,7 @@ pub type Proof = BTreeMap<String, String>;
 /// The hashes of all frozen tensors of `model`.
 pub fn proof(model: &impl Module) -> Proof {
     let frozen: Vec<String> =
-        params::list(model).into_iter().filter(|p| !p.trainable).map(|p| p.name).collect();
+        params::list(model).into_iter().filter(|p| !p.moves).map(|p| p.name).collect();
     let hashes: BTreeMap<_, _> = weights::hashes(model).into_iter().collect();
     hashes.into_iter().filter(|(name, _)| frozen.contains(name)).collect()
 }

@@ -239,7 +239,15 @@ pub fn beside(directory: &Directory) -> Result<Files> {
 /// # Errors
 /// Never in practice: all of it can be written down.
 pub fn published(beside: &Files, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
-    let weights = ("model.safetensors".to_owned(), safetensors::write(tensors, dtype)?);
+    published_as("model.safetensors", beside, tensors, dtype)
+}
+
+/// As [`published`], with the weights in a file of this name.
+///
+/// # Errors
+/// As [`published`].
+pub fn published_as(file: &str, beside: &Files, tensors: &Tensors, dtype: Dtype) -> Result<Files> {
+    let weights = (file.to_owned(), safetensors::write(tensors, dtype)?);
     Ok(std::iter::once(weights).chain(beside.iter().cloned()).collect())
 }
 

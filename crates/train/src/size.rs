@@ -4,7 +4,7 @@ use crate::heads::captioner::CaptionerConfig;
 use sensorium_backbone::{BackboneConfig, LlamaConfig};
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::audio::ConformerConfig;
-use sensorium_encoder::image::{Conv, FeatureSelect, Pooling, VitConfig};
+use sensorium_encoder::image::{self, Conv, FeatureSelect, Pooling, ResnetConfig, VitConfig};
 use sensorium_encoder::table::TableEncoderConfig;
 use sensorium_encoder::text::TextConfig;
 use sensorium_encoder::video::VideoEncoderConfig;
@@ -25,11 +25,26 @@ pub enum Size {
     Small,
 }
 
+/// Which image encoder a new dual encoder has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageEncoder {
+    /// A Vision Transformer.
+    #[default]
+    Vit,
+    /// CLIP's ResNet.
+    Resnet,
+}
+
 impl Size {
     /// Image encoder and text tower.
-    pub fn clip(self, vocabulary: usize, bias: bool) -> ClipConfig {
+    pub fn clip(self, image: ImageEncoder, vocabulary: usize, bias: bool) -> ClipConfig {
         let text = TextConfig { vocab_size: vocabulary, ..self.text() };
-        ClipConfig { image: self.image(), text, bias }
+        let image = match image {
+            ImageEncoder::Vit => image::EncoderConfig::Vit(self.image()),
+            ImageEncoder::Resnet => image::EncoderConfig::Resnet(self.resnet(text.embed)),
+        };
+        ClipConfig { image, text, bias }
     }
 
     /// Image encoder, projector and language model.
@@ -178,6 +193,20 @@ impl Size {
                 ..VitConfig::small()
             },
             Self::Small => VitConfig::small(),
+        }
+    }
+
+    fn resnet(self, embed: usize) -> ResnetConfig {
+        let of = |layers, hidden_size| ResnetConfig {
+            image: 96,
+            layers,
+            hidden_size,
+            n_heads: hidden_size / 2,
+            embed,
+        };
+        match self {
+            Self::Tiny => of([1, 1, 1, 1], 8),
+            Self::Small => of([2, 2, 2, 2], 16),
         }
     }
 

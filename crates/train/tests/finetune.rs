@@ -67,9 +67,10 @@ fn losses(run: &Path) -> Vec<f64> {
     log::read(run).unwrap().iter().map(|metrics| metrics.loss).collect()
 }
 
-/// The tensors of a directory; numbers of positions are no weights.
+/// The tensors of a directory; numbers of positions and of batches are no weights.
 fn tensors(dir: &Path) -> BTreeMap<String, Tensor> {
-    let numbers = |name: &str| name.ends_with("position_ids");
+    let numbers =
+        |name: &str| name.ends_with("position_ids") || name.ends_with("num_batches_tracked");
     let all = Directory::open(dir).unwrap().tensors_but(numbers).unwrap().tensors;
     all.into_iter().filter(|(name, _)| !numbers(name)).collect()
 }
@@ -91,6 +92,8 @@ fn dual_encoders_learn_from_a_folder() {
         ("published_clip", "info_nce"),
         ("published_clip_sharded", "info_nce"),
         ("published_siglip", "sigmoid"),
+        ("published_open_clip", "info_nce"),
+        ("published_clip_resnet", "info_nce"),
     ] {
         let trial = Trial::new();
         trial.train(&clip(golden, loss, &samples()), &[], false).unwrap();
@@ -131,6 +134,33 @@ fn what_is_frozen_is_published_bit_for_bit() {
     for (name, tensor) in &before {
         let frozen = name.starts_with("model.vision_model.");
         assert_eq!(frozen, after[name] == *tensor, "{name}");
+    }
+}
+
+/// Statistics of norms move with what is trained, stay with what is frozen, and go on bit for bit.
+#[test]
+fn a_resnet_is_trained_whole_in_part_or_not_at_all() {
+    let recipe = clip("published_clip_resnet", "info_nce", &samples());
+    let before = tensors(root("goldens/published_clip_resnet").as_ref());
+    for (train, moves) in [
+        ("[]", &(|_: &str| true) as &dyn Fn(&str) -> bool),
+        ("['image.layer4']", &|name| name.starts_with("visual.layer4.")),
+        ("['text', 'scale']", &|name| !name.starts_with("visual.")),
+    ] {
+        let [whole, killed] = std::array::from_fn(|_| Trial::new());
+        let train = format!("model.train={train}");
+        let sets: &[&str] = if train.ends_with("[]") { &[] } else { &[&train] };
+        whole.train(&recipe, sets, false).unwrap();
+        killed.train(&recipe, &[sets, &["steps=5"]].concat(), false).unwrap();
+        killed.train(&recipe, sets, true).unwrap();
+        let [after, again] = [&whole, &killed].map(|trial| tensors(&trial.path("run/final")));
+        assert!(after == again, "{train}: resumed in other bits");
+        for (name, tensor) in &before {
+            // A key's bias changes no attention.
+            if !name.contains("k_proj.bias") {
+                assert_eq!(moves(name), after[name] != *tensor, "{train}: {name}");
+            }
+        }
     }
 }
 

@@ -29,8 +29,11 @@ impl Trial {
     }
 
     fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let file = match recipe.contains('/') {
+            true => recipes.join(recipe).with_extension("toml"),
+            false => recipes.join(recipe).join("tiny.toml"),
+        };
         let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_string()).collect();
         sets.push(format!("tokenizer={:?}", self.path("tokenizer.json")));
         if recipe == "llava" {
@@ -105,6 +108,41 @@ fn clip_learns_with_either_loss() {
             assert!(late < early, "{loss}, {part}: {early} then {late}");
         }
     }
+}
+
+#[test]
+fn a_resnet_learns_from_scratch_and_is_read_again() {
+    let trial = Trial::new();
+    let recipe = "clip/resnet";
+    let sets = ["steps=60", "batch=16", "save_every=30"];
+    trial.train(recipe, "whole", &sets, false).unwrap();
+    let losses = trial.losses("whole");
+    assert!(mean(&losses[50..]) < mean(&losses[5..15]), "{losses:?}");
+    std::fs::remove_dir_all(trial.path("whole/step-000000060")).unwrap();
+    std::fs::rename(trial.path("whole/final"), trial.path("once")).unwrap();
+    trial.train(recipe, "whole", &sets, true).unwrap();
+    assert_eq!(trial.losses("whole"), losses);
+    let image = trial.component("once/image.safetensors");
+    assert!(image == trial.component("whole/final/image.safetensors"), "resumed in other bits");
+    assert_ne!(image["conv1.norm.running_mean"].data(), [0.0; 4]);
+    Pretrained::open(&trial.path("once"), &Device::flex()).unwrap();
+
+    let start = format!("start={:?}", trial.path("once"));
+    trial.train(recipe, "longer", &["steps=2", "batch=4", &start], false).unwrap();
+    for wrong in ["caption_weight=1.0", "region_weight=1.0", "accumulate=2", "from='x'"] {
+        let refused = trial.train(recipe, "refused", &["batch=4", wrong], false).unwrap_err();
+        assert!(refused.contains("hint:"), "{wrong}: {refused}");
+    }
+}
+
+/// The count of recipes.md, which open_clip's RN50 has.
+#[test]
+fn the_papers_setting_has_the_papers_count() {
+    let root = |path: &str| format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
+    let from = format!("model.from={:?}", root("recipes/clip/paper"));
+    let recipe = root("recipes/clip/paper.toml");
+    let planned = recipes::dry_run(recipe.as_ref(), &[from]).unwrap();
+    assert_eq!([planned[0].total(), planned[0].trainable()], [102_007_137; 2]);
 }
 
 #[test]

@@ -78,13 +78,14 @@ impl EncoderConfig {
         }
     }
 
-    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT, of which
-    /// a video's frames are counted alone.
+    /// Floating-point operations of one medium's forward pass; an estimate for all but a ViT and a
+    /// ResNet; of a video, its frames are counted alone.
     pub fn flops(&self) -> f64 {
         match self {
             Self::Vit { vit, .. } => vit.flops(),
             Self::Video(video) => video.frames as f64 * video.image.flops(),
-            Self::Resnet(_) | Self::Whisper(_) | Self::Conformer(_) | Self::Table(_) => {
+            Self::Resnet(resnet) => resnet.flops(),
+            Self::Whisper(_) | Self::Conformer(_) | Self::Table(_) => {
                 let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
                 let parameters: usize = self.parameters().iter().map(count).sum();
                 2.0 * parameters as f64 * self.positions() as f64

@@ -1,7 +1,7 @@
 //! `goldens/clip` (QuickGELU, text read at its largest id) and `goldens/clip_eos` (exact GELU, text
 //! read at the first end token).
 
-use sensorium_encoder::image::{ActivationName, VitConfig};
+use sensorium_encoder::image::{ActivationName, Encoder, EncoderConfig, VitConfig};
 use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_nn::params::read;
@@ -24,7 +24,7 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
     let vision = |key: &str| size(golden, &format!("/vision_config/{key}"));
     let text = |key: &str| size(golden, &format!("/text_config/{key}"));
     let embed = size(golden, "/projection_dim");
-    let image = VitConfig {
+    let image = EncoderConfig::Vit(VitConfig {
         n_heads: vision("num_attention_heads"),
         intermediate_size: vision("intermediate_size"),
         activation,
@@ -36,7 +36,7 @@ fn config(golden: &Golden, activation: ActivationName) -> ClipConfig {
             vision("num_hidden_layers"),
             embed,
         )
-    };
+    });
     let text = TextConfig {
         vocab_size: text("vocab_size"),
         waves: false,
@@ -92,6 +92,7 @@ impl Twin {
     /// Both towers' positions before the blocks and after each.
     fn layers(&self) {
         let Clip { image, text, .. } = &self.model;
+        let Encoder::Vit(image) = image else { panic!("a Vision Transformer") };
         let mut report = Report::new(&self.golden, STACK);
         let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
         check("vision_model.pre_layrnorm", image.positions_before(self.images.clone(), 2));

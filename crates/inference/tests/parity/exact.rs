@@ -1,6 +1,6 @@
 //! Numbers that the papers and the released code fix exactly.
 
-use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_encoder::image::{EncoderConfig, Vit, VitConfig};
 use sensorium_encoder::text::{TextConfig, TextTower, Texts};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_model::clip::{Clip, ClipConfig};
@@ -60,9 +60,9 @@ fn clip_has_the_published_number_of_parameters() {
 /// The counts above come from shapes; this one from a whole model.
 #[test]
 fn clip_base_patch32_built_whole_has_151_277_313() {
-    let (image, text) = (VitConfig::clip_base_patch32(), TextConfig::clip_base());
-    let clip = Clip::init(&ClipConfig { image, text, bias: false }, &mut empty());
-    assert_eq!(params::count(&clip), 151_277_313);
+    let image = EncoderConfig::Vit(VitConfig::clip_base_patch32());
+    let config = ClipConfig { image, text: TextConfig::clip_base(), bias: false };
+    assert_eq!(params::count(&Clip::init(&config, &mut empty())), 151_277_313);
 }
 
 #[test]
@@ -99,7 +99,8 @@ fn clip_begins_near_ln_n() {
     };
     let device = Device::flex();
     for seed in 0..4 {
-        let config = ClipConfig { image: image.clone(), text: text.clone(), bias: false };
+        let image = EncoderConfig::Vit(image.clone());
+        let config = ClipConfig { image, text: text.clone(), bias: false };
         let clip = Clip::init(&config, &mut Init::new(seed, &device));
         let mut rng = Rng::new(seed + 100);
         let pixels = (0..N * 3 * 16 * 16).map(|_| rng.normal() as f32).collect::<Vec<_>>();

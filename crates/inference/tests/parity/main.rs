@@ -7,6 +7,7 @@
 mod bert;
 mod blip2_stage1;
 mod clip;
+mod clip_resnet;
 mod conformer;
 mod decoders;
 mod exact;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
+use crate::layers::BatchNorm2d;
 use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
 
@@ -63,6 +64,25 @@ impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
         fused::conv2d(self.precision, x, self.weight.val(), bias, self.stride, self.padding)
+    }
+
+    /// The convolution that is this one without its bias, then `norm` by its running statistics.
+    ///
+    /// ```text
+    /// γ·(W x - μ) / √(σ² + ε) + β = (γ/√(σ² + ε) · W) x + (β - γμ/√(σ² + ε))
+    /// ```
+    pub fn folded(self, norm: &BatchNorm2d) -> Self {
+        let (scale, shift) = norm.affine();
+        let (shape, device) = (self.weight.dims(), self.weight.val().device());
+        let mut weight = read(self.weight.val());
+        let row = shape[1..].iter().product();
+        for (row, scale) in weight.chunks_exact_mut(row).zip(&scale) {
+            row.iter_mut().for_each(|value| *value *= scale);
+        }
+        let weight = Tensor::from_data(TensorData::new(weight, shape), &device);
+        let bias = Tensor::from_floats(&shift[..], &device);
+        let (weight, bias) = (Param::from_tensor(weight), Some(Param::from_tensor(bias)));
+        Self { weight, bias, ..self }
     }
 
     /// [`forward`](Self::forward) with positions in front of channels, row by row: `[B, N, c_out]`.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod average_pool;
+mod batch_norm;
 mod block;
 mod conv;
 mod conv1d;
@@ -15,6 +16,7 @@ mod post_block;
 
 pub use attention::Attention;
 pub use average_pool::average_pool2d;
+pub use batch_norm::BatchNorm2d;
 pub use block::{Block, BlockConfig};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv1d::{Conv1d, Conv1dConfig};

@@ -1,6 +1,6 @@
 //! `CLIPModel` of transformers: `model_type` `clip`.
 
-use sensorium_encoder::image::{Pooling, VitConfig};
+use sensorium_encoder::image::{EncoderConfig, Pooling, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_media::Style;
 use sensorium_nn::prelude::*;
@@ -42,7 +42,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
-    let processor = vision::square(directory, Style::Clip, config.image.image)?;
+    let processor = vision::square(directory, Style::Clip, config.image.side())?;
     let tokenizer = text::tokenizer(directory)?;
     text::tell_ignored(directory, &tokenizer, config.text.context)?;
     let reading = reading(&section(&directory.config(), "text_config")?)?;
@@ -89,7 +89,8 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let embed = top.size_or("projection_dim", 512)?;
-    let image = VitConfig { proj: true, embed, ..image(&section(top, "vision_config")?)? };
+    let image = image(&section(top, "vision_config")?)?;
+    let image = EncoderConfig::Vit(VitConfig { proj: true, embed, ..image });
     let text = text(&section(top, "text_config")?, embed)?;
     Ok(ClipConfig { image, text, bias: false })
 }

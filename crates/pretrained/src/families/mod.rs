@@ -10,7 +10,7 @@ pub mod flamingo;
 pub mod idefics;
 pub mod language;
 pub mod llava;
-mod open_clip;
+pub mod open_clip;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;

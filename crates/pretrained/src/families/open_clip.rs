@@ -3,7 +3,7 @@
 //!
 //! <https://github.com/mlfoundations/open_clip>, `model_configs/` and `model.py`
 
-use sensorium_encoder::image::{ActivationName, Pooling, ResnetConfig, VitConfig};
+use sensorium_encoder::image::{ActivationName, EncoderConfig, Pooling, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
@@ -32,13 +32,12 @@ const KNOWN: [&[&str]; 3] = [
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let top = directory.config();
-    let mut plan = match config(&top)? {
-        (Image::Vit(image), text) => {
-            let config = ClipConfig { image, text, bias: false };
-            Plan::new("clip", "image", names::OPEN_CLIP, config.parameters())
-        }
-        (Image::Resnet(image), text) => clip_resnet::plan(&image, &text),
-    };
+    let config = config(&top)?;
+    let is_vit = matches!(config.image, EncoderConfig::Vit(_));
+    let layout = if is_vit { names::OPEN_CLIP } else { names::OPEN_CLIP_RESNET };
+    let mut plan = Plan::new("clip", "image", layout, config.parameters());
+    // A ResNet's convolutions are multiplied in f32 whatever was chosen.
+    plan.tensors.iter_mut().for_each(|tensor| tensor.packs &= is_vit || tensor.shape.len() == 2);
     for tensor in plan.tensors.iter_mut().filter(|tensor| PROJECTIONS.contains(&&*tensor.name)) {
         tensor.shape.reverse();
         tensor.packs = true;
@@ -51,35 +50,29 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
-    let (image, text) = config(&directory.config())?;
-    let side = match &image {
-        Image::Vit(vit) => vit.image,
-        Image::Resnet(resnet) => resnet.image,
-    };
-    let processor = processor(directory, side)?;
+    Ok(trainable(directory, &mut Init::empty(device))?.towers(device))
+}
+
+/// The model in a directory, to be trained, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
+    let config = config(&directory.config())?;
+    let processor = processor(directory, config.image.side())?;
     let tokenizer = text::tokenizer(directory)?;
-    text::tell_ignored(directory, &tokenizer, text.context)?;
+    text::tell_ignored(directory, &tokenizer, config.text.context)?;
     let inputs = (processor, tokenizer, Reading::Largest);
-    let plan = plan(directory)?;
-    let mut towers = match image {
-        Image::Vit(image) => {
-            let config = ClipConfig { image, text, bias: false };
-            let init = &mut Init::empty(device);
-            Trainable::load(directory, &plan, config, inputs, init)?.towers(device)
-        }
-        Image::Resnet(image) => clip_resnet::load(directory, &plan, &image, text, inputs, device)?,
-    };
-    towers.texts.cleans = true;
-    Ok(towers)
+    let mut trainable = Trainable::load(directory, &plan(directory)?, config, inputs, init)?;
+    trainable.texts.cleans = true;
+    Ok(trainable)
 }
 
-/// Shape of the picture encoder.
-enum Image {
-    Vit(VitConfig),
-    Resnet(ResnetConfig),
-}
-
-fn config(top: &Config<'_>) -> Result<(Image, TextConfig)> {
+/// The shape that `open_clip_config.json` describes.
+///
+/// # Errors
+/// A setting is missing, out of range, or asks for what is not supported.
+pub fn config(top: &Config<'_>) -> Result<ClipConfig> {
     let model = top.child("model_cfg")?;
     let (image, text) = (model.child("vision_cfg")?, model.child("text_cfg")?);
     for (part, known) in [&model, &image, &text].into_iter().zip(KNOWN) {
@@ -97,10 +90,10 @@ fn config(top: &Config<'_>) -> Result<(Image, TextConfig)> {
         false => ActivationName::Gelu,
     };
     let image = match image.get("layers").is_some_and(Value::is_array) {
-        true => Image::Resnet(clip_resnet::config(&image, embed)?),
-        false => Image::Vit(vit(&image, activation, embed)?),
+        true => EncoderConfig::Resnet(clip_resnet::config(&image, embed)?),
+        false => EncoderConfig::Vit(vit(&image, activation, embed)?),
     };
-    Ok((image, self::text(&text, activation, embed)?))
+    Ok(ClipConfig { image, text: self::text(&text, activation, embed)?, bias: false })
 }
 
 fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<VitConfig> {

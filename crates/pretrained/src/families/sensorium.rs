@@ -16,7 +16,7 @@ use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::audio::Conformer;
-use sensorium_encoder::image::{Encoder, Vit, VitConfig};
+use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::domain::Domain;
@@ -245,7 +245,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     let config = SensoriumConfig::read(directory)?;
     let mut all = Vec::new();
     if let Some(clip) = &config.clip {
-        all.extend(params::shapes(|init| Clip::init(clip, init)));
+        all.extend(clip.parameters());
     }
     for one in config.llava.iter().flat_map(|llava| &llava.towers) {
         let [encoder, projector] = tower(one.encoder.modality());
@@ -443,7 +443,7 @@ fn towers(
     clip.scale = scalar("scale")?;
     clip.bias = config.bias.then(|| scalar("bias")).transpose()?;
     let inputs = (processor(directory)?, tokenizer.clone(), Reading::own(tokenizer)?);
-    let mut towers = Towers::new(clip, Encoder::Vit, config.text.clone(), inputs, device);
+    let mut towers = Towers::new(clip, config.text.clone(), inputs, device);
     if !whole.templates.is_empty() {
         towers.templates = whole.templates.clone();
     }

@@ -1,6 +1,6 @@
 //! `SiglipModel` of transformers: SigLIP, and SigLIP 2 of one resolution; `model_type` `siglip`.
 
-use sensorium_encoder::image::{Conv, Pooling, VitConfig};
+use sensorium_encoder::image::{Conv, EncoderConfig, Pooling, VitConfig};
 use sensorium_encoder::text::TextConfig;
 use sensorium_media::{Style, Tokenizer};
 use sensorium_nn::prelude::*;
@@ -43,7 +43,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
 
 fn inputs(directory: &Directory) -> Result<(ClipConfig, Inputs)> {
     let config = config(&directory.config())?;
-    let processor = vision::square(directory, Style::Siglip, config.image.image)?;
+    let processor = vision::square(directory, Style::Siglip, config.image.side())?;
     let tokenizer = crate::text::tokenizer(directory)?;
     let settings = directory.json("tokenizer_config.json")?.unwrap_or_default();
     // SigLIP 2's reads every text in lower case, whatever its tokenizer.json says.
@@ -103,7 +103,7 @@ pub fn config(top: &Config<'_>) -> Result<ClipConfig> {
     image.only("vision_use_head", &Value::Bool(true))?;
     let image = headed(&image)?;
     let text = text_into(top, image.embed)?;
-    Ok(ClipConfig { image, text, bias: true })
+    Ok(ClipConfig { image: EncoderConfig::Vit(image), text, bias: true })
 }
 
 /// The text tower of SigLIP and SigLIP 2, into the space of the image encoder.

@@ -5,7 +5,7 @@
 //! pictures: each has as many patches as fit, with positions stretched to them. Published code pads all
 //! to one number of patches and hides the padding; here each picture is read alone, without any.
 
-use sensorium_encoder::image::{Encoder, Naflex, Pooling, VitConfig};
+use sensorium_encoder::image::{Encoder, EncoderConfig, Naflex, Pooling, VitConfig};
 use sensorium_media::{ImageProcessor, Style};
 use sensorium_nn::prelude::*;
 use serde_json::Value;
@@ -31,10 +31,10 @@ const FOREIGN: &str = "the file may be damaged, or of a model that is not suppor
 /// # Errors
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    let config = config(&directory.config())?;
+    let (image, config) = config(&directory.config())?;
     let mut plan = Plan::new("siglip2", "image", names::SIGLIP, config.parameters());
     for tensor in plan.tensors.iter_mut().filter(|tensor| tensor.name == PATCHES) {
-        tensor.shape = vec![config.image.hidden_size, tensor.shape.iter().skip(1).product()];
+        tensor.shape = vec![image.hidden_size, tensor.shape.iter().skip(1).product()];
     }
     Ok(plan)
 }
@@ -44,8 +44,8 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
-    let config = config(&directory.config())?;
-    let processor = processor(directory, &config.image)?;
+    let (image, config) = config(&directory.config())?;
+    let processor = processor(directory, &image)?;
     // Trained on lower case; the published tokenizer.json leaves that to who opens it.
     let tokenizer = text::tokenizer(directory)?.lowercased()?;
     text::tell_ignored(directory, &tokenizer, config.text.context)?;
@@ -53,19 +53,22 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Towers> {
     let pad = siglip::pad(directory, &section, &tokenizer, config.text.vocab_size)?;
     let plan = plan(directory)?;
     let mut tensors = tensors(directory, &plan)?;
-    channels_first(&mut tensors, &config.image)?;
+    channels_first(&mut tensors, &image)?;
     let clip = Clip::init(&config, &mut Init::empty(device));
-    let clip = names::take(clip, tensors, &plan.layout)?;
+    let mut clip = names::take(clip, tensors, &plan.layout)?;
+    if let Encoder::Vit(vit) = clip.image {
+        clip.image = Encoder::Naflex(Naflex::new(vit, &image));
+    }
     let inputs = (processor, tokenizer, Reading::Last(pad));
-    let encoder = |vit| Encoder::Naflex(Naflex::new(vit, &config.image));
-    Ok(Towers::new(clip, encoder, config.text, inputs, device))
+    Ok(Towers::new(clip, config.text, inputs, device))
 }
 
-/// Defaults are those of `Siglip2Config`.
-fn config(top: &Config<'_>) -> Result<ClipConfig> {
+/// The image encoder's shape, and that of both. Defaults are those of `Siglip2Config`.
+fn config(top: &Config<'_>) -> Result<(VitConfig, ClipConfig)> {
     let image = image(&top.find_or_empty("vision_config")?)?;
     let text = siglip::text_into(top, image.embed)?;
-    Ok(ClipConfig { image, text, bias: true })
+    let config = ClipConfig { image: EncoderConfig::Vit(image.clone()), text, bias: true };
+    Ok((image, config))
 }
 
 /// The table of positions is a square's, whose side in pixels no file names.

@@ -3,7 +3,8 @@
 //! ```text
 //! image.blocks.3.attention.q.weight  ◀──▶  vision_model.encoder.layers.3.self_attn.q_proj.weight
 //! ```
-//! A table lists parts; `*` stands for a layer's number, and `weight` or `bias` is carried over.
+//! A table lists parts; `*` stands for a layer's number, and `weight` or `bias` is carried over, as are
+//! names of statistics.
 //! [`load`] and [`save`] are strict and speak of the published names, so that an error names a key
 //! that its reader can find in the file.
 
@@ -203,8 +204,8 @@ fn joined(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
 }
 
-/// `name` spelt as `to`, if it is spelt as `from`: the number at `*` and an ending `weight` or
-/// `bias` are carried over.
+/// `name` spelt as `to`, if it is spelt as `from`: the number at `*` and an ending `weight`, `bias` or
+/// of a norm's statistics are carried over.
 fn rename(from: &str, to: &str, name: &str) -> Option<String> {
     let mut segments = name.split('.');
     let mut number = "*";
@@ -219,7 +220,9 @@ fn rename(from: &str, to: &str, name: &str) -> Option<String> {
     let renamed = to.replace('*', number);
     match (segments.next(), segments.next()) {
         (None, _) => Some(renamed),
-        (Some(end @ ("weight" | "bias")), None) => Some(format!("{renamed}.{end}")),
+        (Some(end), None) if ["weight", "bias"].contains(&end) || params::is_statistic(end) => {
+            Some(format!("{renamed}.{end}"))
+        }
         _ => None,
     }
 }
@@ -320,8 +323,8 @@ mod tests {
             (OPEN_CLIP, "text.proj.weight", "text_projection"),
             (
                 OPEN_CLIP_RESNET,
-                "image.layer2.0.downsample.bias",
-                "visual.layer2.0.downsample.0.bias",
+                "image.layer2.0.downsample.norm.running_var",
+                "visual.layer2.0.downsample.1.running_var",
             ),
             (OPEN_CLIP_RESNET, "image.pool.o.weight", "visual.attnpool.c_proj.weight"),
             (DINOV2_SWIGLU, "blocks.1.mlp.fc1.bias", "encoder.layer.1.mlp.weights_in.bias"),

@@ -24,11 +24,13 @@ const VISION: &[Row] = &[
     ("proj.weight", "proj"),
 ];
 
-/// Norms have no row: they are multiplied into the convolutions before them.
 const RESNET: &[Row] = &[
-    ("conv1", "conv1"),
-    ("conv2", "conv2"),
-    ("conv3", "conv3"),
+    ("conv1.conv", "conv1"),
+    ("conv1.norm", "bn1"),
+    ("conv2.conv", "conv2"),
+    ("conv2.norm", "bn2"),
+    ("conv3.conv", "conv3"),
+    ("conv3.norm", "bn3"),
     ("pool.position", "attnpool.positional_embedding"),
     ("pool.q", "attnpool.q_proj"),
     ("pool.k", "attnpool.k_proj"),
@@ -37,10 +39,14 @@ const RESNET: &[Row] = &[
 ];
 
 const BOTTLENECKS: &[Row] = &[
-    ("*.conv1", "*.conv1"),
-    ("*.conv2", "*.conv2"),
-    ("*.conv3", "*.conv3"),
-    ("*.downsample", "*.downsample.0"),
+    ("*.conv1.conv", "*.conv1"),
+    ("*.conv1.norm", "*.bn1"),
+    ("*.conv2.conv", "*.conv2"),
+    ("*.conv2.norm", "*.bn2"),
+    ("*.conv3.conv", "*.conv3"),
+    ("*.conv3.norm", "*.bn3"),
+    ("*.downsample.conv", "*.downsample.0"),
+    ("*.downsample.norm", "*.downsample.1"),
 ];
 
 const TEXT: &[Row] = &[

@@ -4,7 +4,7 @@
 //! 12 blocks of width 384 each side, pictures of 224 pixels, texts of 77 tokens; forward, InfoNCE,
 //! backward and AdamW.
 
-use sensorium_encoder::image::VitConfig;
+use sensorium_encoder::image::{EncoderConfig, VitConfig};
 use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_model::clip::{Clip, ClipConfig, unit};
 use sensorium_nn::params::{self, read};
@@ -30,7 +30,7 @@ fn config() -> ClipConfig {
         ..TextConfig::clip_base()
     };
     let image = VitConfig { activation, ..VitConfig::clip(224, 32, WIDTH, 12, WIDTH) };
-    ClipConfig { image, text, bias: false }
+    ClipConfig { image: EncoderConfig::Vit(image), text, bias: false }
 }
 
 /// A model, its optimiser and the one batch it learns.
@@ -46,7 +46,7 @@ pub fn task(batch: usize) -> Task {
     let mut init = Init::new(1, &device().autodiff());
     let model = Clip::init(&config, &mut init);
     assert_eq!(params::count(&model), PARAMETERS);
-    let side = config.image.image;
+    let side = config.image.side();
     let pictures = init.normal([batch, 3, side, side], 1.0).val().detach();
     let (t, vocabulary) = (config.text.context, config.text.vocab_size);
     let ids = (0..batch * t).map(|i| (i * 7919 % (vocabulary - 1)) as u32).collect();

@@ -18,7 +18,7 @@ use sensorium_model::llava::Llava;
 use sensorium::nn::prelude::Init;
 use sensorium::pretrained::families::sensorium::SensoriumConfig;
 use sensorium::pretrained::names::GGUF;
-use sensorium::train::size::Size;
+use sensorium::train::size::{ImageEncoder, Size};
 use sensorium_backbone::LlamaConfig;
 use sensorium_model::weights;
 
@@ -61,7 +61,7 @@ fn write_model() -> String {
     for name in ["preprocessor_config.json", "chat_template.jinja"] {
         file(&path, name, &std::fs::read(format!("{NANO}/{name}")).unwrap());
     }
-    let clip_config = Size::Small.clip(tokenizer.vocabulary(), true);
+    let clip_config = Size::Small.clip(ImageEncoder::Vit, tokenizer.vocabulary(), true);
     let llava_config = Size::Small.llava(tokenizer.vocabulary());
     let config = SensoriumConfig {
         clip: Some(clip_config.clone()),

@@ -26,7 +26,7 @@ use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::Dtype;
 use sensorium_data::{Config, Example, Examples, Facts};
-use sensorium_encoder::image::VitConfig;
+use sensorium_encoder::image::{EncoderConfig, VitConfig};
 use sensorium_encoder::text::Texts;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::clip::{Clip, ClipConfig, MAX_SCALE, unit};
@@ -36,8 +36,8 @@ use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use sensorium_pretrained::families::tower::{self, ImageTower};
-use sensorium_pretrained::families::{clip, siglip};
-use sensorium_pretrained::{Directory, TextInput, Trainable, names};
+use sensorium_pretrained::families::{clip, open_clip, siglip};
+use sensorium_pretrained::{self as pretrained, Directory, TextInput, Trainable, names};
 use serde::{Deserialize, Serialize};
 
 use self::pairs::{PairBatch, Pairs};
@@ -59,7 +59,7 @@ use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
-use crate::size::Size;
+use crate::size::{ImageEncoder, Size};
 
 /// Which contrastive loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,9 +86,14 @@ pub struct ClipRecipe {
     #[serde(default, with = "crate::precision")]
     pub precision: Precision,
     /// Whether every block makes its activations again in the backward pass: less memory, about a
-    /// third more time, the same bits.
+    /// third more time, the same bits. A ResNet keeps them.
     #[serde(default)]
     pub recompute: bool,
+    /// A new model's image encoder: `"vit"`, or `"resnet"`, CLIP's, which learns by the contrastive loss,
+    /// `gist_weight` and `place_weight`. Norms of what is trained go by the batch, those of what is frozen
+    /// by their running statistics, which then stay as they are.
+    #[serde(default, skip_serializing_if = "is_vit")]
+    pub image_encoder: ImageEncoder,
     /// Whether pictures are looked at. Without them the text tower learns by itself what captions can
     /// teach: `place_weight` and `gist_weight` say how much of what.
     #[serde(default = "yes")]
@@ -152,6 +157,10 @@ fn whole() -> usize {
     1
 }
 
+fn is_vit(image: &ImageEncoder) -> bool {
+    *image == ImageEncoder::Vit
+}
+
 fn yes() -> bool {
     true
 }
@@ -188,7 +197,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let (model, trained) = thaw_only(model, &parts)?;
     eprintln!("{trained}");
     let pairs = training.pairs.clone();
-    let side = if recipe.pictures { training.shape.image.image as u32 } else { 1 };
+    refuse_chunked_norms(recipe, &model)?;
+    let side = if recipe.pictures { training.shape.image.side() as u32 } else { 1 };
     let make = move |examples: &Examples, step, progress| pairs.make(examples, step, progress);
     let seeds = [recipe.seed, recipe.steps];
     let lacks = |example: &Example| lacks(recipe, example);
@@ -201,12 +211,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) = Run::open("clip", options, &resolved, plan, model, &mut optim)?;
 
-    // Of captions, which are short, nothing is known yet.
-    let at_once = recipe.batch_size.div_ceil(recipe.accumulate.max(1));
-    let seen = if recipe.pictures { at_once * training.shape.image.patches() } else { 0 };
-    let parts = [("clip.image", seen)];
-    let reads = Reads { parts: &parts, recompute: recipe.recompute };
-    memory::check(memory::need(&model, reads), at_once, recipe.recompute)?;
+    check_memory(recipe, &model, &training.shape.image)?;
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
@@ -239,7 +244,7 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
 pub fn stages(recipe: &ClipRecipe) -> Result<Vec<Planned>> {
     let shape = match recipe.model.start(&RunOptions::new("."))? {
         Start::New(size, tokenizer) => {
-            size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid)
+            size.clip(recipe.image_encoder, tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid)
         }
         Start::Around(encoder, size, tokenizer) => {
             around_config(recipe, &encoder, size, &tokenizer)?
@@ -247,7 +252,8 @@ pub fn stages(recipe: &ClipRecipe) -> Result<Vec<Planned>> {
         Start::Published(directory) => match directory.model_type() {
             Some("clip") => clip::config(&directory.config())?,
             Some("siglip") => siglip::config(&directory.config())?,
-            _ => return Err(model::unknown_family(&directory, &["clip", "siglip"])),
+            Some("open_clip") => open_clip::config(&directory.config())?,
+            _ => return Err(model::unknown_family(&directory, &FAMILIES)),
         },
         Start::Parts(_) => return Err(of_parts()),
     };
@@ -258,6 +264,9 @@ pub fn stages(recipe: &ClipRecipe) -> Result<Vec<Planned>> {
     Ok(vec![Planned::new("clip", shapes, &trained, steps, batch_size)?])
 }
 
+/// `model_type` of published models that are trained.
+const FAMILIES: [&str; 3] = ["clip", "siglip", "open_clip"];
+
 fn of_parts() -> TrainError {
     let message = "expected size and tokenizer, or from, got parts of other models";
     model::config("model", message, "recipe = \"llava\" puts parts together")
@@ -266,6 +275,21 @@ fn of_parts() -> TrainError {
 /// Captions alone teach only by losses that a recipe may leave out.
 fn validate(recipe: &ClipRecipe) -> Result<()> {
     let ClipRecipe { caption_weight, gist_weight, region_weight, place_weight, .. } = *recipe;
+    if recipe.image_encoder == ImageEncoder::Resnet {
+        let ModelConfig { from, encoder, .. } = &recipe.model;
+        if from.is_some() || encoder.is_some() {
+            let message = "expected vit beside from or encoder, got resnet";
+            return Err(model::config(
+                "image_encoder",
+                message,
+                "what is published says it itself",
+            ));
+        }
+        if caption_weight + region_weight > 0.0 {
+            let message = "expected vit beside caption_weight and region_weight, got resnet";
+            return Err(model::config("image_encoder", message, "leave the weights out"));
+        }
+    }
     let alone =
         recipe.pictures && caption_weight + gist_weight + region_weight + place_weight == 0.0;
     if recipe.accumulate > 1 && !alone {
@@ -278,6 +302,33 @@ fn validate(recipe: &ClipRecipe) -> Result<()> {
     }
     let message = "expected a loss over captions alone, got a place_weight and a gist_weight of 0";
     Err(model::config("pictures", message, "raise one of the two, or set pictures = true"))
+}
+
+/// Refuses a batch in parts where norms are trained: by the statistics of a part, a vector is another one.
+fn refuse_chunked_norms(recipe: &ClipRecipe, model: &ClipWithHeads) -> Result<()> {
+    let follows = |p: &params::Parameter| p.moves && !p.trainable;
+    if recipe.accumulate <= 1 || !params::list(model).iter().any(follows) {
+        return Ok(());
+    }
+    let message = "expected 1 beside batch norms that are trained, got more";
+    Err(model::config("accumulate", message, "lower batch_size, or freeze the image encoder"))
+}
+
+/// Refuses what cannot fit in memory.
+fn check_memory(recipe: &ClipRecipe, model: &ClipWithHeads, image: &EncoderConfig) -> Result<()> {
+    // Of captions, which are short, nothing is known yet.
+    let at_once = recipe.batch_size.div_ceil(recipe.accumulate.max(1));
+    let seen = if recipe.pictures { at_once } else { 0 };
+    let parts = [("clip.image", seen * image.positions())];
+    let mut need = memory::need(model, Reads { parts: &parts, recompute: recipe.recompute });
+    let EncoderConfig::Resnet(resnet) = image else {
+        return memory::check(need, at_once, recipe.recompute);
+    };
+    let of_image = |p: &params::Parameter| p.trainable && p.name.starts_with("clip.image");
+    if params::list(model).iter().any(of_image) {
+        need.activations += (size_of::<f32>() * seen * resnet.activations()) as f64;
+    }
+    memory::check(need, at_once, true)
 }
 
 /// What an example has not, of what the recipe's losses ask.
@@ -299,17 +350,17 @@ fn new(
     tokenizer: Box<Tokenizer>,
 ) -> Result<(ClipWithHeads, Training<'_>)> {
     let vocabulary = tokenizer.vocabulary();
-    let shape = size.clip(vocabulary, recipe.loss == Loss::Sigmoid);
+    let shape = size.clip(recipe.image_encoder, vocabulary, recipe.loss == Loss::Sigmoid);
     let captioner_config = size.captioner(vocabulary);
     let mut model = init(recipe, &shape, &captioner_config);
     if let Some(dir) = &recipe.start {
         let known = start(dir, &model)?;
         model = weights::load(model, &known)?;
     }
-    let tokens = captioner_config.projector.tokens(shape.image.patches());
+    let tokens = captioner_config.projector.tokens(shape.image.positions());
     let chat = |tokens| Chat::own(&tokenizer, tokens, captioner_config.decoder.context);
     let texts = TextInput::own(&tokenizer, &shape.text)?;
-    let processor = ImageProcessor::padded(shape.image.image as u32);
+    let processor = ImageProcessor::padded(shape.image.side() as u32);
     let answers = recipe.pictures && recipe.caption_weight > 0.0;
     let pairs = Pairs {
         answers: answers.then(|| chat(tokens)).transpose()?,
@@ -350,9 +401,11 @@ fn around_config(
     size: Size,
     tokenizer: &Tokenizer,
 ) -> Result<ClipConfig> {
-    let shape = size.clip(tokenizer.vocabulary(), recipe.loss == Loss::Sigmoid);
+    let sigmoid = recipe.loss == Loss::Sigmoid;
+    let shape = size.clip(recipe.image_encoder, tokenizer.vocabulary(), sigmoid);
     let image = tower::image_config(encoder)?;
     let image = VitConfig { proj: true, embed: shape.text.embed, ..image };
+    let image = EncoderConfig::Vit(image);
     Ok(ClipConfig { image, ..shape })
 }
 
@@ -374,7 +427,8 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
     let Trainable { clip, config: shape, layout, processor, texts } = match directory.model_type() {
         Some("clip") => clip::trainable(&directory, init)?,
         Some("siglip") => siglip::trainable(&directory, init)?,
-        _ => return Err(model::unknown_family(&directory, &["clip", "siglip"])),
+        Some("open_clip") => open_clip::trainable(&directory, init)?,
+        _ => return Err(model::unknown_family(&directory, &FAMILIES)),
     };
     if shape.bias != (recipe.loss == Loss::Sigmoid) {
         let hint = "sigmoid is SigLIP's loss, info_nce is CLIP's";
@@ -383,7 +437,8 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
     }
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let pairs = contrasted(recipe, &shape, texts, processor);
-    let home = Home::Published(model::beside(&directory)?, layout);
+    let (beside, file) = (model::beside(&directory)?, directory.weights_file());
+    let home = Home::Published { beside, layout, file };
     Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
 }
 
@@ -396,7 +451,7 @@ fn contrasted(
 ) -> Pairs {
     let negatives = recipe.pictures && recipe.loss == Loss::Sigmoid;
     let ClipRecipe { batch_size: batch, pictures, region_weight, place_weight, .. } = *recipe;
-    let regions = (pictures && region_weight > 0.0).then(|| shape.image.patches());
+    let regions = (pictures && region_weight > 0.0).then(|| shape.image.positions());
     let places = place_weight > 0.0;
     let (answers, gists) = (None, None);
     Pairs { texts, processor, answers, gists, batch, pictures, negatives, regions, places }
@@ -413,8 +468,7 @@ fn init(
     let tells = recipe.caption_weight > 0.0 || recipe.gist_weight > 0.0;
     let captioner = tells.then(|| Captioner::init(captioner_config, init));
     let names = recipe.region_weight > 0.0;
-    let regions =
-        names.then(|| Regions::init(config.image.hidden_size, &Facts::REGION_CLASSES, init));
+    let regions = names.then(|| Regions::init(config.image.width(), &Facts::REGION_CLASSES, init));
     let tells_where = recipe.place_weight > 0.0;
     let places = tells_where.then(|| Places::init(config.text.embed, Facts::PLACES, init));
     ClipWithHeads { clip, captioner, regions, places }
@@ -433,8 +487,8 @@ struct Training<'a> {
 enum Home {
     /// Made here, with this tokenizer.
     Own(Box<Tokenizer>),
-    /// What a directory holds beside its weights, and what these are called.
-    Published(Files, names::Layout),
+    /// What a directory holds beside its weights, what these are called, and the file they are in.
+    Published { beside: Files, layout: names::Layout, file: &'static str },
 }
 
 /// What a step learns from: the sum of its losses, what is logged of them, and the operations of the
@@ -477,7 +531,7 @@ impl Training<'_> {
     }
 
     fn learn_in_chunks(&self, model: &ClipWithHeads, batch: &PairBatch) -> Result<Learned> {
-        let (recipe, side) = (self.recipe, self.shape.image.image);
+        let (recipe, side) = (self.recipe, self.shape.image.side());
         let (pairs, device) = (batch.groups.len(), model.clip.scale.val().device());
         let values = pairs.div_ceil(recipe.accumulate) * 3 * side * side;
         let pictures = chunked::Tower {
@@ -513,7 +567,7 @@ impl Training<'_> {
         for batch in batches {
             let batch = batch?;
             if self.recipe.pictures {
-                let side = [self.shape.image.image; 2];
+                let side = [self.shape.image.side(); 2];
                 let device = model.clip.scale.val().device();
                 let seen = model.clip.embed_images(images(batch.planes.clone(), side, &device));
                 let told = model.clip.embed_texts(&batch.texts);
@@ -538,7 +592,7 @@ impl Training<'_> {
     fn paired(&self, model: &ClipWithHeads, mut batch: PairBatch) -> Losses {
         let Self { recipe, shape, captioner_config, .. } = self;
         let device = model.clip.scale.val().device();
-        let side = [shape.image.image; 2];
+        let side = [shape.image.side(); 2];
         let images = images(std::mem::take(&mut batch.planes), side, &device);
         let skip = captioner_config.as_ref().map_or(0, |captioner_config| captioner_config.skip);
         let (features, images) = model.clip.image.encode_and_embed(images, skip); // [B, N, E], [B, C]
@@ -624,8 +678,13 @@ impl Training<'_> {
     ) -> Result<Files> {
         let tokenizer = match &self.home {
             Home::Own(tokenizer) => tokenizer,
-            Home::Published(beside, layout) => {
-                return model::published(beside, &names::save(clip, layout)?, Dtype::F32);
+            Home::Published { beside, layout, file } => {
+                return model::published_as(
+                    file,
+                    beside,
+                    &pretrained::published(clip, layout)?,
+                    Dtype::F32,
+                );
             }
         };
         let mut scalars = weights::tensors(clip)?;

@@ -2,8 +2,9 @@
 //!
 //! Radford et al. 2021, section 2.4, <https://arxiv.org/abs/2103.00020>: the ResNet-D of He et al.
 //! 2019 (<https://arxiv.org/abs/1812.01187>) with the antialiasing of Zhang 2019
-//! (<https://arxiv.org/abs/1904.11486>). For running: batch norms are constants by then, and belong to
-//! the weights and biases of the convolutions before them.
+//! (<https://arxiv.org/abs/1904.11486>). In training every convolution has a batch norm behind it; for
+//! running these are constants, and belong to the weights and biases of the convolutions
+//! ([`Resnet::folded`]).
 //!
 //! ```text
 //! image [B, 3, h, w] ──3 convolutions, mean of 2x2──▶ [B, W, h/4, w/4]
@@ -35,7 +36,7 @@ pub struct ResnetConfig {
 }
 
 impl ResnetConfig {
-    /// CLIP RN50: with its batch norms 38,316,896 parameters.
+    /// CLIP RN50: 38,316,896 parameters.
     pub fn clip_rn50() -> Self {
         Self { image: 224, layers: [3, 4, 6, 3], hidden_size: 64, n_heads: 32, embed: 1024 }
     }
@@ -50,7 +51,38 @@ impl ResnetConfig {
         (self.image / 32).pow(2)
     }
 
-    /// Name and shape of every parameter, in field order, without one being made.
+    /// Floating-point operations of one picture's forward pass, two for each multiply-add.
+    pub fn flops(&self) -> f64 {
+        let convs: usize = self.convs().iter().map(|[reads, written]| reads * written).sum();
+        let (n, e) = (self.places() + 1, self.channels());
+        2.0 * (convs + 2 * n * e * (e + 1) + e * (e + self.embed)) as f64
+    }
+
+    /// Values of one picture that a backward pass needs at the least: what each convolution writes, and
+    /// what its norm makes of that.
+    pub fn activations(&self) -> usize {
+        self.convs().iter().map(|[_, written]| 2 * written).sum()
+    }
+
+    /// Of each convolution, how many values make one that it writes, and how many it writes of a picture.
+    fn convs(&self) -> Vec<[usize; 2]> {
+        let mut side = self.image / 2;
+        let area = |side: usize| side * side;
+        let stem = self.stem().map(|[c_in, c_out, _]| [9 * c_in, c_out * area(side)]);
+        let mut all = stem.to_vec();
+        side /= 2;
+        for shape in self.stages().into_iter().flatten() {
+            let Shape { c_in, planes, step } = shape;
+            let (out, after) = (EXPANSION * planes, area(side / step));
+            let planes_here = planes * area(side);
+            all.extend([[c_in, planes_here], [9 * planes, planes_here], [planes, out * after]]);
+            all.extend(shape.reshapes().then_some([c_in, out * after]));
+            side /= step;
+        }
+        all
+    }
+
+    /// Name and shape of every parameter and statistic, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         params::shapes(|init| Resnet::init(self, init))
     }
@@ -99,9 +131,9 @@ impl Shape {
 /// An image encoder of convolutions with attention pooling (Radford et al. 2021, section 2.4).
 #[derive(Module, Debug)]
 pub struct Resnet {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    conv3: Conv2d,
+    conv1: ConvBn,
+    conv2: ConvBn,
+    conv3: ConvBn,
     layer1: Vec<Bottleneck>,
     layer2: Vec<Bottleneck>,
     layer3: Vec<Bottleneck>,
@@ -110,10 +142,12 @@ pub struct Resnet {
 }
 
 impl Resnet {
-    /// Weights for a ReLU after them.
+    /// Weights for a ReLU after them; every bottleneck begins as its shortcut (Goyal et al. 2017,
+    /// <https://arxiv.org/abs/1706.02677>, section 5.1).
     pub fn init(config: &ResnetConfig, init: &mut Init) -> Self {
-        let [conv1, conv2, conv3] =
-            config.stem().map(|[c_in, c_out, step]| conv([c_in, c_out], 3, step, init));
+        let [conv1, conv2, conv3] = config
+            .stem()
+            .map(|[c_in, c_out, step]| ConvBn::init([c_in, c_out], 3, step, 1.0, init));
         let [layer1, layer2, layer3, layer4] = config
             .stages()
             .map(|blocks| blocks.into_iter().map(|shape| Bottleneck::init(shape, init)).collect());
@@ -129,16 +163,30 @@ impl Resnet {
         }
     }
 
+    /// The same encoder for running: norms multiplied into the convolutions before them.
+    pub fn folded(self) -> Self {
+        let all = |layer: Vec<Bottleneck>| layer.into_iter().map(Bottleneck::folded).collect();
+        let Self { conv1, conv2, conv3, layer1, layer2, layer3, layer4, pool } = self;
+        let [conv1, conv2, conv3] = [conv1, conv2, conv3].map(ConvBn::folded);
+        let [layer1, layer2, layer3, layer4] = [layer1, layer2, layer3, layer4].map(all);
+        Self { conv1, conv2, conv3, layer1, layer2, layer3, layer4, pool }
+    }
+
     /// Pictures to the shared space, not yet of unit length: `[B, 3, h, w] -> [B, C]`.
     pub fn embed(&self, image: Tensor<4>) -> Tensor<2> {
-        self.pool.forward(self.encode(image))
+        self.pooled(self.encode(image))
+    }
+
+    /// The rest of [`embed`](Self::embed) behind [`encode`](Encode::encode): `[B, N, E] -> [B, C]`.
+    pub fn pooled(&self, places: Features) -> Tensor<2> {
+        self.pool.forward(places)
     }
 
     /// Places after so many of the four stages, `[B, 3, h, w] -> [B, channels, h', w']`: after none,
     /// what the first one reads.
     pub fn hidden(&self, image: Tensor<4>, stages: usize) -> Tensor<4> {
         let convs = [&self.conv1, &self.conv2, &self.conv3];
-        let x = convs.into_iter().fold(image, |x, conv| Activation::Relu.forward(conv.forward(x)));
+        let x = convs.into_iter().fold(image, |x, conv| relu(conv.forward(x)));
         let x = average_pool2d(x, 2); // [B, W, h/4, w/4]
         let all = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         all.into_iter().take(stages).flatten().fold(x, |x, block| block.forward(x))
@@ -160,10 +208,10 @@ sensorium_nn::pack!(Resnet: pool);
 /// channels are mixed again, so that a step passes over no pixel.
 #[derive(Module, Debug)]
 struct Bottleneck {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    conv3: Conv2d,
-    downsample: Option<Conv2d>,
+    conv1: ConvBn,
+    conv2: ConvBn,
+    conv3: ConvBn,
+    downsample: Option<ConvBn>,
     #[module(skip)]
     step: usize,
 }
@@ -173,17 +221,22 @@ impl Bottleneck {
         let Shape { c_in, planes, step } = shape;
         let out = EXPANSION * planes;
         Self {
-            conv1: conv([c_in, planes], 1, 1, init),
-            conv2: conv([planes, planes], 3, 1, init),
-            conv3: conv([planes, out], 1, 1, init),
-            downsample: shape.reshapes().then(|| conv([c_in, out], 1, 1, init)),
+            conv1: ConvBn::init([c_in, planes], 1, 1, 1.0, init),
+            conv2: ConvBn::init([planes, planes], 3, 1, 1.0, init),
+            conv3: ConvBn::init([planes, out], 1, 1, 0.0, init),
+            downsample: shape.reshapes().then(|| ConvBn::init([c_in, out], 1, 1, 1.0, init)),
             step,
         }
     }
 
+    fn folded(self) -> Self {
+        let [conv1, conv2, conv3] = [self.conv1, self.conv2, self.conv3].map(ConvBn::folded);
+        let downsample = self.downsample.map(ConvBn::folded);
+        Self { conv1, conv2, conv3, downsample, step: self.step }
+    }
+
     /// `[B, c, h, w] -> [B, 4·planes, h / step, w / step]`
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let relu = |x: Tensor<4>| Activation::Relu.forward(x);
         let y = relu(self.conv2.forward(relu(self.conv1.forward(x.clone()))));
         let y = self.conv3.forward(self.smaller(y));
         let x = match &self.downsample {
@@ -198,10 +251,46 @@ impl Bottleneck {
     }
 }
 
-/// A convolution that keeps the picture's size but for its step.
-fn conv([c_in, c_out]: [usize; 2], kernel: usize, stride: usize, init: &mut Init) -> Conv2d {
-    let padding = kernel / 2;
-    Conv2d::init(Conv2dConfig { c_in, c_out, kernel, stride, padding, bias: true }, init)
+fn relu(x: Tensor<4>) -> Tensor<4> {
+    Activation::Relu.forward(x)
+}
+
+/// A convolution that keeps the picture's size but for its step, and its norm, or a bias in its place.
+#[derive(Module, Debug)]
+struct ConvBn {
+    conv: Conv2d,
+    norm: Option<BatchNorm2d>,
+}
+
+impl ConvBn {
+    /// With `weight` as the norm's scale.
+    fn init(
+        [c_in, c_out]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        weight: f32,
+        init: &mut Init,
+    ) -> Self {
+        let padding = kernel / 2;
+        let config = Conv2dConfig { c_in, c_out, kernel, stride, padding, bias: false };
+        let conv = Conv2d::init(config, init);
+        Self { conv, norm: Some(BatchNorm2d::init(c_out, weight, init)) }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = self.conv.forward(x);
+        match &self.norm {
+            Some(norm) => norm.forward(y),
+            None => y,
+        }
+    }
+
+    fn folded(self) -> Self {
+        match self.norm {
+            Some(norm) => Self { conv: self.conv.folded(&norm), norm: None },
+            None => self,
+        }
+    }
 }
 
 /// What the mean of all places asks of them and of itself.
@@ -254,13 +343,15 @@ mod tests {
 
     #[test]
     fn rn50_has_the_published_number_of_parameters() {
-        let all = ResnetConfig::clip_rn50().parameters();
-        let count = |wanted: &dyn Fn(&str) -> bool| -> usize {
-            let all = all.iter().filter(|(name, _)| wanted(name));
-            all.map(|(_, shape)| shape.iter().product::<usize>()).sum()
-        };
-        // A norm has two numbers where a bias is one.
-        let biases = count(&|name| name.ends_with("bias") && !name.starts_with("pool"));
-        assert_eq!(count(&|_| true) + biases, 38_316_896);
+        let resnet = Resnet::init(&ResnetConfig::clip_rn50(), &mut Init::empty(&Device::flex()));
+        assert_eq!(params::count(&resnet), 38_316_896);
+    }
+
+    /// torch counts open_clip's; its attention pool asks with every place, of which one is read.
+    #[test]
+    fn rn50_takes_the_operations_that_torch_counts() {
+        let asked = 49 * (2048 * 2048 + 2 * 50 * 2048 + 2048 * 1024);
+        let counted = 12_222_939_136_u64 - 2 * asked;
+        assert_eq!(ResnetConfig::clip_rn50().flops(), counted as f64);
     }
 }

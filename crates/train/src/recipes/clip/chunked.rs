@@ -123,7 +123,7 @@ pub(super) fn split(texts: &Texts, chunks: usize) -> Vec<Texts> {
 
 #[cfg(test)]
 mod tests {
-    use sensorium_encoder::image::VitConfig;
+    use sensorium_encoder::image::{EncoderConfig, VitConfig};
     use sensorium_encoder::text::TextConfig;
     use sensorium_model::clip::{Clip, ClipConfig};
 
@@ -154,6 +154,7 @@ mod tests {
                 embed: 12,
                 ..TextConfig::small()
             };
+            let image = EncoderConfig::Vit(image);
             let config = ClipConfig { image, text, bias: kind == Loss::Sigmoid };
             let mut init = Init::new(3, &device);
             let clip = Clip::init(&config, &mut init);
