@@ -15,4 +15,4 @@ sounds=crates/data/tests/samples/folder-sounds
 "$sensorium" transcribe "$sounds/buzz.flac" --model "$work/ctc/final" | grep -q "^a buzz$"
 "$sensorium" transcribe "$sounds/rising.wav" --model "$work/ctc/final" --json | grep -q '"word": "rises"'
 "$sensorium" eval transcribe --data goldens/ctc/words.csv --set "images=$sounds" --model "$work/ctc/final" --json | grep -q '"value"'
-"$sensorium" inspect "$work/ctc/final" | grep -q audio
+"$sensorium" info --model "$work/ctc/final" | grep -q "trained on"

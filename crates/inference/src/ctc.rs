@@ -57,7 +57,7 @@ impl SpeechToText for CtcModel {
             let logits = self.parts.logits(mel);
             encode += begun.elapsed().as_secs_f64();
             let begun = Instant::now();
-            segments.extend(self.segment(&logits, first)?);
+            segments.extend(self.segment(&logits, [first, first + count])?);
             decode += begun.elapsed().as_secs_f64();
             first += count;
             progress(seconds(first), seconds(frames));
@@ -79,14 +79,14 @@ impl SpeechToText for CtcModel {
 }
 
 impl CtcModel {
-    /// What is said in the piece that begins with frame `first`, if anything is.
-    fn segment(&self, logits: &[f32], first: usize) -> Result<Option<Segment>> {
+    /// What is said in the frames of a piece, if anything is.
+    fn segment(&self, logits: &[f32], piece: [usize; 2]) -> Result<Option<Segment>> {
         if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(Error::NotFiniteAt { seconds: seconds(first) });
+            return Err(Error::NotFiniteAt { seconds: seconds(piece[0]) });
         }
         let classes = &self.parts.config.classes;
         let labels = best_path(logits, classes.len());
-        let words = words(&labels, classes, first);
+        let words = words(&labels, classes, piece);
         let ([begin, ..], [.., end]) = (&words[..], &words[..]) else { return Ok(None) };
         let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
         let text = texts.join(" ");
@@ -103,15 +103,15 @@ impl CtcModel {
     }
 }
 
-/// The words of a piece that begins with frame `first`; the only one, where the alphabet has no space.
-fn words(labels: &[Label], classes: &[String], first: usize) -> Vec<Word> {
+/// The words of a piece of the frames from `first` to `last`; the only one, where the alphabet has no space.
+fn words(labels: &[Label], classes: &[String], [first, last]: [usize; 2]) -> Vec<Word> {
     let spells = |label: &Label| classes.get(label.class as usize).map_or("", String::as_str);
     let word = |letters: &[Label]| {
         let ([begin, ..], [.., end]) = (letters, letters) else { return None };
         let sum: f64 = letters.iter().map(|letter| letter.log_prob.exp()).sum();
         Some(Word {
             start: seconds(first + begin.positions.start * FRAMES),
-            end: seconds(first + end.positions.end * FRAMES),
+            end: seconds((first + end.positions.end * FRAMES).min(last)),
             text: letters.iter().map(spells).collect(),
             probability: sum / letters.len() as f64,
         })
@@ -175,13 +175,13 @@ mod tests {
         let classes = ["", " ", "a", "b"].map(String::from);
         let label = |class, positions| Label { class, positions, log_prob: 0.5f64.ln() };
         let all = [label(1, 0..1), label(2, 2..4), label(3, 5..6), label(1, 6..8), label(2, 8..9)];
-        let found = words(&all, &classes, 100);
+        let found = words(&all, &classes, [100, 135]);
         let plain: Vec<_> = found.iter().map(|w| (&*w.text, w.start, w.end)).collect();
-        assert_eq!(plain, [("ab", 1.08, 1.24), ("a", 1.32, 1.36)]);
+        assert_eq!(plain, [("ab", 1.08, 1.24), ("a", 1.32, 1.35)]);
         assert!(found.iter().all(|word| (word.probability - 0.5).abs() < 1e-9));
-        assert_eq!(words(&all[..1], &classes, 0), []);
+        assert_eq!(words(&all[..1], &classes, [0, 36]), []);
         let unspaced = ["", "x", "a", "b"].map(String::from);
-        assert_eq!(words(&all, &unspaced, 0)[0].text, "xabxa");
+        assert_eq!(words(&all, &unspaced, [0, 36])[0].text, "xabxa");
     }
 
     #[test]

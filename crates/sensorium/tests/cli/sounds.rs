@@ -81,7 +81,7 @@ fn letters_are_written_down_with_the_times_of_their_words() {
     assert_eq!(transcribe(&["--threads", "1"]), transcribe(&["--threads", "2"]));
     assert!(transcribe(&["--format", "vtt"]).starts_with("WEBVTT\n\n"));
     assert!(transcribe(&["--format", "srt"]).starts_with("1\n00:00:0"));
-    assert!(succeeds(&["inspect", &model]).contains("audio"));
+    assert!(succeeds(&["info", "--model", &model]).contains("speech"));
     for option in [["--language", "en"], ["--task", "translate"], ["--temperature", "0.5"]] {
         let error = fails(1, &[&["transcribe", &sound, "--model", &model][..], &option].concat());
         assert!(error.contains(option[0]) && error.contains("CTC"), "{error}");
