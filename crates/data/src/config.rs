@@ -553,6 +553,9 @@ impl DatasetConfig {
     /// A file that is missing, damaged or of another format, or nothing in it.
     pub fn open(&self, options: &OpenOptions, decoder: &MediaDecoder) -> Result<Box<dyn Dataset>> {
         let options = *options;
+        let asked = |isolated, talk: datasets::Talk| {
+            datasets::conversations(self.kind(), options, isolated, talk)
+        };
         Ok(match self {
             Self::Folder { path, frames, request, .. } => {
                 let records = folder::read(path)?;
@@ -587,15 +590,9 @@ impl DatasetConfig {
             Self::Sounds { .. } => datasets::captioned(self.kind(), options, sounds::captioned),
             Self::Clips { .. } => datasets::captioned(self.kind(), options, clips::captioned),
             Self::Records { .. } => datasets::captioned(self.kind(), options, records::captioned),
-            Self::SoundConversations { isolated, .. } => {
-                datasets::conversations(self.kind(), options, *isolated, sounds::talk)
-            }
-            Self::ClipConversations { isolated, .. } => {
-                datasets::conversations(self.kind(), options, *isolated, clips::talk)
-            }
-            Self::RecordConversations { isolated, .. } => {
-                datasets::conversations(self.kind(), options, *isolated, records::talk)
-            }
+            Self::SoundConversations { isolated, .. } => asked(*isolated, sounds::talk),
+            Self::ClipConversations { isolated, .. } => asked(*isolated, clips::talk),
+            Self::RecordConversations { isolated, .. } => asked(*isolated, records::talk),
             Self::Clinic { without, .. } => {
                 let without = *without;
                 let talk =

@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// The content is no video, whatever the file's name says.
     #[error(
-        "expected a video in {origin} (MP4, MOV or Matroska with H.264, GIF, APNG, WebP), got {found}\nhint: the content counts, not the extension; `ffmpeg -i FILE -c:v libx264 video.mp4` converts what it knows"
+        "expected a video in {origin} (MP4, MOV or Matroska with H.264, GIF, APNG, WebP), got {found}\nhint: the content counts, not the extension; with `ffmpeg` on the path, what it knows is read too"
     )]
     NotAVideo {
         /// Name of the input.
@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// A video that another codec has compressed.
     #[error(
-        "expected a video compressed by H.264 in {origin}, got another codec's\nhint: `ffmpeg -i FILE -c:v libx264 video.mp4` converts it"
+        "expected a video compressed by H.264 in {origin}, got another codec's\nhint: with `ffmpeg` on the path it is read all the same"
     )]
     VideoCodec {
         /// Name of the input.

@@ -143,6 +143,12 @@ mod tests {
             let shown = preview(recipe.as_ref(), &[], 3, &MediaDecoder::here()).unwrap();
             assert!(shown.iter().all(|(picture, text)| picture.height > 1 && !text.is_empty()));
         }
+        let clip = format!("{}/../../recipes/clip/tiny.toml", env!("CARGO_MANIFEST_DIR"));
+        for kind in ["sounds", "clips", "records", "clinic"] {
+            let sets = [format!("data.train=[{{ kind = \"{kind}\" }}]")];
+            let shown = preview(clip.as_ref(), &sets, 2, &MediaDecoder::here()).unwrap();
+            assert!(shown.iter().all(|(picture, text)| picture.height > 1 && !text.is_empty()));
+        }
         std::fs::write(&path, "recipe = \"clip\"\nsteps = 1").unwrap();
         assert!(
             preview(&path, &[], 3, &MediaDecoder::here())

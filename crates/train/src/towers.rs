@@ -83,5 +83,9 @@ pub fn vit(encoder: &image::Encoder) -> Result<&Vit> {
 /// The error for a model whose pictures something else sees.
 pub fn no_vit() -> crate::TrainError {
     let message = "expected a model with a Vision Transformer, got none";
-    model::config("media", message, "models that were trained here have one")
+    model::config(
+        "media",
+        message,
+        "recipe = \"clip\" makes one unless image_encoder says otherwise",
+    )
 }

@@ -114,6 +114,9 @@ pub(crate) fn captioned(
     endless(name, move |at| draw(&options, at.index))
 }
 
+/// Makes the media of an example and the questions about them.
+pub(crate) type Talk = fn(&OpenOptions, u64) -> (Vec<Media>, Vec<Turn>);
+
 /// Media and the questions about them that `draw` makes; a share of `isolated` conversations is of
 /// isolated ones.
 pub(crate) fn conversations(
@@ -214,6 +217,35 @@ mod tests {
         assert_eq!(messages.iter().map(Message::words).collect::<Vec<_>>(), said);
         let isolated = (0..200).filter(|i| example("kind = 'scene-conversations'", *i).isolated);
         assert!((140..180).contains(&isolated.count()));
+    }
+
+    /// Captioned sets say one thing, conversations begin with the places of their media, in order.
+    #[test]
+    fn every_drawn_medium_has_its_place() {
+        use Modality::{Audio, Image, Table, Video};
+        let cases: [(&str, &[Modality], bool); 9] = [
+            ("kind = 'sounds'", &[Audio], true),
+            ("kind = 'sound-conversations'", &[Audio], false),
+            ("kind = 'clips'", &[Video], true),
+            ("kind = 'clip-conversations'\nisolated = 1.0", &[Video], false),
+            ("kind = 'records'", &[Table], true),
+            ("kind = 'record-conversations'", &[Table], false),
+            ("kind = 'clinic'", &[Image, Table], false),
+            ("kind = 'clinic'\nwithout = 'picture'", &[Table], false),
+            ("kind = 'clinic'\nwithout = 'table'", &[Image], false),
+        ];
+        for (config, modalities, captioned) in cases {
+            for index in 0..20 {
+                let Example { media, messages, text, .. } = example(config, index);
+                assert_eq!(media.iter().map(Media::modality).collect::<Vec<_>>(), modalities);
+                assert_eq!((text.is_some(), messages.is_empty()), (captioned, captioned));
+                let places = messages.iter().flat_map(|message| &message.parts);
+                let places: Vec<_> =
+                    places.take_while(|part| matches!(part, Part::Media(_))).cloned().collect();
+                let expected = modalities.iter().filter(|_| !captioned).copied().map(Part::Media);
+                assert_eq!(places, expected.collect::<Vec<_>>(), "{config}");
+            }
+        }
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn objects(scene: &Scene, gap: Gap, sized: bool) -> String {
         let words: String =
             [size, color].into_iter().flatten().map(|word| format!("{word} ")).collect();
         let shape = (!gap.hides(row, SHAPE)).then_some(object.shape);
-        match groups.iter_mut().find(|(seen, of, _)| (&*seen, *of) == (&words, shape)) {
+        match groups.iter_mut().find(|(seen, of, _)| (seen, *of) == (&words, shape)) {
             Some((.., count)) => *count += 1,
             None => groups.push((words, shape, 1)),
         }

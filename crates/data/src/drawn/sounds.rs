@@ -139,7 +139,8 @@ impl Heard {
     fn falsified(self, rng: &mut Rng) -> [Self; 2] {
         let wrong = match self.second {
             Some(second) => Self { first: second, second: Some(self.first), ..self },
-            None => Self { times: (self.times + rng.below(2)) % TIMES.len() + 1, ..self },
+            // A caption without a number is not false of what sounds twice.
+            None => Self { times: if self.times == 2 { 3 } else { 2 }, ..self },
         };
         let mut other = Self { first: Voice::random(rng), ..self };
         let fits = |voice: Voice| {

@@ -33,6 +33,7 @@
 //! ```
 
 mod child;
+mod ffmpeg;
 mod parent;
 mod system;
 mod wire;
@@ -143,16 +144,27 @@ impl MediaDecoder {
         }
     }
 
-    /// The frames of a video in a file.
+    /// The frames of a video in a file. One of a kind that is not decoded here is handed to the program
+    /// `ffmpeg`, where that is on the path.
     ///
     /// # Errors
     /// [`Error::Missing`](crate::Error::Missing), [`Error::Unreadable`](crate::Error::Unreadable), those
     /// of [`Video::decode`], and [`ChildError`].
     pub fn video(&self, path: &Path, sampling: Sampling) -> Result<Video> {
         let (bytes, origin) = (picture::read(path)?, path.display().to_string());
+        match (self.video_bytes(&bytes, &origin, sampling), ffmpeg::program()) {
+            (Err(error), Some(program)) if ffmpeg::may_help(&error) => {
+                let film = ffmpeg::transcode(program, bytes, &origin)?;
+                self.video_bytes(&film, &origin, sampling)
+            }
+            (decoded, _) => decoded,
+        }
+    }
+
+    fn video_bytes(&self, bytes: &[u8], origin: &str, sampling: Sampling) -> Result<Video> {
         match &self.children {
-            None => Video::decode(&bytes, &origin, sampling),
-            Some(children) => children.video(&bytes, &origin, sampling),
+            None => Video::decode(bytes, origin, sampling),
+            Some(children) => children.video(bytes, origin, sampling),
         }
     }
 

@@ -10,3 +10,5 @@ mod outputs;
 mod own_data;
 mod published;
 mod sounds;
+#[cfg(unix)]
+mod videos;

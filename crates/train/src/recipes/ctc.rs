@@ -152,7 +152,7 @@ impl Start {
             );
         }
         match shape.wrong() {
-            Some((expected, got)) => wrong(expected, got, "see recipes/ctc/nano.toml"),
+            Some((expected, got)) => wrong(expected, got, "see recipes/ctc/tiny.toml"),
             None => Ok(Self { shape, directory: None }),
         }
     }

@@ -115,7 +115,7 @@ fn directory(recipe: &DomainRecipe, options: &RunOptions) -> Result<Directory> {
         Start::Published(directory) => Err(model::unknown_family(&directory, &[sensorium::FAMILY])),
         Start::New(..) | Start::Around(..) | Start::Parts(_) => {
             let message = "expected from, a model that was trained here, got another beginning";
-            Err(model::config("model", message, "model.from = \"models/nano\""))
+            Err(model::config("model", message, "model.from = \"runs/llava/instruct/final\""))
         }
     }
 }

@@ -168,7 +168,7 @@ fn directory(recipe: &ImageBindRecipe, options: &RunOptions) -> Result<Directory
         Start::Published(directory) => Err(model::unknown_family(&directory, &[sensorium::FAMILY])),
         Start::New(..) | Start::Around(..) | Start::Parts(_) => {
             let message = "expected from, a model that was trained here, got another beginning";
-            Err(model::config("model", message, "model.from = \"models/nano\""))
+            Err(model::config("model", message, "model.from = \"runs/clip/final\""))
         }
     }
 }
@@ -182,6 +182,7 @@ fn shape(
     let Some(clip) = &settings.clip else {
         return Err(model::unknown_family(directory, &["a clip recipe"]));
     };
+    let image::EncoderConfig::Vit(image) = &clip.image else { return Err(no_vit()) };
     let embed = clip.text.embed;
     let mut shape =
         settings.imagebind.clone().unwrap_or(ImageBindConfig { encoders: Vec::new(), embed });
@@ -189,7 +190,6 @@ fn shape(
         let answers = settings.llava.as_ref().and_then(|llava| llava.tower(new.kind));
         let known = answers.map(|tower| tower.encoder.clone());
         if shape.encoder(new.kind).is_none() {
-            let image::EncoderConfig::Vit(image) = &clip.image else { return Err(no_vit()) };
             shape.encoders.push(known.map_or_else(|| new.config(image, embed), Ok)?);
         }
     }

@@ -152,7 +152,11 @@ pub(super) fn published<'a>(
     if let Some(new) = recipe.media.first() {
         let message =
             format!("expected a model that was trained here, got {family} for {}", new.kind);
-        return Err(model::config("media", &message, "model.from = \"models/nano\" takes them"));
+        return Err(model::config(
+            "media",
+            &message,
+            "model.from = \"runs/llava/instruct/final\" takes them",
+        ));
     }
     if BACKBONES.contains(&family) {
         return language_alone(recipe, directory, init);
