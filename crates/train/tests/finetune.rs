@@ -192,7 +192,7 @@ fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
         ["goldens/finetune", "goldens/parts"].map(|dir| std::fs::read_dir(root(dir)).unwrap());
     let files = goldens.into_iter().flatten().map(|file| file.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
-    assert_eq!(files.len(), 18);
+    assert_eq!(files.len(), 19);
     for file in files {
         let golden: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
