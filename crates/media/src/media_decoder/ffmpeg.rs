@@ -3,7 +3,6 @@
 //! It is given bytes and may open nothing (`-protocol_whitelist`), so a list of other files or addresses in place
 //! of a video leads nowhere.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -78,7 +77,7 @@ pub(super) fn transcode(program: PathBuf, bytes: Vec<u8>, origin: &str) -> Resul
         kind: "video, decoded by ffmpeg".into(),
         reason,
     };
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let child = Command::new(program)
         .args(ARGUMENTS)
         .env_clear()
