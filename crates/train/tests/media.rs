@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::Tensors;
-use sensorium_media::Modality;
+use sensorium_data::scene::{Scene, Split};
+use sensorium_flow::Input;
+use sensorium_media::{Modality, Picture};
+use sensorium_model::clip::batch;
+use sensorium_model::domain::pooled;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::Pretrained;
 use sensorium_pretrained::families::sensorium::Parts;
@@ -120,6 +124,36 @@ fn a_run_goes_on_bit_for_bit() {
     trial.imagebind("parts", &["steps=3", "save_every=3"], false).unwrap();
     trial.imagebind("parts", &["steps=6", "save_every=3"], true).unwrap();
     assert_eq!(trial.losses("parts"), trial.losses("whole"));
+}
+
+/// Nearly all held-out scenes are inside, noise is not; nothing else of the model changes.
+#[test]
+fn pictures_that_are_unlike_all_scenes_are_outside() {
+    let trial = Trial::new();
+    let from = format!("model.from={:?}", root("models/nano"));
+    trial.train("recipes/domain/tiny.toml", "domain", &[&from], false).unwrap();
+    let parts = trial.parts("domain/final");
+    let (domain, (_, spliced)) = (parts.domain.unwrap(), parts.llava.unwrap());
+    let far = |picture: &Picture| {
+        let planes = batch(spliced.processor.process(picture), [96, 96], &Device::flex());
+        let seen = spliced.llava.encode(Input::Image(planes)).features;
+        domain.distance(&pooled(seen)[0])
+    };
+    let scenes = (1000..1100).map(|i| Scene::random(Split::Val, 1, i, 3).render(96));
+    let outside = scenes.filter(|scene| far(scene).is_outside()).count();
+    assert!(outside <= 20, "{outside} of 100 scenes");
+    let noise = |i: u32| Picture {
+        width: 96,
+        height: 96,
+        pixels: (0..3 * 96 * 96)
+            .map(|j: u32| ((i + j).wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect(),
+    };
+    assert!((0..10).all(|i| far(&noise(i)).is_outside()));
+    for (set, expected) in [("false_alarms=1.0", "below 1"), ("data.val=[]", "data.val")] {
+        let error = trial.train("recipes/domain/tiny.toml", "wrong", &[&from, set], false);
+        assert!(error.unwrap_err().contains(expected), "{set}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! ```
 
 use sensorium_checkpoint::directory::save_dir;
-use sensorium_checkpoint::file::Disk;
+use sensorium_checkpoint::file::{Disk, write_atomic};
 use sensorium_data::{Config, Example, Examples};
 use sensorium_flow::{Encode, Input};
 use sensorium_media::ImageProcessor;
@@ -22,7 +22,7 @@ use crate::batch::{draw, images, pictures};
 use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::feed::Feed;
 use crate::model::{self, Files, ModelConfig, Start, pretty};
 use crate::progress::Progress;
@@ -148,17 +148,20 @@ fn write(
     let components = names.map(|name| Ok((name, directory.component(name)?)));
     let mut components = components.collect::<sensorium_pretrained::Result<Vec<_>>>()?;
     components.push(("domain", domain.tensors()?));
-    let anchors = sensorium_pretrained::text::tokenizer(directory)?;
+    let tokenizer = sensorium_pretrained::text::tokenizer(directory)?;
     let processor = sensorium::processor(directory)?;
     let settings = SensoriumConfig { domain: Some(width), ..settings.clone() };
-    let mut files: Files = model::own(&components, &settings, &anchors, Some(&processor))?;
+    let mut files: Files = model::own(&components, &settings, &tokenizer, Some(&processor))?;
     let resolved = config::resolved(recipe)?;
     let start: Vec<_> = recipe.model.published().cloned().collect();
     let provenance = provenance::begin("domain", &resolved, recipe.seed, &start, &recipe.data);
     files.push(("provenance.json".into(), pretty(&provenance::end(provenance, 0, [None; 2]))?));
     let files: Vec<(&str, &[u8])> =
         files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    let to = options.dir.join("final");
+    let dir = &options.dir;
+    std::fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
+    write_atomic(&Disk, &dir.join("config.toml"), resolved.as_bytes())?;
+    let to = dir.join("final");
     save_dir(&Disk, &to, &files)?;
     eprintln!("{} pictures looked at; wrote {}", 2 * recipe.samples, to.display());
     Ok(())
