@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 use sensorium_inference::{EmbeddingModel, ScoreModel};
+use sensorium_media::Media;
 
 use super::set::{Item, Set};
-use super::zero_shot::{media, pictures};
+use super::zero_shot::media;
 use super::{Measured, Metric, Own, Scored};
 use crate::error::{EvalError, Result};
 use crate::label::{best, similarity};
@@ -113,7 +114,10 @@ impl Gallery {
     fn rerank(&mut self, model: &dyn ScoreModel, set: &Set<'_>, k: usize) -> Result<bool> {
         let look = |i: usize, texts: &[String]| -> Result<Option<Vec<f32>>> {
             let Ok(example) = set.example(&self.items[i]) else { return Ok(None) };
-            Ok(model.matching(&pictures(&[example], "retrieval")?[0], texts)?)
+            let Some(picture) = example.media.iter().flat_map(Media::pictures).next() else {
+                return Ok(None);
+            };
+            Ok(model.matching(picture, texts)?)
         };
         if self.items.is_empty() || look(0, &[])?.is_none() {
             return Ok(false);

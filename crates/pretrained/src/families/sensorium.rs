@@ -528,14 +528,15 @@ pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) 
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)
 }
 
-/// A component as GGUF with its matrices in Q8_0.
+/// A component as GGUF with its matrices in Q8_0; those of `domain`, whose products nearly cancel, stay as they
+/// are.
 ///
 /// # Errors
 /// A tensor that the format cannot hold.
-pub fn quantised(name: &str, tensors: &Tensors) -> checkpoint::Result<Vec<u8>> {
+pub fn quantised(component: &str, tensors: &Tensors) -> checkpoint::Result<Vec<u8>> {
     let mut metadata = Metadata::new();
     metadata.set("general.architecture", gguf::Value::String(FAMILY.into()));
-    metadata.set("general.name", gguf::Value::String(name.to_owned()));
+    metadata.set("general.name", gguf::Value::String(component.to_owned()));
     let sources: Vec<Source<'_>> = tensors
         .tensors
         .iter()
@@ -543,7 +544,10 @@ pub fn quantised(name: &str, tensors: &Tensors) -> checkpoint::Result<Vec<u8>> {
             name,
             shape: tensor.shape(),
             data: tensor.data(),
-            kind: if tensor.shape().len() < 2 { Kind::F32 } else { Kind::Q8_0 },
+            kind: match tensor.shape().len() < 2 || component == "domain" {
+                true => Kind::F32,
+                false => Kind::Q8_0,
+            },
         })
         .collect();
     gguf::write(&metadata, &sources)

@@ -44,7 +44,7 @@ fn tables_that_cannot_be_asked_about() {
         (file(&dir, "whole.csv", b"a,b\n1,2\n"), "(text, image, video), got one of the kind table"),
     ];
     for (path, words) in &cases {
-        let error = fails(1, &["ask", "who is the oldest?", "--table", path]);
+        let error = fails(1, &["ask", "who is the oldest?", "--table", path, "--model", model()]);
         assert!(error.contains(words), "{words}: {error}");
     }
 }
