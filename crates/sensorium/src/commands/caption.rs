@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
-use clap::Args;
+use anyhow::Result;
+use clap::{ArgGroup, Args};
 use sensorium_media::chat::caption_request;
 use sensorium_media::{Message, Modality, Part, Role};
 use serde::Serialize;
@@ -19,6 +19,8 @@ use sensorium_train::progress::Progress;
 /// Describe pictures, sounds, videos and tables.
 #[derive(Args, Debug)]
 #[command(
+    group(ArgGroup::new("input").required(true).multiple(true).args(["files", "image", "video", "audio", "table"])),
+
     after_help = "Examples:\n  sensorium caption scene.png other.jpg --json\n  sensorium caption --audio bell.wav"
 )]
 pub struct Caption {
@@ -57,11 +59,6 @@ impl Caption {
         let options = self.sampling.options(global);
         let files = self.files.iter().map(|path| (Modality::Image, path.as_path()));
         let files: Vec<(Modality, &Path)> = files.chain(self.media.files()).collect();
-        if files.is_empty() {
-            return Err(anyhow!(
-                "expected a picture, a sound, a video or a table, got none\nhint: sensorium caption scene.png"
-            ));
-        }
         let has_template = model.has_template()?;
         let (progress, decoder) = (Progress::items("caption"), open::decoder());
         let mut captions = Vec::new();

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
-use clap::Args;
+use anyhow::Result;
+use clap::{ArgGroup, Args};
 use sensorium_media::Modality;
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use crate::{open, print};
 /// Turn pictures, sounds, videos, tables and texts into vectors of unit length in one space.
 #[derive(Args, Debug)]
 #[command(
+    group(ArgGroup::new("input").required(true).multiple(true).args(["image", "video", "audio", "table", "text"])),
     after_help = "Examples:\n  sensorium embed --image scene.png --text \"a red circle\" --json\n  sensorium embed --image scene.png --model clip-vit-base-patch32 --precision int8\n  sensorium embed --text \"a red circle\" --model all-MiniLM-L6-v2\n  sensorium embed --video clip.mp4 --fps 1 --text \"a dog runs\" --model clip-vit-base-patch32\n\nWhere a model has no encoder of videos, a video's vector is the mean of its frames'."
 )]
 pub struct Embed {
@@ -45,11 +46,6 @@ struct Item {
 
 impl Embed {
     pub fn run(&self, global: &Global) -> Result<()> {
-        if self.text.is_empty() && self.media.files().next().is_none() {
-            return Err(anyhow!(
-                "expected something to embed, got nothing\nhint: sensorium embed --image FILE --text \"a red circle\""
-            ));
-        }
         let media = self.media.read(&open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let model = model.embedding()?;

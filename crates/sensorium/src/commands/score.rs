@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
-use clap::Args;
+use anyhow::Result;
+use clap::{ArgGroup, Args};
 use sensorium_inference::Score;
 use sensorium_media::Modality;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::{open, print};
 /// Tell how well each text fits each picture, sound, video or table.
 #[derive(Args, Debug)]
 #[command(
+    group(ArgGroup::new("media").required(true).multiple(true).args(["image", "video", "audio", "table"])),
     after_help = "Example:\n  sensorium score --image scene.png --text \"a red circle\" --text \"a blue star\""
 )]
 pub struct ScoreCommand {
@@ -81,11 +82,6 @@ struct Scored {
 
 impl ScoreCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        if self.media.files().next().is_none() {
-            return Err(anyhow!(
-                "expected a picture, a sound, a video or a table, got none\nhint: sensorium score --image FILE --text \"a red circle\""
-            ));
-        }
         let media = self.media.read(&open::decoder())?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let rows = model.score()?.score(&media, &self.text)?;

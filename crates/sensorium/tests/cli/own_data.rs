@@ -116,7 +116,7 @@ fn data_that_cannot_be_measured() {
             &["zero-shot", "--data", &classes, "--limit", "1", "--kind", "nothing"],
             "unknown variant",
         ),
-        (&["retrieval", "--data", &texts, "--kind", "text"], "pictures for retrieval"),
+        (&["retrieval", "--data", &texts, "--kind", "text"], "media for retrieval"),
         (&["caption", "--data", &chats], "captions"),
         (&["grounding", "--data", &classes, "--kind", "folder", "--max-bad", "1"], "boxes"),
         (&["zero-shot", "--data", "gone"], "gone"),
