@@ -39,6 +39,7 @@ impl FlamingoModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
+        self.takes(media)?;
         let (language, model) = (&self.parts.config.language, &self.parts.model);
         let seen = latest(&prompt.ids, [1, prompt.ids.len()], language.picture());
         let last = seen.last().copied().flatten();

@@ -156,9 +156,10 @@ impl LanguageModel {
         on_step: OnStep<'_>,
         prompt: impl FnOnce() -> Result<Vec<u32>>,
     ) -> Result<Reply> {
-        if !media.is_empty() {
+        if media.iter().any(|medium| medium.pictures().next().is_some()) {
             return Err(Error::Blind);
         }
+        self.takes(media)?;
         let prompt = prompt()?;
         let continuation = self.extend(&prompt, options, on_step)?;
         Ok(Reply {

@@ -136,6 +136,14 @@ pub trait ChatModel: Sync {
     fn token(&self, id: u32) -> String;
 }
 
+/// How probable each of some choices is among them, of what [`ChatModel::likelihoods`] gives.
+pub fn among(likelihoods: &[f64]) -> Vec<f64> {
+    let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let odds: Vec<f64> = likelihoods.iter().map(|x| (x - most).exp()).collect();
+    let sum: f64 = odds.iter().sum();
+    odds.iter().map(|x| x / sum).collect()
+}
+
 /// A model that was taught to read pictures and texts in turn: conversations show it by exemplars what to
 /// say of the last picture.
 pub trait FewShot: ChatModel {

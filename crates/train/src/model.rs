@@ -30,7 +30,7 @@ use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_pretrained::families::llava::parts::NewProjector;
-use sensorium_pretrained::families::sensorium::SensoriumConfig;
+use sensorium_pretrained::families::sensorium::{FAMILY, SensoriumConfig};
 use sensorium_pretrained::{Directory, bridge};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,21 @@ impl ModelConfig {
                 "size and tokenizer make a new model, encoder, projector and backbone one of \
                  published parts; from goes on with a published one",
             )),
+        }
+    }
+
+    /// The model in `from`, which must have been trained here; `hint` tells where one may be.
+    ///
+    /// # Errors
+    /// It begins otherwise, or is of another family.
+    pub fn trained_here(&self, options: &RunOptions, hint: &str) -> Result<Directory> {
+        match self.start(options)? {
+            Start::Published(directory) if directory.model_type() == Some(FAMILY) => Ok(directory),
+            Start::Published(directory) => Err(unknown_family(&directory, &[FAMILY])),
+            Start::New(..) | Start::Around(..) | Start::Parts(_) => {
+                let got = "expected from, a model that was trained here, got another beginning";
+                Err(config("model", got, hint))
+            }
         }
     }
 

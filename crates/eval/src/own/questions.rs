@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sensorium_inference::{ChatModel, GenerateOptions};
+use sensorium_inference::{ChatModel, GenerateOptions, among};
 use sensorium_media::chat::caption_request;
 use sensorium_media::{Media, Message, Modality, Part, Role};
 
@@ -188,11 +188,8 @@ impl Asker<'_> {
 /// The likeliest of the choices.
 fn chosen(choices: &[String], likelihoods: &[f64]) -> Said {
     let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let odds: Vec<f64> = likelihoods.iter().map(|x| (x - most).exp()).collect();
     let best = likelihoods.iter().position(|x| *x == most).unwrap_or_default();
-    let sum: f64 = odds.iter().sum();
-    let probabilities = odds.iter().map(|x| x / sum).collect();
-    Said { text: choices[best].trim().to_owned(), probabilities }
+    Said { text: choices[best].trim().to_owned(), probabilities: among(likelihoods) }
 }
 
 /// Asks every question of an item within a template; `judge` makes something of question and answer.

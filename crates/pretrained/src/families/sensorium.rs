@@ -397,6 +397,19 @@ pub struct Trainable {
     pub others: Vec<(&'static str, Tensors)>,
 }
 
+/// The components of the model in a directory, but those that are named.
+///
+/// # Errors
+/// A file is missing or damaged.
+pub fn components_but(
+    directory: &Directory,
+    settings: &SensoriumConfig,
+    but: &[&str],
+) -> Result<Vec<(&'static str, Tensors)>> {
+    let names = settings.components().into_iter().filter(|name| !but.contains(name));
+    names.map(|name| Ok((name, directory.component(name)?))).collect()
+}
+
 /// The model in a directory, to be trained on, with layers as `init` makes them.
 ///
 /// # Errors
@@ -419,9 +432,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Trainable> {
         .flat_map(|one| tower(one.encoder.modality()))
         .chain(["backbone"])
         .collect();
-    let others = settings.components().into_iter().filter(|name| !answers.contains(name));
-    let others = others.map(|name| Ok((name, directory.component(name)?)));
-    let others = others.collect::<Result<_>>()?;
+    let others = components_but(directory, &settings, &answers)?;
     Ok(Trainable { settings, text, spliced, words, others })
 }
 

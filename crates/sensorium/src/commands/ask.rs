@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::Error;
+use sensorium_inference::{Error, among};
 use sensorium_media::{Message, Role, arranged, parse_markers};
 use serde::Serialize;
 
@@ -72,7 +72,6 @@ impl Ask {
         let media = arranged(&parts, media);
         let (model, load) = open::open(global, self.packing.precision)?;
         let model = model.chat()?;
-        model.takes(&media)?;
         if self.system.is_some() && !model.has_template()? {
             return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
         }
@@ -96,11 +95,10 @@ impl Ask {
 
     /// Tells the choices, the most probable first.
     fn choose(&self, likelihoods: &[f64]) -> Result<()> {
-        let most = likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = likelihoods.iter().map(|x| (x - most).exp()).sum();
-        let told = self.choices.iter().zip(likelihoods).map(|(answer, &log_likelihood)| Choice {
+        let told = self.choices.iter().zip(likelihoods).zip(among(likelihoods));
+        let told = told.map(|((answer, &log_likelihood), probability)| Choice {
             answer: answer.clone(),
-            probability: (log_likelihood - most).exp() / sum,
+            probability,
             log_likelihood,
         });
         let mut choices: Vec<Choice> = told.collect();

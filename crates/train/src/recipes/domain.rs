@@ -24,7 +24,7 @@ use crate::device::DeviceName;
 use crate::dry::Planned;
 use crate::error::{Result, TrainError};
 use crate::feed::Feed;
-use crate::model::{self, Files, ModelConfig, Start, pretty};
+use crate::model::{self, Files, ModelConfig, pretty};
 use crate::progress::Progress;
 use crate::provenance;
 use crate::recipes::Recipe;
@@ -51,6 +51,9 @@ pub struct DomainRecipe {
     pub data: Config,
 }
 
+/// Where such a model may be.
+const HINT: &str = "model.from = \"runs/llava/instruct/final\"";
+
 /// Pictures that are looked at together.
 const BATCH: usize = 32;
 
@@ -67,7 +70,7 @@ pub fn train(recipe: &DomainRecipe, options: &RunOptions) -> Result<()> {
         let message = "expected at least 32 samples, and data.val to set the limit by";
         return wrong("samples, data.val", message, "samples = 4000 and [[data.val]]");
     }
-    let directory = directory(recipe, options)?;
+    let directory = recipe.model.trained_here(options, HINT)?;
     let device = recipe.device.open().without_autodiff();
     let parts = sensorium::trainable(&directory, &mut Init::empty(&device))?;
     let (encoder, processor) = (&parts.spliced.llava.towers[0].encoder, parts.spliced.processor);
@@ -104,20 +107,8 @@ pub fn train(recipe: &DomainRecipe, options: &RunOptions) -> Result<()> {
 /// # Errors
 /// The model is not one that was trained here.
 pub fn stages(recipe: &DomainRecipe) -> Result<Vec<Planned>> {
-    directory(recipe, &RunOptions::new(".")).map(|_| Vec::new())
-}
-
-fn directory(recipe: &DomainRecipe, options: &RunOptions) -> Result<Directory> {
-    match recipe.model.start(options)? {
-        Start::Published(directory) if directory.model_type() == Some(sensorium::FAMILY) => {
-            Ok(directory)
-        }
-        Start::Published(directory) => Err(model::unknown_family(&directory, &[sensorium::FAMILY])),
-        Start::New(..) | Start::Around(..) | Start::Parts(_) => {
-            let message = "expected from, a model that was trained here, got another beginning";
-            Err(model::config("model", message, "model.from = \"runs/llava/instruct/final\""))
-        }
-    }
+    recipe.model.trained_here(&RunOptions::new("."), HINT)?;
+    Ok(Vec::new())
 }
 
 fn lacks(example: &Example) -> Option<&'static str> {
@@ -144,9 +135,7 @@ fn write(
     settings: &SensoriumConfig,
     (domain, width): (Domain, usize),
 ) -> Result<()> {
-    let names = settings.components().into_iter().filter(|name| *name != "domain");
-    let components = names.map(|name| Ok((name, directory.component(name)?)));
-    let mut components = components.collect::<sensorium_pretrained::Result<Vec<_>>>()?;
+    let mut components = sensorium::components_but(directory, settings, &["domain"])?;
     components.push(("domain", domain.tensors()?));
     let tokenizer = sensorium_pretrained::text::tokenizer(directory)?;
     let processor = sensorium::processor(directory)?;

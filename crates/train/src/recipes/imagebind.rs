@@ -33,7 +33,7 @@ use crate::dry::Planned;
 use crate::error::Result;
 use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
-use crate::model::{self, Files, ModelConfig, Start};
+use crate::model::{self, Files, ModelConfig};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
 use crate::provenance;
 use crate::recipes::Recipe;
@@ -91,6 +91,9 @@ pub struct ImageBindRecipe {
     pub data: Config,
 }
 
+/// Where such a model may be.
+const HINT: &str = "model.from = \"runs/clip/final\"";
+
 fn eval_batches() -> u64 {
     8
 }
@@ -102,7 +105,7 @@ fn eval_batches() -> u64 {
 pub fn train(recipe: &ImageBindRecipe, options: &RunOptions) -> Result<()> {
     let steps = feed::steps(recipe.steps, recipe.epochs, recipe.batch_size, &recipe.data, options)?;
     let recipe = &ImageBindRecipe { steps, epochs: None, ..recipe.clone() };
-    let (model, training) = begin(recipe, &directory(recipe, options)?)?;
+    let (model, training) = begin(recipe, &recipe.model.trained_here(options, HINT)?)?;
     let parts = trained(recipe, &training.shape);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (model, trained) = thaw_only(model, &parts)?;
@@ -151,26 +154,13 @@ pub fn train(recipe: &ImageBindRecipe, options: &RunOptions) -> Result<()> {
 /// # Errors
 /// The model is not one that was trained here, or its settings are damaged.
 pub fn stages(recipe: &ImageBindRecipe) -> Result<Vec<Planned>> {
-    let directory = directory(recipe, &RunOptions::new("."))?;
+    let directory = recipe.model.trained_here(&RunOptions::new("."), HINT)?;
     let settings = SensoriumConfig::read(&directory)?;
     let shape = shape(recipe, &directory, &settings)?;
     let shapes = params::shapes(|init| ImageBind::init(&shape, init));
     let ImageBindRecipe { steps, batch_size, .. } = *recipe;
     let trained = trained(recipe, &shape);
     Ok(vec![Planned::new("imagebind", shapes, &trained, steps, batch_size)?])
-}
-
-fn directory(recipe: &ImageBindRecipe, options: &RunOptions) -> Result<Directory> {
-    match recipe.model.start(options)? {
-        Start::Published(directory) if directory.model_type() == Some(sensorium::FAMILY) => {
-            Ok(directory)
-        }
-        Start::Published(directory) => Err(model::unknown_family(&directory, &[sensorium::FAMILY])),
-        Start::New(..) | Start::Around(..) | Start::Parts(_) => {
-            let message = "expected from, a model that was trained here, got another beginning";
-            Err(model::config("model", message, "model.from = \"runs/clip/final\""))
-        }
-    }
 }
 
 /// The encoders that the model is to have: those that it has, and new ones.
@@ -256,9 +246,7 @@ fn begin(recipe: &ImageBindRecipe, directory: &Directory) -> Result<(ImageBind, 
         .iter()
         .flat_map(|one| [sensorium::tower(one.modality())[0], sensorium::head(one.modality())])
         .collect();
-    let others = kept.into_iter().filter(|name| !learned.contains(name));
-    let others = others.map(|name| Ok((name, directory.component(name)?)));
-    let others = others.collect::<sensorium_pretrained::Result<_>>()?;
+    let others = sensorium::components_but(directory, &settings, &learned)?;
     let processor = towers.processor.clone();
     let processors = shape.encoders.iter();
     let processors =
