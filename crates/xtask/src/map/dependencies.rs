@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("encoder", "nn flow"),
     ("input-projector", "nn flow"),
     ("backbone", "nn flow"),
+    ("output-projector", "nn flow"),
+    ("generator", "nn flow"),
     ("checkpoint", "kernels"),
     ("model", "media nn flow encoder input-projector backbone checkpoint"),
     ("pretrained", "media nn flow encoder input-projector backbone checkpoint model"),
