@@ -1,7 +1,7 @@
 //! Videos that nothing here decodes, by the program `ffmpeg` where it is on the path: H.264 in Matroska out.
 //!
 //! It is given bytes and may open nothing (`-protocol_whitelist`), so a list of other files or addresses in place
-//! of a video leads nowhere.
+//! of a video leads nowhere. `write` has it compress videos.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::picture::MAX_FILE_BYTES;
 use crate::{Error, Result};
 
 /// How long it may take.
-const CLOCK: Duration = Duration::from_secs(120);
+pub(crate) const CLOCK: Duration = Duration::from_secs(120);
 
 /// What it is told: no sound, at most 1280 pixels wide, at most so many bytes.
 const ARGUMENTS: [&str; 31] = [
@@ -61,7 +61,7 @@ pub(super) fn may_help(error: &Error) -> bool {
 }
 
 /// The program, if there is one on the path.
-pub(super) fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let name = format!("ffmpeg{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|file| file.is_file())
@@ -77,16 +77,7 @@ pub(super) fn transcode(program: PathBuf, bytes: Vec<u8>, origin: &str) -> Resul
         kind: "video, decoded by ffmpeg".into(),
         reason,
     };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let child = Command::new(program)
-        .args(ARGUMENTS)
-        .env_clear()
-        .env("PATH", path)
-        .env("TMPDIR", std::env::temp_dir())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = command(program).args(ARGUMENTS).spawn();
     let mut child = child.map_err(|error| damaged(error.to_string()))?;
     let film = piped(&mut child, bytes);
     // Whatever it does, it ends with this call.
@@ -99,8 +90,21 @@ pub(super) fn transcode(program: PathBuf, bytes: Vec<u8>, origin: &str) -> Resul
     }
 }
 
+/// The program, which sees nothing of the environment and is spoken with through pipes.
+pub(crate) fn command(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("TMPDIR", std::env::temp_dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 /// What it writes of `bytes` and what it says of them; nothing if it does not end in time.
-fn piped(child: &mut Child, bytes: Vec<u8>) -> Option<(Vec<u8>, String)> {
+pub(crate) fn piped(child: &mut Child, bytes: Vec<u8>) -> Option<(Vec<u8>, String)> {
     let (mut input, output, said) =
         (child.stdin.take()?, child.stdout.take()?, child.stderr.take()?);
     // It may end before it has read all.
