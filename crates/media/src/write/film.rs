@@ -1,5 +1,4 @@
-//! Films, compressed by the program `ffmpeg`: raw frames go in by a pipe, and a file comes out, for an MP4's
-//! index is written last.
+//! Films, compressed by the program `ffmpeg`, which is given raw frames.
 
 use std::path::{Path, PathBuf};
 
@@ -19,39 +18,23 @@ pub fn program(path: &Path) -> Result<PathBuf> {
 pub fn encode(video: &Video, kind: Kind, notes: Notes<'_>) -> Result<Vec<u8>> {
     let pictures: Vec<&Picture> = video.pictures().collect();
     let [width, height] = size(kind, &pictures)?;
-    let refused = |reason: String| refused(kind, format!("ffmpeg: {reason}"));
-    let failed = |error: std::io::Error| refused(error.to_string());
     let rate = pictures.len() as f64 / video.duration;
     let rate = if rate.is_finite() { rate } else { RATE };
-    let file = tempfile::NamedTempFile::new().map_err(failed)?;
-    let program = program(Path::new(&format!("a .{}", kind.extension())))?;
-    let mut child = ffmpeg::command(program)
-        .args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"])
-        .args(["-video_size", &format!("{width}x{height}"), "-framerate", &rate.to_string()])
-        .args(["-i", "pipe:0", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"])
-        .args(compression(kind))
-        .args(metadata(notes))
-        .args(["-f", kind.extension(), "-y"])
-        .arg(file.path())
-        .spawn()
-        .map_err(failed)?;
-    let frames = pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect();
-    let Some((_, said)) = ffmpeg::piped(&mut child, frames) else {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(refused(format!("more than {} s", ffmpeg::CLOCK.as_secs())));
+    let size = format!("{width}x{height}");
+    let rate = rate.to_string();
+    let input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &size, "-framerate", &rate];
+    let even = ["-i", "pipe:0", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"];
+    let compression: &[&str] = match kind {
+        Kind::Webm => &["-c:v", "libvpx-vp9", "-crf", "24", "-b:v", "0", "-f", "webm"],
+        _ => &["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart", "-f", "mp4"],
     };
-    match child.wait().map_err(failed)?.success() {
-        true => std::fs::read(file.path()).map_err(failed),
-        false => Err(refused(said.lines().last().unwrap_or("it failed").to_owned())),
-    }
-}
-
-fn compression(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Webm => &["-c:v", "libvpx-vp9", "-crf", "24", "-b:v", "0"],
-        _ => &["-c:v", "libx264", "-crf", "18", "-movflags", "+faststart"],
-    }
+    let plain = [&input, &even[..], compression].concat();
+    let arguments: Vec<String> =
+        plain.into_iter().map(str::to_owned).chain(metadata(notes)).collect();
+    let frames = pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect();
+    let program = program(Path::new(&format!("a .{}", kind.extension())))?;
+    ffmpeg::convert(program, &arguments, frames)
+        .map_err(|reason| refused(kind, format!("ffmpeg: {reason}")))
 }
 
 fn metadata(notes: Notes<'_>) -> Vec<String> {

@@ -29,7 +29,7 @@ pub fn encode(video: &Video, notes: Notes<'_>) -> Result<Vec<u8>> {
             (frame.delay, frame.dispose) = (hundredths, DisposalMethod::Keep);
             encoder.write_frame(&frame)?;
         }
-        Ok(encoder.into_inner()?)
+        encoder.into_inner()
     };
     encode().map_err(|error| refused(Kind::Gif, error))
 }
