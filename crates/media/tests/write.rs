@@ -18,7 +18,8 @@ fn picture(side: u32, at: u32) -> Picture {
             false => [(x * 64 / side) as u8 + 190, 240, 250],
         }
     };
-    Picture::new(side, side, (0..side * side).flat_map(pixel).collect()).unwrap()
+    Picture::new(side, side, (0..side * side).flat_map(pixel).collect())
+        .expect("a pixel for each place")
 }
 
 fn video(side: u32) -> Video {
