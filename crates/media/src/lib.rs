@@ -8,6 +8,7 @@
 //! file bytes ──magic, limits────────▶ Table, rows of columns with kinds
 //! text       ──Tokenizer──▶ ids ──Decoder──▶ text
 //! messages   ──ChatTemplate──▶ text ──Tokenizer──▶ Prompt { ids, answer, slots, spans }
+//! Media      ──write──▶ a file, whole or not there
 //! ```
 
 pub mod chat;
@@ -29,6 +30,7 @@ pub mod sound;
 pub mod table;
 mod tokenizer;
 pub mod video;
+pub mod write;
 
 pub use chat::{
     ChatFormat, Medium, Message, Part, Prompt, Role, Slot, arranged, parse_markers, render,
