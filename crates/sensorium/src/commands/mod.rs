@@ -14,6 +14,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod make;
 mod media;
 mod merge;
 mod models;
@@ -61,6 +62,8 @@ enum Command {
     Chat(chat::Chat),
     Run(run::Run),
     Transcribe(transcribe::Transcribe),
+    Draw(make::Draw),
+    Animate(make::Animate),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -106,6 +109,8 @@ impl Cli {
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Transcribe(command) => command.run(global),
+            Command::Draw(command) => command.run(global),
+            Command::Animate(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
