@@ -8,6 +8,7 @@ use sensorium_pretrained::families::generators::Generators;
 
 use crate::TextToMedia;
 use crate::error::{Error, Result};
+use crate::generate::Wanted;
 
 /// Seconds that a frame of a video is shown: the clips that are learned from have two a second.
 const FRAME: f64 = 0.5;
@@ -26,6 +27,15 @@ impl TextToMedia for Generators {
         match self.generate(modality, texts, sampler)? {
             Some(output) => media(output),
             None => Err(Error::Makes { wanted: modality, known: self.modalities() }),
+        }
+    }
+
+    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>> {
+        let Wanted { modality, conditions, shape: [q, c] } = wanted;
+        let data = TensorData::new(conditions.repeat(count), [count, *q, *c]);
+        match self.told(*modality, data, sampler) {
+            Some(output) => media(output),
+            None => Err(Error::Makes { wanted: *modality, known: self.modalities() }),
         }
     }
 }

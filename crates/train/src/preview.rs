@@ -14,6 +14,7 @@ use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::domain::DomainRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::flow::FlowRecipe;
+use crate::recipes::gill::GillRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
@@ -86,6 +87,10 @@ pub fn preview(
         }
         Recipe::Flow => {
             let recipe: FlowRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Gill => {
+            let recipe: GillRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
     };

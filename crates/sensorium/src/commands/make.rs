@@ -112,11 +112,25 @@ impl MediaSampling {
     /// # Errors
     /// The model does not make such media, or cannot compare several.
     pub fn make(&self, model: &Model, modality: Modality, prompt: &str, seed: u64) -> Result<Made> {
-        let maker: &dyn TextToMedia = model.media()?;
+        self.from(model, prompt, seed, |maker, count, sampler| {
+            Ok(maker.generate(modality, &vec![prompt.to_owned(); count], sampler)?)
+        })
+    }
+
+    /// Of as many media as are to be made, the one that fits the text best.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn from(
+        &self,
+        model: &Model,
+        prompt: &str,
+        seed: u64,
+        make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
+    ) -> Result<Made> {
         let Self { steps, guidance, solver, best_of } = *self;
         let sampler = Sampler { seed, steps: steps.into(), guidance, solver };
-        let texts = vec![prompt.to_owned(); best_of.into()];
-        let media = maker.generate(modality, &texts, sampler)?;
+        let media = make(model.media()?, best_of.into(), sampler)?;
         let similarities = match best_of {
             1 => vec![None],
             _ => {
@@ -167,13 +181,8 @@ impl Making {
         self.checked(modality)?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let made = self.sampling.make(&model, modality, &self.prompt, global.seed())?;
-        match &self.out {
-            Some(path) => {
-                let notes = self.sampling.notes(&global.model, &self.prompt, made.seed);
-                write::write(&made.medium, path, &notes)?;
-            }
-            None => made.medium.pictures().take(1).try_for_each(show)?,
-        }
+        let notes = self.sampling.notes(&global.model, &self.prompt, made.seed);
+        keep(&made, self.out.as_deref(), &notes)?;
         let Made { seed, similarity, .. } = made;
         if self.json {
             return print::json(&Output { file: self.out.as_deref(), seed, similarity });
@@ -199,6 +208,27 @@ impl Making {
             )),
         }
     }
+}
+
+/// Writes what was made to its file; without one, shows it in the terminal.
+pub fn keep(made: &Made, out: Option<&Path>, notes: write::Notes<'_>) -> Result<()> {
+    match out {
+        Some(path) => Ok(write::write(&made.medium, path, notes)?),
+        None if std::io::stdout().is_terminal() => {
+            made.medium.pictures().take(1).try_for_each(show)
+        }
+        None => Err(anyhow!("expected a file to write to, got none\nhint: pass --out FILE")),
+    }
+}
+
+/// That a medium of some kind can be written to a path.
+pub fn writable(path: &Path) -> Result<()> {
+    let kinds = [Modality::Image, Modality::Video, Modality::Audio, Modality::Table];
+    let known = |modality: &Modality| {
+        !matches!(write::check(path, *modality), Err(sensorium_media::Error::Extension { .. }))
+    };
+    let modality = kinds.into_iter().find(known).unwrap_or(Modality::Image);
+    Ok(write::check(path, modality).map(|_| ())?)
 }
 
 /// Columns of a terminal that a picture takes.

@@ -6,6 +6,7 @@ pub mod ctc;
 pub mod domain;
 pub mod flamingo;
 pub mod flow;
+pub mod gill;
 pub mod imagebind;
 pub mod llava;
 pub mod masked;
@@ -54,6 +55,8 @@ pub enum Recipe {
     Vae,
     /// Media from texts.
     Flow,
+    /// When to answer with media, and what to tell their generator.
+    Gill,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +108,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
         Recipe::Flow => flow::train(&config::load(path, sets)?, options),
+        Recipe::Gill => gill::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -127,5 +131,6 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
         Recipe::Vae => vae::stages(&config::load(path, sets)?),
         Recipe::Flow => flow::stages(&config::load(path, sets)?),
+        Recipe::Gill => gill::stages(&config::load(path, sets)?),
     }
 }
