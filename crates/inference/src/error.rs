@@ -84,6 +84,18 @@ pub enum Error {
         known: Vec<Modality>,
     },
 
+    /// A medium of a kind that the model does not make.
+    #[error(
+        "expected media that the model makes ({}), got {wanted}\nhint: take a model with a generator of that kind: `sensorium train` with the recipe `flow` makes one",
+        listed(known)
+    )]
+    Makes {
+        /// What is wanted.
+        wanted: Modality,
+        /// What the model makes.
+        known: Vec<Modality>,
+    },
+
     /// An id that the model has no row for.
     #[error(
         "expected token ids below {vocabulary}, got {got}\nhint: the tokenizer is not that of the model"

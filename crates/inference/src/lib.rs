@@ -5,6 +5,7 @@
 //!                             ──embedding─▶ dyn EmbeddingModel  media, texts → vectors
 //!                             ──score─────▶ dyn ScoreModel      media × texts → how well they fit
 //!                             ──speech────▶ dyn SpeechToText    sound → text
+//!                             ──media─────▶ dyn TextToMedia     text → media
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
 
@@ -15,6 +16,7 @@ mod embed;
 mod error;
 mod flamingo;
 pub mod generate;
+mod generated;
 pub mod idefics;
 pub mod language;
 mod logits;
@@ -40,6 +42,7 @@ pub use language::LanguageModel;
 pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_flow::{Sampler, Solver};
 pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
@@ -248,4 +251,21 @@ pub trait SpeechToText: Sync {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript>;
+}
+
+/// A model that makes media of what a text says.
+pub trait TextToMedia: Sync {
+    /// What it makes.
+    fn makes(&self) -> Vec<Modality>;
+
+    /// A medium of this kind for each text. The same text and sampler make the same, whatever stands beside it.
+    ///
+    /// # Errors
+    /// The model does not make such media; the tokenizer fails at a text.
+    fn generate(
+        &self,
+        modality: Modality,
+        texts: &[String],
+        sampler: Sampler,
+    ) -> Result<Vec<Media>>;
 }

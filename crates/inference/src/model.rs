@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::{
     Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
@@ -13,7 +14,7 @@ use sensorium_pretrained::{
 use crate::error::{Error, Result};
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, TextToMedia, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -45,10 +46,12 @@ pub struct SensoriumModel {
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
     ctc: Option<CtcModel>,
+    generators: Option<Generators>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, bound, domain, llava, language, audio, ctc }: Parts) -> Result<Self> {
+    fn new(parts: Parts) -> Result<Self> {
+        let Parts { towers, bound, domain, llava, language, audio, ctc, generators } = parts;
         let llava = llava.map(|(text, spliced)| -> Result<_> {
             let mut model = VisionLanguageModel::spliced(text, spliced)?;
             model.domain = domain;
@@ -57,7 +60,7 @@ impl SensoriumModel {
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });
-        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc })
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators })
     }
 
     fn pack(&mut self, format: pack::Format) {
@@ -69,6 +72,7 @@ impl SensoriumModel {
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
         self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
+        self.generators.iter_mut().for_each(|generators| generators.pack(format));
     }
 
     fn does(&self) -> &'static str {
@@ -300,6 +304,20 @@ impl Model {
             Self::Whisper(model) => Ok(model),
             Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
             other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; or with what the recipe `ctc` has left")),
+        }
+    }
+
+    /// The model as one that makes media of texts.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn media(&self) -> Result<&dyn TextToMedia> {
+        match self {
+            Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
+            other => Err(other.cannot(
+                "makes pictures, clips or sounds",
+                "take a model that was trained here by the recipe `flow`",
+            )),
         }
     }
 

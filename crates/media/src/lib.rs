@@ -51,4 +51,4 @@ pub use table::Table;
 pub use tokenizer::{
     Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
 };
-pub use video::{Sampling, Video};
+pub use video::{Frame, Sampling, Video};

@@ -7,6 +7,7 @@ mod clip_resnet;
 pub mod ctc;
 pub mod dinov2;
 pub mod flamingo;
+pub mod generators;
 pub mod idefics;
 pub mod language;
 pub mod llava;

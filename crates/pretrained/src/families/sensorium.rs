@@ -4,11 +4,12 @@
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
 //! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
 //! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
+//! vae  image_generator  video_generator  audio_generator  image_text  video_text  audio_text
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
 //! on with texts; an audio encoder stands alone; `speech` has a
-//! head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+//! head for transcripts ([`ctc`](super::ctc)); generators make media of texts ([`generators`](super::generators)). `config.json` says which of these there are.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +18,12 @@ use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_generator::VaeConfig;
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::domain::Domain;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
+use sensorium_model::latent_diffusion::LatentDiffusionConfig;
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
@@ -28,6 +31,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ctc::{CtcConfig, CtcParts};
+use super::generators::{self, Generators};
 use super::language::Place;
 use super::llava::{Published, Spliced};
 use crate::directory::Directory;
@@ -43,7 +47,7 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 16] = [
+pub const COMPONENTS: [&str; 23] = [
     "image",
     "audio",
     "speech",
@@ -60,6 +64,13 @@ pub const COMPONENTS: [&str; 16] = [
     "table_head",
     "domain",
     "backbone",
+    "vae",
+    "image_text",
+    "video_text",
+    "audio_text",
+    "image_generator",
+    "video_generator",
+    "audio_generator",
 ];
 
 /// What makes a vector of what an encoder beside those of pictures and texts saw.
@@ -108,6 +119,12 @@ pub struct SensoriumConfig {
     /// An encoder of sounds that spells what was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc: Option<CtcConfig>,
+    /// What makes pictures of generators' latents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<VaeConfig>,
+    /// Generators of media, one for each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators: Vec<LatentDiffusionConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,6 +143,8 @@ impl Default for SensoriumConfig {
             language: None,
             audio: None,
             ctc: None,
+            vae: None,
+            generators: Vec::new(),
             templates: Vec::new(),
         }
     }
@@ -165,6 +184,8 @@ impl SensoriumConfig {
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
+            vae: self.vae.or(other.vae),
+            generators: if self.generators.is_empty() { other.generators } else { self.generators },
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -176,6 +197,8 @@ impl SensoriumConfig {
         let bound = self.imagebind.iter().flat_map(|bound| &bound.encoders);
         let bound = bound.flat_map(|one| [tower(one.modality())[0], head(one.modality())]);
         let towers: Vec<&str> = towers.chain(bound).collect();
+        let made = self.generators.iter().flat_map(|one| generators::components(one.modality()));
+        let made: Vec<&str> = made.collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
@@ -183,7 +206,8 @@ impl SensoriumConfig {
             "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
-            _ => towers.contains(name),
+            "vae" => self.vae.is_some(),
+            _ => towers.contains(name) || made.contains(name),
         };
         COMPONENTS.into_iter().filter(has).collect()
     }
@@ -206,6 +230,8 @@ pub struct Parts {
     pub audio: Option<SoundEncoder>,
     /// Writes down what was said.
     pub ctc: Option<CtcParts>,
+    /// Makes media.
+    pub generators: Option<Generators>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -274,6 +300,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
         all.extend(under("speech", shapes));
     }
+    all.extend(generators::parameters(&config));
     // An encoder may serve several of them.
     let mut known = BTreeSet::new();
     all.retain(|(name, _)| known.insert(name.clone()));
@@ -309,6 +336,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         .as_ref()
         .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
     let domain = config.domain.map(|width| domain(directory, width));
+    let generators = words.as_ref().filter(|_| !config.generators.is_empty());
+    let generators = generators.map(|words| Generators::open(directory, &config, words, device));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
         towers,
@@ -317,6 +346,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         llava: llava.transpose()?,
         language: language.transpose()?,
         ctc,
+        generators: generators.transpose()?,
         audio: None,
     }))
 }
@@ -533,7 +563,7 @@ pub fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
-pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+pub(crate) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
     let tensors = directory.component(component)?;
     let fitted = weights::load(module, &tensors);
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)
