@@ -276,6 +276,48 @@ pub enum Error {
         /// What it was given.
         got: String,
     },
+    /// A file's name does not say as what a medium is to be written.
+    #[error(
+        "expected a name that ends in {known} for a file of {modality}, got {got} in {path}\nhint: the extension says what is written"
+    )]
+    Extension {
+        /// Path as given.
+        path: String,
+        /// What is to be written.
+        modality: Modality,
+        /// Extensions of such files.
+        known: String,
+        /// The path's own.
+        got: String,
+    },
+    /// A file cannot be written.
+    #[error(
+        "expected to write {path}, got: {reason}\nhint: check that its folder is there, may be written to and has room"
+    )]
+    Unwritable {
+        /// Path as given.
+        path: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// What compresses videos is not there.
+    #[error(
+        "expected the program `ffmpeg` on the path to write {path}, got none\nhint: install it, or write .gif or .apng, which need nothing else"
+    )]
+    NoFfmpeg {
+        /// What is to be written.
+        path: String,
+    },
+    /// A kind of files cannot hold a medium.
+    #[error(
+        "expected a medium that a .{kind} file can hold, got: {got}\nhint: take another kind of file"
+    )]
+    Encode {
+        /// Extension of the kind.
+        kind: String,
+        /// What is in the way.
+        got: String,
+    },
     /// The process that was to decode it gave no answer.
     #[error(transparent)]
     Child(#[from] crate::media_decoder::ChildError),

@@ -9,6 +9,7 @@
 //! text       ──words, lexicon──▶ phonemes     log-mel ──Griffin-Lim──▶ samples
 //! text       ──Tokenizer──▶ ids ──Decoder──▶ text
 //! messages   ──ChatTemplate──▶ text ──Tokenizer──▶ Prompt { ids, answer, slots, spans }
+//! Media      ──write──▶ a file, whole or not there
 //! ```
 
 pub mod chat;
@@ -32,6 +33,7 @@ pub mod stft;
 pub mod table;
 mod tokenizer;
 pub mod video;
+pub mod write;
 
 pub use chat::{
     ChatFormat, Medium, Message, Part, Prompt, Role, Slot, arranged, parse_markers, render,

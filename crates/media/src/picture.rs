@@ -7,13 +7,13 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 
 use crate::header::{self, Fault, Kind};
 use crate::jpeg;
 use crate::orientation::orientation;
 use crate::resample::{self, Filter, Window};
-use crate::{Error, Result};
+use crate::{Error, Result, write};
 
 /// Largest file or upload, in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -98,11 +98,7 @@ impl Picture {
 
     /// The picture as a PNG file.
     pub fn to_png(&self) -> Vec<u8> {
-        let mut png = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut png)
-            .write_image(&self.pixels, self.width, self.height, image::ExtendedColorType::Rgb8)
-            .expect("pixels fit the size and memory takes every write");
-        png
+        write::still(self, &[]).expect("pixels fit the size and memory takes every write")
     }
 
     /// Scales to `width` x `height` with Pillow's antialiased bicubic, bit for

@@ -1,26 +1,21 @@
 //! Videos that nothing here decodes, by the program `ffmpeg` where it is on the path: H.264 in Matroska out.
 //!
 //! It is given bytes and may open nothing (`-protocol_whitelist`), so a list of other files or addresses in place
-//! of a video leads nowhere.
+//! of a video leads nowhere. `write` has it compress videos.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::picture::MAX_FILE_BYTES;
 use crate::{Error, Result};
 
 /// How long it may take.
 const CLOCK: Duration = Duration::from_secs(120);
 
 /// What it is told: no sound, at most 1280 pixels wide, at most so many bytes.
-const ARGUMENTS: [&str; 31] = [
-    "-nostdin",
-    "-v",
-    "error",
+const ARGUMENTS: [&str; 27] = [
     "-protocol_whitelist",
     "cache,pipe",
     "-i",
@@ -48,7 +43,6 @@ const ARGUMENTS: [&str; 31] = [
     "250000000",
     "-f",
     "matroska",
-    "pipe:1",
 ];
 
 /// Whether a video that cannot be decoded here may be one that it decodes.
@@ -61,7 +55,7 @@ pub(super) fn may_help(error: &Error) -> bool {
 }
 
 /// The program, if there is one on the path.
-pub(super) fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let name = format!("ffmpeg{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|file| file.is_file())
@@ -72,51 +66,76 @@ pub(super) fn program() -> Option<PathBuf> {
 /// # Errors
 /// [`Error::Damaged`] with what the program says, or that it takes too long.
 pub(super) fn transcode(program: PathBuf, bytes: Vec<u8>, origin: &str) -> Result<Vec<u8>> {
-    let damaged = |reason: String| Error::Damaged {
+    let arguments = ARGUMENTS.map(str::to_owned);
+    convert(program, &arguments, bytes).map_err(|reason| Error::Damaged {
         origin: origin.to_owned(),
         kind: "video, decoded by ffmpeg".into(),
         reason,
-    };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let child = Command::new(program)
-        .args(ARGUMENTS)
+    })
+}
+
+/// What the program makes of the bytes that it is given by a pipe. It writes into a file, for an index stands
+/// before what it tells of; it sees nothing of the environment.
+///
+/// # Errors
+/// What the program says, or that it takes too long.
+pub(crate) fn convert(
+    program: PathBuf,
+    arguments: &[String],
+    bytes: Vec<u8>,
+) -> std::result::Result<Vec<u8>, String> {
+    let failed = |error: io::Error| error.to_string();
+    let file = tempfile::NamedTempFile::new().map_err(failed)?;
+    let mut child = Command::new(program)
+        .args(["-nostdin", "-y", "-v", "error"])
+        .args(arguments)
+        .arg(file.path())
         .env_clear()
-        .env("PATH", path)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("TMPDIR", std::env::temp_dir())
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.map_err(|error| damaged(error.to_string()))?;
-    let film = piped(&mut child, bytes);
-    // Whatever it does, it ends with this call.
-    let _ = child.kill();
-    let _ = child.wait();
-    match film {
-        Some((film, _)) if !film.is_empty() => Ok(film),
-        Some((_, said)) => Err(damaged(said.lines().last().unwrap_or("no picture").to_owned())),
-        None => Err(damaged(format!("more than {} s", CLOCK.as_secs()))),
+        .spawn()
+        .map_err(failed)?;
+    let (input, said) = (child.stdin.take(), child.stderr.take());
+    // It may end before it has read all.
+    thread::spawn(move || input.map(|mut input| input.write_all(&bytes)));
+    let says = thread::spawn(move || said.map(head).unwrap_or_default());
+    let Some(status) = ended(&mut child) else {
+        // Whatever it does, it ends with this call.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("more than {} s", CLOCK.as_secs()));
+    };
+    match std::fs::read(file.path()).map_err(failed)? {
+        film if status.success() && !film.is_empty() => Ok(film),
+        _ => {
+            let said = says.join().unwrap_or_default();
+            Err(said.trim().lines().last().unwrap_or("no picture").to_owned())
+        }
     }
 }
 
-/// What it writes of `bytes` and what it says of them; nothing if it does not end in time.
-fn piped(child: &mut Child, bytes: Vec<u8>) -> Option<(Vec<u8>, String)> {
-    let (mut input, output, said) =
-        (child.stdin.take()?, child.stdout.take()?, child.stderr.take()?);
-    // It may end before it has read all.
-    thread::spawn(move || drop(input.write_all(&bytes)));
-    let (send, done) = mpsc::channel();
-    let says = thread::spawn(move || limited(said, 4096));
-    thread::spawn(move || drop(send.send(limited(output, MAX_FILE_BYTES))));
-    let film = done.recv_timeout(CLOCK).ok()?;
-    let said = says.join().unwrap_or_default();
-    Some((film, String::from_utf8_lossy(&said).trim().to_owned()))
+/// How it ended, if it does in time.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let begin = Instant::now();
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if begin.elapsed() > CLOCK {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
-/// All that comes, at most `limit` bytes.
-fn limited(from: impl Read, limit: u64) -> Vec<u8> {
+/// The first 4096 bytes of all that comes.
+fn head(mut from: impl Read) -> String {
     let mut bytes = Vec::new();
     // What came before an error counts.
-    let _ = from.take(limit).read_to_end(&mut bytes);
-    bytes
+    let _ = from.by_ref().take(4096).read_to_end(&mut bytes);
+    let _ = io::copy(&mut from, &mut io::sink());
+    String::from_utf8_lossy(&bytes).into_owned()
 }

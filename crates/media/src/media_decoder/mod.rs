@@ -33,7 +33,7 @@
 //! ```
 
 mod child;
-mod ffmpeg;
+pub(crate) mod ffmpeg;
 mod parent;
 mod system;
 mod wire;

@@ -80,7 +80,7 @@ fn kind_of(cell: &Cell) -> Option<Kind> {
     })
 }
 
-/// A cell of a column of several kinds.
+/// What a cell holds, as it may be spelt in a file.
 pub fn text(cell: &Cell) -> String {
     match cell {
         Cell::Missing => String::new(),
@@ -88,9 +88,22 @@ pub fn text(cell: &Cell) -> String {
         Cell::Category(text) => text.clone(),
         Cell::Boolean(value) => value.to_string(),
         Cell::Date(days) => {
-            let date = Date::from_julian_day(EPOCH.saturating_add(days.floor() as i32));
-            date.map_or_else(|_| days.to_string(), |date| date.to_string())
+            let all = (days * 86_400_000.0).round() as i64;
+            let (day, rest) = (all.div_euclid(86_400_000), all.rem_euclid(86_400_000));
+            let date = Date::from_julian_day(EPOCH.saturating_add(day as i32));
+            date.map_or_else(|_| days.to_string(), |date| format!("{date}{}", time(rest)))
         }
+    }
+}
+
+/// Thousandths of a second since midnight, as they stand behind a date: nothing for midnight.
+fn time(thousandths: i64) -> String {
+    let (seconds, rest) = (thousandths / 1000, thousandths % 1000);
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (thousandths, rest) {
+        (0, _) => String::new(),
+        (_, 0) => format!("T{h:02}:{m:02}:{s:02}"),
+        _ => format!("T{h:02}:{m:02}:{s:02}.{rest:03}"),
     }
 }
 

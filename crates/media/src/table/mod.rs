@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result, parquet};
 use kind::unit;
 
+pub(crate) use kind::text;
+
 /// Largest file.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Most rows, as of a spreadsheet.

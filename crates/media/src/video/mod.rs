@@ -116,6 +116,15 @@ impl Video {
         Ok(video)
     }
 
+    /// How long each frame stays, in parts of a second.
+    pub(crate) fn delays(&self, parts: u16) -> impl Iterator<Item = u16> {
+        let begin = self.frames.iter().map(|frame| frame.seconds);
+        let ends = begin.clone().skip(1).chain([self.duration]);
+        // Of rounded times, so that errors do not add up.
+        let at = move |seconds: f64| (seconds * f64::from(parts)).round();
+        begin.zip(ends).map(move |(begin, end)| (at(end) - at(begin)) as u16)
+    }
+
     /// The pictures, in order.
     pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
         self.frames.iter().map(|frame| &frame.picture)

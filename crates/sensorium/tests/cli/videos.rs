@@ -14,10 +14,13 @@ fn embed(video: &str, path: &Path) -> Output {
     program.unwrap()
 }
 
-/// A program of that name, which is first to read all that it is given.
+/// A program of that name, which is first to read all that it is given. `$last` is where it writes to.
 fn ffmpeg(dir: &Path, then: &str) {
-    let script =
-        file(dir, "ffmpeg", format!("#!/bin/sh\n/bin/cat >/dev/null\n{then}\n").as_bytes());
+    let script = file(
+        dir,
+        "ffmpeg",
+        format!("#!/bin/sh\nfor last; do :; done\n/bin/cat >/dev/null\n{then}\n").as_bytes(),
+    );
     std::fs::set_permissions(script, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
@@ -26,7 +29,7 @@ fn ffmpeg_is_asked_for_what_nothing_here_decodes() {
     let [path, other, nothing] = ["with_ffmpeg", "with_another", "without"].map(dir);
     let avi = file(&path, "clip.avi", b"RIFF\0\0\0\0AVI LIST and so on");
     let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/video/film.mkv");
-    ffmpeg(&path, &format!("/bin/cat '{}'", film.display()));
+    ffmpeg(&path, &format!("/bin/cat '{}' >\"$last\"", film.display()));
     let [asked, plain] = [&avi, film.to_str().unwrap()].map(|video| embed(video, &path));
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let vector = |output: &Output| {
