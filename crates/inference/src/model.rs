@@ -6,6 +6,7 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
+use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
     Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
     gguf,
@@ -14,7 +15,7 @@ use sensorium_pretrained::{
 use crate::error::{Error, Result};
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, TextToMedia, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, WhisperModel,
 };
 
 /// How a model is opened.
@@ -47,11 +48,13 @@ pub struct SensoriumModel {
     audio: Option<SoundEncoder>,
     ctc: Option<CtcModel>,
     generators: Option<Generators>,
+    talker: Option<Voices>,
 }
 
 impl SensoriumModel {
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { towers, bound, domain, llava, language, audio, ctc, generators } = parts;
+        let Parts { towers, bound, domain, llava, language, audio, ctc, generators, talker } =
+            parts;
         let llava = llava.map(|(text, spliced)| -> Result<_> {
             let mut model = VisionLanguageModel::spliced(text, spliced)?;
             model.domain = domain;
@@ -60,7 +63,7 @@ impl SensoriumModel {
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });
-        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators })
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators, talker })
     }
 
     fn pack(&mut self, format: pack::Format) {
@@ -73,6 +76,7 @@ impl SensoriumModel {
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
         self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
         self.generators.iter_mut().for_each(|generators| generators.pack(format));
+        self.talker.iter_mut().for_each(|voices| voices.talker.pack_as(format));
     }
 
     fn does(&self) -> &'static str {
@@ -82,6 +86,7 @@ impl SensoriumModel {
             (None, Some(_), _) => "answers about pictures",
             (None, None, Some(_)) => "continues texts",
             (None, None, None) if self.ctc.is_some() => "writes down what was said",
+            (None, None, None) if self.talker.is_some() => "speaks",
             (None, None, None) => "makes features of sounds alone",
         }
     }
@@ -318,6 +323,17 @@ impl Model {
                 "makes pictures, clips or sounds",
                 "take a model that was trained here by the recipe `flow`",
             )),
+        }
+    }
+
+    /// The model as one that speaks.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn voices(&self) -> Result<&dyn TextToSpeech> {
+        match self {
+            Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
+            other => Err(other.cannot("speaks", "take what the recipe `talker` has left")),
         }
     }
 

@@ -26,6 +26,7 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
+mod speak;
 mod train;
 mod transcribe;
 mod video;
@@ -37,7 +38,7 @@ use clap::{Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text out.
+/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text and speech out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",
@@ -61,6 +62,7 @@ enum Command {
     Chat(chat::Chat),
     Run(run::Run),
     Transcribe(transcribe::Transcribe),
+    Speak(speak::Speak),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -106,6 +108,7 @@ impl Cli {
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Transcribe(command) => command.run(global),
+            Command::Speak(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),
