@@ -42,6 +42,11 @@ const FORMATS: [Format; 22] = [
         &[(None, "a tone that rises"), (None, "a low buzz")],
     ),
     (
+        "folder-voices",
+        "kind = 'folder'\npath = '@'",
+        &[(None, "red circle."), (None, "two stars.")],
+    ),
+    (
         "llava-json",
         "kind = 'llava-json'\npath = '@/conversations.json'",
         &[
