@@ -107,6 +107,30 @@ pub enum Error {
         got: u32,
     },
 
+    /// A voice that the model has not.
+    #[error("expected a voice of {}, got {got}\nhint: --list-voices names them", known.join(", "))]
+    Voice {
+        /// What was asked for.
+        got: String,
+        /// The model's.
+        known: Vec<String>,
+    },
+
+    /// A speed at which nobody speaks.
+    #[error(
+        "expected a speed of 0.25 to 4, got {got}\nhint: 1 is the voice's own, 2 twice as fast"
+    )]
+    Speed {
+        /// What was asked for.
+        got: f32,
+    },
+
+    /// The model computed no spectrogram.
+    #[error(
+        "expected a finite spectrogram, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
+    )]
+    NoSpectrogram,
+
     /// The model computed no numbers.
     #[error(
         "expected finite logits after token {tokens}, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try another file of the model"

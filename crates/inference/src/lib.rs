@@ -5,6 +5,7 @@
 //!                             ──embedding─▶ dyn EmbeddingModel  media, texts → vectors
 //!                             ──score─────▶ dyn ScoreModel      media × texts → how well they fit
 //!                             ──speech────▶ dyn SpeechToText    sound → text
+//!                             ──voices────▶ dyn TextToSpeech    text → speech
 //!                             ──media─────▶ dyn TextToMedia     text → media
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
@@ -22,6 +23,7 @@ pub mod language;
 mod logits;
 mod model;
 mod spectrogram;
+pub mod speech;
 pub mod video;
 mod vision_language;
 pub mod whisper;
@@ -49,6 +51,7 @@ pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
 
 use sensorium_pretrained::TEMPLATES;
+use speech::{SpeakOptions, Spoken};
 use whisper::{TranscribeOptions, Transcript};
 
 /// A model that answers.
@@ -270,6 +273,24 @@ pub trait SpeechToText: Sync {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript>;
+}
+
+/// A model that speaks.
+pub trait TextToSpeech: Sync {
+    /// The names of its voices, the usual one first.
+    fn voices(&self) -> &[String];
+
+    /// Speaks a text, whatever its length; `progress` sees how many of how many sentences are done.
+    ///
+    /// # Errors
+    /// A voice that the model has not, a speed beyond [`speech::SPEEDS`], a text without words or in a script that
+    /// is not known; the model computes no numbers.
+    fn speak(
+        &self,
+        text: &str,
+        options: &SpeakOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Spoken>;
 }
 
 /// A model that makes media of what a text says.

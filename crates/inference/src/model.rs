@@ -6,6 +6,7 @@ use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
+use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
     Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
     gguf,
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, TextToMedia, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -49,12 +50,13 @@ pub struct SensoriumModel {
     audio: Option<SoundEncoder>,
     ctc: Option<CtcModel>,
     generators: Option<Generators>,
+    talker: Option<Voices>,
 }
 
 impl SensoriumModel {
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { towers, bound, domain, llava, language, audio, ctc, generators, signals } =
-            parts;
+        let Parts { towers, bound, domain, llava, language, audio, ctc, .. } = parts;
+        let Parts { generators, signals, talker, .. } = parts;
         let llava = llava.map(|(mut text, spliced)| -> Result<_> {
             // What is said last is then what is asked for.
             text.eos_token_ids.extend(signals.iter().map(|(signal, _)| signal.signals[0]));
@@ -71,7 +73,7 @@ impl SensoriumModel {
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });
-        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators })
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators, talker })
     }
 
     fn pack(&mut self, format: pack::Format) {
@@ -84,6 +86,7 @@ impl SensoriumModel {
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
         self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
         self.generators.iter_mut().for_each(|generators| generators.pack(format));
+        self.talker.iter_mut().for_each(|voices| voices.talker.pack_as(format));
     }
 
     fn does(&self) -> &'static str {
@@ -93,6 +96,7 @@ impl SensoriumModel {
             (None, Some(_), _) => "answers about pictures",
             (None, None, Some(_)) => "continues texts",
             (None, None, None) if self.ctc.is_some() => "writes down what was said",
+            (None, None, None) if self.talker.is_some() => "speaks",
             (None, None, None) => "makes features of sounds alone",
         }
     }
@@ -329,6 +333,17 @@ impl Model {
                 "makes pictures, clips or sounds",
                 "take a model that was trained here by the recipe `flow`",
             )),
+        }
+    }
+
+    /// The model as one that speaks.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn voices(&self) -> Result<&dyn TextToSpeech> {
+        match self {
+            Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
+            other => Err(other.cannot("speaks", "take what the recipe `talker` has left")),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::recipes::gill::GillRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
+use crate::recipes::talker::TalkerRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
 use crate::recipes::vae::VaeRecipe;
@@ -79,6 +80,10 @@ pub fn preview(
         }
         Recipe::Ctc => {
             let recipe: CtcRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Talker => {
+            let recipe: TalkerRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Vae => {

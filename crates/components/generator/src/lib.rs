@@ -6,6 +6,7 @@
 //!                                                              ──as they are─────▶ spectrograms
 //! ```
 
+pub mod audio;
 mod flow;
 mod latents;
 mod uvit;

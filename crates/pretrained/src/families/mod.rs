@@ -15,6 +15,7 @@ pub mod open_clip;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod talker;
 pub mod tower;
 pub mod whisper;
 

@@ -37,6 +37,7 @@ use super::ctc::{CtcConfig, CtcParts};
 use super::generators::{self, Generators};
 use super::language::Place;
 use super::llava::{Published, Spliced};
+use super::talker::{Voices, VoicesConfig};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
@@ -50,10 +51,11 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 26] = [
+pub const COMPONENTS: [&str; 27] = [
     "image",
     "audio",
     "speech",
+    "talker",
     "video",
     "table",
     "text",
@@ -125,6 +127,9 @@ pub struct SensoriumConfig {
     /// An encoder of sounds that spells what was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc: Option<CtcConfig>,
+    /// What speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talker: Option<VoicesConfig>,
     /// What makes pictures of generators' latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vae: Option<VaeConfig>,
@@ -152,6 +157,7 @@ impl Default for SensoriumConfig {
             language: None,
             audio: None,
             ctc: None,
+            talker: None,
             vae: None,
             generators: Vec::new(),
             signals: Vec::new(),
@@ -177,8 +183,10 @@ impl SensoriumConfig {
         let parsed = serde_json::from_value(directory.settings().clone());
         let parsed: Self =
             parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
-        match parsed.ctc.as_ref().and_then(CtcConfig::wrong) {
-            Some((expected, got)) => Err(wrong("ctc", expected, got)),
+        let ctc = parsed.ctc.as_ref().and_then(CtcConfig::wrong).map(|wrong| ("ctc", wrong));
+        let talker = parsed.talker.as_ref().and_then(VoicesConfig::wrong);
+        match ctc.or(talker.map(|wrong| ("talker", wrong))) {
+            Some((key, (expected, got))) => Err(wrong(key, expected, got)),
             None => Ok(parsed),
         }
     }
@@ -194,6 +202,7 @@ impl SensoriumConfig {
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
+            talker: self.talker.or(other.talker),
             vae: self.vae.or(other.vae),
             generators: if self.generators.is_empty() { other.generators } else { self.generators },
             signals: if self.signals.is_empty() { other.signals } else { self.signals },
@@ -215,6 +224,7 @@ impl SensoriumConfig {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
             "speech" => self.ctc.is_some(),
+            "talker" => self.talker.is_some(),
             "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
@@ -242,6 +252,8 @@ pub struct Parts {
     pub audio: Option<SoundEncoder>,
     /// Writes down what was said.
     pub ctc: Option<CtcParts>,
+    /// Speaks.
+    pub talker: Option<Voices>,
     /// Makes media.
     pub generators: Option<Generators>,
     /// How what answers asks for media.
@@ -310,6 +322,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
+    if let Some(talker) = &config.talker {
+        all.extend(under("talker", talker.parameters()));
+    }
     if let Some(ctc) = &config.ctc {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
         all.extend(under("speech", shapes));
@@ -334,8 +349,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
     let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
-    if config.components() == ["speech"] {
-        return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
+    let talker = config.talker.clone().map(|talker| Voices::open(directory, talker, device));
+    let talker = talker.transpose()?;
+    if config.components().iter().all(|name| ["speech", "talker"].contains(name)) {
+        return Ok(Pretrained::Sensorium(Parts { ctc, talker, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
@@ -360,6 +377,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         llava: llava.transpose()?,
         language: language.transpose()?,
         ctc,
+        talker,
         generators: generators.transpose()?,
         signals: generators::signals(directory, &config, device)?,
         audio: None,

@@ -27,6 +27,7 @@ mod pull;
 mod run;
 mod sampling;
 mod score;
+mod speak;
 mod train;
 mod transcribe;
 mod video;
@@ -38,7 +39,7 @@ use clap::{Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text out.
+/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text and speech out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",
@@ -64,6 +65,7 @@ enum Command {
     Transcribe(transcribe::Transcribe),
     Draw(make::Draw),
     Animate(make::Animate),
+    Speak(speak::Speak),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -111,6 +113,7 @@ impl Cli {
             Command::Transcribe(command) => command.run(global),
             Command::Draw(command) => command.run(global),
             Command::Animate(command) => command.run(global),
+            Command::Speak(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),

@@ -10,6 +10,7 @@ pub mod gill;
 pub mod imagebind;
 pub mod llava;
 pub mod masked;
+pub mod talker;
 pub mod text;
 pub mod tokenizer;
 pub mod vae;
@@ -51,6 +52,8 @@ pub enum Recipe {
     Whisper,
     /// The same letter by letter, by an encoder from nothing.
     Ctc,
+    /// Speech of phonemes.
+    Talker,
     /// Pictures in short, and pictures of that.
     Vae,
     /// Media from texts.
@@ -106,6 +109,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
         Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
+        Recipe::Talker => talker::train(&config::load(path, sets)?, options),
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
         Recipe::Flow => flow::train(&config::load(path, sets)?, options),
         Recipe::Gill => gill::train(&config::load(path, sets)?, options),
@@ -129,6 +133,7 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
         Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
+        Recipe::Talker => talker::stages(&config::load(path, sets)?),
         Recipe::Vae => vae::stages(&config::load(path, sets)?),
         Recipe::Flow => flow::stages(&config::load(path, sets)?),
         Recipe::Gill => gill::stages(&config::load(path, sets)?),
