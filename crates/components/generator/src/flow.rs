@@ -65,9 +65,6 @@ impl Flow {
 
     /// Conditions, and what stands for none where they are dropped.
     fn without(&self, conditions: Tensor<3>, dropped: &[bool]) -> Tensor<3> {
-        if dropped.iter().all(|dropped| !dropped) {
-            return conditions;
-        }
         let b = dropped.len();
         let kept: Vec<f32> = dropped.iter().map(|&dropped| f32::from(!dropped)).collect();
         let kept = Tensor::<3>::from_data(TensorData::new(kept, [b, 1, 1]), &conditions.device());
