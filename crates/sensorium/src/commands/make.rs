@@ -107,6 +107,17 @@ pub struct Made {
 }
 
 impl MediaSampling {
+    /// From noise of this seed.
+    pub fn sampler(&self, seed: u64) -> Sampler {
+        let Self { steps, guidance, solver, .. } = *self;
+        Sampler { seed, steps: steps.into(), guidance, solver }
+    }
+
+    /// How many are made.
+    pub fn best_of(&self) -> usize {
+        self.best_of.into()
+    }
+
     /// The medium that a text asks for.
     ///
     /// # Errors
@@ -128,10 +139,8 @@ impl MediaSampling {
         seed: u64,
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
-        let Self { steps, guidance, solver, best_of } = *self;
-        let sampler = Sampler { seed, steps: steps.into(), guidance, solver };
-        let media = make(model.media()?, best_of.into(), sampler)?;
-        let similarities = match best_of {
+        let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
+        let similarities = match media.len() {
             1 => vec![None],
             _ => {
                 let scores = model.score()?.score(&media, &[prompt.to_owned()])?;
