@@ -1,4 +1,4 @@
-//! `draw` and `animate`: media of what a text says.
+//! `draw`, `animate` and `sound`: media of what a text says.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,20 @@ pub struct Draw {
 pub struct Animate {
     #[command(flatten)]
     making: Making,
+}
+
+/// Make a sound of what a text says.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sensorium sound \"a low bell, twice\" --out bell.wav")]
+pub struct SoundCommand {
+    #[command(flatten)]
+    making: Making,
+}
+
+impl SoundCommand {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        self.making.run(Modality::Audio, global)
+    }
 }
 
 impl Draw {
