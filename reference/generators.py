@@ -1,10 +1,12 @@
-"""Generators and what tells them, in plain PyTorch. Writes goldens/vae, goldens/flow and goldens/mapper.
+"""Generators and what tells them, in plain PyTorch. Writes goldens/vae, flow, gan, conditional_vae and mapper.
 
 `vae`: an autoencoder of plain convolutions: pixels as squares, blocks of two convolutions with ReLU, half the size
 and back; the loss is the mean distance of what comes back, half that of neighbours' differences, and the divergence.
 `flow`: a U-ViT (Bao et al. 2022, https://arxiv.org/abs/2209.12152) that learns the velocity from noise to latents
 (Liu et al. 2022, https://arxiv.org/abs/2209.03003), one of three samples without its conditions; and what four steps
 of Euler and of Heun with guidance make of noise.
+`gan`: U-ViTs that make latents of noise at once and judge them, with hinge losses and R1 by differences.
+`conditional_vae`: a U-ViT that tells a normal distribution of latents, and one that makes them of what it draws.
 `mapper`: GILL's (Koh et al. 2023, https://arxiv.org/abs/2305.17216), which must be what `nn.Transformer` is.
 """
 
@@ -151,7 +153,7 @@ class DeepBlock(nn.Module):
 
 
 class Uvit(nn.Module):
-    def __init__(self):
+    def __init__(self, out=None):
         super().__init__()
         d, half = FLOW["hidden_size"], FLOW["num_hidden_layers"] // 2
         tanh = lambda x: gelu(x, approximate="tanh")
@@ -161,7 +163,7 @@ class Uvit(nn.Module):
         self.places = nn.Parameter(torch.empty(1 + FLOW["conditions"] + FLOW["latents"], d))
         self.shallow, self.middle = nn.ModuleList(block() for _ in range(half)), block()
         self.deep = nn.ModuleList(DeepBlock(d, block()) for _ in range(half))
-        self.norm, self.out = nn.LayerNorm(d, EPS), nn.Linear(d, FLOW["size"])
+        self.norm, self.out = nn.LayerNorm(d, EPS), nn.Linear(d, out or FLOW["size"])
 
     def forward(self, x, conditions, times):
         half = FLOW["hidden_size"] // 2
@@ -221,6 +223,70 @@ def flow():
     inputs = {"latents": latents, "noise": noise, "conditions": conditions}
     write("flow", config=FLOW, weights=dict(model.named_parameters()), inputs=inputs, outputs=outputs,
           gradients=gradients(model, loss), losses={"losses": curve(model, lambda: run()[1])})
+
+
+def told():
+    latents, noise, near = (normal(f"gan.{name}", 3, FLOW["latents"], FLOW["size"]) for name in ("latents", "noise", "near"))
+    return latents, noise, near, normal("gan.conditions", 3, FLOW["conditions"], FLOW["width"])
+
+
+AT_ONCE = torch.zeros(3)
+GAN = {**FLOW, "penalty": 0.5, "sigma": 0.1}
+
+
+class Opponents(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator, self.discriminator = nn.Module(), nn.Module()
+        self.generator.trunk, self.discriminator.trunk = Uvit(), Uvit(1)
+
+
+def gan():
+    model = randomise(Opponents())
+    latents, noise, near, conditions = told()
+
+    def judge(x, weights=None):
+        trunk = model.discriminator.trunk
+        run = trunk if weights is None else lambda *a: torch.func.functional_call(trunk, weights, a)
+        return run(x, conditions, AT_ONCE).mean((1, 2))
+
+    def run():
+        made = model.generator.trunk(noise, conditions, AT_ONCE)
+        still = {name: p.detach() for name, p in model.discriminator.trunk.named_parameters()}
+        fooled = -judge(made, still).mean()
+        real, fake = judge(latents), judge(made.detach())
+        change = ((judge(latents + GAN["sigma"] * near) - real) / GAN["sigma"]).square().mean()
+        loss = relu(1 - real).mean() + relu(1 + fake).mean() + GAN["penalty"] * change
+        return made, real, fooled, loss
+
+    made, real, fooled, loss = run()
+    outputs = {"made": made, "real": real, "fooled": fooled.reshape(1), "loss": loss.reshape(1)}
+    inputs = {"latents": latents, "noise": noise, "near": near, "conditions": conditions}
+    write("gan", config=GAN, weights=dict(model.named_parameters()), inputs=inputs, outputs=outputs,
+          gradients=gradients(model, loss + fooled))
+
+
+class ConditionalVae(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.posterior, self.decoder = Uvit(2 * FLOW["size"]), Uvit()
+
+
+def conditional_vae():
+    model = randomise(ConditionalVae())
+    latents, noise, _, conditions = told()
+
+    def run():
+        mean, log_variance = model.posterior(latents, conditions, AT_ONCE).chunk(2, -1)
+        made = model.decoder(mean + (0.5 * log_variance).exp() * noise, conditions, AT_ONCE)
+        divergence = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).mean()
+        return ((made - latents) ** 2).mean(), divergence
+
+    off, divergence = run()
+    outputs = {"off": off.reshape(1), "divergence": divergence.reshape(1)}
+    inputs = {"latents": latents, "noise": noise, "conditions": conditions}
+    write("conditional_vae", config=FLOW, weights=dict(model.named_parameters()), inputs=inputs, outputs=outputs,
+          gradients=gradients(model, sum(run())), losses={"losses": curve(model, lambda: sum(run()))})
 
 
 class DecoderLayer(nn.Module):
@@ -311,6 +377,8 @@ def mapper():
 def main():
     vae()
     flow()
+    gan()
+    conditional_vae()
     mapper()
 
 

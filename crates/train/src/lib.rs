@@ -30,6 +30,7 @@ pub mod size;
 pub mod talk;
 pub mod tensorboard;
 pub mod tokenizer;
+pub mod told;
 pub mod towers;
 pub mod watch;
 

@@ -28,7 +28,7 @@ impl Trial {
 
     fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
         let paths = match recipe {
-            "flow" => vec![
+            "flow" | "gan" | "conditional_vae" => vec![
                 format!("model.from={:?}", root("models/nano")),
                 format!("vae={:?}", self.path("vae/final")),
             ],
@@ -127,13 +127,35 @@ fn one_picture_is_one_picture(generators: &Generators) {
 }
 
 #[test]
+fn every_kind_of_generator_makes_pictures() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=30", "save_every=30"], false).unwrap();
+    for recipe in ["gan", "conditional_vae"] {
+        trial.train(recipe, recipe, &[], false).unwrap();
+        one_picture_is_one_picture(&generators(&trial.path(recipe).join("final")));
+        trial.train(recipe, "again", &["steps=10", "save_every=10"], false).unwrap();
+        trial.train(recipe, "again", &[], true).unwrap();
+        let file = "image_generator.safetensors";
+        let [once, twice] = [recipe, "again"].map(|run| trial.component(run, file));
+        assert!(once.tensors == twice.tensors, "{recipe}");
+        std::fs::remove_dir_all(trial.path("again")).unwrap();
+    }
+    let losses = trial.losses("conditional_vae");
+    let [early, late] = [&losses[..10], &losses[losses.len() - 10..]].map(mean);
+    assert!(late < 0.9 * early, "{losses:?}");
+    // Who learns from whom: the discriminator has told them apart at some time, and been fooled since.
+    let told = log::read(&trial.path("gan")).unwrap();
+    assert!(told.iter().any(|step| step.loss < 1.9), "{:?}", trial.losses("gan"));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let trial = Trial(TempDir::new().unwrap());
     trial.train("vae", "vae", &["steps=1", "save_every=1"], false).unwrap();
     for (recipe, set, want) in [
         ("vae", "image_size=30", "expected a multiple of 8 pixels, got 30"),
         ("vae", "vae.channels=[]", "channels, blocks and latent channels of at least 1"),
-        ("flow", "modality=audio", "expected image or video, got audio"),
+        ("flow", "modality=table", "expected image, video or audio, got table"),
         ("flow", "drop_text=1.5", "a share from 0 to 1"),
         ("flow", "generator.patch=[1,3,1]", "in whole patches"),
         ("flow", "generator.uvit.n_layers=4", "an odd number of blocks"),

@@ -7,12 +7,16 @@
 //! ```
 
 pub mod audio;
+mod conditional_vae;
 mod flow;
+mod gan;
 mod latents;
 mod uvit;
 mod vae;
 
+pub use conditional_vae::ConditionalVae;
 pub use flow::{Flow, Noised};
+pub use gan::{Discriminator, Gan, R1};
 pub use latents::Grid;
 pub use uvit::{Tokens, Uvit, UvitConfig};
 pub use vae::{Posterior, Vae, VaeConfig, VaeDecoder, VaeEncoder};
@@ -22,12 +26,28 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-/// Shape of a [`Latents`] generator.
+/// What makes latents of noise and conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Rectified flow, in steps.
+    #[default]
+    Flow,
+    /// A generative adversarial network, at once.
+    Gan,
+    /// A variational autoencoder's decoder, at once.
+    Vae,
+}
+
+/// Shape of a [`LatentGenerator`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {
     /// What it makes.
     pub modality: Modality,
+    /// How.
+    #[serde(default)]
+    pub kind: Kind,
     /// Conditions Q.
     pub queries: usize,
     /// Their width C.
@@ -39,7 +59,8 @@ pub struct GeneratorConfig {
 }
 
 impl GeneratorConfig {
-    fn tokens(&self) -> Tokens {
+    /// What goes in and comes out of its trunk.
+    pub fn tokens(&self) -> Tokens {
         let size = self.grid.token_size();
         let latents = self.grid.tokens();
         Tokens { latents, size, out: size, conditions: self.queries, width: self.width }
@@ -61,11 +82,52 @@ impl GeneratorConfig {
     }
 }
 
+/// What makes latents of noise and conditions, of any kind.
+#[derive(Module, Debug)]
+pub enum LatentModel {
+    /// In steps.
+    Flow(Flow),
+    /// At once.
+    Gan(Gan),
+    /// At once.
+    Vae(ConditionalVae),
+}
+
+impl LatentModel {
+    fn init(config: &GeneratorConfig, init: &mut Init) -> Self {
+        let (uvit, tokens) = (&config.uvit, config.tokens());
+        match config.kind {
+            Kind::Flow => Self::Flow(Flow::init(uvit, tokens, init)),
+            Kind::Gan => Self::Gan(Gan::init(uvit, tokens, init)),
+            Kind::Vae => Self::Vae(ConditionalVae::init(uvit, tokens, init)),
+        }
+    }
+
+    /// Latents of `noise [B, N, size]`, told by `conditions [B, Q, C]`; who makes them at once takes no steps.
+    fn sample(&self, noise: Tensor<3>, conditions: Tensor<3>, sampler: Sampler) -> Tensor<3> {
+        match self {
+            Self::Flow(flow) => flow.sample(noise, conditions, sampler),
+            Self::Gan(gan) => gan.sample(noise, conditions),
+            Self::Vae(vae) => vae.decode(noise, conditions),
+        }
+    }
+}
+
+impl Pack for LatentModel {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
+        match self {
+            Self::Flow(flow) => flow.matrices(path, visit),
+            Self::Gan(gan) => gan.matrices(path, visit),
+            Self::Vae(vae) => vae.matrices(path, visit),
+        }
+    }
+}
+
 /// What makes latents of conditions.
 #[derive(Module, Debug)]
 pub struct LatentGenerator {
-    /// The way from noise to latents.
-    pub flow: Flow,
+    /// From noise to latents.
+    pub model: LatentModel,
     /// Mean of each channel over the training set, `[c]`.
     pub mean: Param<Tensor<1>>,
     /// Standard deviation of each channel over the training set, `[c]`.
@@ -74,14 +136,14 @@ pub struct LatentGenerator {
     grid: Grid,
 }
 
-sensorium_nn::pack!(LatentGenerator: flow);
+sensorium_nn::pack!(LatentGenerator: model);
 
 impl LatentGenerator {
     /// Seeded weights, for channels of mean 0 and deviation 1.
     pub fn init(config: &GeneratorConfig, init: &mut Init) -> Self {
         let c = config.grid.size[1];
         Self {
-            flow: Flow::init(&config.uvit, config.tokens(), init),
+            model: LatentModel::init(config, init),
             mean: init.constant([c], 0.0),
             std: init.constant([c], 1.0),
             grid: config.grid,
@@ -113,7 +175,7 @@ impl LatentGenerator {
         let noise = (0..b).flat_map(|i| noise(seed(i), n * size)).collect::<Vec<_>>();
         let noise = TensorData::new(noise, [b, n, size]);
         let noise = Tensor::from_data(noise, &conditions.device());
-        self.latents(self.flow.sample(noise, conditions, sampler))
+        self.latents(self.model.sample(noise, conditions, sampler))
     }
 }
 
@@ -183,6 +245,7 @@ mod tests {
     fn a_seed_makes_its_own_whatever_stands_beside_it() {
         let config = GeneratorConfig {
             modality: Modality::Image,
+            kind: Kind::Flow,
             queries: 2,
             width: 6,
             grid: Grid { size: [1, 3, 4, 4], patch: [1, 2, 2] },
@@ -211,6 +274,7 @@ mod tests {
     fn tokens_come_back_as_latents() {
         let config = GeneratorConfig {
             modality: Modality::Video,
+            kind: Kind::Flow,
             queries: 1,
             width: 4,
             grid: Grid { size: [4, 2, 2, 2], patch: [2, 1, 1] },

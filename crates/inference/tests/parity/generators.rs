@@ -1,9 +1,11 @@
-//! `goldens/vae`, `goldens/flow`, `goldens/mapper`: what makes media, and what tells it, as PyTorch has them.
+//! `goldens/vae`, `goldens/flow`, `goldens/gan`, `goldens/conditional_vae`, `goldens/mapper`: what makes media, and what tells it, as PyTorch has them.
 
 use std::sync::Arc;
 
 use sensorium_flow::{Condition, Hidden, Sampler, Solver};
-use sensorium_generator::{Flow, Noised, Tokens, UvitConfig, Vae, VaeConfig};
+use sensorium_generator::{
+    ConditionalVae, Discriminator, Flow, Gan, Noised, R1, Tokens, UvitConfig, Vae, VaeConfig,
+};
 use sensorium_model::weights as load;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -86,20 +88,8 @@ fn flow_by_twins() {
 
 fn check_flow() {
     let golden = Golden::open("flow");
+    let (config, tokens) = uvit(&golden);
     let size = |key: &str| size(&golden, &format!("/{key}"));
-    let config = UvitConfig {
-        hidden_size: size("hidden_size"),
-        n_layers: size("num_hidden_layers"),
-        n_heads: size("num_attention_heads"),
-        intermediate_size: size("intermediate_size"),
-    };
-    let tokens = Tokens {
-        latents: size("latents"),
-        size: size("size"),
-        out: size("size"),
-        conditions: size("conditions"),
-        width: size("width"),
-    };
     let flow = Flow::init(&config, tokens, &mut init());
     let flow = load::load(flow, &weights(&golden)).expect("the golden's names are ours");
     let [latents, noise, conditions] =
@@ -126,6 +116,102 @@ fn check_flow() {
     report.finish();
     assert_same_gradients(&golden, &flow, loss(&flow), str::to_owned);
     assert_losses(&curve(flow, loss), &golden.losses(), CURVE);
+}
+
+/// The shape of a golden's U-ViTs.
+fn uvit(golden: &Golden) -> (UvitConfig, Tokens) {
+    let size = |key: &str| size(golden, &format!("/{key}"));
+    let config = UvitConfig {
+        hidden_size: size("hidden_size"),
+        n_layers: size("num_hidden_layers"),
+        n_heads: size("num_attention_heads"),
+        intermediate_size: size("intermediate_size"),
+    };
+    let tokens = Tokens {
+        latents: size("latents"),
+        size: size("size"),
+        out: size("size"),
+        conditions: size("conditions"),
+        width: size("width"),
+    };
+    (config, tokens)
+}
+
+#[derive(Module, Debug)]
+struct Opponents {
+    generator: Gan,
+    discriminator: Discriminator,
+}
+
+#[test]
+fn gan() {
+    check_gan();
+}
+
+/// As on a device without kernels.
+#[test]
+fn gan_by_twins() {
+    fused::with_twins(check_gan);
+}
+
+fn check_gan() {
+    let golden = Golden::open("gan");
+    let (config, tokens) = uvit(&golden);
+    let init = &mut init();
+    let generator = Gan::init(&config, tokens, init);
+    let discriminator = Discriminator::init(&config, tokens, init);
+    let opponents = Opponents { generator, discriminator };
+    let opponents = load::load(opponents, &weights(&golden)).expect("the golden's names are ours");
+    let [latents, noise, near, conditions] =
+        ["latents", "noise", "near", "conditions"].map(|name| input::<3>(&golden, name));
+    let Opponents { generator, discriminator } = &opponents;
+    let made = generator.sample(noise, conditions.clone());
+    let real = discriminator.judge(latents.clone(), conditions.clone());
+    let still = params::set_trainable(discriminator.clone(), |_| false);
+    let fooled = still.fooled(made.clone(), conditions.clone());
+    let (penalty, sigma) = (setting(&golden, "penalty"), setting(&golden, "sigma"));
+    let r1 = R1 { penalty, sigma, noise: near };
+    let loss = discriminator.loss(latents, made.clone().detach(), conditions, r1);
+    let mut report = Report::new(&golden, STACK);
+    report.check("made", &made.dims(), &read(made));
+    report.check("real", &[3], &read(real));
+    report.check("fooled", &[1], &read(fooled.clone()));
+    report.check("loss", &[1], &read(loss.clone()));
+    report.finish();
+    assert_same_gradients(&golden, &opponents, loss + fooled, str::to_owned);
+}
+
+#[test]
+fn conditional_vae() {
+    check_conditional_vae();
+}
+
+/// As on a device without kernels.
+#[test]
+fn conditional_vae_by_twins() {
+    fused::with_twins(check_conditional_vae);
+}
+
+fn check_conditional_vae() {
+    let golden = Golden::open("conditional_vae");
+    let (config, tokens) = uvit(&golden);
+    let vae = ConditionalVae::init(&config, tokens, &mut init());
+    let vae = load::load(vae, &weights(&golden)).expect("the golden's names are ours");
+    let [latents, noise, conditions] =
+        ["latents", "noise", "conditions"].map(|name| input::<3>(&golden, name));
+    let losses =
+        |vae: &ConditionalVae| vae.losses(latents.clone(), conditions.clone(), noise.clone());
+    let loss = |vae: &ConditionalVae| {
+        let [off, divergence] = losses(vae);
+        off + divergence
+    };
+    let [off, divergence] = losses(&vae);
+    let mut report = Report::new(&golden, STACK);
+    report.check("off", &[1], &read(off));
+    report.check("divergence", &[1], &read(divergence));
+    report.finish();
+    assert_same_gradients(&golden, &vae, loss(&vae), str::to_owned);
+    assert_losses(&curve(vae, loss), &golden.losses(), CURVE);
 }
 
 #[test]

@@ -10,26 +10,26 @@ use crate::batch::{draw, texts};
 use crate::error::Result;
 
 /// What makes a step's batches.
-pub(super) struct Maker {
-    pub(super) modality: Modality,
+pub(crate) struct Maker {
+    pub(crate) modality: Modality,
     /// Frames of each medium: 1 of a picture, columns of a sound's spectrogram.
-    pub(super) frames: usize,
+    pub(crate) frames: usize,
     /// Side of the pictures in pixels.
-    pub(super) image_size: u32,
-    pub(super) words: Words,
-    pub(super) batch_size: usize,
+    pub(crate) image_size: u32,
+    pub(crate) words: Words,
+    pub(crate) batch_size: usize,
 }
 
 /// What a step reads.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Planes of all frames, `[B·F, 3, side, side]`, from -1 to 1; of sounds, log-mel features, `[B, F, bands]`.
-    pub(super) planes: Vec<f32>,
+    pub(crate) planes: Vec<f32>,
     /// What is said of each medium.
-    pub(super) texts: Texts,
+    pub(crate) texts: Texts,
 }
 
 /// What an example has not.
-pub(super) fn lacks(example: &Example, modality: Modality) -> Option<&'static str> {
+pub(crate) fn lacks(example: &Example, modality: Modality) -> Option<&'static str> {
     match &example.media[..] {
         _ if example.text.is_none() => Some("captions"),
         [medium] if medium.modality() == modality => None,
@@ -38,7 +38,7 @@ pub(super) fn lacks(example: &Example, modality: Modality) -> Option<&'static st
 }
 
 impl Maker {
-    pub(super) fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Batch> {
+    pub(crate) fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Batch> {
         let drawn = draw(examples, step, self.batch_size, progress)?;
         let processor = ImageProcessor::padded(self.image_size);
         let media = drawn.iter().flat_map(|example| example.media.first());
