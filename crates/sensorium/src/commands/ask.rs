@@ -2,21 +2,23 @@
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Error, among};
+use sensorium_inference::{Error, GenerateOptions, among};
 use sensorium_media::{Message, Role, arranged, parse_markers};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
 use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::commands::schema::SchemaOptions;
 use crate::{open, print};
 
 /// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n  sensorium ask \"what is there?\" --image scene.png --columns \"name:text,count:integer\" --out things.csv\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
@@ -30,6 +32,8 @@ pub struct Ask {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with_all = ["logprobs", "logits"])]
     choices: Vec<String>,
     #[command(flatten)]
+    schema: SchemaOptions,
+    #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
@@ -40,6 +44,9 @@ pub struct Ask {
 #[derive(Serialize)]
 struct Output {
     answer: String,
+    /// The answer, where it is held to a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Value>,
     tokens: usize,
     #[serde(flatten)]
     told: Generated,
@@ -67,6 +74,7 @@ impl Ask {
                 "expected a question, got an empty text\nhint: sensorium ask \"what is in the picture?\" --image FILE"
             ));
         }
+        let grammar = self.schema.grammar()?;
         let parts = parse_markers(&self.question, &self.media.modalities())?;
         let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
@@ -80,8 +88,9 @@ impl Ask {
         if !self.choices.is_empty() {
             return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
         }
-        let options = self.sampling.options(global);
-        if !self.output.json {
+        let is_held = grammar.is_some();
+        let options = GenerateOptions { grammar, ..self.sampling.options(global) };
+        if !self.output.json && !is_held {
             return open::say(model, &messages, &media, &options).map(drop);
         }
         let told = self.output.tell(
@@ -90,7 +99,11 @@ impl Ask {
             |on_step| Ok(model.answer(&messages, &media, &options, on_step)?),
         )?;
         let (answer, tokens) = told.answer();
-        print::json(&Output { answer, tokens, told })
+        let object = is_held.then(|| serde_json::from_str(&answer)).transpose()?;
+        match object {
+            Some(object) if !self.output.json => self.schema.tell(&object),
+            object => print::json(&Output { answer, object, tokens, told }),
+        }
     }
 
     /// Tells the choices, the most probable first.

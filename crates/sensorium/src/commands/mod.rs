@@ -25,6 +25,7 @@ mod prompts;
 mod pull;
 mod run;
 mod sampling;
+mod schema;
 mod score;
 mod train;
 mod transcribe;
