@@ -216,6 +216,9 @@ pub enum DatasetConfig {
         /// How often (0 to 1) a caption tells how two objects lie, where they can be told apart.
         #[serde(default = "related")]
         related: f32,
+        /// The most objects of a scene; without, six once a run's curriculum is over.
+        #[serde(default)]
+        objects: Option<usize>,
         /// See [`DatasetConfig`].
         #[serde(default = "one")]
         share: f32,
@@ -582,7 +585,7 @@ impl DatasetConfig {
                 let records = texts::read(path, *sample_by)?;
                 Box::new(Records::new("text", path, path, records, &options, decoder)?)
             }
-            Self::Scenes { related, .. } => datasets::scenes(options, *related),
+            Self::Scenes { related, objects, .. } => datasets::scenes(options, *related, *objects),
             Self::SceneConversations { focus, isolated, .. } => {
                 datasets::scene_conversations(options, focus.clone(), *isolated)
             }

@@ -71,6 +71,17 @@ pub struct Example {
     pub group: u64,
     /// What a renderer knows of what it drew; nothing for pictures from elsewhere.
     pub facts: Option<Facts>,
+    /// Who speaks in a recording, and when each phoneme ends; nothing where a data set does not tell.
+    pub spoken: Option<Spoken>,
+}
+
+/// What is known of a recording of speech beside its words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spoken {
+    /// The speaker's name.
+    pub voice: String,
+    /// Phonemes in order, each with the second in which it ends.
+    pub phonemes: Vec<(String, f32)>,
 }
 
 /// What is known of an example before its media are read.

@@ -2,10 +2,10 @@
 //! Read this first.
 //!
 //! ```text
-//!          encode            project           forward
-//!   Input ────────▶ Features ────────▶ Embeds ──────────▶ Hidden
-//!          [B,N,E]            [B,Q,D]          [B,T,D]
-//!          encoder     input-projector        backbone
+//!          encode            project           forward          condition            generate
+//!   Input ────────▶ Features ────────▶ Embeds ──────────▶ Hidden ──────────▶ Conditions ─────────▶ Output
+//!          [B,N,E]            [B,Q,D]          [B,T,D]            [B,Q,C]
+//!          encoder     input-projector        backbone     output-projector      generator
 //! ```
 //!
 //! The types are the arrows: a component is one verb from one value to the next, and whatever needs
@@ -13,7 +13,7 @@
 //! (token embedding in, language-model head out).
 //!
 //! Axes: **B** batch, **T** tokens, **N** encoder positions, **Q** tokens a medium takes in the
-//! backbone, **D** backbone width, **E** encoder width.
+//! backbone or a generator is told in, **D** backbone width, **E** encoder width, **C** condition width.
 
 use std::sync::Arc;
 
@@ -105,6 +105,45 @@ pub struct Embeds(pub Tensor<3>);
 #[derive(Clone, Debug)]
 pub struct Hidden(pub Tensor<3>);
 
+/// What a generator is told: `[B, Q, C]`.
+#[derive(Clone, Debug)]
+pub struct Conditions(pub Tensor<3>);
+
+/// A batch of media as a generator makes them.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Pictures, `[B, c, h, w]`, from -1 to 1.
+    Image(Tensor<4>),
+    /// Log-mel spectrograms, `[B, bands, F]`.
+    Audio(Tensor<3>),
+    /// Frames of videos, `[B, frames, c, h, w]`, from -1 to 1.
+    Video(Tensor<5>),
+}
+
+/// How a generator goes from noise to a medium.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    /// Seed of the first medium's noise; that of the n-th after it is n more, whatever the batch.
+    pub seed: u64,
+    /// Steps from noise to the medium, where it takes steps.
+    pub steps: usize,
+    /// How much further to go than conditions say, away from what would be made without any
+    /// (classifier-free guidance, Ho and Salimans 2022, <https://arxiv.org/abs/2207.12598>); 1 goes as far.
+    pub guidance: f32,
+    /// How a step is taken.
+    pub solver: Solver,
+}
+
+/// How a step along a velocity is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Solver {
+    /// Along the velocity at its start.
+    Euler,
+    /// Along the mean of those at its start and its end: twice the work.
+    Heun,
+}
+
 /// Where the tokens of one call stand, and what they have to do with each other.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
@@ -156,4 +195,16 @@ pub trait Forward {
 
     /// `[rows, D] -> [rows, V]`
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
+}
+
+/// What an output projector does.
+pub trait Condition {
+    /// `[B, T, D] -> [B, Q, C]`; of row `b` the first `lengths[b]` tokens count, without lengths all.
+    fn condition(&self, hidden: Hidden, lengths: Option<&Arc<[usize]>>) -> Conditions;
+}
+
+/// What a generator does.
+pub trait Generate {
+    /// A medium for each of the `[B, Q, C]`.
+    fn generate(&self, conditions: Conditions, sampler: Sampler) -> Output;
 }

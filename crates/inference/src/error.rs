@@ -84,6 +84,18 @@ pub enum Error {
         known: Vec<Modality>,
     },
 
+    /// A medium of a kind that the model does not make.
+    #[error(
+        "expected media that the model makes ({}), got {wanted}\nhint: take a model with a generator of that kind: `sensorium train` with the recipe `flow` makes one",
+        listed(known)
+    )]
+    Makes {
+        /// What is wanted.
+        wanted: Modality,
+        /// What the model makes.
+        known: Vec<Modality>,
+    },
+
     /// An id that the model has no row for.
     #[error(
         "expected token ids below {vocabulary}, got {got}\nhint: the tokenizer is not that of the model"
@@ -94,6 +106,30 @@ pub enum Error {
         /// The id.
         got: u32,
     },
+
+    /// A voice that the model has not.
+    #[error("expected a voice of {}, got {got}\nhint: --list-voices names them", known.join(", "))]
+    Voice {
+        /// What was asked for.
+        got: String,
+        /// The model's.
+        known: Vec<String>,
+    },
+
+    /// A speed at which nobody speaks.
+    #[error(
+        "expected a speed of 0.25 to 4, got {got}\nhint: 1 is the voice's own, 2 twice as fast"
+    )]
+    Speed {
+        /// What was asked for.
+        got: f32,
+    },
+
+    /// The model computed no spectrogram.
+    #[error(
+        "expected a finite spectrogram, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
+    )]
+    NoSpectrogram,
 
     /// The model computed no numbers.
     #[error(

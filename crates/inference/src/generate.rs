@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_media::{Decoder, Slot, Tokenizer};
+use sensorium_media::{Decoder, Modality, Slot, Tokenizer};
 use sensorium_model::domain::Distance;
 
 use crate::error::{Error, Result};
@@ -27,12 +27,22 @@ pub struct GenerateOptions {
     pub forced: Option<String>,
     /// What the text is held to: it is whole when it ends, or an error, and strings to stop at are passed over.
     pub grammar: Option<Grammar>,
+    /// What the answer may be; without, whatever the model makes.
+    pub modalities: Option<Vec<Modality>>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
         let (sampling, logits) = (Sampling::default(), LogitsOptions::default());
-        Self { max_new_tokens: 64, sampling, logits, stop: Vec::new(), forced: None, grammar: None }
+        Self {
+            max_new_tokens: 64,
+            sampling,
+            logits,
+            stop: Vec::new(),
+            forced: None,
+            grammar: None,
+            modalities: None,
+        }
     }
 }
 
@@ -61,6 +71,8 @@ pub struct Continuation {
     pub first_logits: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
+    /// The end that the model said, if it said one.
+    pub eos: Option<u32>,
     /// Seconds from the prompt's ids to the first logits.
     pub prefill: f64,
     /// Tokens read one by one after the prompt.
@@ -85,6 +97,19 @@ pub struct Reply {
     pub encode: f64,
     /// What was said, and its cost.
     pub continuation: Continuation,
+    /// The medium that the answer ends with, if it does: what its generator is told.
+    pub wanted: Option<Wanted>,
+}
+
+/// A medium that a model wants to answer with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// What it is.
+    pub modality: Modality,
+    /// What its generator is told, row-major `[Q, C]`.
+    pub conditions: Vec<f32>,
+    /// Q and C.
+    pub shape: [usize; 2],
 }
 
 /// What is known after each token.
@@ -225,6 +250,7 @@ pub(crate) struct Sequence<'a> {
     prefill: f64,
     steps: usize,
     finish: Option<Finish>,
+    eos: Option<u32>,
 }
 
 impl<'a> Sequence<'a> {
@@ -256,6 +282,7 @@ impl<'a> Sequence<'a> {
             prefill: 0.0,
             steps: 0,
             finish: None,
+            eos: None,
         })
     }
 
@@ -271,7 +298,7 @@ impl<'a> Sequence<'a> {
         } else {
             self.steps += 1;
         }
-        let Self { request, drawing, guide, decoder, text, .. } = self;
+        let Self { request, drawing, guide, decoder, text, eos, .. } = self;
         let allowed = guide.as_mut().map(|guide| guide.allowed(logits.len())).transpose()?;
         let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
             request.processor.process(logits, said);
@@ -280,6 +307,7 @@ impl<'a> Sequence<'a> {
         let mut stops = false;
         let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
             if drawn.ends {
+                *eos = Some(drawn.id);
                 return Ok(None);
             }
             text.push_str(&decoder.push(drawn.id)?);
@@ -309,12 +337,12 @@ impl<'a> Sequence<'a> {
 
     /// What was said.
     pub fn finish(self) -> Continuation {
-        let Self { request, drawing, text, first_logits, started, prefill, steps, finish, .. } =
-            self;
+        let Self { request, drawing, text, first_logits, started, prefill, steps, .. } = self;
+        let Self { finish, eos, .. } = self;
         let (prompt_tokens, ids) = (request.processor.prompt.len(), drawing.ids);
         let finish = finish.unwrap_or(Finish::Interrupted);
         let decode = started.elapsed().as_secs_f64() - prefill;
-        Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode }
+        Continuation { text, ids, prompt_tokens, first_logits, finish, eos, prefill, steps, decode }
     }
 
     /// Goes on to the end. `next` is handed each token, at first none for the prompt, and gives the

@@ -5,6 +5,8 @@
 //!                             ──embedding─▶ dyn EmbeddingModel  media, texts → vectors
 //!                             ──score─────▶ dyn ScoreModel      media × texts → how well they fit
 //!                             ──speech────▶ dyn SpeechToText    sound → text
+//!                             ──voices────▶ dyn TextToSpeech    text → speech
+//!                             ──media─────▶ dyn TextToMedia     text → media
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
 
@@ -15,12 +17,14 @@ mod embed;
 mod error;
 mod flamingo;
 pub mod generate;
+mod generated;
 mod grammar;
 pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
 mod spectrogram;
+pub mod speech;
 pub mod video;
 mod vision_language;
 pub mod whisper;
@@ -35,19 +39,21 @@ pub use ctc::CtcModel;
 pub use embed::{Classified, Score, Space, embed_labels};
 pub use error::{Error, Result};
 pub use flamingo::FlamingoModel;
-pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
+pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step, Wanted};
 pub use grammar::Grammar;
 pub use idefics::IdeficsModel;
 pub use language::LanguageModel;
 pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use sensorium_backbone::Sampling;
+pub use sensorium_flow::{Sampler, Solver};
 pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
 pub use whisper::WhisperModel;
 
 use sensorium_pretrained::TEMPLATES;
+use speech::{SpeakOptions, Spoken};
 use whisper::{TranscribeOptions, Transcript};
 
 /// A model that answers.
@@ -127,6 +133,25 @@ pub trait ChatModel: Sync {
             Ok(sum)
         };
         choices.iter().map(likelihood).collect()
+    }
+
+    /// What it may answer with, beside words.
+    fn makes(&self) -> Vec<Modality> {
+        Vec::new()
+    }
+
+    /// What a generator is told, where the answer is to be a medium of this kind, whatever the model would rather
+    /// say; nothing where it makes none.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    fn wants(
+        &self,
+        _messages: &[Message],
+        _media: &[Media],
+        _modality: Modality,
+    ) -> Result<Option<Wanted>> {
+        Ok(None)
     }
 
     /// How far a picture lies from those of the training set, where the model knows that.
@@ -250,4 +275,45 @@ pub trait SpeechToText: Sync {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript>;
+}
+
+/// A model that speaks.
+pub trait TextToSpeech: Sync {
+    /// The names of its voices, the usual one first.
+    fn voices(&self) -> &[String];
+
+    /// Speaks a text, whatever its length; `progress` sees how many of how many sentences are done.
+    ///
+    /// # Errors
+    /// A voice that the model has not, a speed beyond [`speech::SPEEDS`], a text without words or in a script that
+    /// is not known; the model computes no numbers.
+    fn speak(
+        &self,
+        text: &str,
+        options: &SpeakOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Spoken>;
+}
+
+/// A model that makes media of what a text says.
+pub trait TextToMedia: Sync {
+    /// What it makes.
+    fn makes(&self) -> Vec<Modality>;
+
+    /// A medium of this kind for each text. The same text and sampler make the same, whatever stands beside it.
+    ///
+    /// # Errors
+    /// The model does not make such media; the tokenizer fails at a text.
+    fn generate(
+        &self,
+        modality: Modality,
+        texts: &[String],
+        sampler: Sampler,
+    ) -> Result<Vec<Media>>;
+
+    /// So many media that a language model wants.
+    ///
+    /// # Errors
+    /// The model does not make such media.
+    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>>;
 }

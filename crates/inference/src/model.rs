@@ -4,17 +4,21 @@ use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
+use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
     Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
     gguf,
 };
 
 use crate::error::{Error, Result};
+use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, WhisperModel,
 };
+use sensorium_model::gill::SignalConfig;
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -45,19 +49,31 @@ pub struct SensoriumModel {
     language: Option<LanguageModel>,
     audio: Option<SoundEncoder>,
     ctc: Option<CtcModel>,
+    generators: Option<Generators>,
+    talker: Option<Voices>,
 }
 
 impl SensoriumModel {
-    fn new(Parts { towers, bound, domain, llava, language, audio, ctc }: Parts) -> Result<Self> {
-        let llava = llava.map(|(text, spliced)| -> Result<_> {
+    fn new(parts: Parts) -> Result<Self> {
+        let Parts { towers, bound, domain, llava, language, audio, ctc, .. } = parts;
+        let Parts { generators, signals, talker, .. } = parts;
+        let llava = llava.map(|(mut text, spliced)| -> Result<_> {
+            // What is said last is then what is asked for.
+            text.eos_token_ids.extend(signals.iter().map(|(signal, _)| signal.signals[0]));
             let mut model = VisionLanguageModel::spliced(text, spliced)?;
             model.domain = domain;
+            let signal = |(SignalConfig { modality, signals: ids, .. }, mapper)| Signal {
+                modality,
+                ids,
+                mapper,
+            };
+            model.signals = signals.into_iter().map(signal).collect();
             Ok(model)
         });
         let language = language.map(|lm| LanguageModel { lm });
         let space = towers.map(|towers| Space { towers, bound });
         let ctc = ctc.map(|parts| CtcModel { parts });
-        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc })
+        Ok(Self { space, llava: llava.transpose()?, language, audio, ctc, generators, talker })
     }
 
     fn pack(&mut self, format: pack::Format) {
@@ -69,6 +85,8 @@ impl SensoriumModel {
         self.language.iter_mut().for_each(|language| language.pack(format));
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
         self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
+        self.generators.iter_mut().for_each(|generators| generators.pack(format));
+        self.talker.iter_mut().for_each(|voices| voices.talker.pack_as(format));
     }
 
     fn does(&self) -> &'static str {
@@ -78,6 +96,7 @@ impl SensoriumModel {
             (None, Some(_), _) => "answers about pictures",
             (None, None, Some(_)) => "continues texts",
             (None, None, None) if self.ctc.is_some() => "writes down what was said",
+            (None, None, None) if self.talker.is_some() => "speaks",
             (None, None, None) => "makes features of sounds alone",
         }
     }
@@ -300,6 +319,31 @@ impl Model {
             Self::Whisper(model) => Ok(model),
             Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
             other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; or with what the recipe `ctc` has left")),
+        }
+    }
+
+    /// The model as one that makes media of texts.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn media(&self) -> Result<&dyn TextToMedia> {
+        match self {
+            Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
+            other => Err(other.cannot(
+                "makes pictures, clips or sounds",
+                "take a model that was trained here by the recipe `flow`",
+            )),
+        }
+    }
+
+    /// The model as one that speaks.
+    ///
+    /// # Errors
+    /// It was not made for that.
+    pub fn voices(&self) -> Result<&dyn TextToSpeech> {
+        match self {
+            Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
+            other => Err(other.cannot("speaks", "take what the recipe `talker` has left")),
         }
     }
 

@@ -74,6 +74,20 @@ pub enum Error {
         /// What the content looks like.
         found: String,
     },
+    /// A text that is to be said has letters that the lexicon does not know.
+    #[error(
+        "expected a text in Latin letters, got {characters}\nhint: speech is in English alone; write names as they sound"
+    )]
+    UnknownScript {
+        /// The letters, once each.
+        characters: String,
+    },
+    /// A text that is to be said has no word in it.
+    #[error("expected a text with a word in it, got {}\nhint: write what is to be said", if got.trim().is_empty() { "nothing".to_owned() } else { quote(got) })]
+    NoWords {
+        /// How the text begins.
+        got: String,
+    },
     /// A video that another codec has compressed.
     #[error(
         "expected a video compressed by H.264 in {origin}, got another codec's\nhint: with `ffmpeg` on the path it is read all the same"

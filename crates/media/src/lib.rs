@@ -6,6 +6,7 @@
 //! file bytes ──sniff, index, Sampling──▶ Video, Pictures at their times
 //! file bytes ──sniff, header, limits──▶ Sound ──rate, windows, bands──▶ Mel
 //! file bytes ──magic, limits────────▶ Table, rows of columns with kinds
+//! text       ──words, lexicon──▶ phonemes     log-mel ──Griffin-Lim──▶ samples
 //! text       ──Tokenizer──▶ ids ──Decoder──▶ text
 //! messages   ──ChatTemplate──▶ text ──Tokenizer──▶ Prompt { ids, answer, slots, spans }
 //! Media      ──write──▶ a file, whole or not there
@@ -24,9 +25,11 @@ pub mod mel;
 mod modality;
 mod orientation;
 pub mod parquet;
+pub mod phonemes;
 pub mod picture;
 mod resample;
 pub mod sound;
+pub mod stft;
 pub mod table;
 mod tokenizer;
 pub mod video;
@@ -50,4 +53,4 @@ pub use table::Table;
 pub use tokenizer::{
     Decoder, Files, Pieces, Published, Special, Tokenizer, Vocabulary, VocabularyFile,
 };
-pub use video::{Sampling, Video};
+pub use video::{Frame, Sampling, Video};

@@ -22,8 +22,6 @@ const WINDOW: usize = 400;
 pub const HOP: usize = 160;
 /// Frames of the 30 s that the model hears at once.
 pub const FRAMES: usize = 3000;
-/// Frequencies of a window's spectrum.
-const BINS: usize = WINDOW / 2 + 1;
 /// Least energy: what is quieter counts as this.
 const FLOOR: f64 = 1e-10;
 
@@ -142,7 +140,7 @@ impl Spectrum {
         let transform = transform();
         let scratch = vec![Complex::default(); transform.get_inplace_scratch_len()];
         let bins = vec![Complex::default(); WINDOW];
-        Self { transform, hann: hann(), filters: filters(bands), bins, scratch }
+        Self { transform, hann: hann(WINDOW), filters: filters(bands, WINDOW), bins, scratch }
     }
 
     /// Adds one for each band.
@@ -173,20 +171,20 @@ fn mirrored(place: usize, count: usize) -> usize {
     if at < count { at } else { (2 * count).saturating_sub(2 + at) }
 }
 
-/// Hann's window, one period.
-fn hann() -> Vec<f64> {
-    let angle = |i: usize| std::f64::consts::TAU * i as f64 / WINDOW as f64;
-    (0..WINDOW).map(|i| 0.5 - 0.5 * angle(i).cos()).collect()
+/// Hann's window, one period of so many samples.
+pub(crate) fn hann(window: usize) -> Vec<f64> {
+    let angle = |i: usize| std::f64::consts::TAU * i as f64 / window as f64;
+    (0..window).map(|i| 0.5 - 0.5 * angle(i).cos()).collect()
 }
 
-/// For each band, its bins and their weights: triangles of equal area.
-fn filters(bands: usize) -> Vec<Vec<(usize, f64)>> {
+/// For each band, its bins of a spectrum of so many samples, and their weights: triangles of equal area.
+pub(crate) fn filters(bands: usize, window: usize) -> Vec<Vec<(usize, f64)>> {
     let highest = mel(f64::from(RATE) / 2.0);
     let corner = |i: usize| hertz(highest * i as f64 / (bands + 1) as f64);
     let band = |i: usize| {
         let [low, middle, high] = [corner(i), corner(i + 1), corner(i + 2)];
-        let weights = (0..BINS).map(|bin| {
-            let f = bin as f64 * f64::from(RATE) / WINDOW as f64;
+        let weights = (0..=window / 2).map(|bin| {
+            let f = bin as f64 * f64::from(RATE) / window as f64;
             let height = ((f - low) / (middle - low)).min((high - f) / (high - middle));
             (bin, height.max(0.0) * 2.0 / (high - low))
         });

@@ -27,6 +27,7 @@ pub mod recipes;
 pub mod run;
 pub mod schedule;
 pub mod size;
+pub mod talk;
 pub mod tensorboard;
 pub mod tokenizer;
 pub mod towers;

@@ -13,11 +13,15 @@ use crate::recipes::clip::ClipRecipe;
 use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::domain::DomainRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
+use crate::recipes::flow::FlowRecipe;
+use crate::recipes::gill::GillRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
+use crate::recipes::talker::TalkerRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
+use crate::recipes::vae::VaeRecipe;
 use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
@@ -76,6 +80,22 @@ pub fn preview(
         }
         Recipe::Ctc => {
             let recipe: CtcRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Talker => {
+            let recipe: TalkerRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Vae => {
+            let recipe: VaeRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Flow => {
+            let recipe: FlowRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Gill => {
+            let recipe: GillRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
     };

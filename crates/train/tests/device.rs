@@ -97,7 +97,9 @@ const SOUNDS: &str = "data.train=[{kind='folder',path='../data/tests/samples/fol
 
 const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',images='../data/tests/samples/folder-sounds'}]";
 
-const RECIPES: [Row; 9] = [
+const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
+
+const RECIPES: [Row; 10] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -122,6 +124,7 @@ const RECIPES: [Row; 9] = [
     ("flamingo", "flamingo", &["steps=10"], &[""]),
     ("whisper", "whisper", &["steps=10", SOUNDS], &[""]),
     ("ctc", "ctc", &["steps=10", "accumulate=2", SPELT], &[""]),
+    ("talker", "talker", &["steps=10", "accumulate=2", SPOKEN], &[""]),
 ];
 
 #[test]

@@ -41,9 +41,13 @@ fn endless(
 }
 
 /// Scenes and captions.
-pub(crate) fn scenes(options: OpenOptions, related: f32) -> Box<dyn Dataset> {
+pub(crate) fn scenes(
+    options: OpenOptions,
+    related: f32,
+    objects: Option<usize>,
+) -> Box<dyn Dataset> {
     let OpenOptions { seed, split, picture_size: size, .. } = options;
-    let mix = Mix { split, seed, size, icons: None, related };
+    let mix = Mix { split, seed, size, icons: None, related, objects };
     endless("scenes", move |at| pairs::pair(&mix, at.index, at.progress).into())
 }
 
@@ -179,7 +183,14 @@ mod tests {
     #[test]
     fn scenes_are_the_pairs_with_their_facts() {
         for index in 0..50 {
-            let mix = Mix { split: Split::Train, seed: 3, size: 16, icons: None, related: RELATED };
+            let mix = Mix {
+                split: Split::Train,
+                seed: 3,
+                size: 16,
+                icons: None,
+                related: RELATED,
+                objects: None,
+            };
             let pair = pairs::pair(&mix, index, 0.7);
             let example = example("kind = 'scenes'", index);
             assert_eq!(example.media, [Media::Image(pair.picture)]);

@@ -306,11 +306,12 @@ mod tests {
         fixture(dir.path());
         let icons = Icons::open(dir.path()).expect("opens");
         let (split, seed, size) = (Split::Train, 5, 12);
-        let mix = Mix { split, seed, size, icons: Some((&icons, 0.35)), related: RELATED };
+        let mix =
+            Mix { split, seed, size, icons: Some((&icons, 0.35)), related: RELATED, objects: None };
         let config = Config {
             train: vec![
                 DatasetConfig::Icons { path: dir.path().to_owned(), share: 0.35 },
-                DatasetConfig::Scenes { related: RELATED, share: 0.65 },
+                DatasetConfig::Scenes { related: RELATED, objects: None, share: 0.65 },
             ],
             val: vec![],
             val_share: 0.0,

@@ -13,15 +13,17 @@ const WORDS: usize = 20;
 
 /// Scene pair `index` of a split, drawn at `size` x `size` pixels.
 pub fn scene_pair(split: Split, seed: u64, index: u64, progress: f32, size: u32) -> Pair {
-    let mix = Mix { split, seed, size, icons: None, related: RELATED };
-    told(&scene(split, seed, index, progress), &mix, index)
+    let mix = Mix { split, seed, size, icons: None, related: RELATED, objects: None };
+    told(&scene(&mix, index, progress), &mix, index)
 }
 
-fn scene(split: Split, seed: u64, index: u64, progress: f32) -> Scene {
+fn scene(mix: &Mix, index: u64, progress: f32) -> Scene {
+    let Mix { split, seed, objects, .. } = *mix;
     if progress < FIRST {
         Scene::large(split, seed, index)
     } else {
-        Scene::random(split, seed, index, most_objects(progress))
+        let most = most_objects(progress);
+        Scene::random(split, seed, index, objects.map_or(most, |objects| objects.min(most)))
     }
 }
 
@@ -50,6 +52,8 @@ pub struct Mix<'a> {
     pub icons: Option<(&'a Icons, f32)>,
     /// How often a caption tells how two objects lie: see [`caption::said`].
     pub related: f32,
+    /// The most objects of a scene, where the curriculum alone does not say it.
+    pub objects: Option<usize>,
 }
 
 /// Share of scenes that come twice, the second time with two colours swapped.
@@ -67,8 +71,8 @@ pub fn pair(mix: &Mix, index: u64, progress: f32) -> Pair {
         _ => {
             let other = index - index % 2;
             let twins = index != other && split.rng(8, seed, other).chance(TWINS);
-            let twin = twins.then(|| scene(split, seed, other, progress).twin()).flatten();
-            let scene = twin.unwrap_or_else(|| scene(split, seed, index, progress));
+            let twin = twins.then(|| scene(mix, other, progress).twin()).flatten();
+            let scene = twin.unwrap_or_else(|| scene(mix, index, progress));
             told(&scene, mix, index)
         }
     }
@@ -100,7 +104,14 @@ mod tests {
 
     #[test]
     fn without_icons_every_pair_is_a_scene() {
-        let mix = Mix { split: Split::Val, seed: 3, size: 24, icons: None, related: RELATED };
+        let mix = Mix {
+            split: Split::Val,
+            seed: 3,
+            size: 24,
+            icons: None,
+            related: RELATED,
+            objects: None,
+        };
         let (a, b) = (pair(&mix, 8, 1.0), scene_pair(Split::Val, 3, 8, 1.0, 24));
         assert_eq!((a.caption, a.picture), (b.caption, b.picture));
     }
@@ -124,7 +135,14 @@ mod tests {
             assert!(!twin.objects.iter().any(|o| o.look().is_held_out()));
         }
         assert!(twins > 120, "{twins}");
-        let mix = Mix { split: Split::Train, seed: 1, size: 24, icons: None, related: RELATED };
+        let mix = Mix {
+            split: Split::Train,
+            seed: 1,
+            size: 24,
+            icons: None,
+            related: RELATED,
+            objects: None,
+        };
         let shared = (0..200).filter(|i| {
             let (a, b) = (pair(&mix, 2 * i, 1.0), pair(&mix, 2 * i + 1, 1.0));
             let differing = a.picture.pixels.iter().zip(&b.picture.pixels).filter(|(a, b)| a != b);

@@ -14,7 +14,8 @@
 //! `files` are. Without a column of texts, or where files lie in the folder itself, nothing is said about them.
 //!
 //! Files may be sounds or films in place of pictures; a row may also name both, as `file_name` and
-//! `audio_file_name`.
+//! `audio_file_name`. A recording of speech may have the columns `voice` and `phones`: who speaks, and each phoneme
+//! with the second in which it ends, as in `pau:0.164 hh:0.255`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Entry, Record, Source, bytes, files};
-use crate::{Error, Result};
+use crate::{Error, Result, Spoken};
 
 /// What is wrong with a table, or a folder without one.
 const HINT: &str = "write a metadata.csv with the columns file_name and text, or put the pictures into one folder for each class";
@@ -36,6 +37,8 @@ struct Row {
     text: Option<String>,
     caption: Option<String>,
     transcription: Option<String>,
+    voice: Option<String>,
+    phones: Option<String>,
 }
 
 type ReadTable = fn(&Path) -> Result<Rows>;
@@ -62,7 +65,7 @@ fn parquet(path: &Path) -> Result<Rows> {
     if !FILES.iter().any(|name| names.contains(name)) {
         return Err(bad_table(path, format!("{names:?}")));
     }
-    let known = [&FILES[..], &TEXTS].concat();
+    let known = [&FILES[..], &TEXTS, &SPOKEN].concat();
     let row = |row: std::result::Result<Value, String>| {
         row.and_then(|row| serde_json::from_value(row).map_err(|error| error.to_string()))
     };
@@ -70,9 +73,10 @@ fn parquet(path: &Path) -> Result<Rows> {
     Ok(rows.into_iter().map(|(number, value)| (number, row(value))).collect())
 }
 
-/// The columns of files, and those of texts.
+/// The columns of files, those of texts, and those of speech.
 const FILES: [&str; 2] = ["file_name", "audio_file_name"];
 const TEXTS: [&str; 3] = ["text", "caption", "transcription"];
+const SPOKEN: [&str; 2] = ["voice", "phones"];
 
 fn table(path: &Path) -> Result<Rows> {
     let bytes = bytes(path, "a table")?;
@@ -114,12 +118,37 @@ fn entry(row: std::result::Result<Row, String>, number: usize, told: bool) -> En
         .map(Source::File)
         .collect();
     let Some(first) = media.first() else { return Err(format!("row {number}: no file_name")) };
+    let spoken = match (filled(row.voice), filled(row.phones)) {
+        (Some(voice), Some(phones)) => Some(spoken(voice, &phones, number)?),
+        _ => None,
+    };
     match filled(row.text).or(filled(row.caption)).or(filled(row.transcription)) {
-        Some(text) => Ok(Record::with(media, text.trim())),
+        Some(text) => Ok(Record { spoken, ..Record::with(media, text.trim()) }),
         None if told => Err(format!("row {number}: no text for {}", first.name())),
-        None => Ok(Record::untold(media)),
+        None => Ok(Record { spoken, ..Record::untold(media) }),
     }
 }
+
+/// Phonemes with the seconds in which they end, which must grow.
+fn spoken(voice: String, phones: &str, number: usize) -> std::result::Result<Spoken, String> {
+    let mut last = 0.0;
+    let phoneme = |one: &str| {
+        let (name, end) = one.split_once(':')?;
+        let end: f32 = end.parse().ok().filter(|end| (last..LONGEST).contains(end))?;
+        last = end;
+        Some((name.to_owned(), end))
+    };
+    let phonemes: Option<Vec<_>> = phones.split_whitespace().map(phoneme).collect();
+    let phonemes = phonemes.ok_or_else(|| {
+        format!(
+            "row {number}: expected phones as \"pau:0.164 hh:0.255\", each with its end in seconds"
+        )
+    })?;
+    Ok(Spoken { voice, phonemes })
+}
+
+/// Seconds that no recording of a sentence takes.
+const LONGEST: f32 = 7200.0;
 
 /// Files that are named by the folder they are in or, where there are no folders of them, by nothing. Where
 /// there are pictures, only these count.

@@ -186,7 +186,7 @@ pub(super) fn record(images: Vec<Option<Source>>, texts: Vec<Option<String>>) ->
         return Err("no text".into());
     }
     let messages = vec![Message { role: Role::Assistant, parts }];
-    Ok(Record { pictures, text: None, messages })
+    Ok(Record { pictures, text: None, messages, spoken: None })
 }
 
 /// The `nth` picture of a document of MMC4 in `json`.

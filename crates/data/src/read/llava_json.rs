@@ -81,7 +81,7 @@ fn entry(value: Value) -> Entry {
 /// Turns about pictures.
 fn record(turns: Vec<Turn>, pictures: Vec<Source>) -> Entry {
     let messages = messages(turns, pictures.len())?;
-    Ok(Record { pictures, text: None, messages })
+    Ok(Record { pictures, text: None, messages, spoken: None })
 }
 
 /// The value of `conversations` about pictures from elsewhere.

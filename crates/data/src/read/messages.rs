@@ -145,7 +145,7 @@ fn answered(messages: Vec<Message>, pictures: Vec<Source>) -> Entry {
     let answers =
         |message: &Message| message.role == Role::Assistant && !message.words().is_empty();
     match messages.iter().any(answers) {
-        true => Ok(Record { pictures, text: None, messages }),
+        true => Ok(Record { pictures, text: None, messages, spoken: None }),
         false => Err("no answer".into()),
     }
 }

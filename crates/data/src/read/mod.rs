@@ -24,7 +24,7 @@ use sensorium_media::video::MAX_SAMPLED;
 use sensorium_media::{MediaDecoder, Message, Part, Picture, Role, Sampling, mel};
 
 use crate::drawn::scene::Split;
-use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result};
+use crate::{At, Dataset, Error, Example, Media, OpenOptions, Outline, Result, Spoken};
 use sensorium_kernels::rng::{Rng, hash};
 
 /// An entry of a data set, or what is wrong with it.
@@ -39,6 +39,8 @@ pub struct Record {
     pub text: Option<String>,
     /// A conversation.
     pub messages: Vec<Message>,
+    /// Who speaks, and what.
+    pub spoken: Option<Spoken>,
 }
 
 /// Where a picture is.
@@ -104,12 +106,12 @@ impl Record {
 
     /// Pictures with their caption, or a text without.
     fn with(pictures: Vec<Source>, text: &str) -> Self {
-        Self { pictures, text: Some(text.to_owned()), messages: Vec::new() }
+        Self { text: Some(text.to_owned()), ..Self::untold(pictures) }
     }
 
     /// Media of which nothing is said.
     fn untold(media: Vec<Source>) -> Self {
-        Self { pictures: media, text: None, messages: Vec::new() }
+        Self { pictures: media, text: None, messages: Vec::new(), spoken: None }
     }
 
     /// What stays the same when other entries come and go, and is the same for all about one picture.
@@ -200,14 +202,14 @@ impl Records {
 
     fn read(&self, index: u64) -> std::result::Result<Example, String> {
         let record = self.record(index)?;
-        let Record { pictures, text, mut messages } = record.clone();
+        let Record { pictures, text, mut messages, spoken } = record.clone();
         let group = hash(text.as_ref().unwrap_or(&record.key()));
         let media = pictures.iter().map(|source| self.media(source));
         let media = media.collect::<std::result::Result<Vec<_>, _>>()?.concat();
         if let Some(text) = &text {
             messages.extend(self.conversation(&media, text));
         }
-        Ok(Example { media, text, messages, group, ..Example::default() })
+        Ok(Example { media, text, messages, group, spoken, ..Example::default() })
     }
 
     /// A picture, a sound, or a film: a picture of its middle, and what is heard of it.

@@ -111,7 +111,12 @@ pub(super) fn asked(pictures: Vec<Source>, question: &str, answer: &str) -> Reco
     let mut parts = vec![Part::Media(Modality::Image); pictures.len()];
     parts.push(Part::Text(question.trim().to_owned()));
     let asked = Message { role: Role::User, parts };
-    Record { pictures, text: None, messages: vec![asked, Message::text(Role::Assistant, answer)] }
+    Record {
+        pictures,
+        text: None,
+        messages: vec![asked, Message::text(Role::Assistant, answer)],
+        spoken: None,
+    }
 }
 
 /// What is before the number, how many digits it has at least, and what is behind it.

@@ -23,6 +23,7 @@ mod open;
 mod siglip;
 mod states;
 mod table_encoder;
+mod talker;
 mod twin;
 mod video_encoder;
 mod vit;

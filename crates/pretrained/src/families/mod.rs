@@ -7,6 +7,7 @@ mod clip_resnet;
 pub mod ctc;
 pub mod dinov2;
 pub mod flamingo;
+pub mod generators;
 pub mod idefics;
 pub mod language;
 pub mod llava;
@@ -14,6 +15,7 @@ pub mod open_clip;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod talker;
 pub mod tower;
 pub mod whisper;
 

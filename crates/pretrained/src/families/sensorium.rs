@@ -4,11 +4,13 @@
 //! config.json  tokenizer.json  preprocessor_config.json  chat_template.jinja  provenance.json
 //! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
 //! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
+//! vae  image_generator  video_generator  audio_generator  image_text  video_text  audio_text
+//! image_mapper  video_mapper  audio_mapper
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
 //! on with texts; an audio encoder stands alone; `speech` has a
-//! head for transcripts ([`ctc`](super::ctc)). `config.json` says which of these there are.
+//! head for transcripts ([`ctc`](super::ctc)); generators make media of texts ([`generators`](super::generators)). `config.json` says which of these there are.
 
 use std::collections::BTreeSet;
 
@@ -17,19 +19,25 @@ use sensorium_checkpoint::gguf::{self, Kind, Metadata, Source};
 use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Vit, VitConfig};
+use sensorium_generator::VaeConfig;
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::domain::Domain;
+use sensorium_model::gill::SignalConfig;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
+use sensorium_model::latent_diffusion::LatentDiffusionConfig;
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
+use sensorium_output_projector::OutputProjector;
 use serde::{Deserialize, Serialize};
 
 use super::ctc::{CtcConfig, CtcParts};
+use super::generators::{self, Generators};
 use super::language::Place;
 use super::llava::{Published, Spliced};
+use super::talker::{Voices, VoicesConfig};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
@@ -43,10 +51,11 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 16] = [
+pub const COMPONENTS: [&str; 27] = [
     "image",
     "audio",
     "speech",
+    "talker",
     "video",
     "table",
     "text",
@@ -60,6 +69,16 @@ pub const COMPONENTS: [&str; 16] = [
     "table_head",
     "domain",
     "backbone",
+    "image_mapper",
+    "video_mapper",
+    "audio_mapper",
+    "vae",
+    "image_text",
+    "video_text",
+    "audio_text",
+    "image_generator",
+    "video_generator",
+    "audio_generator",
 ];
 
 /// What makes a vector of what an encoder beside those of pictures and texts saw.
@@ -108,6 +127,18 @@ pub struct SensoriumConfig {
     /// An encoder of sounds that spells what was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctc: Option<CtcConfig>,
+    /// What speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talker: Option<VoicesConfig>,
+    /// What makes pictures of generators' latents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<VaeConfig>,
+    /// Generators of media, one for each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators: Vec<LatentDiffusionConfig>,
+    /// How the language model asks for media.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,6 +157,10 @@ impl Default for SensoriumConfig {
             language: None,
             audio: None,
             ctc: None,
+            talker: None,
+            vae: None,
+            generators: Vec::new(),
+            signals: Vec::new(),
             templates: Vec::new(),
         }
     }
@@ -148,8 +183,10 @@ impl SensoriumConfig {
         let parsed = serde_json::from_value(directory.settings().clone());
         let parsed: Self =
             parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
-        match parsed.ctc.as_ref().and_then(CtcConfig::wrong) {
-            Some((expected, got)) => Err(wrong("ctc", expected, got)),
+        let ctc = parsed.ctc.as_ref().and_then(CtcConfig::wrong).map(|wrong| ("ctc", wrong));
+        let talker = parsed.talker.as_ref().and_then(VoicesConfig::wrong);
+        match ctc.or(talker.map(|wrong| ("talker", wrong))) {
+            Some((key, (expected, got))) => Err(wrong(key, expected, got)),
             None => Ok(parsed),
         }
     }
@@ -165,6 +202,10 @@ impl SensoriumConfig {
             language: self.language.or(other.language),
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
+            talker: self.talker.or(other.talker),
+            vae: self.vae.or(other.vae),
+            generators: if self.generators.is_empty() { other.generators } else { self.generators },
+            signals: if self.signals.is_empty() { other.signals } else { self.signals },
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -176,14 +217,19 @@ impl SensoriumConfig {
         let bound = self.imagebind.iter().flat_map(|bound| &bound.encoders);
         let bound = bound.flat_map(|one| [tower(one.modality())[0], head(one.modality())]);
         let towers: Vec<&str> = towers.chain(bound).collect();
+        let made = self.generators.iter().flat_map(|one| generators::components(one.modality()));
+        let mapped = self.signals.iter().map(|one| generators::mapper(one.modality));
+        let made: Vec<&str> = made.chain(mapped).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
             "speech" => self.ctc.is_some(),
+            "talker" => self.talker.is_some(),
             "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
-            _ => towers.contains(name),
+            "vae" => self.vae.is_some(),
+            _ => towers.contains(name) || made.contains(name),
         };
         COMPONENTS.into_iter().filter(has).collect()
     }
@@ -206,6 +252,12 @@ pub struct Parts {
     pub audio: Option<SoundEncoder>,
     /// Writes down what was said.
     pub ctc: Option<CtcParts>,
+    /// Speaks.
+    pub talker: Option<Voices>,
+    /// Makes media.
+    pub generators: Option<Generators>,
+    /// How what answers asks for media.
+    pub signals: Vec<(SignalConfig, OutputProjector)>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -270,10 +322,14 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(audio) = &config.audio {
         all.extend(under("audio", audio.parameters()));
     }
+    if let Some(talker) = &config.talker {
+        all.extend(under("talker", talker.parameters()));
+    }
     if let Some(ctc) = &config.ctc {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
         all.extend(under("speech", shapes));
     }
+    all.extend(generators::parameters(&config));
     // An encoder may serve several of them.
     let mut known = BTreeSet::new();
     all.retain(|(name, _)| known.insert(name.clone()));
@@ -293,8 +349,10 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
     let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
-    if config.components() == ["speech"] {
-        return Ok(Pretrained::Sensorium(Parts { ctc, ..Parts::default() }));
+    let talker = config.talker.clone().map(|talker| Voices::open(directory, talker, device));
+    let talker = talker.transpose()?;
+    if config.components().iter().all(|name| ["speech", "talker"].contains(name)) {
+        return Ok(Pretrained::Sensorium(Parts { ctc, talker, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;
     let (towers, llava, language) = (&config.clip, &config.llava, &config.language);
@@ -309,6 +367,8 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         .as_ref()
         .map(|c| self::llava(directory, c, (&tokenizer, words.as_ref()), &mut Init::empty(device)));
     let domain = config.domain.map(|width| domain(directory, width));
+    let generators = words.as_ref().filter(|_| !config.generators.is_empty());
+    let generators = generators.map(|words| Generators::open(directory, &config, words, device));
     let language = language.as_ref().map(|c| self::language(directory, c, &tokenizer, device));
     Ok(Pretrained::Sensorium(Parts {
         towers,
@@ -317,6 +377,9 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         llava: llava.transpose()?,
         language: language.transpose()?,
         ctc,
+        talker,
+        generators: generators.transpose()?,
+        signals: generators::signals(directory, &config, device)?,
         audio: None,
     }))
 }
@@ -533,7 +596,7 @@ pub fn processor(directory: &Directory) -> Result<ImageProcessor> {
     vision::processor(directory, Style::Clip)
 }
 
-pub(super) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
+pub(crate) fn fit<M: Module>(module: M, directory: &Directory, component: &str) -> Result<M> {
     let tensors = directory.component(component)?;
     let fitted = weights::load(module, &tensors);
     Ok(fitted.map_err(|source| source.in_file(&directory.path().join(component)))?)

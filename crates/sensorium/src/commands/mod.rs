@@ -14,6 +14,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod make;
 mod media;
 mod merge;
 mod models;
@@ -27,6 +28,7 @@ mod run;
 mod sampling;
 mod schema;
 mod score;
+mod speak;
 mod train;
 mod transcribe;
 mod video;
@@ -38,7 +40,7 @@ use clap::{Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text out.
+/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text and speech out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",
@@ -62,6 +64,9 @@ enum Command {
     Chat(chat::Chat),
     Run(run::Run),
     Transcribe(transcribe::Transcribe),
+    Draw(make::Draw),
+    Animate(make::Animate),
+    Speak(speak::Speak),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -107,6 +112,9 @@ impl Cli {
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Transcribe(command) => command.run(global),
+            Command::Draw(command) => command.run(global),
+            Command::Animate(command) => command.run(global),
+            Command::Speak(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),

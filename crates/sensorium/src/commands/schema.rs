@@ -1,12 +1,12 @@
 //! Answers that follow a schema: objects of JSON, and tables.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use sensorium_inference::Grammar;
-use sensorium_media::{Media, Modality, Table, write};
+use sensorium_media::{Media, Table, write};
 use serde_json::{Map, Value, json};
 
 use crate::print;
@@ -15,47 +15,36 @@ use crate::print;
 #[derive(Args, Debug)]
 pub struct SchemaOptions {
     /// JSON schema that the answer follows: a file, or the schema itself.
-    #[arg(long, value_name = "FILE|JSON", conflicts_with_all = ["columns", "choices", "stop"])]
+    #[arg(long, value_name = "FILE|JSON", conflicts_with_all = ["columns", "choices", "stop", "out", "modalities"])]
     schema: Option<String>,
     /// Columns of the table that the answer is; kinds are text, integer, number and boolean.
-    #[arg(long, value_name = "NAME:KIND,...", value_delimiter = ',', value_parser = column, conflicts_with_all = ["choices", "stop"])]
+    #[arg(long, value_name = "NAME:KIND,...", value_delimiter = ',', value_parser = column, conflicts_with_all = ["choices", "stop", "modalities"])]
     columns: Vec<(String, Value)>,
-    /// Write the table of --columns to a file: .csv, .tsv or .jsonl.
-    #[arg(long, value_name = "FILE", requires = "columns")]
-    out: Option<PathBuf>,
 }
 
 impl SchemaOptions {
-    /// The grammar of the answer, if it is held to one; that its file can be written is checked too.
+    /// The grammar of the answer, if it is held to one.
     pub fn grammar(&self) -> Result<Option<Grammar>> {
-        if let Some(path) = &self.out {
-            write::check(path, Modality::Table)?;
-        }
-        let grammar = match &self.schema {
-            Some(schema) => Grammar::json_schema(read(schema)?)?,
-            None if self.columns.is_empty() => return Ok(None),
-            None => Grammar::rows(self.columns.iter().cloned().collect())?,
-        };
-        Ok(Some(grammar))
+        Ok(match &self.schema {
+            Some(schema) => Some(Grammar::json_schema(read(schema)?)?),
+            None if self.columns.is_empty() => None,
+            None => Some(Grammar::rows(self.columns.iter().cloned().collect())?),
+        })
     }
 
-    /// Prints the answer, or the table's rows, a line each; writes the table where a file is named.
-    pub fn tell(&self, answer: &Value) -> Result<()> {
-        match (&self.out, answer) {
-            (Some(path), rows) => self.write(path, rows),
-            (None, Value::Array(rows)) if !self.columns.is_empty() => {
-                rows.iter().try_for_each(print::line)
-            }
-            (None, answer) => print::line(answer),
+    /// Prints the answer, of a table its rows, a line each.
+    pub fn print(&self, answer: &Value) -> Result<()> {
+        match answer {
+            Value::Array(rows) if !self.columns.is_empty() => rows.iter().try_for_each(print::line),
+            answer => print::line(answer),
         }
     }
+}
 
-    fn write(&self, path: &Path, rows: &Value) -> Result<()> {
-        let rows: Vec<Map<String, Value>> = serde_json::from_value(rows.clone())?;
-        let count = rows.len();
-        write::write(&Media::Table(Table::of_objects(rows)?), path, &[])?;
-        print::line(format!("{}: {count} rows", path.display()))
-    }
+/// Writes the rows of a table to a file.
+pub fn write(path: &Path, rows: &Value) -> Result<()> {
+    let rows: Vec<Map<String, Value>> = serde_json::from_value(rows.clone())?;
+    Ok(write::write(&Media::Table(Table::of_objects(rows)?), path, &[])?)
 }
 
 /// A schema in a file, or as it is.

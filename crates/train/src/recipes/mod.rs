@@ -5,11 +5,15 @@ pub mod clip;
 pub mod ctc;
 pub mod domain;
 pub mod flamingo;
+pub mod flow;
+pub mod gill;
 pub mod imagebind;
 pub mod llava;
 pub mod masked;
+pub mod talker;
 pub mod text;
 pub mod tokenizer;
+pub mod vae;
 pub mod whisper;
 
 use std::path::Path;
@@ -48,6 +52,14 @@ pub enum Recipe {
     Whisper,
     /// The same letter by letter, by an encoder from nothing.
     Ctc,
+    /// Speech of phonemes.
+    Talker,
+    /// Pictures in short, and pictures of that.
+    Vae,
+    /// Media from texts.
+    Flow,
+    /// When to answer with media, and what to tell their generator.
+    Gill,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +109,10 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
         Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
+        Recipe::Talker => talker::train(&config::load(path, sets)?, options),
+        Recipe::Vae => vae::train(&config::load(path, sets)?, options),
+        Recipe::Flow => flow::train(&config::load(path, sets)?, options),
+        Recipe::Gill => gill::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -117,5 +133,9 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
         Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
+        Recipe::Talker => talker::stages(&config::load(path, sets)?),
+        Recipe::Vae => vae::stages(&config::load(path, sets)?),
+        Recipe::Flow => flow::stages(&config::load(path, sets)?),
+        Recipe::Gill => gill::stages(&config::load(path, sets)?),
     }
 }

@@ -1,0 +1,78 @@
+//! What generators make, as media.
+
+use sensorium_flow::{Output, Sampler};
+use sensorium_media::{Frame, Media, Modality, Picture, Video};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::generators::Generators;
+
+use crate::TextToMedia;
+use crate::error::{Error, Result};
+use crate::generate::Wanted;
+
+/// Seconds that a frame of a video is shown: the clips that are learned from have two a second.
+const FRAME: f64 = 0.5;
+
+impl TextToMedia for Generators {
+    fn makes(&self) -> Vec<Modality> {
+        self.modalities()
+    }
+
+    fn generate(
+        &self,
+        modality: Modality,
+        texts: &[String],
+        sampler: Sampler,
+    ) -> Result<Vec<Media>> {
+        match self.generate(modality, texts, sampler)? {
+            Some(output) => media(output),
+            None => Err(Error::Makes { wanted: modality, known: self.modalities() }),
+        }
+    }
+
+    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>> {
+        let Wanted { modality, conditions, shape: [q, c] } = wanted;
+        let data = TensorData::new(conditions.repeat(count), [count, *q, *c]);
+        match self.told(*modality, data, sampler) {
+            Some(output) => media(output),
+            None => Err(Error::Makes { wanted: *modality, known: self.modalities() }),
+        }
+    }
+}
+
+fn media(output: Output) -> Result<Vec<Media>> {
+    match output {
+        Output::Image(x) => {
+            pictures(x)?.into_iter().map(|picture| Ok(Media::Image(picture))).collect()
+        }
+        Output::Video(x) => {
+            let [_, f, c, h, w] = x.dims();
+            let all = pictures(x.reshape([-1, c as i32, h as i32, w as i32]))?;
+            Ok(all.chunks(f).map(|frames| Media::Video(video(frames))).collect())
+        }
+        Output::Audio(_) => Ok(Vec::new()),
+    }
+}
+
+/// `[B, 3, h, w]` from -1 to 1 as pictures.
+fn pictures(x: Tensor<4>) -> Result<Vec<Picture>> {
+    let [_, c, h, w] = x.dims();
+    let level = |value: f32| ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+    let rows = read(x.permute([0, 2, 3, 1]));
+    let picture = |pixels: &[f32]| {
+        let pixels = pixels.iter().map(|&value| level(value)).collect();
+        Ok(Picture::new(w as u32, h as u32, pixels)?)
+    };
+    rows.chunks(h * w * c).map(picture).collect()
+}
+
+fn video(frames: &[Picture]) -> Video {
+    let frame = |(i, picture): (usize, &Picture)| Frame {
+        picture: picture.clone(),
+        seconds: i as f64 * FRAME,
+    };
+    Video {
+        frames: frames.iter().enumerate().map(frame).collect(),
+        duration: frames.len() as f64 * FRAME,
+    }
+}

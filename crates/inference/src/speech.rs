@@ -1,0 +1,135 @@
+//! A text as speech, sentence by sentence.
+//!
+//! ```text
+//! sentence ──lexicon──▶ phonemes ──Talker──▶ log-mel [F, 80] ──Griffin-Lim──▶ 256 F samples
+//! ```
+
+use std::time::Instant;
+
+use sensorium_generator::audio::{self, talker};
+use sensorium_media::phonemes::{self, Sentence};
+use sensorium_media::stft::{RATE, Stft};
+use sensorium_nn::params::read;
+use sensorium_pretrained::families::talker::Voices;
+
+use crate::TextToSpeech;
+use crate::error::{Error, Result};
+
+/// How a text is spoken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeakOptions {
+    /// The voice; without it, the model's first.
+    pub voice: Option<String>,
+    /// How many times faster than usual, [`SPEEDS`].
+    pub speed: f32,
+}
+
+/// The slowest and the fastest speed.
+pub const SPEEDS: [f32; 2] = [0.25, 4.0];
+
+impl Default for SpeakOptions {
+    fn default() -> Self {
+        Self { voice: None, speed: 1.0 }
+    }
+}
+
+/// A text that was spoken.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// Samples of one channel, -1 to 1.
+    pub samples: Vec<f32>,
+    /// Samples a second.
+    pub rate: u32,
+    /// The voice.
+    pub voice: String,
+    /// Its sentences.
+    pub sentences: Vec<SpokenSentence>,
+    /// Seconds that spectrograms took.
+    pub talk: f64,
+    /// Seconds that samples of them took.
+    pub vocode: f64,
+}
+
+/// A sentence and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpokenSentence {
+    /// As it was written.
+    pub text: String,
+    /// What was said.
+    pub phonemes: Vec<&'static str>,
+    /// Second in which it begins.
+    pub start: f64,
+    /// Second in which it ends.
+    pub end: f64,
+}
+
+/// Rounds in which phases are found.
+const ROUNDS: usize = 60;
+
+impl TextToSpeech for Voices {
+    fn voices(&self) -> &[String] {
+        &self.config.voices
+    }
+
+    fn speak(
+        &self,
+        text: &str,
+        options: &SpeakOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Spoken> {
+        let [least, most] = SPEEDS;
+        if !(least..=most).contains(&options.speed) {
+            return Err(Error::Speed { got: options.speed });
+        }
+        let named = options.voice.as_ref().or(self.config.voices.first());
+        let unknown = || Error::Voice {
+            got: named.cloned().unwrap_or_default(),
+            known: self.config.voices.clone(),
+        };
+        let voice = named.and_then(|name| self.config.voice(name)).ok_or_else(unknown)?;
+        let sentences = phonemes::sentences(text)?;
+        let (stft, all) = (Stft::default(), sentences.len());
+        let mut spoken = Spoken {
+            samples: Vec::new(),
+            rate: RATE,
+            voice: self.config.voices[voice as usize].clone(),
+            sentences: Vec::with_capacity(all),
+            talk: 0.0,
+            vocode: 0.0,
+        };
+        for (done, Sentence { text, phonemes }) in sentences.into_iter().enumerate() {
+            let begun = Instant::now();
+            let mel = spectrogram(self, &phonemes, voice, options.speed)?;
+            spoken.talk += begun.elapsed().as_secs_f64();
+            let (begun, start) = (Instant::now(), spoken.seconds());
+            spoken.samples.extend(stft.griffin_lim(&mel, ROUNDS));
+            spoken.vocode += begun.elapsed().as_secs_f64();
+            let end = spoken.seconds();
+            spoken.sentences.push(SpokenSentence { text, phonemes, start, end });
+            progress(done + 1, all);
+        }
+        Ok(spoken)
+    }
+}
+
+impl Spoken {
+    /// Its length.
+    pub fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.rate)
+    }
+}
+
+/// Log-mel features `[F, bands]` of a sentence.
+fn spectrogram(voices: &Voices, phonemes: &[&str], voice: u32, speed: f32) -> Result<Vec<f32>> {
+    let ids: Vec<u32> =
+        phonemes.iter().filter_map(|phoneme| voices.config.phoneme(phoneme)).collect();
+    let lengths = vec![ids.len()];
+    let speech = audio::Speech { phonemes: ids, lengths, voices: vec![voice] };
+    let (x, logs) = voices.talker.read(&speech);
+    let frames = talker::durations(&read(logs), speed);
+    let mel = read(voices.talker.speak(x, &[frames]));
+    match mel.iter().all(|x| x.is_finite()) {
+        true => Ok(mel),
+        false => Err(Error::NoSpectrogram),
+    }
+}
