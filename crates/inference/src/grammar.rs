@@ -99,7 +99,8 @@ impl<'a> Guide<'a> {
     /// # Errors
     /// None may: the tokenizer cannot spell what the schema asks for.
     pub fn allowed(&mut self, ids: usize) -> Result<Vec<bool>> {
-        let mask = self.matcher.compute_mask_or_eos().map_err(schema)?;
+        let unspeakable = || schema("a schema that the model's tokenizer has no words for");
+        let mask = self.matcher.compute_mask_or_eos().map_err(|_| unspeakable())?;
         let ends = mask.is_allowed(self.end);
         let allowed = |id: u32| match self.eos_token_ids.contains(&id) {
             true => ends,
@@ -108,7 +109,7 @@ impl<'a> Guide<'a> {
         let allowed: Vec<bool> = (0..ids as u32).map(allowed).collect();
         match allowed.contains(&true) {
             true => Ok(allowed),
-            false => Err(schema("a schema that the model's tokenizer has no words for")),
+            false => Err(unspeakable()),
         }
     }
 
