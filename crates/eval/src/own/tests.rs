@@ -204,6 +204,8 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         labels: &[],
         rerank: 2,
         context: 0,
+        sampler: sensorium_inference::Sampler::default(),
+        best_of: 1,
         speech: TranscribeOptions::default(),
         seed: 0,
         progress: &|_, _| (),

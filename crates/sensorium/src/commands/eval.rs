@@ -74,6 +74,7 @@ enum Name {
     Transcribe,
     Perplexity,
     Domain,
+    Draw,
 }
 
 impl Name {
@@ -88,6 +89,7 @@ impl Name {
             // Of one text, so without a report: see `perplexity`; the others are of one's own data.
             Self::Perplexity
             | Self::Domain
+            | Self::Draw
             | Self::Probe
             | Self::Caption
             | Self::Vqa
@@ -108,6 +110,7 @@ impl Name {
             Self::Transcribe => Task::Transcribe,
             Self::Perplexity => Task::Perplexity,
             Self::Domain => Task::Domain,
+            Self::Draw => Task::Draw,
             Self::All | Self::Icons | Self::EasyVqa | Self::Scenes => return None,
         })
     }

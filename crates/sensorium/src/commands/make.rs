@@ -1,4 +1,4 @@
-//! `draw` and `animate`: media of what a text says.
+//! `draw`, `animate` and `sound`: media of what a text says.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,20 @@ pub struct Draw {
 pub struct Animate {
     #[command(flatten)]
     making: Making,
+}
+
+/// Make a sound of what a text says.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sensorium sound \"a low bell, twice\" --out bell.wav")]
+pub struct SoundCommand {
+    #[command(flatten)]
+    making: Making,
+}
+
+impl SoundCommand {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        self.making.run(Modality::Audio, global)
+    }
 }
 
 impl Draw {
@@ -107,6 +121,17 @@ pub struct Made {
 }
 
 impl MediaSampling {
+    /// From noise of this seed.
+    pub fn sampler(&self, seed: u64) -> Sampler {
+        let Self { steps, guidance, solver, .. } = *self;
+        Sampler { seed, steps: steps.into(), guidance, solver }
+    }
+
+    /// How many are made.
+    pub fn best_of(&self) -> usize {
+        self.best_of.into()
+    }
+
     /// The medium that a text asks for.
     ///
     /// # Errors
@@ -128,10 +153,8 @@ impl MediaSampling {
         seed: u64,
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
-        let Self { steps, guidance, solver, best_of } = *self;
-        let sampler = Sampler { seed, steps: steps.into(), guidance, solver };
-        let media = make(model.media()?, best_of.into(), sampler)?;
-        let similarities = match best_of {
+        let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
+        let similarities = match media.len() {
             1 => vec![None],
             _ => {
                 let scores = model.score()?.score(&media, &[prompt.to_owned()])?;

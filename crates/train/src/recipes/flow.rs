@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use sensorium_checkpoint::Tensors;
 use sensorium_data::{Config, Examples};
-use sensorium_generator::{GeneratorConfig, Noised, UvitConfig, Vae, VaeConfig};
+use sensorium_generator::{GeneratorConfig, Grid, Noised, UvitConfig, Vae, VaeConfig};
+use sensorium_media::stft::BANDS;
 use sensorium_media::{ImageProcessor, Modality, Tokenizer};
 use sensorium_model::latent_diffusion::{LatentDiffusion, LatentDiffusionConfig, Thoughts};
 use sensorium_model::weights;
@@ -33,7 +34,7 @@ use crate::batch::mean;
 use crate::config;
 use crate::device::DeviceName;
 use crate::dry::Planned;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::feed::{self, Feed};
 use crate::freeze::thaw_only;
 use crate::model::{self, Files, ModelConfig};
@@ -92,7 +93,7 @@ pub struct FlowRecipe {
     pub model: ModelConfig,
     /// The directory of an autoencoder, unless the model has one.
     pub vae: Option<PathBuf>,
-    /// What is to be made: `"image"` or `"video"`.
+    /// What is to be made: `"image"`, `"video"` or `"audio"`.
     pub modality: Modality,
     /// A new generator; without, the model's own of this kind goes on.
     pub generator: Option<NewGenerator>,
@@ -104,9 +105,10 @@ pub struct FlowRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewGenerator {
-    /// Side of the pictures in pixels.
+    /// Side of the pictures in pixels; of sounds, of no account.
+    #[serde(default = "image_size")]
     pub image_size: u32,
-    /// Frames of a video.
+    /// Frames of a video; of a sound, columns of its spectrogram, 62.5 a second.
     #[serde(default = "one")]
     pub frames: usize,
     /// Frames, height and width of the latents that are one token.
@@ -134,6 +136,10 @@ fn drop_text() -> f32 {
     0.1
 }
 
+fn image_size() -> u32 {
+    64
+}
+
 fn one() -> usize {
     1
 }
@@ -154,13 +160,17 @@ fn text_layers() -> usize {
 const TRAINED: [&str; 2] = ["text", "generator.flow"];
 
 impl NewGenerator {
-    /// Of latents of `vae`, told by a text tower of width `words`.
-    fn config(&self, modality: Modality, vae: &VaeConfig, words: usize) -> LatentDiffusionConfig {
-        let side = self.image_size as usize / vae.factor();
-        let grid = sensorium_generator::Grid {
-            size: [self.frames, vae.latent_channels, side, side],
-            patch: self.patch,
-        };
+    /// Of latents of `vae`, without one of spectrograms, told by a text tower of width `words`.
+    fn config(
+        &self,
+        modality: Modality,
+        vae: Option<&VaeConfig>,
+        words: usize,
+    ) -> LatentDiffusionConfig {
+        let (c, side) = vae.map_or((BANDS, 1), |vae| {
+            (vae.latent_channels, self.image_size as usize / vae.factor())
+        });
+        let grid = Grid { size: [self.frames, c, side, side], patch: self.patch };
         let Self { queries, text_layers, .. } = *self;
         let mapper = MapperConfig {
             queries,
@@ -178,9 +188,8 @@ struct Start {
     directory: Directory,
     settings: SensoriumConfig,
     shape: LatentDiffusionConfig,
-    vae: VaeConfig,
-    /// Where the autoencoder is.
-    vae_directory: Directory,
+    /// What makes pictures of latents, and where it is; of sounds, nothing.
+    vae: Option<(VaeConfig, Directory)>,
 }
 
 impl Start {
@@ -190,14 +199,19 @@ impl Start {
         let Some(clip) = &settings.clip else {
             return Err(model::unknown_family(&directory, &["a clip recipe"]));
         };
-        let vae_directory = match &recipe.vae {
-            Some(path) => model::opened(path, options.strict)?,
-            None => directory.clone(),
+        let vae = match (recipe.modality, &recipe.vae) {
+            (Modality::Audio, _) => None,
+            (_, Some(path)) => Some(model::opened(path, options.strict)?),
+            (_, None) => Some(directory.clone()),
         };
-        let vae = trained_vae(&vae_directory)?;
+        let vae = vae.map(|directory| Ok::<_, TrainError>((trained_vae(&directory)?, directory)));
+        let vae = vae.transpose()?;
         let known = settings.generators.iter().find(|one| one.modality() == recipe.modality);
         let shape = match (&recipe.generator, known) {
-            (Some(new), _) => new.config(recipe.modality, &vae, clip.text.hidden_size),
+            (Some(new), _) => {
+                let vae = vae.as_ref().map(|(vae, _)| vae);
+                new.config(recipe.modality, vae, clip.text.hidden_size)
+            }
             (None, Some(known)) => known.clone(),
             (None, None) => {
                 let message = format!(
@@ -211,8 +225,8 @@ impl Start {
             let message = format!("expected {expected}, got {got}");
             Err(model::config(key, &message, "see recipes/flow/tiny.toml"))
         };
-        if !matches!(recipe.modality, Modality::Image | Modality::Video) {
-            return wrong("modality", "image or video", recipe.modality.to_string());
+        if matches!(recipe.modality, Modality::Text | Modality::Table) {
+            return wrong("modality", "image, video or audio", recipe.modality.to_string());
         }
         if !(0.0..=1.0).contains(&recipe.drop_text) {
             return wrong("drop_text", "a share from 0 to 1", recipe.drop_text.to_string());
@@ -220,7 +234,7 @@ impl Start {
         if let Some((expected, got)) = shape.generator.wrong() {
             return wrong("generator", expected, got);
         }
-        Ok(Self { directory, settings, shape, vae, vae_directory })
+        Ok(Self { directory, settings, shape, vae })
     }
 }
 
@@ -294,7 +308,7 @@ pub fn train(recipe: &FlowRecipe, options: &RunOptions) -> Result<()> {
 struct Training {
     maker: Arc<Maker>,
     words: Words,
-    vae: Vae,
+    vae: Option<Vae>,
     tokenizer: Tokenizer,
     processor: ImageProcessor,
     settings: SensoriumConfig,
@@ -313,31 +327,30 @@ const NOISE: u64 = 0xF10E;
 
 impl Training {
     fn begin(recipe: &FlowRecipe, start: &Start) -> Result<Self> {
-        let Start { directory, settings, shape, vae, vae_directory } = start;
+        let Start { directory, settings, shape, vae } = start;
         let device = recipe.device.open();
         let constants = device.clone().without_autodiff();
         let sensorium::Anchors { towers, tokenizer } = sensorium::anchors(directory, &constants)?;
         let words = Words { tower: towers.text.clone(), input: towers.texts.clone() };
-        let loaded =
-            generators::vae(vae_directory, &SensoriumConfig::read(vae_directory)?, &constants)?;
-        let Some(loaded) = loaded else {
-            return Err(trained_vae(vae_directory)
-                .err()
-                .unwrap_or_else(|| model::unknown_family(vae_directory, &["the recipe vae"])));
-        };
         let [text, generator] = generators::components(recipe.modality);
-        let mut others = sensorium::components_but(directory, settings, &[text, generator, "vae"])?;
-        others.push(("vae", weights::tensors(&loaded)?));
-        let kept = settings.generators.iter().filter(|one| one.modality() != recipe.modality);
-        let settings = SensoriumConfig {
-            vae: Some(vae.clone()),
-            generators: kept.chain([shape]).cloned().collect(),
-            ..settings.clone()
-        };
+        let mut others = sensorium::components_but(directory, settings, &[text, generator])?;
+        let (mut loaded, mut settings) = (None, settings.clone());
+        let mut image_size = 1;
         let [frames, _, side, _] = shape.generator.grid.size;
+        if let Some((vae, from)) = vae {
+            loaded = generators::vae(from, &SensoriumConfig::read(from)?, &constants)?;
+            others.retain(|(name, _)| *name != "vae");
+            let tensors = loaded.as_ref().map(weights::tensors).transpose()?;
+            others.extend(tensors.map(|tensors| ("vae", tensors)));
+            settings.vae = Some(vae.clone());
+            image_size = (side * vae.factor()) as u32;
+        }
+        settings.generators.retain(|one| one.modality() != recipe.modality);
+        settings.generators.push(shape.clone());
         let maker = Maker {
+            modality: recipe.modality,
             frames,
-            image_size: (side * vae.factor()) as u32,
+            image_size,
             words: words.clone(),
             batch_size: recipe.batch_size,
         };
@@ -395,14 +408,18 @@ impl Training {
         }))
     }
 
-    /// What the autoencoder makes of a batch's media, `[B, F, c, h, w]`.
+    /// What the autoencoder makes of a batch's media, or their spectrograms: `[B, F, c, h, w]`.
     fn latents(&self, batch: &Batch) -> Tensor<5> {
-        let side = self.maker.image_size as usize;
+        let (side, f) = (self.maker.image_size as usize, self.maker.frames);
         let constants = &self.device.clone().without_autodiff();
+        let Some(vae) = &self.vae else {
+            let b = batch.planes.len() / (f * BANDS);
+            let mel = TensorData::new(batch.planes.clone(), [b, f, BANDS, 1, 1]);
+            return Tensor::from_data(mel, constants);
+        };
         let x = crate::batch::images(batch.planes.clone(), [side, side], constants);
-        let (all, f) = (x.dims()[0], self.maker.frames);
-        let latents = self.vae.encode(x).mean;
-        let [_, c, h, w] = latents.dims();
+        let latents = vae.encode(x).mean;
+        let [all, c, h, w] = latents.dims();
         latents.reshape([all / f, f, c, h, w])
     }
 

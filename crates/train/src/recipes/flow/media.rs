@@ -2,6 +2,7 @@
 
 use sensorium_data::{Example, Examples, Media};
 use sensorium_encoder::text::Texts;
+use sensorium_media::stft::{BANDS, FLOOR, RATE, Stft};
 use sensorium_media::{ImageProcessor, Modality};
 use sensorium_pretrained::Words;
 
@@ -10,7 +11,8 @@ use crate::error::Result;
 
 /// What makes a step's batches.
 pub(super) struct Maker {
-    /// Frames of each medium: 1 of a picture.
+    pub(super) modality: Modality,
+    /// Frames of each medium: 1 of a picture, columns of a sound's spectrogram.
     pub(super) frames: usize,
     /// Side of the pictures in pixels.
     pub(super) image_size: u32,
@@ -20,7 +22,7 @@ pub(super) struct Maker {
 
 /// What a step reads.
 pub(super) struct Batch {
-    /// Planes of all frames, `[B·F, 3, side, side]`, from -1 to 1.
+    /// Planes of all frames, `[B·F, 3, side, side]`, from -1 to 1; of sounds, log-mel features, `[B, F, bands]`.
     pub(super) planes: Vec<f32>,
     /// What is said of each medium.
     pub(super) texts: Texts,
@@ -31,7 +33,7 @@ pub(super) fn lacks(example: &Example, modality: Modality) -> Option<&'static st
     match &example.media[..] {
         _ if example.text.is_none() => Some("captions"),
         [medium] if medium.modality() == modality => None,
-        _ => Some("one picture or video each, as modality says"),
+        _ => Some("one picture, video or sound each, as modality says"),
     }
 }
 
@@ -40,10 +42,23 @@ impl Maker {
         let drawn = draw(examples, step, self.batch_size, progress)?;
         let processor = ImageProcessor::padded(self.image_size);
         let media = drawn.iter().flat_map(|example| example.media.first());
-        let planes = media.flat_map(|medium| self.planes(medium, &processor)).collect();
+        let stft = Stft::default();
+        let planes = media.flat_map(|medium| match self.modality {
+            Modality::Audio => self.spectrogram(medium, &stft),
+            _ => self.planes(medium, &processor),
+        });
+        let planes = planes.collect();
         let captions: Vec<&str> =
             drawn.iter().map(|example| example.text.as_deref().unwrap_or_default()).collect();
         Ok(Batch { planes, texts: texts(&self.words.input, &captions)? })
+    }
+
+    /// Log-mel features of a sound's beginning, silence behind a shorter one.
+    fn spectrogram(&self, medium: &Media, stft: &Stft) -> Vec<f32> {
+        let sound = medium.sound().map(|sound| sound.clone().at_rate(RATE));
+        let mut mel = sound.map_or_else(Vec::new, |sound| stft.log_mel(&sound.samples));
+        mel.resize(self.frames * BANDS, FLOOR.ln());
+        mel
     }
 
     /// Frames that lie evenly in a medium, some of them twice where it has fewer.
