@@ -60,6 +60,17 @@ struct AnswerOptions {
     sampling: MediaSampling,
 }
 
+impl AnswerOptions {
+    /// That the file can be written, if one is named: a table, or whatever the model decides.
+    fn check(&self, is_table: bool) -> Result<()> {
+        match &self.out {
+            Some(path) if is_table => Ok(write::check(path, Modality::Table).map(drop)?),
+            Some(path) => writable(path),
+            None => Ok(()),
+        }
+    }
+}
+
 fn modality(text: &str) -> Result<Modality, String> {
     let known = Modality::ALL.into_iter().find(|modality| modality.to_string() == text);
     known.ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
@@ -113,11 +124,7 @@ impl Ask {
         let parts = parse_markers(&self.question, &self.media.modalities())?;
         let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
-        match (&self.answer.out, &grammar) {
-            (Some(path), Some(_)) => write::check(path, Modality::Table).map(drop)?,
-            (Some(path), None) => writable(path)?,
-            (None, _) => {}
-        }
+        self.answer.check(grammar.is_some())?;
         let (opened, load) = open::open(global, self.packing.precision)?;
         let model = opened.chat()?;
         if self.system.is_some() && !model.has_template()? {
