@@ -9,6 +9,7 @@ use sensorium_media::{Decoder, Modality, Slot, Tokenizer};
 use sensorium_model::domain::Distance;
 
 use crate::error::{Error, Result};
+use crate::grammar::{Grammar, Guide, mask};
 use crate::logits::{LogitsOptions, LogitsProcessor};
 
 /// How a text is made.
@@ -24,6 +25,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// What is said word for word, whatever is likelier: who listens hears how likely it was.
     pub forced: Option<String>,
+    /// What the text is held to: it is whole when it ends, or an error, and strings to stop at are passed over.
+    pub grammar: Option<Grammar>,
     /// What the answer may be; without, whatever the model makes.
     pub modalities: Option<Vec<Modality>>,
 }
@@ -37,6 +40,7 @@ impl Default for GenerateOptions {
             logits,
             stop: Vec::new(),
             forced: None,
+            grammar: None,
             modalities: None,
         }
     }
@@ -238,6 +242,7 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Sequence<'a> {
     request: Request<'a>,
     drawing: Drawing<'a>,
+    guide: Option<Guide<'a>>,
     decoder: Decoder<'a>,
     text: String,
     first_logits: Vec<f32>,
@@ -252,7 +257,7 @@ impl<'a> Sequence<'a> {
     /// A text of which nothing is drawn yet; its prompt is about to be read.
     ///
     /// # Errors
-    /// The tokenizer has no ids for what is to be said, or these do not fit.
+    /// The tokenizer has no ids for what is to be said, or these do not fit; a grammar is broken.
     pub fn new(request: Request<'a>) -> Result<Self> {
         let room = request.room.min(request.options.max_new_tokens);
         let mut drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
@@ -263,7 +268,11 @@ impl<'a> Sequence<'a> {
                 return Err(Error::TooLong { limit, got });
             }
         }
+        let guide = request.options.grammar.as_ref();
+        let guide =
+            guide.map(|grammar| Guide::new(grammar, request.tokenizer, request.eos_token_ids));
         Ok(Self {
+            guide: guide.transpose()?,
             decoder: request.tokenizer.decoder(),
             request,
             drawing,
@@ -281,7 +290,7 @@ impl<'a> Sequence<'a> {
     /// `on_step` hears of it.
     ///
     /// # Errors
-    /// The logits are not finite, or the tokenizer's decoder fails.
+    /// The logits are not finite, or the tokenizer's decoder fails; the text ends before what it is held to does.
     pub fn accept(&mut self, logits: &[f32], on_step: OnStep<'_>) -> Result<Option<u32>> {
         if self.first_logits.is_empty() {
             self.first_logits = logits.to_vec();
@@ -289,9 +298,11 @@ impl<'a> Sequence<'a> {
         } else {
             self.steps += 1;
         }
-        let Self { request, drawing, decoder, text, eos, .. } = self;
+        let Self { request, drawing, guide, decoder, text, eos, .. } = self;
+        let allowed = guide.as_mut().map(|guide| guide.allowed(logits.len())).transpose()?;
         let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
             request.processor.process(logits, said);
+            allowed.iter().for_each(|allowed| mask(logits, allowed));
         };
         let mut stops = false;
         let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
@@ -300,14 +311,26 @@ impl<'a> Sequence<'a> {
                 return Ok(None);
             }
             text.push_str(&decoder.push(drawn.id)?);
-            stops = cut(text, &request.options.stop);
+            let over = match guide.as_mut() {
+                Some(guide) => guide.read(drawn.id).map(|()| guide.is_over())?,
+                None => {
+                    stops = cut(text, &request.options.stop);
+                    stops
+                }
+            };
             let broken = on_step(Step { text, id: drawn.id, logits: drawn.logits }).is_break();
-            Ok(broken.then_some(Finish::Interrupted).or(stops.then_some(Finish::Stop)))
+            Ok(broken.then_some(Finish::Interrupted).or(over.then_some(Finish::Stop)))
         };
         self.finish = drawing.draw(logits, &process, &mut on_draw)?;
+        if self.finish == Some(Finish::Length) && !guide.as_mut().is_none_or(Guide::is_whole) {
+            let max_new_tokens = request.options.max_new_tokens;
+            return Err(Error::Unfinished { room: drawing.room, max_new_tokens });
+        }
         if self.finish.is_some() && !stops {
             text.push_str(&decoder.finish()?);
-            cut(text, &request.options.stop);
+            if guide.is_none() {
+                cut(text, &request.options.stop);
+            }
         }
         Ok(self.drawing.ids.last().copied().filter(|_| self.finish.is_none()))
     }

@@ -143,7 +143,8 @@ impl Sheet {
         let far = 0.85 * off.get(off.len() * 9 / 10).copied().unwrap_or_default();
         let mut of = Color::ALL.map(|_| Vec::new());
         for &n in own.iter().filter(|&&n| self.off[n] >= far) {
-            of[nearest(self.pixels[n]) as usize].push(self.pixels[n]);
+            let paper = self.paper[n / self.width];
+            of[nearest(self.pixels[n], paper) as usize].push(self.pixels[n]);
         }
         let most = Color::ALL.into_iter().max_by_key(|&color| of[color as usize].len());
         let color = most.unwrap_or(Color::Black);
@@ -202,15 +203,30 @@ fn share(pixel: Rgb, paper: Rgb, ink: Rgb) -> f32 {
     (dot(pixel, ink) / dot(ink, ink).max(1.0)).clamp(0.0, 1.0)
 }
 
-/// The colour one of whose tones is nearest.
-fn nearest(pixel: Rgb) -> Color {
+/// How much of a pixel is at least covered whose colour is told, and how much nearer a colour must be for each share
+/// of the pixel that it leaves to the paper.
+const INKED: [f32; 5] = [1.0, 0.85, 0.7, 0.55, 0.4];
+const BARE: f32 = 40.0;
+
+/// The colour one of whose tones, on this paper, is nearest: thin lines cover their pixels in part.
+fn nearest(pixel: Rgb, paper: Rgb) -> Color {
     let far = |color: Color| {
         let [from, to] = color.ends().map(|end| end.map(f32::from));
-        let along = share(pixel, from, to);
-        (0..3).map(|c| (pixel[c] - from[c] - along * (to[c] - from[c])).powi(2)).sum::<f32>()
+        let over = INKED.iter().map(|inked| {
+            let [from, to] = [from, to].map(|end| between(paper, end, *inked));
+            let tone = between(from, to, share(pixel, from, to));
+            let apart = (0..3).map(|c| (pixel[c] - tone[c]).powi(2)).sum::<f32>().sqrt();
+            apart + BARE * (1.0 - inked)
+        });
+        over.fold(f32::INFINITY, f32::min)
     };
     let nearest = Color::ALL.into_iter().min_by(|&a, &b| far(a).total_cmp(&far(b)));
     nearest.unwrap_or(Color::Black)
+}
+
+/// The colour so far on the way from one to another.
+fn between(from: Rgb, to: Rgb, along: f32) -> Rgb {
+    std::array::from_fn(|c| from[c] + along * (to[c] - from[c]))
 }
 
 /// Covers what no way over less than half covered pixels leads to from the frame.

@@ -95,7 +95,9 @@ pub fn seen(piece: &Piece, picture: &Picture) -> Seen {
         let placed = [x, y, radius].map(|pixels| pixels / side as f32);
         let object =
             Object { x: placed[0], y: placed[1], radius: placed[2], ..candidate.object.clone() };
-        let likeness = likeness(piece, drawn(&object, side as u32), side);
+        let sharp: Vec<f32> = drawn(&object, side as u32).collect();
+        let likeness =
+            likeness(piece, &sharp, side).max(likeness(piece, &soft(&sharp, side), side));
         if best.is_none_or(|(most, ..)| likeness > most) {
             best = Some((likeness, candidate, [x, y, radius]));
         }
@@ -115,10 +117,22 @@ pub fn seen(piece: &Piece, picture: &Picture) -> Seen {
     }
 }
 
+/// The same with soft edges: the mean of three by three pixels. What models draw is rarely sharp.
+fn soft(drawn: &[f32], side: usize) -> Vec<f32> {
+    let mean = |n: usize| {
+        let (x, y) = (n % side, n / side);
+        let rows = y.saturating_sub(1)..(y + 2).min(side);
+        let columns = x.saturating_sub(1)..(x + 2).min(side);
+        let sum: f32 = rows.map(|y| drawn[y * side..][columns.clone()].iter().sum::<f32>()).sum();
+        sum / 9.0
+    };
+    (0..drawn.len()).map(mean).collect()
+}
+
 /// What both cover over what either does.
-fn likeness(piece: &Piece, drawn: impl Iterator<Item = f32>, side: usize) -> f32 {
+fn likeness(piece: &Piece, drawn: &[f32], side: usize) -> f32 {
     let (mut both, mut either) = (0.0, f32::EPSILON);
-    for (n, b) in drawn.enumerate() {
+    for (n, &b) in drawn.iter().enumerate() {
         let (x, y) = (n % side, n / side);
         let inside = x < piece.width && y * piece.width < piece.coverage.len();
         let a = if inside { piece.coverage[y * piece.width + x] } else { 0.0 };

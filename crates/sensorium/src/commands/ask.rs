@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Error, Model, Wanted, among};
-use sensorium_media::{Message, Modality, Role, arranged, parse_markers, write};
+use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Wanted, among};
+use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers, write};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
@@ -14,12 +15,13 @@ use crate::commands::make::{MediaSampling, keep, writable};
 use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::commands::schema::{self, SchemaOptions};
 use crate::{open, print};
 
 /// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"draw a red circle left of a blue star\" --out answer.png\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"draw a red circle left of a blue star\" --out answer.png\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n  sensorium ask \"what is there?\" --image scene.png --columns \"name:text,count:integer\" --out things.csv\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
@@ -33,6 +35,8 @@ pub struct Ask {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with_all = ["logprobs", "logits"])]
     choices: Vec<String>,
     #[command(flatten)]
+    schema: SchemaOptions,
+    #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
@@ -45,7 +49,7 @@ pub struct Ask {
 /// What an answer may be, and where one that is no text goes.
 #[derive(Args, Debug)]
 struct AnswerOptions {
-    /// The file for an answer that is a picture, a clip or a sound; its ending says the kind.
+    /// The file for an answer that is a picture, a clip, a sound or, with --columns, a table; its ending says the kind.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What the answer may be, separated by commas: text, image, video, audio [default: what the model decides].
@@ -56,6 +60,17 @@ struct AnswerOptions {
     sampling: MediaSampling,
 }
 
+impl AnswerOptions {
+    /// That the file can be written, if one is named: a table, or whatever the model decides.
+    fn check(&self, is_table: bool) -> Result<()> {
+        match &self.out {
+            Some(path) if is_table => Ok(write::check(path, Modality::Table).map(drop)?),
+            Some(path) => writable(path),
+            None => Ok(()),
+        }
+    }
+}
+
 fn modality(text: &str) -> Result<Modality, String> {
     let known = Modality::ALL.into_iter().find(|modality| modality.to_string() == text);
     known.ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
@@ -64,6 +79,9 @@ fn modality(text: &str) -> Result<Modality, String> {
 #[derive(Serialize)]
 struct Output {
     answer: String,
+    /// The answer, where it is held to a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Value>,
     /// What the answer ends with, if it is not words alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     medium: Option<Medium>,
@@ -102,12 +120,11 @@ impl Ask {
                 "expected a question, got an empty text\nhint: sensorium ask \"what is in the picture?\" --image FILE"
             ));
         }
+        let grammar = self.schema.grammar()?;
         let parts = parse_markers(&self.question, &self.media.modalities())?;
         let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
-        if let Some(path) = &self.answer.out {
-            writable(path)?;
-        }
+        self.answer.check(grammar.is_some())?;
         let (opened, load) = open::open(global, self.packing.precision)?;
         let model = opened.chat()?;
         if self.system.is_some() && !model.has_template()? {
@@ -119,6 +136,11 @@ impl Ask {
             return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
         }
         let mut options = self.sampling.options(global);
+        if grammar.is_some() {
+            options.grammar = grammar;
+            options.modalities = Some(vec![Modality::Text]);
+            return self.held(model, load, &messages, &media, &options);
+        }
         if let [modality @ (Modality::Image | Modality::Audio | Modality::Video)] =
             self.answer.modalities[..]
         {
@@ -149,7 +171,35 @@ impl Ask {
         )?;
         let (answer, tokens) = told.answer();
         let medium = self.finished(&opened, wanted.as_ref(), global)?;
-        print::json(&Output { answer, medium, tokens, told })
+        print::json(&Output { answer, object: None, medium, tokens, told })
+    }
+
+    /// Tells an answer that follows a schema, all at once: half of it would be no JSON.
+    fn held(
+        &self,
+        model: &dyn ChatModel,
+        load: f64,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<()> {
+        let told = self.output.tell(
+            load,
+            |id| model.token(id),
+            |on_step| Ok(model.answer(messages, media, options, on_step)?),
+        )?;
+        let (answer, tokens) = told.answer();
+        let object: Value = serde_json::from_str(&answer)?;
+        if let Some(path) = &self.answer.out {
+            schema::write(path, &object)?;
+        }
+        match self.output.json {
+            true => {
+                print::json(&Output { answer, object: Some(object), medium: None, tokens, told })
+            }
+            false if self.answer.out.is_some() => Ok(()),
+            false => self.schema.print(&object),
+        }
     }
 
     /// Makes the medium that the answer ends with, if it does. A file that was to be written is then there.

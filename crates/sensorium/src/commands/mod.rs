@@ -26,6 +26,7 @@ mod prompts;
 mod pull;
 mod run;
 mod sampling;
+mod schema;
 mod score;
 mod speak;
 mod train;
