@@ -27,4 +27,5 @@ mod talker;
 mod twin;
 mod video_encoder;
 mod vit;
+mod vocoder;
 mod whisper;

@@ -45,7 +45,8 @@ fn check() {
     let ids: Vec<Vec<u32>> = rows(&golden, "ids");
     let frames: Vec<Vec<usize>> = rows(&golden, "frames");
     let most = ids.iter().map(Vec::len).max().unwrap_or(0);
-    let padded = |row: &Vec<u32>| row.iter().copied().chain(std::iter::repeat(0)).take(most).collect();
+    let padded =
+        |row: &Vec<u32>| row.iter().copied().chain(std::iter::repeat(0)).take(most).collect();
     let speech = Speech {
         phonemes: ids.iter().flat_map(|row| -> Vec<u32> { padded(row) }).collect(),
         lengths: ids.iter().map(Vec::len).collect(),
