@@ -86,7 +86,7 @@ impl SensoriumModel {
         self.audio.iter_mut().for_each(|audio| audio.pack(format));
         self.ctc.iter_mut().for_each(|ctc| ctc.parts.model.pack_as(format));
         self.generators.iter_mut().for_each(|generators| generators.pack(format));
-        self.talker.iter_mut().for_each(|voices| voices.talker.pack_as(format));
+        self.talker.iter_mut().for_each(|voices| voices.pack(format));
     }
 
     fn does(&self) -> &'static str {

@@ -1,15 +1,16 @@
 //! A text as speech, sentence by sentence.
 //!
 //! ```text
-//! sentence ──lexicon──▶ phonemes ──Talker──▶ log-mel [F, 80] ──Griffin-Lim──▶ 256 F samples
+//! sentence ──lexicon──▶ phonemes ──Talker──▶ log-mel [F, 80] ──Vocoder, or Griffin-Lim──▶ 256 F samples
 //! ```
 
 use std::time::Instant;
 
 use sensorium_generator::audio::{self, talker};
 use sensorium_media::phonemes::{self, Sentence};
-use sensorium_media::stft::{RATE, Stft};
+use sensorium_media::stft::{BANDS, RATE, Stft};
 use sensorium_nn::params::read;
+use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::talker::Voices;
 
 use crate::TextToSpeech;
@@ -102,7 +103,7 @@ impl TextToSpeech for Voices {
             let mel = spectrogram(self, &phonemes, voice, options.speed)?;
             spoken.talk += begun.elapsed().as_secs_f64();
             let (begun, start) = (Instant::now(), spoken.seconds());
-            spoken.samples.extend(stft.griffin_lim(&mel, ROUNDS));
+            spoken.samples.extend(samples(self, &mel, &stft));
             spoken.vocode += begun.elapsed().as_secs_f64();
             let end = spoken.seconds();
             spoken.sentences.push(SpokenSentence { text, phonemes, start, end });
@@ -132,4 +133,12 @@ fn spectrogram(voices: &Voices, phonemes: &[&str], voice: u32, speed: f32) -> Re
         true => Ok(mel),
         false => Err(Error::NoSpectrogram),
     }
+}
+
+/// Samples of log-mel features `[F, bands]`.
+fn samples(voices: &Voices, mel: &[f32], stft: &Stft) -> Vec<f32> {
+    let Some((vocoder, transform)) = &voices.vocoder else { return stft.griffin_lim(mel, ROUNDS) };
+    let shape = [1, mel.len() / BANDS, BANDS];
+    let mel = TensorData::new(mel.to_vec(), shape);
+    read(vocoder.forward(Tensor::from_data(mel, &voices.device), transform))
 }

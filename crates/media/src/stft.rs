@@ -56,6 +56,15 @@ impl Default for Stft {
     }
 }
 
+/// Weights of a spectrum's magnitudes in each band, `[BINS, BANDS]`.
+pub fn bands() -> Vec<f32> {
+    let mut weights = vec![0.0; BINS * BANDS];
+    for (band, filter) in filters(BANDS, N_FFT).into_iter().enumerate() {
+        filter.into_iter().for_each(|(bin, weight)| weights[bin * BANDS + band] = weight as f32);
+    }
+    weights
+}
+
 impl Stft {
     /// Natural logarithms of magnitudes in [`BANDS`], `[frames, BANDS]`, of samples at [`RATE`]; the last frame may
     /// be in part of the silence behind them.

@@ -24,6 +24,7 @@ use crate::recipes::talker::TalkerRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
 use crate::recipes::vae::VaeRecipe;
+use crate::recipes::vocoder::VocoderRecipe;
 use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
@@ -86,6 +87,10 @@ pub fn preview(
         }
         Recipe::Talker => {
             let recipe: TalkerRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Vocoder => {
+            let recipe: VocoderRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Vae => {

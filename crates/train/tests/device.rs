@@ -99,7 +99,7 @@ const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',
 
 const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
 
-const RECIPES: [Row; 10] = [
+const RECIPES: [Row; 11] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -125,6 +125,7 @@ const RECIPES: [Row; 10] = [
     ("whisper", "whisper", &["steps=10", SOUNDS], &[""]),
     ("ctc", "ctc", &["steps=10", "accumulate=2", SPELT], &[""]),
     ("talker", "talker", &["steps=10", "accumulate=2", SPOKEN], &[""]),
+    ("vocoder", "vocoder", &["steps=10", SPOKEN], &[""]),
 ];
 
 #[test]

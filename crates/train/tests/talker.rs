@@ -38,10 +38,14 @@ impl Trial {
     }
 
     fn train(&self, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        self.recipe("talker", out, sets, resume)
+    }
+
+    fn recipe(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
         let data = format!("data.train=[{{kind='folder',path={:?}}}]", self.0.path());
         let sets: Vec<String> = [&[&*data], sets].concat().into_iter().map(str::to_owned).collect();
         let options = RunOptions { strict: true, resume, ..RunOptions::new(self.path(out)) };
-        let recipe = root("recipes/talker/tiny.toml");
+        let recipe = root("recipes").join(recipe).join("tiny.toml");
         recipes::train(&recipe, &sets, &options).map_err(|error| error.to_string())
     }
 
@@ -49,8 +53,8 @@ impl Trial {
         log::read(&self.path(run)).unwrap().iter().map(|metrics| metrics.loss).collect()
     }
 
-    fn weights(&self, run: &str) -> Vec<u8> {
-        fs::read(self.path(run).join("final/talker.safetensors")).unwrap()
+    fn weights(&self, run: &str, component: &str) -> Vec<u8> {
+        fs::read(self.path(run).join(format!("final/{component}.safetensors"))).unwrap()
     }
 }
 
@@ -70,7 +74,7 @@ fn two_phrases_are_learned_by_heart_and_a_run_goes_on_bit_for_bit() {
     trial.train("twice", &steps("steps=10"), false).unwrap();
     trial.train("twice", &steps("steps=20"), true).unwrap();
     assert_eq!(trial.losses("once"), trial.losses("twice"));
-    assert_eq!(trial.weights("once"), trial.weights("twice"));
+    assert_eq!(trial.weights("once", "talker"), trial.weights("twice", "talker"));
 }
 
 #[test]
@@ -108,6 +112,32 @@ fn what_makes_no_sense_is_refused() {
         (&*sounds, "voice and phones"),
     ] {
         let error = Trial::new(&[]).train("run", &[set], false).unwrap_err();
+        assert!(error.contains(says) && error.contains("hint:"), "{set}: {error}");
+    }
+}
+
+#[test]
+fn a_vocoder_learns_how_recordings_sound() {
+    let trial = Trial::new(&[]);
+    let train = |out: &str, sets: &[&str], resume| trial.recipe("vocoder", out, sets, resume);
+    train("whole", &[], false).unwrap();
+    let losses = trial.losses("whole");
+    assert!(losses[losses.len() - 1] < 0.8 * losses[0], "{losses:?}");
+    Pretrained::open(&trial.path("whole/final"), &Device::flex()).unwrap();
+
+    train("once", &["steps=4", "save_every=2"], false).unwrap();
+    train("twice", &["steps=2", "save_every=2"], false).unwrap();
+    train("twice", &["steps=4", "save_every=2"], true).unwrap();
+    assert_eq!(trial.losses("once"), trial.losses("twice"));
+    assert_eq!(trial.weights("once", "vocoder"), trial.weights("twice", "vocoder"));
+
+    for (set, says) in [
+        ("frames=3", "an even number"),
+        ("vocoder.n_fft=512", "n_fft 1024"),
+        ("vocoder.kernel=4", "an odd kernel"),
+        ("from='x'", "from goes on"),
+    ] {
+        let error = train("refused", &[set], false).unwrap_err();
         assert!(error.contains(says) && error.contains("hint:"), "{set}: {error}");
     }
 }

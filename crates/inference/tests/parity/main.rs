@@ -28,4 +28,5 @@ mod talker;
 mod twin;
 mod video_encoder;
 mod vit;
+mod vocoder;
 mod whisper;

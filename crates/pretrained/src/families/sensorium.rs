@@ -20,6 +20,7 @@ use sensorium_checkpoint::{self as checkpoint, Tensors};
 use sensorium_encoder::audio::Conformer;
 use sensorium_encoder::image::{Vit, VitConfig};
 use sensorium_generator::VaeConfig;
+use sensorium_generator::audio::VocoderConfig;
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::domain::Domain;
@@ -37,7 +38,7 @@ use super::ctc::{CtcConfig, CtcParts};
 use super::generators::{self, Generators};
 use super::language::Place;
 use super::llava::{Published, Spliced};
-use super::talker::{Voices, VoicesConfig};
+use super::talker::{Voices, VoicesConfig, wrong_vocoder};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::generation::GenerationConfig;
@@ -51,11 +52,12 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 27] = [
+pub const COMPONENTS: [&str; 28] = [
     "image",
     "audio",
     "speech",
     "talker",
+    "vocoder",
     "video",
     "table",
     "text",
@@ -130,6 +132,9 @@ pub struct SensoriumConfig {
     /// What speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talker: Option<VoicesConfig>,
+    /// What makes samples of spectrograms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocoder: Option<VocoderConfig>,
     /// What makes pictures of generators' latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vae: Option<VaeConfig>,
@@ -158,6 +163,7 @@ impl Default for SensoriumConfig {
             audio: None,
             ctc: None,
             talker: None,
+            vocoder: None,
             vae: None,
             generators: Vec::new(),
             signals: Vec::new(),
@@ -185,7 +191,9 @@ impl SensoriumConfig {
             parsed.map_err(|error| wrong("the file", expected, error.to_string()))?;
         let ctc = parsed.ctc.as_ref().and_then(CtcConfig::wrong).map(|wrong| ("ctc", wrong));
         let talker = parsed.talker.as_ref().and_then(VoicesConfig::wrong);
-        match ctc.or(talker.map(|wrong| ("talker", wrong))) {
+        let talker = talker.map(|wrong| ("talker", wrong));
+        let vocoder = parsed.vocoder.as_ref().and_then(wrong_vocoder);
+        match ctc.or(talker).or(vocoder.map(|wrong| ("vocoder", wrong))) {
             Some((key, (expected, got))) => Err(wrong(key, expected, got)),
             None => Ok(parsed),
         }
@@ -203,6 +211,7 @@ impl SensoriumConfig {
             audio: self.audio.or(other.audio),
             ctc: self.ctc.or(other.ctc),
             talker: self.talker.or(other.talker),
+            vocoder: self.vocoder.or(other.vocoder),
             vae: self.vae.or(other.vae),
             generators: if self.generators.is_empty() { other.generators } else { self.generators },
             signals: if self.signals.is_empty() { other.signals } else { self.signals },
@@ -225,6 +234,7 @@ impl SensoriumConfig {
             "audio" => self.audio.is_some() || towers.contains(name),
             "speech" => self.ctc.is_some(),
             "talker" => self.talker.is_some(),
+            "vocoder" => self.vocoder.is_some(),
             "domain" => self.domain.is_some(),
             "text" | "clip" => self.clip.is_some(),
             "backbone" => self.llava.is_some() || self.language.is_some(),
@@ -325,6 +335,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
     if let Some(talker) = &config.talker {
         all.extend(under("talker", talker.parameters()));
     }
+    if let Some(vocoder) = &config.vocoder {
+        all.extend(under("vocoder", vocoder.parameters()));
+    }
     if let Some(ctc) = &config.ctc {
         let shapes = params::shapes(|init| Conformer::init(&ctc.encoder, init));
         all.extend(under("speech", shapes));
@@ -349,9 +362,11 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         return Ok(Pretrained::Sensorium(Parts { audio: Some(audio), ..Parts::default() }));
     }
     let ctc = config.ctc.clone().map(|ctc| CtcParts::open(directory, ctc, device)).transpose()?;
-    let talker = config.talker.clone().map(|talker| Voices::open(directory, talker, device));
+    let vocoder = config.vocoder.as_ref();
+    let talker = config.talker.clone();
+    let talker = talker.map(|talker| Voices::open(directory, talker, vocoder, device));
     let talker = talker.transpose()?;
-    if config.components().iter().all(|name| ["speech", "talker"].contains(name)) {
+    if config.components().iter().all(|name| ["speech", "talker", "vocoder"].contains(name)) {
         return Ok(Pretrained::Sensorium(Parts { ctc, talker, ..Parts::default() }));
     }
     let tokenizer = text::tokenizer(directory)?;

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! config.json: talker = { shape, phonemes, voices, spectrogram }   talker.safetensors
+//!              vocoder = { .. }                                    vocoder.safetensors
 //! ```
 
-use sensorium_generator::audio::{Talker, TalkerConfig};
+use sensorium_generator::audio::stft::Stft;
+use sensorium_generator::audio::{Talker, TalkerConfig, Vocoder, VocoderConfig};
 use sensorium_media::phonemes::PHONEMES;
 use sensorium_media::stft::{BANDS, HOP, N_FFT, RATE};
 use sensorium_nn::prelude::*;
@@ -103,6 +105,10 @@ pub struct Voices {
     pub config: VoicesConfig,
     /// Phonemes to spectrograms.
     pub talker: Talker,
+    /// Spectrograms to samples, where the model has learned that.
+    pub vocoder: Option<(Vocoder, Stft)>,
+    /// Where they lie.
+    pub device: Device,
 }
 
 impl Voices {
@@ -110,9 +116,24 @@ impl Voices {
     ///
     /// # Errors
     /// Its weights are missing, damaged, or not those of the settings.
-    pub fn open(directory: &Directory, config: VoicesConfig, device: &Device) -> Result<Self> {
+    pub fn open(
+        directory: &Directory,
+        config: VoicesConfig,
+        vocoder: Option<&VocoderConfig>,
+        device: &Device,
+    ) -> Result<Self> {
         let talker = load(directory, &config, &mut Init::empty(device))?;
-        Ok(Self { config, talker })
+        let vocoder = vocoder.map(|shape| -> Result<_> {
+            let vocoder = load_vocoder(directory, shape, &mut Init::empty(device))?;
+            Ok((vocoder, Stft::new(shape.n_fft, device)))
+        });
+        Ok(Self { config, talker, vocoder: vocoder.transpose()?, device: device.clone() })
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        self.talker.pack_as(format);
+        self.vocoder.iter_mut().for_each(|(vocoder, _)| vocoder.pack_as(format));
     }
 }
 
@@ -122,6 +143,25 @@ impl Voices {
 /// As [`Voices::open`].
 pub fn load(directory: &Directory, config: &VoicesConfig, init: &mut Init) -> Result<Talker> {
     fit(config.talker(init), directory, "talker")
+}
+
+/// The vocoder, whose parameters `init` makes.
+///
+/// # Errors
+/// As [`Voices::open`].
+pub fn load_vocoder(
+    directory: &Directory,
+    shape: &VocoderConfig,
+    init: &mut Init,
+) -> Result<Vocoder> {
+    fit(Vocoder::init(shape, init), directory, "vocoder")
+}
+
+/// What makes no sense of a vocoder for such spectrograms: what was expected, and what it got.
+pub fn wrong_vocoder(shape: &VocoderConfig) -> Option<(&'static str, String)> {
+    let fits = shape.bands == BANDS && shape.n_fft == N_FFT;
+    let other = || ("80 bands and n_fft 1024", format!("{shape:?}"));
+    shape.wrong().or_else(|| (!fits).then(other))
 }
 
 #[cfg(test)]

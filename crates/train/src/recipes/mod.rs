@@ -16,6 +16,7 @@ pub mod talker;
 pub mod text;
 pub mod tokenizer;
 pub mod vae;
+pub mod vocoder;
 pub mod whisper;
 
 use std::path::Path;
@@ -56,6 +57,8 @@ pub enum Recipe {
     Ctc,
     /// Speech of phonemes.
     Talker,
+    /// Samples of spectrograms.
+    Vocoder,
     /// Pictures in short, and pictures of that.
     Vae,
     /// Media from texts.
@@ -116,6 +119,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
         Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
         Recipe::Talker => talker::train(&config::load(path, sets)?, options),
+        Recipe::Vocoder => vocoder::train(&config::load(path, sets)?, options),
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
         Recipe::Flow => flow::train(&config::load(path, sets)?, options),
         Recipe::Gill => gill::train(&config::load(path, sets)?, options),
@@ -142,6 +146,7 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
         Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
         Recipe::Talker => talker::stages(&config::load(path, sets)?),
+        Recipe::Vocoder => vocoder::stages(&config::load(path, sets)?),
         Recipe::Vae => vae::stages(&config::load(path, sets)?),
         Recipe::Flow => flow::stages(&config::load(path, sets)?),
         Recipe::Gill => gill::stages(&config::load(path, sets)?),
