@@ -1,9 +1,10 @@
 //! `ask`: a question about pictures, sounds, videos and tables, or about nothing but itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use sensorium_inference::speech::SpeakOptions;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Wanted, among};
 use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers, write};
 use serde::Serialize;
@@ -16,6 +17,7 @@ use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::commands::schema::{self, SchemaOptions};
+use crate::commands::speak::{self, speed};
 use crate::{open, print};
 
 /// Ask a question, with pictures, sounds, videos and tables or without.
@@ -58,6 +60,12 @@ struct AnswerOptions {
     modalities: Vec<Modality>,
     #[command(flatten)]
     sampling: MediaSampling,
+    /// Who speaks an answer in words, where --out is a WAV file [default: the model's first voice].
+    #[arg(long, value_name = "NAME", requires = "out")]
+    voice: Option<String>,
+    /// How many times faster than usual it is spoken, 0.25 to 4.
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed, requires = "out")]
+    speed: f32,
 }
 
 impl AnswerOptions {
@@ -95,7 +103,9 @@ struct Output {
 struct Medium {
     modality: Modality,
     file: Option<PathBuf>,
-    seed: u64,
+    /// Of what was made of noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
 }
 
 /// Of `--choices`.
@@ -157,7 +167,8 @@ impl Ask {
             (!self.answer.modalities.is_empty()).then(|| self.answer.modalities.clone());
         if !self.output.json {
             let reply = open::say(model, &messages, &media, &options)?;
-            return self.finished(&opened, reply.wanted.as_ref(), global).map(drop);
+            let said = reply.continuation.text.trim();
+            return self.finished(&opened, (said, reply.wanted.as_ref()), global).map(drop);
         }
         let mut wanted = None;
         let told = self.output.tell(
@@ -170,7 +181,7 @@ impl Ask {
             },
         )?;
         let (answer, tokens) = told.answer();
-        let medium = self.finished(&opened, wanted.as_ref(), global)?;
+        let medium = self.finished(&opened, (&answer, wanted.as_ref()), global)?;
         print::json(&Output { answer, object: None, medium, tokens, told })
     }
 
@@ -202,21 +213,35 @@ impl Ask {
         }
     }
 
-    /// Makes the medium that the answer ends with, if it does. A file that was to be written is then there.
+    /// Makes the medium that the answer ends with, if it does; what was said is spoken where a sound is to be
+    /// written. A file that was to be written is then there.
     fn finished(
         &self,
         model: &Model,
-        wanted: Option<&Wanted>,
+        (said, wanted): (&str, Option<&Wanted>),
         global: &Global,
     ) -> Result<Option<Medium>> {
         match (wanted, &self.answer.out) {
             (Some(wanted), _) => self.made(model, wanted, global).map(Some),
             (None, None) => Ok(None),
+            (None, Some(path)) if write::check(path, Modality::Audio).is_ok() => {
+                self.spoken(model, said, path).map(Some)
+            }
             (None, Some(path)) => Err(anyhow!(
                 "expected an answer for {}, got one in words alone\nhint: say what is to be made, as in \"draw a red circle\", or pass --modalities image",
                 path.display()
             )),
         }
+    }
+
+    /// Speaks what was said.
+    fn spoken(&self, model: &Model, said: &str, path: &Path) -> Result<Medium> {
+        let AnswerOptions { voice, speed, .. } = &self.answer;
+        let options = SpeakOptions { voice: voice.clone(), speed: *speed };
+        let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
+        let notes = speak::notes(&spoken, said);
+        write::write(&speak::sound(&mut spoken), path, &notes)?;
+        Ok(Medium { modality: Modality::Audio, file: Some(path.to_owned()), seed: None })
     }
 
     fn made(&self, model: &Model, wanted: &Wanted, global: &Global) -> Result<Medium> {
@@ -230,7 +255,7 @@ impl Ask {
             Ok(maker.make(wanted, count, sampler)?)
         })?;
         keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, made.seed))?;
-        Ok(Medium { modality, file: self.answer.out.clone(), seed: made.seed })
+        Ok(Medium { modality, file: self.answer.out.clone(), seed: Some(made.seed) })
     }
 
     /// Tells the choices, the most probable first.
