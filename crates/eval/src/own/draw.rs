@@ -1,9 +1,11 @@
 //! Pictures of drawn scenes: the judge is code that knows no model.
 
+use std::ops::ControlFlow;
+
 use sensorium_data::Example;
 use sensorium_data::caption::request;
 use sensorium_data::scene::Scene;
-use sensorium_inference::{Model, Sampler};
+use sensorium_inference::{GenerateOptions, Model, Sampler, Step};
 use sensorium_media::{Media, Message, Modality, Picture, Role};
 
 use super::set::{Item, Set};
@@ -22,7 +24,7 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
     let mut judged = Vec::new();
     set.together(|items, examples| {
         let scenes: Vec<Scene> = examples.iter().map(wanted).collect::<Result<_>>()?;
-        let drawn = artist.draw(items, &scenes)?;
+        let drawn = artist.draw(items, &examples, &scenes)?;
         for ((item, wanted), picture) in items.iter().zip(scenes).zip(&drawn) {
             let seen = picture.as_ref().map(scene).unwrap_or_default();
             judged.push((item.scored(request(&wanted), told(&seen)), wanted, seen));
@@ -83,29 +85,40 @@ struct Artist<'a> {
 
 impl Artist<'_> {
     /// A picture of each scene, if the model draws one.
-    fn draw(&self, items: &[&Item], scenes: &[Scene]) -> Result<Vec<Option<Picture>>> {
-        let texts: Vec<String> = scenes.iter().map(request).collect();
-        let of = |(item, text): (&&Item, &String)| -> Result<Option<Picture>> {
+    fn draw(
+        &self,
+        items: &[&Item],
+        examples: &[Example],
+        scenes: &[Scene],
+    ) -> Result<Vec<Option<Picture>>> {
+        let of = |((item, example), scene): ((&&Item, &Example), &Scene)| {
             let seed = self.own.seed.wrapping_add(item.index.wrapping_mul(1 << 8));
             let sampler = Sampler { seed, ..self.own.sampler };
-            let media = match self.own.prompts.first() {
-                Some(prompt) => self.asked(&prompt.replace("{}", text), sampler)?,
-                None => {
+            let text = request(scene);
+            let media = match (&example.messages[..], self.own.prompts.first()) {
+                ([asked @ .., _], _) => {
+                    let seen = example.media.len().saturating_sub(1);
+                    self.asked(asked, &example.media[..seen], sampler)?
+                }
+                ([], Some(prompt)) => {
+                    let asked = Message::text(Role::User, prompt.replace("{}", &text));
+                    self.asked(&[asked], &[], sampler)?
+                }
+                ([], None) => {
                     let texts = vec![text.clone(); self.own.best_of];
                     self.model.media()?.generate(Modality::Image, &texts, sampler)?
                 }
             };
-            self.best(media, text)
+            self.best(media, &text)
         };
-        items.iter().zip(&texts).map(of).collect()
+        items.iter().zip(examples).zip(scenes).map(of).collect()
     }
 
-    /// What the model answers a request with, if that is no text.
-    fn asked(&self, prompt: &str, sampler: Sampler) -> Result<Vec<Media>> {
-        let options = sensorium_inference::GenerateOptions::default();
-        let messages = [Message::text(Role::User, prompt)];
-        let listen = &mut |_: sensorium_inference::Step<'_>| std::ops::ControlFlow::Continue(());
-        let reply = self.model.chat()?.answer(&messages, &[], &options, listen)?;
+    /// What the model answers with, if that is no text.
+    fn asked(&self, messages: &[Message], media: &[Media], sampler: Sampler) -> Result<Vec<Media>> {
+        let options = GenerateOptions::default();
+        let listen = &mut |_: Step<'_>| ControlFlow::Continue(());
+        let reply = self.model.chat()?.answer(messages, media, &options, listen)?;
         match reply.wanted {
             Some(wanted) => Ok(self.model.media()?.make(&wanted, self.own.best_of, sampler)?),
             None => Ok(Vec::new()),
