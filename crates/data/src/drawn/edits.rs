@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn one_thing_is_another_and_all_else_stays() {
-        let options = OpenOptions { seed: 1, split: Split::Train, picture_size: 32, val_share: 0.0 };
+        let options =
+            OpenOptions { seed: 1, split: Split::Train, picture_size: 32, val_share: 0.0 };
         let mut kinds = [0, 0];
         for index in 0..200 {
             let rng = &mut options.split.rng(15, options.seed, index);

@@ -106,6 +106,9 @@ struct Medium {
     /// Of what was made of noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
+    /// The file that it was found in, if it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieved: Option<PathBuf>,
 }
 
 /// Of `--choices`.
@@ -241,7 +244,12 @@ impl Ask {
         let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
         let notes = speak::notes(&spoken, said);
         write::write(&speak::sound(&mut spoken), path, &notes)?;
-        Ok(Medium { modality: Modality::Audio, file: Some(path.to_owned()), seed: None })
+        Ok(Medium {
+            modality: Modality::Audio,
+            file: Some(path.to_owned()),
+            seed: None,
+            retrieved: None,
+        })
     }
 
     fn made(&self, model: &Model, wanted: &Wanted, global: &Global) -> Result<Medium> {
@@ -254,8 +262,13 @@ impl Ask {
         let made = sampling.from(model, prompt, global.seed(), |maker, count, sampler| {
             Ok(maker.make(wanted, count, sampler)?)
         })?;
-        keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, made.seed))?;
-        Ok(Medium { modality, file: self.answer.out.clone(), seed: Some(made.seed) })
+        keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, &made))?;
+        Ok(Medium {
+            modality,
+            file: self.answer.out.clone(),
+            seed: Some(made.seed),
+            retrieved: made.retrieved,
+        })
     }
 
     /// Tells the choices, the most probable first.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use sensorium_inference::{Model, Sampler, Solver, TextToMedia};
 use sensorium_media::write::{self, terminal};
@@ -93,6 +93,9 @@ pub struct MediaSampling {
     /// Make so many, and keep the one that fits the text best.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     best_of: u16,
+    /// A folder of pictures: the one in it that fits the text better than what is drawn is the answer instead.
+    #[arg(long, value_name = "DIR")]
+    gallery: Option<PathBuf>,
 }
 
 fn guidance(text: &str) -> Result<f32, String> {
@@ -118,6 +121,8 @@ pub struct Made {
     pub seed: u64,
     /// Cosine to the text, where several were compared.
     pub similarity: Option<f32>,
+    /// The file that it was found in, if it was not made.
+    pub retrieved: Option<PathBuf>,
 }
 
 impl MediaSampling {
@@ -154,36 +159,84 @@ impl MediaSampling {
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
         let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
-        let similarities = match media.len() {
-            1 => vec![None],
-            _ => {
-                let scores = model.score()?.score(&media, &[prompt.to_owned()])?;
-                scores.iter().map(|row| row.first().map(|score| score.similarity)).collect()
-            }
+        let fits = |media: &[Media]| -> Result<Vec<f32>> {
+            let scores = model.score()?.score(media, &[prompt.to_owned()])?;
+            Ok(scores
+                .iter()
+                .map(|row| row.first().map_or(f32::MIN, |one| one.similarity))
+                .collect())
+        };
+        let compared = media.len() > 1 || self.gallery.is_some();
+        let similarities = match compared {
+            true => fits(&media)?.into_iter().map(Some).collect(),
+            false => vec![None; media.len()],
         };
         let made = media.into_iter().zip(similarities).enumerate();
         let made = made.map(|(i, (medium, similarity))| Made {
             medium,
             seed: seed.wrapping_add(i as u64),
             similarity,
+            retrieved: None,
         });
-        let best = made.max_by(|a, b| {
-            let of = |made: &Made| made.similarity.unwrap_or(f32::NEG_INFINITY);
-            of(a).total_cmp(&of(b))
-        });
-        best.ok_or_else(|| anyhow!("nothing was made"))
+        let best = made.max_by(better).ok_or_else(|| anyhow!("nothing was made"))?;
+        let found = match &self.gallery {
+            Some(folder) if best.medium.modality() == Modality::Image => found(folder, fits)?,
+            _ => None,
+        };
+        Ok(found.into_iter().chain([best]).max_by(better).expect("the best one is there"))
     }
 
     /// What is written beside a medium: what it is, and how to make it again.
-    pub fn notes(&self, model: &str, prompt: &str, seed: u64) -> Vec<(&'static str, String)> {
+    pub fn notes(&self, model: &str, prompt: &str, made: &Made) -> Vec<(&'static str, String)> {
         let Self { steps, guidance, .. } = *self;
-        let how = format!("seed {seed}, {steps} steps, guidance {guidance}");
+        let how = match &made.retrieved {
+            Some(path) => format!("found in {}", path.display()),
+            None => format!(
+                "synthetic: made by a model; seed {}, {steps} steps, guidance {guidance}",
+                made.seed
+            ),
+        };
         vec![
             ("Software", format!("sensorium {}, model {model}", env!("CARGO_PKG_VERSION"))),
             ("Description", prompt.to_owned()),
-            ("Comment", format!("synthetic: made by a model; {how}")),
+            ("Comment", how),
         ]
     }
+}
+
+/// Which of two fits better.
+fn better(a: &Made, b: &Made) -> std::cmp::Ordering {
+    let of = |made: &Made| made.similarity.unwrap_or(f32::MIN);
+    of(a).total_cmp(&of(b))
+}
+
+/// The picture in a folder that fits best, if there is one.
+fn found(folder: &Path, fits: impl Fn(&[Media]) -> Result<Vec<f32>>) -> Result<Option<Made>> {
+    let entries = std::fs::read_dir(folder).with_context(|| {
+        format!("expected a folder of pictures, got {}\nhint: --gallery DIR", folder.display())
+    })?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let known = ["png", "jpg", "jpeg", "gif", "webp", "bmp"];
+    paths.retain(|path| {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        known.contains(&ending.as_str())
+    });
+    paths.sort();
+    let media = open::media(&paths, &open::decoder())?;
+    if media.is_empty() {
+        return Err(anyhow!(
+            "expected pictures in {}, got none\nhint: PNG, JPEG, GIF, WebP or BMP",
+            folder.display()
+        ));
+    }
+    let fits = fits(&media)?;
+    let all = media.into_iter().zip(fits).zip(paths).map(|((medium, fit), path)| Made {
+        medium,
+        seed: 0,
+        similarity: Some(fit),
+        retrieved: Some(path),
+    });
+    Ok(all.max_by(better))
 }
 
 #[derive(Serialize)]
@@ -192,6 +245,9 @@ struct Output<'a> {
     seed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     similarity: Option<f32>,
+    /// The file that it was found in, if it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieved: Option<PathBuf>,
 }
 
 impl Making {
@@ -204,11 +260,15 @@ impl Making {
         self.checked(modality)?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let made = self.sampling.make(&model, modality, &self.prompt, global.seed())?;
-        let notes = self.sampling.notes(&global.model, &self.prompt, made.seed);
+        let notes = self.sampling.notes(&global.model, &self.prompt, &made);
         keep(&made, self.out.as_deref(), &notes)?;
-        let Made { seed, similarity, .. } = made;
+        let Made { seed, similarity, retrieved, .. } = made;
         if self.json {
-            return print::json(&Output { file: self.out.as_deref(), seed, similarity });
+            let file = self.out.as_deref();
+            return print::json(&Output { file, seed, similarity, retrieved });
+        }
+        if let Some(path) = retrieved {
+            eprintln!("note: not drawn, but found: {} fits the text better", path.display());
         }
         match &self.out {
             Some(path) => print::line(path.display()),
