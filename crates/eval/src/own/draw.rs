@@ -34,6 +34,7 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
     let priors = priors(&judged);
     let examples = judged.into_iter().map(|(mut scored, wanted, seen)| {
         for (name, value) in facts(&wanted, &seen) {
+            scored.worth += value / FACTS.len() as f64;
             scored.numbers.insert(name.into(), vec![value]);
         }
         scored

@@ -5,6 +5,7 @@
 //! Scored, Metric ──▶ Figure { value, interval, n, chance, prior }          ──▶ OwnReport
 //! ```
 
+mod animate;
 mod caption;
 mod domain;
 mod draw;
@@ -58,6 +59,8 @@ pub enum Task {
     Domain,
     /// Drawing what is said, judged by code.
     Draw,
+    /// Making clips of what is said, judged by code.
+    Animate,
 }
 
 impl Task {
@@ -74,6 +77,7 @@ impl Task {
             Self::Perplexity => "perplexity",
             Self::Domain => "domain",
             Self::Draw => "draw",
+            Self::Animate => "animate",
         }
     }
 }
@@ -157,6 +161,7 @@ fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<
         Task::Transcribe => transcribe::measure(model.speech()?, set, own),
         Task::Domain => domain::measure(model.chat()?, set),
         Task::Draw => draw::measure(model, set, own),
+        Task::Animate => animate::measure(model, set, own),
         Task::Perplexity => perplexity::measure(model.language()?, set, own),
     }
 }

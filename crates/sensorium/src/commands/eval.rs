@@ -75,6 +75,7 @@ enum Name {
     Perplexity,
     Domain,
     Draw,
+    Animate,
 }
 
 impl Name {
@@ -90,6 +91,7 @@ impl Name {
             Self::Perplexity
             | Self::Domain
             | Self::Draw
+            | Self::Animate
             | Self::Probe
             | Self::Caption
             | Self::Vqa
@@ -111,6 +113,7 @@ impl Name {
             Self::Perplexity => Task::Perplexity,
             Self::Domain => Task::Domain,
             Self::Draw => Task::Draw,
+            Self::Animate => Task::Animate,
             Self::All | Self::Icons | Self::EasyVqa | Self::Scenes => return None,
         })
     }
