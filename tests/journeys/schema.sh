@@ -19,7 +19,7 @@ for model in "" "--model goldens/seeing_llava" "--model goldens/seeing_smolvlm";
 done
 
 "$sensorium" ask "what is in the picture?" --image examples/pictures/scene.png --temperature 1 --max-tokens 500 \
-    --columns "round:boolean,red:boolean" --out "$work/things.csv"
+    --columns "round:boolean,red:boolean" --max-rows 8 --out "$work/things.csv"
 head -1 "$work/things.csv" | grep -qx "round,red"
 sed -n 2p "$work/things.csv" | grep -qx "\(true\|false\),\(true\|false\)"
 

@@ -40,16 +40,16 @@ impl Grammar {
         grammar.matcher(&ApproximateTokEnv::single_byte_env()).map(|_| grammar)
     }
 
-    /// A list of one or more objects which have all of these properties, with their schemas.
+    /// A list of one to `most` objects which have all of these properties, with their schemas.
     ///
     /// # Errors
     /// As [`json_schema`](Self::json_schema).
-    pub fn rows(properties: Map<String, Value>) -> Result<Self> {
+    pub fn rows(properties: Map<String, Value>, most: usize) -> Result<Self> {
         let required: Vec<&String> = properties.keys().collect();
         let row = json!({
             "type": "object", "required": required, "properties": properties, "additionalProperties": false
         });
-        Self::json_schema(json!({ "type": "array", "minItems": 1, "items": row }))
+        Self::json_schema(json!({ "type": "array", "minItems": 1, "maxItems": most, "items": row }))
     }
 
     fn matcher(&self, tokens: &TokEnv) -> Result<Matcher> {

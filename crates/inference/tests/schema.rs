@@ -112,7 +112,7 @@ fn random_models_follow_random_schemas() {
 fn what_has_no_room_is_an_error_that_names_the_setting() {
     let model = open("seeing_llava");
     let properties = [("a".to_owned(), json!({ "type": "boolean" }))].into_iter().collect();
-    let rows = Grammar::rows(properties).unwrap();
+    let rows = Grammar::rows(properties, 50).unwrap();
     for max_new_tokens in [1, 5, 10] {
         let options = GenerateOptions { max_new_tokens, ..Default::default() };
         let error = answer(&model, rows.clone(), 0.0, options).unwrap_err().to_string();

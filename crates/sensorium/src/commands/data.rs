@@ -11,6 +11,7 @@ use sensorium_data::{DatasetConfig, OpenOptions};
 use sensorium_train::preview;
 use sensorium_train::progress::Progress;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{open, print};
 
@@ -140,8 +141,22 @@ pub fn config(path: Option<&Path>, kind: Option<&str>, set: &[String]) -> Result
         settings[key] = value.into();
     }
     let hint = "docs/data.md lists the kinds and their keys";
-    serde_json::from_value(settings)
+    // A value that is a number or true to one key is a text to another.
+    let typed = serde_json::from_value(with_numbers(&settings));
+    typed
+        .or_else(|_| serde_json::from_value(settings))
         .map_err(|error| anyhow!("--kind, --set: {error}\nhint: {hint}"))
+}
+
+/// The same settings with numbers, true and false where texts spell them.
+fn with_numbers(settings: &Value) -> Value {
+    let typed = |(key, value): (&String, &Value)| {
+        let text = value.as_str().unwrap_or_default();
+        let plain =
+            serde_json::from_str(text).ok().filter(|v: &Value| v.is_number() || v.is_boolean());
+        (key.clone(), plain.unwrap_or_else(|| value.clone()))
+    };
+    settings.as_object().into_iter().flatten().map(typed).collect::<Map<_, _>>().into()
 }
 
 fn table(Checked { kind, found }: &Checked) -> Result<()> {

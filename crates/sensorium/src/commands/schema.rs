@@ -20,6 +20,9 @@ pub struct SchemaOptions {
     /// Columns of the table that the answer is; kinds are text, integer, number and boolean.
     #[arg(long, value_name = "NAME:KIND,...", value_delimiter = ',', value_parser = column, conflicts_with_all = ["choices", "stop", "modalities"])]
     columns: Vec<(String, Value)>,
+    /// Most rows of that table.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "columns", value_parser = clap::value_parser!(u32).range(1..))]
+    max_rows: u32,
 }
 
 impl SchemaOptions {
@@ -28,7 +31,9 @@ impl SchemaOptions {
         Ok(match &self.schema {
             Some(schema) => Some(Grammar::json_schema(read(schema)?)?),
             None if self.columns.is_empty() => None,
-            None => Some(Grammar::rows(self.columns.iter().cloned().collect())?),
+            None => {
+                Some(Grammar::rows(self.columns.iter().cloned().collect(), self.max_rows as usize)?)
+            }
         })
     }
 
