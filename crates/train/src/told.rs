@@ -29,7 +29,6 @@ use crate::device::DeviceName;
 use crate::error::{Result, TrainError};
 use crate::feed::Feed;
 use crate::model::{self, Files, ModelConfig};
-use crate::recipes::vae::trained as trained_vae;
 use crate::run::RunOptions;
 
 pub(crate) use media::{Batch, Maker, lacks};
@@ -141,7 +140,7 @@ impl Start {
             (_, Some(path)) => Some(model::opened(path, options.strict)?),
             (_, None) => Some(directory.clone()),
         };
-        let vae = vae.map(|directory| Ok::<_, TrainError>((trained_vae(&directory)?, directory)));
+        let vae = vae.map(|directory| Ok::<_, TrainError>((autoencoder(&directory)?, directory)));
         let vae = vae.transpose()?;
         let known = settings
             .generators
@@ -168,11 +167,29 @@ impl Start {
         if matches!(recipe.modality, Modality::Text | Modality::Table) {
             return wrong("modality", "image, video or audio", recipe.modality.to_string());
         }
+        if let (Some((vae, _)), Some(new)) = (&vae, recipe.generator) {
+            if !new.image_size.is_multiple_of(vae.factor() as u32) {
+                let expected = format!("a multiple of {} pixels", vae.factor());
+                return wrong("generator.image_size", &expected, new.image_size.to_string());
+            }
+        }
         if let Some((expected, got)) = shape.generator.wrong() {
             return wrong("generator", expected, got);
         }
         Ok(Self { directory, settings, shape, vae })
     }
+}
+
+/// The shape of the autoencoder in a directory.
+pub(crate) fn autoencoder(directory: &Directory) -> Result<VaeConfig> {
+    let shape = (directory.model_type() == Some(sensorium::FAMILY))
+        .then(|| SensoriumConfig::read(directory))
+        .transpose()?
+        .and_then(|settings| settings.vae);
+    shape.ok_or_else(|| {
+        let message = "expected a model with an autoencoder, got one without";
+        model::config("from", message, "take what a run of the recipe `vae` has left")
+    })
 }
 
 /// What does not learn, and how the rest does.

@@ -156,6 +156,7 @@ fn what_makes_no_sense_is_refused() {
         ("vae", "image_size=30", "expected a multiple of 8 pixels, got 30"),
         ("vae", "vae.channels=[]", "channels, blocks and latent channels of at least 1"),
         ("flow", "modality=table", "expected image, video or audio, got table"),
+        ("flow", "generator.image_size=36", "a multiple of 8 pixels, got 36"),
         ("flow", "drop_text=1.5", "a share from 0 to 1"),
         ("flow", "generator.patch=[1,3,1]", "in whole patches"),
         ("flow", "generator.uvit.n_layers=4", "an odd number of blocks"),

@@ -37,6 +37,7 @@ use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
+use crate::told::autoencoder;
 
 /// A training of an autoencoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +129,7 @@ impl Start {
             (Some(shape), None) => Self { shape: shape.clone(), directory: None },
             (None, Some(from)) => {
                 let directory = model::opened(from, options.strict)?;
-                Self { shape: trained(&directory)?, directory: Some(directory) }
+                Self { shape: autoencoder(&directory)?, directory: Some(directory) }
             }
             _ => {
                 let message = "expected vae or from, got neither or both";
@@ -164,18 +165,6 @@ impl Start {
             None => Vae::init(&self.shape, init),
         })
     }
-}
-
-/// The shape of the autoencoder in a directory.
-pub(crate) fn trained(directory: &Directory) -> Result<VaeConfig> {
-    let shape = (directory.model_type() == Some("sensorium"))
-        .then(|| SensoriumConfig::read(directory))
-        .transpose()?
-        .and_then(|settings| settings.vae);
-    shape.ok_or_else(|| {
-        let message = "expected a model with an autoencoder, got one without";
-        model::config("from", message, "take what a run of the recipe `vae` has left")
-    })
 }
 
 /// Trains encoder and decoder.
