@@ -17,6 +17,9 @@ use crate::statistic::Aggregate;
 /// What is judged, and the numbers of it.
 const FACTS: [&str; 4] = ["color", "shape", "relation", "count"];
 
+/// Whether there is a picture at all: a language model may answer in words.
+const DRAWN: &str = "drawn";
+
 /// How much of what was asked for is there: colours and shapes of the objects, how two lie, how many there are.
 /// The prior is what a picture of another request shows of it.
 pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<Measured> {
@@ -27,7 +30,9 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
         let drawn = artist.draw(items, &examples, &scenes)?;
         for ((item, wanted), picture) in items.iter().zip(scenes).zip(&drawn) {
             let seen = picture.as_ref().map(scene).unwrap_or_default();
-            judged.push((item.scored(request(&wanted), told(&seen)), wanted, seen));
+            let mut scored = item.scored(request(&wanted), told(&seen));
+            scored.numbers.insert(DRAWN.into(), vec![f64::from(u8::from(picture.is_some()))]);
+            judged.push((scored, wanted, seen));
         }
         Ok(())
     })?;
@@ -44,7 +49,8 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
         metric.prior = Some(prior);
         metric
     };
-    let metrics = FACTS.into_iter().zip(priors).map(metric).collect();
+    let drawn = Metric::new("answers", "a picture", DRAWN, Aggregate::Mean);
+    let metrics = FACTS.into_iter().zip(priors).map(metric).chain([drawn]).collect();
     Ok(Measured { examples: examples.collect(), metrics, notes: Vec::new() })
 }
 
