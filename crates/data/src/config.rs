@@ -23,7 +23,7 @@ use crate::drawn::conversation::Focus;
 use crate::drawn::easy_vqa::EasyVqa;
 use crate::drawn::icons::Icons;
 use crate::drawn::scene::Split;
-use crate::drawn::{clips, datasets, records, sounds};
+use crate::drawn::{clips, datasets, edits, records, sounds};
 use crate::read::table::Columns;
 use crate::read::texts::SampleBy;
 use crate::read::{
@@ -242,6 +242,12 @@ pub enum DatasetConfig {
         #[serde(default = "one")]
         share: f32,
     },
+    /// Pictures of scenes that are to be changed, and as they then are, as the answer.
+    SceneEdits {
+        /// See [`DatasetConfig`].
+        #[serde(default = "one")]
+        share: f32,
+    },
     /// Sounds with captions: see [`sounds`].
     Sounds {
         /// See [`DatasetConfig`].
@@ -450,6 +456,7 @@ impl DatasetConfig {
             | Self::Scenes { share, .. }
             | Self::SceneConversations { share, .. }
             | Self::SceneDescriptions { share }
+            | Self::SceneEdits { share }
             | Self::Sounds { share }
             | Self::SoundConversations { share, .. }
             | Self::Clips { share }
@@ -479,6 +486,7 @@ impl DatasetConfig {
             Self::Scenes { .. } => "scenes",
             Self::SceneConversations { .. } => "scene-conversations",
             Self::SceneDescriptions { .. } => "scene-descriptions",
+            Self::SceneEdits { .. } => "scene-edits",
             Self::Sounds { .. } => "sounds",
             Self::SoundConversations { .. } => "sound-conversations",
             Self::Clips { .. } => "clips",
@@ -511,6 +519,7 @@ impl DatasetConfig {
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
+            | Self::SceneEdits { .. }
             | Self::Sounds { .. }
             | Self::SoundConversations { .. }
             | Self::Clips { .. }
@@ -537,6 +546,7 @@ impl DatasetConfig {
             Self::Scenes { .. }
             | Self::SceneConversations { .. }
             | Self::SceneDescriptions { .. }
+            | Self::SceneEdits { .. }
             | Self::Sounds { .. }
             | Self::SoundConversations { .. }
             | Self::Clips { .. }
@@ -590,6 +600,7 @@ impl DatasetConfig {
                 datasets::scene_conversations(options, focus.clone(), *isolated)
             }
             Self::SceneDescriptions { .. } => datasets::scene_descriptions(options),
+            Self::SceneEdits { .. } => datasets::captioned(self.kind(), options, edits::edit),
             Self::Sounds { .. } => datasets::captioned(self.kind(), options, sounds::captioned),
             Self::Clips { .. } => datasets::captioned(self.kind(), options, clips::captioned),
             Self::Records { .. } => datasets::captioned(self.kind(), options, records::captioned),

@@ -15,7 +15,7 @@ const WHOLE: OpenOptions =
 /// Folder in `tests/samples`, config, and what each example is: the picture's first value, and text.
 type Format = (&'static str, &'static str, &'static [(Option<u8>, &'static str)]);
 
-const FORMATS: [Format; 22] = [
+const FORMATS: [Format; 23] = [
     (
         "folder-csv",
         "kind = 'folder'\npath = '@'",

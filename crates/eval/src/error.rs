@@ -78,6 +78,12 @@ pub enum EvalError {
     )]
     NoDomain,
 
+    /// Examples are no drawn scenes.
+    #[error(
+        "expected drawn scenes, whose facts are known, got other data\nhint: --kind scenes --set objects=3 draws them"
+    )]
+    NoScene,
+
     /// A data set lacks what is measured.
     #[error(
         "expected examples with {lacks} for {task}, got some without\nhint: docs/eval.md lists what each task reads; --kind says how the data are written"

@@ -15,6 +15,7 @@ pub mod easy_vqa;
 pub mod error;
 pub mod figure;
 pub mod icons;
+pub mod judge;
 pub mod label;
 mod logistic;
 pub mod metrics;

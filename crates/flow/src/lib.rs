@@ -134,6 +134,12 @@ pub struct Sampler {
     pub solver: Solver,
 }
 
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { seed: 0, steps: 24, guidance: 2.0, solver: Solver::Euler }
+    }
+}
+
 /// How a step along a velocity is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -140,6 +140,26 @@ pub enum Error {
         tokens: usize,
     },
 
+    /// A JSON schema that no text can be held to.
+    #[error(
+        "expected a JSON schema that an answer can follow, got: {reason}\nhint: an example is {{\"type\": \"object\", \"properties\": {{\"colour\": {{\"type\": \"string\"}}}}, \"required\": [\"colour\"]}}"
+    )]
+    Schema {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A text was to follow a schema, and there was no room for all of it.
+    #[error(
+        "expected an answer that follows the schema within {room} tokens, got none that is whole by then\nhint: raise max_new_tokens ({max_new_tokens} here; --max-tokens), or limit what the schema allows, as with maxLength and maxItems"
+    )]
+    Unfinished {
+        /// Tokens that there was room for.
+        room: usize,
+        /// Tokens that were asked for.
+        max_new_tokens: usize,
+    },
+
     /// The model computed no numbers for a stretch of sound.
     #[error(
         "expected finite logits at {seconds:.2} s, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"

@@ -76,6 +76,7 @@ impl FlamingoModel {
             process,
             encode,
             continuation,
+            wanted: None,
         })
     }
 

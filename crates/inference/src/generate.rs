@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_media::{Decoder, Slot, Tokenizer};
+use sensorium_media::{Decoder, Modality, Slot, Tokenizer};
 use sensorium_model::domain::Distance;
 
 use crate::error::{Error, Result};
+use crate::grammar::{Grammar, Guide, mask};
 use crate::logits::{LogitsOptions, LogitsProcessor};
 
 /// How a text is made.
@@ -24,12 +25,24 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// What is said word for word, whatever is likelier: who listens hears how likely it was.
     pub forced: Option<String>,
+    /// What the text is held to: it is whole when it ends, or an error, and strings to stop at are passed over.
+    pub grammar: Option<Grammar>,
+    /// What the answer may be; without, whatever the model makes.
+    pub modalities: Option<Vec<Modality>>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
         let (sampling, logits) = (Sampling::default(), LogitsOptions::default());
-        Self { max_new_tokens: 64, sampling, logits, stop: Vec::new(), forced: None }
+        Self {
+            max_new_tokens: 64,
+            sampling,
+            logits,
+            stop: Vec::new(),
+            forced: None,
+            grammar: None,
+            modalities: None,
+        }
     }
 }
 
@@ -58,6 +71,8 @@ pub struct Continuation {
     pub first_logits: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
+    /// The end that the model said, if it said one.
+    pub eos: Option<u32>,
     /// Seconds from the prompt's ids to the first logits.
     pub prefill: f64,
     /// Tokens read one by one after the prompt.
@@ -82,6 +97,19 @@ pub struct Reply {
     pub encode: f64,
     /// What was said, and its cost.
     pub continuation: Continuation,
+    /// The medium that the answer ends with, if it does: what its generator is told.
+    pub wanted: Option<Wanted>,
+}
+
+/// A medium that a model wants to answer with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// What it is.
+    pub modality: Modality,
+    /// What its generator is told, row-major `[Q, C]`.
+    pub conditions: Vec<f32>,
+    /// Q and C.
+    pub shape: [usize; 2],
 }
 
 /// What is known after each token.
@@ -214,6 +242,7 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Sequence<'a> {
     request: Request<'a>,
     drawing: Drawing<'a>,
+    guide: Option<Guide<'a>>,
     decoder: Decoder<'a>,
     text: String,
     first_logits: Vec<f32>,
@@ -221,13 +250,14 @@ pub(crate) struct Sequence<'a> {
     prefill: f64,
     steps: usize,
     finish: Option<Finish>,
+    eos: Option<u32>,
 }
 
 impl<'a> Sequence<'a> {
     /// A text of which nothing is drawn yet; its prompt is about to be read.
     ///
     /// # Errors
-    /// The tokenizer has no ids for what is to be said, or these do not fit.
+    /// The tokenizer has no ids for what is to be said, or these do not fit; a grammar is broken.
     pub fn new(request: Request<'a>) -> Result<Self> {
         let room = request.room.min(request.options.max_new_tokens);
         let mut drawing = Drawing::new(request.options.sampling, request.eos_token_ids, room);
@@ -238,7 +268,11 @@ impl<'a> Sequence<'a> {
                 return Err(Error::TooLong { limit, got });
             }
         }
+        let guide = request.options.grammar.as_ref();
+        let guide =
+            guide.map(|grammar| Guide::new(grammar, request.tokenizer, request.eos_token_ids));
         Ok(Self {
+            guide: guide.transpose()?,
             decoder: request.tokenizer.decoder(),
             request,
             drawing,
@@ -248,6 +282,7 @@ impl<'a> Sequence<'a> {
             prefill: 0.0,
             steps: 0,
             finish: None,
+            eos: None,
         })
     }
 
@@ -255,7 +290,7 @@ impl<'a> Sequence<'a> {
     /// `on_step` hears of it.
     ///
     /// # Errors
-    /// The logits are not finite, or the tokenizer's decoder fails.
+    /// The logits are not finite, or the tokenizer's decoder fails; the text ends before what it is held to does.
     pub fn accept(&mut self, logits: &[f32], on_step: OnStep<'_>) -> Result<Option<u32>> {
         if self.first_logits.is_empty() {
             self.first_logits = logits.to_vec();
@@ -263,36 +298,51 @@ impl<'a> Sequence<'a> {
         } else {
             self.steps += 1;
         }
-        let Self { request, drawing, decoder, text, .. } = self;
+        let Self { request, drawing, guide, decoder, text, eos, .. } = self;
+        let allowed = guide.as_mut().map(|guide| guide.allowed(logits.len())).transpose()?;
         let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
             request.processor.process(logits, said);
+            allowed.iter().for_each(|allowed| mask(logits, allowed));
         };
         let mut stops = false;
         let mut on_draw = |_: &[u32], drawn: Drawn<'_>| {
             if drawn.ends {
+                *eos = Some(drawn.id);
                 return Ok(None);
             }
             text.push_str(&decoder.push(drawn.id)?);
-            stops = cut(text, &request.options.stop);
+            let over = match guide.as_mut() {
+                Some(guide) => guide.read(drawn.id).map(|()| guide.is_over())?,
+                None => {
+                    stops = cut(text, &request.options.stop);
+                    stops
+                }
+            };
             let broken = on_step(Step { text, id: drawn.id, logits: drawn.logits }).is_break();
-            Ok(broken.then_some(Finish::Interrupted).or(stops.then_some(Finish::Stop)))
+            Ok(broken.then_some(Finish::Interrupted).or(over.then_some(Finish::Stop)))
         };
         self.finish = drawing.draw(logits, &process, &mut on_draw)?;
+        if self.finish == Some(Finish::Length) && !guide.as_mut().is_none_or(Guide::is_whole) {
+            let max_new_tokens = request.options.max_new_tokens;
+            return Err(Error::Unfinished { room: drawing.room, max_new_tokens });
+        }
         if self.finish.is_some() && !stops {
             text.push_str(&decoder.finish()?);
-            cut(text, &request.options.stop);
+            if guide.is_none() {
+                cut(text, &request.options.stop);
+            }
         }
         Ok(self.drawing.ids.last().copied().filter(|_| self.finish.is_none()))
     }
 
     /// What was said.
     pub fn finish(self) -> Continuation {
-        let Self { request, drawing, text, first_logits, started, prefill, steps, finish, .. } =
-            self;
+        let Self { request, drawing, text, first_logits, started, prefill, steps, .. } = self;
+        let Self { finish, eos, .. } = self;
         let (prompt_tokens, ids) = (request.processor.prompt.len(), drawing.ids);
         let finish = finish.unwrap_or(Finish::Interrupted);
         let decode = started.elapsed().as_secs_f64() - prefill;
-        Continuation { text, ids, prompt_tokens, first_logits, finish, prefill, steps, decode }
+        Continuation { text, ids, prompt_tokens, first_logits, finish, eos, prefill, steps, decode }
     }
 
     /// Goes on to the end. `next` is handed each token, at first none for the prompt, and gives the

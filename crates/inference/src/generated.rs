@@ -1,13 +1,15 @@
 //! What generators make, as media.
 
 use sensorium_flow::{Output, Sampler};
-use sensorium_media::{Frame, Media, Modality, Picture, Video};
+use sensorium_media::stft::{BANDS, RATE, Stft};
+use sensorium_media::{Frame, Media, Modality, Picture, Sound, Video};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::generators::Generators;
 
 use crate::TextToMedia;
 use crate::error::{Error, Result};
+use crate::generate::Wanted;
 
 /// Seconds that a frame of a video is shown: the clips that are learned from have two a second.
 const FRAME: f64 = 0.5;
@@ -28,6 +30,15 @@ impl TextToMedia for Generators {
             None => Err(Error::Makes { wanted: modality, known: self.modalities() }),
         }
     }
+
+    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>> {
+        let Wanted { modality, conditions, shape: [q, c] } = wanted;
+        let data = TensorData::new(conditions.repeat(count), [count, *q, *c]);
+        match self.told(*modality, data, sampler) {
+            Some(output) => media(output),
+            None => Err(Error::Makes { wanted: *modality, known: self.modalities() }),
+        }
+    }
 }
 
 fn media(output: Output) -> Result<Vec<Media>> {
@@ -40,7 +51,11 @@ fn media(output: Output) -> Result<Vec<Media>> {
             let all = pictures(x.reshape([-1, c as i32, h as i32, w as i32]))?;
             Ok(all.chunks(f).map(|frames| Media::Video(video(frames))).collect())
         }
-        Output::Audio(_) => Ok(Vec::new()),
+        Output::Audio(x) => {
+            let [_, bands, f] = x.dims();
+            let mel = read(x.swap_dims(1, 2));
+            Ok(mel.chunks(f * bands).map(|mel| Media::Audio(sound(mel))).collect())
+        }
     }
 }
 
@@ -55,6 +70,25 @@ fn pictures(x: Tensor<4>) -> Result<Vec<Picture>> {
     };
     rows.chunks(h * w * c).map(picture).collect()
 }
+
+/// Rounds in which phases are found.
+const ROUNDS: usize = 60;
+
+/// What is quieter in every band is silence.
+const SILENCE: f32 = -7.0;
+
+/// A sound of log-mel features `[F, bands]`, without the silence behind it.
+fn sound(mel: &[f32]) -> Sound {
+    let loud = |frame: &&[f32]| frame.iter().any(|&x| x > SILENCE);
+    let heard = mel.chunks(BANDS).rposition(|frame| loud(&frame)).map_or(1, |last| last + 1);
+    let heard = (heard + TAIL).min(mel.len() / BANDS);
+    let samples = Stft::default().griffin_lim(&mel[..heard * BANDS], ROUNDS);
+    let samples = samples.into_iter().map(|x| if x.is_finite() { x.clamp(-1.0, 1.0) } else { 0.0 });
+    Sound { rate: RATE, samples: samples.collect(), warning: None }
+}
+
+/// Columns that are kept of the silence.
+const TAIL: usize = 8;
 
 fn video(frames: &[Picture]) -> Video {
     let frame = |(i, picture): (usize, &Picture)| Frame {

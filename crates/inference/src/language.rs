@@ -169,6 +169,7 @@ impl LanguageModel {
             process: 0.0,
             encode: 0.0,
             continuation,
+            wanted: None,
         })
     }
 }

@@ -18,6 +18,7 @@ mod error;
 mod flamingo;
 pub mod generate;
 mod generated;
+mod grammar;
 pub mod idefics;
 pub mod language;
 mod logits;
@@ -38,7 +39,8 @@ pub use ctc::CtcModel;
 pub use embed::{Classified, Score, Space, embed_labels};
 pub use error::{Error, Result};
 pub use flamingo::FlamingoModel;
-pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step};
+pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step, Wanted};
+pub use grammar::Grammar;
 pub use idefics::IdeficsModel;
 pub use language::LanguageModel;
 pub use logits::LogitsOptions;
@@ -131,6 +133,25 @@ pub trait ChatModel: Sync {
             Ok(sum)
         };
         choices.iter().map(likelihood).collect()
+    }
+
+    /// What it may answer with, beside words.
+    fn makes(&self) -> Vec<Modality> {
+        Vec::new()
+    }
+
+    /// What a generator is told, where the answer is to be a medium of this kind, whatever the model would rather
+    /// say; nothing where it makes none.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    fn wants(
+        &self,
+        _messages: &[Message],
+        _media: &[Media],
+        _modality: Modality,
+    ) -> Result<Option<Wanted>> {
+        Ok(None)
     }
 
     /// How far a picture lies from those of the training set, where the model knows that.
@@ -289,4 +310,10 @@ pub trait TextToMedia: Sync {
         texts: &[String],
         sampler: Sampler,
     ) -> Result<Vec<Media>>;
+
+    /// So many media that a language model wants.
+    ///
+    /// # Errors
+    /// The model does not make such media.
+    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>>;
 }

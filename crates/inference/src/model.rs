@@ -13,10 +13,12 @@ use sensorium_pretrained::{
 };
 
 use crate::error::{Error, Result};
+use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
     ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, WhisperModel,
 };
+use sensorium_model::gill::SignalConfig;
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -53,11 +55,19 @@ pub struct SensoriumModel {
 
 impl SensoriumModel {
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { towers, bound, domain, llava, language, audio, ctc, generators, talker } =
-            parts;
-        let llava = llava.map(|(text, spliced)| -> Result<_> {
+        let Parts { towers, bound, domain, llava, language, audio, ctc, .. } = parts;
+        let Parts { generators, signals, talker, .. } = parts;
+        let llava = llava.map(|(mut text, spliced)| -> Result<_> {
+            // What is said last is then what is asked for.
+            text.eos_token_ids.extend(signals.iter().map(|(signal, _)| signal.signals[0]));
             let mut model = VisionLanguageModel::spliced(text, spliced)?;
             model.domain = domain;
+            let signal = |(SignalConfig { modality, signals: ids, .. }, mapper)| Signal {
+                modality,
+                ids,
+                mapper,
+            };
+            model.signals = signals.into_iter().map(signal).collect();
             Ok(model)
         });
         let language = language.map(|lm| LanguageModel { lm });

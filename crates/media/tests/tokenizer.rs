@@ -236,3 +236,26 @@ fn markers_place_pictures() {
     assert!(error.starts_with("prompt has 0 <video> markers but 1 video was given\n"), "{error}");
     assert_eq!(parse_markers("a <video> tag", &[]).expect("a word"), [text("a <video> tag")]);
 }
+
+#[test]
+fn bytes_of_tokens_are_what_they_add_to_a_text() {
+    let goldens = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens");
+    let published = ["seeing_llava", "idefics", "siglip2", "blip2_matching"].map(|name| {
+        let bytes = std::fs::read(goldens.join(name).join("tokenizer.json")).expect("a golden");
+        Tokenizer::from_bytes(&bytes).expect("a tokenizer")
+    });
+    for tokenizer in published.iter().chain([tokenizer()]) {
+        let bytes = tokenizer.token_bytes().expect("every id can be spelt");
+        assert_eq!(bytes.len(), tokenizer.vocabulary());
+        for text in ["a cat on the dog", "b {\"a b\": é7}, 日本 🙂\n"] {
+            // What has no id in a vocabulary of letters is left out.
+            let Ok(ids) = tokenizer.encode(text) else { continue };
+            let mut added = decoded(tokenizer, &ids[..1]).into_bytes();
+            ids[1..].iter().for_each(|&id| added.extend(&bytes[id as usize]));
+            assert_eq!(String::from_utf8_lossy(&added), decoded(tokenizer, &ids), "{text}");
+        }
+        for (name, id) in tokenizer.control() {
+            assert!(bytes[*id as usize].is_empty(), "{name}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //!         text tower    ─┘
 //! blip2   image encoder ─▶ Q-Former ─▶ a few tokens of a language model, or a text compared
 //! flamingo as idefics, with any language model
+//! gill    llava ─▶ what was thought at signal tokens ─▶ mapper ─▶ what a generator is told
 //! idefics image encoder ─▶ resampler ─▶ asked by gated blocks of a language model ─▶ next token
 //! latent_diffusion  text ─▶ mapper ─▶ generator ─▶ a picture's, a clip's or a sound's latents
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
@@ -16,6 +17,7 @@ pub mod blip2;
 pub mod clip;
 pub mod domain;
 pub mod flamingo;
+pub mod gill;
 pub mod idefics;
 pub mod imagebind;
 pub mod latent_diffusion;

@@ -97,6 +97,21 @@ impl Flat {
         }
     }
 
+    /// Zero but in these `rows` of `width` numbers each.
+    pub fn keep_rows(&mut self, width: usize, rows: &[u32]) {
+        let kept = |at: usize| rows.contains(&((at / width) as u32));
+        match self {
+            Self::Host(values) => {
+                let others = values.iter_mut().enumerate().filter(|(at, _)| !kept(*at));
+                others.for_each(|(_, value)| *value = 0.0);
+            }
+            Self::Device(tensor) => {
+                let mask: Vec<f32> = (0..tensor.dims()[0]).map(|at| f32::from(kept(at))).collect();
+                *tensor = tensor.clone() * Tensor::from_floats(&mask[..], &tensor.device());
+            }
+        }
+    }
+
     /// `self + factor · other`
     pub fn add(&mut self, other: &Self, factor: f32) {
         match (self, other) {

@@ -298,6 +298,8 @@ fn right(model: &Model, dir: &Path, shots: usize, choose: Choose, blind: bool) -
             labels: &[],
             rerank: 0,
             context: 0,
+            sampler: sensorium_inference::Sampler::default(),
+            best_of: 1,
             speech: TranscribeOptions::default(),
             seed: rule,
             progress: &|_, _| (),

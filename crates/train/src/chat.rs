@@ -113,6 +113,28 @@ impl Chat {
         Ok(prompt)
     }
 
+    /// What is to be answered by the tokens `answer`, of which the first is learned and the others follow it.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt); all of it is more than the model reads.
+    pub fn answered(
+        &self,
+        messages: &[Message],
+        media: &[Vec<Medium>],
+        answer: &[u32],
+    ) -> Result<Prompt> {
+        let messages = placed(messages, media);
+        let mut prompt = self.format.prompt(&self.tokenizer, &messages, &media.concat())?;
+        if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        prompt.answer.extend((0..answer.len()).map(|i| i == 0));
+        prompt.ids.extend(answer);
+        prompt.spans.resize(prompt.ids.len(), 0);
+        let (got, limit) = (prompt.ids.len(), self.context);
+        if got > limit { Err(TrainError::TooLong { got, limit }) } else { Ok(prompt) }
+    }
+
     /// Questions about the same media, each asked as if it were the first, for none can be answered
     /// from the answers before it. All share the media's tokens, and each stands in a span of its own
     /// below 0.

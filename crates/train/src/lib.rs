@@ -27,8 +27,10 @@ pub mod recipes;
 pub mod run;
 pub mod schedule;
 pub mod size;
+pub mod talk;
 pub mod tensorboard;
 pub mod tokenizer;
+pub mod told;
 pub mod towers;
 pub mod watch;
 

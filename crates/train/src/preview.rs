@@ -10,10 +10,13 @@ use crate::config;
 use crate::error::Result;
 use crate::recipes::blip2::Blip2Recipe;
 use crate::recipes::clip::ClipRecipe;
+use crate::recipes::conditional_vae::ConditionalVaeRecipe;
 use crate::recipes::ctc::CtcRecipe;
 use crate::recipes::domain::DomainRecipe;
 use crate::recipes::flamingo::FlamingoRecipe;
 use crate::recipes::flow::FlowRecipe;
+use crate::recipes::gan::GanRecipe;
+use crate::recipes::gill::GillRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
@@ -96,6 +99,18 @@ pub fn preview(
         }
         Recipe::Flow => {
             let recipe: FlowRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Gill => {
+            let recipe: GillRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Gan => {
+            let recipe: GanRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::ConditionalVae => {
+            let recipe: ConditionalVaeRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
     };

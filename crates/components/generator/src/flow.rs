@@ -45,20 +45,26 @@ impl Flow {
     /// Mean square of what is wrong with the velocity, over `latents [B, N, size]` told by
     /// `conditions [B, Q, C]`.
     pub fn loss(&self, latents: Tensor<3>, conditions: Tensor<3>, noised: Noised) -> Tensor<1> {
+        let velocity = self.velocity(latents.clone(), conditions, &noised);
+        (velocity - (latents - noised.noise)).square().mean()
+    }
+
+    /// Where latents that are mixed with noise are thought to come from and go to, `[B, N, size]`.
+    pub fn velocity(
+        &self,
+        latents: Tensor<3>,
+        conditions: Tensor<3>,
+        noised: &Noised,
+    ) -> Tensor<3> {
         let Noised { noise, times, dropped } = noised;
-        let b = times.len();
-        let device = latents.device();
-        let t = Tensor::<3>::from_data(TensorData::new(times.clone(), [b, 1, 1]), &device);
-        let x = noise.clone() + (latents.clone() - noise.clone()) * t;
-        let velocity = self.trunk.forward(x, self.without(conditions, &dropped), &times);
-        (velocity - (latents - noise)).square().mean()
+        let t = TensorData::new(times.clone(), [times.len(), 1, 1]);
+        let t = Tensor::<3>::from_data(t, &latents.device());
+        let x = noise.clone() + (latents - noise.clone()) * t;
+        self.trunk.forward(x, self.without(conditions, dropped), times)
     }
 
     /// Conditions, and what stands for none where they are dropped.
     fn without(&self, conditions: Tensor<3>, dropped: &[bool]) -> Tensor<3> {
-        if dropped.iter().all(|dropped| !dropped) {
-            return conditions;
-        }
         let b = dropped.len();
         let kept: Vec<f32> = dropped.iter().map(|&dropped| f32::from(!dropped)).collect();
         let kept = Tensor::<3>::from_data(TensorData::new(kept, [b, 1, 1]), &conditions.device());

@@ -7,12 +7,16 @@
 //! ```
 
 pub mod audio;
+mod conditional_vae;
 mod flow;
+mod gan;
 mod latents;
 mod uvit;
 mod vae;
 
+pub use conditional_vae::ConditionalVae;
 pub use flow::{Flow, Noised};
+pub use gan::{Discriminator, Gan, R1};
 pub use latents::Grid;
 pub use uvit::{Tokens, Uvit, UvitConfig};
 pub use vae::{Posterior, Vae, VaeConfig, VaeDecoder, VaeEncoder};
@@ -22,12 +26,28 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-/// Shape of a [`Latents`] generator.
+/// What makes latents of noise and conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Rectified flow, in steps.
+    #[default]
+    Flow,
+    /// A generative adversarial network, at once.
+    Gan,
+    /// A variational autoencoder's decoder, at once.
+    Vae,
+}
+
+/// Shape of a [`LatentGenerator`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {
     /// What it makes.
     pub modality: Modality,
+    /// How.
+    #[serde(default)]
+    pub kind: Kind,
     /// Conditions Q.
     pub queries: usize,
     /// Their width C.
@@ -39,7 +59,8 @@ pub struct GeneratorConfig {
 }
 
 impl GeneratorConfig {
-    fn tokens(&self) -> Tokens {
+    /// What goes in and comes out of its trunk.
+    pub fn tokens(&self) -> Tokens {
         let size = self.grid.token_size();
         let latents = self.grid.tokens();
         Tokens { latents, size, out: size, conditions: self.queries, width: self.width }
@@ -61,11 +82,52 @@ impl GeneratorConfig {
     }
 }
 
+/// What makes latents of noise and conditions, of any kind.
+#[derive(Module, Debug)]
+pub enum LatentModel {
+    /// In steps.
+    Flow(Flow),
+    /// At once.
+    Gan(Gan),
+    /// At once.
+    Vae(ConditionalVae),
+}
+
+impl LatentModel {
+    fn init(config: &GeneratorConfig, init: &mut Init) -> Self {
+        let (uvit, tokens) = (&config.uvit, config.tokens());
+        match config.kind {
+            Kind::Flow => Self::Flow(Flow::init(uvit, tokens, init)),
+            Kind::Gan => Self::Gan(Gan::init(uvit, tokens, init)),
+            Kind::Vae => Self::Vae(ConditionalVae::init(uvit, tokens, init)),
+        }
+    }
+
+    /// Latents of `noise [B, N, size]`, told by `conditions [B, Q, C]`; who makes them at once takes no steps.
+    fn sample(&self, noise: Tensor<3>, conditions: Tensor<3>, sampler: Sampler) -> Tensor<3> {
+        match self {
+            Self::Flow(flow) => flow.sample(noise, conditions, sampler),
+            Self::Gan(gan) => gan.sample(noise, conditions),
+            Self::Vae(vae) => vae.decode(noise, conditions),
+        }
+    }
+}
+
+impl Pack for LatentModel {
+    fn matrices(&mut self, path: &str, visit: &mut pack::Visit<'_>) {
+        match self {
+            Self::Flow(flow) => flow.matrices(path, visit),
+            Self::Gan(gan) => gan.matrices(path, visit),
+            Self::Vae(vae) => vae.matrices(path, visit),
+        }
+    }
+}
+
 /// What makes latents of conditions.
 #[derive(Module, Debug)]
 pub struct LatentGenerator {
-    /// The way from noise to latents.
-    pub flow: Flow,
+    /// From noise to latents.
+    pub model: LatentModel,
     /// Mean of each channel over the training set, `[c]`.
     pub mean: Param<Tensor<1>>,
     /// Standard deviation of each channel over the training set, `[c]`.
@@ -74,14 +136,14 @@ pub struct LatentGenerator {
     grid: Grid,
 }
 
-sensorium_nn::pack!(LatentGenerator: flow);
+sensorium_nn::pack!(LatentGenerator: model);
 
 impl LatentGenerator {
     /// Seeded weights, for channels of mean 0 and deviation 1.
     pub fn init(config: &GeneratorConfig, init: &mut Init) -> Self {
         let c = config.grid.size[1];
         Self {
-            flow: Flow::init(&config.uvit, config.tokens(), init),
+            model: LatentModel::init(config, init),
             mean: init.constant([c], 0.0),
             std: init.constant([c], 1.0),
             grid: config.grid,
@@ -113,7 +175,7 @@ impl LatentGenerator {
         let noise = (0..b).flat_map(|i| noise(seed(i), n * size)).collect::<Vec<_>>();
         let noise = TensorData::new(noise, [b, n, size]);
         let noise = Tensor::from_data(noise, &conditions.device());
-        self.latents(self.flow.sample(noise, conditions, sampler))
+        self.latents(self.model.sample(noise, conditions, sampler))
     }
 }
 
@@ -169,5 +231,64 @@ impl Generate for Generator {
             }
             _ => Output::Image(pictures),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_flow::Solver;
+    use sensorium_nn::params::read;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_makes_its_own_whatever_stands_beside_it() {
+        let config = GeneratorConfig {
+            modality: Modality::Image,
+            kind: Kind::Flow,
+            queries: 2,
+            width: 6,
+            grid: Grid { size: [1, 3, 4, 4], patch: [1, 2, 2] },
+            uvit: UvitConfig { hidden_size: 8, n_layers: 3, n_heads: 2, intermediate_size: 12 },
+        };
+        let mut init = Init::new(1, &Device::flex());
+        let mut generator = LatentGenerator::init(&config, &mut init);
+        // What comes out starts at zero, which tells nothing apart.
+        generator = params::update(generator, |_, _, values| {
+            values.iter_mut().enumerate().for_each(|(i, value)| *value += 0.1 * (i as f32).sin());
+            true
+        });
+        let conditions = init.normal([2, 2, 6], 1.0).val();
+        let make = |conditions: Tensor<3>, seed| {
+            let sampler = Sampler { seed, steps: 3, guidance: 2.0, solver: Solver::Heun };
+            read(generator.generate(Conditions(conditions), sampler))
+        };
+        let both = make(conditions.clone(), 4);
+        let one = |i, seed| make(conditions.clone().narrow(0, i, 1), seed);
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(near(&one(0, 4), &both[..48]) && near(&one(1, 5), &both[48..]));
+        assert!(!near(&one(0, 5), &both[..48]) && !near(&one(1, 4), &both[48..]));
+    }
+
+    #[test]
+    fn tokens_come_back_as_latents() {
+        let config = GeneratorConfig {
+            modality: Modality::Video,
+            kind: Kind::Flow,
+            queries: 1,
+            width: 4,
+            grid: Grid { size: [4, 2, 2, 2], patch: [2, 1, 1] },
+            uvit: UvitConfig { hidden_size: 8, n_layers: 1, n_heads: 1, intermediate_size: 8 },
+        };
+        let mut init = Init::new(1, &Device::flex());
+        let mut generator = LatentGenerator::init(&config, &mut init);
+        generator = params::fill(generator, |name, _| match name {
+            "mean" => Some(vec![1.0, -2.0]),
+            "std" => Some(vec![0.5, 3.0]),
+            _ => None,
+        });
+        let latents = init.normal([3, 4, 2, 2, 2], 1.0).val();
+        let again = read(generator.latents(generator.tokens(latents.clone())));
+        assert!(again.iter().zip(read(latents)).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 }

@@ -202,6 +202,32 @@ pub fn describe(scene: &Scene, rng: &mut Rng) -> String {
     format!("{lead}{}.{ground}", listed(&clauses))
 }
 
+/// What is there in the plainest words: colours, shapes, and how many of each; of two objects, how they lie.
+pub fn request(scene: &Scene) -> String {
+    let said = |group: &[&Object]| {
+        let (first, count) = (group[0], group.len());
+        let (color, shape) = (first.color.name(), first.shape);
+        match count {
+            1 => with_article(&format!("{color} {}", shape.name())),
+            _ => format!("{} {color} {}", NUMBERS[count.min(6)], shape.plural()),
+        }
+    };
+    if let [a, b] = &scene.objects[..] {
+        let relation = Relation::of(a, b);
+        if (a.color, a.shape) != (b.color, b.shape) && relation.holds(a, b) {
+            return format!("{} {} {}", said(&[a]), relation.name(), said(&[b]));
+        }
+    }
+    let mut groups: Vec<Vec<&Object>> = Vec::new();
+    for object in &scene.objects {
+        match groups.iter_mut().find(|g| g[0].color == object.color && g[0].shape == object.shape) {
+            Some(group) => group.push(object),
+            None => groups.push(vec![object]),
+        }
+    }
+    listed(&groups.iter().map(|group| said(group)).collect::<Vec<_>>())
+}
+
 /// "one shape", "three shapes".
 fn counted(n: usize) -> String {
     format!("{} shape{}", NUMBERS[n.min(6)], if n == 1 { "" } else { "s" })

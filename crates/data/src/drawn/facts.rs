@@ -16,6 +16,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What was drawn, of a scene.
+    pub fn scene(&self) -> Option<&Scene> {
+        self.scene.as_ref()
+    }
+
     /// How many classes each attribute of a region has; class 0 is "nothing is there".
     pub const REGION_CLASSES: [usize; 4] = Look::CLASSES;
 

@@ -9,6 +9,7 @@ pub mod curriculum;
 pub(crate) mod datasets;
 mod draw;
 pub mod easy_vqa;
+pub(crate) mod edits;
 pub mod facts;
 pub mod icons;
 pub mod look;

@@ -5,8 +5,10 @@
 //! Scored, Metric ──▶ Figure { value, interval, n, chance, prior }          ──▶ OwnReport
 //! ```
 
+mod animate;
 mod caption;
 mod domain;
+mod draw;
 mod grounding;
 mod perplexity;
 mod probe;
@@ -24,8 +26,8 @@ mod zero_shot;
 
 use sensorium_data::DatasetConfig;
 use sensorium_data::scene::Split;
-use sensorium_inference::Model;
 use sensorium_inference::whisper::TranscribeOptions;
+use sensorium_inference::{Model, Sampler};
 use sensorium_media::MediaDecoder;
 
 pub use report::{Bad, Metric, OwnReport, Scored};
@@ -55,6 +57,10 @@ pub enum Task {
     Perplexity,
     /// Telling pictures that are unlike the training set's.
     Domain,
+    /// Drawing what is said, judged by code.
+    Draw,
+    /// Making clips of what is said, judged by code.
+    Animate,
 }
 
 impl Task {
@@ -70,6 +76,8 @@ impl Task {
             Self::Transcribe => "transcribe",
             Self::Perplexity => "perplexity",
             Self::Domain => "domain",
+            Self::Draw => "draw",
+            Self::Animate => "animate",
         }
     }
 }
@@ -103,6 +111,10 @@ pub struct Own<'a> {
     pub rerank: usize,
     /// Tokens of a window of `perplexity`, at most the model's context.
     pub context: usize,
+    /// How `draw` goes from noise to pictures; the seed of each is its own.
+    pub sampler: Sampler,
+    /// How many it makes of each, to keep the one that the model holds to fit best.
+    pub best_of: usize,
     /// How sounds are heard.
     pub speech: TranscribeOptions,
     /// Seed of the examples drawn anew for intervals.
@@ -148,6 +160,8 @@ fn alone(task: Task, model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result<
         Task::Grounding => grounding::measure(model.chat()?, set, own),
         Task::Transcribe => transcribe::measure(model.speech()?, set, own),
         Task::Domain => domain::measure(model.chat()?, set),
+        Task::Draw => draw::measure(model, set, own),
+        Task::Animate => animate::measure(model, set, own),
         Task::Perplexity => perplexity::measure(model.language()?, set, own),
     }
 }

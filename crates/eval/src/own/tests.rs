@@ -105,6 +105,7 @@ fn reply(text: &str) -> Reply {
         prompt_tokens: 0,
         first_logits: Vec::new(),
         finish: Finish::Stop,
+        eos: None,
         prefill: 0.0,
         steps: 0,
         decode: 0.0,
@@ -116,6 +117,7 @@ fn reply(text: &str) -> Reply {
         process: 0.0,
         encode: 0.0,
         continuation,
+        wanted: None,
     }
 }
 
@@ -202,6 +204,8 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         labels: &[],
         rerank: 2,
         context: 0,
+        sampler: sensorium_inference::Sampler::default(),
+        best_of: 1,
         speech: TranscribeOptions::default(),
         seed: 0,
         progress: &|_, _| (),

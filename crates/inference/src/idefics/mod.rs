@@ -84,6 +84,7 @@ impl IdeficsModel {
             process,
             encode,
             continuation,
+            wanted: None,
         })
     }
 

@@ -8,11 +8,13 @@
 
 mod media_tower;
 mod prompt;
+mod signal;
 mod vision_tower;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Span};
 use sensorium_media::{Fitted, Media, Message, Modality, Part, Picture, Prompt, Role, Slot};
 use sensorium_nn::prelude::*;
 
@@ -22,7 +24,7 @@ use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::embed::pooled as mean_of;
 use crate::error::Result;
-use crate::generate::{GenerateOptions, OnStep, Reply};
+use crate::generate::{GenerateOptions, OnStep, Reply, Wanted};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{frames, marked, with_places};
 use crate::{ChatModel, FewShot};
@@ -31,6 +33,7 @@ use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
 pub use media_tower::MediaTower;
+pub(crate) use signal::Signal;
 pub use vision_tower::VisionTower;
 
 /// A loaded model.
@@ -53,6 +56,8 @@ pub struct VisionLanguageModel {
     pub(crate) interleaved: bool,
     /// What its pictures are compared with.
     pub(crate) domain: Option<Domain>,
+    /// How it asks for media.
+    pub(crate) signals: Vec<Signal>,
 }
 
 /// What stands at a place of a prompt.
@@ -100,6 +105,7 @@ impl VisionLanguageModel {
             timed: false,
             interleaved: false,
             domain: None,
+            signals: Vec::new(),
         }
     }
 
@@ -126,12 +132,14 @@ impl VisionLanguageModel {
             timed,
             interleaved,
             domain: None,
+            signals: Vec::new(),
         })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
         self.vision_tower.pack(format);
         self.towers.iter_mut().for_each(|tower| tower.tower.pack_as(format));
+        self.signals.iter_mut().for_each(|signal| signal.mapper.pack_as(format));
         self.llm.pack(format);
     }
 
@@ -154,10 +162,27 @@ impl VisionLanguageModel {
         let (embeds, distances) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
-        let spans = self.prefix.then(|| spans.collect());
+        let spans: Option<Arc<[Span]>> = self.prefix.then(|| spans.collect());
+        let read = (embeds.clone(), spans.clone());
+        let options = &self.in_words(options);
         let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
+        let signal = self.signals.iter().find(|signal| Some(signal.ids[0]) == continuation.eos);
+        let wanted = signal.map(|signal| signal.wanted(&self.llm, read, &continuation.ids));
         let (prompt, slots) = (prompt.ids, prompt.slots);
-        Ok(Reply { prompt, slots, distances, process, encode, continuation })
+        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted })
+    }
+
+    /// Options that keep the model from asking for media that are not to be made.
+    fn in_words(&self, options: &GenerateOptions) -> GenerateOptions {
+        let mut options = options.clone();
+        let allowed = |modality| match &options.modalities {
+            Some(modalities) => modalities.contains(&modality),
+            None => true,
+        };
+        let silent = self.signals.iter().filter(|signal| !allowed(signal.modality));
+        let silent: Vec<Vec<u32>> = silent.map(|signal| vec![signal.ids[0]]).collect();
+        options.logits.bad_words_ids.extend(silent);
+        options
     }
 
     /// What stands for a medium, in order: by its own tower, or as pictures.
@@ -249,6 +274,30 @@ impl ChatModel for VisionLanguageModel {
             let parts = self.placed(&[message], media, seen).remove(0).parts;
             self.raw(&parts, parse_special, &seen.iter().flatten().collect::<Vec<_>>())
         })
+    }
+
+    fn makes(&self) -> Vec<Modality> {
+        self.signals.iter().map(|signal| signal.modality).collect()
+    }
+
+    fn wants(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        modality: Modality,
+    ) -> Result<Option<Wanted>> {
+        let Some(signal) = self.signals.iter().find(|signal| signal.modality == modality) else {
+            return Ok(None);
+        };
+        self.takes(media)?;
+        let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
+        let messages = self.placed(messages, media, &seen);
+        let prompt = self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())?;
+        self.llm.room(prompt.ids.len())?;
+        let (embeds, _) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
+        let spans = prompt.spans.iter().map(|&number| span(number));
+        let spans: Option<Arc<[Span]>> = self.prefix.then(|| spans.collect());
+        Ok(Some(signal.wanted(&self.llm, (embeds, spans), &[])))
     }
 
     fn distance(&self, picture: &Picture) -> Option<Distance> {

@@ -12,6 +12,7 @@ mod conformer;
 mod decoders;
 mod exact;
 mod flamingo;
+mod generators;
 mod idefics;
 mod llama;
 mod llava;

@@ -129,6 +129,16 @@ impl Table {
         };
         raw.table(origin)
     }
+
+    /// A table of rows that are known by the names of their columns, which are those of the first row.
+    ///
+    /// # Errors
+    /// There is no row or no column, a cell holds a list or an object, or there is too much.
+    pub fn of_objects(rows: Vec<serde_json::Map<String, serde_json::Value>>) -> Result<Self> {
+        let origin = "the rows";
+        let names = rows.first().into_iter().flat_map(|row| row.keys().cloned()).collect();
+        text::of_objects(names, (1..).zip(rows).map(Ok), origin)?.table(origin)
+    }
 }
 
 /// A file's bytes, no more than are read.

@@ -105,9 +105,18 @@ fn lines(text: &str, origin: &str) -> Result<Raw> {
         }
         within(origin, "columns", names.len(), MAX_COLUMNS)?;
     }
-    let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let names = names.into_iter().map(|(name, _)| name).collect();
+    of_objects(names, objects(text, origin), origin)
+}
+
+/// A row of each numbered object, with a cell for each of these names.
+pub fn of_objects(
+    names: Vec<String>,
+    objects: impl Iterator<Item = Result<(usize, Object)>>,
+    origin: &str,
+) -> Result<Raw> {
     let mut raw = Raw::named(names.iter().cloned(), origin)?;
-    for object in objects(text, origin) {
+    for object in objects {
         let (n, mut object) = object?;
         let cell = |name: &String| {
             of_json(object.remove(name).unwrap_or_default()).map_err(|got| {
@@ -121,7 +130,7 @@ fn lines(text: &str, origin: &str) -> Result<Raw> {
     Ok(raw)
 }
 
-type Object = serde_json::Map<String, Value>;
+pub type Object = serde_json::Map<String, Value>;
 
 /// The object in each line, with the line's number.
 fn objects(text: &str, origin: &str) -> impl Iterator<Item = Result<(usize, Object)>> {

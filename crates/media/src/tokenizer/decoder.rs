@@ -93,6 +93,32 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// The bytes that each id adds to a text that has begun, by id; none for control tokens and unknown ids.
+pub(super) fn token_bytes(tokenizer: &Tokenizer) -> Result<Vec<Vec<u8>>> {
+    let decoder = Decoder::new(tokenizer);
+    let is_bytes = matches!(decoder.held, Held::Bytes(_));
+    let before = (0..tokenizer.vocabulary() as u32).find(|&id| {
+        tokenizer
+            .decode(&[id])
+            .is_ok_and(|text| text.bytes().all(|b| b.is_ascii_alphanumeric()) && !text.is_empty())
+    });
+    let known = tokenizer.decode(before.as_slice())?;
+    let added = |id: u32, token: String| match u8::from_str_radix(
+        token.get(3..5).unwrap_or_default(),
+        16,
+    ) {
+        _ if is_bytes => Ok(bytes(&token)),
+        Ok(byte) if is_byte(&token) => Ok(vec![byte]),
+        _ => {
+            let both: Vec<u32> = before.into_iter().chain([id]).collect();
+            let text = tokenizer.decode(&both)?;
+            Ok(text.strip_prefix(&known).unwrap_or_default().as_bytes().to_vec())
+        }
+    };
+    let ids = 0..tokenizer.vocabulary() as u32;
+    ids.map(|id| decoder.spelling(id).map_or(Ok(Vec::new()), |token| added(id, token))).collect()
+}
+
 /// Whether a token stands for one byte where no character of the vocabulary fits.
 fn is_byte(token: &str) -> bool {
     token.len() == 6 && token.starts_with("<0x") && token.ends_with('>')

@@ -231,6 +231,15 @@ impl Tokenizer {
         guarded("decoder", "ids that it can spell", || self.inner.decode(ids, true))
     }
 
+    /// The bytes that each id adds to a text that has begun, [`vocabulary`](Self::vocabulary) of them; none for
+    /// control tokens and unknown ids.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn token_bytes(&self) -> Result<Vec<Vec<u8>>> {
+        decoder::token_bytes(self)
+    }
+
     /// Text of ids that come one by one.
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder::new(self)

@@ -1,8 +1,9 @@
 //! What a model that was trained here makes media with: `vae`, and for each kind of media a generator and what
 //! tells it texts, as `image_generator` and `image_text`.
 
-use sensorium_flow::{Condition, Generate, Modality, Output, Sampler};
+use sensorium_flow::{Condition, Conditions, Generate, Modality, Output, Sampler};
 use sensorium_generator::{Generator, Vae};
+use sensorium_model::gill::SignalConfig;
 use sensorium_model::latent_diffusion::{LatentDiffusion, LatentDiffusionConfig, Thoughts};
 use sensorium_model::weights::under;
 use sensorium_nn::prelude::*;
@@ -22,6 +23,15 @@ pub fn components(modality: Modality) -> [&'static str; 2] {
     }
 }
 
+/// What makes what a generator is told of what the language model thought at its signal tokens.
+pub fn mapper(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Audio => "audio_mapper",
+        Modality::Video => "video_mapper",
+        Modality::Image | Modality::Text | Modality::Table => "image_mapper",
+    }
+}
+
 /// Names and shapes of all of it.
 pub(super) fn parameters(config: &SensoriumConfig) -> Vec<(String, Vec<usize>)> {
     let vae = config.vae.iter().flat_map(|vae| under("vae", vae.parameters()));
@@ -31,7 +41,9 @@ pub(super) fn parameters(config: &SensoriumConfig) -> Vec<(String, Vec<usize>)> 
         all.extend(under(generator, one.generator.parameters()));
         all
     });
-    vae.chain(generators).collect()
+    let signals = config.signals.iter();
+    let mappers = signals.flat_map(|one| under(mapper(one.modality), one.mapper.parameters()));
+    vae.chain(generators).chain(mappers).collect()
 }
 
 /// The generators of a model.
@@ -39,6 +51,7 @@ pub(super) fn parameters(config: &SensoriumConfig) -> Vec<(String, Vec<usize>)> 
 pub struct Generators {
     makers: Vec<Maker>,
     words: Words,
+    device: Device,
 }
 
 /// What makes one kind of media.
@@ -66,7 +79,7 @@ impl Generators {
             Ok(Maker { text, generator: Generator::new(one.modality(), generator, vae) })
         };
         let makers = config.generators.iter().map(maker).collect::<Result<_>>()?;
-        Ok(Self { makers, words: words.clone() })
+        Ok(Self { makers, words: words.clone(), device: device.clone() })
     }
 
     /// What they make.
@@ -95,6 +108,18 @@ impl Generators {
         Ok(Some(maker.generator.generate(conditions, sampler)))
     }
 
+    /// Media of this kind for conditions `[B, Q, C]`; nothing where there is no such generator.
+    pub fn told(
+        &self,
+        modality: Modality,
+        conditions: TensorData,
+        sampler: Sampler,
+    ) -> Option<Output> {
+        let maker = self.makers.iter().find(|one| one.generator.modality() == modality)?;
+        let conditions = Conditions(Tensor::from_data(conditions, &self.device));
+        Some(maker.generator.generate(conditions, sampler))
+    }
+
     /// Lays out every matrix for running.
     pub fn pack(&mut self, format: pack::Format) {
         for Maker { text, generator } in &mut self.makers {
@@ -102,6 +127,23 @@ impl Generators {
             generator.pack_as(format);
         }
     }
+}
+
+/// How the language model in a directory asks for media, and what makes conditions of what it then thinks.
+///
+/// # Errors
+/// A file is missing or damaged.
+pub(super) fn signals(
+    directory: &Directory,
+    config: &SensoriumConfig,
+    device: &Device,
+) -> Result<Vec<(SignalConfig, OutputProjector)>> {
+    let open = |one: &SignalConfig| -> Result<_> {
+        let mapper = OutputProjector::init(&one.mapper, &mut Init::empty(device));
+        Ok((one.clone(), fit(mapper, directory, self::mapper(one.modality))?))
+    };
+    let known = config.signals.iter().filter(|one| !one.signals.is_empty());
+    known.map(open).collect()
 }
 
 /// What makes pictures of latents, where the model has it.

@@ -5,6 +5,7 @@
 //! image  audio  speech  video  table  text  clip  projector  backbone   (.gguf or .safetensors)
 //! audio_projector  video_projector  table_projector  audio_head  video_head  table_head
 //! vae  image_generator  video_generator  audio_generator  image_text  video_text  audio_text
+//! image_mapper  video_mapper  audio_mapper
 //! ```
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
@@ -23,12 +24,14 @@ use sensorium_generator::audio::VocoderConfig;
 use sensorium_media::{ImageProcessor, Mel, Modality, Sound, Special, Style, Tokenizer, mel};
 use sensorium_model::clip::{Clip, ClipConfig};
 use sensorium_model::domain::Domain;
+use sensorium_model::gill::SignalConfig;
 use sensorium_model::imagebind::{BoundHead, BoundTower, ImageBind, ImageBindConfig};
 use sensorium_model::latent_diffusion::LatentDiffusionConfig;
 use sensorium_model::llava::{Llava, LlavaConfig, Tower};
 use sensorium_model::weights::{self, under};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
+use sensorium_output_projector::OutputProjector;
 use serde::{Deserialize, Serialize};
 
 use super::ctc::{CtcConfig, CtcParts};
@@ -49,7 +52,7 @@ use crate::{CausalLm, MediaProcessor, Pretrained, Words, text, vision};
 pub const FAMILY: &str = "sensorium";
 
 /// The components, in the order in which data meets them.
-pub const COMPONENTS: [&str; 25] = [
+pub const COMPONENTS: [&str; 28] = [
     "image",
     "audio",
     "speech",
@@ -68,6 +71,9 @@ pub const COMPONENTS: [&str; 25] = [
     "table_head",
     "domain",
     "backbone",
+    "image_mapper",
+    "video_mapper",
+    "audio_mapper",
     "vae",
     "image_text",
     "video_text",
@@ -135,6 +141,9 @@ pub struct SensoriumConfig {
     /// Generators of media, one for each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub generators: Vec<LatentDiffusionConfig>,
+    /// How the language model asks for media.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalConfig>,
     /// Sentences around a label of a zero-shot classification: `{}` stands for it, `{a}` for it with its
     /// article.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -157,6 +166,7 @@ impl Default for SensoriumConfig {
             vocoder: None,
             vae: None,
             generators: Vec::new(),
+            signals: Vec::new(),
             templates: Vec::new(),
         }
     }
@@ -204,6 +214,7 @@ impl SensoriumConfig {
             vocoder: self.vocoder.or(other.vocoder),
             vae: self.vae.or(other.vae),
             generators: if self.generators.is_empty() { other.generators } else { self.generators },
+            signals: if self.signals.is_empty() { other.signals } else { self.signals },
             templates: if self.templates.is_empty() { other.templates } else { self.templates },
         }
     }
@@ -216,7 +227,8 @@ impl SensoriumConfig {
         let bound = bound.flat_map(|one| [tower(one.modality())[0], head(one.modality())]);
         let towers: Vec<&str> = towers.chain(bound).collect();
         let made = self.generators.iter().flat_map(|one| generators::components(one.modality()));
-        let made: Vec<&str> = made.collect();
+        let mapped = self.signals.iter().map(|one| generators::mapper(one.modality));
+        let made: Vec<&str> = made.chain(mapped).collect();
         let has = |name: &&str| match *name {
             "image" => self.clip.is_some() || towers.contains(name),
             "audio" => self.audio.is_some() || towers.contains(name),
@@ -254,6 +266,8 @@ pub struct Parts {
     pub talker: Option<Voices>,
     /// Makes media.
     pub generators: Option<Generators>,
+    /// How what answers asks for media.
+    pub signals: Vec<(SignalConfig, OutputProjector)>,
 }
 
 /// An encoder of sounds that was trained without words.
@@ -380,6 +394,7 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
         ctc,
         talker,
         generators: generators.transpose()?,
+        signals: generators::signals(directory, &config, device)?,
         audio: None,
     }))
 }

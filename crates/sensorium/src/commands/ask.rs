@@ -1,22 +1,29 @@
 //! `ask`: a question about pictures, sounds, videos and tables, or about nothing but itself.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Error, among};
-use sensorium_media::{Message, Role, arranged, parse_markers};
+use sensorium_inference::speech::SpeakOptions;
+use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Wanted, among};
+use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers, write};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
+use crate::commands::make::{MediaSampling, keep, writable};
 use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
+use crate::commands::schema::{self, SchemaOptions};
+use crate::commands::speak::{self, speed};
 use crate::{open, print};
 
 /// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"draw a red circle left of a blue star\" --out answer.png\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n  sensorium ask \"what is there?\" --image scene.png --columns \"name:text,count:integer\" --out things.csv\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
@@ -30,19 +37,78 @@ pub struct Ask {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with_all = ["logprobs", "logits"])]
     choices: Vec<String>,
     #[command(flatten)]
+    schema: SchemaOptions,
+    #[command(flatten)]
     packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    answer: AnswerOptions,
+}
+
+/// What an answer may be, and where one that is no text goes.
+#[derive(Args, Debug)]
+struct AnswerOptions {
+    /// The file for an answer that is a picture, a clip, a sound or, with --columns, a table; its ending says the kind.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What the answer may be, separated by commas: text, image, video, audio [default: what the model decides].
+    /// With one other than text, it is that.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = modality)]
+    modalities: Vec<Modality>,
+    #[command(flatten)]
+    sampling: MediaSampling,
+    /// Who speaks an answer in words, where --out is a WAV file [default: the model's first voice].
+    #[arg(long, value_name = "NAME", requires = "out")]
+    voice: Option<String>,
+    /// How many times faster than usual it is spoken, 0.25 to 4.
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed, requires = "out")]
+    speed: f32,
+}
+
+impl AnswerOptions {
+    /// That the file can be written, if one is named: a table, or whatever the model decides.
+    fn check(&self, is_table: bool) -> Result<()> {
+        match &self.out {
+            Some(path) if is_table => Ok(write::check(path, Modality::Table).map(drop)?),
+            Some(path) => writable(path),
+            None => Ok(()),
+        }
+    }
+}
+
+fn modality(text: &str) -> Result<Modality, String> {
+    let known = Modality::ALL.into_iter().find(|modality| modality.to_string() == text);
+    known.ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
 }
 
 #[derive(Serialize)]
 struct Output {
     answer: String,
+    /// The answer, where it is held to a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Value>,
+    /// What the answer ends with, if it is not words alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    medium: Option<Medium>,
     tokens: usize,
     #[serde(flatten)]
     told: Generated,
+}
+
+/// A medium that was made.
+#[derive(Serialize)]
+struct Medium {
+    modality: Modality,
+    file: Option<PathBuf>,
+    /// Of what was made of noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    /// The file that it was found in, if it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieved: Option<PathBuf>,
 }
 
 /// Of `--choices`.
@@ -67,11 +133,13 @@ impl Ask {
                 "expected a question, got an empty text\nhint: sensorium ask \"what is in the picture?\" --image FILE"
             ));
         }
+        let grammar = self.schema.grammar()?;
         let parts = parse_markers(&self.question, &self.media.modalities())?;
         let media = self.media.read(&open::decoder())?;
         let media = arranged(&parts, media);
-        let (model, load) = open::open(global, self.packing.precision)?;
-        let model = model.chat()?;
+        self.answer.check(grammar.is_some())?;
+        let (opened, load) = open::open(global, self.packing.precision)?;
+        let model = opened.chat()?;
         if self.system.is_some() && !model.has_template()? {
             return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
         }
@@ -80,17 +148,127 @@ impl Ask {
         if !self.choices.is_empty() {
             return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
         }
-        let options = self.sampling.options(global);
-        if !self.output.json {
-            return open::say(model, &messages, &media, &options).map(drop);
+        let mut options = self.sampling.options(global);
+        if grammar.is_some() {
+            options.grammar = grammar;
+            options.modalities = Some(vec![Modality::Text]);
+            return self.held(model, load, &messages, &media, &options);
         }
+        if let [modality @ (Modality::Image | Modality::Audio | Modality::Video)] =
+            self.answer.modalities[..]
+        {
+            let wanted = model.wants(&messages, &media, modality)?;
+            let known = model.makes();
+            let wanted = wanted.ok_or(Error::Makes { wanted: modality, known })?;
+            let medium = self.made(&opened, &wanted, global)?;
+            return match self.output.json {
+                true => print::json(&medium),
+                false => Ok(()),
+            };
+        }
+        options.modalities =
+            (!self.answer.modalities.is_empty()).then(|| self.answer.modalities.clone());
+        if !self.output.json {
+            let reply = open::say(model, &messages, &media, &options)?;
+            let said = reply.continuation.text.trim();
+            return self.finished(&opened, (said, reply.wanted.as_ref()), global).map(drop);
+        }
+        let mut wanted = None;
         let told = self.output.tell(
             load,
             |id| model.token(id),
-            |on_step| Ok(model.answer(&messages, &media, &options, on_step)?),
+            |on_step| {
+                let reply = model.answer(&messages, &media, &options, on_step)?;
+                wanted.clone_from(&reply.wanted);
+                Ok(reply)
+            },
         )?;
         let (answer, tokens) = told.answer();
-        print::json(&Output { answer, tokens, told })
+        let medium = self.finished(&opened, (&answer, wanted.as_ref()), global)?;
+        print::json(&Output { answer, object: None, medium, tokens, told })
+    }
+
+    /// Tells an answer that follows a schema, all at once: half of it would be no JSON.
+    fn held(
+        &self,
+        model: &dyn ChatModel,
+        load: f64,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<()> {
+        let told = self.output.tell(
+            load,
+            |id| model.token(id),
+            |on_step| Ok(model.answer(messages, media, options, on_step)?),
+        )?;
+        let (answer, tokens) = told.answer();
+        let object: Value = serde_json::from_str(&answer)?;
+        if let Some(path) = &self.answer.out {
+            schema::write(path, &object)?;
+        }
+        match self.output.json {
+            true => {
+                print::json(&Output { answer, object: Some(object), medium: None, tokens, told })
+            }
+            false if self.answer.out.is_some() => Ok(()),
+            false => self.schema.print(&object),
+        }
+    }
+
+    /// Makes the medium that the answer ends with, if it does; what was said is spoken where a sound is to be
+    /// written. A file that was to be written is then there.
+    fn finished(
+        &self,
+        model: &Model,
+        (said, wanted): (&str, Option<&Wanted>),
+        global: &Global,
+    ) -> Result<Option<Medium>> {
+        match (wanted, &self.answer.out) {
+            (Some(wanted), _) => self.made(model, wanted, global).map(Some),
+            (None, None) => Ok(None),
+            (None, Some(path)) if write::check(path, Modality::Audio).is_ok() => {
+                self.spoken(model, said, path).map(Some)
+            }
+            (None, Some(path)) => Err(anyhow!(
+                "expected an answer for {}, got one in words alone\nhint: say what is to be made, as in \"draw a red circle\", or pass --modalities image",
+                path.display()
+            )),
+        }
+    }
+
+    /// Speaks what was said.
+    fn spoken(&self, model: &Model, said: &str, path: &Path) -> Result<Medium> {
+        let AnswerOptions { voice, speed, .. } = &self.answer;
+        let options = SpeakOptions { voice: voice.clone(), speed: *speed };
+        let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
+        let notes = speak::notes(&spoken, said);
+        write::write(&speak::sound(&mut spoken), path, &notes)?;
+        Ok(Medium {
+            modality: Modality::Audio,
+            file: Some(path.to_owned()),
+            seed: None,
+            retrieved: None,
+        })
+    }
+
+    fn made(&self, model: &Model, wanted: &Wanted, global: &Global) -> Result<Medium> {
+        let modality = wanted.modality;
+        if let Some(path) = &self.answer.out {
+            write::check(path, modality)?;
+        }
+        let sampling = &self.answer.sampling;
+        let prompt = &self.question;
+        let made = sampling.from(model, prompt, global.seed(), |maker, count, sampler| {
+            Ok(maker.make(wanted, count, sampler)?)
+        })?;
+        keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, &made))?;
+        Ok(Medium {
+            modality,
+            file: self.answer.out.clone(),
+            seed: Some(made.seed),
+            retrieved: made.retrieved,
+        })
     }
 
     /// Tells the choices, the most probable first.

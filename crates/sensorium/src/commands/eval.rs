@@ -74,6 +74,8 @@ enum Name {
     Transcribe,
     Perplexity,
     Domain,
+    Draw,
+    Animate,
 }
 
 impl Name {
@@ -88,6 +90,8 @@ impl Name {
             // Of one text, so without a report: see `perplexity`; the others are of one's own data.
             Self::Perplexity
             | Self::Domain
+            | Self::Draw
+            | Self::Animate
             | Self::Probe
             | Self::Caption
             | Self::Vqa
@@ -108,6 +112,8 @@ impl Name {
             Self::Transcribe => Task::Transcribe,
             Self::Perplexity => Task::Perplexity,
             Self::Domain => Task::Domain,
+            Self::Draw => Task::Draw,
+            Self::Animate => Task::Animate,
             Self::All | Self::Icons | Self::EasyVqa | Self::Scenes => return None,
         })
     }

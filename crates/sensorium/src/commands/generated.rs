@@ -102,7 +102,7 @@ impl OutputOptions {
             }
             ControlFlow::Continue(())
         })?;
-        let Reply { prompt, slots, distances, process, encode, continuation: done } = reply;
+        let Reply { prompt, slots, distances, process, encode, continuation: done, .. } = reply;
         let tokens_per_second = Speed::of(&done);
         let seconds = Seconds { load, process, encode, prefill: done.prefill, decode: done.decode };
         Ok(Generated {

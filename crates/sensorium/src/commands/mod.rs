@@ -14,6 +14,7 @@ mod generated;
 mod info;
 mod inspect;
 mod logprobs;
+mod make;
 mod media;
 mod merge;
 mod models;
@@ -25,6 +26,7 @@ mod prompts;
 mod pull;
 mod run;
 mod sampling;
+mod schema;
 mod score;
 mod speak;
 mod train;
@@ -62,6 +64,9 @@ enum Command {
     Chat(chat::Chat),
     Run(run::Run),
     Transcribe(transcribe::Transcribe),
+    Draw(make::Draw),
+    Animate(make::Animate),
+    Sound(make::SoundCommand),
     Speak(speak::Speak),
     Pull(pull::Pull),
     Models(models::Models),
@@ -108,6 +113,9 @@ impl Cli {
             Command::Chat(command) => command.run(global),
             Command::Run(command) => command.run(global),
             Command::Transcribe(command) => command.run(global),
+            Command::Draw(command) => command.run(global),
+            Command::Animate(command) => command.run(global),
+            Command::Sound(command) => command.run(global),
             Command::Speak(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),

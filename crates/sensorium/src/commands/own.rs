@@ -14,6 +14,7 @@ use sensorium_inference::whisper::TranscribeOptions;
 use sensorium_media::{Media, MediaDecoder, Picture};
 use sensorium_train::progress::Progress;
 
+use crate::commands::make::MediaSampling;
 use crate::commands::precision::Precision;
 use crate::commands::{Global, data};
 use crate::{open, print};
@@ -59,6 +60,8 @@ pub struct OwnOptions {
     /// answers, a control.
     #[arg(long, value_enum, default_value_t, requires = "exemplars")]
     choose: ChooseBy,
+    #[command(flatten)]
+    making: MediaSampling,
     /// Labels that `probe` learns from, as 100,1000 [default: four fifths of the data].
     #[arg(long, value_name = "N", value_delimiter = ',')]
     labels: Vec<usize>,
@@ -203,6 +206,8 @@ impl OwnData<'_> {
             labels: &options.labels,
             rerank: options.rerank,
             context: self.context,
+            sampler: options.making.sampler(global.seed()),
+            best_of: options.making.best_of(),
             speech: TranscribeOptions {
                 language: options.language.clone(),
                 condition_on_previous_text: true,

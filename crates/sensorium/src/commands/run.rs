@@ -78,6 +78,7 @@ impl Run {
                 process: 0.0,
                 encode: 0.0,
                 continuation,
+                wanted: None,
             })
         })
     }

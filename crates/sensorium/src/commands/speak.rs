@@ -45,7 +45,8 @@ pub struct Speak {
     json: bool,
 }
 
-fn speed(text: &str) -> Result<f32, String> {
+/// A speed that is typed.
+pub fn speed(text: &str) -> Result<f32, String> {
     let [least, most] = SPEEDS;
     number(text, |x| (least..=most).contains(&x)).ok_or_else(|| "expected 0.25 to 4".to_owned())
 }
@@ -76,6 +77,22 @@ struct Seconds {
     load: f64,
     talk: f64,
     vocode: f64,
+}
+
+/// The sound, which leaves `spoken`.
+pub fn sound(spoken: &mut Spoken) -> Media {
+    let samples = std::mem::take(&mut spoken.samples).into_iter().map(|x| x.clamp(-1.0, 1.0));
+    Media::Audio(Sound { rate: spoken.rate, samples: samples.collect(), warning: None })
+}
+
+/// What is said of it in its file.
+pub fn notes(spoken: &Spoken, text: &str) -> [(&'static str, String); 3] {
+    let version = concat!("Sensorium ", env!("CARGO_PKG_VERSION"));
+    [
+        ("Title", text.to_owned()),
+        ("Software", version.to_owned()),
+        ("Voice", format!("{}, synthetic speech", spoken.voice)),
+    ]
 }
 
 impl Speak {
@@ -128,15 +145,8 @@ impl Speak {
 
     /// Writes the sound, which leaves `spoken`, with what it is.
     fn write(&self, spoken: &mut Spoken, text: &str) -> Result<()> {
-        let samples = std::mem::take(&mut spoken.samples).into_iter().map(|x| x.clamp(-1.0, 1.0));
-        let sound = Sound { rate: spoken.rate, samples: samples.collect(), warning: None };
-        let version = concat!("Sensorium ", env!("CARGO_PKG_VERSION"));
-        let notes = [
-            ("Title", text.to_owned()),
-            ("Software", version.to_owned()),
-            ("Voice", format!("{}, synthetic speech", spoken.voice)),
-        ];
-        let media = Media::Audio(sound);
+        let notes = notes(spoken, text);
+        let media = sound(spoken);
         if let Some(path) = &self.out {
             return Ok(write::write(&media, path, &notes)?);
         }

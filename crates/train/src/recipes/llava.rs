@@ -49,6 +49,7 @@ use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
 use crate::schedule::{self, Schedule};
+use crate::talk::Reader;
 use crate::towers::NewTower;
 use talks::{Micro, Talks, seen_by};
 
@@ -352,14 +353,13 @@ impl Training<'_> {
         eprintln!("{name}: {trained}");
         let options = RunOptions { dir: options.dir.join(name), ..options.clone() };
         let data = self.recipe.data(stage)?;
-        let talks = Talks {
+        let reader = Reader {
             chat: self.chat.clone(),
             processor: self.processor.clone(),
             processors: self.processors.clone(),
             projectors: self.shape.towers.iter().skip(1).map(|t| t.projector.clone()).collect(),
-            stage: stage.clone(),
-            prefix: self.shape.prefix,
         };
+        let talks = Talks { reader, stage: stage.clone(), prefix: self.shape.prefix };
         let make = move |examples: &Examples, step, progress| talks.make(examples, step, progress);
         let (seeds, side) = ([self.recipe.seed, stage.steps], side(&self.shape) as u32);
         let feed = Feed::open(data, seeds, side, &options, lacks, make)?;

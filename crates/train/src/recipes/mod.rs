@@ -2,10 +2,13 @@
 
 pub mod blip2;
 pub mod clip;
+pub mod conditional_vae;
 pub mod ctc;
 pub mod domain;
 pub mod flamingo;
 pub mod flow;
+pub mod gan;
+pub mod gill;
 pub mod imagebind;
 pub mod llava;
 pub mod masked;
@@ -60,6 +63,12 @@ pub enum Recipe {
     Vae,
     /// Media from texts.
     Flow,
+    /// Media from texts, by two that learn against each other.
+    Gan,
+    /// Media from texts and what they leave open.
+    ConditionalVae,
+    /// When to answer with media, and what to tell their generator.
+    Gill,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +122,9 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Vocoder => vocoder::train(&config::load(path, sets)?, options),
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
         Recipe::Flow => flow::train(&config::load(path, sets)?, options),
+        Recipe::Gill => gill::train(&config::load(path, sets)?, options),
+        Recipe::Gan => gan::train(&config::load(path, sets)?, options),
+        Recipe::ConditionalVae => conditional_vae::train(&config::load(path, sets)?, options),
     }
 }
 
@@ -137,5 +149,8 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Vocoder => vocoder::stages(&config::load(path, sets)?),
         Recipe::Vae => vae::stages(&config::load(path, sets)?),
         Recipe::Flow => flow::stages(&config::load(path, sets)?),
+        Recipe::Gill => gill::stages(&config::load(path, sets)?),
+        Recipe::Gan => gan::stages(&config::load(path, sets)?),
+        Recipe::ConditionalVae => conditional_vae::stages(&config::load(path, sets)?),
     }
 }

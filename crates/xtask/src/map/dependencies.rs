@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("checkpoint", "kernels"),
     ("model", "media nn flow encoder input-projector backbone output-projector generator checkpoint"),
     ("pretrained", "media nn flow encoder input-projector backbone output-projector generator checkpoint model"),
-    ("inference", "kernels media nn flow encoder input-projector backbone generator checkpoint model pretrained"),
+    ("inference", "kernels media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained"),
     ("hub", ""),
     ("data", "kernels media"),
     ("train", "media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained hub data"),

@@ -1,27 +1,20 @@
 //! Conversations about media to a step's batches.
 
-use std::sync::Arc;
-
-use sensorium_data::{Example, Examples, Media};
-use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::{ImageProcessor, Medium, Modality, Prompt};
+use sensorium_data::Examples;
+use sensorium_media::{Modality, Prompt};
 use sensorium_model::llava::Llava;
 use sensorium_model::prompt::{self, Batch, packed};
 use sensorium_nn::params;
-use sensorium_pretrained::{MediaProcessor, Piece};
+use sensorium_pretrained::Piece;
 
 use super::Stage;
 use crate::batch::draw;
-use crate::chat::Chat;
 use crate::error::Result;
+use crate::talk::{Reader, Talk};
 
 /// What makes a step's batches.
 pub(super) struct Talks {
-    pub(super) chat: Arc<Chat>,
-    pub(super) processor: ImageProcessor,
-    /// What makes the input of each tower behind that of pictures, and what stands behind its encoder.
-    pub(super) processors: Arc<[MediaProcessor]>,
-    pub(super) projectors: Vec<ProjectorConfig>,
+    pub(super) reader: Reader,
     pub(super) stage: Stage,
     /// Whether the model reads a medium's tokens both ways.
     pub(super) prefix: bool,
@@ -36,52 +29,17 @@ pub(super) struct Micro {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// An example's prompt, what is seen, and what the other towers read.
-type Talk = (Prompt, Vec<f32>, Vec<Piece>);
-
 impl Talks {
     pub(super) fn make(&self, examples: &Examples, step: u64, progress: f32) -> Result<Vec<Micro>> {
         let Stage { batch_size: batch, accumulate, .. } = self.stage;
         let examples = draw(examples, step, batch, progress)?;
-        let mut talks = examples.iter().map(|one| self.talk(one)).collect::<Result<Vec<_>>>()?;
+        let mut talks =
+            examples.iter().map(|one| self.reader.talk(one)).collect::<Result<Vec<_>>>()?;
         if self.stage.group_by_length {
             talks.sort_by_key(|(prompt, ..)| prompt.ids.len());
         }
         let chunks = talks.chunks(batch.div_ceil(accumulate.max(1)));
         Ok(chunks.map(|talks| self.micro(talks)).collect())
-    }
-
-    fn talk(&self, example: &Example) -> Result<Talk> {
-        let (mut planes, mut pieces, mut media) = (Vec::new(), Vec::new(), Vec::new());
-        for medium in &example.media {
-            media.push(self.medium(medium, &mut planes, &mut pieces)?);
-        }
-        Ok((self.chat.prompt(example, &media)?, planes, pieces))
-    }
-
-    /// What stands for a medium: by its own tower, or as pictures.
-    fn medium(
-        &self,
-        medium: &Media,
-        planes: &mut Vec<f32>,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<Vec<Medium>> {
-        let own = |(processor, _): &(&MediaProcessor, _)| processor.modality() == medium.modality();
-        let Some((processor, projector)) = self.processors.iter().zip(&self.projectors).find(own)
-        else {
-            let picture = |picture| {
-                let fitted = self.processor.fit(picture);
-                planes.extend(fitted.pictures.iter().flat_map(|part| self.processor.planes(part)));
-                self.chat.picture(fitted.layout)
-            };
-            return Ok(medium.pictures().map(picture).collect());
-        };
-        let new = processor.pieces(medium)?;
-        let stands =
-            |piece| Medium::framed(medium.modality(), projector.tokens(processor.positions(piece)));
-        let media = new.iter().map(stands).collect();
-        pieces.extend(new);
-        Ok(media)
     }
 
     fn micro(&self, talks: &[Talk]) -> Micro {
@@ -94,7 +52,7 @@ impl Talks {
             _ => packed(row.iter().map(|&n| &talks[n].0)),
         };
         let prompts: Vec<Prompt> = rows.iter().map(prompt).collect();
-        Micro { batch: Batch::new(&prompts, self.chat.pad), planes, pieces }
+        Micro { batch: Batch::new(&prompts, self.reader.chat.pad), planes, pieces }
     }
 
     /// Which talks share a row: those that can be read alone in one, up to the longest's length.

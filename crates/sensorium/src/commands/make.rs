@@ -1,0 +1,324 @@
+//! `draw`, `animate` and `sound`: media of what a text says.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use sensorium_inference::{Model, Sampler, Solver, TextToMedia};
+use sensorium_media::write::{self, terminal};
+use sensorium_media::{Media, Modality};
+use serde::Serialize;
+
+use crate::commands::Global;
+use crate::commands::precision::Packing;
+use crate::{open, print};
+
+/// Draw a picture of what a text says.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  sensorium draw \"a red circle left of a blue star\" --out answer.png"
+)]
+pub struct Draw {
+    #[command(flatten)]
+    making: Making,
+}
+
+/// Make a short clip of what a text says.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  sensorium animate \"a red circle moves to the right\" --out clip.gif"
+)]
+pub struct Animate {
+    #[command(flatten)]
+    making: Making,
+}
+
+/// Make a sound of what a text says.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sensorium sound \"a low bell, twice\" --out bell.wav")]
+pub struct SoundCommand {
+    #[command(flatten)]
+    making: Making,
+}
+
+impl SoundCommand {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        self.making.run(Modality::Audio, global)
+    }
+}
+
+impl Draw {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        self.making.run(Modality::Image, global)
+    }
+}
+
+impl Animate {
+    pub fn run(&self, global: &Global) -> Result<()> {
+        self.making.run(Modality::Video, global)
+    }
+}
+
+/// What is made, and how.
+#[derive(Args, Debug)]
+struct Making {
+    /// What it is to show.
+    #[arg(value_name = "TEXT")]
+    prompt: String,
+    /// The file that is written; its ending says the kind. Without one, a picture is shown in the terminal.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: MediaSampling,
+    #[command(flatten)]
+    packing: Packing,
+    /// Print JSON: the file, the seed, and how well it fits the text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a medium is made of noise.
+#[derive(Args, Debug)]
+pub struct MediaSampling {
+    /// Steps from noise to the medium: more are slower and truer.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    steps: u16,
+    /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less.
+    #[arg(long, value_name = "X", default_value_t = 2.0, value_parser = guidance)]
+    guidance: f32,
+    /// How a step is taken: euler, or heun, which does twice the work.
+    #[arg(long, value_name = "NAME", default_value = "euler", value_parser = solver)]
+    solver: Solver,
+    /// Make so many, and keep the one that fits the text best.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    best_of: u16,
+    /// A folder of pictures: the one in it that fits the text better than what is drawn is the answer instead.
+    #[arg(long, value_name = "DIR")]
+    gallery: Option<PathBuf>,
+}
+
+fn guidance(text: &str) -> Result<f32, String> {
+    let fits = |x: &f32| (0.0..=100.0).contains(x);
+    let wrong = || format!("expected a number from 0 to 100, got {text:?}");
+    text.parse().ok().filter(fits).ok_or_else(wrong)
+}
+
+fn solver(text: &str) -> Result<Solver, String> {
+    match text {
+        "euler" => Ok(Solver::Euler),
+        "heun" => Ok(Solver::Heun),
+        _ => Err(format!("expected euler or heun, got {text:?}")),
+    }
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The medium.
+    pub medium: Media,
+    /// The seed that makes it again.
+    pub seed: u64,
+    /// Cosine to the text, where several were compared.
+    pub similarity: Option<f32>,
+    /// The file that it was found in, if it was not made.
+    pub retrieved: Option<PathBuf>,
+}
+
+impl MediaSampling {
+    /// From noise of this seed.
+    pub fn sampler(&self, seed: u64) -> Sampler {
+        let Self { steps, guidance, solver, .. } = *self;
+        Sampler { seed, steps: steps.into(), guidance, solver }
+    }
+
+    /// How many are made.
+    pub fn best_of(&self) -> usize {
+        self.best_of.into()
+    }
+
+    /// The medium that a text asks for.
+    ///
+    /// # Errors
+    /// The model does not make such media, or cannot compare several.
+    pub fn make(&self, model: &Model, modality: Modality, prompt: &str, seed: u64) -> Result<Made> {
+        self.from(model, prompt, seed, |maker, count, sampler| {
+            Ok(maker.generate(modality, &vec![prompt.to_owned(); count], sampler)?)
+        })
+    }
+
+    /// Of as many media as are to be made, the one that fits the text best.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn from(
+        &self,
+        model: &Model,
+        prompt: &str,
+        seed: u64,
+        make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
+    ) -> Result<Made> {
+        let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
+        let fits = |media: &[Media]| -> Result<Vec<f32>> {
+            let scores = model.score()?.score(media, &[prompt.to_owned()])?;
+            Ok(scores
+                .iter()
+                .map(|row| row.first().map_or(f32::MIN, |one| one.similarity))
+                .collect())
+        };
+        let compared = media.len() > 1 || self.gallery.is_some();
+        let similarities = match compared {
+            true => fits(&media)?.into_iter().map(Some).collect(),
+            false => vec![None; media.len()],
+        };
+        let made = media.into_iter().zip(similarities).enumerate();
+        let made = made.map(|(i, (medium, similarity))| Made {
+            medium,
+            seed: seed.wrapping_add(i as u64),
+            similarity,
+            retrieved: None,
+        });
+        let best = made.max_by(better).ok_or_else(|| anyhow!("nothing was made"))?;
+        let found = match &self.gallery {
+            Some(folder) if best.medium.modality() == Modality::Image => found(folder, fits)?,
+            _ => None,
+        };
+        Ok(found.into_iter().chain([best]).max_by(better).expect("the best one is there"))
+    }
+
+    /// What is written beside a medium: what it is, and how to make it again.
+    pub fn notes(&self, model: &str, prompt: &str, made: &Made) -> Vec<(&'static str, String)> {
+        let Self { steps, guidance, .. } = *self;
+        let how = match &made.retrieved {
+            Some(path) => format!("found in {}", path.display()),
+            None => format!(
+                "synthetic: made by a model; seed {}, {steps} steps, guidance {guidance}",
+                made.seed
+            ),
+        };
+        vec![
+            ("Software", format!("sensorium {}, model {model}", env!("CARGO_PKG_VERSION"))),
+            ("Description", prompt.to_owned()),
+            ("Comment", how),
+        ]
+    }
+}
+
+/// Which of two fits better.
+fn better(a: &Made, b: &Made) -> std::cmp::Ordering {
+    let of = |made: &Made| made.similarity.unwrap_or(f32::MIN);
+    of(a).total_cmp(&of(b))
+}
+
+/// The picture in a folder that fits best, if there is one.
+fn found(folder: &Path, fits: impl Fn(&[Media]) -> Result<Vec<f32>>) -> Result<Option<Made>> {
+    let entries = std::fs::read_dir(folder).with_context(|| {
+        format!("expected a folder of pictures, got {}\nhint: --gallery DIR", folder.display())
+    })?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let known = ["png", "jpg", "jpeg", "gif", "webp", "bmp"];
+    paths.retain(|path| {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        known.contains(&ending.as_str())
+    });
+    paths.sort();
+    let media = open::media(&paths, &open::decoder())?;
+    if media.is_empty() {
+        return Err(anyhow!(
+            "expected pictures in {}, got none\nhint: PNG, JPEG, GIF, WebP or BMP",
+            folder.display()
+        ));
+    }
+    let fits = fits(&media)?;
+    let all = media.into_iter().zip(fits).zip(paths).map(|((medium, fit), path)| Made {
+        medium,
+        seed: 0,
+        similarity: Some(fit),
+        retrieved: Some(path),
+    });
+    Ok(all.max_by(better))
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    file: Option<&'a Path>,
+    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity: Option<f32>,
+    /// The file that it was found in, if it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieved: Option<PathBuf>,
+}
+
+impl Making {
+    fn run(&self, modality: Modality, global: &Global) -> Result<()> {
+        if self.prompt.trim().is_empty() {
+            return Err(anyhow!(
+                "expected words that say what is to be made, got none\nhint: sensorium draw \"a red circle\""
+            ));
+        }
+        self.checked(modality)?;
+        let (model, _) = open::open(global, self.packing.precision)?;
+        let made = self.sampling.make(&model, modality, &self.prompt, global.seed())?;
+        let notes = self.sampling.notes(&global.model, &self.prompt, &made);
+        keep(&made, self.out.as_deref(), &notes)?;
+        let Made { seed, similarity, retrieved, .. } = made;
+        if self.json {
+            let file = self.out.as_deref();
+            return print::json(&Output { file, seed, similarity, retrieved });
+        }
+        if let Some(path) = retrieved {
+            eprintln!("note: not drawn, but found: {} fits the text better", path.display());
+        }
+        match &self.out {
+            Some(path) => print::line(path.display()),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what could not be kept before anything is made.
+    fn checked(&self, modality: Modality) -> Result<()> {
+        match &self.out {
+            Some(path) => Ok(write::check(path, modality).map(|_| ())?),
+            None if modality == Modality::Image
+                && std::io::stdout().is_terminal()
+                && !self.json =>
+            {
+                Ok(())
+            }
+            None => Err(anyhow!(
+                "expected a file to write to, got none\nhint: pass --out FILE; a picture alone is shown, in a terminal"
+            )),
+        }
+    }
+}
+
+/// Writes what was made to its file; without one, shows it in the terminal.
+pub fn keep(made: &Made, out: Option<&Path>, notes: write::Notes<'_>) -> Result<()> {
+    match out {
+        Some(path) => Ok(write::write(&made.medium, path, notes)?),
+        None if std::io::stdout().is_terminal() => {
+            made.medium.pictures().take(1).try_for_each(show)
+        }
+        None => Err(anyhow!("expected a file to write to, got none\nhint: pass --out FILE")),
+    }
+}
+
+/// That a medium of some kind can be written to a path.
+pub fn writable(path: &Path) -> Result<()> {
+    let kinds = [Modality::Image, Modality::Video, Modality::Audio, Modality::Table];
+    let known = |modality: &Modality| {
+        !matches!(write::check(path, *modality), Err(sensorium_media::Error::Extension { .. }))
+    };
+    let modality = kinds.into_iter().find(known).unwrap_or(Modality::Image);
+    Ok(write::check(path, modality).map(|_| ())?)
+}
+
+/// Columns of a terminal that a picture takes.
+const COLUMNS: u32 = 40;
+
+/// Shows a picture in the terminal.
+pub fn show(picture: &sensorium_media::Picture) -> Result<()> {
+    let protocol = terminal::Protocol::detect(|name| std::env::var(name).ok());
+    print::line(terminal::terminal(picture, protocol, COLUMNS))
+}

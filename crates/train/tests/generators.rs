@@ -1,0 +1,166 @@
+//! Generators end to end at their tiny size: they learn, a run goes on bit for bit, what is frozen stays, and a
+//! language model learns to ask for them by rows of its table alone.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_flow::{Modality, Output, Sampler, Solver};
+use sensorium_nn::params::read;
+use sensorium_nn::prelude::Device;
+use sensorium_pretrained::families::generators::Generators;
+use sensorium_pretrained::{Directory, Pretrained};
+use sensorium_train::log;
+use sensorium_train::recipes;
+use sensorium_train::run::RunOptions;
+use tempfile::TempDir;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+struct Trial(TempDir);
+
+impl Trial {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let paths = match recipe {
+            "flow" | "gan" | "conditional_vae" => vec![
+                format!("model.from={:?}", root("models/nano")),
+                format!("vae={:?}", self.path("vae/final")),
+            ],
+            "gill" => vec![format!("model.from={:?}", self.path("flow/final"))],
+            _ => Vec::new(),
+        };
+        // Else what is drawn in a step depends on how many there are.
+        let paths = paths.into_iter().chain(["data.curriculum=[1,1]".to_owned()]);
+        let sets = paths.chain(sets.iter().map(|set| (*set).to_owned()));
+        let options = RunOptions { strict: true, resume, ..RunOptions::new(self.path(out)) };
+        let file = root("recipes").join(recipe).join("tiny.toml");
+        recipes::train(&file, &sets.collect::<Vec<_>>(), &options).map_err(|e| e.to_string())
+    }
+
+    fn losses(&self, run: &str) -> Vec<f64> {
+        log::read(&self.path(run)).unwrap().iter().map(|metrics| metrics.loss).collect()
+    }
+
+    fn component(&self, run: &str, name: &str) -> Tensors {
+        checkpoint::load(&self.path(run).join("final").join(name)).unwrap()
+    }
+}
+
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+fn generators(path: &Path) -> Generators {
+    match Pretrained::open(path, &Device::flex()).unwrap() {
+        Pretrained::Sensorium(parts) => parts.generators.unwrap(),
+        other => panic!("not trained here: {other:?}"),
+    }
+}
+
+#[test]
+fn pictures_are_learned_by_three_recipes_in_turn() {
+    let trial = Trial(TempDir::new().unwrap());
+    for recipe in ["vae", "flow", "gill"] {
+        trial.train(recipe, recipe, &[], false).unwrap();
+        let losses = trial.losses(recipe);
+        let [early, late] = [&losses[..10], &losses[losses.len() - 10..]].map(mean);
+        // Noise is new in every step, and what it hides is never all told.
+        let share = if recipe == "flow" { 0.9 } else { 0.8 };
+        assert!(late < share * early, "{recipe}: {losses:?}");
+    }
+
+    // A run that was stopped goes on to the same bits.
+    for (recipe, file) in [("vae", "vae"), ("flow", "image_generator"), ("gill", "image_mapper")] {
+        trial.train(recipe, "again", &["steps=10", "save_every=10"], false).unwrap();
+        trial.train(recipe, "again", &[], true).unwrap();
+        let file = format!("{file}.safetensors");
+        let [once, twice] = [recipe, "again"].map(|run| trial.component(run, &file));
+        assert!(once.tensors == twice.tensors, "{recipe}");
+        std::fs::remove_dir_all(trial.path("again")).unwrap();
+    }
+
+    // What tells texts is what told them before, and so is what looks at pictures.
+    for name in ["image", "text", "projector", "audio"] {
+        let before = Directory::open(&root("models/nano")).unwrap().component(name).unwrap();
+        let after = trial.component("gill", &format!("{name}.safetensors"));
+        assert!(before.tensors == after.tensors, "{name}");
+    }
+    // Of the language model, the rows of the signal tokens alone have moved.
+    let before = Directory::open(&root("models/nano")).unwrap().component("backbone").unwrap();
+    let after = trial.component("gill", "backbone.safetensors");
+    for (name, tensor) in &before.tensors {
+        let (old, new) = (tensor.data(), after.tensors[name].data());
+        let width = tensor.shape().last().copied().unwrap_or(1);
+        let rows = old.chunks(width).zip(new.chunks(width)).enumerate();
+        let moved: Vec<usize> = rows.filter(|(_, (a, b))| a != b).map(|(row, _)| row).collect();
+        match name.starts_with("embedding") {
+            true => assert_eq!(moved, [3877, 3878], "{name}"),
+            false => assert!(moved.is_empty(), "{name}: {moved:?}"),
+        }
+    }
+
+    one_picture_is_one_picture(&generators(&trial.path("gill/final")));
+}
+
+/// The same text and seed make the same picture, whatever stands beside it.
+fn one_picture_is_one_picture(generators: &Generators) {
+    assert_eq!(generators.modalities(), [Modality::Image]);
+    let sampler = |seed| Sampler { seed, steps: 3, guidance: 2.0, solver: Solver::Euler };
+    let draw = |texts: &[&str], seed| -> Vec<f32> {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        match generators.generate(Modality::Image, &texts, sampler(seed)).unwrap().unwrap() {
+            Output::Image(x) => read(x),
+            other => panic!("expected pictures, got {other:?}"),
+        }
+    };
+    let two = draw(&["a red circle", "two blue stars above a green square"], 7);
+    let [first, second] = [&two[..two.len() / 2], &two[two.len() / 2..]];
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(close(&draw(&["a red circle"], 7), first));
+    assert!(close(&draw(&["two blue stars above a green square"], 8), second));
+}
+
+#[test]
+fn every_kind_of_generator_makes_pictures() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=30", "save_every=30"], false).unwrap();
+    for recipe in ["gan", "conditional_vae"] {
+        trial.train(recipe, recipe, &[], false).unwrap();
+        one_picture_is_one_picture(&generators(&trial.path(recipe).join("final")));
+        trial.train(recipe, "again", &["steps=10", "save_every=10"], false).unwrap();
+        trial.train(recipe, "again", &[], true).unwrap();
+        let file = "image_generator.safetensors";
+        let [once, twice] = [recipe, "again"].map(|run| trial.component(run, file));
+        assert!(once.tensors == twice.tensors, "{recipe}");
+        std::fs::remove_dir_all(trial.path("again")).unwrap();
+    }
+    let losses = trial.losses("conditional_vae");
+    let [early, late] = [&losses[..10], &losses[losses.len() - 10..]].map(mean);
+    assert!(late < 0.9 * early, "{losses:?}");
+    // Who learns from whom: the discriminator has told them apart at some time, and been fooled since.
+    let told = log::read(&trial.path("gan")).unwrap();
+    assert!(told.iter().any(|step| step.loss < 1.9), "{:?}", trial.losses("gan"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=1", "save_every=1"], false).unwrap();
+    for (recipe, set, want) in [
+        ("vae", "image_size=30", "expected a multiple of 8 pixels, got 30"),
+        ("vae", "vae.channels=[]", "channels, blocks and latent channels of at least 1"),
+        ("flow", "modality=table", "expected image, video or audio, got table"),
+        ("flow", "drop_text=1.5", "a share from 0 to 1"),
+        ("flow", "generator.patch=[1,3,1]", "in whole patches"),
+        ("flow", "generator.uvit.n_layers=4", "an odd number of blocks"),
+    ] {
+        let error = trial.train(recipe, "wrong", &[set], false).unwrap_err();
+        assert!(error.contains(want), "{set}: {error}");
+    }
+}
