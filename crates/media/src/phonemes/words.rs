@@ -1,7 +1,7 @@
 //! Texts to sentences and words: numbers, signs and abbreviations as they are read out.
 
 /// What is written in short, and how it is said.
-const ABBREVIATIONS: [(&str, &str); 24] = [
+const ABBREVIATIONS: [(&str, &str); 26] = [
     ("mr.", "mister"),
     ("mrs.", "missus"),
     ("ms.", "miz"),
@@ -12,7 +12,9 @@ const ABBREVIATIONS: [(&str, &str); 24] = [
     ("e.g.", "for example"),
     ("i.e.", "that is"),
     ("vs.", "versus"),
-    ("no.", "number"),
+    ("mr", "mister"),
+    ("mrs", "missus"),
+    ("dr", "doctor"),
     ("fig.", "figure"),
     ("approx.", "approximately"),
     ("km", "kilometers"),
@@ -27,9 +29,6 @@ const ABBREVIATIONS: [(&str, &str); 24] = [
     ("gb", "gigabytes"),
     ("vs", "versus"),
 ];
-
-/// Abbreviations that are words, too, where a sentence ends with them.
-const ALSO_WORDS: [&str; 1] = ["no."];
 
 /// What signs are called.
 const SIGNS: [(char, &str); 9] = [
@@ -128,7 +127,7 @@ pub fn words(token: &str) -> Vec<String> {
             None => all + c.encode_utf8(&mut [0; 4]),
         });
     let bare = lower.trim_matches(|c: char| "()[]{}\"\u{201c}\u{201d},;:!?".contains(c));
-    if let Some(long) = abbreviation(bare).filter(|_| !ALSO_WORDS.contains(&bare)) {
+    if let Some(long) = abbreviation(bare) {
         return long.split(' ').map(str::to_owned).collect();
     }
     let mut words = Vec::new();
@@ -167,11 +166,16 @@ fn letters(rest: &str, token: &str, words: &mut Vec<String>) -> usize {
         Some(long) => words.push(long.to_owned()),
         // Letter by letter, as nobody could say it otherwise, or as it is meant to be.
         None if !word.contains(is_vowel) || is_initials => {
-            words.extend(word.chars().map(String::from));
+            words.extend(word.chars().map(spelt));
         }
         None => words.push(word.to_owned()),
     }
     length
+}
+
+/// The name of a letter; that of the first one is told from the article.
+fn spelt(letter: char) -> String {
+    if letter == 'a' { "a.".to_owned() } else { letter.to_string() }
 }
 
 /// Adds the words of the number that `rest` begins with; its length.
@@ -315,10 +319,11 @@ mod tests {
             ("'quoted'", "quoted"),
             ("red-blue", "red blue"),
             ("R&B", "r and b"),
-            ("USA", "u s a"),
+            ("USA", "u s a."),
             ("mp3", "m p three"),
             ("5km", "five kilometers"),
             ("Dr.", "doctor"),
+            ("no.", "no"),
             ("e.g.", "for example"),
             ("caf\u{e9}", "cafe"),
             ("\u{2014}", ""),
