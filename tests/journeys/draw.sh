@@ -17,6 +17,7 @@ model=(--model "$work/gill/final")
 grep -aq 'synthetic' "$work/one.png"
 "$sensorium" draw "a red circle" --out "$work/same.png" --steps 4 "${model[@]}" --seed 3
 cmp "$work/one.png" "$work/same.png"
+"$sensorium" draw "a red circle" --out "$work/found.png" --gallery examples/pictures --steps 4 --json "${model[@]}" | grep -q '"retrieved": "examples/pictures'
 "$sensorium" ask "draw a red circle" --modalities image --out "$work/asked.png" --steps 4 "${model[@]}"
 test -s "$work/asked.png"
 "$sensorium" ask "draw a red circle" --modalities text "${model[@]}" > /dev/null

@@ -78,6 +78,10 @@ pub struct VaeRecipe {
     /// Weight of what is wrong with the differences of neighbouring pixels.
     #[serde(default = "gradient_weight")]
     pub gradient_weight: f64,
+    /// Weight of the mean square of what is wrong, beside its mean size of weight 1: what is rare and far off, as
+    /// the colour of a small thing, counts for more by it.
+    #[serde(default)]
+    pub mse_weight: f64,
     /// Learning rate over the run.
     pub schedule: Schedule,
     /// The optimiser.
@@ -250,7 +254,8 @@ fn loss(recipe: &VaeRecipe, model: &Vae, planes: Vec<f32>, step: u64) -> Loss {
     let noise = Tensor::from_data(TensorData::new(noise, shape), &x.device());
     let y = model.decode(posterior.sample(noise));
     let [dx, dy] = [2, 3].map(|axis| differences(y.clone(), axis) - differences(x.clone(), axis));
-    let off = (y - x).abs().mean();
+    let off = y - x;
+    let off = off.clone().abs().mean() + off.square().mean() * recipe.mse_weight;
     let edges = (dx.abs().mean() + dy.abs().mean()) * (0.5 * recipe.gradient_weight);
     let divergence = posterior.divergence();
     Loss { whole: off + edges + divergence.clone() * recipe.kl_weight, divergence }
