@@ -50,8 +50,10 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
         metric
     };
     let drawn = Metric::new("answers", "a picture", DRAWN, Aggregate::Mean);
-    let metrics = FACTS.into_iter().zip(priors).map(metric).chain([drawn]).collect();
-    Ok(Measured { examples: examples.collect(), metrics, notes: Vec::new() })
+    let examples: Vec<Scored> = examples.collect();
+    let metrics = FACTS.into_iter().zip(priors).map(metric).chain([drawn]);
+    let metrics = metrics.filter(|metric| !metric.rows(&examples).is_empty()).collect();
+    Ok(Measured { examples, metrics, notes: Vec::new() })
 }
 
 fn wanted(example: &Example) -> Result<Scene> {
@@ -76,7 +78,7 @@ fn priors(judged: &[(Scored, Scene, Vec<Seen>)]) -> [f64; 4] {
     let all: Vec<_> = others.flat_map(|((_, wanted, _), (.., seen))| facts(wanted, seen)).collect();
     FACTS.map(|name| {
         let own: Vec<f64> = all.iter().filter(|(of, _)| *of == name).map(|(_, x)| *x).collect();
-        own.iter().sum::<f64>() / own.len().max(1) as f64
+        own.iter().fold(0.0, |sum, x| sum + x) / own.len().max(1) as f64
     })
 }
 
