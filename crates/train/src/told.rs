@@ -73,7 +73,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Where such a model may be.
-const HINT: &str = "model.from = \"models/nano\"";
+const HINT: &str = "model.from = \"runs/clip/final\"";
 
 fn image_size() -> u32 {
     64

@@ -4,7 +4,6 @@
 //! <https://arxiv.org/abs/1411.1784>; hinge loss, Lim and Ye 2017, <https://arxiv.org/abs/1705.02894>; R1 by
 //! differences, Lin et al. 2025, section 3.2, <https://arxiv.org/abs/2501.08316>, of Mescheder et al. 2018.
 
-use sensorium_nn::prelude::burn::tensor::activation::relu;
 use sensorium_nn::prelude::*;
 
 use crate::uvit::{Tokens, Uvit, UvitConfig};
@@ -88,7 +87,7 @@ pub struct R1 {
 
 /// Mean of what lacks to 1.
 fn hinge(x: Tensor<1>) -> Tensor<1> {
-    relu(x.neg() + 1.0).mean()
+    Activation::Relu.forward(x.neg() + 1.0).mean()
 }
 
 #[cfg(test)]

@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn a_token_is_a_box() {
         let grid = Grid { size: [1, 1, 4, 4], patch: [1, 2, 2] };
-        let x =
-            Tensor::<1, sensorium_nn::prelude::burn::tensor::Int>::arange(0..16, &Device::flex());
-        let tokens = grid.cut(x.float().reshape([1, 1, 1, 4, 4]));
+        let counted = (0..16).map(|i| i as f32).collect::<Vec<_>>();
+        let x = TensorData::new(counted, [1, 1, 1, 4, 4]);
+        let tokens = grid.cut(Tensor::from_data(x, &Device::flex()));
         assert_eq!(read(tokens)[..8], [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
     }
 }

@@ -8,7 +8,6 @@
 //! ```
 //! Pixels are taken and given as squares of `patch`, so that no convolution runs at full size.
 
-use sensorium_nn::prelude::burn::tensor::activation::relu;
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -202,8 +201,8 @@ struct ConvBlock {
 
 impl ConvBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.conv1.forward(x.clone()));
-        relu(x + self.conv2.forward(y))
+        let y = Activation::Relu.forward(self.conv1.forward(x.clone()));
+        Activation::Relu.forward(x + self.conv2.forward(y))
     }
 }
 

@@ -201,7 +201,8 @@ pub fn train(recipe: &TalkerRecipe, options: &RunOptions) -> Result<()> {
     let (model, counts) = thaw_only(model, &TRAINED)?;
     eprintln!("{counts}");
     let shape = start.shape;
-    let recordings = Recordings::new(&shape, recipe);
+    let recordings =
+        Recordings::new(&shape, [recipe.batch_size, recipe.accumulate], recipe.longest);
     let make = move |examples: &Examples, step, _| recordings.make(examples, step);
     let feed = Feed::open(&recipe.data, [recipe.seed, steps], 1, options, lacks, make)?;
     let mut optim = AdamW::new(recipe.optim.clone());

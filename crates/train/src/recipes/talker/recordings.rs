@@ -5,7 +5,6 @@ use sensorium_generator::audio::Speech;
 use sensorium_media::stft::{BANDS, HOP, RATE, Stft};
 use sensorium_pretrained::families::talker::VoicesConfig;
 
-use super::TalkerRecipe;
 use crate::error::Result;
 
 /// Recordings that are read at once.
@@ -46,11 +45,10 @@ struct Row {
 }
 
 impl Recordings {
-    /// Of a recipe, for a model.
-    pub fn new(shape: &VoicesConfig, recipe: &TalkerRecipe) -> Self {
-        let batch = recipe.batch_size;
-        let at_once = batch.div_ceil(recipe.accumulate.max(1));
-        Self { shape: shape.clone(), batch, at_once, longest: recipe.longest }
+    /// `batch` recordings of at most `longest` seconds in `accumulate` micro-batches, for a model.
+    pub fn new(shape: &VoicesConfig, [batch, accumulate]: [usize; 2], longest: f32) -> Self {
+        let at_once = batch.div_ceil(accumulate.max(1));
+        Self { shape: shape.clone(), batch, at_once, longest }
     }
 
     /// The batch of a step, recordings of about one length side by side.
