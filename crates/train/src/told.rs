@@ -167,11 +167,11 @@ impl Start {
         if matches!(recipe.modality, Modality::Text | Modality::Table) {
             return wrong("modality", "image, video or audio", recipe.modality.to_string());
         }
-        if let (Some((vae, _)), Some(new)) = (&vae, recipe.generator) {
-            if !new.image_size.is_multiple_of(vae.factor() as u32) {
-                let expected = format!("a multiple of {} pixels", vae.factor());
-                return wrong("generator.image_size", &expected, new.image_size.to_string());
-            }
+        if let (Some((vae, _)), Some(new)) = (&vae, recipe.generator)
+            && !new.image_size.is_multiple_of(vae.factor() as u32)
+        {
+            let expected = format!("a multiple of {} pixels", vae.factor());
+            return wrong("generator.image_size", &expected, new.image_size.to_string());
         }
         if let Some((expected, got)) = shape.generator.wrong() {
             return wrong("generator", expected, got);

@@ -83,6 +83,7 @@ impl GeneratorConfig {
 }
 
 /// What makes latents of noise and conditions, of any kind.
+#[expect(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Module, Debug)]
 pub enum LatentModel {
     /// In steps.

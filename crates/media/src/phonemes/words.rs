@@ -257,14 +257,14 @@ fn count(n: u64, words: &mut Vec<&'static str>) {
     if let Some((power, name)) = POWERS.iter().find(|(power, _)| n >= *power) {
         count(n / power, words);
         words.push(name);
-        if n % power > 0 {
+        if !n.is_multiple_of(*power) {
             count(n % power, words);
         }
     } else if n < 20 {
         words.push(ONES[n as usize]);
     } else {
         words.push(TENS[n as usize / 10]);
-        if n % 10 > 0 {
+        if !n.is_multiple_of(10) {
             words.push(ONES[n as usize % 10]);
         }
     }
