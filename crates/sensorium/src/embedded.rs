@@ -30,6 +30,7 @@ const FILES: &[(&str, &[u8])] = files![
     "table_head.gguf",
     "domain.gguf",
     "backbone.gguf",
+    "talker.gguf",
 ];
 
 /// Its directory.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::commands::Global;
 use crate::commands::generated::{Generated, OutputOptions};
-use crate::commands::make::{MediaSampling, keep, writable};
+use crate::commands::make::{Gallery, MediaSampling, keep, writable};
 use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
@@ -60,6 +60,8 @@ struct AnswerOptions {
     modalities: Vec<Modality>,
     #[command(flatten)]
     sampling: MediaSampling,
+    #[command(flatten)]
+    gallery: Gallery,
     /// Who speaks an answer in words, where --out is a WAV file [default: the model's first voice].
     #[arg(long, value_name = "NAME", requires = "out")]
     voice: Option<String>,
@@ -259,7 +261,8 @@ impl Ask {
         }
         let sampling = &self.answer.sampling;
         let prompt = &self.question;
-        let made = sampling.from(model, prompt, global.seed(), |maker, count, sampler| {
+        let told = (&**prompt, &self.answer.gallery);
+        let made = sampling.best(model, told, global.seed(), |maker, count, sampler| {
             Ok(maker.make(wanted, count, sampler)?)
         })?;
         keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, &made))?;

@@ -25,7 +25,7 @@ use sensorium_train::progress::Progress;
 )]
 pub struct Eval {
     /// What to measure. On your own data (--data): zero-shot, probe, retrieval, caption, vqa, grounding, transcribe,
-    /// perplexity, domain; on drawn or fetched data: all, zero-shot, icons, retrieval, easy-vqa, scenes; on one text:
+    /// perplexity, domain, draw, animate; on drawn or fetched data: all, zero-shot, icons, retrieval, easy-vqa, scenes; on one text:
     /// perplexity.
     #[arg(required_unless_present = "compare")]
     name: Option<Name>,

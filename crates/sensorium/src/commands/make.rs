@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Model, Sampler, Solver, TextToMedia};
+use sensorium_inference::{Model, Sampler, Score, Solver, TextToMedia};
 use sensorium_media::write::{self, terminal};
 use sensorium_media::{Media, Modality};
 use serde::Serialize;
@@ -72,6 +72,8 @@ struct Making {
     #[command(flatten)]
     sampling: MediaSampling,
     #[command(flatten)]
+    gallery: Gallery,
+    #[command(flatten)]
     packing: Packing,
     /// Print JSON: the file, the seed, and how well it fits the text.
     #[arg(long)]
@@ -93,6 +95,11 @@ pub struct MediaSampling {
     /// Make so many, and keep the one that fits the text best.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     best_of: u16,
+}
+
+/// Where a medium may be found instead of being made.
+#[derive(Args, Debug)]
+pub struct Gallery {
     /// A folder of pictures: the one in it that fits the text better than what is drawn is the answer instead.
     #[arg(long, value_name = "DIR")]
     gallery: Option<PathBuf>,
@@ -137,36 +144,24 @@ impl MediaSampling {
         self.best_of.into()
     }
 
-    /// The medium that a text asks for.
+    /// Of as many media as `make` is to make, the one that fits the prompt best, or what fits better in the gallery.
     ///
     /// # Errors
-    /// The model does not make such media, or cannot compare several.
-    pub fn make(&self, model: &Model, modality: Modality, prompt: &str, seed: u64) -> Result<Made> {
-        self.from(model, prompt, seed, |maker, count, sampler| {
-            Ok(maker.generate(modality, &vec![prompt.to_owned(); count], sampler)?)
-        })
-    }
-
-    /// Of as many media as are to be made, the one that fits the text best.
-    ///
-    /// # Errors
-    /// As [`make`](Self::make).
-    pub fn from(
+    /// The model does not make such media, or cannot compare; the gallery holds no pictures.
+    pub fn best(
         &self,
         model: &Model,
-        prompt: &str,
+        (prompt, gallery): (&str, &Gallery),
         seed: u64,
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
         let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
         let fits = |media: &[Media]| -> Result<Vec<f32>> {
             let scores = model.score()?.score(media, &[prompt.to_owned()])?;
-            Ok(scores
-                .iter()
-                .map(|row| row.first().map_or(f32::MIN, |one| one.similarity))
-                .collect())
+            let similarity = |row: &Vec<Score>| row.first().map_or(f32::MIN, |one| one.similarity);
+            Ok(scores.iter().map(similarity).collect())
         };
-        let compared = media.len() > 1 || self.gallery.is_some();
+        let compared = media.len() > 1 || gallery.gallery.is_some();
         let similarities = match compared {
             true => fits(&media)?.into_iter().map(Some).collect(),
             false => vec![None; media.len()],
@@ -179,11 +174,14 @@ impl MediaSampling {
             retrieved: None,
         });
         let best = made.max_by(better).ok_or_else(|| anyhow!("nothing was made"))?;
-        let found = match &self.gallery {
+        let found = match &gallery.gallery {
             Some(folder) if best.medium.modality() == Modality::Image => found(folder, fits)?,
             _ => None,
         };
-        Ok(found.into_iter().chain([best]).max_by(better).expect("the best one is there"))
+        Ok(match found {
+            Some(found) if better(&found, &best).is_gt() => found,
+            _ => best,
+        })
     }
 
     /// What is written beside a medium: what it is, and how to make it again.
@@ -259,7 +257,10 @@ impl Making {
         }
         self.checked(modality)?;
         let (model, _) = open::open(global, self.packing.precision)?;
-        let made = self.sampling.make(&model, modality, &self.prompt, global.seed())?;
+        let told = (&*self.prompt, &self.gallery);
+        let made = self.sampling.best(&model, told, global.seed(), |maker, count, sampler| {
+            Ok(maker.generate(modality, &vec![self.prompt.clone(); count], sampler)?)
+        })?;
         let notes = self.sampling.notes(&global.model, &self.prompt, &made);
         keep(&made, self.out.as_deref(), &notes)?;
         let Made { seed, similarity, retrieved, .. } = made;

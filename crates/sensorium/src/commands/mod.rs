@@ -40,7 +40,7 @@ use clap::{Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal models: pictures, videos, speech and text in, text and speech out.
+/// Trains, runs and measures multimodal models: pictures, videos, sounds, tables and text in, and out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",
