@@ -77,6 +77,17 @@ pub fn assert_same_gradients(
     loss: Tensor<1>,
     published: impl Fn(&str) -> String,
 ) {
+    assert_gradients_within(golden, module, loss, published, GRADIENT);
+}
+
+/// As [`assert_same_gradients`], within `tolerance` of each tensor's largest value.
+pub fn assert_gradients_within(
+    golden: &Golden,
+    module: &impl Module,
+    loss: Tensor<1>,
+    published: impl Fn(&str) -> String,
+    tolerance: f32,
+) {
     let mut want = golden.gradients();
     let got: Tensors = gradients(module, loss.backward())
         .expect("every trainable parameter is in the loss")
@@ -89,7 +100,7 @@ pub fn assert_same_gradients(
             assert!(values.iter().all(|&v| v == 0.0), "{} is frozen here", parameter.name);
         }
     }
-    assert_gradients(&got, &want, GRADIENT);
+    assert_gradients(&got, &want, tolerance);
 }
 
 /// Ten losses of AdamW as the goldens have them (README of `reference`).

@@ -8,7 +8,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, device, input, size, weights};
+use crate::twin::{CURVE, STACK, assert_gradients_within, curve, device, input, size, weights};
 
 fn model(golden: &Golden) -> (Vocoder, VocoderConfig) {
     let size = |key: &str| size(golden, &format!("/{key}"));
@@ -56,6 +56,7 @@ fn check() {
         let [spectra, bands] = losses(vocoder);
         spectra + bands
     };
-    assert_same_gradients(&golden, &vocoder, loss(&vocoder), str::to_owned);
+    // Of logarithms, some of them of very small magnitudes: 3e-4 are seen.
+    assert_gradients_within(&golden, &vocoder, loss(&vocoder), str::to_owned, 1e-3);
     assert_losses(&curve(vocoder, loss), &golden.losses(), CURVE);
 }
