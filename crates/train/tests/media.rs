@@ -42,7 +42,7 @@ impl Trial {
         let config = fs::read(from.join("config.json")).unwrap();
         let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
         let fields = config.as_object_mut().unwrap();
-        fields.retain(|key, _| !["imagebind", "domain"].contains(&key.as_str()));
+        fields.retain(|key, _| !["imagebind", "domain", "talker"].contains(&key.as_str()));
         fields["llava"]["towers"].as_array_mut().unwrap().truncate(1);
         fs::write(to.join("config.json"), config.to_string()).unwrap();
         trial
