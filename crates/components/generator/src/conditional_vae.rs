@@ -10,7 +10,7 @@ use sensorium_nn::prelude::*;
 
 use crate::uvit::{Tokens, Uvit, UvitConfig};
 
-/// See the [module](self).
+/// What conditions leave open is normal noise.
 #[derive(Module, Debug)]
 pub struct ConditionalVae {
     posterior: Uvit,

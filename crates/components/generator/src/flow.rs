@@ -14,7 +14,7 @@ use sensorium_nn::prelude::*;
 
 use crate::uvit::{Tokens, Uvit, UvitConfig};
 
-/// See the [module](self).
+/// Straight ways from noise to latents.
 #[derive(Module, Debug)]
 pub struct Flow {
     trunk: Uvit,

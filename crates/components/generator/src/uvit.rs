@@ -67,7 +67,7 @@ const EPS: f64 = 1e-5;
 /// Standard deviation of the learned places.
 const PLACE_STD: f64 = 0.02;
 
-/// See the [module](self).
+/// Tokens alike, shallow blocks beside deep ones: `[B, N, size]` to `[B, N, out]`.
 #[derive(Module, Debug)]
 pub struct Uvit {
     latents_in: Linear,

@@ -60,7 +60,7 @@ impl VaeConfig {
     }
 }
 
-/// See the [module](self).
+/// Pictures to latents and back.
 #[derive(Module, Debug)]
 pub struct Vae {
     /// Pictures to latents.

@@ -73,7 +73,7 @@ impl MapperConfig {
 /// Epsilon of every norm: PyTorch's default.
 const EPS: f64 = 1e-5;
 
-/// See the [module](self).
+/// Learned queries that ask what was thought.
 #[derive(Module, Debug)]
 pub struct Mapper {
     fc: Linear,

@@ -10,7 +10,7 @@
 //! Image encoder, text tower and the scalars of `clip` compare; image encoder, projector and backbone
 //! answer, and may have encoders of other media beside them, each with its projector; a backbone alone goes
 //! on with texts; an audio encoder stands alone; `speech` has a
-//! head for transcripts ([`ctc`](super::ctc)); generators make media of texts ([`generators`](super::generators)). `config.json` says which of these there are.
+//! head for transcripts ([`ctc`](super::ctc)); generators make media of texts ([`generators`]). `config.json` says which of these there are.
 
 use std::collections::BTreeSet;
 
