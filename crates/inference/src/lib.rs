@@ -239,6 +239,15 @@ pub trait ScoreModel: Sync {
     /// row for.
     fn score(&self, media: &[Media], texts: &[String]) -> Result<Vec<Vec<Score>>>;
 
+    /// The cosine of each medium to a text.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn similarities(&self, media: &[Media], text: &str) -> Result<Vec<f32>> {
+        let scores = self.score(media, &[text.to_owned()])?;
+        Ok(scores.iter().flatten().map(|score| score.similarity).collect())
+    }
+
     /// The logit that each text belongs to the picture by a closer look at both, where the model was trained
     /// to tell that (BLIP-2's ITM).
     ///

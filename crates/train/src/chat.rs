@@ -99,10 +99,7 @@ impl Chat {
     /// # Errors
     /// As [`prompt`](Self::prompt).
     pub fn conversation(&self, messages: &[Message], media: &[Medium]) -> Result<Prompt> {
-        let mut prompt = self.format.lesson(&self.tokenizer, messages, media)?;
-        if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
-            prompt.open(bos);
-        }
+        let mut prompt = self.opened(self.format.lesson(&self.tokenizer, messages, media)?);
         let (got, limit) = (behind_media(&prompt), self.context);
         if got > limit {
             return Err(TrainError::TooLong { got, limit });
@@ -124,15 +121,21 @@ impl Chat {
         answer: &[u32],
     ) -> Result<Prompt> {
         let messages = placed(messages, media);
-        let mut prompt = self.format.prompt(&self.tokenizer, &messages, &media.concat())?;
-        if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
-            prompt.open(bos);
-        }
+        let prompt = self.format.prompt(&self.tokenizer, &messages, &media.concat())?;
+        let mut prompt = self.opened(prompt);
         prompt.answer.extend((0..answer.len()).map(|i| i == 0));
         prompt.ids.extend(answer);
         prompt.spans.resize(prompt.ids.len(), 0);
         let (got, limit) = (prompt.ids.len(), self.context);
         if got > limit { Err(TrainError::TooLong { got, limit }) } else { Ok(prompt) }
+    }
+
+    /// With the opening token, unless the template has written it.
+    fn opened(&self, mut prompt: Prompt) -> Prompt {
+        if let Some(bos) = self.bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        prompt
     }
 
     /// Questions about the same media, each asked as if it were the first, for none can be answered

@@ -218,14 +218,7 @@ pub fn request(scene: &Scene) -> String {
             return format!("{} {} {}", said(&[a]), relation.name(), said(&[b]));
         }
     }
-    let mut groups: Vec<Vec<&Object>> = Vec::new();
-    for object in &scene.objects {
-        match groups.iter_mut().find(|g| g[0].color == object.color && g[0].shape == object.shape) {
-            Some(group) => group.push(object),
-            None => groups.push(vec![object]),
-        }
-    }
-    listed(&groups.iter().map(|group| said(group)).collect::<Vec<_>>())
+    listed(&alike(scene).iter().map(|group| said(group)).collect::<Vec<_>>())
 }
 
 /// "one shape", "three shapes".
@@ -429,9 +422,8 @@ fn is(object: &Object, mention: &Mention) -> bool {
         && mention.fill.is_none_or(|fill| object.fill == fill)
 }
 
-/// One mention per colour and shape, in random order, at most four; size and fill are said only
-/// where all objects of a mention share them, and seldom in crowds.
-fn mentions(scene: &Scene, rng: &mut Rng) -> Vec<Mention> {
+/// The objects of each colour and shape, in the order in which the first of them is drawn.
+fn alike(scene: &Scene) -> Vec<Vec<&Object>> {
     let mut groups: Vec<Vec<&Object>> = Vec::new();
     for object in &scene.objects {
         match groups.iter_mut().find(|g| g[0].color == object.color && g[0].shape == object.shape) {
@@ -439,6 +431,13 @@ fn mentions(scene: &Scene, rng: &mut Rng) -> Vec<Mention> {
             None => groups.push(vec![object]),
         }
     }
+    groups
+}
+
+/// One mention per colour and shape, in random order, at most four; size and fill are said only
+/// where all objects of a mention share them, and seldom in crowds.
+fn mentions(scene: &Scene, rng: &mut Rng) -> Vec<Mention> {
+    let mut groups = alike(scene);
     rng.shuffle(&mut groups);
     groups.truncate(4);
     let detail = if groups.len() <= 2 { 0.4 } else { 0.15 };

@@ -1,7 +1,7 @@
 //! Clips of one thing that moves: the judge is code that knows no model.
 
 use sensorium_data::drawn::clips::Way;
-use sensorium_inference::{Model, Sampler};
+use sensorium_inference::Model;
 use sensorium_media::{Media, Modality};
 
 use super::set::Set;
@@ -19,9 +19,8 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
         for (item, example) in items.iter().zip(examples) {
             let Some(wanted) = example.media.first().and_then(way) else { continue };
             let text = example.text.unwrap_or_default();
-            let seed = own.seed.wrapping_add(item.index.wrapping_mul(1 << 8));
-            let sampler = Sampler { seed, ..own.sampler };
-            let made = maker.generate(Modality::Video, std::slice::from_ref(&text), sampler)?;
+            let texts = std::slice::from_ref(&text);
+            let made = maker.generate(Modality::Video, texts, own.sampler(item))?;
             judged.push((item.scored(text, String::new()), wanted, made.first().and_then(way)));
         }
         Ok(())

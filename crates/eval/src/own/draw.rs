@@ -101,8 +101,7 @@ impl Artist<'_> {
         scenes: &[Scene],
     ) -> Result<Vec<Option<Picture>>> {
         let of = |((item, example), scene): ((&&Item, &Example), &Scene)| {
-            let seed = self.own.seed.wrapping_add(item.index.wrapping_mul(1 << 8));
-            let sampler = Sampler { seed, ..self.own.sampler };
+            let sampler = self.own.sampler(item);
             let text = request(scene);
             let media = match (&example.messages[..], self.own.prompts.first()) {
                 ([asked @ .., _], _) => {
@@ -135,13 +134,10 @@ impl Artist<'_> {
     }
 
     /// The one that the model holds to fit best.
-    fn best(&self, media: Vec<Media>, text: &String) -> Result<Option<Picture>> {
+    fn best(&self, media: Vec<Media>, text: &str) -> Result<Option<Picture>> {
         let fits = match media.len() {
             0 | 1 => vec![0.0; media.len()],
-            _ => {
-                let scores = self.model.score()?.score(&media, std::slice::from_ref(text))?;
-                scores.iter().map(|row| row.first().map_or(0.0, |one| one.similarity)).collect()
-            }
+            _ => self.model.score()?.similarities(&media, text)?,
         };
         let best = media.into_iter().zip(fits).max_by(|a, b| a.1.total_cmp(&b.1));
         Ok(best.and_then(|(medium, _)| medium.pictures().next().cloned()))

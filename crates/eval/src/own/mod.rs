@@ -123,6 +123,13 @@ pub struct Own<'a> {
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
+impl Own<'_> {
+    /// How a medium is made for an item: of noise of its own.
+    fn sampler(&self, item: &set::Item) -> Sampler {
+        Sampler { seed: self.seed.wrapping_add(item.index.wrapping_mul(1 << 8)), ..self.sampler }
+    }
+}
+
 /// What a task found.
 struct Measured {
     examples: Vec<Scored>,

@@ -68,6 +68,19 @@ enum Seen {
     Piece(Piece),
 }
 
+/// A prompt as the backbone reads it.
+struct Ready {
+    prompt: Prompt,
+    /// `[1, T, D]`
+    embeds: Embeds,
+    /// Of each token, where a medium's see each other both ways.
+    spans: Option<Arc<[Span]>>,
+    distances: Vec<Distance>,
+    /// Seconds from decoded pictures to pixels, and in the encoders.
+    process: f64,
+    encode: f64,
+}
+
 /// What models that see read: of videos, the frames.
 const SEEING: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Video];
 
@@ -151,6 +164,23 @@ impl VisionLanguageModel {
         on_step: OnStep<'_>,
         prompt: impl FnOnce(&[Vec<Seen>]) -> Result<Prompt>,
     ) -> Result<Reply> {
+        let Ready { prompt, embeds, spans, distances, process, encode } =
+            self.ready(media, prompt)?;
+        let read = (embeds.clone(), spans.clone());
+        let options = &self.in_words(options);
+        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
+        let signal = self.signals.iter().find(|signal| Some(signal.ids[0]) == continuation.eos);
+        let wanted = signal.map(|signal| signal.wanted(&self.llm, read, &continuation.ids));
+        let (prompt, slots) = (prompt.ids, prompt.slots);
+        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted })
+    }
+
+    /// A `prompt` with its media seen, as the backbone reads it.
+    fn ready(
+        &self,
+        media: &[Media],
+        prompt: impl FnOnce(&[Vec<Seen>]) -> Result<Prompt>,
+    ) -> Result<Ready> {
         self.takes(media)?;
         let start = Instant::now();
         let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
@@ -162,14 +192,8 @@ impl VisionLanguageModel {
         let (embeds, distances) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
-        let spans: Option<Arc<[Span]>> = self.prefix.then(|| spans.collect());
-        let read = (embeds.clone(), spans.clone());
-        let options = &self.in_words(options);
-        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
-        let signal = self.signals.iter().find(|signal| Some(signal.ids[0]) == continuation.eos);
-        let wanted = signal.map(|signal| signal.wanted(&self.llm, read, &continuation.ids));
-        let (prompt, slots) = (prompt.ids, prompt.slots);
-        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted })
+        let spans = self.prefix.then(|| spans.collect());
+        Ok(Ready { prompt, embeds, spans, distances, process, encode })
     }
 
     /// Options that keep the model from asking for media that are not to be made.
@@ -289,14 +313,10 @@ impl ChatModel for VisionLanguageModel {
         let Some(signal) = self.signals.iter().find(|signal| signal.modality == modality) else {
             return Ok(None);
         };
-        self.takes(media)?;
-        let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
-        let messages = self.placed(messages, media, &seen);
-        let prompt = self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())?;
-        self.llm.room(prompt.ids.len())?;
-        let (embeds, _) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
-        let spans = prompt.spans.iter().map(|&number| span(number));
-        let spans: Option<Arc<[Span]>> = self.prefix.then(|| spans.collect());
+        let Ready { embeds, spans, .. } = self.ready(media, |seen| {
+            let messages = self.placed(messages, media, seen);
+            self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())
+        })?;
         Ok(Some(signal.wanted(&self.llm, (embeds, spans), &[])))
     }
 

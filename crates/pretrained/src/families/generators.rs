@@ -87,6 +87,10 @@ impl Generators {
         self.makers.iter().map(|maker| maker.generator.modality()).collect()
     }
 
+    fn maker(&self, modality: Modality) -> Option<&Maker> {
+        self.makers.iter().find(|one| one.generator.modality() == modality)
+    }
+
     /// A medium of this kind for each text; nothing where there is no such generator.
     ///
     /// # Errors
@@ -97,10 +101,7 @@ impl Generators {
         texts: &[String],
         sampler: Sampler,
     ) -> Result<Option<Output>> {
-        let Some(maker) = self.makers.iter().find(|one| one.generator.modality() == modality)
-        else {
-            return Ok(None);
-        };
+        let Some(maker) = self.maker(modality) else { return Ok(None) };
         let Words { tower, input } = &self.words;
         let ids = texts.iter().map(|text| input.ids(text)).collect::<Result<Vec<_>>>()?;
         let Thoughts { hidden, lengths } = Thoughts::of(tower, &input.pad(&ids));
@@ -115,7 +116,7 @@ impl Generators {
         conditions: TensorData,
         sampler: Sampler,
     ) -> Option<Output> {
-        let maker = self.makers.iter().find(|one| one.generator.modality() == modality)?;
+        let maker = self.maker(modality)?;
         let conditions = Conditions(Tensor::from_data(conditions, &self.device));
         Some(maker.generator.generate(conditions, sampler))
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Model, Sampler, Score, Solver, TextToMedia};
+use sensorium_inference::{Model, Sampler, Solver, TextToMedia};
 use sensorium_media::write::{self, terminal};
 use sensorium_media::{Media, Modality};
 use serde::Serialize;
@@ -157,9 +157,7 @@ impl MediaSampling {
     ) -> Result<Made> {
         let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
         let fits = |media: &[Media]| -> Result<Vec<f32>> {
-            let scores = model.score()?.score(media, &[prompt.to_owned()])?;
-            let similarity = |row: &Vec<Score>| row.first().map_or(f32::MIN, |one| one.similarity);
-            Ok(scores.iter().map(similarity).collect())
+            Ok(model.score()?.similarities(media, prompt)?)
         };
         let compared = media.len() > 1 || gallery.gallery.is_some();
         let similarities = match compared {
