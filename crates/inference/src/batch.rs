@@ -49,8 +49,7 @@ impl<'m> Batch<'m> {
     /// # Errors
     /// The prompt is empty or leaves no room.
     pub fn join(&mut self, prompt: &[u32], options: &GenerateOptions) -> Result<usize> {
-        self.model.room(prompt.len())?;
-        self.join_inputs(&self.model.inputs(prompt.to_vec(), options))
+        self.join_inputs(&self.model.inputs(prompt.to_vec(), options)?)
     }
 
     /// As [`join`](Self::join), from what [`ChatModel::prepare`](crate::ChatModel::prepare) has made ready.

@@ -41,6 +41,15 @@ impl LanguageModel {
         self.known(ids.chain(suffix.iter().copied()).collect())
     }
 
+    /// The text of ids.
+    ///
+    /// # Errors
+    /// An id is no token's.
+    pub fn text(&self, ids: &[u32]) -> Result<String> {
+        let ids = self.known(ids.to_vec())?;
+        Ok(self.lm.text.tokenizer.decode(&ids)?)
+    }
+
     /// As [`prompt`](Self::prompt), where names of special tokens become those tokens.
     ///
     /// # Errors
@@ -67,19 +76,14 @@ impl LanguageModel {
     ///
     /// # Errors
     /// The prompt is empty or leaves no room; the logits are not finite; the tokenizer's decoder
-    /// fails.
-    ///
-    /// # Panics
-    /// If the prompt has an id that is no token's: [`prompt`](Self::prompt) and [`chat`](Self::chat)
-    /// give none.
+    /// fails; an id is no token's.
     pub fn extend(
         &self,
         prompt: &[u32],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
-        self.room(prompt.len())?;
-        self.extend_inputs(&self.inputs(prompt.to_vec(), options), on_step)
+        self.extend_inputs(&self.inputs(prompt.to_vec(), options)?, on_step)
     }
 
     /// Token ids to what the backbone reads, `[1, T, D]`.
@@ -87,9 +91,14 @@ impl LanguageModel {
         self.lm.backbone.embed(ids, [1, ids.len()])
     }
 
-    /// A prompt of ids alone.
-    pub(crate) fn inputs(&self, ids: Vec<u32>, options: &GenerateOptions) -> Inputs {
-        Inputs {
+    /// A prompt of ids alone, as [`Batch::join_inputs`] takes it.
+    ///
+    /// # Errors
+    /// It is empty, leaves no room, or holds an id that is no token's.
+    pub fn inputs(&self, ids: Vec<u32>, options: &GenerateOptions) -> Result<Inputs> {
+        self.room(ids.len())?;
+        let ids = self.known(ids)?;
+        Ok(Inputs {
             embeds: self.embed(&ids),
             ids,
             spans: None,
@@ -98,7 +107,7 @@ impl LanguageModel {
             process: 0.0,
             encode: 0.0,
             options: options.clone(),
-        }
+        })
     }
 
     /// As [`extend`](Self::extend), from a prompt that is ready.
@@ -168,8 +177,7 @@ impl LanguageModel {
             false => self.prompt(&messages.last().map(Message::words).unwrap_or_default())?,
             true => self.chat(&messages.iter().map(spoken).collect::<Vec<_>>())?,
         };
-        self.room(ids.len())?;
-        Ok(self.inputs(ids, options))
+        self.inputs(ids, options)
     }
 
     /// That a prompt holds no media.
@@ -228,8 +236,7 @@ impl ChatModel for LanguageModel {
             true => self.prompt_with_special(text)?,
             false => self.prompt(text)?,
         };
-        self.room(ids.len())?;
-        self.say(self.inputs(ids, options), on_step)
+        self.say(self.inputs(ids, options)?, on_step)
     }
 
     fn token(&self, id: u32) -> String {
