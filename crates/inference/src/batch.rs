@@ -4,13 +4,14 @@
 use std::ops::ControlFlow;
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Forward, Hidden, Sequence as Tokens};
+use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens};
 use sensorium_nn::params::read;
 
 use crate::error::Result;
 use crate::generate::{Continuation, GenerateOptions, Inputs, Request, Sequence, Step};
 use crate::language::LanguageModel;
 use crate::logits::LogitsProcessor;
+use crate::prefix::Prefixes;
 
 /// Texts that a model goes on with together.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Batch<'m> {
     model: &'m LanguageModel,
     running: Vec<Running<'m>>,
     joined: usize,
+    prefixes: Prefixes,
 }
 
 /// One of them.
@@ -27,6 +29,8 @@ struct Running<'m> {
     sequence: Sequence<'m>,
     cache: Cache,
     next: Next,
+    /// What the backbone read of the prompt, `[T, D]`, where it is to be kept.
+    rows: Option<Vec<f32>>,
 }
 
 /// What a text waits for.
@@ -41,7 +45,13 @@ enum Next {
 impl<'m> Batch<'m> {
     /// Nothing yet.
     pub fn new(model: &'m LanguageModel) -> Self {
-        Self { model, running: Vec::new(), joined: 0 }
+        Self::remembering(model, 0)
+    }
+
+    /// Nothing yet; what is read of texts that have ended is kept within so many bytes, so that a prompt that
+    /// begins like one of them is read from where they differ. It gets the same bits.
+    pub fn remembering(model: &'m LanguageModel, bytes: usize) -> Self {
+        Self { model, running: Vec::new(), joined: 0, prefixes: Prefixes::within(bytes) }
     }
 
     /// Reads a prompt of these ids; the key by which its text is told from the others.
@@ -68,22 +78,31 @@ impl<'m> Batch<'m> {
         };
         let options = options.clone();
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
-        let (sequence, mut cache) = (Sequence::new(request)?, Cache::default());
+        let mut sequence = Sequence::new(request)?;
+        // Tokens that see each other both ways are read together.
+        let rows = (self.prefixes.is_used() && spans.is_none()).then(|| read(embeds.0.clone()));
+        let [_, t, d] = embeds.0.dims();
+        let kept = rows.as_ref().and_then(|rows| self.prefixes.longest(rows, d));
+        let mut cache = kept.unwrap_or_default();
+        let known = cache.tokens();
+        sequence.cached = known;
+        let unread = Embeds(embeds.0.clone().narrow(1, known, t - known));
         let tokens = Tokens { spans: spans.clone(), ..Tokens::default() };
-        let Hidden(hidden) = lm.backbone.forward(embeds.clone(), &tokens, Some(&mut cache));
+        let Hidden(hidden) = lm.backbone.forward(unread, &tokens, Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));
         let key = self.joined;
         self.joined += 1;
-        self.running.push(Running { key, sequence, cache, next });
+        self.running.push(Running { key, sequence, cache, next, rows });
         Ok(key)
     }
 
     /// Takes a text out, as far as it has come.
     pub fn leave(&mut self, key: usize) -> Option<Continuation> {
         let at = self.running.iter().position(|running| running.key == key)?;
-        Some(self.running.remove(at).sequence.finish())
+        let running = self.running.remove(at);
+        Some(self.end(running))
     }
 
     /// Texts that are going on.
@@ -113,11 +132,25 @@ impl<'m> Batch<'m> {
                     running.next = Next::Token(id);
                     self.running.push(running);
                 }
-                Ok(None) => finished.push((key, Ok(running.sequence.finish()))),
+                Ok(None) => finished.push((key, Ok(self.end(running)))),
                 Err(error) => finished.push((key, Err(error))),
             }
         }
         finished
+    }
+
+    /// What was said of a text that has left, of which what was read is kept.
+    fn end(&mut self, running: Running<'m>) -> Continuation {
+        let Running { sequence, cache, rows, .. } = running;
+        let said = sequence.finish();
+        if let Some(mut rows) = rows {
+            let tokens = cache.tokens().saturating_sub(said.prompt_tokens).min(said.ids.len());
+            if tokens > 0 {
+                rows.extend(read(self.model.embed(&said.ids[..tokens]).0));
+            }
+            self.prefixes.keep(rows, cache);
+        }
+        said
     }
 
     /// Reads the tokens that are drawn, all at once.

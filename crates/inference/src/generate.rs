@@ -69,6 +69,8 @@ pub struct Continuation {
     pub ids: Vec<u32>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that were not read again: an older text begins so.
+    pub cached_tokens: usize,
     /// Logits `[V]` of the first token after the prompt.
     pub first_logits: Vec<f32>,
     /// Why it ended.
@@ -282,6 +284,8 @@ pub(crate) struct Sequence<'a> {
     steps: usize,
     finish: Option<Finish>,
     eos: Option<u32>,
+    /// As [`Continuation::cached_tokens`].
+    pub cached: usize,
 }
 
 impl<'a> Sequence<'a> {
@@ -315,6 +319,7 @@ impl<'a> Sequence<'a> {
             steps: 0,
             finish: None,
             eos: None,
+            cached: 0,
         })
     }
 
@@ -370,11 +375,22 @@ impl<'a> Sequence<'a> {
     /// What was said.
     pub fn finish(self) -> Continuation {
         let Self { request, drawing, text, first_logits, started, prefill, steps, .. } = self;
-        let Self { finish, eos, .. } = self;
+        let Self { finish, eos, cached: cached_tokens, .. } = self;
         let (prompt_tokens, ids) = (request.processor.prompt.len(), drawing.ids);
         let finish = finish.unwrap_or(Finish::Interrupted);
         let decode = started.elapsed().as_secs_f64() - prefill;
-        Continuation { text, ids, prompt_tokens, first_logits, finish, eos, prefill, steps, decode }
+        Continuation {
+            text,
+            ids,
+            prompt_tokens,
+            cached_tokens,
+            first_logits,
+            finish,
+            eos,
+            prefill,
+            steps,
+            decode,
+        }
     }
 
     /// Goes on to the end. `next` is handed each token, at first none for the prompt, and gives the

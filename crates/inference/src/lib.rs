@@ -23,6 +23,7 @@ pub mod idefics;
 pub mod language;
 mod logits;
 mod model;
+mod prefix;
 mod spectrogram;
 pub mod speech;
 pub mod video;

@@ -726,6 +726,42 @@ fn texts_that_join_and_leave_are_what_they_are_alone() {
 }
 
 #[test]
+fn a_prompt_that_begins_like_an_older_text_gets_the_same_bits() {
+    let llm = tiny();
+    let read = |batch: &mut Batch<'_>, prompt: &[u32]| {
+        let mut logits = Vec::new();
+        batch.join(prompt, &options(6)).unwrap();
+        loop {
+            let mut finished = batch.step(&mut |_, step| {
+                logits.extend_from_slice(step.logits);
+                ControlFlow::Continue(())
+            });
+            if let Some((_, done)) = finished.pop() {
+                return (done.unwrap(), logits);
+            }
+        }
+    };
+    let first: Vec<u32> = (0..24).map(|i| 3 + i * 7 % 50).collect();
+    let mut batch = Batch::remembering(&llm, 1 << 20);
+    let (said, _) = read(&mut batch, &first);
+    assert_eq!(said.cached_tokens, 0);
+    // The last token that was said was never read.
+    let read_of = first.len() + said.ids.len() - 1;
+    let whole: Vec<u32> = first.iter().chain(&said.ids).copied().chain([9, 4, 11]).collect();
+    let other: Vec<u32> = first[..20].iter().copied().chain([60, 61]).collect();
+    for (prompt, cached) in [(&whole, read_of), (&first, first.len() - 1), (&other, 20)] {
+        let (done, logits) = read(&mut batch, prompt);
+        let (alone, expected) = read(&mut Batch::new(&llm), prompt);
+        assert_eq!((done.cached_tokens, alone.cached_tokens), (cached, 0));
+        assert_eq!(done.ids, alone.ids);
+        assert!(logits == expected, "other bits than alone");
+    }
+    let mut small = Batch::remembering(&llm, 100);
+    read(&mut small, &first);
+    assert_eq!(read(&mut small, &whole).0.cached_tokens, 0, "there was no room");
+}
+
+#[test]
 fn texts_end_before_a_stop_string() {
     let llm = tiny();
     let prompt = llm.prompt("hello there").unwrap();

@@ -9,8 +9,6 @@ mod print;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::commands::Cli;
 
 /// Prints what a model's files say that is not done, and of a server what it has answered.
@@ -37,9 +35,17 @@ fn main() -> ExitCode {
     if log::set_logger(&Warnings).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => {
+            return match error.downcast_ref() {
+                Some(error) => usage(error),
+                None => {
+                    print::error(&error.to_string());
+                    ExitCode::FAILURE
+                }
+            };
+        }
     };
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -162,7 +162,7 @@ async fn run(
     }
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| Error::Address { address, source })?;
-    let models = Models::new(models, engine.running, keep_alive);
+    let models = Models::new(models, engine, keep_alive);
     models.get(None).await.map_err(|error| Error::Model(error.message))?;
     let app = Arc::new(App {
         engine: Arc::new(Engine::new(models, decoder, engine)),

@@ -17,6 +17,21 @@ impl Cache {
         self.tokens
     }
 
+    /// The first `n` of the tokens read.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn first(&self, n: usize) -> Self {
+        assert!(n <= self.tokens, "{n} of {} tokens", self.tokens);
+        let layers = self.layers.iter().map(|layer| layer.first(n, self.tokens));
+        Self { layers: layers.collect(), tokens: n }
+    }
+
+    /// Bytes of all that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(KeyValues::numbers).sum::<usize>() * size_of::<f32>()
+    }
+
     /// What `layer` has read.
     pub(crate) fn layer(&mut self, layer: usize) -> &mut KeyValues {
         if layer >= self.layers.len() {

@@ -103,6 +103,7 @@ fn reply(text: &str) -> Reply {
         text: text.to_owned(),
         ids: Vec::new(),
         prompt_tokens: 0,
+        cached_tokens: 0,
         first_logits: Vec::new(),
         finish: Finish::Stop,
         eos: None,

@@ -47,6 +47,26 @@ impl KeyValues {
         Self { samples: parts.map(sample).collect() }
     }
 
+    /// The first `n` of the `tokens` that a sample has read.
+    pub fn first(&self, n: usize, tokens: usize) -> Self {
+        let first = |kept: &Kept| {
+            let part = |all: &Vec<f32>| all[..all.len() / tokens.max(1) * n].to_vec();
+            let elsewhere = kept.elsewhere.clone().map(|both| both.map(|x| x.narrow(1, 0, n)));
+            Kept { keys: part(&kept.keys), values: part(&kept.values), elsewhere }
+        };
+        Self { samples: self.samples.iter().map(first).collect() }
+    }
+
+    /// Numbers in it.
+    pub fn numbers(&self) -> usize {
+        let of = |x: &Tensor<4>| x.dims().iter().product::<usize>();
+        let numbers = |kept: &Kept| {
+            let elsewhere: usize = kept.elsewhere.iter().flatten().map(of).sum();
+            kept.keys.len() + kept.values.len() + elsewhere
+        };
+        self.samples.iter().map(numbers).sum()
+    }
+
     /// Each sample by itself.
     pub fn split(self) -> impl Iterator<Item = Self> {
         self.samples.into_iter().map(|sample| Self { samples: vec![sample] })

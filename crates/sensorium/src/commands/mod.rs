@@ -4,6 +4,7 @@ mod ask;
 mod caption;
 mod chat;
 mod classify;
+pub mod config;
 mod convert;
 mod data;
 mod decode;
@@ -36,7 +37,7 @@ mod video;
 mod watch;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use crate::global::Global;
 use crate::on_device;
@@ -82,6 +83,7 @@ enum Command {
     Export(export::Export),
     Merge(merge::Merge),
     Convert(convert::Convert),
+    Config(config::Config),
     #[command(hide = true)]
     Decode(decode::Decode),
 }
@@ -90,6 +92,19 @@ enum Command {
 const STACK: usize = 8 << 20;
 
 impl Cli {
+    /// What the command line says, and the files of options where it says nothing.
+    ///
+    /// # Errors
+    /// A file of options is damaged; the command line is wrong ([`clap::Error`]).
+    pub fn read() -> Result<Self> {
+        // A child that decodes heeds nothing but its argument.
+        if std::env::args_os().nth(1).is_some_and(|command| command == "decode") {
+            return Ok(Self::try_parse()?);
+        }
+        let matches = config::configured(Self::command())?.try_get_matches()?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+
     /// Runs the command that was asked for.
     pub fn run(&self) -> Result<()> {
         // A child that decodes is there at once, and needs no threads.
@@ -136,6 +151,7 @@ impl Cli {
             Command::Export(command) => command.run(global),
             Command::Merge(command) => command.run(global),
             Command::Convert(command) => command.run(global),
+            Command::Config(command) => command.run(Cli::command),
             Command::Decode(command) => command.run(),
         }
     }

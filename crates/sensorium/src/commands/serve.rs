@@ -40,6 +40,10 @@ pub struct Serve {
     /// Requests that wait beside them; more are refused.
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_waiting: u16,
+    /// MiB that each model keeps of what it has read, so that a prompt that begins like an older one is not read
+    /// again from its beginning; 0 keeps nothing.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    cache: u16,
     /// MiB of a body; a film of 64 MiB in base64 takes 86.
     #[arg(long, value_name = "MIB", default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_body: u16,
@@ -82,6 +86,7 @@ impl Serve {
         let engine = EngineLimits {
             running: self.max_running.into(),
             waiting: self.max_waiting.into(),
+            cache: usize::from(self.cache) << 20,
             ..EngineLimits::default()
         };
         let retention = Duration::from_secs(u64::from(self.retention) * 3600);

@@ -73,6 +73,8 @@ pub struct Outcome {
     pub finish: Option<Finish>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those that were not read again.
+    pub cached_tokens: usize,
     /// Tokens of the answer.
     pub completion_tokens: usize,
     /// Where media stand in the prompt.
@@ -89,6 +91,7 @@ impl From<&Reply> for Outcome {
         Self {
             finish: Some(said.finish),
             prompt_tokens: reply.prompt.len(),
+            cached_tokens: said.cached_tokens,
             completion_tokens: said.ids.len(),
             slots: reply.slots.clone(),
             prefill: said.prefill,

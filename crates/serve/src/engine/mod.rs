@@ -37,11 +37,13 @@ pub struct Limits {
     pub others: usize,
     /// Bytes of bodies of requests that are being answered.
     pub bytes: usize,
+    /// Bytes that each model keeps of what it has read, for prompts that begin alike.
+    pub cache: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { running: 64, waiting: 512, others: 2, bytes: 512 << 20 }
+        Self { running: 64, waiting: 512, others: 2, bytes: 512 << 20, cache: 256 << 20 }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sensorium_inference::Model;
 use sensorium_media::Modality;
 
+use super::Limits;
 use super::worker::{self, Jobs};
 use crate::error::{ApiError, Result};
 use axum::http::StatusCode;
@@ -49,7 +50,7 @@ pub struct Loaded {
 /// All of them.
 pub struct Models {
     entries: Vec<Entry>,
-    running: usize,
+    limits: Limits,
     keep_alive: Option<Duration>,
 }
 
@@ -68,11 +69,11 @@ struct State {
 }
 
 impl Models {
-    /// Those of these sources, the first of which is meant where none is named. Each goes on with `running` texts at
-    /// once, and is closed when nobody has asked for it for `keep_alive`, if ever.
-    pub fn new(sources: Vec<ModelSource>, running: usize, keep_alive: Option<Duration>) -> Self {
+    /// Those of these sources, the first of which is meant where none is named. Each is closed when nobody has asked
+    /// for it for `keep_alive`, if ever.
+    pub fn new(sources: Vec<ModelSource>, limits: Limits, keep_alive: Option<Duration>) -> Self {
         let entry = |source| Entry { source, state: Default::default(), info: Mutex::new(None) };
-        Self { entries: sources.into_iter().map(entry).collect(), running, keep_alive }
+        Self { entries: sources.into_iter().map(entry).collect(), limits, keep_alive }
     }
 
     /// Each name with what its model can do, where that is known, and whether it is open.
@@ -100,7 +101,7 @@ impl Models {
             return Ok(loaded.clone());
         }
         self.make_room(&entry.source)?;
-        let loaded = entry.load(self.running).await?;
+        let loaded = entry.load(self.limits).await?;
         state.loaded = Some(loaded.clone());
         Ok(loaded)
     }
@@ -176,7 +177,7 @@ impl Entry {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn load(&self, running: usize) -> Result<Arc<Loaded>> {
+    async fn load(&self, limits: Limits) -> Result<Arc<Loaded>> {
         let opened = tokio::task::block_in_place(|| (self.source.open)());
         let model = Arc::new(opened.map_err(|reason| {
             log::error!("{}: {reason}", self.source.name);
@@ -188,7 +189,7 @@ impl Entry {
                 .at("model")
         })?);
         let info = Info::of(&model);
-        let jobs = model.chat().is_ok().then(|| worker::start(model.clone(), running));
+        let jobs = model.chat().is_ok().then(|| worker::start(model.clone(), limits));
         let jobs = jobs.transpose().map_err(ApiError::internal)?;
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
         Ok(Arc::new(Loaded { name: self.source.name.clone(), model, info, jobs }))

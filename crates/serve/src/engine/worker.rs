@@ -12,6 +12,7 @@ use sensorium_inference::{
 use sensorium_media::{Media, Message};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Limits;
 use super::fair::Fair;
 use super::pieces::Pieces;
 use crate::error::{ApiError, Result};
@@ -79,20 +80,21 @@ const READ_AT_ONCE: usize = 1;
 ///
 /// # Errors
 /// The system has no thread left.
-pub(super) fn start(model: Arc<Model>, running: usize) -> std::io::Result<Jobs> {
+pub(super) fn start(model: Arc<Model>, limits: Limits) -> std::io::Result<Jobs> {
     let (jobs, waiting) = channel();
     let thread = std::thread::Builder::new().name("answers".into()).stack_size(8 << 20);
-    thread.spawn(move || work(&model, running, &waiting))?;
+    thread.spawn(move || work(&model, limits, &waiting))?;
     Ok(jobs)
 }
 
-fn work(model: &Model, running: usize, jobs: &Receiver<Job>) {
+fn work(model: &Model, limits: Limits, jobs: &Receiver<Job>) {
     let Ok(chat) = model.chat() else { return };
     let mut waiting = Fair::default();
     loop {
-        let mut batch = Answering::new(chat, model.language().ok());
+        let mut batch = Answering::new(chat, model.language().ok(), limits.cache);
         // A batch that has broken down is made anew.
-        let ended = catch_unwind(AssertUnwindSafe(|| batch.run(running, jobs, &mut waiting)));
+        let ended =
+            catch_unwind(AssertUnwindSafe(|| batch.run(limits.running, jobs, &mut waiting)));
         match ended {
             Ok(()) => return,
             Err(_) => batch.fail(&ApiError::internal("a step of the model broke down")),
@@ -109,8 +111,9 @@ struct Answering<'m> {
 }
 
 impl<'m> Answering<'m> {
-    fn new(chat: &'m dyn ChatModel, language: Option<&'m LanguageModel>) -> Self {
-        Self { chat, language, batch: language.map(Batch::new), growing: HashMap::new() }
+    fn new(chat: &'m dyn ChatModel, language: Option<&'m LanguageModel>, cache: usize) -> Self {
+        let batch = language.map(|language| Batch::remembering(language, cache));
+        Self { chat, language, batch, growing: HashMap::new() }
     }
 
     /// Goes on until nobody can ask any more.

@@ -368,6 +368,7 @@ pub(super) fn reason(finish: Option<Finish>) -> &'static str {
 /// Tokens of answers to one prompt.
 pub(super) fn usage(outcomes: &[Outcome]) -> Value {
     let prompt = outcomes.first().map_or(0, |outcome| outcome.prompt_tokens);
+    let cached = outcomes.first().map_or(0, |outcome| outcome.cached_tokens);
     let completion: usize = outcomes.iter().map(|outcome| outcome.completion_tokens).sum();
     let slots = outcomes.first().map_or(&[][..], |outcome| &outcome.slots);
     let of = |modality| -> usize {
@@ -378,7 +379,7 @@ pub(super) fn usage(outcomes: &[Outcome]) -> Value {
     json!({
         "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
         "prompt_tokens_details": {
-            "cached_tokens": 0, "image_tokens": image, "audio_tokens": audio, "video_tokens": video,
+            "cached_tokens": cached, "image_tokens": image, "audio_tokens": audio, "video_tokens": video,
             "table_tokens": table, "text_tokens": prompt.saturating_sub(image + audio + video + table)
         },
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "text_tokens": completion}

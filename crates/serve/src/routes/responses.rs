@@ -302,7 +302,7 @@ fn usage(outcome: &Outcome) -> Value {
     let (input, output) = (outcome.prompt_tokens, outcome.completion_tokens);
     json!({
         "input_tokens": input, "output_tokens": output, "total_tokens": input + output,
-        "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}
+        "input_tokens_details": {"cached_tokens": outcome.cached_tokens}, "output_tokens_details": {"reasoning_tokens": 0}
     })
 }
 
