@@ -1,0 +1,74 @@
+// What the start screen offers to try, as far as the chosen model can do it. Media are made here, so nothing is fetched.
+
+import { $, h, icon } from "./dom.js";
+import { KINDS, toPng } from "./media.js";
+import { gives, takes } from "./models.js";
+
+async function scene() {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 256;
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, 256, 256);
+  pen.fillStyle = "#f00";
+  pen.beginPath();
+  pen.arc(86, 92, 48, 0, 7);
+  pen.fill();
+  pen.fillStyle = "#1e46dc";
+  pen.fillRect(150, 140, 76, 76);
+  return { kind: "image", name: "scene.png", type: "image/png", blob: await toPng(canvas) };
+}
+
+/** A bell: tones that die away, the higher the faster, as 16-bit WAV. */
+function bell() {
+  const rate = 16_000;
+  const count = 2 * rate;
+  const bytes = new DataView(new ArrayBuffer(44 + 2 * count));
+  const words = (at, text) => [...text].forEach((letter, n) => bytes.setUint8(at + n, letter.charCodeAt(0)));
+  words(0, "RIFF");
+  bytes.setUint32(4, 36 + 2 * count, true);
+  words(8, "WAVEfmt ");
+  bytes.setUint32(16, 16, true);
+  bytes.setUint16(20, 1, true);
+  bytes.setUint16(22, 1, true);
+  bytes.setUint32(24, rate, true);
+  bytes.setUint32(28, 2 * rate, true);
+  bytes.setUint16(32, 2, true);
+  bytes.setUint16(34, 16, true);
+  words(36, "data");
+  bytes.setUint32(40, 2 * count, true);
+  const partials = [[1, 1, 0.6], [2.76, 0.7, 0.35], [5.4, 0.5, 0.2], [8.93, 0.3, 0.1]];
+  for (let n = 0; n < count; n += 1) {
+    const t = n / rate;
+    const sum = partials.reduce((all, [times, loud, fall]) => all + loud * Math.exp(-t / fall) * Math.sin(2 * Math.PI * 360 * times * t), 0);
+    bytes.setInt16(44 + 2 * n, 10_000 * sum, true);
+  }
+  return { kind: "audio", name: "bell.wav", type: "audio/wav", blob: new Blob([bytes], { type: "audio/wav" }) };
+}
+
+function things() {
+  const text = "colour,shape,size,x,y\nred,circle,large,20,30\nblue,star,small,70,60\n";
+  return { kind: "table", name: "things.csv", type: "text/csv", blob: new Blob([text], { type: "text/csv" }) };
+}
+
+const EXAMPLES = [
+  { text: "what colour is the circle?", takes: "image", make: scene },
+  { text: "draw a red circle left of a blue star", gives: "image" },
+  { text: "what do you hear?", takes: "audio", make: bell },
+  { text: "what shape is the blue thing?", takes: "table", make: things },
+  { text: "Explain in three sentences how a rainbow comes about." },
+  { text: "Write a short poem about the sea in winter." },
+  { text: "List five things to see on a walk in a forest." },
+];
+
+/** Shows at most four of them; `compose` puts one into the message box. */
+export function showExamples(model, compose) {
+  const fit = EXAMPLES.filter((example) => (!example.takes || takes(model, example.takes)) && (!example.gives || gives(model, example.gives)));
+  const cards = fit.slice(0, 4).map(({ text, takes: kind, gives: result, make }) => {
+    const what = kind ? `about a ${KINDS[kind].one}` : result ? `makes a ${KINDS[result].one}` : "in words";
+    const onclick = async () => compose(text, make ? [await make()] : []);
+    return h("button", { type: "button", class: "example", onclick }, h("span", { class: `sense ${kind ?? result ?? "text"}` }, icon(kind ?? result ?? "text"), what), h("span", {}, text));
+  });
+  const hello = model ? `What shall ${model.id} look at, hear or say?` : "No model to talk with";
+  $("start").replaceChildren(h("img", { src: "/page/icon.svg", alt: "", width: 56, height: 56 }), h("h2", {}, hello), h("div", { class: "examples" }, cards));
+}

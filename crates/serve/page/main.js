@@ -1,0 +1,120 @@
+// The page as a whole: what happens at the start, when something changes, and at the keys.
+
+import { inWords, setApiKey } from "./api.js";
+import * as chat from "./chat.js";
+import { compose, pending, showState, startComposer } from "./composer.js";
+import { $, dressButtons, h, toast } from "./dom.js";
+import { showExamples } from "./examples.js";
+import { exportJson, exportMarkdown } from "./export.js";
+import { closeHistory, searchHistory, showHistory, startHistory } from "./history.js";
+import { loadModels, showChosen, showPicker, voices } from "./models.js";
+import { leaveThread, renderAnswer, renderThread } from "./render.js";
+import { applyTheme, openSettings } from "./settings.js";
+import { recall, remember } from "./store.js";
+
+const main = $("main");
+let seen = null;
+
+const atEnd = () => main.scrollHeight - main.scrollTop - main.clientHeight < 80;
+const toEnd = () => (main.scrollTop = main.scrollHeight);
+const showToEnd = () => ($("to-end").hidden = atEnd());
+
+/** Shows the current conversation anew, at its end unless one was reading further up in it. */
+function showThread() {
+  const follow = seen !== chat.current || atEnd() || chat.answering();
+  const top = main.scrollTop;
+  if (seen !== chat.current) leaveThread();
+  seen = chat.current;
+  remember("current", chat.current.messages.size ? chat.current.id : null);
+  renderThread();
+  showModel();
+  showHistory();
+  if (follow) toEnd();
+  else main.scrollTop = top;
+  showToEnd();
+}
+
+function showModel() {
+  const model = chat.model();
+  const fresh = !chat.current.messages.size;
+  showChosen(model);
+  $("start").hidden = !fresh;
+  $("export").disabled = fresh;
+  if (fresh) showExamples(model, compose);
+  showState();
+}
+
+function useModel(model) {
+  chat.choose(model);
+  remember("model", model.id);
+  showModel();
+}
+
+/** Asks for the models; says what is wrong until the server answers. */
+async function connect() {
+  try {
+    await loadModels();
+    $("banner").hidden = true;
+    showModel();
+  } catch (error) {
+    showTrouble(inWords(error));
+  }
+}
+
+function showTrouble({ title, advice, needsKey }) {
+  const again = h("button", { type: "button", class: "quiet", onclick: connect }, "Try again");
+  const field = h("input", { type: "password", autocomplete: "off", "aria-label": "API key", placeholder: "API key", required: true });
+  const form = h("form", { class: "key" }, field, h("button", { class: "primary" }, "Use this key"));
+  form.addEventListener("submit", (event) => (event.preventDefault(), setApiKey(field.value), connect()));
+  $("banner").replaceChildren(h("span", {}, h("strong", {}, title), ` ${advice}`), needsKey ? form : again);
+  $("banner").hidden = false;
+  if (!needsKey) setTimeout(() => $("banner").hidden || document.hidden || connect(), 5000);
+}
+
+function onKey(event) {
+  const command = event.ctrlKey || event.metaKey;
+  if (event.key === "Escape") {
+    // What lies over the page closes first, and by itself.
+    if (!closeHistory() && !document.querySelector("dialog[open], :popover-open")) chat.stop();
+    return;
+  }
+  if (command && event.key.toLowerCase() === "k") searchHistory();
+  else if (command && event.key === "/") $("shortcuts").showModal();
+  else if (event.altKey && event.code === "KeyN") $("new").click();
+  else return;
+  event.preventDefault();
+}
+
+function start() {
+  applyTheme();
+  dressButtons();
+  chat.listen({
+    thread: showThread,
+    list: showHistory,
+    answer(message) {
+      const follow = atEnd();
+      renderAnswer(message);
+      requestAnimationFrame(() => (follow ? toEnd() : showToEnd()));
+    },
+  });
+  startComposer(useModel);
+  startHistory();
+  $("models").addEventListener("beforetoggle", ({ newState }) => newState === "open" && showPicker(chat.model(), pending(), useModel));
+  $("settings-open").addEventListener("click", () => openSettings(chat.model(), voices()));
+  $("shortcuts-open").addEventListener("click", () => $("shortcuts").showModal());
+  for (const [id, write] of [["export-json", exportJson], ["export-markdown", exportMarkdown]]) {
+    $(id).addEventListener("click", () => {
+      $("export-menu").hidePopover();
+      write(chat.current).catch((error) => toast(error.message));
+    });
+  }
+  $("to-end").addEventListener("click", toEnd);
+  main.addEventListener("scroll", showToEnd);
+  document.addEventListener("keydown", onKey);
+  addEventListener("online", connect);
+  chat.begin();
+  const last = recall("current");
+  connect().then(() => last && chat.open(last));
+}
+
+start();
