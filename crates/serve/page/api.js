@@ -50,10 +50,10 @@ export async function* streamChat(body, signal) {
   for await (const data of eventsOf(response.body)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);
-    if (chunk.error) throw new ApiError(chunk.error.message, { code: chunk.error.code });
+    if (chunk.error) throw new ApiError(chunk.error.message, { code: "cut" });
     yield chunk;
   }
-  throw new ApiError("The connection ended before the answer did.", { code: "cut" });
+  throw new ApiError("The connection ended too early.", { code: "cut" });
 }
 
 /** The `data:` of server-sent events; comments, which keep the connection open, are passed over. */
@@ -63,7 +63,7 @@ async function* eventsOf(stream) {
   for (;;) {
     const { done, value } = await reader.read().catch((error) => {
       if (error.name === "AbortError") throw error;
-      throw new ApiError("The connection broke before the answer was complete.", { code: "cut" });
+      throw new ApiError("The connection broke.", { code: "cut" });
     });
     if (done) return;
     const lines = (rest + value).split(/\r?\n/);
@@ -106,7 +106,7 @@ export function inWords(error) {
       return { title: "The server is busy with others.", advice: wait ? `It asks to wait ${seconds}.` : said, wait };
     }
     default:
-      if (error.code === "cut") return { title: said, advice: "What had come until then is kept." };
+      if (error.code === "cut") return { title: "The answer broke off.", advice: said };
       if (error.status >= 500) return { title: "The server failed to answer.", advice: said };
       return { title: "The server could not answer this.", advice: said };
   }

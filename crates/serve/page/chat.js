@@ -76,8 +76,12 @@ async function say(parent, text, attachments) {
   await answer(conversation, message);
 }
 
-/** Another answer to the same message, in a branch beside the old one. */
+/** Another answer to the same message, in a branch beside the old one; one that failed empty gives way to it. */
 export function regenerate(message) {
+  if (message.state === "failed" && !answerText(message)) {
+    current.messages.delete(message.id);
+    kept(store.removeMessage(message.id));
+  }
   return answer(current, current.messages.get(message.parent));
 }
 
@@ -105,6 +109,7 @@ async function answer(conversation, to) {
   const controller = new AbortController();
   running.set(conversation.id, { conversation, controller });
   if (conversation === current) listeners.thread();
+  keep(conversation, message);
   announce("Answering.");
   const grown = () => conversation === current && listeners.answer(message);
   try {
@@ -159,7 +164,9 @@ async function requestFor(conversation, to, chosen) {
   const messages = settings.system.trim() ? [{ role: "system", content: settings.system }] : [];
   for (const message of tree.upTo(conversation, to)) {
     const content = message.role === "user" ? await contentOf(message, chosen) : answerText(message);
-    if (message.role === "user" || message.state === "done" || content) messages.push({ role: message.role, content });
+    // A question that got no answer goes unsaid: models expect question and answer in turn.
+    if (message.role === "assistant" && !content && message.state !== "done") messages.pop();
+    else messages.push({ role: message.role, content });
   }
   const stream = { stream: true, stream_options: { include_usage: true } };
   return { model: chosen.id, messages, ...stream, ...asked(chosen) };

@@ -36,6 +36,7 @@ const ICONS = {
   microphone: "M12 4a3 3 0 0 0-3 3v4a3 3 0 0 0 6 0V7a3 3 0 0 0-3-3zM6 11a6 6 0 0 0 12 0M12 17v3.5",
   send: "M12 19V5M6 11l6-6 6 6",
   stop: "M7 7h10v10H7z",
+  chevron: "M6 9.5l6 6 6-6",
   down: "M12 5v14M6 13l6 6 6-6",
   turn: "M4 12a8 8 0 0 1 14-5.3L20 9M20 4v5h-5M20 12a8 8 0 0 1-14 5.3L4 15M4 20v-5h5",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",

@@ -2,7 +2,7 @@
 
 import { $, h, icon } from "./dom.js";
 import { KINDS, toPng } from "./media.js";
-import { gives, takes } from "./models.js";
+import { gives, named, takes } from "./models.js";
 
 async function scene() {
   const canvas = document.createElement("canvas");
@@ -59,16 +59,22 @@ const EXAMPLES = [
   { text: "Explain in three sentences how a rainbow comes about." },
   { text: "Write a short poem about the sea in winter." },
   { text: "List five things to see on a walk in a forest." },
+  { text: "What is the difference between weather and climate?" },
 ];
 
 /** Shows at most four of them; `compose` puts one into the message box. */
 export function showExamples(model, compose) {
+  if (!model) return $("start").replaceChildren();
   const fit = EXAMPLES.filter((example) => (!example.takes || takes(model, example.takes)) && (!example.gives || gives(model, example.gives)));
   const cards = fit.slice(0, 4).map(({ text, takes: kind, gives: result, make }) => {
     const what = kind ? `about a ${KINDS[kind].one}` : result ? `makes a ${KINDS[result].one}` : "in words";
     const onclick = async () => compose(text, make ? [await make()] : []);
     return h("button", { type: "button", class: "example", onclick }, h("span", { class: `sense ${kind ?? result ?? "text"}` }, icon(kind ?? result ?? "text"), what), h("span", {}, text));
   });
-  const hello = model ? `What shall ${model.id} look at, hear or say?` : "No model to talk with";
-  $("start").replaceChildren(h("img", { src: "/page/icon.svg", alt: "", width: 56, height: 56 }), h("h2", {}, hello), h("div", { class: "examples" }, cards));
+  const kinds = (modalities) => named(Object.keys(KINDS).filter((kind) => modalities?.includes(kind)));
+  const { input_modalities: input = ["text"], output_modalities: output = ["text"] } = model.architecture ?? {};
+  const about = h("p", { class: "faint" }, `It takes ${kinds(input)}, and answers with ${kinds(output)}.`);
+  const logo = h("img", { src: "/page/icon.svg", alt: "", width: 56, height: 56 });
+  $("start").replaceChildren(logo, h("h2", {}, `Talk with ${model.id}`), about, h("div", { class: "examples" }, cards));
+  return undefined;
 }

@@ -29,7 +29,7 @@ export async function exportMarkdown(conversation) {
     }
     if (message.text) parts.push(message.text);
     for (const blob of [...(message.images ?? []), ...(message.clips ?? [])]) {
-      parts.push(blob.type.startsWith("image/") ? `![picture](${await dataUrl(blob)})` : "*clip*");
+      parts.push(blob.type.startsWith("image/") ? `![picture](${await dataUrl(blob)})` : "*video*");
     }
     for (const { transcript } of message.sounds ?? []) parts.push(transcript && transcript !== message.text ? `*sound: ${transcript}*` : "*sound*");
     if (message.error) parts.push(`*${message.error.title}*`);

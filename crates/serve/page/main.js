@@ -14,24 +14,29 @@ import { recall, remember } from "./store.js";
 
 const main = $("main");
 let seen = null;
+// Whether the newest message stays in view while answers grow and media get their size.
+let follow = true;
 
 const atEnd = () => main.scrollHeight - main.scrollTop - main.clientHeight < 80;
 const toEnd = () => (main.scrollTop = main.scrollHeight);
-const showToEnd = () => ($("to-end").hidden = atEnd());
 
 /** Shows the current conversation anew, at its end unless one was reading further up in it. */
 function showThread() {
-  const follow = seen !== chat.current || atEnd() || chat.answering();
   const top = main.scrollTop;
+  follow ||= seen !== chat.current || chat.answering();
   if (seen !== chat.current) leaveThread();
   seen = chat.current;
   remember("current", chat.current.messages.size ? chat.current.id : null);
   renderThread();
   showModel();
   showHistory();
-  if (follow) toEnd();
-  else main.scrollTop = top;
-  showToEnd();
+  main.scrollTop = top;
+  keepPlace();
+}
+
+function keepPlace() {
+  if (follow && chat.current.messages.size) toEnd();
+  $("to-end").hidden = atEnd();
 }
 
 function showModel() {
@@ -56,6 +61,7 @@ async function connect() {
     await loadModels();
     $("banner").hidden = true;
     showModel();
+    if (!chat.model()) showTrouble({ title: "This server has no model to talk with.", advice: "Start it with one that answers." });
   } catch (error) {
     showTrouble(inWords(error));
   }
@@ -91,11 +97,7 @@ function start() {
   chat.listen({
     thread: showThread,
     list: showHistory,
-    answer(message) {
-      const follow = atEnd();
-      renderAnswer(message);
-      requestAnimationFrame(() => (follow ? toEnd() : showToEnd()));
-    },
+    answer: renderAnswer,
   });
   startComposer(useModel);
   startHistory();
@@ -109,11 +111,15 @@ function start() {
     });
   }
   $("to-end").addEventListener("click", toEnd);
-  main.addEventListener("scroll", showToEnd);
+  main.addEventListener("scroll", () => {
+    follow = atEnd();
+    $("to-end").hidden = follow;
+  });
+  new ResizeObserver(keepPlace).observe($("thread"));
   document.addEventListener("keydown", onKey);
   addEventListener("online", connect);
-  chat.begin();
   const last = recall("current");
+  chat.begin();
   connect().then(() => last && chat.open(last));
 }
 

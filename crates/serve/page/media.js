@@ -124,8 +124,17 @@ export function forgetUrls() {
   urls.clear();
 }
 
+/** What is worked out of a blob, once for each. */
+function onceFor(work) {
+  const known = new WeakMap();
+  return (blob, count) => {
+    if (!known.has(blob)) known.set(blob, work(blob, count));
+    return known.get(blob);
+  };
+}
+
 /** How loud a sound is along its length, `count` values from 0 to 1, and how many seconds it lasts. */
-export async function loudness(blob, count) {
+export const loudness = onceFor(async (blob, count) => {
   const sound = await new OfflineAudioContext(1, 1, 16_000).decodeAudioData(await blob.arrayBuffer());
   const samples = sound.getChannelData(0);
   const step = Math.max(1, Math.floor(samples.length / count));
@@ -136,12 +145,10 @@ export async function loudness(blob, count) {
   });
   const most = Math.max(0.05, ...peaks);
   return { peaks: peaks.map((peak) => peak / most), seconds: sound.duration };
-}
+});
 
 /** A few frames of a video, spread over its length: `[{seconds, canvas}]`. Throws where the browser cannot read it. */
-export function framesOf({ blob, type }, count = 5) {
-  return type === "image/gif" ? framesOfGif(blob, count) : framesOfVideo(blob, count);
-}
+export const framesOf = onceFor((blob, count) => (blob.type === "image/gif" ? framesOfGif(blob, count) : framesOfVideo(blob, count)));
 
 const small = (source, width, height) => drawn(source, Math.max(1, Math.round((width / height) * 72)), 72);
 

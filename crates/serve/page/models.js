@@ -72,6 +72,6 @@ export function showPicker(chosen, pending, choose) {
 
 /** Names the chosen model on the button that opens the picker. */
 export function showChosen(model) {
-  $("model").replaceChildren(h("span", {}, model?.id ?? "No model"), icon("down"));
+  $("model").replaceChildren(h("span", {}, model?.id ?? "No model"), icon("chevron"));
   $("model").setAttribute("aria-label", `Model: ${model?.id ?? "none"}. Choose another`);
 }

@@ -4,6 +4,7 @@ import { $, bytes, clock, h, icon, iconButton, svg } from "./dom.js";
 import { drawn, framesOf, KINDS, loudness, rowsOf, urlOf } from "./media.js";
 
 const BARS = 64;
+const FRAMES = 5;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 let playing = null;
 
@@ -99,8 +100,8 @@ export function clip(blob, name) {
 /** A few frames of a video with their times. */
 function strip(attachment) {
   const place = h("div", { class: "strip", role: "img", "aria-label": `Frames of ${attachment.name}` });
-  framesOf(attachment).then(
-    (frames) => place.replaceChildren(...frames.map(({ seconds, canvas }) => h("figure", {}, canvas, h("figcaption", {}, `${seconds.toFixed(1)} s`)))),
+  framesOf(attachment.blob, FRAMES).then(
+    (frames) => place.replaceChildren(...frames.map(({ seconds, canvas }) => h("figure", {}, drawn(canvas, canvas.width, canvas.height), h("figcaption", {}, `${seconds.toFixed(1)} s`)))),
     () => place.replaceWith(chip(attachment)),
   );
   return place;

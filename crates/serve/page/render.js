@@ -74,7 +74,7 @@ function mediaViews(message) {
   const which = (all, n, word) => (all.length > 1 ? `${word} ${n + 1}` : word);
   return [
     ...message.images.map((blob, n) => () => picture(blob, which(message.images, n, "picture"))),
-    ...message.clips.map((blob, n) => () => clip(blob, which(message.clips, n, "clip"))),
+    ...message.clips.map((blob, n) => () => clip(blob, which(message.clips, n, "video"))),
     ...message.sounds.map(({ blob, transcript }, n) => () => {
       const words = transcript && transcript.trim() !== message.text.trim() ? h("p", { class: "faint" }, transcript) : null;
       return h("div", {}, sound(blob, which(message.sounds, n, "sound")), words ?? "");
@@ -92,7 +92,8 @@ function afterwards(message, media) {
   else if (!message.text && !mediaViews(message).length) parts.push(h("p", { class: "note" }, "The model said nothing."));
   const tools = [message.text && iconButton("copy", "Copy", () => copy(message.text))];
   if (message.text && !message.spoken && speaker({ capabilities: [] })) tools.push(speakButton(message, media));
-  tools.push(iconButton("turn", "Answer again", () => whenFree(() => chat.regenerate(message)), { "data-again": true }), branches(message));
+  if (!message.error) tools.push(iconButton("turn", "Answer again", () => whenFree(() => chat.regenerate(message)), { "data-again": true }));
+  tools.push(branches(message));
   parts.push(h("div", { class: "acts" }, tools.filter(Boolean), figures(message)));
   return parts;
 }
@@ -121,7 +122,7 @@ function speakButton(message, media) {
 function figures({ model, usage, first, seconds }) {
   const said = [model];
   const tokens = usage?.completion_tokens;
-  if (tokens != null) said.push(tokens === 1 ? "1 token" : `${tokens} tokens`);
+  if (tokens) said.push(tokens === 1 ? "1 token" : `${tokens} tokens`);
   if (first != null) said.push(`first after ${first.toFixed(2)} s`);
   // The first token waits for the prompt, so the rate is that of the others.
   if (tokens > 1 && seconds - first > 0.005) said.push(`${((tokens - 1) / (seconds - first)).toFixed(1)} tokens/s`);
@@ -148,7 +149,7 @@ function branches(message) {
 
 function failure(message) {
   const { title, advice, needsKey, wait } = message.error;
-  const again = h("button", { type: "button", class: "primary" }, icon("turn"), "Try again");
+  const again = h("button", { type: "button", class: "again" }, icon("turn"), "Try again");
   const retry = () => whenFree(() => chat.regenerate(message));
   again.addEventListener("click", retry);
   const block = h("div", { class: "failure", role: "alert" }, h("strong", {}, title), h("p", {}, advice));

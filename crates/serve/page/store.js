@@ -75,6 +75,11 @@ export async function saveMessage(message) {
   await done(messages.put(message));
 }
 
+export async function removeMessage(id) {
+  const [, messages] = await stores("readwrite");
+  await done(messages.delete(id));
+}
+
 export async function removeConversation(id) {
   const [conversations, messages] = await stores("readwrite");
   const keys = await done(messages.index("conversation").getAllKeys(id));
