@@ -377,6 +377,7 @@ await check("light and dark, by the system and by hand, and 360 pixels wide", as
   await page.waitForSelector("article");
   await shot("dark-conversation");
   await page.setViewportSize({ width: 360, height: 740 });
+  await page.waitForTimeout(300);
   const fits = () => page.evaluate(() => document.documentElement.scrollWidth <= 360 && document.getElementById("main").scrollWidth <= 360);
   expect(await fits(), "a conversation fits 360 pixels");
   await shot("phone-dark-conversation");

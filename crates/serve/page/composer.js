@@ -39,7 +39,8 @@ export async function attachFiles(files) {
   box.focus();
 }
 
-function showAttachments() {
+/** Shows what waits to be sent. */
+export function showAttachments() {
   const views = attachments.map((attachment) => {
     const view = attachmentView(attachment);
     const drop = iconButton("close", `Remove ${attachment.name}`, () => {
@@ -48,7 +49,6 @@ function showAttachments() {
       box.focus();
     });
     view.append(drop);
-    view.setAttribute("role", "listitem");
     return view;
   });
   $("attachments").replaceChildren(...views);
@@ -181,7 +181,10 @@ export function startComposer(useModel) {
   onUse($("microphone"), useMicrophone);
   $("files").addEventListener("change", () => attachFiles([...$("files").files]).then(() => ($("files").value = "")));
   $("stop").addEventListener("click", () => (chat.stop(), box.focus()));
-  document.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && attachFiles([...clipboardData.files]));
+  document.addEventListener("paste", ({ clipboardData: pasted }) => {
+    // Office programs put a picture of the text beside it.
+    if (pasted.files.length && !pasted.types.includes("text/plain")) attachFiles([...pasted.files]);
+  });
   takeDrops();
 }
 

@@ -46,6 +46,27 @@ function bell() {
   return { kind: "audio", name: "bell.wav", type: "audio/wav", blob: new Blob([bytes], { type: "audio/wav" }) };
 }
 
+/** A red disk that moves to the right, as a GIF of eight frames, four a second. */
+function rolling() {
+  const [size, frames] = [96, 8];
+  const word = (value) => [value & 255, value >> 8];
+  const colors = Array.from({ length: 128 }, (_, n) => (n === 1 ? [255, 0, 0] : [255, 255, 255])).flat();
+  const bytes = [..."GIF89a"].map((letter) => letter.charCodeAt(0));
+  bytes.push(...word(size), ...word(size), 0xf6, 0, 0, ...colors);
+  bytes.push(0x21, 0xff, 11, ...[..."NETSCAPE2.0"].map((letter) => letter.charCodeAt(0)), 3, 1, 0, 0, 0);
+  for (let frame = 0; frame < frames; frame += 1) {
+    bytes.push(0x21, 0xf9, 4, 0, 25, 0, 0, 0, 0x2c, 0, 0, 0, 0, ...word(size), ...word(size), 0, 7);
+    // A code that clears the dictionary before it grows keeps all codes at one byte, so each pixel is its own code.
+    for (let row = 0; row < size; row += 1) {
+      const inside = (column) => Number(Math.hypot(column - 20 - 8 * frame, row - 48) < 14);
+      bytes.push(size + 1, 128, ...Array.from({ length: size }, (_, column) => inside(column)));
+    }
+    bytes.push(1, 129, 0);
+  }
+  bytes.push(0x3b);
+  return { kind: "video", name: "clip.gif", type: "image/gif", blob: new Blob([new Uint8Array(bytes)], { type: "image/gif" }) };
+}
+
 function things() {
   const text = "colour,shape,size,x,y\nred,circle,large,20,30\nblue,star,small,70,60\n";
   return { kind: "table", name: "things.csv", type: "text/csv", blob: new Blob([text], { type: "text/csv" }) };
@@ -55,7 +76,11 @@ const EXAMPLES = [
   { text: "what colour is the circle?", takes: "image", make: scene },
   { text: "draw a red circle left of a blue star", gives: "image" },
   { text: "what do you hear?", takes: "audio", make: bell },
+  { text: "which way does the circle move?", takes: "video", make: rolling },
   { text: "what shape is the blue thing?", takes: "table", make: things },
+];
+// For models that take and make little else than text.
+const TEXTS = [
   { text: "Explain in three sentences how a rainbow comes about." },
   { text: "Write a short poem about the sea in winter." },
   { text: "List five things to see on a walk in a forest." },
@@ -66,7 +91,8 @@ const EXAMPLES = [
 export function showExamples(model, compose) {
   if (!model) return $("start").replaceChildren();
   const fit = EXAMPLES.filter((example) => (!example.takes || takes(model, example.takes)) && (!example.gives || gives(model, example.gives)));
-  const cards = fit.slice(0, 4).map(({ text, takes: kind, gives: result, make }) => {
+  const all = fit.length > 2 ? fit : [...fit, ...TEXTS];
+  const cards = all.slice(0, 4).map(({ text, takes: kind, gives: result, make }) => {
     const what = kind ? `about a ${KINDS[kind].one}` : result ? `makes a ${KINDS[result].one}` : "in words";
     const onclick = async () => compose(text, make ? [await make()] : []);
     return h("button", { type: "button", class: "example", onclick }, h("span", { class: `sense ${kind ?? result ?? "text"}` }, icon(kind ?? result ?? "text"), what), h("span", {}, text));

@@ -1,37 +1,62 @@
 // The page as a whole: what happens at the start, when something changes, and at the keys.
 
-import { inWords, setApiKey } from "./api.js";
+import { inWords } from "./api.js";
 import * as chat from "./chat.js";
-import { compose, pending, showState, startComposer } from "./composer.js";
+import { compose, pending, showAttachments, showState, startComposer } from "./composer.js";
 import { $, dressButtons, h, toast } from "./dom.js";
 import { showExamples } from "./examples.js";
 import { exportJson, exportMarkdown } from "./export.js";
 import { closeHistory, searchHistory, showHistory, startHistory } from "./history.js";
 import { loadModels, showChosen, showPicker, voices } from "./models.js";
 import { leaveThread, renderAnswer, renderThread } from "./render.js";
-import { applyTheme, openSettings } from "./settings.js";
+import { applyTheme, keyForm, openSettings } from "./settings.js";
 import { recall, remember } from "./store.js";
 
 const main = $("main");
 let seen = null;
 // Whether the newest message stays in view while answers grow and media get their size.
 let follow = true;
+// Only a hand ends that: what grows, or is shown anew, scrolls too.
+let byHand = false;
 
 const atEnd = () => main.scrollHeight - main.scrollTop - main.clientHeight < 80;
-const toEnd = () => (main.scrollTop = main.scrollHeight);
+
+function toEnd() {
+  follow = true;
+  byHand = false;
+  main.scrollTop = main.scrollHeight;
+}
 
 /** Shows the current conversation anew, at its end unless one was reading further up in it. */
 function showThread() {
   const top = main.scrollTop;
   follow ||= seen !== chat.current || chat.answering();
-  if (seen !== chat.current) leaveThread();
+  const within = $("thread").contains(document.activeElement);
+  if (seen !== chat.current) {
+    leaveThread();
+    showAttachments();
+  }
   seen = chat.current;
   remember("current", chat.current.messages.size ? chat.current.id : null);
   renderThread();
+  // What had the focus is gone, and must not take it along.
+  if (within) $("box").focus();
+  document.title = chat.current.title ? `${chat.current.title} - Sensorium` : "Sensorium";
   showModel();
   showHistory();
   main.scrollTop = top;
   keepPlace();
+}
+
+function followTheEnd() {
+  for (const hand of ["wheel", "touchmove", "pointerdown", "keydown"]) main.addEventListener(hand, () => (byHand = true), { passive: true });
+  main.addEventListener("scroll", () => {
+    if (byHand) follow = atEnd();
+    $("to-end").hidden = atEnd();
+  });
+  const sizes = new ResizeObserver(keepPlace);
+  sizes.observe($("thread"));
+  sizes.observe(main);
 }
 
 function keepPlace() {
@@ -69,10 +94,7 @@ async function connect() {
 
 function showTrouble({ title, advice, needsKey }) {
   const again = h("button", { type: "button", class: "quiet", onclick: connect }, "Try again");
-  const field = h("input", { type: "password", autocomplete: "off", "aria-label": "API key", placeholder: "API key", required: true });
-  const form = h("form", { class: "key" }, field, h("button", { class: "primary" }, "Use this key"));
-  form.addEventListener("submit", (event) => (event.preventDefault(), setApiKey(field.value), connect()));
-  $("banner").replaceChildren(h("span", {}, h("strong", {}, title), ` ${advice}`), needsKey ? form : again);
+  $("banner").replaceChildren(h("span", {}, h("strong", {}, title), ` ${advice}`), needsKey ? keyForm(connect) : again);
   $("banner").hidden = false;
   if (!needsKey) setTimeout(() => $("banner").hidden || document.hidden || connect(), 5000);
 }
@@ -111,11 +133,7 @@ function start() {
     });
   }
   $("to-end").addEventListener("click", toEnd);
-  main.addEventListener("scroll", () => {
-    follow = atEnd();
-    $("to-end").hidden = follow;
-  });
-  new ResizeObserver(keepPlace).observe($("thread"));
+  followTheEnd();
   document.addEventListener("keydown", onKey);
   addEventListener("online", connect);
   const last = recall("current");

@@ -6,7 +6,7 @@ import { markdown } from "./markdown.js";
 import { forgetUrls } from "./media.js";
 import { speaker } from "./models.js";
 import { attachmentView, clip, hush, picture, sound } from "./players.js";
-import { setApiKey } from "./api.js";
+import { keyForm } from "./settings.js";
 import * as tree from "./tree.js";
 
 // The answer that grows: its message and how to show it anew.
@@ -157,17 +157,6 @@ function failure(message) {
   else block.append(again);
   if (wait) countDown(again, Math.ceil(wait - (Date.now() - message.created) / 1000));
   return block;
-}
-
-function keyForm(retry) {
-  const field = h("input", { type: "password", autocomplete: "off", "aria-label": "API key", placeholder: "API key", required: true });
-  const form = h("form", { class: "key" }, field, h("button", { class: "primary" }, "Use this key"));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    setApiKey(field.value);
-    retry();
-  });
-  return form;
 }
 
 /** A server that is busy is not asked again before the time that it named. */

@@ -70,6 +70,18 @@ function read() {
   applyTheme();
 }
 
+/** Asks for the key that a server wants, and goes on with it. */
+export function keyForm(goOn) {
+  const field = h("input", { type: "password", autocomplete: "off", "aria-label": "API key", placeholder: "API key", required: true });
+  const form = h("form", { class: "key" }, field, h("button", { class: "primary" }, "Use this key"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    setApiKey(field.value);
+    goOn();
+  });
+  return form;
+}
+
 /** Shows the settings for a model and all the voices there are. */
 export function openSettings(model, voices) {
   fill(model, voices);
