@@ -2,14 +2,13 @@
 //! once for all. Texts join and leave between steps; each gets what it gets alone, bit for bit.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens, Span};
+use sensorium_flow::{Forward, Hidden, Sequence as Tokens};
 use sensorium_nn::params::read;
 
 use crate::error::Result;
-use crate::generate::{Continuation, GenerateOptions, Request, Sequence, Step};
+use crate::generate::{Continuation, GenerateOptions, Inputs, Request, Sequence, Step};
 use crate::language::LanguageModel;
 use crate::logits::LogitsProcessor;
 
@@ -49,32 +48,29 @@ impl<'m> Batch<'m> {
     ///
     /// # Errors
     /// The prompt is empty or leaves no room.
-    pub fn join(&mut self, prompt: &[u32], options: &'m GenerateOptions) -> Result<usize> {
-        self.model.room(prompt.len())?;
-        self.join_embeds(prompt, self.model.embed(prompt), None, options)
+    pub fn join(&mut self, prompt: &[u32], options: &GenerateOptions) -> Result<usize> {
+        self.join_inputs(&self.model.inputs(prompt.to_vec(), options)?)
     }
 
-    /// As [`join`](Self::join), from what the backbone reads in place of these ids, `[1, T, D]`.
-    pub(crate) fn join_embeds(
-        &mut self,
-        ids: &[u32],
-        prompt: Embeds,
-        spans: Option<Arc<[Span]>>,
-        options: &'m GenerateOptions,
-    ) -> Result<usize> {
-        let room = self.model.room(prompt.0.dims()[1])?;
+    /// As [`join`](Self::join), from what [`ChatModel::prepare`](crate::ChatModel::prepare) has made ready.
+    ///
+    /// # Errors
+    /// The prompt leaves no room.
+    pub fn join_inputs(&mut self, inputs: &Inputs) -> Result<usize> {
+        let Inputs { ids, embeds, spans, options, .. } = inputs;
+        let room = self.model.room(embeds.0.dims()[1])?;
         let lm = &self.model.lm;
         let (tokenizer, eos_token_ids) = (&lm.text.tokenizer, &lm.text.eos_token_ids);
         let processor = LogitsProcessor {
             model: &lm.text.generation,
-            options: &options.logits,
             suppress_tokens: &[],
-            prompt: ids.to_vec(),
+            prompt: ids.clone(),
         };
+        let options = options.clone();
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let (sequence, mut cache) = (Sequence::new(request)?, Cache::default());
-        let Hidden(hidden) =
-            lm.backbone.forward(prompt, &Tokens { spans, ..Tokens::default() }, Some(&mut cache));
+        let tokens = Tokens { spans: spans.clone(), ..Tokens::default() };
+        let Hidden(hidden) = lm.backbone.forward(embeds.clone(), &tokens, Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));

@@ -61,12 +61,12 @@ impl FlamingoModel {
 
         let processor = LogitsProcessor {
             model: &self.parts.text.generation,
-            options: &options.logits,
             suppress_tokens: &[language.picture()],
             prompt: prompt.ids.clone(),
         };
         let (tokenizer, eos_token_ids) = (&self.parts.text.tokenizer, &self.eos_token_ids);
-        let request = Request { tokenizer, eos_token_ids, processor, room, options };
+        let request =
+            Request { tokenizer, eos_token_ids, processor, room, options: options.clone() };
         let cache = cache.unwrap_or_default();
         let continuation = cross::extend(&model.language, &seen, cache, request, on_step)?;
         Ok(Reply {

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
+use sensorium_flow::{Embeds, Span};
 use sensorium_media::{Decoder, Modality, Slot, Tokenizer};
 use sensorium_model::domain::Distance;
 
@@ -99,6 +101,35 @@ pub struct Reply {
     pub continuation: Continuation,
     /// The medium that the answer ends with, if it does: what its generator is told.
     pub wanted: Option<Wanted>,
+}
+
+/// A prompt that a language model is to go on with, its media encoded.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Ids of the prompt, media's tokens among them.
+    pub ids: Vec<u32>,
+    /// What the backbone reads in their place, `[1, T, D]`.
+    pub embeds: Embeds,
+    /// Of each token, where a medium's see each other both ways.
+    pub spans: Option<Arc<[Span]>>,
+    /// As [`Reply::slots`].
+    pub slots: Vec<Slot>,
+    /// As [`Reply::distances`].
+    pub distances: Vec<Distance>,
+    /// As [`Reply::process`].
+    pub process: f64,
+    /// As [`Reply::encode`].
+    pub encode: f64,
+    /// How the text is made.
+    pub options: GenerateOptions,
+}
+
+impl Inputs {
+    /// What was said to them, and the medium that it ends with.
+    pub fn reply(self, continuation: Continuation, wanted: Option<Wanted>) -> Reply {
+        let Self { ids: prompt, slots, distances, process, encode, .. } = self;
+        Reply { prompt, slots, distances, process, encode, continuation, wanted }
+    }
 }
 
 /// A medium that a model wants to answer with.
@@ -234,7 +265,7 @@ pub(crate) struct Request<'a> {
     /// Tokens that fit after it.
     pub room: usize,
     /// How it is made.
-    pub options: &'a GenerateOptions,
+    pub options: GenerateOptions,
 }
 
 /// A text that grows token by token until an end, a stop string, `max_new_tokens`, no room, or a break.
@@ -271,8 +302,9 @@ impl<'a> Sequence<'a> {
         let guide = request.options.grammar.as_ref();
         let guide =
             guide.map(|grammar| Guide::new(grammar, request.tokenizer, request.eos_token_ids));
+        let guide = guide.transpose()?;
         Ok(Self {
-            guide: guide.transpose()?,
+            guide,
             decoder: request.tokenizer.decoder(),
             request,
             drawing,
@@ -301,7 +333,7 @@ impl<'a> Sequence<'a> {
         let Self { request, drawing, guide, decoder, text, eos, .. } = self;
         let allowed = guide.as_mut().map(|guide| guide.allowed(logits.len())).transpose()?;
         let process = |logits: &mut Cow<'_, [f32]>, said: &[u32]| {
-            request.processor.process(logits, said);
+            request.processor.process(&request.options.logits, logits, said);
             allowed.iter().for_each(|allowed| mask(logits, allowed));
         };
         let mut stops = false;

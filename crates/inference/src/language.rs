@@ -5,9 +5,7 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
-use std::sync::Arc;
-
-use sensorium_flow::{Embeds, Forward, Sequence, Span};
+use sensorium_flow::{Embeds, Forward, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
 use sensorium_media::{Media, Message, Modality};
 use sensorium_nn::params::read;
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 use crate::ChatModel;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::generate::{Continuation, GenerateOptions, OnStep, Reply, known, room};
+use crate::generate::{Continuation, GenerateOptions, Inputs, OnStep, Reply, known, room};
 
 /// A loaded language model.
 #[derive(Debug)]
@@ -41,6 +39,15 @@ impl LanguageModel {
         let TextProcessor { tokenizer, bos_token_id, suffix, .. } = &self.lm.text;
         let ids = bos_token_id.iter().copied().chain(tokenizer.encode(text)?);
         self.known(ids.chain(suffix.iter().copied()).collect())
+    }
+
+    /// The text of ids.
+    ///
+    /// # Errors
+    /// An id is no token's.
+    pub fn text(&self, ids: &[u32]) -> Result<String> {
+        let ids = self.known(ids.to_vec())?;
+        Ok(self.lm.text.tokenizer.decode(&ids)?)
     }
 
     /// As [`prompt`](Self::prompt), where names of special tokens become those tokens.
@@ -69,19 +76,14 @@ impl LanguageModel {
     ///
     /// # Errors
     /// The prompt is empty or leaves no room; the logits are not finite; the tokenizer's decoder
-    /// fails.
-    ///
-    /// # Panics
-    /// If the prompt has an id that is no token's: [`prompt`](Self::prompt) and [`chat`](Self::chat)
-    /// give none.
+    /// fails; an id is no token's.
     pub fn extend(
         &self,
         prompt: &[u32],
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
-        self.room(prompt.len())?;
-        self.extend_embeds(prompt, self.embed(prompt), None, options, on_step)
+        self.extend_inputs(&self.inputs(prompt.to_vec(), options)?, on_step)
     }
 
     /// Token ids to what the backbone reads, `[1, T, D]`.
@@ -89,18 +91,33 @@ impl LanguageModel {
         self.lm.backbone.embed(ids, [1, ids.len()])
     }
 
-    /// As [`extend`](Self::extend), from what the backbone reads in place of the prompt's ids,
-    /// `[1, T, D]`, some of it in spans whose tokens see each other.
-    pub(crate) fn extend_embeds(
+    /// A prompt of ids alone, as [`Batch::join_inputs`] takes it.
+    ///
+    /// # Errors
+    /// It is empty, leaves no room, or holds an id that is no token's.
+    pub fn inputs(&self, ids: Vec<u32>, options: &GenerateOptions) -> Result<Inputs> {
+        self.room(ids.len())?;
+        let ids = self.known(ids)?;
+        Ok(Inputs {
+            embeds: self.embed(&ids),
+            ids,
+            spans: None,
+            slots: Vec::new(),
+            distances: Vec::new(),
+            process: 0.0,
+            encode: 0.0,
+            options: options.clone(),
+        })
+    }
+
+    /// As [`extend`](Self::extend), from a prompt that is ready.
+    pub(crate) fn extend_inputs(
         &self,
-        ids: &[u32],
-        prompt: Embeds,
-        spans: Option<Arc<[Span]>>,
-        options: &GenerateOptions,
+        inputs: &Inputs,
         on_step: OnStep<'_>,
     ) -> Result<Continuation> {
         let mut batch = Batch::new(self);
-        batch.join_embeds(ids, prompt, spans, options)?;
+        batch.join_inputs(inputs)?;
         loop {
             let mut finished = batch.step(&mut |_, step| on_step(step));
             if let Some((_, done)) = finished.pop() {
@@ -148,29 +165,33 @@ impl LanguageModel {
         losses
     }
 
-    /// The answer to a prompt that holds no media.
-    fn reply(
+    /// A conversation that the assistant is to continue; without a template, its last message.
+    fn conversation(
         &self,
+        messages: &[Message],
         media: &[Media],
         options: &GenerateOptions,
-        on_step: OnStep<'_>,
-        prompt: impl FnOnce() -> Result<Vec<u32>>,
-    ) -> Result<Reply> {
-        if media.iter().any(|medium| medium.pictures().next().is_some()) {
-            return Err(Error::Blind);
+    ) -> Result<Inputs> {
+        self.without(media)?;
+        let ids = match self.has_template()? {
+            false => self.prompt(&messages.last().map(Message::words).unwrap_or_default())?,
+            true => self.chat(&messages.iter().map(spoken).collect::<Vec<_>>())?,
+        };
+        self.inputs(ids, options)
+    }
+
+    /// That a prompt holds no media.
+    fn without(&self, media: &[Media]) -> Result<()> {
+        match media.iter().any(|medium| medium.pictures().next().is_some()) {
+            true => Err(Error::Blind),
+            false => self.takes(media),
         }
-        self.takes(media)?;
-        let prompt = prompt()?;
-        let continuation = self.extend(&prompt, options, on_step)?;
-        Ok(Reply {
-            prompt,
-            slots: Vec::new(),
-            distances: Vec::new(),
-            process: 0.0,
-            encode: 0.0,
-            continuation,
-            wanted: None,
-        })
+    }
+
+    /// The answer to a prompt that is ready.
+    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+        let continuation = self.extend_inputs(&inputs, on_step)?;
+        Ok(inputs.reply(continuation, None))
     }
 }
 
@@ -190,10 +211,16 @@ impl ChatModel for LanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.reply(media, options, on_step, || match self.has_template()? {
-            false => self.prompt(&messages.last().map(Message::words).unwrap_or_default()),
-            true => self.chat(&messages.iter().map(spoken).collect::<Vec<_>>()),
-        })
+        self.say(self.conversation(messages, media, options)?, on_step)
+    }
+
+    fn prepare(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Option<Inputs>> {
+        self.conversation(messages, media, options).map(Some)
     }
 
     fn complete(
@@ -204,10 +231,12 @@ impl ChatModel for LanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.reply(media, options, on_step, || match parse_special {
-            true => self.prompt_with_special(text),
-            false => self.prompt(text),
-        })
+        self.without(media)?;
+        let ids = match parse_special {
+            true => self.prompt_with_special(text)?,
+            false => self.prompt(text)?,
+        };
+        self.say(self.inputs(ids, options)?, on_step)
     }
 
     fn token(&self, id: u32) -> String {

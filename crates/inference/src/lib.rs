@@ -39,7 +39,7 @@ pub use ctc::CtcModel;
 pub use embed::{Classified, Score, Space, embed_labels};
 pub use error::{Error, Result};
 pub use flamingo::FlamingoModel;
-pub use generate::{Continuation, Finish, GenerateOptions, OnStep, Reply, Step, Wanted};
+pub use generate::{Continuation, Finish, GenerateOptions, Inputs, OnStep, Reply, Step, Wanted};
 pub use grammar::Grammar;
 pub use idefics::IdeficsModel;
 pub use language::LanguageModel;
@@ -92,6 +92,25 @@ pub trait ChatModel: Sync {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply>;
+
+    /// The same conversation as a prompt that a [`Batch`] of the model's language model goes on with beside
+    /// others; nothing for models that answer one at a time.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    fn prepare(
+        &self,
+        _messages: &[Message],
+        _media: &[Media],
+        _options: &GenerateOptions,
+    ) -> Result<Option<Inputs>> {
+        Ok(None)
+    }
+
+    /// The medium that an answer ends with which a batch has said, if it does.
+    fn wanted(&self, _inputs: &Inputs, _said: &Continuation) -> Option<Wanted> {
+        None
+    }
 
     /// Continues a text as it is, without a template; `<image>` in it marks the place of each of `media`.
     /// Names of special tokens become those tokens where they are to be parsed, else they are letters.

@@ -28,8 +28,6 @@ pub struct LogitsOptions {
 pub(crate) struct LogitsProcessor<'a> {
     /// The model's own.
     pub model: &'a GenerationConfig,
-    /// What is asked for.
-    pub options: &'a LogitsOptions,
     /// Never drawn: what stands for media.
     pub suppress_tokens: &'a [u32],
     /// Ids of the prompt.
@@ -37,9 +35,9 @@ pub(crate) struct LogitsProcessor<'a> {
 }
 
 impl LogitsProcessor<'_> {
-    /// The logits `[V]` of the token after those said so far.
-    pub fn process(&self, logits: &mut Cow<'_, [f32]>, said: &[u32]) {
-        let Self { model, options, suppress_tokens, prompt } = self;
+    /// The logits `[V]` of the token after those said so far, as `options` ask for them.
+    pub fn process(&self, options: &LogitsOptions, logits: &mut Cow<'_, [f32]>, said: &[u32]) {
+        let Self { model, suppress_tokens, prompt } = self;
         let penalty = options.repetition_penalty.or(model.repetition_penalty).unwrap_or(1.0);
         if penalty != 1.0 {
             let (logits, mut done) = (logits.to_mut(), std::collections::HashSet::new());
@@ -108,9 +106,9 @@ mod tests {
 
     fn processed(model: &GenerationConfig, options: &LogitsOptions, said: &[u32]) -> Vec<f32> {
         let (suppress_tokens, prompt) = (&[][..], vec![0, 1]);
-        let processor = LogitsProcessor { model, options, suppress_tokens, prompt };
+        let processor = LogitsProcessor { model, suppress_tokens, prompt };
         let mut logits = Cow::Borrowed(&LOGITS[..]);
-        processor.process(&mut logits, said);
+        processor.process(options, &mut logits, said);
         logits.into_owned()
     }
 

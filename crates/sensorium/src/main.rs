@@ -13,17 +13,20 @@ use clap::Parser;
 
 use crate::commands::Cli;
 
-/// Prints what a model's files say that is not done.
+/// Prints what a model's files say that is not done, and of a server what it has answered.
 struct Warnings;
 
 impl log::Log for Warnings {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn && metadata.target().starts_with("sensorium")
+        metadata.level() <= log::max_level() && metadata.target().starts_with("sensorium")
     }
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            print::warning(&record.args().to_string());
+            match record.level() {
+                log::Level::Error | log::Level::Warn => print::warning(&record.args().to_string()),
+                _ => print::note(record.args()),
+            }
         }
     }
 

@@ -56,6 +56,11 @@ impl Stream {
     }
 }
 
+/// Prints a line of a log; a closed standard error must not end the program.
+pub fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints a warning; a closed standard error must not end the program.
 pub fn warning(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");

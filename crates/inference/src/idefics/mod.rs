@@ -69,12 +69,12 @@ impl IdeficsModel {
         let tokenizer = &self.text_processor.tokenizer;
         let processor = LogitsProcessor {
             model: &self.parts.text.generation,
-            options: &options.logits,
             suppress_tokens: &self.text_processor.picture_ids(),
             prompt: prompt.ids.clone(),
         };
         let eos_token_ids = &self.eos_token_ids;
-        let request = Request { tokenizer, eos_token_ids, processor, room, options };
+        let request =
+            Request { tokenizer, eos_token_ids, processor, room, options: options.clone() };
         let (language, seen) = (&self.parts.model.language, &prompt.image_attention);
         let continuation = cross::extend(language, seen, cache, request, on_step)?;
         Ok(Reply {

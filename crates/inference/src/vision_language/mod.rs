@@ -11,10 +11,9 @@ mod prompt;
 mod signal;
 mod vision_tower;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use sensorium_flow::{Embeds, Features, Span};
+use sensorium_flow::{Embeds, Features};
 use sensorium_media::{Fitted, Media, Message, Modality, Part, Picture, Prompt, Role, Slot};
 use sensorium_nn::prelude::*;
 
@@ -24,7 +23,7 @@ use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::embed::pooled as mean_of;
 use crate::error::Result;
-use crate::generate::{GenerateOptions, OnStep, Reply, Wanted};
+use crate::generate::{Continuation, GenerateOptions, Inputs, OnStep, Reply, Wanted};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{frames, marked, with_places};
 use crate::{ChatModel, FewShot};
@@ -66,19 +65,6 @@ enum Seen {
     Picture(Fitted),
     /// What a tower of other media reads.
     Piece(Piece),
-}
-
-/// A prompt as the backbone reads it.
-struct Ready {
-    prompt: Prompt,
-    /// `[1, T, D]`
-    embeds: Embeds,
-    /// Of each token, where a medium's see each other both ways.
-    spans: Option<Arc<[Span]>>,
-    distances: Vec<Distance>,
-    /// Seconds from decoded pictures to pixels, and in the encoders.
-    process: f64,
-    encode: f64,
 }
 
 /// What models that see read: of videos, the frames.
@@ -156,31 +142,33 @@ impl VisionLanguageModel {
         self.llm.pack(format);
     }
 
-    /// What the model adds to the `prompt` with these media, which are what `messages` have places for.
-    fn reply(
+    /// The answer to a prompt that is ready.
+    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
+        let wanted = self.wanted(&inputs, &continuation);
+        Ok(inputs.reply(continuation, wanted))
+    }
+
+    /// A conversation that the assistant is to continue.
+    fn conversation(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Inputs> {
+        self.inputs(media, options, |seen| {
+            let messages = self.placed(messages, media, seen);
+            self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())
+        })
+    }
+
+    /// A `prompt` with its media, which it has places for, as the backbone reads it.
+    fn inputs(
         &self,
         media: &[Media],
         options: &GenerateOptions,
-        on_step: OnStep<'_>,
         prompt: impl FnOnce(&[Vec<Seen>]) -> Result<Prompt>,
-    ) -> Result<Reply> {
-        let Ready { prompt, embeds, spans, distances, process, encode } =
-            self.ready(media, prompt)?;
-        let read = (embeds.clone(), spans.clone());
-        let options = &self.in_words(options);
-        let continuation = self.llm.extend_embeds(&prompt.ids, embeds, spans, options, on_step)?;
-        let signal = self.signals.iter().find(|signal| Some(signal.ids[0]) == continuation.eos);
-        let wanted = signal.map(|signal| signal.wanted(&self.llm, read, &continuation.ids));
-        let (prompt, slots) = (prompt.ids, prompt.slots);
-        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted })
-    }
-
-    /// A `prompt` with its media seen, as the backbone reads it.
-    fn ready(
-        &self,
-        media: &[Media],
-        prompt: impl FnOnce(&[Vec<Seen>]) -> Result<Prompt>,
-    ) -> Result<Ready> {
+    ) -> Result<Inputs> {
         self.takes(media)?;
         let start = Instant::now();
         let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
@@ -193,7 +181,9 @@ impl VisionLanguageModel {
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
         let spans = self.prefix.then(|| spans.collect());
-        Ok(Ready { prompt, embeds, spans, distances, process, encode })
+        let Prompt { ids, slots, .. } = prompt;
+        let options = self.in_words(options);
+        Ok(Inputs { ids, embeds, spans, slots, distances, process, encode, options })
     }
 
     /// Options that keep the model from asking for media that are not to be made.
@@ -279,10 +269,21 @@ impl ChatModel for VisionLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.reply(media, options, on_step, |seen| {
-            let messages = self.placed(messages, media, seen);
-            self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())
-        })
+        self.say(self.conversation(messages, media, options)?, on_step)
+    }
+
+    fn prepare(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Option<Inputs>> {
+        self.conversation(messages, media, options).map(Some)
+    }
+
+    fn wanted(&self, inputs: &Inputs, said: &Continuation) -> Option<Wanted> {
+        let signal = self.signals.iter().find(|signal| Some(signal.ids[0]) == said.eos)?;
+        Some(signal.wanted(&self.llm, inputs, &said.ids))
     }
 
     fn complete(
@@ -294,10 +295,11 @@ impl ChatModel for VisionLanguageModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let message = Message { role: Role::User, parts: marked(text, media)? };
-        self.reply(media, options, on_step, |seen| {
+        let inputs = self.inputs(media, options, |seen| {
             let parts = self.placed(&[message], media, seen).remove(0).parts;
             self.raw(&parts, parse_special, &seen.iter().flatten().collect::<Vec<_>>())
-        })
+        })?;
+        self.say(inputs, on_step)
     }
 
     fn makes(&self) -> Vec<Modality> {
@@ -313,11 +315,8 @@ impl ChatModel for VisionLanguageModel {
         let Some(signal) = self.signals.iter().find(|signal| signal.modality == modality) else {
             return Ok(None);
         };
-        let Ready { embeds, spans, .. } = self.ready(media, |seen| {
-            let messages = self.placed(messages, media, seen);
-            self.prompt(&messages, &seen.iter().flatten().collect::<Vec<_>>())
-        })?;
-        Ok(Some(signal.wanted(&self.llm, (embeds, spans), &[])))
+        let inputs = self.conversation(messages, media, &GenerateOptions::default())?;
+        Ok(Some(signal.wanted(&self.llm, &inputs, &[])))
     }
 
     fn distance(&self, picture: &Picture) -> Option<Distance> {

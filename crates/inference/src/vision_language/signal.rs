@@ -7,7 +7,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_output_projector::OutputProjector;
 
-use crate::generate::Wanted;
+use crate::generate::{Inputs, Wanted};
 use crate::language::LanguageModel;
 
 /// How one kind of media is asked for.
@@ -22,16 +22,11 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// What the generator is told where the signal follows a prompt, `[1, T, D]` with its spans, and what was
-    /// `said` after it: all of it is read once more.
-    pub fn wanted(
-        &self,
-        llm: &LanguageModel,
-        (Embeds(prompt), spans): (Embeds, Option<Arc<[Span]>>),
-        said: &[u32],
-    ) -> Wanted {
+    /// What the generator is told where the signal follows a prompt and what was `said` after it: all of it is
+    /// read once more.
+    pub fn wanted(&self, llm: &LanguageModel, inputs: &Inputs, said: &[u32]) -> Wanted {
         let signals = llm.embed(&self.ids).0;
-        let mut parts = vec![prompt];
+        let mut parts = vec![inputs.embeds.0.clone()];
         if !said.is_empty() {
             parts.push(llm.embed(said).0);
         }
@@ -41,7 +36,7 @@ impl Signal {
         let plain = |spans: Arc<[Span]>| -> Arc<[Span]> {
             spans.iter().copied().chain(std::iter::repeat(Span::None)).take(t).collect()
         };
-        let sequence = Sequence { spans: spans.map(plain), ..Sequence::default() };
+        let sequence = Sequence { spans: inputs.spans.clone().map(plain), ..Sequence::default() };
         let Hidden(hidden) = llm.lm.backbone.forward(Embeds(embeds), &sequence, None);
         let n = self.ids.len();
         let thought = hidden.narrow(1, t - n, n) + signals;

@@ -10,6 +10,7 @@
 mod fallback;
 mod languages;
 mod segments;
+pub mod subtitles;
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -28,6 +28,7 @@ mod run;
 mod sampling;
 mod schema;
 mod score;
+mod serve;
 mod speak;
 mod train;
 mod transcribe;
@@ -68,6 +69,7 @@ enum Command {
     Animate(make::Animate),
     Sound(make::SoundCommand),
     Speak(speak::Speak),
+    Serve(serve::Serve),
     Pull(pull::Pull),
     Models(models::Models),
     Train(train::Train),
@@ -98,6 +100,10 @@ impl Cli {
         let threads = self.global.threads.map_or(0, usize::from); // 0: one a core
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
         pool.build_global()?;
+        // A server's threads are its own: none of the pool's is to wait for its clients.
+        if let Command::Serve(command) = &self.command {
+            return command.run(&self.global.found()?);
+        }
         // On one of its own threads: work handed in from outside costs a wake-up each time.
         rayon::scope(|_| on_device::guarded(|| self.dispatch()))
     }
@@ -117,6 +123,7 @@ impl Cli {
             Command::Animate(command) => command.run(global),
             Command::Sound(command) => command.run(global),
             Command::Speak(command) => command.run(global),
+            Command::Serve(command) => command.run(global),
             Command::Pull(command) => command.run(global),
             Command::Models(command) => command.run(),
             Command::Train(command) => command.run(global),

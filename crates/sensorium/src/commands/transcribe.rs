@@ -1,10 +1,10 @@
 //! `transcribe`: what was said in a sound.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
+use sensorium_inference::whisper::subtitles::{self, clock};
 use sensorium_inference::whisper::{
     self, Confidence, Fallback, Segment, TranscribeOptions, Transcript, Word,
 };
@@ -229,8 +229,8 @@ impl Transcribe {
             };
             match format {
                 Format::Json => transcripts.push(item),
-                Format::Srt => print::piece(&srt(&item.segments))?,
-                Format::Vtt => print::piece(&vtt(&item.segments))?,
+                Format::Srt => print::piece(&subtitles::srt(cues(&item.segments)))?,
+                Format::Vtt => print::piece(&subtitles::vtt(cues(&item.segments)))?,
                 Format::Text => self.print(&item)?,
             }
         }
@@ -314,63 +314,6 @@ fn hear(
     })
 }
 
-fn srt(segments: &[Stretch]) -> String {
-    let mut all = String::new();
-    for (i, Stretch { start, end, text, .. }) in segments.iter().enumerate() {
-        let (start, end) = (clock(*start, ','), clock(*end, ','));
-        // Writing to a string does not fail.
-        let _ = writeln!(all, "{}\n{start} --> {end}\n{text}\n", i + 1);
-    }
-    all
-}
-
-fn vtt(segments: &[Stretch]) -> String {
-    let mut all = "WEBVTT\n\n".to_owned();
-    for Stretch { start, end, text, .. } in segments {
-        let (start, end) = (clock(*start, '.'), clock(*end, '.'));
-        // An arrow would end the cue's first line.
-        let text = text.replace("-->", "->");
-        let _ = writeln!(all, "{start} --> {end}\n{text}\n");
-    }
-    all
-}
-
-/// Hours, minutes, seconds and milliseconds.
-fn clock(seconds: f64, point: char) -> String {
-    let all = (seconds * 1000.0).round() as u64;
-    let (hours, minutes) = (all / 3_600_000, all / 60_000 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}{point}{:03}", all / 1000 % 60, all % 1000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subtitles_are_spelt_as_players_read_them() {
-        let segment = |start, end, text: &str| {
-            let (text, token_ids) = (text.to_owned(), Vec::new());
-            let (avg_logprob, compression_ratio) = (0.0, 0.0);
-            Stretch {
-                start,
-                end,
-                text,
-                words: Vec::new(),
-                token_ids,
-                temperature: 0.0,
-                avg_logprob,
-                compression_ratio,
-                no_speech_prob: 0.0,
-            }
-        };
-        let segments = [segment(0.0, 2.5, "Hello."), segment(3661.0015, 3662.0, "a --> b")];
-        assert_eq!(
-            srt(&segments),
-            "1\n00:00:00,000 --> 00:00:02,500\nHello.\n\n2\n01:01:01,002 --> 01:01:02,000\na --> b\n\n"
-        );
-        assert_eq!(
-            vtt(&segments),
-            "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\nHello.\n\n01:01:01.002 --> 01:01:02.000\na -> b\n\n"
-        );
-    }
+fn cues(segments: &[Stretch]) -> impl Iterator<Item = subtitles::Cue<'_>> {
+    segments.iter().map(|segment| (segment.start, segment.end, &*segment.text))
 }

@@ -1,0 +1,126 @@
+//! What all routes share, and what every request passes before it reaches one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, FromRequest, MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::body;
+use crate::engine::{Engine, Place};
+use crate::error::{ApiError, Result};
+use crate::guard::{Client, Hosts, Keys};
+use crate::ids::id;
+use crate::metrics::Metrics;
+use crate::parts::Files;
+use crate::store::Store;
+
+/// What all routes share.
+pub struct App {
+    /// What answers.
+    pub engine: Arc<Engine>,
+    /// What is kept between requests.
+    pub store: Store,
+    /// Who may ask.
+    pub keys: Keys,
+    /// Under which names.
+    pub hosts: Hosts,
+    /// What bodies may take.
+    pub body: body::Limits,
+    /// What was asked for and answered.
+    pub metrics: Metrics,
+    /// Whether the server is about to end.
+    pub draining: AtomicBool,
+}
+
+/// A request that has a place, and all of its body.
+pub struct Admitted {
+    /// Who asks.
+    pub client: Client,
+    /// Held until the answer is out.
+    pub place: Arc<Place>,
+    /// What is asked for.
+    pub bytes: Bytes,
+    /// The type of `bytes`.
+    pub content_type: Option<String>,
+}
+
+impl FromRequest<Arc<App>> for Admitted {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
+        let headers = request.headers();
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let content_type = text(header::CONTENT_TYPE).map(str::to_owned);
+        let client = request.extensions().get::<Client>().cloned();
+        let client = client.ok_or_else(|| ApiError::internal("a request that nobody sent"))?;
+        // Before any byte of the body is read.
+        let place = app.engine.admit(length.unwrap_or(0).min(app.body.bytes))?;
+        let bytes = body::read(request.into_body(), length, app.body).await?;
+        Ok(Self { client, place, bytes, content_type })
+    }
+}
+
+impl Admitted {
+    /// Whose files it may name.
+    pub fn files<'a>(&'a self, app: &'a App) -> Files<'a> {
+        Files { store: &app.store, client: &self.client.name }
+    }
+}
+
+/// Paths that tell no more than whether the server is there.
+const OPEN: [&str; 5] = ["/health", "/livez", "/health/live", "/readyz", "/ready"];
+
+/// Paths of the page, which asks for the key itself.
+fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/page/") || path == "/favicon.ico"
+}
+
+/// Lets in who may come in, and writes down what became of it.
+pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let (begun, name) = (Instant::now(), id("req_"));
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let route = route.to_owned();
+    let mut response = match admit(&app, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let status = response.status().as_u16();
+    app.metrics.request(&method, &route, status, begun.elapsed());
+    log::info!("{name} {method} {route} {status} {} ms", begun.elapsed().as_millis());
+    response
+}
+
+fn admit(app: &App, request: &mut Request) -> Result<()> {
+    let path = request.uri().path();
+    if OPEN.contains(&path) {
+        return Ok(());
+    }
+    app.hosts.check(request.headers())?;
+    let address = request.extensions().get::<ConnectInfo<IpAddr>>().map(|info| info.0);
+    let address = address.ok_or_else(|| ApiError::internal("a request from nowhere"))?;
+    if !is_page(path) {
+        let client = app.keys.client(request.headers(), address).inspect_err(|error| {
+            app.metrics.refusal(error.code);
+        })?;
+        request.extensions_mut().insert(client);
+    }
+    if app.draining.load(Ordering::Relaxed) {
+        let message = "the server is about to end";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message);
+        return Err(ApiError { retry_after: Some(5), ..error });
+    }
+    Ok(())
+}

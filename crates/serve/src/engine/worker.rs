@@ -1,0 +1,272 @@
+//! The thread of a model that answers: it reads prompts and goes on with all texts together.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use sensorium_inference::{
+    Batch, ChatModel, Continuation, GenerateOptions, Inputs, LanguageModel, Model, Reply, Step,
+};
+use sensorium_media::{Media, Message};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::fair::Fair;
+use super::pieces::Pieces;
+use crate::error::{ApiError, Result};
+
+/// What is to be gone on with.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// A conversation and its media, in order.
+    Chat(Arc<[Message]>, Arc<[Media]>),
+    /// A text as it is.
+    Text(String),
+    /// Tokens as they are.
+    Ids(Vec<u32>),
+}
+
+/// A text that is wanted.
+pub(super) struct Job {
+    /// Who wants it.
+    pub client: String,
+    pub prompt: Prompt,
+    pub options: GenerateOptions,
+    /// How many of the likeliest tokens are told beside each, if any are told.
+    pub logprobs: Option<usize>,
+    pub heard: UnboundedSender<Heard>,
+}
+
+/// What is told of a text.
+pub(super) enum Heard {
+    /// It has grown.
+    Piece(String, Vec<TokenLogprob>),
+    /// It is whole.
+    Done(Box<Reply>),
+    /// It will not be.
+    Failed(ApiError),
+}
+
+/// A token, and how likely it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// Its text.
+    pub token: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f64,
+    /// The likeliest in its place.
+    pub top: Vec<(String, f64)>,
+}
+
+/// A text that grows.
+struct Growing {
+    job: Job,
+    /// Of a prompt that was made ready here.
+    inputs: Inputs,
+    pieces: Pieces,
+    /// Those whose text is not told yet.
+    tokens: Vec<TokenLogprob>,
+}
+
+/// The way to a model's thread, which ends when it is dropped.
+pub(super) type Jobs = Sender<Job>;
+
+/// Texts that are read one after another: more in a row would make those wait that grow.
+const READ_AT_ONCE: usize = 1;
+
+/// Starts the thread of a model that answers.
+///
+/// # Errors
+/// The system has no thread left.
+pub(super) fn start(model: Arc<Model>, running: usize) -> std::io::Result<Jobs> {
+    let (jobs, waiting) = channel();
+    let thread = std::thread::Builder::new().name("answers".into()).stack_size(8 << 20);
+    thread.spawn(move || work(&model, running, &waiting))?;
+    Ok(jobs)
+}
+
+fn work(model: &Model, running: usize, jobs: &Receiver<Job>) {
+    let Ok(chat) = model.chat() else { return };
+    let mut waiting = Fair::default();
+    loop {
+        let mut batch = Answering::new(chat, model.language().ok());
+        // A batch that has broken down is made anew.
+        let ended = catch_unwind(AssertUnwindSafe(|| batch.run(running, jobs, &mut waiting)));
+        match ended {
+            Ok(()) => return,
+            Err(_) => batch.fail(&ApiError::internal("a step of the model broke down")),
+        }
+    }
+}
+
+/// Texts that one model goes on with.
+struct Answering<'m> {
+    chat: &'m dyn ChatModel,
+    language: Option<&'m LanguageModel>,
+    batch: Option<Batch<'m>>,
+    growing: HashMap<usize, Growing>,
+}
+
+impl<'m> Answering<'m> {
+    fn new(chat: &'m dyn ChatModel, language: Option<&'m LanguageModel>) -> Self {
+        Self { chat, language, batch: language.map(Batch::new), growing: HashMap::new() }
+    }
+
+    /// Goes on until nobody can ask any more.
+    fn run(&mut self, running: usize, jobs: &Receiver<Job>, waiting: &mut Fair<Job>) {
+        loop {
+            if self.growing.is_empty() && waiting.is_empty() {
+                let Ok(job) = jobs.recv() else { return };
+                waiting.push(&job.client.clone(), job);
+            }
+            jobs.try_iter().for_each(|job| waiting.push(&job.client.clone(), job));
+            for _ in 0..READ_AT_ONCE {
+                if self.growing.len() < running
+                    && let Some(job) = waiting.pop()
+                {
+                    self.begin(job);
+                }
+            }
+            self.step();
+        }
+    }
+
+    /// Reads a prompt; of a model that answers one at a time, says all of its answer.
+    fn begin(&mut self, job: Job) {
+        if job.heard.is_closed() {
+            return;
+        }
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(&job)));
+        let read = read.unwrap_or_else(|_| Err(ApiError::internal("a prompt broke the model")));
+        match read {
+            Ok(Some((key, inputs))) => {
+                let growing =
+                    Growing { job, inputs, pieces: Pieces::default(), tokens: Vec::new() };
+                self.growing.insert(key, growing);
+            }
+            Ok(None) => {}
+            Err(error) => drop(job.heard.send(Heard::Failed(error))),
+        }
+    }
+
+    /// The key of a text in the batch; nothing where all is said.
+    fn read(&mut self, job: &Job) -> Result<Option<(usize, Inputs)>> {
+        let inputs = match (&job.prompt, self.language) {
+            (Prompt::Chat(messages, media), _) => {
+                match self.chat.prepare(messages, media, &job.options)? {
+                    Some(inputs) => inputs,
+                    None => return self.alone(job, messages, media).map(|()| None),
+                }
+            }
+            (Prompt::Text(text), Some(language)) => {
+                language.inputs(language.prompt(text)?, &job.options)?
+            }
+            (Prompt::Ids(ids), Some(language)) => language.inputs(ids.clone(), &job.options)?,
+            (Prompt::Text(_) | Prompt::Ids(_), None) => {
+                let message =
+                    "expected a model that continues texts, got one that answers messages alone";
+                return Err(ApiError::invalid("model", message));
+            }
+        };
+        let Some(batch) = &mut self.batch else { return Err(ApiError::internal("no batch")) };
+        Ok(Some((batch.join_inputs(&inputs)?, inputs)))
+    }
+
+    /// Answers one conversation, while all others wait.
+    fn alone(&self, job: &Job, messages: &[Message], media: &[Media]) -> Result<()> {
+        let (mut pieces, mut tokens) = (Pieces::default(), Vec::new());
+        let reply = self.chat.answer(messages, media, &job.options, &mut |step| {
+            tell(job, &mut pieces, &mut tokens, step, self.chat)
+        })?;
+        finish(job, &mut pieces, tokens, reply);
+        Ok(())
+    }
+
+    fn step(&mut self) {
+        let (chat, growing) = (self.chat, &mut self.growing);
+        let Some(batch) = &mut self.batch else { return };
+        let finished = batch.step(&mut |key, step| match growing.get_mut(&key) {
+            Some(Growing { job, pieces, tokens, .. }) => tell(job, pieces, tokens, step, chat),
+            None => ControlFlow::Break(()),
+        });
+        for (key, said) in finished {
+            if let Some(growing) = self.growing.remove(&key) {
+                self.end(growing, said);
+            }
+        }
+    }
+
+    fn end(&self, growing: Growing, said: sensorium_inference::Result<Continuation>) {
+        let Growing { job, inputs, mut pieces, tokens } = growing;
+        match said {
+            Ok(said) => {
+                let wanted = self.chat.wanted(&inputs, &said);
+                finish(&job, &mut pieces, tokens, inputs.reply(said, wanted));
+            }
+            Err(error) => drop(job.heard.send(Heard::Failed(error.into()))),
+        }
+    }
+
+    /// Tells all whose texts were growing that they will not grow any more.
+    fn fail(&mut self, error: &ApiError) {
+        for (_, growing) in self.growing.drain() {
+            // Whoever has gone needs not be told.
+            let _ = growing.job.heard.send(Heard::Failed(error.clone()));
+        }
+    }
+}
+
+/// Tells of a token; breaks off when nobody listens.
+fn tell(
+    job: &Job,
+    pieces: &mut Pieces,
+    tokens: &mut Vec<TokenLogprob>,
+    step: Step<'_>,
+    chat: &dyn ChatModel,
+) -> ControlFlow<()> {
+    tokens.extend(job.logprobs.map(|top| logprob(step, top, chat)));
+    let piece = pieces.grown(trimmed(job, step.text), &job.options.stop);
+    let is_heard = match piece {
+        "" => !job.heard.is_closed(),
+        piece => job.heard.send(Heard::Piece(piece.to_owned(), std::mem::take(tokens))).is_ok(),
+    };
+    if is_heard { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Tells what is left of a text that has ended.
+fn finish(job: &Job, pieces: &mut Pieces, tokens: Vec<TokenLogprob>, reply: Reply) {
+    let text = trimmed(job, &reply.continuation.text);
+    let rest = pieces.rest(if job.is_raw() { text } else { text.trim_end() });
+    // Whoever has gone needs not be told.
+    if !rest.is_empty() || !tokens.is_empty() {
+        let _ = job.heard.send(Heard::Piece(rest.to_owned(), tokens));
+    }
+    let _ = job.heard.send(Heard::Done(Box::new(reply)));
+}
+
+/// An answer begins with a word.
+fn trimmed<'t>(job: &Job, text: &'t str) -> &'t str {
+    if job.is_raw() { text } else { text.trim_start() }
+}
+
+impl Job {
+    /// Whether the text goes on where another has ended.
+    fn is_raw(&self) -> bool {
+        !matches!(self.prompt, Prompt::Chat(..))
+    }
+}
+
+fn logprob(step: Step<'_>, top: usize, chat: &dyn ChatModel) -> TokenLogprob {
+    let logprob = step.log_probability();
+    let mut ids: Vec<u32> = (0..step.logits.len() as u32).collect();
+    let by_logit = |a: &u32, b: &u32| step.logits[*b as usize].total_cmp(&step.logits[*a as usize]);
+    let top = top.min(ids.len());
+    if top < ids.len() {
+        ids.select_nth_unstable_by(top, by_logit);
+        ids.truncate(top);
+    }
+    ids.sort_by(by_logit);
+    let top = ids.iter().map(|&id| (chat.token(id), logprob(id))).collect();
+    TokenLogprob { token: chat.token(step.id), logprob: logprob(step.id), top }
+}

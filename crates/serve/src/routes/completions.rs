@@ -1,0 +1,177 @@
+//! `/v1/completions`: a text goes on as it is. `/tokenize` and `/detokenize`: what a model reads of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::chat::{Answer, PASSED, collect, data, events, reason, usage};
+use crate::app::{Admitted, App};
+use crate::engine::{Ask, Event, Prompt, TokenLogprob};
+use crate::error::{ApiError, Result};
+use crate::fields::Fields;
+use crate::ids::{id, now};
+use crate::sampling;
+
+/// A prompt in one of the four forms that clients send.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Prompts {
+    Text(String),
+    Texts(Vec<String>),
+    Ids(Vec<u32>),
+    ManyIds(Vec<Vec<u32>>),
+}
+
+/// Most prompts of a request, and most answers to each.
+const PROMPTS: usize = 32;
+const ANSWERS: usize = 8;
+
+impl Prompts {
+    fn into_vec(self) -> Vec<Prompt> {
+        match self {
+            Self::Text(text) => vec![Prompt::Text(text)],
+            Self::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
+            Self::Ids(ids) => vec![Prompt::Ids(ids)],
+            Self::ManyIds(all) => all.into_iter().map(Prompt::Ids).collect(),
+        }
+    }
+}
+
+/// Goes on with a text, or several.
+pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
+    let (mut fields, begun) = (Fields::read(&admitted.bytes)?, Instant::now());
+    let name: Option<String> = fields.take("model")?;
+    let prompts = fields.need::<Prompts>("prompt");
+    // What an untagged list says of itself helps nobody.
+    let expected = "expected a text, a list of texts, token ids, or a list of lists of them";
+    let prompts = prompts.map_err(|error| match error.code {
+        "invalid_value" => ApiError::invalid("prompt", expected),
+        _ => error,
+    })?;
+    let prompts = prompts.into_vec();
+    if prompts.is_empty() || prompts.len() > PROMPTS {
+        let message = format!("expected 1 to {PROMPTS} prompts, got {}", prompts.len());
+        return Err(ApiError::invalid("prompt", message));
+    }
+    let mut options = sampling::options(&mut fields, &["max_tokens"])?;
+    options.grammar = sampling::response_format(&mut fields, "response_format")?;
+    let n = fields.count("n", 1..=ANSWERS)?.unwrap_or(1);
+    let logprobs = fields.count("logprobs", 0..=20)?;
+    let echo: bool = fields.take("echo")?.unwrap_or(false);
+    let stream: bool = fields.take("stream")?.unwrap_or(false);
+    let sampler = sampling::sampler(&mut fields, options.sampling.seed)?;
+    fields.pass(&PASSED);
+    fields.pass(&["stream_options"]);
+    let model = app.engine.models.able(name.as_deref(), "complete").await?;
+    let echoed = |prompt: &Prompt| match prompt {
+        Prompt::Text(text) if echo => text.clone(),
+        _ => String::new(),
+    };
+    let mut answers = Vec::new();
+    for prompt in &prompts {
+        for i in 0..n {
+            let mut options = options.clone();
+            options.sampling.seed = options.sampling.seed.wrapping_add(i as u64);
+            let (client, prompt) = (admitted.client.name.clone(), prompt.clone());
+            let before = echoed(&prompt);
+            let ask = Ask { client, prompt, options, logprobs, sampler, speech: None };
+            answers.push((before, app.engine.ask(model.clone(), ask, admitted.place.clone())));
+        }
+    }
+    let head = json!({"id": id("cmpl-"), "object": "text_completion", "created": now(), "model": model.name});
+    let mut response = match stream {
+        true => streamed(head, answers),
+        false => whole(&app, head, answers, begun).await?,
+    };
+    if let Some(ignored) = fields.ignored() {
+        response.headers_mut().insert("x-sensorium-ignored", ignored);
+    }
+    Ok(response)
+}
+
+type Answers = Vec<(String, UnboundedReceiver<Event>)>;
+
+async fn whole(app: &App, mut head: Value, answers: Answers, begun: Instant) -> Result<Response> {
+    let (mut choices, mut outcomes) = (Vec::new(), Vec::new());
+    for (index, (echoed, events)) in answers.into_iter().enumerate() {
+        let Answer { text, tokens, outcome, .. } = collect(app, events, begun).await?;
+        let tokens = (!tokens.is_empty()).then(|| legacy(&tokens));
+        choices.push(json!({
+            "index": index, "text": format!("{echoed}{text}"), "logprobs": tokens,
+            "finish_reason": reason(outcome.finish)
+        }));
+        outcomes.push(outcome);
+    }
+    head["choices"] = choices.into();
+    head["usage"] = usage(&outcomes);
+    Ok(Json(head).into_response())
+}
+
+/// Logarithms of probabilities as this route has had them from the beginning.
+fn legacy(tokens: &[TokenLogprob]) -> Value {
+    let top = |token: &TokenLogprob| -> Value {
+        let all = token.top.iter().map(|(token, logprob)| (token.clone(), json!(logprob)));
+        Value::Object(all.collect())
+    };
+    json!({
+        "tokens": tokens.iter().map(|token| &token.token).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|token| token.logprob).collect::<Vec<_>>(),
+        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>()
+    })
+}
+
+fn streamed(head: Value, answers: Answers) -> Response {
+    let piece = move |i: usize, text: &str, finish: Option<&str>| {
+        let mut chunk = head.clone();
+        chunk["choices"] =
+            json!([{"index": i, "text": text, "logprobs": null, "finish_reason": finish}]);
+        data(&chunk)
+    };
+    let all = answers.into_iter().enumerate().map(move |(i, (echoed, events))| {
+        let piece = piece.clone();
+        let first = (!echoed.is_empty()).then(|| piece(i, &echoed, None));
+        let told = stream::unfold(events, |mut events| async move {
+            let event = events.recv().await?;
+            Some((event, events))
+        });
+        let told = told.filter_map(move |event| {
+            std::future::ready(match event {
+                Event::Piece(text, _) => Some(piece(i, &text, None)),
+                Event::Done(outcome) => Some(piece(i, "", Some(reason(outcome.finish)))),
+                Event::Failed(error) => Some(data(&error.body())),
+                Event::Medium(_) | Event::Speech(_) => None,
+            })
+        });
+        stream::iter(first).chain(told).boxed()
+    });
+    let done = stream::iter([axum::response::sse::Event::default().data("[DONE]")]);
+    events(stream::select_all(all).chain(done))
+}
+
+/// A text as the model's tokens.
+pub async fn tokenize(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
+    let mut fields = Fields::read(&admitted.bytes)?;
+    let name: Option<String> = fields.take("model")?;
+    let text: String =
+        fields.any(&["prompt", "content"])?.ok_or_else(|| ApiError::missing("prompt"))?;
+    let model = app.engine.models.able(name.as_deref(), "complete").await?;
+    let tokens = app.engine.run(&model, move |model| Ok(model.language()?.prompt(&text)?)).await?;
+    Ok(Json(json!({"count": tokens.len(), "tokens": tokens})).into_response())
+}
+
+/// Tokens as a text.
+pub async fn detokenize(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
+    let mut fields = Fields::read(&admitted.bytes)?;
+    let name: Option<String> = fields.take("model")?;
+    let ids: Vec<u32> = fields.need("tokens")?;
+    let model = app.engine.models.able(name.as_deref(), "complete").await?;
+    let text = app.engine.run(&model, move |model| Ok(model.language()?.text(&ids)?)).await?;
+    Ok(Json(json!({"prompt": text})).into_response())
+}

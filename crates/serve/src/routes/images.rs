@@ -1,0 +1,150 @@
+//! `/v1/images/generations` and `/v1/images/edits`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use sensorium_inference::Sampler;
+use sensorium_media::{Message, Modality, Part, Role};
+use serde_json::{Value, json};
+
+use super::chat::{PASSED, data, events};
+use crate::app::{Admitted, App};
+use crate::engine::{Media, encoded};
+use crate::error::{ApiError, Result};
+use crate::fields::Fields;
+use crate::form;
+use crate::ids::now;
+use crate::parts::{Conversation, Upload};
+use crate::sampling;
+
+/// Most pictures of a request.
+const PICTURES: usize = 10;
+
+/// How pictures are wanted.
+struct Wanted {
+    prompt: String,
+    n: usize,
+    sampler: Sampler,
+    stream: bool,
+}
+
+impl Wanted {
+    fn take(fields: &mut Fields) -> Result<Self> {
+        let prompt: String = fields.need("prompt")?;
+        if prompt.trim().is_empty() {
+            return Err(ApiError::invalid(
+                "prompt",
+                "expected words that say what is to be drawn, got none",
+            ));
+        }
+        let n = fields.count("n", 1..=PICTURES)?.unwrap_or(1);
+        let seed = sampling::seed(fields)?;
+        let sampler = sampling::sampler(fields, seed)?;
+        let stream = fields.take("stream")?.unwrap_or(false);
+        for (name, known) in
+            [("output_format", "png"), ("response_format", "b64_json"), ("background", "auto")]
+        {
+            let got: Option<String> = fields.take(name)?;
+            if let Some(got) = got.filter(|got| got != known && got != "opaque") {
+                let message = format!("expected {known}, got {got:?}");
+                return Err(ApiError::invalid(name, message));
+            }
+        }
+        fields.pass(&PASSED);
+        fields.pass(&["partial_images"]);
+        Ok(Self { prompt, n, sampler, stream })
+    }
+}
+
+/// Draws.
+pub async fn generations(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
+    let mut fields = Fields::read(&admitted.bytes)?;
+    let name: Option<String> = fields.take("model")?;
+    let size: Option<String> = fields.take("size")?;
+    let wanted = Wanted::take(&mut fields)?;
+    let model = app.engine.models.able(name.as_deref(), "make").await?;
+    let Wanted { prompt, n, sampler, stream } = wanted;
+    let (prompts, served) = (vec![prompt; n], model.name.clone());
+    let made = app.engine.run(&model, move |model| {
+        encoded(model.media()?.generate(Modality::Image, &prompts, sampler)?, &served, sampler)
+    });
+    answer(&made.await?, size, stream, fields)
+}
+
+/// Draws a picture anew, as a prompt says.
+pub async fn edits(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
+    let (mut fields, files) = form::read(&admitted).await?;
+    if files.iter().any(|file| file.name == "mask") {
+        let message = "expected no mask: no model here takes one";
+        return Err(ApiError::invalid("mask", message));
+    }
+    let pictures = files.into_iter().filter(|file| matches!(&*file.name, "image" | "image[]"));
+    let uploads: Vec<Upload> =
+        pictures.map(|file| Upload::new(file.bytes, Modality::Image, "image")).collect();
+    if uploads.is_empty() {
+        return Err(ApiError::missing("image"));
+    }
+    let name: Option<String> = fields.take("model")?;
+    let size: Option<String> = fields.take("size")?;
+    let Wanted { prompt, n, sampler, stream } = Wanted::take(&mut fields)?;
+    let model = app.engine.models.able(name.as_deref(), "chat").await?;
+    let served = model.name.clone();
+    let media = app.engine.decode(move |decoder| Conversation::media(&uploads, decoder)).await?;
+    let made = app.engine.run(&model, move |model| {
+        let parts = vec![Part::Media(Modality::Image); media.len()];
+        let parts = parts.into_iter().chain([Part::Text(prompt)]).collect();
+        let (chat, modality) = (model.chat()?, Modality::Image);
+        let known = chat.makes();
+        let wanted = chat.wants(&[Message { role: Role::User, parts }], &media, modality)?;
+        let wanted = wanted.ok_or(sensorium_inference::Error::Makes { wanted: modality, known })?;
+        encoded(model.media()?.make(&wanted, n, sampler)?, &served, sampler)
+    });
+    answer(&made.await?, size, stream, fields)
+}
+
+fn answer(made: &[Media], size: Option<String>, stream: bool, fields: Fields) -> Result<Response> {
+    let sizes: Vec<String> = made.iter().map(|medium| png_size(&medium.bytes)).collect();
+    let actual = sizes.first().cloned().unwrap_or_default();
+    if let Some(size) = size.filter(|size| size != "auto" && *size != actual) {
+        let message = format!("expected auto or {actual}, which the model draws, got {size:?}");
+        return Err(ApiError::invalid("size", message));
+    }
+    let b64: Vec<String> = made.iter().map(|medium| STANDARD.encode(&medium.bytes)).collect();
+    let mut response = match stream {
+        true => {
+            let one = |b64: &String| {
+                data(&json!({
+                    "type": "image_generation.completed", "b64_json": b64, "created_at": now(),
+                    "size": actual, "output_format": "png", "background": "opaque"
+                }))
+            };
+            events(stream::iter(b64.iter().map(one).collect::<Vec<_>>()))
+        }
+        false => {
+            let data: Vec<Value> = b64.iter().map(|b64| json!({"b64_json": b64})).collect();
+            let body = json!({
+                "created": now(), "data": data, "size": actual, "output_format": "png",
+                "background": "opaque"
+            });
+            Json(body).into_response()
+        }
+    };
+    if let Some(ignored) = fields.ignored() {
+        response.headers_mut().insert("x-sensorium-ignored", ignored);
+    }
+    Ok(response)
+}
+
+/// Width and height of a PNG file, as they stand in its first chunk.
+fn png_size(png: &[u8]) -> String {
+    let side = |at: usize| {
+        let bytes = png.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_be_bytes)
+    };
+    format!("{}x{}", side(16), side(20))
+}
