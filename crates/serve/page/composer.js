@@ -26,7 +26,7 @@ export function compose(text, files) {
   box.focus();
 }
 
-export async function attachFiles(files) {
+async function attachFiles(files) {
   for (const file of files) {
     try {
       attachments.push(await attachmentOf(file));

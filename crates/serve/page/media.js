@@ -74,7 +74,7 @@ export function drawn(source, width, height) {
   return canvas;
 }
 
-export function base64(blob) {
+function base64(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
