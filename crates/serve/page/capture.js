@@ -1,6 +1,6 @@
 // The camera and the microphone.
 
-import { $, clock, h, iconButton } from "./dom.js";
+import { $, clock, h, iconButton, toast } from "./dom.js";
 import { drawn, toPng } from "./media.js";
 import { wave } from "./players.js";
 
@@ -47,7 +47,7 @@ export async function takePicture() {
       if (what === "take") end(await toPng(drawn(video, video.videoWidth, video.videoHeight)));
       if (what === "turn") {
         facing = facing === "user" ? "environment" : "user";
-        await start();
+        await start().catch((error) => toast(error.message));
       }
     };
   });

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { announce, toast } from "./dom.js";
 import { fromBase64, fromDataUrl, partOf } from "./media.js";
-import { modelNamed, speaker, takes } from "./models.js";
+import { isKnown, loadModels, modelNamed, speaker, takes } from "./models.js";
 import { asked, settings, voiceOf } from "./settings.js";
 import * as store from "./store.js";
 import * as tree from "./tree.js";
@@ -92,7 +92,7 @@ export function turn(message, step) {
 }
 
 export function stop() {
-  running.get(current?.id);
+  running.get(current?.id)?.controller.abort();
 }
 
 /** Stops whatever a conversation does, before it goes away. */
@@ -119,6 +119,7 @@ async function answer(conversation, to) {
     message.state = error.name === "AbortError" ? "stopped" : "failed";
     if (message.state === "failed") message.error = api.inWords(error);
   }
+  if (chosen && !isKnown(chosen)) await loadModels().catch(() => {});
   const gone = !running.delete(conversation.id);
   if (gone) return;
   announce(message.error ? message.error.title : message.text || (message.state === "stopped" ? "Stopped." : "Answered."));

@@ -26,7 +26,7 @@ export function compose(text, files) {
   box.focus();
 }
 
-export async function attachFiles(files) {
+async function attachFiles(files) {
   for (const file of files) {
     try {
       attachments.push(await attachmentOf(file));
@@ -102,7 +102,8 @@ function showWarning(model, missing) {
 function submit() {
   const why = $("send").dataset.why;
   if (chat.answering()) return toast("An answer is under way. Stop it first (Esc).");
-  if (why) return toast(why);
+  // What is wrong stands beside the box already.
+  if (why) return announce(why);
   const [text, files] = [box.value.trim(), attachments];
   box.value = "";
   attachments = [];

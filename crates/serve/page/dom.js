@@ -47,7 +47,6 @@ const ICONS = {
   left: "M14 6l-6 6 6 6",
   right: "M10 6l6 6-6 6",
   trash: "M5 7h14M10 7V4.5h4V7M7 7l.8 13h8.4L17 7M10.5 11v5M13.5 11v5",
-  check: "M5 12.5l4.5 4.5L19 7.5",
   image: "M4 5h16v14H4zM4 16l5-5 4.5 4.5L16 13l4 4M15.5 9.5h.01",
   audio: "M4 10v4M8 7v10M12 4v16M16 8v8M20 10.5v3",
   video: "M4 6h11v12H4zM15 10.5l5-3v9l-5-3",

@@ -2,7 +2,7 @@
 
 import { $, h, icon } from "./dom.js";
 import { KINDS, toPng } from "./media.js";
-import { gives, named, takes } from "./models.js";
+import { inputs, isKnown, named, outputs } from "./models.js";
 
 async function scene() {
   const canvas = document.createElement("canvas");
@@ -90,16 +90,17 @@ const TEXTS = [
 /** Shows at most four of them; `compose` puts one into the message box. */
 export function showExamples(model, compose) {
   if (!model) return $("start").replaceChildren();
-  const fit = EXAMPLES.filter((example) => (!example.takes || takes(model, example.takes)) && (!example.gives || gives(model, example.gives)));
+  const [input, output] = [inputs(model), outputs(model)];
+  const fits = (example) => isKnown(model) && (!example.takes || input.includes(example.takes)) && (!example.gives || output.includes(example.gives));
+  const fit = EXAMPLES.filter(fits);
   const all = fit.length > 2 ? fit : [...fit, ...TEXTS];
   const cards = all.slice(0, 4).map(({ text, takes: kind, gives: result, make }) => {
     const what = kind ? `about a ${KINDS[kind].one}` : result ? `makes a ${KINDS[result].one}` : "in words";
     const onclick = async () => compose(text, make ? [await make()] : []);
     return h("button", { type: "button", class: "example", onclick }, h("span", { class: `sense ${kind ?? result ?? "text"}` }, icon(kind ?? result ?? "text"), what), h("span", {}, text));
   });
-  const kinds = (modalities) => named(Object.keys(KINDS).filter((kind) => modalities?.includes(kind)));
-  const { input_modalities: input = ["text"], output_modalities: output = ["text"] } = model.architecture ?? {};
-  const about = h("p", { class: "faint" }, `It takes ${kinds(input)}, and answers with ${kinds(output)}.`);
+  const can = isKnown(model) ? `It takes ${named(input)}, and answers with ${named(output)}.` : "What it takes is known once it has answered.";
+  const about = h("p", { class: "faint" }, can);
   const logo = h("img", { src: "/page/icon.svg", alt: "", width: 56, height: 56 });
   $("start").replaceChildren(logo, h("h2", {}, `Talk with ${model.id}`), about, h("div", { class: "examples" }, cards));
   return undefined;

@@ -60,7 +60,7 @@ async function remove(id, title) {
 }
 
 /** On a narrow screen the list lies over the page, otherwise beside it. */
-export function toggleHistory() {
+function toggleHistory() {
   document.body.classList.toggle(narrow.matches ? "history-over" : "history-away");
   showExpanded();
   if (document.body.classList.contains("history-over")) $("close-history").focus();

@@ -7,7 +7,8 @@ const FENCE = /^\s*(```+|~~~+)\s*(\S*)/;
 const HEADING = /^(#{1,6})\s+(.*)$/;
 const BULLET = /^\s*[-*+]\s+(.*)$/;
 const NUMBER = /^\s*(\d+)[.)]\s+(.*)$/;
-const QUOTE = /^\s*>\s?(.*)$/;
+// Quotes in quotes are shown as one.
+const QUOTE = /^\s*(?:>\s?)+(.*)$/;
 const RULE = /^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$/;
 
 /** The nodes of a text. */
@@ -82,7 +83,7 @@ function table(lines, at) {
 
 const withBreaks = (lines) => lines.flatMap((line, n) => (n ? [h("br"), ...inline(line)] : inline(line)));
 
-const INLINE = /(`+)(.+?)\1|\*\*(.+?)\*\*|__(.+?)__|(?<![\w*])\*([^\s*](?:[^*]*[^\s*])?)\*(?!\w)|(?<!\w)_([^\s_](?:[^_]*[^\s_])?)_(?!\w)/g;
+const INLINE = /(`{1,3})(.+?)\1|\*\*(.+?)\*\*|__(.+?)__|(?<![\w*])\*([^\s*](?:[^*]*[^\s*])?)\*(?!\w)|(?<!\w)_([^\s_](?:[^_]*[^\s_])?)_(?!\w)/g;
 
 function inline(text) {
   const nodes = [];
@@ -90,7 +91,7 @@ function inline(text) {
   for (const match of text.matchAll(INLINE)) {
     nodes.push(text.slice(from, match.index));
     const [whole, , literal, bold, strong, italic, emphasis] = match;
-    if (false) nodes.push(h("code", {}, literal));
+    if (literal !== undefined) nodes.push(h("code", {}, literal));
     else if (bold ?? strong) nodes.push(h("strong", {}, inline(bold ?? strong)));
     else nodes.push(h("em", {}, inline(italic ?? emphasis)));
     from = match.index + whole.length;

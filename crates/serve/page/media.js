@@ -12,6 +12,7 @@ const TABLES = {
   csv: "text/csv",
   tsv: "text/tab-separated-values",
   jsonl: "application/jsonl",
+  ndjson: "application/jsonl",
   xlsx: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
   parquet: "application/vnd.apache.parquet",
 };
@@ -73,7 +74,7 @@ export function drawn(source, width, height) {
   return canvas;
 }
 
-export function base64(blob) {
+function base64(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
@@ -192,9 +193,9 @@ async function framesOfVideo(blob, count) {
 /** The first rows of a table of text, the columns' names first; null for what only a program can read. */
 export async function rowsOf({ name, blob }, count = 6) {
   const end = ending(name);
-  if (!["csv", "tsv", "jsonl"].includes(end)) return null;
+  if (!["csv", "tsv", "jsonl", "ndjson"].includes(end)) return null;
   const text = await blob.slice(0, 65_536).text();
-  if (end !== "jsonl") return separated(text, end === "tsv" ? "\t" : ",", count);
+  if (end === "csv" || end === "tsv") return separated(text, end === "tsv" ? "\t" : ",", count);
   const records = text.split("\n").filter((line) => line.trim()).slice(0, count - 1).flatMap(parsed);
   const columns = [...new Set(records.flatMap(Object.keys))];
   const cell = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));

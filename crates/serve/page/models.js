@@ -11,14 +11,20 @@ export async function loadModels() {
   all = await listModels();
 }
 
+// What a model can do is known once it was opened; until then it is taken to answer, and to take anything.
+export const isKnown = (model) => model?.capabilities !== undefined;
 const can = (model, what) => model?.capabilities?.includes(what) ?? false;
 
-export const partners = () => all.filter((model) => can(model, "chat"));
+export const partners = () => all.filter((model) => !isKnown(model) || can(model, "chat"));
 export const voices = () => [...new Set(all.filter((model) => can(model, "speak")).flatMap((model) => model.voices ?? []))];
 export const transcriber = (model) => (can(model, "transcribe") ? model : all.find((other) => can(other, "transcribe")));
 export const speaker = (model) => (can(model, "speak") ? model : all.find((other) => can(other, "speak")));
-export const takes = (model, kind) => (model?.architecture?.input_modalities ?? ["text"]).includes(kind);
-export const gives = (model, kind) => (model?.architecture?.output_modalities ?? ["text"]).includes(kind);
+const inOrder = (kinds) => Object.keys(KINDS).filter((kind) => kinds.includes(kind));
+
+/** The kinds that a model takes, and those that it makes: what speaks can say its words aloud. */
+export const inputs = (model) => inOrder(model?.architecture?.input_modalities ?? (model ? Object.keys(KINDS) : []));
+export const outputs = (model) => inOrder([...(model?.architecture?.output_modalities ?? ["text"]), ...(can(model, "speak") ? ["audio"] : [])]);
+export const takes = (model, kind) => inputs(model).includes(kind);
 
 /** The model of that name, else the one last chosen, else the first. */
 export function modelNamed(id) {
@@ -27,7 +33,7 @@ export function modelNamed(id) {
 }
 
 /** The kinds among `kinds` that a model does not take, each once. */
-export const lacks = (model, kinds) => [...new Set(kinds)].filter(() => false);
+export const lacks = (model, kinds) => [...new Set(kinds)].filter((kind) => !takes(model, kind));
 
 /** "pictures and sounds". */
 export function named(kinds) {
@@ -36,8 +42,7 @@ export function named(kinds) {
 }
 
 function senses(kinds, verb) {
-  const order = Object.keys(KINDS).filter((kind) => kinds?.includes(kind));
-  const marks = order.map((kind) => h("span", { class: `sense ${kind}`, title: KINDS[kind].many }, icon(kind), KINDS[kind].many));
+  const marks = kinds.map((kind) => h("span", { class: `sense ${kind}`, title: KINDS[kind].many }, icon(kind), KINDS[kind].many));
   return h("span", { class: "senses" }, h("span", { class: "faint" }, verb), marks);
 }
 
@@ -45,7 +50,6 @@ function senses(kinds, verb) {
 export function showPicker(chosen, pending, choose) {
   const rows = partners().map((model) => {
     const missing = lacks(model, pending);
-    const { input_modalities: input = ["text"], output_modalities: output = ["text"] } = model.architecture ?? {};
     const radio = h("input", { type: "radio", name: "model", value: model.id, checked: model === chosen, autofocus: model === chosen });
     radio.addEventListener("change", () => {
       remember("model", model.id);
@@ -56,12 +60,11 @@ export function showPicker(chosen, pending, choose) {
       { class: missing.length ? "model off" : "model" },
       radio,
       h("span", { class: "model-name" }, model.id, h("small", { class: "faint" }, model.owned_by ?? "")),
-      senses(input, "takes"),
-      senses(output, "makes"),
+      isKnown(model) ? [senses(inputs(model), "takes"), senses(outputs(model), "makes")] : h("span", { class: "senses faint" }, "What it takes is known once it has answered."),
       missing.length > 0 && h("span", { class: "warn" }, `Cannot take the ${named(missing)} that you attached.`),
     );
   });
-  const others = all.filter((model) => !can(model, "chat"));
+  const others = all.filter((model) => isKnown(model) && !can(model, "chat"));
   const rest = others.length > 0 && h("p", { class: "faint" }, `Not to talk with: ${others.map((model) => model.id).join(", ")}.`);
   const close = () => $("models").hidePopover();
   const form = h("form", { onclick: ({ detail, target }) => detail > 0 && target.closest("input") && close() }, rows, rest);

@@ -172,7 +172,7 @@ function countDown(button, seconds) {
 }
 
 /** Turns a message into a form of itself. */
-export function editMessage(article, message) {
+function editMessage(article, message) {
   if (chat.answering()) return toast("An answer is under way. Stop it first (Esc).");
   const old = [...article.childNodes];
   const kept = new Set(message.attachments);

@@ -2,6 +2,7 @@
 
 import { apiKey, setApiKey } from "./api.js";
 import { $, h } from "./dom.js";
+import { outputs } from "./models.js";
 import { recall, remember } from "./store.js";
 
 const DEFAULTS = {
@@ -28,13 +29,15 @@ export function applyTheme() {
 /** What of a request the settings decide, for a model. */
 export function asked(model) {
   const number = (text) => (text === "" || Number.isNaN(Number(text)) ? undefined : Number(text));
-  const gives = model?.architecture?.output_modalities ?? ["text"];
+  const gives = outputs(model);
   const modalities = gives.filter((kind) => settings.answers.includes(kind));
+  const aloud = modalities.includes("audio") && model.voices?.length;
   return {
     temperature: number(settings.temperature),
     seed: number(settings.seed),
     max_completion_tokens: number(settings.maxTokens),
     modalities: modalities.length ? modalities : ["text"],
+    audio: aloud ? { voice: voiceOf(model), format: "wav" } : undefined,
     size: settings.size && gives.some((kind) => kind !== "text" && kind !== "audio") ? settings.size : undefined,
   };
 }
@@ -55,7 +58,7 @@ function fill(model, voices) {
   form.elements.voice.disabled = !voices.length;
   if (voices.includes(settings.voice)) form.elements.voice.value = settings.voice;
   form.elements.key.value = apiKey();
-  const gives = model?.architecture?.output_modalities ?? ["text"];
+  const gives = outputs(model);
   for (const box of form.elements.answers) box.closest("label").classList.toggle("off", !gives.includes(box.value));
   $("answers-note").textContent = model && gives.length < 4 ? `What ${model.id} cannot make is crossed out.` : "";
 }

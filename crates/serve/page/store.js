@@ -72,7 +72,7 @@ export async function saveConversation({ messages, ...conversation }) {
 
 export async function saveMessage(message) {
   const [, messages] = await stores("readwrite");
-  await done(messages.count());
+  await done(messages.put(message));
 }
 
 export async function removeMessage(id) {

@@ -8,7 +8,7 @@ export function newConversation(model) {
 
 const under = (message) => message?.parent ?? "root";
 
-export function children(conversation, parent) {
+function children(conversation, parent) {
   return [...conversation.messages.values()].filter((message) => under(message) === parent);
 }
 
