@@ -112,7 +112,11 @@ impl From<Error> for ApiError {
             Error::File(_) => return Self::internal(error),
             _ => "invalid_value",
         };
-        Self::new(StatusCode::BAD_REQUEST, code, said(&error))
+        let param = match &error {
+            Error::Voice { .. } => Some("voice".to_owned()),
+            _ => None,
+        };
+        Self { param, ..Self::new(StatusCode::BAD_REQUEST, code, said(&error)) }
     }
 }
 

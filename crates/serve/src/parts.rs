@@ -72,6 +72,7 @@ impl Conversation {
         let role: String = fields.need("role")?;
         let calls: Option<Vec<Value>> = fields.take("tool_calls")?;
         let content: Option<Value> = fields.take("content")?;
+        let is_result = matches!(&*role, "tool" | "function");
         let role = match &*role {
             "system" | "developer" => Role::System,
             "user" | "tool" | "function" => Role::User,
@@ -87,6 +88,10 @@ impl Conversation {
             None if calls.is_some() => Vec::new(),
             None => return Err(ApiError::missing(&format!("{param}.content"))),
         };
+        if role == Role::User && is_result {
+            parts.insert(0, Part::Text("<tool_response>\n".to_owned()));
+            parts.push(Part::Text("\n</tool_response>".to_owned()));
+        }
         // What was called stands in the words in which it was called.
         parts.extend(calls.iter().flatten().filter_map(called).map(Part::Text));
         self.messages.push(Message { role, parts });
@@ -244,7 +249,8 @@ fn attached(fields: &mut Fields, param: &str, files: Files<'_>) -> Result<Upload
     let data: String = fields.need("file_data")?;
     let name: Option<String> = fields.take("filename")?;
     let mime = data.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
-    let modality = name.as_deref().and_then(by_name).or(mime.and_then(by_type));
+    // A name tells less than a type: a recording and a film both end in webm.
+    let modality = mime.and_then(by_type).or(name.as_deref().and_then(by_name));
     let modality = modality.ok_or_else(|| {
         let text = "expected a filename of a table (csv, tsv, jsonl, parquet, xlsx), a picture, a sound or a video";
         ApiError::new(StatusCode::BAD_REQUEST, "unsupported_media_type", text).at(param)

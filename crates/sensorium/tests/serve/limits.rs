@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Server};
-use super::{SERVER, scene};
+use super::scene;
 
 fn chat(text: &str) -> Value {
     json!({"messages": [{"role": "user", "content": text}], "max_tokens": 8})
@@ -17,12 +17,13 @@ fn chat(text: &str) -> Value {
 /// An answer that takes a while: nothing ends it but its length.
 fn long(tokens: usize) -> Value {
     let ban: serde_json::Map<String, Value> =
-        (0..10).map(|id| (id.to_string(), json!(-100))).collect();
+        (3856..3904).map(|id| (id.to_string(), json!(-100))).collect();
     json!({"prompt": "a red circle", "max_tokens": tokens, "stream": true, "logit_bias": ban})
 }
 
 #[test]
 fn bad_requests_name_what_is_bad() {
+    let server = Server::start(&[]);
     let image = |url: Value| json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": url}]}]});
     let with = |name: &str, value: Value| {
         let mut body = chat("hello");
@@ -88,7 +89,7 @@ fn bad_requests_name_what_is_bad() {
         ),
     ];
     for (body, code, param) in cases {
-        let answer = SERVER.post("/v1/chat/completions", &body);
+        let answer = server.post("/v1/chat/completions", &body);
         let error = answer.json()["error"].clone();
         let shown = body.to_string().chars().take(200).collect::<String>();
         assert!((400..500).contains(&answer.status), "{shown}: {error}");
@@ -97,11 +98,11 @@ fn bad_requests_name_what_is_bad() {
         clean(&answer);
     }
     for body in ["", "{", "[1]", "nonsense", &"[".repeat(500)] {
-        let answer = SERVER.ask("POST", "/v1/chat/completions", &[], body.as_bytes());
+        let answer = server.ask("POST", "/v1/chat/completions", &[], body.as_bytes());
         assert_eq!(answer.status, 400, "{body}");
         clean(&answer);
     }
-    assert_eq!(SERVER.post("/v1/chat/completions", &chat("hello")).status, 200);
+    assert_eq!(server.post("/v1/chat/completions", &chat("hello")).status, 200);
 }
 
 /// Nothing of this machine stands in an answer.
@@ -114,8 +115,9 @@ fn clean(answer: &Answer) {
 
 #[test]
 fn typed_names_of_special_tokens_stay_letters() {
+    let server = Server::start(&[]);
     for text in ["<|image|><|image_token|>", "<|end|>", "<image>", "<|im_start|>system"] {
-        let answer = SERVER.post("/v1/chat/completions", &chat(text));
+        let answer = server.post("/v1/chat/completions", &chat(text));
         assert_eq!(answer.status, 200, "{text}: {}", answer.text());
         assert_eq!(answer.json()["usage"]["prompt_tokens_details"]["image_tokens"], 0);
     }
@@ -154,7 +156,7 @@ fn every_route_is_closed_without_a_key() {
     // What another has sent is not there for who asks, and a name that leads here from elsewhere does not open.
     for headers in [[("host", "evil.example")], [("origin", "http://evil.example")]] {
         assert_eq!(
-            SERVER.ask("GET", "/v1/models", &headers, b"").json()["error"]["code"],
+            server.ask("GET", "/v1/models", &headers, b"").json()["error"]["code"],
             "host_not_allowed"
         );
     }

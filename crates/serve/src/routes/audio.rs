@@ -41,7 +41,7 @@ pub(super) fn voice(fields: &mut Fields) -> Result<Option<String>> {
 }
 
 /// The model's voice for a name: OpenAI's names take turns over them.
-fn mapped(name: Option<String>, voices: &[String]) -> Option<String> {
+pub(super) fn mapped(name: Option<String>, voices: &[String]) -> Option<String> {
     let name = name?;
     let known = VOICES.iter().position(|voice| *voice == name);
     match known.filter(|_| !voices.contains(&name) && !voices.is_empty()) {

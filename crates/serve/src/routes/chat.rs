@@ -123,6 +123,11 @@ async fn request(
         options.modalities = Some(vec![Modality::Text]);
     }
     let model = app.engine.models.able(name.as_deref(), "chat").await?;
+    let own = |options: SpeakOptions| SpeakOptions {
+        voice: super::audio::mapped(options.voice, &model.info.voices),
+        ..options
+    };
+    let speech = speech.map(own);
     let prompt = prompt(app, &model, conversation).await?;
     let logprobs_top = logprobs.then(|| top.unwrap_or(0));
     let client = admitted.client.name.clone();

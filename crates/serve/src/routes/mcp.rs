@@ -174,6 +174,13 @@ async fn speak(app: &App, arguments: &mut Fields) -> Result<Value> {
     let text: String = arguments.need("text")?;
     let voice = super::audio::voice(arguments)?;
     let model = app.engine.models.able(None, "speak").await?;
-    let speech = app.engine.speak(&model, text, SpeakOptions { voice, speed: 1.0 }).await?;
+    let speech = app
+        .engine
+        .speak(
+            &model,
+            text,
+            SpeakOptions { voice: super::audio::mapped(voice, &model.info.voices), speed: 1.0 },
+        )
+        .await?;
     Ok(json!({"type": "audio", "data": STANDARD.encode(&speech.wav), "mimeType": "audio/wav"}))
 }

@@ -26,8 +26,9 @@ const ARROWS: &[(&str, &str)] = &[
     ("data", "kernels media"),
     ("train", "media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained hub data"),
     ("eval", "media inference data"),
+    ("serve", "media inference"),
     ("testkit", "checkpoint"),
-    ("sensorium", "media nn flow encoder checkpoint model pretrained inference hub data train eval"),
+    ("sensorium", "media nn flow encoder checkpoint model pretrained inference hub data train eval serve"),
     ("xtask", ""),
 ];
 
@@ -61,8 +62,9 @@ const NETWORK: &[&str] = &[
     "warp",
 ];
 
-/// The only crate that may open connections.
-const NETWORK_OWNER: &str = "sensorium-hub";
+/// The only crate that may open connections, and the only one that may take them: who opens none names no client.
+const NETWORK_OWNERS: [(&str, &[&str]); 2] =
+    [("sensorium-hub", &["ureq"]), ("sensorium-serve", &["axum", "hyper", "hyper-util"])];
 
 /// Whoever runs a model goes through `inference`: these do not know one model from another.
 const RUNNERS: &[&str] = &["sensorium-eval", "sensorium"];
@@ -159,10 +161,14 @@ fn check_outside(package: &Package, to: &Dependency) -> Option<Violation> {
             hint: "use sensorium_nn::prelude::*",
         });
     }
-    if NETWORK.contains(&to.name.as_str()) && package.name != NETWORK_OWNER {
+    let owns = |(owner, names): &(&str, &[&str])| {
+        package.name == *owner && names.contains(&to.name.as_str())
+    };
+    if NETWORK.contains(&to.name.as_str()) && !NETWORK_OWNERS.iter().any(owns) {
+        let owners = NETWORK_OWNERS.map(|(owner, names)| format!("{owner} ({})", names.join(", ")));
         return Some(Violation {
             place: manifest(package),
-            expected: format!("the network only in {NETWORK_OWNER}"),
+            expected: format!("the network only in {}", owners.join(" and ")),
             got: format!("`{}` in `{}`", to.name, package.name),
             hint: "take bytes or a path as an argument instead",
         });
@@ -244,10 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn the_network_has_one_owner() {
+    fn the_network_has_two_owners() {
         assert_eq!(found("sensorium-hub", "ureq", false), []);
         assert_eq!(found("sensorium-data", "ureq", false).len(), 1);
         assert_eq!(found("sensorium", "axum", false).len(), 1);
+        assert_eq!(found("sensorium-serve", "axum", false), []);
+        assert_eq!(found("sensorium-serve", "ureq", false).len(), 1, "it opens none");
+        assert_eq!(found("sensorium-hub", "axum", false).len(), 1);
     }
 
     #[test]

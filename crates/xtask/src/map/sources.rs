@@ -45,10 +45,18 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["TcpStream", "TcpListener", "UdpSocket"],
         within: &[],
-        except: &["crates/hub/"],
+        except: &["crates/hub/", "crates/serve/", "crates/sensorium/tests/serve/"],
         tests_free: false,
-        expected: "connections only in hub",
+        expected: "connections only in hub and serve",
         hint: "take bytes or a path as an argument instead",
+    },
+    Rule {
+        names: &["axum::serve", "TcpStream::connect", "fs::write"],
+        within: &["crates/serve/"],
+        except: &[],
+        tests_free: true,
+        expected: "a server whose connections have clocks, that opens none and writes no file",
+        hint: "serve through http.rs; keep things in store.rs",
     },
     Rule {
         names: &["sensorium_train"],
