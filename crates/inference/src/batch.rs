@@ -31,6 +31,7 @@ struct Running<'m> {
     next: Next,
     /// What the backbone read of the prompt, `[T, D]`, where it is to be kept.
     rows: Option<Vec<f32>>,
+    salt: String,
 }
 
 /// What a text waits for.
@@ -76,13 +77,13 @@ impl<'m> Batch<'m> {
             suppress_tokens: &[],
             prompt: ids.clone(),
         };
-        let options = options.clone();
+        let (options, salt) = (options.clone(), options.cache_salt.clone());
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let mut sequence = Sequence::new(request)?;
         // Tokens that see each other both ways are read together.
         let rows = (self.prefixes.is_used() && spans.is_none()).then(|| read(embeds.0.clone()));
         let [_, t, d] = embeds.0.dims();
-        let kept = rows.as_ref().and_then(|rows| self.prefixes.longest(rows, d));
+        let kept = rows.as_ref().and_then(|rows| self.prefixes.longest(&salt, rows, d));
         let mut cache = kept.unwrap_or_default();
         let known = cache.tokens();
         sequence.cached = known;
@@ -94,7 +95,7 @@ impl<'m> Batch<'m> {
         let next = Next::Logits(read(lm.backbone.logits(last)));
         let key = self.joined;
         self.joined += 1;
-        self.running.push(Running { key, sequence, cache, next, rows });
+        self.running.push(Running { key, sequence, cache, next, rows, salt });
         Ok(key)
     }
 
@@ -141,14 +142,14 @@ impl<'m> Batch<'m> {
 
     /// What was said of a text that has left, of which what was read is kept.
     fn end(&mut self, running: Running<'m>) -> Continuation {
-        let Running { sequence, cache, rows, .. } = running;
+        let Running { sequence, cache, rows, salt, .. } = running;
         let said = sequence.finish();
         if let Some(mut rows) = rows {
             let tokens = cache.tokens().saturating_sub(said.prompt_tokens).min(said.ids.len());
             if tokens > 0 {
                 rows.extend(read(self.model.embed(&said.ids[..tokens]).0));
             }
-            self.prefixes.keep(rows, cache);
+            self.prefixes.keep(&salt, rows, cache);
         }
         said
     }

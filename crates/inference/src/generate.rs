@@ -31,6 +31,8 @@ pub struct GenerateOptions {
     pub grammar: Option<Grammar>,
     /// What the answer may be; without, whatever the model makes.
     pub modalities: Option<Vec<Modality>>,
+    /// What is kept of a text is of use to texts of the same salt, and to no others.
+    pub cache_salt: String,
 }
 
 impl Default for GenerateOptions {
@@ -44,6 +46,7 @@ impl Default for GenerateOptions {
             forced: None,
             grammar: None,
             modalities: None,
+            cache_salt: String::new(),
         }
     }
 }

@@ -210,6 +210,15 @@ impl Model {
         }
     }
 
+    /// Keeps what it sees, within so many bytes: a picture that is shown again is not looked at again.
+    pub fn remember(&mut self, bytes: usize) {
+        match self {
+            Self::VisionLanguage(model) => model.remember(bytes),
+            Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => model.remember(bytes),
+            _ => {}
+        }
+    }
+
     /// Whether it goes token by token.
     fn decodes(&self) -> bool {
         matches!(

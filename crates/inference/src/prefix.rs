@@ -14,6 +14,8 @@ pub(crate) struct Prefixes {
 /// What the backbone read, `[T, D]`, and what it keeps of it.
 #[derive(Debug)]
 struct Kept {
+    /// Whose texts it serves, and nobody else's.
+    salt: String,
     rows: Vec<f32>,
     cache: Cache,
 }
@@ -32,14 +34,15 @@ impl Prefixes {
         self.budget > 0
     }
 
-    /// What is kept of the longest beginning of `rows [T, D]` that is not all of it.
-    pub fn longest(&mut self, rows: &[f32], d: usize) -> Option<Cache> {
+    /// What is kept under this salt of the longest beginning of `rows [T, D]` that is not all of it.
+    pub fn longest(&mut self, salt: &str, rows: &[f32], d: usize) -> Option<Cache> {
         let t = rows.len() / d;
         let common = |kept: &Kept| {
             let same = kept.rows.chunks_exact(d).zip(rows.chunks_exact(d));
             same.take(t.saturating_sub(1)).take_while(|(a, b)| a == b).count()
         };
         let lengths = self.kept.iter().map(common).enumerate();
+        let lengths = lengths.filter(|(at, _)| self.kept[*at].salt == salt);
         let (at, n) = lengths.max_by_key(|(_, n)| *n).filter(|(_, n)| *n >= LEAST)?;
         // It is of use: it stays longer than others.
         let kept = self.kept.remove(at)?;
@@ -50,14 +53,15 @@ impl Prefixes {
 
     /// Keeps what was read of `rows [T, D]`; older ones go where there is no room, and those that this one begins
     /// with.
-    pub fn keep(&mut self, rows: Vec<f32>, cache: Cache) {
+    pub fn keep(&mut self, salt: &str, rows: Vec<f32>, cache: Cache) {
         let bytes = |kept: &Kept| kept.cache.bytes() + size_of_val(&*kept.rows);
-        let kept = Kept { rows, cache };
+        let kept = Kept { salt: salt.to_owned(), rows, cache };
         let own = bytes(&kept);
         if own > self.budget {
             return;
         }
-        self.kept.retain(|older| !kept.rows.starts_with(&older.rows));
+        let within = |older: &Kept| older.salt == kept.salt && kept.rows.starts_with(&older.rows);
+        self.kept.retain(|older| !within(older));
         let mut held: usize = self.kept.iter().map(bytes).sum();
         while held + own > self.budget {
             held -= self.kept.pop_front().as_ref().map_or(held, bytes);

@@ -756,6 +756,9 @@ fn a_prompt_that_begins_like_an_older_text_gets_the_same_bits() {
         assert_eq!(done.ids, alone.ids);
         assert!(logits == expected, "other bits than alone");
     }
+    let salted = GenerateOptions { cache_salt: "another's".into(), ..options(6) };
+    let key = batch.join(&whole, &salted).unwrap();
+    assert_eq!(batch.leave(key).map(|left| left.cached_tokens), Some(0), "of another");
     let mut small = Batch::remembering(&llm, 100);
     read(&mut small, &first);
     assert_eq!(read(&mut small, &whole).0.cached_tokens, 0, "there was no room");

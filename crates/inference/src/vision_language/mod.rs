@@ -6,6 +6,7 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
 //! ```
 
+mod feature_cache;
 mod media_tower;
 mod prompt;
 mod signal;
@@ -31,6 +32,7 @@ use sensorium_model::domain::{Distance, Domain, pooled};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
+use feature_cache::{FeatureCache, Tile};
 pub use media_tower::MediaTower;
 pub(crate) use signal::Signal;
 pub use vision_tower::VisionTower;
@@ -57,6 +59,8 @@ pub struct VisionLanguageModel {
     pub(crate) domain: Option<Domain>,
     /// How it asks for media.
     pub(crate) signals: Vec<Signal>,
+    /// What was seen lately.
+    seen: FeatureCache,
 }
 
 /// What stands at a place of a prompt.
@@ -105,6 +109,7 @@ impl VisionLanguageModel {
             interleaved: false,
             domain: None,
             signals: Vec::new(),
+            seen: FeatureCache::default(),
         }
     }
 
@@ -132,7 +137,13 @@ impl VisionLanguageModel {
             interleaved,
             domain: None,
             signals: Vec::new(),
+            seen: FeatureCache::default(),
         })
+    }
+
+    /// Keeps what it sees, within so many bytes: a picture that is shown again is not looked at again.
+    pub fn remember(&mut self, bytes: usize) {
+        self.seen = FeatureCache::within(bytes);
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
@@ -177,7 +188,8 @@ impl VisionLanguageModel {
         self.llm.room(prompt.ids.len())?;
 
         let start = Instant::now();
-        let (embeds, distances) = self.embeds(&prompt, seen.into_iter().flatten().collect())?;
+        let seen = seen.into_iter().flatten().collect();
+        let (embeds, distances) = self.embeds(&prompt, seen, &options.cache_salt)?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
         let spans = self.prefix.then(|| spans.collect());
@@ -213,7 +225,12 @@ impl VisionLanguageModel {
 
     /// A prompt's tokens with those of its media at their slots, `[1, T, D]`, and how far each picture lies
     /// from those of the training set, where that is known.
-    fn embeds(&self, prompt: &Prompt, seen: Vec<Seen>) -> Result<(Embeds, Vec<Distance>)> {
+    fn embeds(
+        &self,
+        prompt: &Prompt,
+        seen: Vec<Seen>,
+        salt: &str,
+    ) -> Result<(Embeds, Vec<Distance>)> {
         let slots = |modality: Modality| -> Vec<Slot> {
             let slots = prompt.slots.iter().filter(|slot| slot.modality == modality);
             slots.copied().collect()
@@ -227,12 +244,10 @@ impl VisionLanguageModel {
         }
         let (mut embeds, mut distances) = (self.llm.embed(&prompt.ids), Vec::new());
         if !tiles.is_empty() {
-            let features = self.vision_tower.features(&tiles);
-            if let Some(domain) = &self.domain {
-                distances.extend(pooled(features.clone()).iter().map(|seen| domain.distance(seen)));
-            }
-            let tokens = self.vision_tower.project(features);
-            embeds = splice(embeds, tokens, &slots(Modality::Image));
+            let seen = self.seen.tiles(salt, tiles, |tiles| self.look_at(tiles));
+            distances.extend(seen.iter().filter_map(|tile| tile.distance));
+            let tokens = Tensor::cat(seen.into_iter().map(|tile| tile.tokens).collect(), 0);
+            embeds = splice(embeds, Embeds(tokens), &slots(Modality::Image));
         }
         for tower in &self.towers {
             let own = pieces.iter().filter(|piece| piece.modality() == tower.modality());
@@ -241,6 +256,21 @@ impl VisionLanguageModel {
             }
         }
         Ok((embeds, distances))
+    }
+
+    /// What tiles become, all of them together.
+    fn look_at(&self, tiles: &[Picture]) -> Vec<Tile> {
+        let features = self.vision_tower.features(tiles);
+        let far = |domain: &Domain| -> Vec<Distance> {
+            pooled(features.clone()).iter().map(|seen| domain.distance(seen)).collect()
+        };
+        let distances = self.domain.as_ref().map(far);
+        let Embeds(tokens) = self.vision_tower.project(features);
+        let tile = |i: usize| Tile {
+            tokens: tokens.clone().narrow(0, i, 1),
+            distance: distances.as_ref().map(|all| all[i]),
+        };
+        (0..tiles.len()).map(tile).collect()
     }
 
     /// Messages with a place for each of what stands for their media.

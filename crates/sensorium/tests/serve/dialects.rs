@@ -152,8 +152,10 @@ fn other_dialects_say_the_same() {
 fn a_text_goes_on_and_tokens_are_told() {
     let server = Server::start(&[]);
     // Nothing ends the texts but their length.
-    let ban: Value =
-        (3856..3904).map(|id| (id.to_string(), json!(-100))).collect::<serde_json::Map<_, _>>().into();
+    let ban: Value = (3856..3904)
+        .map(|id| (id.to_string(), json!(-100)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let body = json!({
         "prompt": ["a red", "a blue"], "max_tokens": 3, "echo": true, "logprobs": 1, "logit_bias": ban
     });

@@ -128,7 +128,9 @@ impl Engine {
     }
 
     async fn answer(&self, model: &Arc<Loaded>, ask: Ask, events: &Events) -> Result<Outcome> {
-        let Ask { client, prompt, options, logprobs, sampler, speech } = ask;
+        let Ask { client, prompt, mut options, logprobs, sampler, speech } = ask;
+        // What one client has asked tells others nothing, not even by how soon it is answered.
+        options.cache_salt = format!("{client} {}", options.cache_salt);
         if let (Prompt::Chat(messages, media), Some([modality])) =
             (&prompt, options.modalities.as_deref())
             && *modality != Modality::Text

@@ -179,7 +179,7 @@ impl Entry {
 
     async fn load(&self, limits: Limits) -> Result<Arc<Loaded>> {
         let opened = tokio::task::block_in_place(|| (self.source.open)());
-        let model = Arc::new(opened.map_err(|reason| {
+        let mut model = opened.map_err(|reason| {
             log::error!("{}: {reason}", self.source.name);
             let message = format!(
                 "the model {:?} cannot be opened; the server's log says why",
@@ -187,7 +187,9 @@ impl Entry {
             );
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "model_not_loaded", message)
                 .at("model")
-        })?);
+        })?;
+        model.remember(limits.cache);
+        let model = Arc::new(model);
         let info = Info::of(&model);
         let jobs = model.chat().is_ok().then(|| worker::start(model.clone(), limits));
         let jobs = jobs.transpose().map_err(ApiError::internal)?;
