@@ -34,6 +34,7 @@ use app::App;
 use engine::{Engine, Models};
 use guard::Hosts;
 
+pub use app::Log;
 pub use engine::{Limits as EngineLimits, ModelSource};
 pub use guard::Keys;
 pub use http::Limits as ConnectionLimits;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub keep_alive: Option<Duration>,
     /// How long answers may take that are begun when the server is to end.
     pub drain: Duration,
+    /// How each request is written down.
+    pub log: Log,
 }
 
 impl Settings {
@@ -75,6 +78,7 @@ impl Settings {
             store: StoreLimits::default(),
             keep_alive: None,
             drain: Duration::from_secs(30),
+            log: Log::default(),
         }
     }
 }
@@ -155,7 +159,7 @@ async fn run(
     ready: impl FnOnce(SocketAddr),
     (stop, hurry): (impl Future<Output = ()>, impl Future<Output = ()>),
 ) -> Result<(), Error> {
-    let Settings { address, keys, hosts, engine, connections, body, store, keep_alive, drain } =
+    let Settings { address, keys, hosts, engine, connections, body, store, keep_alive, drain, log } =
         settings;
     if keys.is_empty() && !address.ip().is_loopback() {
         return Err(Error::Open { address: address.ip() });
@@ -171,6 +175,7 @@ async fn run(
         hosts: Hosts::new(address.ip(), &hosts),
         body: body::Limits { bytes: body, ..body::Limits::default() },
         metrics: Default::default(),
+        log,
         draining: Default::default(),
     });
     let sweeper = tokio::spawn(sweep(app.clone()));

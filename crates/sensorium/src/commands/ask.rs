@@ -1,23 +1,19 @@
 //! `ask`: a question about pictures, sounds, videos and tables, or about nothing but itself.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::speech::SpeakOptions;
-use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Wanted, among};
-use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers, write};
+use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, among};
+use sensorium_media::{Media, Message, Modality, Role, arranged, parse_markers};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::Global;
+use crate::commands::answer::{AnswerOptions, Medium, Told};
 use crate::commands::generated::{Generated, OutputOptions};
-use crate::commands::make::{Gallery, MediaSampling, keep, writable};
 use crate::commands::media::MediaFiles;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::commands::schema::{self, SchemaOptions};
-use crate::commands::speak::{self, speed};
 use crate::{open, print};
 
 /// Ask a question, with pictures, sounds, videos and tables or without.
@@ -48,44 +44,6 @@ pub struct Ask {
     answer: AnswerOptions,
 }
 
-/// What an answer may be, and where one that is no text goes.
-#[derive(Args, Debug)]
-struct AnswerOptions {
-    /// The file for an answer that is a picture, a clip, a sound or, with --columns, a table; its ending says the kind.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// What the answer may be, separated by commas: text, image, video, audio [default: what the model decides].
-    /// With one other than text, it is that.
-    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = modality)]
-    modalities: Vec<Modality>,
-    #[command(flatten)]
-    sampling: MediaSampling,
-    #[command(flatten)]
-    gallery: Gallery,
-    /// Who speaks an answer in words, where --out is a WAV file [default: the model's first voice].
-    #[arg(long, value_name = "NAME", requires = "out")]
-    voice: Option<String>,
-    /// How many times faster than usual it is spoken, 0.25 to 4.
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed, requires = "out")]
-    speed: f32,
-}
-
-impl AnswerOptions {
-    /// That the file can be written, if one is named: a table, or whatever the model decides.
-    fn check(&self, is_table: bool) -> Result<()> {
-        match &self.out {
-            Some(path) if is_table => Ok(write::check(path, Modality::Table).map(drop)?),
-            Some(path) => writable(path),
-            None => Ok(()),
-        }
-    }
-}
-
-fn modality(text: &str) -> Result<Modality, String> {
-    let known = Modality::ALL.into_iter().find(|modality| modality.to_string() == text);
-    known.ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
-}
-
 #[derive(Serialize)]
 struct Output {
     answer: String,
@@ -98,19 +56,6 @@ struct Output {
     tokens: usize,
     #[serde(flatten)]
     told: Generated,
-}
-
-/// A medium that was made.
-#[derive(Serialize)]
-struct Medium {
-    modality: Modality,
-    file: Option<PathBuf>,
-    /// Of what was made of noise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-    /// The file that it was found in, if it was not made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retrieved: Option<PathBuf>,
 }
 
 /// Of `--choices`.
@@ -162,7 +107,7 @@ impl Ask {
             let wanted = model.wants(&messages, &media, modality)?;
             let known = model.makes();
             let wanted = wanted.ok_or(Error::Makes { wanted: modality, known })?;
-            let medium = self.made(&opened, &wanted, global)?;
+            let medium = self.answer.made(&self.told(&opened, global), &wanted)?;
             return match self.output.json {
                 true => print::json(&medium),
                 false => Ok(()),
@@ -173,7 +118,8 @@ impl Ask {
         if !self.output.json {
             let reply = open::say(model, &messages, &media, &options)?;
             let said = reply.continuation.text.trim();
-            return self.finished(&opened, (said, reply.wanted.as_ref()), global).map(drop);
+            let told = self.told(&opened, global);
+            return self.answer.finished(&told, said, reply.wanted.as_ref()).map(drop);
         }
         let mut wanted = None;
         let told = self.output.tell(
@@ -186,8 +132,13 @@ impl Ask {
             },
         )?;
         let (answer, tokens) = told.answer();
-        let medium = self.finished(&opened, (&answer, wanted.as_ref()), global)?;
+        let made = self.told(&opened, global);
+        let medium = self.answer.finished(&made, &answer, wanted.as_ref())?;
         print::json(&Output { answer, object: None, medium, tokens, told })
+    }
+
+    fn told<'a>(&'a self, model: &'a Model, global: &'a Global) -> Told<'a> {
+        Told { model, prompt: &self.question, out: self.answer.out.as_deref(), global }
     }
 
     /// Tells an answer that follows a schema, all at once: half of it would be no JSON.
@@ -216,62 +167,6 @@ impl Ask {
             false if self.answer.out.is_some() => Ok(()),
             false => self.schema.print(&object),
         }
-    }
-
-    /// Makes the medium that the answer ends with, if it does; what was said is spoken where a sound is to be
-    /// written. A file that was to be written is then there.
-    fn finished(
-        &self,
-        model: &Model,
-        (said, wanted): (&str, Option<&Wanted>),
-        global: &Global,
-    ) -> Result<Option<Medium>> {
-        match (wanted, &self.answer.out) {
-            (Some(wanted), _) => self.made(model, wanted, global).map(Some),
-            (None, None) => Ok(None),
-            (None, Some(path)) if write::check(path, Modality::Audio).is_ok() => {
-                self.spoken(model, said, path).map(Some)
-            }
-            (None, Some(path)) => Err(anyhow!(
-                "expected an answer for {}, got one in words alone\nhint: say what is to be made, as in \"draw a red circle\", or pass --modalities image",
-                path.display()
-            )),
-        }
-    }
-
-    /// Speaks what was said.
-    fn spoken(&self, model: &Model, said: &str, path: &Path) -> Result<Medium> {
-        let AnswerOptions { voice, speed, .. } = &self.answer;
-        let options = SpeakOptions { voice: voice.clone(), speed: *speed };
-        let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
-        let notes = speak::notes(&spoken, said);
-        write::write(&speak::sound(&mut spoken), path, &notes)?;
-        Ok(Medium {
-            modality: Modality::Audio,
-            file: Some(path.to_owned()),
-            seed: None,
-            retrieved: None,
-        })
-    }
-
-    fn made(&self, model: &Model, wanted: &Wanted, global: &Global) -> Result<Medium> {
-        let modality = wanted.modality;
-        if let Some(path) = &self.answer.out {
-            write::check(path, modality)?;
-        }
-        let sampling = &self.answer.sampling;
-        let prompt = &self.question;
-        let told = (&**prompt, &self.answer.gallery);
-        let made = sampling.best(model, told, global.seed(), |maker, count, sampler| {
-            Ok(maker.make(wanted, count, sampler)?)
-        })?;
-        keep(&made, self.answer.out.as_deref(), &sampling.notes(&global.model, prompt, &made))?;
-        Ok(Medium {
-            modality,
-            file: self.answer.out.clone(),
-            seed: Some(made.seed),
-            retrieved: made.retrieved,
-        })
     }
 
     /// Tells the choices, the most probable first.

@@ -1,27 +1,34 @@
-//! `chat`: a conversation, in a terminal or through a pipe: about pictures, or with a published language
-//! model.
+//! `chat`: a conversation, in a terminal or through a pipe: with any model that answers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use sensorium_inference::{ChatModel, Error, GenerateOptions};
-use sensorium_media::{Media, MediaDecoder, Message, Modality, Role, parse_markers};
+use sensorium_inference::{ChatModel, Error, GenerateOptions, Model};
+use sensorium_media::{
+    Media, MediaDecoder, Message, Modality, Role, arranged, mel, parse_markers, video, write,
+};
 
 use crate::commands::Global;
+use crate::commands::answer::{AnswerOptions, Told};
 use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::{open, print};
 
-/// Endings by which a word of a prompt is taken for a picture's path.
-const ENDINGS: [&str; 6] = [".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"];
+/// Endings by which a word of a prompt is taken for the path of a medium.
+const ENDINGS: [(Modality, &[&str]); 4] = [
+    (Modality::Image, &[".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"]),
+    (Modality::Audio, &[".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a"]),
+    (Modality::Video, &[".mp4", ".mov", ".mkv", ".webm", ".apng"]),
+    (Modality::Table, &[".csv", ".tsv", ".jsonl", ".parquet", ".xlsx"]),
+];
 
-const HELP: &str = "/image PATH adds a picture to the next message, /new starts anew, /quit ends; \
-                    a path to a picture in a message adds that picture";
+const HELP: &str = "/image, /audio, /video or /table PATH adds a medium to the next message, /new starts \
+                    anew, /quit ends; the path of a medium in a message adds it";
 
-/// Talk about pictures, or with a published language model.
+/// Talk with a model, about pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  sensorium chat\n  sensorium chat --model SmolLM2-135M-Instruct.Q4_1.gguf\n  printf '/image scene.png\\nwhat is this?\\n' | sensorium chat"
@@ -31,16 +38,22 @@ pub struct Chat {
     packing: Packing,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    answer: AnswerOptions,
 }
 
 impl Chat {
     pub fn run(&self, global: &Global) -> Result<()> {
+        self.answer.check(false)?;
         let (model, _) = open::open(global, self.packing.precision)?;
         // A model without a template is told before the first message, not after.
         if !model.chat()?.has_template()? {
             return Err(Error::from(sensorium_pretrained::Error::NoChat).into());
         }
-        let mut talk = Talk::new(model.chat()?, self.sampling.options(global));
+        let mut options = self.sampling.options(global);
+        let modalities = &self.answer.modalities;
+        options.modalities = (!modalities.is_empty()).then(|| modalities.clone());
+        let mut talk = Talk::new((&model, model.chat()?), options, (&self.answer, global));
         listen(|line| talk.hear(line))
     }
 }
@@ -66,7 +79,10 @@ fn listen(mut hear: impl FnMut(&str) -> Result<bool>) -> Result<()> {
 
 /// A conversation so far.
 struct Talk<'m> {
+    opened: &'m Model,
     model: &'m dyn ChatModel,
+    answer: &'m AnswerOptions,
+    global: &'m Global,
     options: GenerateOptions,
     decoder: MediaDecoder,
     messages: Vec<Message>,
@@ -74,12 +90,28 @@ struct Talk<'m> {
     media: Vec<Media>,
     /// Those of the next message.
     pending: Vec<Media>,
+    /// Answers that went to files.
+    made: usize,
 }
 
 impl<'m> Talk<'m> {
-    fn new(model: &'m dyn ChatModel, options: GenerateOptions) -> Self {
-        let decoder = open::decoder();
-        Self { model, options, decoder, messages: vec![], media: vec![], pending: vec![] }
+    fn new(
+        (opened, model): (&'m Model, &'m dyn ChatModel),
+        options: GenerateOptions,
+        (answer, global): (&'m AnswerOptions, &'m Global),
+    ) -> Self {
+        Self {
+            opened,
+            model,
+            answer,
+            global,
+            options,
+            decoder: open::decoder(),
+            messages: vec![],
+            media: vec![],
+            pending: vec![],
+            made: 0,
+        }
     }
 
     /// Takes one line; false ends the conversation. What is wrong with a line is said and leaves the
@@ -94,26 +126,39 @@ impl<'m> Talk<'m> {
                 (self.messages, self.media, self.pending) = (vec![], vec![], vec![]);
                 eprintln!("a new conversation");
             }
-            "/image" => self.add(rest.trim()),
-            _ if word.starts_with('/') && !is_picture(word) => print::error(&format!(
-                "expected a command, got {word:?}\nhint: /image PATH, /new, /help or /quit"
+            "/image" => self.add(Modality::Image, rest.trim()),
+            "/audio" => self.add(Modality::Audio, rest.trim()),
+            "/video" => self.add(Modality::Video, rest.trim()),
+            "/table" => self.add(Modality::Table, rest.trim()),
+            _ if word.starts_with('/') && medium(word).is_none() => print::error(&format!(
+                "expected a command, got {word:?}\nhint: /image, /audio, /video or /table PATH, /new, /help or /quit"
             )),
             _ => self.say(line)?,
         }
         Ok(true)
     }
 
-    fn add(&mut self, path: &str) {
-        match self.decoder.picture(Path::new(path)) {
-            Ok(picture) => {
-                eprintln!(
-                    "{path}: {} x {} pixels, with your next message",
-                    picture.width, picture.height
-                );
-                self.pending.push(Media::Image(picture));
+    fn add(&mut self, modality: Modality, path: &str) {
+        match self.read(modality, path) {
+            Ok(medium) => {
+                eprintln!("{path}: {}, with your next message", described(&medium));
+                self.pending.push(medium);
             }
             Err(error) => print::error(&error.to_string()),
         }
+    }
+
+    /// A medium that the model reads.
+    fn read(&self, modality: Modality, path: &str) -> Result<Media> {
+        let (path, decoder) = (Path::new(path), &self.decoder);
+        let medium = match modality {
+            Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
+            Modality::Video => Media::Video(decoder.video(path, video::Sampling::default())?),
+            Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
+            Modality::Table => Media::Table(decoder.table(path)?),
+        };
+        self.model.takes(std::slice::from_ref(&medium))?;
+        Ok(medium)
     }
 
     /// One message and its answer. A message that fails is taken back whole.
@@ -138,28 +183,79 @@ impl<'m> Talk<'m> {
     }
 
     fn turn(&mut self, line: &str) -> Result<()> {
-        let (text, paths) = take_pictures(line);
+        let (text, paths) = take_media(line);
         let mut given = std::mem::take(&mut self.pending);
-        given.extend(open::media(&paths, &self.decoder)?);
-        let parts = parse_markers(&text, &vec![Modality::Image; given.len()])?;
+        for (modality, path) in paths {
+            given.push(self.read(modality, &path)?);
+        }
+        let parts = parse_markers(&text, &given.iter().map(Media::modality).collect::<Vec<_>>())?;
+        let given = arranged(&parts, given);
         self.messages.push(Message { role: Role::User, parts });
         self.media.extend(given);
         let reply = open::say(self.model, &self.messages, &self.media, &self.options)?;
-        self.messages.push(Message::text(Role::Assistant, reply.continuation.text.trim()));
+        let said = reply.continuation.text.trim();
+        self.messages.push(Message::text(Role::Assistant, said));
+        let out = self.answer.out.as_ref().map(|path| numbered(path, self.made + 1));
+        // Words alone are spoken where a sound is to be written, and written nowhere else.
+        let is_kept = reply.wanted.is_some()
+            || out.as_ref().is_some_and(|path| write::check(path, Modality::Audio).is_ok());
+        if is_kept {
+            let told = Told {
+                model: self.opened,
+                prompt: &text,
+                out: out.as_deref(),
+                global: self.global,
+            };
+            if self.answer.finished(&told, said, reply.wanted.as_ref())?.is_some() {
+                self.made += 1;
+            }
+            if let Some(path) = out {
+                print::line(path.display())?;
+            }
+        }
         Ok(())
     }
 }
 
-/// The text without the paths of pictures in it, and those paths.
-fn take_pictures(line: &str) -> (String, Vec<String>) {
-    let (paths, words): (Vec<&str>, Vec<&str>) =
-        line.split_whitespace().partition(|word| is_picture(word));
-    (words.join(" "), paths.into_iter().map(str::to_owned).collect())
+/// What a medium is, in a few words.
+fn described(medium: &Media) -> String {
+    match medium {
+        Media::Image(picture) => format!("{} x {} pixels", picture.width, picture.height),
+        Media::Video(video) => format!("{} frames of {:.1} s", video.frames.len(), video.duration),
+        Media::Audio(sound) => {
+            format!("{:.1} s of sound", sound.samples.len() as f64 / f64::from(sound.rate))
+        }
+        Media::Table(table) => format!("{} rows", table.rows.len()),
+    }
 }
 
-fn is_picture(word: &str) -> bool {
+/// The file of the n-th answer: the first has the name that was given.
+fn numbered(path: &Path, n: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    match n {
+        1 => path.to_owned(),
+        n => path.with_file_name(format!("{stem}-{n}.{ending}")),
+    }
+}
+
+/// The text without the paths of media in it, and those paths.
+fn take_media(line: &str) -> (String, Vec<(Modality, String)>) {
+    let (mut words, mut paths) = (Vec::new(), Vec::new());
+    for word in line.split_whitespace() {
+        match medium(word) {
+            Some(modality) => paths.push((modality, word.to_owned())),
+            None => words.push(word),
+        }
+    }
+    (words.join(" "), paths)
+}
+
+/// What a word is the path of, if it is one.
+fn medium(word: &str) -> Option<Modality> {
     let word = word.to_ascii_lowercase();
-    ENDINGS.iter().any(|ending| word.ends_with(ending))
+    let is_meant = |endings: &&[&str]| endings.iter().any(|ending| word.ends_with(ending));
+    ENDINGS.iter().find(|(_, endings)| is_meant(endings)).map(|(modality, _)| *modality)
 }
 
 #[cfg(test)]
@@ -168,7 +264,11 @@ mod tests {
 
     #[test]
     fn paths_are_taken_out_of_prompts() {
-        let (text, paths) = take_pictures("what is  in a/b.PNG and c.jpeg?");
-        assert_eq!((text.as_str(), paths), ("what is in and c.jpeg?", vec!["a/b.PNG".to_owned()]));
+        let (text, paths) = take_media("what is  in a/b.PNG and c.jpeg? or t.csv");
+        let expected =
+            vec![(Modality::Image, "a/b.PNG".to_owned()), (Modality::Table, "t.csv".to_owned())];
+        assert_eq!((text.as_str(), paths), ("what is in and c.jpeg? or", expected));
+        assert_eq!(numbered(Path::new("a/b.png"), 1), Path::new("a/b.png"));
+        assert_eq!(numbered(Path::new("a/b.png"), 3), Path::new("a/b-3.png"));
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod answer;
 mod ask;
 mod caption;
 mod chat;

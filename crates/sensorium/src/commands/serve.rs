@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use sensorium_serve::{EngineLimits, Keys, ModelSource, Settings, StoreLimits, serve};
+use sensorium_serve::{EngineLimits, Keys, Log, ModelSource, Settings, StoreLimits, serve};
 
 use crate::commands::Global;
 use crate::commands::precision::Packing;
@@ -59,11 +59,22 @@ pub struct Serve {
     /// Open the page in the browser.
     #[arg(long)]
     open: bool,
+    /// How each request is written to standard error: its name, route, status and milliseconds.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
+    log: Log,
     /// Say nothing of each request.
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
     packing: Packing,
+}
+
+fn log_format(text: &str) -> Result<Log, String> {
+    match text {
+        "text" => Ok(Log::Text),
+        "json" => Ok(Log::Json),
+        _ => Err(format!("expected text or json, got {text:?}")),
+    }
 }
 
 fn named(text: &str) -> Result<(String, String), String> {
@@ -98,6 +109,7 @@ impl Serve {
             store: StoreLimits { retention, ..StoreLimits::default() },
             keep_alive: self.keep_alive.map(Duration::from_secs),
             drain: Duration::from_secs(self.drain),
+            log: self.log,
             ..usual
         };
         if !self.quiet {

@@ -75,9 +75,7 @@ pub async fn speech(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     let options = SpeakOptions { voice: mapped(voice, &model.info.voices), speed };
     let speech = app.engine.speak(&model, text, options).await?;
     let bytes = match &*format {
-        "pcm" => {
-            speech.wav.get(speech.wav.len() - samples(&speech.wav)..).unwrap_or_default().to_vec()
-        }
+        "pcm" => samples(&speech.wav).to_vec(),
         _ => speech.wav,
     };
     let mut response = match streamed.as_deref() {
@@ -100,13 +98,12 @@ pub async fn speech(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     Ok(response)
 }
 
-/// Bytes of the samples of a WAV file that was written here: its last chunk but the notes is `data`.
-fn samples(wav: &[u8]) -> usize {
+/// The samples of a WAV file that was written here: what stands in its chunk `data`.
+fn samples(wav: &[u8]) -> &[u8] {
     let at = wav.windows(4).position(|word| word == b"data").map_or(wav.len(), |at| at + 8);
     let size = wav.get(at.wrapping_sub(4)..at).and_then(|size| size.try_into().ok());
     let size = size.map_or(0, u32::from_le_bytes) as usize;
-    debug_assert!(at + size <= wav.len());
-    wav.len() - at.min(wav.len())
+    wav.get(at..at + size).unwrap_or_default()
 }
 
 /// Writes down what was said.
