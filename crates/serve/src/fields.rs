@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use axum::http::HeaderValue;
+use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -127,7 +128,15 @@ impl Fields {
         }
     }
 
-    /// The names of those that were not heeded, for the header `x-sensorium-ignored`.
+    /// The response to a request, which names in the header `x-sensorium-ignored` what was not heeded.
+    pub fn heeded(self, mut response: Response) -> Response {
+        if let Some(ignored) = self.ignored() {
+            response.headers_mut().insert("x-sensorium-ignored", ignored);
+        }
+        response
+    }
+
+    /// The names of those that were not heeded.
     pub fn ignored(self) -> Option<HeaderValue> {
         let names: Vec<String> = self.map.keys().map(|name| self.param(name)).collect();
         let known = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());

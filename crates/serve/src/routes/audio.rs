@@ -78,7 +78,7 @@ pub async fn speech(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
         "pcm" => samples(&speech.wav).to_vec(),
         _ => speech.wav,
     };
-    let mut response = match streamed.as_deref() {
+    let response = match streamed.as_deref() {
         Some("sse") => {
             let piece = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(bytes)});
             events(stream::iter([data(&piece), data(&json!({"type": "speech.audio.done"}))]))
@@ -92,10 +92,7 @@ pub async fn speech(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
             return Err(ApiError::invalid("stream_format", message));
         }
     };
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 /// The samples of a WAV file that was written here: what stands in its chunk `data`.
@@ -141,14 +138,11 @@ async fn transcribed(app: &App, admitted: Admitted, task: Task) -> Result<Respon
         ..usual()
     };
     let heard = heard(app, name.as_deref(), file, options).await?;
-    let mut response = match streamed {
+    let response = match streamed {
         true => told(&heard),
         false => written(&heard, &format, &grains),
     };
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 /// How a sound is written down where nothing is said of it.

@@ -392,6 +392,14 @@ pub(super) fn usage(outcomes: &[Outcome]) -> Value {
     })
 }
 
+/// What becomes of an answer, as it is told.
+pub(super) fn told(answer: UnboundedReceiver<Event>) -> impl Stream<Item = Event> {
+    stream::unfold(answer, |mut answer| async move {
+        let event = answer.recv().await?;
+        Some((event, answer))
+    })
+}
+
 /// Server-sent events of JSON, with a comment where nothing is said for a while.
 pub(super) fn events(values: impl Stream<Item = sse::Event> + Send + 'static) -> Response {
     let keep_alive = KeepAlive::new().interval(std::time::Duration::from_secs(10)).text("ping");
@@ -411,11 +419,7 @@ fn streamed(
     begun: Instant,
 ) -> Response {
     let numbered = |(i, events): (usize, UnboundedReceiver<Event>)| {
-        let told = stream::unfold(events, |mut events| async move {
-            let event = events.recv().await?;
-            Some((event, events))
-        });
-        told.map(move |event| (i, event)).boxed()
+        told(events).map(move |event| (i, event)).boxed()
     };
     let n = answers.len();
     let all = stream::select_all(answers.into_iter().enumerate().map(numbered));

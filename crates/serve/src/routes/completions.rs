@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::chat::{Answer, PASSED, collect, data, events, reason, usage};
+use super::chat::{Answer, PASSED, collect, data, events, reason, told, usage};
 use crate::app::{Admitted, App};
 use crate::engine::{Ask, Event, Prompt, TokenLogprob};
 use crate::error::{ApiError, Result};
@@ -86,14 +86,11 @@ pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Res
         }
     }
     let head = json!({"id": id("cmpl-"), "object": "text_completion", "created": now(), "model": model.name});
-    let mut response = match stream {
+    let response = match stream {
         true => streamed(head, answers),
         false => whole(&app, head, answers, begun).await?,
     };
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 type Answers = Vec<(String, UnboundedReceiver<Event>)>;
@@ -137,10 +134,7 @@ fn streamed(head: Value, answers: Answers) -> Response {
     let all = answers.into_iter().enumerate().map(move |(i, (echoed, events))| {
         let piece = piece.clone();
         let first = (!echoed.is_empty()).then(|| piece(i, &echoed, None));
-        let told = stream::unfold(events, |mut events| async move {
-            let event = events.recv().await?;
-            Some((event, events))
-        });
+        let told = told(events);
         let told = told.filter_map(move |event| {
             std::future::ready(match event {
                 Event::Piece(text, _) => Some(piece(i, &text, None)),

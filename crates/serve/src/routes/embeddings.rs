@@ -69,11 +69,8 @@ pub async fn openai(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
         "object": "list", "data": all, "model": model.name, "normalized": is_unit(&rows),
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens}
     });
-    let mut response = Json(body).into_response();
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    let response = Json(body).into_response();
+    Ok(fields.heeded(response))
 }
 
 /// Vectors in Cohere's form.

@@ -6,12 +6,12 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use sensorium_inference::{Finish, GenerateOptions};
 use sensorium_media::{Modality, Part, Role};
 use serde_json::{Map, Value, json};
 
-use super::chat::{Answer, begin, collect, data, events};
+use super::chat::{Answer, begin, collect, data, events, told};
 use crate::app::{Admitted, App};
 use crate::engine::{Event, Outcome};
 use crate::error::{ApiError, Result};
@@ -55,10 +55,7 @@ pub async fn generate(
             Ok(Json(candidate(&text, Some(&outcome), &served)).into_response())
         }
         "streamGenerateContent" => {
-            let told = stream::unfold(answer, |mut answer| async move {
-                let event = answer.recv().await?;
-                Some((event, answer))
-            });
+            let told = told(answer);
             Ok(events(told.filter_map(move |event| {
                 std::future::ready(match event {
                     Event::Piece(text, _) => Some(data(&candidate(&text, None, &served))),

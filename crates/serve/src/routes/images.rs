@@ -115,7 +115,7 @@ fn answer(made: &[Media], size: Option<String>, stream: bool, fields: Fields) ->
         return Err(ApiError::invalid("size", message));
     }
     let b64: Vec<String> = made.iter().map(|medium| STANDARD.encode(&medium.bytes)).collect();
-    let mut response = match stream {
+    let response = match stream {
         true => {
             let one = |b64: &String| {
                 data(&json!({
@@ -134,10 +134,7 @@ fn answer(made: &[Media], size: Option<String>, stream: bool, fields: Fields) ->
             Json(body).into_response()
         }
     };
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 /// Width and height of a PNG file, as they stand in its first chunk.

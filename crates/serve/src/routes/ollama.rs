@@ -8,13 +8,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use sensorium_inference::GenerateOptions;
 use sensorium_media::{Message, Role};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::chat::{Answer, begin, collect, reason};
+use super::chat::{Answer, begin, collect, reason, told};
 use super::embeddings::{Item, embedded};
 use super::tools::Tools;
 use crate::app::{Admitted, App};
@@ -167,10 +167,7 @@ fn streamed(
     begun: Instant,
     said: impl Fn(&str) -> (&'static str, Value) + Send + 'static,
 ) -> Response {
-    let told = stream::unfold(events, |mut events| async move {
-        let event = events.recv().await?;
-        Some((event, events))
-    });
+    let told = told(events);
     let lines = told.filter_map(move |event| {
         let piece = |text: &str| {
             let (field, value) = said(text);

@@ -48,14 +48,11 @@ pub async fn rerank(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     };
     let results: Vec<Value> = order.iter().take(top).map(result).collect();
     let meta = json!({"scored_by": by, "api_version": {"version": "2"}});
-    let mut response = Json(json!({
+    let response = Json(json!({
         "id": id("rerank_"), "model": model.name, "results": results, "meta": meta
     }))
     .into_response();
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 fn item(value: Value, param: &str) -> Result<Item> {

@@ -12,7 +12,7 @@ use sensorium_media::{Message, Role};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::chat::{Answer, PASSED, begin, collect, events};
+use super::chat::{Answer, PASSED, begin, collect, events, told};
 use super::tools::{Call, Tools};
 use crate::app::{Admitted, App};
 use crate::engine::{Event, Outcome};
@@ -87,14 +87,11 @@ pub async fn create(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     let client = admitted.client.name.clone();
     let (message_id, text, sequence) = (id("msg_"), String::new(), 0);
     let making = Making { app, client, object, messages, message_id, tools, store, text, sequence };
-    let mut response = match stream {
+    let response = match stream {
         true => streamed(making, answer),
         false => whole(making, answer, begun).await?,
     };
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    Ok(fields.heeded(response))
 }
 
 /// A response that was kept.
@@ -308,9 +305,6 @@ fn usage(outcome: &Outcome) -> Value {
 
 fn streamed(mut making: Making, answer: UnboundedReceiver<Event>) -> Response {
     let head = stream::iter(making.head());
-    let told = stream::unfold(answer, |mut answer| async move {
-        let event = answer.recv().await?;
-        Some((event, answer))
-    });
+    let told = told(answer);
     events(head.chain(told.map(move |event| stream::iter(making.tell(event))).flatten()))
 }

@@ -75,11 +75,8 @@ pub async fn score(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Re
 }
 
 fn finished(body: Value, fields: Fields) -> Result<Response> {
-    let mut response = Json(body).into_response();
-    if let Some(ignored) = fields.ignored() {
-        response.headers_mut().insert("x-sensorium-ignored", ignored);
-    }
-    Ok(response)
+    let response = Json(body).into_response();
+    Ok(fields.heeded(response))
 }
 
 fn medium(map: Map<String, Value>, param: &str) -> Result<Upload> {
