@@ -82,13 +82,6 @@ pub struct VaeRecipe {
     /// the colour of a small thing, counts for more by it.
     #[serde(default)]
     pub mse_weight: f64,
-    /// Most noise that is added to the latents before they are decoded, in deviations of a batch's latents; each
-    /// example has from none to so much of it. What decodes them then forgives a generator that is somewhat off.
-    #[serde(default)]
-    pub latent_noise: f64,
-    /// Parameters that learn, by the beginnings of their names.
-    #[serde(default = "trained")]
-    pub train: Vec<String>,
     /// Learning rate over the run.
     pub schedule: Schedule,
     /// The optimiser.
@@ -115,9 +108,7 @@ fn gradient_weight() -> f64 {
 }
 
 /// All of it.
-fn trained() -> Vec<String> {
-    ["encoder", "decoder"].map(str::to_owned).to_vec()
-}
+const TRAINED: [&str; 2] = ["encoder", "decoder"];
 
 /// What the one stage trains.
 ///
@@ -126,8 +117,7 @@ fn trained() -> Vec<String> {
 pub fn stages(recipe: &VaeRecipe) -> Result<Vec<Planned>> {
     let Start { shape, .. } = Start::of(recipe, &RunOptions::new("."))?;
     let shapes = params::shapes(|init| Vae::init(&shape, init));
-    let train: Vec<&str> = recipe.train.iter().map(String::as_str).collect();
-    Ok(vec![Planned::new("vae", shapes, &train, recipe.steps, recipe.batch_size)?])
+    Ok(vec![Planned::new("vae", shapes, &TRAINED, recipe.steps, recipe.batch_size)?])
 }
 
 /// What a run begins with.
@@ -191,8 +181,7 @@ pub fn train(recipe: &VaeRecipe, options: &RunOptions) -> Result<()> {
     let start = Start::of(recipe, options)?;
     let seed = start.directory.is_none().then_some(recipe.seed);
     let model = start.model(&mut recipe.device.init(seed, recipe.precision, false))?;
-    let train: Vec<&str> = recipe.train.iter().map(String::as_str).collect();
-    let (model, counts) = thaw_only(model, &train)?;
+    let (model, counts) = thaw_only(model, &TRAINED)?;
     eprintln!("{counts}");
     let shape = start.shape;
     let (processor, n) = (ImageProcessor::padded(recipe.image_size), recipe.batch_size);
@@ -261,31 +250,15 @@ fn loss(recipe: &VaeRecipe, model: &Vae, planes: Vec<f32>, step: u64) -> Loss {
     let posterior = model.encode(x.clone());
     let shape = posterior.mean.dims();
     let mut rng = Rng::at(recipe.seed, NOISE, step);
-    let mut noise = || {
-        let noise: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
-        Tensor::<4>::from_data(TensorData::new(noise, shape), &x.device())
-    };
-    let mut latents = posterior.sample(noise());
-    if recipe.latent_noise > 0.0 {
-        latents = latents + noise() * spread(&posterior.mean, recipe.latent_noise);
-    }
-    let y = model.decode(latents);
+    let noise: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+    let noise = Tensor::from_data(TensorData::new(noise, shape), &x.device());
+    let y = model.decode(posterior.sample(noise));
     let [dx, dy] = [2, 3].map(|axis| differences(y.clone(), axis) - differences(x.clone(), axis));
     let off = y - x;
     let off = off.clone().abs().mean() + off.square().mean() * recipe.mse_weight;
     let edges = (dx.abs().mean() + dy.abs().mean()) * (0.5 * recipe.gradient_weight);
     let divergence = posterior.divergence();
     Loss { whole: off + edges + divergence.clone() * recipe.kl_weight, divergence }
-}
-
-/// Deviations of each example's noise, `[B, 1, 1, 1]`: evenly from none to `most` of what all latents deviate by.
-fn spread(latents: &Tensor<4>, most: f64) -> Tensor<4> {
-    let b = latents.dims()[0];
-    let even = (0..b).map(|i| (most * i as f64 / b.max(2).saturating_sub(1) as f64) as f32);
-    let even = TensorData::new(even.collect::<Vec<f32>>(), [b, 1, 1, 1]);
-    let centred = latents.clone() - latents.clone().mean().reshape([1, 1, 1, 1]);
-    let deviation = centred.square().mean().sqrt().detach();
-    Tensor::from_data(even, &latents.device()) * deviation.reshape([1, 1, 1, 1])
 }
 
 /// The stream of random numbers that are noise.
