@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep, timeout};
 pub struct Limits {
     /// At once.
     pub connections: usize,
-    /// At once from one address.
+    /// At once from one address that is not this machine's.
     pub per_address: usize,
     /// Until all headers are there.
     pub headers: Duration,
@@ -65,8 +65,9 @@ pub async fn listen(
             accepted = accept(&listener, &places) => accepted,
         };
         let (stream, address, place) = accepted;
-        // One address does not take all places; it sees its connection end.
-        let Some(turn) = addresses.enter(address, limits.per_address) else { continue };
+        // One address does not take all places; it sees its connection end. This machine's own may be a balancer's.
+        let most = if address.is_loopback() { limits.connections } else { limits.per_address };
+        let Some(turn) = addresses.enter(address, most) else { continue };
         let service = router.clone().layer(axum::Extension(ConnectInfo(address)));
         let io = TokioIo::new(Stalling { stream, limit: limits.stalled, since: None });
         let mut builder = http1::Builder::new();
