@@ -222,7 +222,7 @@ fn speech_is_a_file_that_says_what_it_is() {
         "/v1/audio/speech",
         &json!({"input": "hello world", "voice": "slt", "response_format": "pcm"}),
     );
-    assert!(pcm.body.len() + 44 <= answer.body.len() && pcm.body.len() % 2 == 0);
+    assert!(pcm.body.len() + 44 <= answer.body.len() && pcm.body.len().is_multiple_of(2));
     let body = json!({
         "messages": question(), "modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}
     });

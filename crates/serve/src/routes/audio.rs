@@ -177,10 +177,7 @@ pub(super) async fn heard(
             let mut wrong = None;
             let heard = upload.with_file(|path| {
                 let heard = speech.transcribe(path, &decoder, &options, &mut |_, _| ());
-                Ok(heard.map_err(|error| {
-                    wrong = Some(path.display().to_string());
-                    error
-                }))
+                Ok(heard.inspect_err(|_| wrong = Some(path.display().to_string())))
             })?;
             heard.map_err(|error| match error {
                 sensorium_inference::Error::Text(error) => {

@@ -163,7 +163,7 @@ fn routes() -> Vec<Route> {
         ),
         reads("/api/tags", "Models, in ollama's form", get(ollama::tags)),
         reads("/api/ps", "Models that are open, in ollama's form", get(ollama::ps)),
-        asks("/api/show", "A model, in ollama's form", r#"{"model": "nano"}"#, post(ollama::show)),
+        asks("/api/show", "A model, in ollama's form", r#"{"model": "NAME"}"#, post(ollama::show)),
         reads("/api/version", "The version, in ollama's form", get(ollama::version)),
         asks(
             "/v1beta/models/{call}",
