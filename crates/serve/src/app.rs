@@ -91,8 +91,8 @@ impl FromRequest<Arc<App>> for Admitted {
         let content_type = text(header::CONTENT_TYPE).map(str::to_owned);
         let client = request.extensions().get::<Client>().cloned();
         let client = client.ok_or_else(|| ApiError::internal("a request that nobody sent"))?;
-        // Before any byte of the body is read.
-        let place = app.engine.admit(length.unwrap_or(0).min(app.body.bytes))?;
+        // Before any byte of the body is read; one that does not tell its length may be as long as any.
+        let place = app.engine.admit(length.unwrap_or(usize::MAX).min(app.body.bytes))?;
         let bytes = body::read(request.into_body(), length, app.body).await?;
         Ok(Self { client, place, bytes, content_type })
     }
@@ -134,8 +134,17 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     response
 }
 
+/// Bytes of all headers together: the connection's buffer holds more for a moment.
+const HEADERS: usize = 64 << 10;
+
 fn admit(app: &App, request: &mut Request) -> Result<()> {
     let path = request.uri().path();
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    if headers.sum::<usize>() > HEADERS {
+        let message = format!("expected headers of at most {} KiB, got more", HEADERS >> 10);
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(ApiError::new(status, "headers_too_large", message));
+    }
     if OPEN.contains(&path) {
         return Ok(());
     }

@@ -177,6 +177,9 @@ fn what_is_too_large_or_too_much_is_refused_before_it_is_read() {
     }
     assert_eq!(Answer::read(stream).status, 413);
 
+    let header = "a".repeat(70 << 10);
+    assert_eq!(server.ask("GET", "/health", &[("x", &header)], b"").status, 431);
+
     // Two are answered or wait; a third finds no place, also where its picture would be no picture.
     let json = [("content-type", "application/json")];
     let body = long(200).to_string();
