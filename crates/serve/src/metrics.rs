@@ -85,8 +85,8 @@ impl Metrics {
         self.with(|counts| counts.first_token.add(took.as_secs_f64()));
     }
 
-    /// In Prometheus's text format; `depth` requests are being answered or wait.
-    pub fn render(&self, depth: usize) -> String {
+    /// In Prometheus's text format; `depth` requests are being answered or wait, and so many tokens were `said`.
+    pub fn render(&self, depth: usize, said: u64) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = String::new();
         // Writing to a string does not fail.
@@ -111,6 +111,8 @@ impl Metrics {
         }
         let _ = writeln!(out, "# TYPE sensorium_time_to_first_token_seconds histogram");
         counts.first_token.write(&mut out, "sensorium_time_to_first_token_seconds", "");
+        let _ = writeln!(out, "# TYPE sensorium_generated_tokens_total counter");
+        let _ = writeln!(out, "sensorium_generated_tokens_total {said}");
         let _ = writeln!(out, "# TYPE sensorium_requests_in_flight gauge");
         let _ = writeln!(out, "sensorium_requests_in_flight {depth}");
         out
@@ -127,13 +129,14 @@ mod tests {
         metrics.request("POST", "/v1/chat/completions", 200, Duration::from_millis(30));
         metrics.refusal("queue_full");
         metrics.tokens(3, 4);
-        let text = metrics.render(2);
+        let text = metrics.render(2, 9);
         for line in [
             "http_requests_total{method=\"POST\",route=\"/v1/chat/completions\",status=\"200\"} 1",
             "http_request_duration_seconds_bucket{route=\"/v1/chat/completions\",le=\"0.05\"} 1",
             "http_request_duration_seconds_bucket{route=\"/v1/chat/completions\",le=\"0.01\"} 0",
             "sensorium_refusals_total{code=\"queue_full\"} 1",
             "sensorium_tokens_total{kind=\"completion\"} 4",
+            "sensorium_generated_tokens_total 9",
             "sensorium_requests_in_flight 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -43,7 +43,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use crate::global::Global;
 use crate::on_device;
 
-/// Trains, runs and measures multimodal models: pictures, videos, sounds, tables and text in, and out.
+/// Trains, runs, serves and measures multimodal models: pictures, videos, sounds, tables and text in, and out.
 #[derive(Debug, Parser)]
 #[command(
     name = "sensorium",

@@ -222,6 +222,9 @@ fn who_goes_away_leaves_nothing_behind() {
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(server.post("/v1/chat/completions", &chat("hello")).status, 200);
+    // Nobody's texts are not gone on with.
+    let said = server.metric("sensorium_generated_tokens_total");
+    assert!(said < 60.0 * 400.0 / 4.0, "{said} tokens");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Limits {
     pub waiting: usize,
     /// Requests that are neither conversations nor texts, at once.
     pub others: usize,
+    /// Conversations whose media are decoded at once.
+    pub decoding: usize,
     /// Bytes of bodies of requests that are being answered.
     pub bytes: usize,
     /// Bytes that each model keeps of what it has read, for prompts that begin alike.
@@ -43,7 +45,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { running: 64, waiting: 512, others: 2, bytes: 512 << 20, cache: 256 << 20 }
+        Self { running: 64, waiting: 512, others: 2, decoding: 4, bytes: 512 << 20, cache: 256 << 20 }
     }
 }
 
@@ -56,6 +58,7 @@ pub struct Engine {
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     others: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
     /// What may stand in `places`.
     most: usize,
 }
@@ -77,6 +80,7 @@ impl Engine {
             places: Arc::new(Semaphore::new(most)),
             bytes: Arc::new(Semaphore::new(limits.bytes >> KIB)),
             others: Arc::new(Semaphore::new(limits.others)),
+            decoding: Arc::new(Semaphore::new(limits.decoding)),
             most,
         }
     }
@@ -119,7 +123,7 @@ impl Engine {
         done.await.map_err(ApiError::internal)?
     }
 
-    /// Decodes, beside the work of models.
+    /// Decodes, beside the work of models, a few at a time.
     ///
     /// # Errors
     /// What `work` says, or that it broke down.
@@ -127,8 +131,12 @@ impl Engine {
         &self,
         work: impl FnOnce(&MediaDecoder) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let turn = self.decoding.clone().acquire_owned().await.map_err(ApiError::internal)?;
         let decoder = self.decoder.clone();
-        let done = tokio::task::spawn_blocking(move || work(&decoder));
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&decoder)
+        });
         done.await.map_err(ApiError::internal)?
     }
 }

@@ -1,6 +1,7 @@
 //! Models by name: opened when they are first asked for, closed when nobody has asked for a while or the memory is
 //! short.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,7 @@ pub struct Models {
     entries: Vec<Entry>,
     limits: Limits,
     keep_alive: Option<Duration>,
+    said: Arc<AtomicU64>,
 }
 
 struct Entry {
@@ -73,7 +75,7 @@ impl Models {
     /// for it for `keep_alive`, if ever.
     pub fn new(sources: Vec<ModelSource>, limits: Limits, keep_alive: Option<Duration>) -> Self {
         let entry = |source| Entry { source, state: Default::default(), info: Mutex::new(None) };
-        Self { entries: sources.into_iter().map(entry).collect(), limits, keep_alive }
+        Self { entries: sources.into_iter().map(entry).collect(), limits, keep_alive, said: Arc::default() }
     }
 
     /// Each name with what its model can do, where that is known, and whether it is open.
@@ -101,7 +103,7 @@ impl Models {
             return Ok(loaded.clone());
         }
         self.make_room(&entry.source)?;
-        let loaded = entry.load(self.limits).await?;
+        let loaded = entry.load(self.limits, self.said.clone()).await?;
         state.loaded = Some(loaded.clone());
         Ok(loaded)
     }
@@ -144,6 +146,11 @@ impl Models {
         })
     }
 
+    /// Tokens that were said, to whoever asked, also to who did not wait for them.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+
     /// Closes what nobody has asked for lately.
     pub fn sweep(&self) {
         if let Some(keep_alive) = self.keep_alive {
@@ -177,7 +184,7 @@ impl Entry {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn load(&self, limits: Limits) -> Result<Arc<Loaded>> {
+    async fn load(&self, limits: Limits, said: Arc<AtomicU64>) -> Result<Arc<Loaded>> {
         let opened = tokio::task::block_in_place(|| (self.source.open)());
         let mut model = opened.map_err(|reason| {
             log::error!("{}: {reason}", self.source.name);
@@ -191,7 +198,7 @@ impl Entry {
         model.remember(limits.cache);
         let model = Arc::new(model);
         let info = Info::of(&model);
-        let jobs = model.chat().is_ok().then(|| worker::start(model.clone(), limits));
+        let jobs = model.chat().is_ok().then(|| worker::start(model.clone(), limits, said));
         let jobs = jobs.transpose().map_err(ApiError::internal)?;
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
         Ok(Arc::new(Loaded { name: self.source.name.clone(), model, info, jobs }))

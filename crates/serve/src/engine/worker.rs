@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use sensorium_inference::{
@@ -80,18 +81,22 @@ const READ_AT_ONCE: usize = 1;
 ///
 /// # Errors
 /// The system has no thread left.
-pub(super) fn start(model: Arc<Model>, limits: Limits) -> std::io::Result<Jobs> {
+pub(super) fn start(
+    model: Arc<Model>,
+    limits: Limits,
+    said: Arc<AtomicU64>,
+) -> std::io::Result<Jobs> {
     let (jobs, waiting) = channel();
     let thread = std::thread::Builder::new().name("answers".into()).stack_size(8 << 20);
-    thread.spawn(move || work(&model, limits, &waiting))?;
+    thread.spawn(move || work(&model, limits, &waiting, &said))?;
     Ok(jobs)
 }
 
-fn work(model: &Model, limits: Limits, jobs: &Receiver<Job>) {
+fn work(model: &Model, limits: Limits, jobs: &Receiver<Job>, said: &AtomicU64) {
     let Ok(chat) = model.chat() else { return };
     let mut waiting = Fair::default();
     loop {
-        let mut batch = Answering::new(chat, model.language().ok(), limits.cache);
+        let mut batch = Answering::new(chat, model.language().ok(), limits.cache, said);
         // A batch that has broken down is made anew.
         let ended =
             catch_unwind(AssertUnwindSafe(|| batch.run(limits.running, jobs, &mut waiting)));
@@ -107,13 +112,20 @@ struct Answering<'m> {
     chat: &'m dyn ChatModel,
     language: Option<&'m LanguageModel>,
     batch: Option<Batch<'m>>,
+    /// Tokens of all texts.
+    said: &'m AtomicU64,
     growing: HashMap<usize, Growing>,
 }
 
 impl<'m> Answering<'m> {
-    fn new(chat: &'m dyn ChatModel, language: Option<&'m LanguageModel>, cache: usize) -> Self {
+    fn new(
+        chat: &'m dyn ChatModel,
+        language: Option<&'m LanguageModel>,
+        cache: usize,
+        said: &'m AtomicU64,
+    ) -> Self {
         let batch = language.map(|language| Batch::remembering(language, cache));
-        Self { chat, language, batch, growing: HashMap::new() }
+        Self { chat, language, batch, said, growing: HashMap::new() }
     }
 
     /// Goes on until nobody can ask any more.
@@ -189,6 +201,7 @@ impl<'m> Answering<'m> {
     fn step(&mut self) {
         let (chat, growing) = (self.chat, &mut self.growing);
         let Some(batch) = &mut self.batch else { return };
+        self.said.fetch_add(growing.len() as u64, Ordering::Relaxed);
         let finished = batch.step(&mut |key, step| match growing.get_mut(&key) {
             Some(Growing { job, pieces, tokens, .. }) => tell(job, pieces, tokens, step, chat),
             None => ControlFlow::Break(()),
