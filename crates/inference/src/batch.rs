@@ -50,8 +50,7 @@ impl<'m> Batch<'m> {
     }
 
     /// Nothing yet; what is read of texts that have ended is kept within so many bytes, so that a prompt that
-    /// begins like one of them is read from where they differ. Its numbers are the same but for rounding: few rows are
-    /// multiplied in another order than many.
+    /// begins like one of them is read from where they differ. It gets the same bits.
     pub fn remembering(model: &'m LanguageModel, bytes: usize) -> Self {
         Self { model, running: Vec::new(), joined: 0, prefixes: Prefixes::within(bytes) }
     }

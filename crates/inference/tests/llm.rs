@@ -726,7 +726,7 @@ fn texts_that_join_and_leave_are_what_they_are_alone() {
 }
 
 #[test]
-fn a_prompt_that_begins_like_an_older_text_is_read_from_there() {
+fn a_prompt_that_begins_like_an_older_text_gets_the_same_bits() {
     let llm = tiny();
     let read = |batch: &mut Batch<'_>, prompt: &[u32]| {
         let mut logits = Vec::new();
@@ -741,12 +741,12 @@ fn a_prompt_that_begins_like_an_older_text_is_read_from_there() {
             }
         }
     };
-    let first: Vec<u32> = (0..24).map(|i| 3 + i * 7 % 50).collect();
+    let first: Vec<u32> = (0..24).map(|i| 3 + i * 5 % 50).collect();
     let mut batch = Batch::remembering(&llm, 1 << 20);
     let (said, _) = read(&mut batch, &first);
     assert_eq!(said.cached_tokens, 0);
     // The last token that was said was never read.
-    let read_of = first.len() + said.ids.len() - 1;
+    let read_of = first.len() + said.ids.len().saturating_sub(1);
     let whole: Vec<u32> = first.iter().chain(&said.ids).copied().chain([9, 4, 11]).collect();
     let other: Vec<u32> = first[..20].iter().copied().chain([60, 61]).collect();
     for (prompt, cached) in [(&whole, read_of), (&first, first.len() - 1), (&other, 20)] {
@@ -754,9 +754,7 @@ fn a_prompt_that_begins_like_an_older_text_is_read_from_there() {
         let (alone, expected) = read(&mut Batch::new(&llm), prompt);
         assert_eq!((done.cached_tokens, alone.cached_tokens), (cached, 0));
         assert_eq!(done.ids, alone.ids);
-        // Few rows are multiplied in another order than many.
-        let off = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(logits.len() == expected.len() && off < 1e-4, "{off}");
+        assert!(logits == expected, "other bits than alone");
     }
     let salted = GenerateOptions { cache_salt: "another's".into(), ..options(6) };
     let key = batch.join(&whole, &salted).unwrap();
