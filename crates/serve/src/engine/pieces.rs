@@ -10,13 +10,12 @@ impl Pieces {
     /// What is new in a text that has grown: not a letter whose last bytes are still to come (U+FFFD), nor white
     /// space at its end, which nothing may follow, nor what may be the beginning of a string at which it will be cut.
     pub fn grown<'t>(&mut self, text: &'t str, stop: &[String]) -> &'t str {
-        let trimmed = text.trim_end_matches('\u{FFFD}').trim_end();
         let begun = |stop: &String| {
             let starts = stop.char_indices().skip(1).map(|(at, _)| at);
             starts.filter(|&at| text.ends_with(&stop[..at])).max().unwrap_or(0)
         };
         let held = stop.iter().map(begun).max().unwrap_or(0);
-        let end = trimmed.len().min(text.len() - held);
+        let end = text[..text.len() - held].trim_end_matches('\u{FFFD}').trim_end().len();
         self.tell(text, end)
     }
 
