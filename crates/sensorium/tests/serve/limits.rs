@@ -214,8 +214,8 @@ fn who_goes_away_leaves_nothing_behind() {
     for i in 0..60 {
         let mut stream = server.begin("POST", "/v1/completions", &json, body.as_bytes());
         // Before anything is said, after the head, after the first words.
-        let mut some = vec![0; [0, 20, 600][i % 3]];
-        let _ = stream.read(&mut some);
+        let mut some = vec![0; [0, 20, 1200][i % 3]];
+        stream.read_exact(&mut some).expect("it answers");
         stream.shutdown(Shutdown::Both).expect("it is open");
     }
     let half = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{\"prompt\"";
@@ -235,7 +235,7 @@ fn who_goes_away_leaves_nothing_behind() {
         }
     }
     let said = said - whole;
-    assert!(said < 60.0 * whole / 3.0, "{said} tokens, {whole} in one text");
+    assert!(said < 60.0 * whole / 8.0, "{said} tokens, {whole} in one text");
 }
 
 #[test]
