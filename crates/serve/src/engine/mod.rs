@@ -45,7 +45,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { running: 64, waiting: 512, others: 2, decoding: 4, bytes: 512 << 20, cache: 256 << 20 }
+        Self {
+            running: 64,
+            waiting: 512,
+            others: 2,
+            decoding: 4,
+            bytes: 512 << 20,
+            cache: 256 << 20,
+        }
     }
 }
 

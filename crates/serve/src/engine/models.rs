@@ -75,7 +75,12 @@ impl Models {
     /// for it for `keep_alive`, if ever.
     pub fn new(sources: Vec<ModelSource>, limits: Limits, keep_alive: Option<Duration>) -> Self {
         let entry = |source| Entry { source, state: Default::default(), info: Mutex::new(None) };
-        Self { entries: sources.into_iter().map(entry).collect(), limits, keep_alive, said: Arc::default() }
+        Self {
+            entries: sources.into_iter().map(entry).collect(),
+            limits,
+            keep_alive,
+            said: Arc::default(),
+        }
     }
 
     /// Each name with what its model can do, where that is known, and whether it is open.
