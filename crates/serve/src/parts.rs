@@ -6,7 +6,7 @@ use std::path::Path;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Role, mel, video};
+use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Role, video};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Result, of_media};
@@ -88,7 +88,7 @@ impl Conversation {
             None if calls.is_some() => Vec::new(),
             None => return Err(ApiError::missing(&format!("{param}.content"))),
         };
-        if role == Role::User && is_result {
+        if is_result {
             parts.insert(0, Part::Text("<tool_response>\n".to_owned()));
             parts.push(Part::Text("\n</tool_response>".to_owned()));
         }
@@ -123,7 +123,7 @@ impl Conversation {
         let mut fields = Fields::new(map, param);
         let kind: String = fields.need("type")?;
         let place = |name: &str| format!("{param}.{name}");
-        let mut upload = match &*kind {
+        let upload = match &*kind {
             "text" | "input_text" | "output_text" => return fields.need("text").map(Part::Text),
             "refusal" => return fields.need("refusal").map(Part::Text),
             "image_url" | "input_image" if fields.has("file_id") => {
@@ -154,7 +154,6 @@ impl Conversation {
         if self.uploads.len() >= MEDIA {
             return Err(ApiError::invalid(param, format!("expected at most {MEDIA} media")));
         }
-        upload.param = if upload.param.is_empty() { param.to_owned() } else { upload.param };
         let modality = upload.modality;
         self.uploads.push(upload);
         Ok(Part::Media(modality))
@@ -187,14 +186,7 @@ impl Upload {
     /// # Errors
     /// It is damaged, too large, or not what it is said to be.
     pub fn decode(&self, decoder: &MediaDecoder) -> Result<Media> {
-        self.with_file(|path| {
-            Ok(match self.modality {
-                Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
-                Modality::Video => Media::Video(decoder.video(path, self.frames)?),
-                Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
-                Modality::Table => Media::Table(decoder.table(path)?),
-            })
-        })
+        self.with_file(|path| decoder.medium(self.modality, path, self.frames))
     }
 
     /// Works with a file that holds its bytes, and is gone afterwards.

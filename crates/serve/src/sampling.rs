@@ -152,9 +152,10 @@ fn nodes(value: &Value) -> usize {
 /// # Errors
 /// A field is out of its range.
 pub fn sampler(fields: &mut Fields, seed: u64) -> Result<Sampler> {
-    let steps = fields.count("num_inference_steps", 1..=1000)?.unwrap_or(24);
-    let guidance = fields.number("guidance_scale", 0.0..=100.0)?.unwrap_or(2.0) as f32;
-    Ok(Sampler { seed, steps, guidance, solver: sensorium_inference::Solver::Euler })
+    let usual = Sampler::default();
+    let steps = fields.count("num_inference_steps", 1..=1000)?.unwrap_or(usual.steps);
+    let guidance = fields.number("guidance_scale", 0.0..=100.0)?.map(|guidance| guidance as f32);
+    Ok(Sampler { seed, steps, guidance: guidance.unwrap_or(usual.guidance), ..usual })
 }
 
 /// What an answer may be.

@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sound::{self, Sound, SoundError, SoundReader};
 use crate::video::{Sampling, Video};
-use crate::{Picture, Result, Table, picture, table};
+use crate::{Media, Modality, Picture, Result, Table, mel, picture, table};
 use parent::{ChildSound, Children};
 
 pub use child::run;
@@ -178,6 +178,21 @@ impl MediaDecoder {
             None => Table::decode(&bytes, &origin),
             Some(children) => children.table(&bytes, &origin),
         }
+    }
+
+    /// The medium of a kind in a file, as models read it: a sound's samples at [`mel::RATE`], the frames of a video that
+    /// `frames` takes; of a text, its picture.
+    ///
+    /// # Errors
+    /// Those of [`picture`](Self::picture), [`video`](Self::video), [`whole_sound`](Self::whole_sound) and
+    /// [`table`](Self::table).
+    pub fn medium(&self, modality: Modality, path: &Path, frames: Sampling) -> Result<Media> {
+        Ok(match modality {
+            Modality::Image | Modality::Text => Media::Image(self.picture(path)?),
+            Modality::Video => Media::Video(self.video(path, frames)?),
+            Modality::Audio => Media::Audio(self.whole_sound(path, mel::RATE)?),
+            Modality::Table => Media::Table(self.table(path)?),
+        })
     }
 
     /// The sound in a file of any length, in pieces of one channel at `rate` samples a second.

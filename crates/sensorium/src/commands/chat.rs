@@ -8,7 +8,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model};
 use sensorium_media::{
-    Media, MediaDecoder, Message, Modality, Role, arranged, mel, parse_markers, video, write,
+    Media, MediaDecoder, Message, Modality, Role, arranged, parse_markers, video, write,
 };
 
 use crate::commands::Global;
@@ -150,13 +150,7 @@ impl<'m> Talk<'m> {
 
     /// A medium that the model reads.
     fn read(&self, modality: Modality, path: &str) -> Result<Media> {
-        let (path, decoder) = (Path::new(path), &self.decoder);
-        let medium = match modality {
-            Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
-            Modality::Video => Media::Video(decoder.video(path, video::Sampling::default())?),
-            Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
-            Modality::Table => Media::Table(decoder.table(path)?),
-        };
+        let medium = self.decoder.medium(modality, Path::new(path), video::Sampling::default())?;
         self.model.takes(std::slice::from_ref(&medium))?;
         Ok(medium)
     }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use sensorium_media::{Media, MediaDecoder, Modality, mel};
+use sensorium_media::video::Sampling;
+use sensorium_media::{Media, MediaDecoder, Modality};
 
 use crate::commands::video::Videos;
 
@@ -54,11 +55,10 @@ impl MediaFiles {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn medium(&self, modality: Modality, path: &Path, decoder: &MediaDecoder) -> Result<Media> {
-        Ok(match modality {
-            Modality::Image | Modality::Text => Media::Image(decoder.picture(path)?),
-            Modality::Video => Media::Video(decoder.video(path, self.videos.sampling()?)?),
-            Modality::Audio => Media::Audio(decoder.whole_sound(path, mel::RATE)?),
-            Modality::Table => Media::Table(decoder.table(path)?),
-        })
+        let frames = match modality {
+            Modality::Video => self.videos.sampling()?,
+            _ => Sampling::default(),
+        };
+        Ok(decoder.medium(modality, path, frames)?)
     }
 }
