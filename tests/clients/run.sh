@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A server through the official Python clients, in a browser, and behind a balancer:
+# A server through the official Python and JavaScript clients, in a browser, and behind a balancer:
 #
-#     tests/clients/run.sh [CLIENTS]...        # of python, page, balancer; all by default
+#     tests/clients/run.sh [CLIENTS]...        # of python, javascript, page, balancer; all by default
 #
 # What a check needs and this machine lacks (a venv with the clients, Node.js and Chromium, haproxy) skips it with a
 # message, unless REQUIRED=1. Nothing is installed into the system or the repository.
@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export SENSORIUM=${SENSORIUM:-$PWD/target/release/sensorium}
 checks=("$@")
-[ $# -gt 0 ] || checks=(python page balancer)
+[ $# -gt 0 ] || checks=(python javascript page balancer)
 work=$(mktemp -d)
 server=
 trap 'kill $server 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -34,6 +34,15 @@ for check in "${checks[@]}"; do
             lacks python "Python 3 with venv, and pip's registry"
         fi
         ;;
+    javascript)
+        if have node && have npm; then
+            cp -r tests/clients/javascript "$work/javascript"
+            (cd "$work/javascript" && npm install --silent --no-fund --no-audit)
+            node "$work/javascript/clients.mjs" "$url" examples/pictures/scene.png
+        else
+            lacks javascript "Node.js 20 with npm"
+        fi
+        ;;
     page)
         if have node && have npm && have "${CHROMIUM:-chromium}"; then
             cp -r tests/page "$work/page"
@@ -47,7 +56,7 @@ for check in "${checks[@]}"; do
         if have haproxy; then tests/clients/balancer.sh; else lacks balancer haproxy; fi
         ;;
     *)
-        echo "expected python, page or balancer, got $check" >&2
+        echo "expected python, javascript, page or balancer, got $check" >&2
         exit 2
         ;;
     esac

@@ -45,7 +45,10 @@ impl Choice {
 
     /// What of a snapshot is meant: a file that was named, its only GGUF file if it holds nothing else
     /// to run, or all of it.
-    pub(crate) fn of(&self, snapshot: &Path) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// There is none of that kind, or there are several.
+    pub fn of(&self, snapshot: &Path) -> Result<PathBuf> {
         let files = gguf_files(snapshot);
         if self.file.is_none() && (files.is_empty() || has_weights(snapshot)) {
             return Ok(snapshot.to_owned());

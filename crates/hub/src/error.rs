@@ -18,6 +18,15 @@ pub enum Error {
         got: String,
     },
 
+    /// A host that media are to be fetched from.
+    #[error(
+        "expected a host such as media.example, *.media.example or 192.0.2.7:8000, got {got:?}\nhint: no scheme, no path and no name of a user; a port only where it is not the scheme's"
+    )]
+    Host {
+        /// What was given.
+        got: String,
+    },
+
     /// Neither a path nor a name.
     #[error(
         "expected a directory, a GGUF file or a model's name, found nothing at {choice:?}\nhint: `sensorium models` lists what the cache holds; leave --model out to use the embedded model"

@@ -6,12 +6,15 @@
 //!                         Hub::pull ──┘  blobs/<etag>, refs/<revision>
 //! ```
 //! The cache is the one that Python's `huggingface_hub` keeps, so that what is there is found and what
-//! is pulled serves both. This is the only crate that opens outgoing connections.
+//! is pulled serves both. This is the only crate that opens outgoing connections; [`Fetcher`] opens them for
+//! media that a server's clients name, to hosts that were allowed.
 
 mod cache;
 mod choice;
 mod download;
 mod error;
+mod fetch;
+mod folder;
 mod name;
 mod pull;
 mod settings;
@@ -20,6 +23,7 @@ mod verify;
 pub use cache::{Cache, Cached};
 pub use choice::{Choice, GgufFile};
 pub use error::{Error, Result};
+pub use fetch::{FetchError, Fetcher};
 pub use name::Name;
 pub use pull::{Hub, Plan, Progress, Pulled};
 pub use settings::Settings;

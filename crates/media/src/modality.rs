@@ -24,7 +24,29 @@ pub enum Modality {
 impl Modality {
     /// Every one.
     pub const ALL: [Self; 5] = [Self::Text, Self::Image, Self::Audio, Self::Video, Self::Table];
+
+    /// The one that is called so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|modality| modality.to_string() == name)
+    }
+
+    /// What a file of this name is read as, by its ending.
+    pub fn of_file(name: &str) -> Option<Self> {
+        let ending = name.rsplit_once('.')?.1.to_lowercase();
+        ENDINGS.iter().find(|(_, all)| all.contains(&&*ending)).map(|(modality, _)| *modality)
+    }
 }
+
+/// Endings of files' names.
+const ENDINGS: [(Modality, &[&str]); 4] = [
+    (Modality::Image, &["png", "jpg", "jpeg", "gif", "webp", "bmp"]),
+    (
+        Modality::Audio,
+        &["wav", "mp3", "flac", "ogg", "oga", "opus", "m4a", "aac", "aiff", "au", "caf", "weba"],
+    ),
+    (Modality::Video, &["mp4", "mov", "mkv", "webm", "apng"]),
+    (Modality::Table, &["csv", "tsv", "jsonl", "ndjson", "parquet", "xlsx"]),
+];
 
 impl Display for Modality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,9 +108,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn endings_tell_what_files_are() {
+        for (name, modality) in [
+            ("a/b.C/photo.JPEG", Some(Modality::Image)),
+            ("voice.opus", Some(Modality::Audio)),
+            ("x.webm", Some(Modality::Video)),
+            ("x.tar.csv", Some(Modality::Table)),
+            ("x.txt", None),
+            ("png", None),
+        ] {
+            assert_eq!(Modality::of_file(name), modality, "{name}");
+        }
+    }
+
+    #[test]
     fn files_and_messages_spell_them_alike() {
         for modality in Modality::ALL {
             assert_eq!(serde_json::json!(modality), serde_json::json!(modality.to_string()));
+            assert_eq!(Modality::named(&modality.to_string()), Some(modality));
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::engine::{Engine, Place};
 use crate::error::{ApiError, Result};
 use crate::guard::{Client, Hosts, Keys};
 use crate::ids::id;
-use crate::metrics::Metrics;
 use crate::parts::Files;
+use crate::routes::Puller;
 use crate::store::Store;
 use serde_json::json;
 
@@ -25,6 +25,8 @@ use serde_json::json;
 pub struct App {
     /// What answers.
     pub engine: Arc<Engine>,
+    /// What brings models, if any may be brought.
+    pub pull: Option<Puller>,
     /// What is kept between requests.
     pub store: Store,
     /// Who may ask.
@@ -33,8 +35,6 @@ pub struct App {
     pub hosts: Hosts,
     /// What bodies may take.
     pub body: body::Limits,
-    /// What was asked for and answered.
-    pub metrics: Metrics,
     /// How each request is written down.
     pub log: Log,
     /// Whether the server is about to end.
@@ -129,7 +129,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     let status = response.status().as_u16();
-    app.metrics.request(&method, &route, status, begun.elapsed());
+    app.engine.metrics.request(&method, &route, status, begun.elapsed());
     app.log.write(&name, (&method, &route), status, begun.elapsed().as_millis());
     response
 }
@@ -153,7 +153,7 @@ fn admit(app: &App, request: &mut Request) -> Result<()> {
     let address = address.ok_or_else(|| ApiError::internal("a request from nowhere"))?;
     if !is_page(path) {
         let client = app.keys.client(request.headers(), address).inspect_err(|error| {
-            app.metrics.refusal(error.code);
+            app.engine.metrics.refusal(error.code);
         })?;
         request.extensions_mut().insert(client);
     }

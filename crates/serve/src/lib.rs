@@ -18,6 +18,7 @@ mod metrics;
 mod parts;
 mod routes;
 mod sampling;
+mod source;
 mod store;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sensorium_hub::Fetcher;
 use sensorium_media::MediaDecoder;
 use tokio::net::TcpListener;
 
@@ -35,13 +37,12 @@ use engine::{Engine, Models};
 use guard::Hosts;
 
 pub use app::Log;
-pub use engine::{Limits as EngineLimits, ModelSource};
+pub use engine::{Limits as EngineLimits, ModelSource, Pull};
 pub use guard::Keys;
 pub use http::Limits as ConnectionLimits;
 pub use store::Limits as StoreLimits;
 
 /// How a server is run.
-#[derive(Debug)]
 pub struct Settings {
     /// Where it listens; port 0 takes one that is free.
     pub address: SocketAddr,
@@ -49,6 +50,10 @@ pub struct Settings {
     pub keys: Keys,
     /// Names under which it may be asked, beside this machine's own.
     pub hosts: Vec<String>,
+    /// Where media may be fetched from; nowhere as usual.
+    pub fetcher: Fetcher,
+    /// What brings a model that a client names; without, none are brought.
+    pub pull: Option<Arc<Pull>>,
     /// How much is done at once.
     pub engine: EngineLimits,
     /// What connections may take.
@@ -72,6 +77,8 @@ impl Settings {
             address,
             keys: Keys::default(),
             hosts: Vec::new(),
+            fetcher: Fetcher::default(),
+            pull: None,
             engine: EngineLimits::default(),
             connections: ConnectionLimits::default(),
             body: body::Limits::default().bytes,
@@ -159,8 +166,8 @@ async fn run(
     ready: impl FnOnce(SocketAddr),
     (stop, hurry): (impl Future<Output = ()>, impl Future<Output = ()>),
 ) -> Result<(), Error> {
-    let Settings { address, keys, hosts, engine, connections, body, store, keep_alive, drain, log } =
-        settings;
+    let Settings { address, keys, hosts, fetcher, pull, engine, connections, .. } = settings;
+    let Settings { body, store, keep_alive, drain, log, .. } = settings;
     if keys.is_empty() && !address.ip().is_loopback() {
         return Err(Error::Open { address: address.ip() });
     }
@@ -168,13 +175,14 @@ async fn run(
     let listener = listener.map_err(|source| Error::Address { address, source })?;
     let models = Models::new(models, engine, keep_alive);
     models.get(None).await.map_err(|error| Error::Model(error.message))?;
+    let reader = source::Reader { decoder, fetcher: Arc::new(fetcher) };
     let app = Arc::new(App {
-        engine: Arc::new(Engine::new(models, decoder, engine)),
+        engine: Arc::new(Engine::new(models, reader, engine)),
+        pull: pull.map(routes::Puller::new),
         store: store::Store::new(store),
         keys,
         hosts: Hosts::new(address.ip(), &hosts),
         body: body::Limits { bytes: body, ..body::Limits::default() },
-        metrics: Default::default(),
         log,
         draining: Default::default(),
     });

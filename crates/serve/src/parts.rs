@@ -4,13 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Role, video};
+use sensorium_media::{Media, Message, Modality, Part, Role, video};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Result, of_media};
 use crate::fields::Fields;
+use crate::source::{Reader, Source};
 use crate::store::Store;
 
 /// Most messages of a conversation, and most media in it.
@@ -20,8 +19,8 @@ const MEDIA: usize = 32;
 /// A file that came with a request.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+    /// Its bytes, or where they are.
+    pub source: Source,
     /// What it is to be read as.
     pub modality: Modality,
     /// Frames of a video that are taken.
@@ -139,7 +138,7 @@ impl Conversation {
                 };
                 let data: String = audio.need("data")?;
                 let at = place("input_audio.data");
-                Upload::new(payload(&data, &at)?, Modality::Audio, at)
+                Upload::new(Source::parse(&data, &at)?, Modality::Audio, at)
             }
             "file" | "input_file" => {
                 let mut file = fields.object("file")?.unwrap_or(fields);
@@ -159,12 +158,12 @@ impl Conversation {
         Ok(Part::Media(modality))
     }
 
-    /// Decodes the media, in order.
+    /// Fetches and decodes the media, in order.
     ///
     /// # Errors
-    /// One is damaged, too large, or not what it is said to be: it is named.
-    pub fn media(uploads: &[Upload], decoder: &MediaDecoder) -> Result<Vec<Media>> {
-        uploads.iter().map(|upload| upload.decode(decoder)).collect()
+    /// One cannot be had, is damaged, too large, or not what it is said to be: it is named.
+    pub fn media(uploads: &[Upload], reader: &Reader) -> Result<Vec<Media>> {
+        uploads.iter().map(|upload| upload.decode(reader)).collect()
     }
 }
 
@@ -177,32 +176,35 @@ fn called(call: &Value) -> Option<String> {
 
 impl Upload {
     /// Of these bytes, read as what they are said to be.
-    pub fn new(bytes: Vec<u8>, modality: Modality, param: impl Into<String>) -> Self {
-        Self { bytes, modality, frames: video::Sampling::default(), param: param.into() }
+    pub fn new(source: impl Into<Source>, modality: Modality, param: impl Into<String>) -> Self {
+        let (source, param) = (source.into(), param.into());
+        Self { source, modality, frames: video::Sampling::default(), param }
     }
 
     /// What it holds.
     ///
     /// # Errors
-    /// It is damaged, too large, or not what it is said to be.
-    pub fn decode(&self, decoder: &MediaDecoder) -> Result<Media> {
-        self.with_file(|path| decoder.medium(self.modality, path, self.frames))
+    /// It cannot be had, is damaged, too large, or not what it is said to be.
+    pub fn decode(&self, reader: &Reader) -> Result<Media> {
+        self.with_file(reader, |path| reader.decoder.medium(self.modality, path, self.frames))
     }
 
     /// Works with a file that holds its bytes, and is gone afterwards.
     ///
     /// # Errors
-    /// The disk is full; else what `work` says.
+    /// It cannot be had; the disk is full; else what `work` says.
     pub fn with_file<T>(
         &self,
+        reader: &Reader,
         work: impl FnOnce(&Path) -> sensorium_media::Result<T>,
     ) -> Result<T> {
         let full = |_| {
             let text = "expected room on the disk for the files of a request, got none";
             ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
         };
+        let bytes = self.source.read(self.modality, &reader.fetcher, &self.param)?;
         let mut file = tempfile::NamedTempFile::new().map_err(full)?;
-        file.write_all(&self.bytes).and_then(|()| file.flush()).map_err(full)?;
+        file.write_all(&bytes).and_then(|()| file.flush()).map_err(full)?;
         let path = file.path();
         work(path).map_err(|error| of_media(&error, &path.display().to_string(), &self.param))
     }
@@ -229,8 +231,8 @@ fn linked(fields: &mut Fields, name: &str, modality: Modality) -> Result<Upload>
         }
         _ => return Err(ApiError::invalid(param, "expected a URL")),
     };
-    let bytes = payload(&url, &param)?;
-    Ok(Upload { frames, ..Upload::new(bytes, modality, param) })
+    let source = Source::parse(&url, &param)?;
+    Ok(Upload { frames, ..Upload::new(source, modality, param) })
 }
 
 /// A part that is a file: what it is read as is said by its name, or by the type of its data.
@@ -242,13 +244,13 @@ fn attached(fields: &mut Fields, param: &str, files: Files<'_>) -> Result<Upload
     let name: Option<String> = fields.take("filename")?;
     let mime = data.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
     // A name tells less than a type: a recording and a film both end in webm.
-    let modality = mime.and_then(by_type).or(name.as_deref().and_then(by_name));
+    let modality = mime.and_then(by_type).or(name.as_deref().and_then(Modality::of_file));
     let modality = modality.ok_or_else(|| {
         let text = "expected a filename of a table (csv, tsv, jsonl, parquet, xlsx), a picture, a sound or a video";
         ApiError::new(StatusCode::BAD_REQUEST, "unsupported_media_type", text).at(param)
     })?;
     let at = format!("{param}.file_data");
-    Ok(Upload::new(payload(&data, &at)?, modality, at))
+    Ok(Upload::new(Source::parse(&data, &at)?, modality, at))
 }
 
 /// A part that names a file which was sent before.
@@ -256,22 +258,8 @@ fn stored(fields: &mut Fields, usual: Modality, files: Files<'_>) -> Result<Uplo
     let id: String = fields.need("file_id")?;
     let param = fields.param("file_id");
     let file = files.store.file(files.client, &id).map_err(|error| error.at(&*param))?;
-    let modality = by_name(&file.filename).unwrap_or(usual);
+    let modality = Modality::of_file(&file.filename).unwrap_or(usual);
     Ok(Upload::new(file.bytes.to_vec(), modality, param))
-}
-
-/// What a file of this name is read as.
-pub fn by_name(name: &str) -> Option<Modality> {
-    let ending = name.rsplit_once('.')?.1.to_lowercase();
-    Some(match &*ending {
-        "csv" | "tsv" | "jsonl" | "ndjson" | "parquet" | "xlsx" => Modality::Table,
-        "png" | "jpg" | "jpeg" | "gif" | "webp" | "bmp" => Modality::Image,
-        "wav" | "mp3" | "flac" | "ogg" | "opus" | "m4a" | "aac" | "aiff" | "weba" => {
-            Modality::Audio
-        }
-        "mp4" | "mov" | "mkv" | "webm" | "apng" => Modality::Video,
-        _ => return None,
-    })
 }
 
 fn by_type(mime: &str) -> Option<Modality> {
@@ -283,30 +271,4 @@ fn by_type(mime: &str) -> Option<Modality> {
         _ if mime.contains("spreadsheet") || mime.contains("parquet") => Modality::Table,
         _ => return None,
     })
-}
-
-/// The bytes of a `data:` URL, or of base64 alone; nothing is fetched.
-///
-/// # Errors
-/// A URL of another kind, or what is not base64.
-pub fn payload(text: &str, param: &str) -> Result<Vec<u8>> {
-    let text = text.trim();
-    let encoded = match text.get(..5).map(str::to_lowercase).as_deref() {
-        Some("data:") => {
-            let (head, body) = text.split_once(',').unwrap_or((text, ""));
-            if !head.to_lowercase().ends_with(";base64") {
-                let message = "expected a data: URL in base64, got one without `;base64,`";
-                return Err(ApiError::invalid(param, message));
-            }
-            body
-        }
-        _ if text.contains("://") => {
-            let message = "expected the medium itself (data:...;base64,...), got the address of one: this server fetches nothing";
-            let error = ApiError::new(StatusCode::BAD_REQUEST, "fetch_refused", message);
-            return Err(error.at(param));
-        }
-        _ => text,
-    };
-    let bytes = STANDARD.decode(encoded.as_bytes());
-    bytes.map_err(|_| ApiError::invalid(param, "expected base64, got what is none"))
 }

@@ -164,9 +164,8 @@ pub fn sampler(fields: &mut Fields, seed: u64) -> Result<Sampler> {
 /// A kind that is not known.
 pub fn modalities(fields: &mut Fields) -> Result<Option<Vec<Modality>>> {
     let Some(names) = fields.take::<Vec<String>>("modalities")? else { return Ok(None) };
-    let known = |name: &String| Modality::ALL.into_iter().find(|m| m.to_string() == *name);
-    let modality = |(i, name)| {
-        known(name).ok_or_else(|| {
+    let modality = |(i, name): (usize, &String)| {
+        Modality::named(name).ok_or_else(|| {
             let message = format!("expected text, image, audio, video or table, got {name:?}");
             ApiError::invalid(format!("modalities[{i}]"), message)
         })

@@ -2,32 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use sensorium_media::Modality;
+
 /// Most files that a pattern may name.
 const MAX_FILES: usize = 1 << 16;
 
-const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
-const SOUNDS: [&str; 11] =
-    ["wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "aac", "aiff", "au", "caf"];
-const FILMS: [&str; 4] = ["mp4", "mov", "mkv", "webm"];
-
-fn ends_in(name: &str, endings: &[&str]) -> bool {
-    let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    endings.contains(&&*ending)
-}
-
 /// Whether a file of this name is a picture.
 pub fn is_picture(name: &str) -> bool {
-    ends_in(name, &PICTURES)
+    Modality::of_file(name) == Some(Modality::Image)
 }
 
 /// Whether it is a sound.
 pub fn is_sound(name: &str) -> bool {
-    ends_in(name, &SOUNDS)
+    Modality::of_file(name) == Some(Modality::Audio)
 }
 
 /// Whether it is a film.
 pub fn is_film(name: &str) -> bool {
-    ends_in(name, &FILMS)
+    Modality::of_file(name) == Some(Modality::Video)
 }
 
 /// Whether it is a sound or a film.

@@ -112,13 +112,20 @@ impl Rows {
         if caption.is_none() && !asks {
             return Err(format!("the columns {names:?}"));
         }
-        let image = image.map(|name| {
+        let image = image.map(|name| -> std::result::Result<_, String> {
             let held = [vec![name.clone()], vec![name.clone(), "bytes".into()]];
             let held = held
                 .into_iter()
                 .find(|path| table.has_bytes(&path.iter().map(String::as_str).collect::<Vec<_>>()));
-            (name, held.unwrap_or_default().into())
+            if held.is_none() && !table.is_told(&name) {
+                // How many there are in a row is not told beside them.
+                return Err(format!(
+                    "lists of bare bytes in {name}; their entries may be structs of bytes and path"
+                ));
+            }
+            Ok((name, held.unwrap_or_default().into()))
         });
+        let image = image.transpose()?;
         let classes = caption.as_deref().map_or(Vec::new(), |caption| classes(&table, caption));
         Ok(Self { table: Arc::new(table), image, caption, classes })
     }

@@ -129,10 +129,7 @@ impl Table {
     /// What is written in the columns that are wanted, an object for each row, by its number; bytes that are
     /// no text are left out. Of a damaged group of rows, an error.
     pub fn rows(&self, wanted: impl Fn(&str) -> bool) -> Vec<(usize, Result<Value, String>)> {
-        let is_read = |leaf: &Leaf| {
-            let bytes = matches!(leaf.physical, Physical::Bytes | Physical::Fixed(_));
-            wanted(&leaf.path[0]) && (leaf.is_text || !bytes)
-        };
+        let is_read = |leaf: &Leaf| wanted(&leaf.path[0]) && leaf.is_told();
         let read: Vec<bool> = self.leaves.iter().map(is_read).collect();
         let columns: Vec<Node> =
             self.columns.iter().filter_map(|column| column.only(&read)).collect();
@@ -193,6 +190,11 @@ impl Table {
             return entry(pages.map_err(|error| error.to_string())?, leaf, skip, nth);
         }
         Err(format!("no row {row}"))
+    }
+
+    /// Whether anything of the column `name` stands in [`rows`](Self::rows), which leave out bytes.
+    pub fn is_told(&self, name: &str) -> bool {
+        self.leaves.iter().any(|leaf| leaf.path[0] == name && leaf.is_told())
     }
 
     /// Whether there are bytes in the column `path`.

@@ -47,6 +47,13 @@ pub struct Leaf {
     pub max_rep: u32,
 }
 
+impl Leaf {
+    /// Whether its values are told with their rows: bytes that are no text are asked for one by one.
+    pub fn is_told(&self) -> bool {
+        self.is_text || !matches!(self.physical, Physical::Bytes | Physical::Fixed(_))
+    }
+}
+
 /// Values of a page, with a level of repetition and of definition for each that may be null.
 #[derive(Debug)]
 pub struct Page {

@@ -134,6 +134,6 @@ impl AnswerOptions {
 }
 
 fn modality(text: &str) -> Result<Modality, String> {
-    let known = Modality::ALL.into_iter().find(|modality| modality.to_string() == text);
-    known.ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
+    Modality::named(text)
+        .ok_or_else(|| format!("expected text, image, video, audio or table, got {text:?}"))
 }

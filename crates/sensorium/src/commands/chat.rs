@@ -17,14 +17,6 @@ use crate::commands::precision::Packing;
 use crate::commands::sampling::Sampling;
 use crate::{open, print};
 
-/// Endings by which a word of a prompt is taken for the path of a medium.
-const ENDINGS: [(Modality, &[&str]); 4] = [
-    (Modality::Image, &[".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"]),
-    (Modality::Audio, &[".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a"]),
-    (Modality::Video, &[".mp4", ".mov", ".mkv", ".webm", ".apng"]),
-    (Modality::Table, &[".csv", ".tsv", ".jsonl", ".parquet", ".xlsx"]),
-];
-
 const HELP: &str = "/image, /audio, /video or /table PATH adds a medium to the next message, /new starts \
                     anew, /quit ends; the path of a medium in a message adds it";
 
@@ -130,9 +122,11 @@ impl<'m> Talk<'m> {
             "/audio" => self.add(Modality::Audio, rest.trim()),
             "/video" => self.add(Modality::Video, rest.trim()),
             "/table" => self.add(Modality::Table, rest.trim()),
-            _ if word.starts_with('/') && medium(word).is_none() => print::error(&format!(
-                "expected a command, got {word:?}\nhint: /image, /audio, /video or /table PATH, /new, /help or /quit"
-            )),
+            _ if word.starts_with('/') && Modality::of_file(word).is_none() => {
+                print::error(&format!(
+                    "expected a command, got {word:?}\nhint: /image, /audio, /video or /table PATH, /new, /help or /quit"
+                ))
+            }
             _ => self.say(line)?,
         }
         Ok(true)
@@ -237,19 +231,12 @@ fn numbered(path: &Path, n: usize) -> PathBuf {
 fn take_media(line: &str) -> (String, Vec<(Modality, String)>) {
     let (mut words, mut paths) = (Vec::new(), Vec::new());
     for word in line.split_whitespace() {
-        match medium(word) {
+        match Modality::of_file(word) {
             Some(modality) => paths.push((modality, word.to_owned())),
             None => words.push(word),
         }
     }
     (words.join(" "), paths)
-}
-
-/// What a word is the path of, if it is one.
-fn medium(word: &str) -> Option<Modality> {
-    let word = word.to_ascii_lowercase();
-    let is_meant = |endings: &&[&str]| endings.iter().any(|ending| word.ends_with(ending));
-    ENDINGS.iter().find(|(_, endings)| is_meant(endings)).map(|(modality, _)| *modality)
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use sensorium_serve::{EngineLimits, Keys, Log, ModelSource, Settings, StoreLimits, serve};
+use sensorium_hub::{Choice, Fetcher, Hub, Progress};
+use sensorium_serve::{EngineLimits, Keys, Log, ModelSource, Pull, Settings, StoreLimits, serve};
 
 use crate::commands::Global;
-use crate::commands::precision::Packing;
+use crate::commands::precision::{Packing, Precision};
 use crate::global::EMBEDDED;
 use crate::{open, print};
 
@@ -34,6 +36,16 @@ pub struct Serve {
     /// Another name under which the server may be asked, beside this machine's own. May be repeated.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// Host that media may be fetched from where a request names their address: name, *.name or an IP address,
+    /// each with :PORT if need be. May be repeated; without, nothing is fetched.
+    #[arg(long, value_name = "HOST")]
+    fetch_from: Vec<String>,
+    /// Folder whose files a request may name as file:///FOLDER/...; links in it are not followed.
+    #[arg(long, value_name = "DIR")]
+    media_path: Option<PathBuf>,
+    /// Let clients bring models from the hub into the cache (/api/pull), to be served beside the others.
+    #[arg(long)]
+    allow_pull: bool,
     /// Texts that a model goes on with at once.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     max_running: u16,
@@ -104,6 +116,8 @@ impl Serve {
         let settings = Settings {
             keys,
             hosts: self.allow_host.clone(),
+            fetcher: Fetcher::new(&self.fetch_from, self.media_path.as_deref())?,
+            pull: self.allow_pull.then(|| self.pull(global)),
             engine,
             body: usize::from(self.max_body) << 20,
             store: StoreLimits { retention, ..StoreLimits::default() },
@@ -128,23 +142,41 @@ impl Serve {
 
     /// The chosen model, and those beside it.
     fn sources(&self, global: &Global) -> Result<Vec<ModelSource>> {
-        let mut sources = vec![self.source(name(&global.model), global.clone())];
+        let mut sources = vec![source(name(&global.model), global.clone(), self.packing.precision)];
         for (name, model) in &self.also {
             let global = Global { model: model.clone(), adapter: None, ..global.clone() };
-            sources.push(self.source(name.clone(), global.found()?));
+            sources.push(source(name.clone(), global.found()?, self.packing.precision));
         }
         Ok(sources)
     }
 
-    fn source(&self, name: String, global: Global) -> ModelSource {
-        let precision = self.packing.precision;
-        let bytes = size(Path::new(&global.model));
-        let open = move || match open::open(&global, precision) {
-            Ok((model, _)) => Ok(model),
-            Err(error) => Err(error.to_string()),
-        };
-        ModelSource { name, bytes, open: Box::new(open) }
+    /// What brings a model that a client names.
+    fn pull(&self, global: &Global) -> Arc<Pull> {
+        let (global, precision) = (global.clone(), self.packing.precision);
+        Arc::new(move |name, tell| {
+            let mut pulled = || -> Result<String> {
+                let (hub, choice) = (Hub::new(global.hub()), Choice::parse(name)?);
+                let tell =
+                    |progress: Progress<'_>| tell(progress.file, progress.done, progress.total);
+                let pulled = hub.pull(&hub.plan(&choice, &[])?, tell)?;
+                // Not what lies at a path of this name.
+                Ok(choice.of(&pulled.path)?.display().to_string())
+            };
+            let model = pulled().map_err(|error| error.to_string())?;
+            let global = Global { model, adapter: None, ..global.clone() };
+            Ok(source(name.to_owned(), global, precision))
+        })
     }
+}
+
+/// A model that is opened when it is first asked for.
+fn source(name: String, global: Global, precision: Precision) -> ModelSource {
+    let bytes = size(Path::new(&global.model));
+    let open = move || match open::open(&global, precision) {
+        Ok((model, _)) => Ok(model),
+        Err(error) => Err(error.to_string()),
+    };
+    ModelSource { name, bytes, open: Box::new(open) }
 }
 
 /// What clients call a model: the name of its directory or file.

@@ -26,9 +26,15 @@ pub struct Answer {
 impl Server {
     /// Starts one on a port of its own.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn start_with(args: &[&str], environment: &[(&str, String)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sensorium"))
             .args(["serve", "--port", "0", "--quiet"])
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");

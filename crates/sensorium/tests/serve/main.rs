@@ -2,7 +2,10 @@
 
 mod client;
 mod dialects;
+mod faults;
+mod fetching;
 mod limits;
+mod remote;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

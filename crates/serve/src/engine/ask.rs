@@ -1,6 +1,7 @@
 //! One answer: words, and the media that follow them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sensorium_inference::speech::SpeakOptions;
 use sensorium_inference::{Finish, GenerateOptions, Reply, Sampler, Wanted};
@@ -114,7 +115,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             let told = tokio::select! {
-                told = engine.answer(&model, ask, &events) => told,
+                told = engine.answer(&model, ask, &events, place.since) => told,
                 () = events.closed() => return,
             };
             // Whoever has gone needs not be told.
@@ -127,7 +128,13 @@ impl Engine {
         answer
     }
 
-    async fn answer(&self, model: &Arc<Loaded>, ask: Ask, events: &Events) -> Result<Outcome> {
+    async fn answer(
+        &self,
+        model: &Arc<Loaded>,
+        ask: Ask,
+        events: &Events,
+        since: Instant,
+    ) -> Result<Outcome> {
         let Ask { client, prompt, mut options, logprobs, sampler, speech } = ask;
         // What one client has asked tells others nothing, not even by how soon it is answered.
         options.cache_salt = format!("{client} {}", options.cache_salt);
@@ -154,6 +161,9 @@ impl Engine {
         while let Some(heard) = said.recv().await {
             match heard {
                 Heard::Piece(piece, tokens) => {
+                    if text.is_empty() {
+                        self.metrics.first_token(since.elapsed());
+                    }
                     text.push_str(&piece);
                     // Whoever has gone is noticed by the select around this.
                     let _ = events.send(Event::Piece(piece, tokens));
@@ -161,6 +171,7 @@ impl Engine {
                 Heard::Failed(error) => return Err(error),
                 Heard::Done(reply) => {
                     let outcome = Outcome::from(&*reply);
+                    self.metrics.tokens(outcome.prompt_tokens, outcome.completion_tokens);
                     if let Some(wanted) = reply.wanted {
                         self.make(model, wanted, sampler, events).await?;
                     }

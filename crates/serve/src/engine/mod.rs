@@ -14,16 +14,18 @@ mod pieces;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sensorium_inference::Model;
-use sensorium_media::MediaDecoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{ApiError, Result};
+use crate::metrics::Metrics;
+use crate::source::Reader;
 
 pub(crate) use ask::encoded;
 pub use ask::{Ask, Event, Media, Outcome, Speech};
-pub use models::{Info, Loaded, ModelSource, Models};
+pub use models::{Info, Loaded, ModelSource, Models, Pull};
 pub use worker::{Prompt, TokenLogprob};
 
 /// How much is done at once.
@@ -61,7 +63,9 @@ pub struct Engine {
     /// By name.
     pub models: Models,
     /// Reads media of strangers.
-    pub decoder: MediaDecoder,
+    pub reader: Reader,
+    /// What was asked for and answered.
+    pub metrics: Metrics,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     others: Arc<Semaphore>,
@@ -75,15 +79,18 @@ pub struct Engine {
 pub struct Place {
     _place: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+    /// Since when the request is here.
+    since: Instant,
 }
 
 impl Engine {
     /// With nothing to do yet.
-    pub fn new(models: Models, decoder: MediaDecoder, limits: Limits) -> Self {
+    pub fn new(models: Models, reader: Reader, limits: Limits) -> Self {
         let most = limits.running + limits.waiting;
         Self {
             models,
-            decoder,
+            reader,
+            metrics: Metrics::default(),
             places: Arc::new(Semaphore::new(most)),
             bytes: Arc::new(Semaphore::new(limits.bytes >> KIB)),
             others: Arc::new(Semaphore::new(limits.others)),
@@ -104,7 +111,7 @@ impl Engine {
         let bytes = self.bytes.clone().try_acquire_many_owned(kib).map_err(|_| {
             ApiError::busy("the bodies of the requests that are being answered fill the memory set aside for them")
         })?;
-        Ok(Arc::new(Place { _place: place, _bytes: bytes }))
+        Ok(Arc::new(Place { _place: place, _bytes: bytes, since: Instant::now() }))
     }
 
     /// Requests that are being answered or wait.
@@ -130,19 +137,19 @@ impl Engine {
         done.await.map_err(ApiError::internal)?
     }
 
-    /// Decodes, beside the work of models, a few at a time.
+    /// Fetches and decodes, beside the work of models, a few at a time.
     ///
     /// # Errors
     /// What `work` says, or that it broke down.
     pub async fn decode<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&MediaDecoder) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let turn = self.decoding.clone().acquire_owned().await.map_err(ApiError::internal)?;
-        let decoder = self.decoder.clone();
+        let reader = self.reader.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            work(&decoder)
+            work(&reader)
         });
         done.await.map_err(ApiError::internal)?
     }

@@ -2,7 +2,7 @@
 //! short.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sensorium_inference::Model;
@@ -22,6 +22,11 @@ pub struct ModelSource {
     /// Opens it; what is wrong if it cannot be opened.
     pub open: Box<dyn Fn() -> std::result::Result<Model, String> + Send + Sync>,
 }
+
+/// Brings a model by its name, and tells meanwhile of each file how many bytes of how many are there.
+pub type Pull = dyn Fn(&str, &mut dyn FnMut(&str, u64, u64)) -> std::result::Result<ModelSource, String>
+    + Send
+    + Sync;
 
 /// What a model can do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,7 +55,7 @@ pub struct Loaded {
 
 /// All of them.
 pub struct Models {
-    entries: Vec<Entry>,
+    entries: RwLock<Vec<Arc<Entry>>>,
     limits: Limits,
     keep_alive: Option<Duration>,
     said: Arc<AtomicU64>,
@@ -74,26 +79,30 @@ impl Models {
     /// Those of these sources, the first of which is meant where none is named. Each is closed when nobody has asked
     /// for it for `keep_alive`, if ever.
     pub fn new(sources: Vec<ModelSource>, limits: Limits, keep_alive: Option<Duration>) -> Self {
-        let entry = |source| Entry { source, state: Default::default(), info: Mutex::new(None) };
-        Self {
-            entries: sources.into_iter().map(entry).collect(),
-            limits,
-            keep_alive,
-            said: Arc::default(),
+        let entries = sources.into_iter().map(Entry::new).collect();
+        Self { entries: RwLock::new(entries), limits, keep_alive, said: Arc::default() }
+    }
+
+    /// One more, in place of the one of its name, which goes on for whoever uses it.
+    pub fn add(&self, source: ModelSource) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        match entries.iter_mut().find(|entry| entry.source.name == source.name) {
+            Some(entry) => *entry = Entry::new(source),
+            None => entries.push(Entry::new(source)),
         }
     }
 
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Each name with what its model can do, where that is known, and whether it is open.
-    pub fn list(&self) -> Vec<(&str, Option<Info>, bool)> {
-        let told = |entry: &'_ Entry| {
+    pub fn list(&self) -> Vec<(String, Option<Info>, bool)> {
+        let entry = |entry: &Arc<Entry>| {
             let is_open = entry.state.try_lock().is_ok_and(|state| state.loaded.is_some());
-            (entry.known(), is_open)
+            (entry.source.name.clone(), entry.known(), is_open)
         };
-        let entry = |entry| {
-            let (info, is_open) = told(entry);
-            (&*entry.source.name, info, is_open)
-        };
-        self.entries.iter().map(entry).collect()
+        self.entries().iter().map(entry).collect()
     }
 
     /// The model of a name, or the first; opened if it is not.
@@ -127,21 +136,22 @@ impl Models {
             info.as_ref().is_none_or(|info| info.capabilities.contains(&can))
         });
         match able.next() {
-            Some((name, ..)) => self.get(Some(name)).await?.able(can),
+            Some((name, ..)) => self.get(Some(&name)).await?.able(can),
             None => named.able(can),
         }
     }
 
-    fn entry(&self, name: Option<&str>) -> Result<&Entry> {
+    fn entry(&self, name: Option<&str>) -> Result<Arc<Entry>> {
         // Ollama's clients name a version.
         let name = name.map(|name| name.strip_suffix(":latest").unwrap_or(name));
-        let mut entries = self.entries.iter();
+        let all = self.entries();
+        let mut entries = all.iter();
         let found = match name {
             Some(name) => entries.find(|entry| entry.source.name == name),
             None => entries.next(),
         };
-        found.ok_or_else(|| {
-            let known: Vec<&str> = self.entries.iter().map(|e| &*e.source.name).collect();
+        found.cloned().ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(|e| &*e.source.name).collect();
             let message = format!(
                 "expected a model that is served here ({}), got {:?}; `sensorium serve --model` serves others",
                 known.join(", "),
@@ -159,14 +169,14 @@ impl Models {
     /// Closes what nobody has asked for lately.
     pub fn sweep(&self) {
         if let Some(keep_alive) = self.keep_alive {
-            self.entries.iter().for_each(|entry| entry.close(keep_alive));
+            self.entries().iter().for_each(|entry| entry.close(keep_alive));
         }
     }
 
     /// Closes models that nobody uses until one of so many bytes has room.
     fn make_room(&self, source: &ModelSource) -> Result<()> {
         let fits = || available().is_none_or(|free| source.bytes < free);
-        for entry in &self.entries {
+        for entry in self.entries() {
             if fits() {
                 break;
             }
@@ -185,6 +195,10 @@ impl Models {
 }
 
 impl Entry {
+    fn new(source: ModelSource) -> Arc<Self> {
+        Arc::new(Self { source, state: Default::default(), info: Mutex::new(None) })
+    }
+
     fn known(&self) -> Option<Info> {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

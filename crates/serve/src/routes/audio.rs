@@ -20,7 +20,7 @@ use super::chat::{data, events};
 use crate::app::{Admitted, App};
 use crate::error::{ApiError, Result, of_media};
 use crate::fields::Fields;
-use crate::form::{self, FormFile};
+use crate::form;
 use crate::parts::Upload;
 
 /// Names of OpenAI's voices: whoever asks for one gets the model's own, in this order.
@@ -117,6 +117,7 @@ async fn transcribed(app: &App, admitted: Admitted, task: Task) -> Result<Respon
     let (mut fields, files) = form::read(&admitted).await?;
     let file = files.into_iter().find(|file| file.name == "file");
     let file = file.ok_or_else(|| ApiError::missing("file"))?;
+    let upload = Upload::new(file.bytes, Modality::Audio, "file");
     let name: Option<String> = fields.take("model")?;
     let language: Option<String> = fields.take("language")?;
     let prompt: Option<String> = fields.take("prompt")?;
@@ -137,7 +138,7 @@ async fn transcribed(app: &App, admitted: Admitted, task: Task) -> Result<Respon
         initial_prompt: prompt,
         ..usual()
     };
-    let heard = heard(app, name.as_deref(), file, options).await?;
+    let heard = heard(app, name.as_deref(), upload, options).await?;
     let response = match streamed {
         true => told(&heard),
         false => written(&heard, &format, &grains),
@@ -165,23 +166,22 @@ pub(super) fn usual() -> TranscribeOptions {
 pub(super) async fn heard(
     app: &App,
     name: Option<&str>,
-    file: FormFile,
+    upload: Upload,
     options: TranscribeOptions,
 ) -> Result<Transcript> {
     let model = app.engine.models.able(name, "transcribe").await?;
-    let upload = Upload::new(file.bytes, Modality::Audio, "file");
-    let decoder = app.engine.decoder.clone();
+    let reader = app.engine.reader.clone();
     app.engine
         .run(&model, move |model| {
             let speech = model.speech()?;
             let mut wrong = None;
-            let heard = upload.with_file(|path| {
-                let heard = speech.transcribe(path, &decoder, &options, &mut |_, _| ());
+            let heard = upload.with_file(&reader, |path| {
+                let heard = speech.transcribe(path, &reader.decoder, &options, &mut |_, _| ());
                 Ok(heard.inspect_err(|_| wrong = Some(path.display().to_string())))
             })?;
             heard.map_err(|error| match error {
                 sensorium_inference::Error::Text(error) => {
-                    of_media(&error, &wrong.unwrap_or_default(), "file")
+                    of_media(&error, &wrong.unwrap_or_default(), &upload.param)
                 }
                 error => error.into(),
             })

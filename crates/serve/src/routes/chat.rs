@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -57,7 +56,6 @@ struct Request {
 /// Answers a conversation.
 pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
     let mut fields = Fields::read(&admitted.bytes)?;
-    let begun = Instant::now();
     let conversation = conversation(&mut fields, admitted.files(&app))?;
     let request = request(&app, fields, conversation, &admitted).await?;
     let answers: Vec<_> = (0..request.n)
@@ -70,8 +68,8 @@ pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Res
     let ignored = request.ignored.clone();
     let frame = Frame { id: id("chatcmpl-"), created: now(), model: request.model.name.clone() };
     let mut response = match request.stream {
-        true => streamed(app, request, frame, answers, begun),
-        false => whole(&app, &request, &frame, answers, begun).await?,
+        true => streamed(request, frame, answers),
+        false => whole(&request, &frame, answers).await?,
     };
     if let Some(ignored) = ignored {
         response.headers_mut().insert("x-sensorium-ignored", ignored);
@@ -174,7 +172,7 @@ pub(super) async fn prompt(
             ApiError::new(axum::http::StatusCode::BAD_REQUEST, "modality_not_supported", message);
         return Err(error.at(&*upload.param));
     }
-    let media = app.engine.decode(move |decoder| Conversation::media(&uploads, decoder)).await?;
+    let media = app.engine.decode(move |reader| Conversation::media(&uploads, reader)).await?;
     Ok(Prompt::Chat(messages.into(), media.into()))
 }
 
@@ -247,18 +245,11 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// What the engine says.
-pub(super) async fn collect(
-    app: &App,
-    mut events: UnboundedReceiver<Event>,
-    begun: Instant,
-) -> Result<Answer> {
+pub(super) async fn collect(mut events: UnboundedReceiver<Event>) -> Result<Answer> {
     let mut answer = Answer::default();
     while let Some(event) = events.recv().await {
         match event {
             Event::Piece(piece, tokens) => {
-                if answer.text.is_empty() {
-                    app.metrics.first_token(begun.elapsed());
-                }
                 answer.text.push_str(&piece);
                 answer.tokens.extend(tokens);
             }
@@ -266,7 +257,6 @@ pub(super) async fn collect(
             Event::Speech(speech) => answer.speech = Some(speech),
             Event::Failed(error) => return Err(error),
             Event::Done(outcome) => {
-                app.metrics.tokens(outcome.prompt_tokens, outcome.completion_tokens);
                 answer.outcome = outcome;
                 return Ok(answer);
             }
@@ -276,15 +266,13 @@ pub(super) async fn collect(
 }
 
 async fn whole(
-    app: &App,
     request: &Request,
     frame: &Frame,
     answers: Vec<UnboundedReceiver<Event>>,
-    begun: Instant,
 ) -> Result<Response> {
     let (mut choices, mut outcomes) = (Vec::new(), Vec::new());
     for (index, events) in answers.into_iter().enumerate() {
-        let answer = collect(app, events, begun).await?;
+        let answer = collect(events).await?;
         choices.push(choice(request, index, &answer));
         outcomes.push(answer.outcome);
     }
@@ -411,13 +399,7 @@ pub(super) fn data(value: &Value) -> sse::Event {
     sse::Event::default().data(value.to_string())
 }
 
-fn streamed(
-    app: Arc<App>,
-    request: Request,
-    frame: Frame,
-    answers: Vec<UnboundedReceiver<Event>>,
-    begun: Instant,
-) -> Response {
+fn streamed(request: Request, frame: Frame, answers: Vec<UnboundedReceiver<Event>>) -> Response {
     let numbered = |(i, events): (usize, UnboundedReceiver<Event>)| {
         told(events).map(move |event| (i, event)).boxed()
     };
@@ -427,18 +409,16 @@ fn streamed(
         let (frame, include) = (frame.clone(), request.include_usage);
         move |i| data(&frame.piece(i, json!({"role": "assistant", "content": ""}), include))
     });
-    let mut telling =
-        Telling { app, request, frame, begun, outcomes: Vec::new(), texts: vec![String::new(); n] };
+    let texts = vec![String::new(); n];
+    let mut telling = Telling { request, frame, outcomes: Vec::new(), texts };
     let bodies = all.map(move |(i, event)| stream::iter(telling.tell(i, event))).flatten();
     events(stream::iter(heads.collect::<Vec<_>>()).chain(bodies))
 }
 
 /// Answers that are told piece by piece.
 struct Telling {
-    app: Arc<App>,
     request: Request,
     frame: Frame,
-    begun: Instant,
     outcomes: Vec<Outcome>,
     /// Held back where functions may be called: what calls one is no text.
     texts: Vec<String>,
@@ -450,9 +430,6 @@ impl Telling {
         let piece = |delta: Value| self.frame.piece(i, delta, include);
         match event {
             Event::Piece(text, tokens) => {
-                if self.texts[i].is_empty() {
-                    self.app.metrics.first_token(self.begun.elapsed());
-                }
                 self.texts[i].push_str(&text);
                 if !self.request.tools.is_empty() {
                     return Vec::new();
@@ -476,8 +453,7 @@ impl Telling {
 
     /// What one of the answers ends with, and, if it is the last, all of them.
     fn end(&mut self, i: usize, outcome: Outcome) -> Vec<sse::Event> {
-        let Self { app, request, frame, texts, .. } = self;
-        app.metrics.tokens(outcome.prompt_tokens, outcome.completion_tokens);
+        let Self { request, frame, texts, .. } = self;
         let (mut told, mut finish) = (Vec::new(), reason(outcome.finish));
         let include = request.include_usage;
         if !request.tools.is_empty() {

@@ -1,11 +1,10 @@
 //! `/v1/completions`: a text goes on as it is. `/tokenize` and `/detokenize`: what a model reads of it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response, sse};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,7 +45,7 @@ impl Prompts {
 
 /// Goes on with a text, or several.
 pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
-    let (mut fields, begun) = (Fields::read(&admitted.bytes)?, Instant::now());
+    let mut fields = Fields::read(&admitted.bytes)?;
     let name: Option<String> = fields.take("model")?;
     let prompts = fields.need::<Prompts>("prompt");
     // What an untagged list says of itself helps nobody.
@@ -88,17 +87,17 @@ pub async fn completions(State(app): State<Arc<App>>, admitted: Admitted) -> Res
     let head = json!({"id": id("cmpl-"), "object": "text_completion", "created": now(), "model": model.name});
     let response = match stream {
         true => streamed(head, answers),
-        false => whole(&app, head, answers, begun).await?,
+        false => whole(head, answers).await?,
     };
     Ok(fields.heeded(response))
 }
 
 type Answers = Vec<(String, UnboundedReceiver<Event>)>;
 
-async fn whole(app: &App, mut head: Value, answers: Answers, begun: Instant) -> Result<Response> {
+async fn whole(mut head: Value, answers: Answers) -> Result<Response> {
     let (mut choices, mut outcomes) = (Vec::new(), Vec::new());
     for (index, (echoed, events)) in answers.into_iter().enumerate() {
-        let Answer { text, tokens, outcome, .. } = collect(app, events, begun).await?;
+        let Answer { text, tokens, outcome, .. } = collect(events).await?;
         let tokens = (!tokens.is_empty()).then(|| legacy(&tokens));
         choices.push(json!({
             "index": index, "text": format!("{echoed}{text}"), "logprobs": tokens,
@@ -131,22 +130,25 @@ fn streamed(head: Value, answers: Answers) -> Response {
             json!([{"index": i, "text": text, "logprobs": null, "finish_reason": finish}]);
         data(&chunk)
     };
-    let all = answers.into_iter().enumerate().map(move |(i, (echoed, events))| {
-        let piece = piece.clone();
-        let first = (!echoed.is_empty()).then(|| piece(i, &echoed, None));
-        let told = told(events);
-        let told = told.filter_map(move |event| {
-            std::future::ready(match event {
-                Event::Piece(text, _) => Some(piece(i, &text, None)),
-                Event::Done(outcome) => Some(piece(i, "", Some(reason(outcome.finish)))),
-                Event::Failed(error) => Some(data(&error.body())),
-                Event::Medium(_) | Event::Speech(_) => None,
-            })
-        });
-        stream::iter(first).chain(told).boxed()
+    let (mut growing, mut firsts, mut all) = (answers.len(), Vec::new(), Vec::new());
+    for (i, (echoed, events)) in answers.into_iter().enumerate() {
+        firsts.extend((!echoed.is_empty()).then(|| piece(i, &echoed, None)));
+        all.push(told(events).map(move |event| (i, event)).boxed());
+    }
+    let told = stream::select_all(all).map(move |(i, event)| {
+        stream::iter(match event {
+            Event::Piece(text, _) => vec![piece(i, &text, None)],
+            Event::Done(outcome) => {
+                growing -= 1;
+                let done = (growing == 0).then(|| sse::Event::default().data("[DONE]"));
+                [piece(i, "", Some(reason(outcome.finish)))].into_iter().chain(done).collect()
+            }
+            // Nothing is done where a text has failed.
+            Event::Failed(error) => vec![data(&error.body())],
+            Event::Medium(_) | Event::Speech(_) => Vec::new(),
+        })
     });
-    let done = stream::iter([axum::response::sse::Event::default().data("[DONE]")]);
-    events(stream::select_all(all).chain(done))
+    events(stream::iter(firsts).chain(told.flatten()))
 }
 
 /// A text as the model's tokens.

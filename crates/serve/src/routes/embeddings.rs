@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sensorium_inference::{EmbeddingModel, Model};
-use sensorium_media::{MediaDecoder, Modality, Part, Role};
+use sensorium_media::{Modality, Part, Role};
 use serde_json::{Map, Value, json};
 
 use super::chat::PASSED;
@@ -18,7 +18,8 @@ use crate::engine::Loaded;
 use crate::error::{ApiError, Result};
 use crate::fields::Fields;
 use crate::ids::id;
-use crate::parts::{Conversation, Files, Upload, payload};
+use crate::parts::{Conversation, Files, Upload};
+use crate::source::{Reader, Source};
 
 /// Most items of a request.
 const ITEMS: usize = 2048;
@@ -85,7 +86,11 @@ pub async fn cohere(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     let mut items: Vec<Item> = texts.iter().cloned().map(Item::Text).collect();
     for (i, image) in images.iter().enumerate() {
         let param = format!("images[{i}]");
-        items.push(Item::Medium(Upload::new(payload(image, &param)?, Modality::Image, param)));
+        items.push(Item::Medium(Upload::new(
+            Source::parse(image, &param)?,
+            Modality::Image,
+            param,
+        )));
     }
     for (i, input) in inputs.into_iter().enumerate() {
         let mut input = Fields::new(input, &format!("inputs[{i}]"));
@@ -164,7 +169,8 @@ fn whole(dimensions: Option<usize>, rows: &[Vec<f32>]) -> Result<()> {
     }
 }
 
-fn counted(items: &[Item]) -> Result<()> {
+/// That there are neither none nor too many.
+pub(super) fn counted(items: &[Item]) -> Result<()> {
     match items.len() {
         1..=ITEMS => Ok(()),
         n => Err(ApiError::invalid("input", format!("expected 1 to {ITEMS} items, got {n}"))),
@@ -188,18 +194,15 @@ fn items(input: Value, modality: Option<&str>) -> Result<Vec<Item>> {
     };
     let kind = match modality {
         None | Some("text") => None,
-        Some(name) => {
-            let kind = Modality::ALL.into_iter().find(|kind| kind.to_string() == name);
-            Some(kind.ok_or_else(|| {
-                ApiError::invalid("modality", "expected text, image, audio, video or table")
-            })?)
-        }
+        Some(name) => Some(Modality::named(name).ok_or_else(|| {
+            ApiError::invalid("modality", "expected text, image, audio, video or table")
+        })?),
     };
     let item = |(i, value): (usize, Value)| {
         let param = format!("input[{i}]");
         match (value, kind) {
             (Value::String(text), Some(kind)) => {
-                Ok(Item::Medium(Upload::new(payload(&text, &param)?, kind, param)))
+                Ok(Item::Medium(Upload::new(Source::parse(&text, &param)?, kind, param)))
             }
             (Value::String(text), None) => Ok(Item::Text(text)),
             (Value::Object(map), _) => named(map, &param),
@@ -226,7 +229,7 @@ pub(super) fn named(map: Map<String, Value>, param: &str) -> Result<Item> {
         let data = data.map(|data| data.get("url").cloned().unwrap_or(data));
         if let Some(Value::String(data)) = data {
             let param = fields.param(&name);
-            return Ok(Item::Medium(Upload::new(payload(&data, &param)?, kind, param)));
+            return Ok(Item::Medium(Upload::new(Source::parse(&data, &param)?, kind, param)));
         }
     }
     Err(ApiError::invalid(param, "expected text, image, audio, video or table"))
@@ -257,18 +260,18 @@ pub(super) async fn embedded(
     model: &Arc<Loaded>,
     items: Vec<Item>,
 ) -> Result<(Vec<Vec<f32>>, usize)> {
-    let decoder = app.engine.decoder.clone();
-    app.engine.run(model, move |model| rows(model, &items, &decoder)).await
+    let reader = app.engine.reader.clone();
+    app.engine.run(model, move |model| rows(model, &items, &reader)).await
 }
 
-fn rows(model: &Model, items: &[Item], decoder: &MediaDecoder) -> Result<(Vec<Vec<f32>>, usize)> {
+fn rows(model: &Model, items: &[Item], reader: &Reader) -> Result<(Vec<Vec<f32>>, usize)> {
     let (space, mut tokens) = (model.embedding()?, 0);
     let mut rows = Vec::with_capacity(items.len());
     for item in items {
         if let (Item::Text(text), Ok(language)) = (item, model.language()) {
             tokens += language.prompt(text).map_or(0, |ids| ids.len());
         }
-        rows.push(row(model, space, item, decoder)?);
+        rows.push(row(model, space, item, reader)?);
     }
     Ok((rows, tokens))
 }
@@ -277,7 +280,7 @@ fn row(
     model: &Model,
     space: &dyn EmbeddingModel,
     item: &Item,
-    decoder: &MediaDecoder,
+    reader: &Reader,
 ) -> Result<Vec<f32>> {
     let first = |rows: Vec<Vec<f32>>| rows.into_iter().next().unwrap_or_default();
     match item {
@@ -287,7 +290,7 @@ fn row(
             Ok(first(space.embed_texts(&[text])?))
         }
         Item::Medium(upload) => {
-            let medium = upload.decode(decoder)?;
+            let medium = upload.decode(reader)?;
             let rows = space
                 .embed_media(&[medium])
                 .map_err(|error| ApiError::from(error).at(&*upload.param))?;
@@ -295,7 +298,7 @@ fn row(
         }
         Item::All(items) => {
             let rows: Vec<_> =
-                items.iter().map(|item| row(model, space, item, decoder)).collect::<Result<_>>()?;
+                items.iter().map(|item| row(model, space, item, reader)).collect::<Result<_>>()?;
             Ok(mean(&rows))
         }
     }

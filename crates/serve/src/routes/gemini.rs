@@ -1,7 +1,6 @@
 //! `/v1beta/models/NAME:generateContent`: the same answers in Gemini's form.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,8 +15,9 @@ use crate::app::{Admitted, App};
 use crate::engine::{Event, Outcome};
 use crate::error::{ApiError, Result};
 use crate::fields::Fields;
-use crate::parts::{Conversation, Upload, payload};
+use crate::parts::{Conversation, Upload};
 use crate::sampling::{self, schema};
+use crate::source::Source;
 
 /// Answers, at once or piece by piece.
 pub async fn generate(
@@ -25,7 +25,6 @@ pub async fn generate(
     Path(call): Path<String>,
     admitted: Admitted,
 ) -> Result<Response> {
-    let begun = Instant::now();
     let unknown = || {
         let message = "expected NAME:generateContent or NAME:streamGenerateContent";
         ApiError::new(axum::http::StatusCode::NOT_FOUND, "route_not_found", message)
@@ -51,7 +50,7 @@ pub async fn generate(
     let served = model.name.clone();
     match verb {
         "generateContent" => {
-            let Answer { text, outcome, .. } = collect(&app, answer, begun).await?;
+            let Answer { text, outcome, .. } = collect(answer).await?;
             Ok(Json(candidate(&text, Some(&outcome), &served)).into_response())
         }
         "streamGenerateContent" => {
@@ -97,7 +96,7 @@ fn push(
                     ));
                 }
             };
-            conversation.uploads.push(Upload::new(payload(&bytes, &at)?, modality, at));
+            conversation.uploads.push(Upload::new(Source::parse(&bytes, &at)?, modality, at));
             read.push(Part::Media(modality));
         } else {
             return Err(ApiError::invalid(part.param("text"), "expected text or inlineData"));

@@ -31,7 +31,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// What it has done.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let body = app.metrics.render(app.engine.depth(), app.engine.models.said());
+    let body = app.engine.metrics.render(app.engine.depth(), app.engine.models.said());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response()
 }
 

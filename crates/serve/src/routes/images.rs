@@ -94,7 +94,7 @@ pub async fn edits(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Re
     let Wanted { prompt, n, sampler, stream } = Wanted::take(&mut fields)?;
     let model = app.engine.models.able(name.as_deref(), "chat").await?;
     let served = model.name.clone();
-    let media = app.engine.decode(move |decoder| Conversation::media(&uploads, decoder)).await?;
+    let media = app.engine.decode(move |reader| Conversation::media(&uploads, reader)).await?;
     let made = app.engine.run(&model, move |model| {
         let parts = vec![Part::Media(Modality::Image); media.len()];
         let parts = parts.into_iter().chain([Part::Text(prompt)]).collect();

@@ -1,7 +1,6 @@
 //! `/mcp`: the model as tools of the Model Context Protocol, by its streamable HTTP transport without streams.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +18,8 @@ use crate::app::{Admitted, App};
 use crate::engine::encoded;
 use crate::error::{ApiError, Result};
 use crate::fields::Fields;
-use crate::parts::{Conversation, Upload, payload};
+use crate::parts::{Conversation, Upload};
+use crate::source::Source;
 
 /// The version of the protocol that is spoken here, and older ones that differ in nothing used here.
 const VERSIONS: [&str; 3] = ["2025-06-18", "2025-03-26", "2024-11-05"];
@@ -135,24 +135,23 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, arguments: &mut Fields) -> Res
         let all: Vec<String> = arguments.take(name)?.unwrap_or_default();
         for (i, medium) in all.iter().enumerate() {
             let param = format!("arguments.{name}[{i}]");
-            conversation.uploads.push(Upload::new(payload(medium, &param)?, modality, param));
+            conversation.uploads.push(Upload::new(Source::parse(medium, &param)?, modality, param));
             parts.push(Part::Media(modality));
         }
     }
     parts.push(Part::Text(question));
     conversation.messages.push(sensorium_media::Message { role: Role::User, parts });
     let options = GenerateOptions { max_new_tokens: 512, ..GenerateOptions::default() };
-    let begun = Instant::now();
     let (_, events) = begin(app, admitted, None, conversation, options).await?;
-    let Answer { text, .. } = collect(app, events, begun).await?;
+    let Answer { text, .. } = collect(events).await?;
     Ok(said(&text))
 }
 
 async fn transcribe(app: &App, arguments: &mut Fields) -> Result<Value> {
     let audio: String = arguments.need("audio")?;
-    let bytes = payload(&audio, "arguments.audio")?;
-    let file = crate::form::FormFile { name: "file".into(), filename: "sound".into(), bytes };
-    let heard = super::audio::heard(app, None, file, super::audio::usual()).await?;
+    let param = "arguments.audio";
+    let upload = Upload::new(Source::parse(&audio, param)?, Modality::Audio, param);
+    let heard = super::audio::heard(app, None, upload, super::audio::usual()).await?;
     Ok(said(&heard.text))
 }
 

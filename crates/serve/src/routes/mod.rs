@@ -13,6 +13,7 @@ mod models;
 mod ollama;
 mod openapi;
 mod page;
+mod pull;
 mod rerank;
 mod responses;
 mod score;
@@ -25,6 +26,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::app::App;
+pub use pull::Puller;
 
 /// A route.
 struct Route {
@@ -164,6 +166,12 @@ fn routes() -> Vec<Route> {
         reads("/api/tags", "Models, in ollama's form", get(ollama::tags)),
         reads("/api/ps", "Models that are open, in ollama's form", get(ollama::ps)),
         asks("/api/show", "A model, in ollama's form", r#"{"model": "NAME"}"#, post(ollama::show)),
+        asks(
+            "/api/pull",
+            "Brings a model from the hub, where that is allowed; in ollama's form",
+            r#"{"model": "org/name"}"#,
+            post(pull::pull),
+        ),
         reads("/api/version", "The version, in ollama's form", get(ollama::version)),
         asks(
             "/v1beta/models/{call}",

@@ -30,7 +30,7 @@ pub async fn retrieve(State(app): State<Arc<App>>, Path(id): Path<String>) -> Re
 
 fn all(app: &App) -> Vec<Value> {
     let models = app.engine.models.list().into_iter();
-    models.map(|(name, info, is_open)| model(name, info.as_ref(), is_open)).collect()
+    models.map(|(name, info, is_open)| model(&name, info.as_ref(), is_open)).collect()
 }
 
 /// A model as OpenAI's clients have it, and, once it was opened, what it takes and gives.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::chat::{Answer, begin, collect, reason, told};
-use super::embeddings::{Item, embedded};
+use super::embeddings::{Item, counted, embedded};
 use super::tools::Tools;
 use crate::app::{Admitted, App};
 use crate::engine::{Event, Info, Outcome};
@@ -43,7 +43,7 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answered = std::result::Result<Response, Failure>;
+pub(super) type Answered = std::result::Result<Response, Failure>;
 
 /// Answers a conversation.
 pub async fn chat(State(app): State<Arc<App>>, admitted: Admitted) -> Answered {
@@ -154,14 +154,13 @@ async fn answered(
     let (model, events) = begin(&app, admitted, name.as_deref(), conversation, options).await?;
     let head = json!({"model": model.name, "created_at": timestamp()});
     if !stream {
-        let Answer { text, outcome, .. } = collect(&app, events, begun).await?;
+        let Answer { text, outcome, .. } = collect(events).await?;
         return Ok(Json(last(head, said(&text), &outcome, begun)).into_response());
     }
-    Ok(streamed(app, head, events, begun, said))
+    Ok(streamed(head, events, begun, said))
 }
 
 fn streamed(
-    app: Arc<App>,
     head: Value,
     events: UnboundedReceiver<Event>,
     begun: Instant,
@@ -179,10 +178,7 @@ fn streamed(
         let line = match event {
             Event::Piece(text, _) => Some(piece(&text)),
             Event::Failed(error) => Some(json!({"error": error.message})),
-            Event::Done(outcome) => {
-                app.metrics.tokens(outcome.prompt_tokens, outcome.completion_tokens);
-                Some(last(head.clone(), said(""), &outcome, begun))
-            }
+            Event::Done(outcome) => Some(last(head.clone(), said(""), &outcome, begun)),
             Event::Medium(_) | Event::Speech(_) => None,
         };
         std::future::ready(line.map(|line| Ok::<_, std::convert::Infallible>(format!("{line}\n"))))
@@ -236,7 +232,8 @@ pub async fn embed(State(app): State<Arc<App>>, admitted: Admitted) -> Answered 
     let mut fields = Fields::read(&admitted.bytes)?;
     let name: Option<String> = fields.take("model")?;
     let input: sampling::OneOrMany<String> = fields.need("input")?;
-    let items = input.into_vec().into_iter().map(Item::Text).collect();
+    let items: Vec<Item> = input.into_vec().into_iter().map(Item::Text).collect();
+    counted(&items)?;
     let model = app.engine.models.able(name.as_deref(), "embed").await?;
     let begun = Instant::now();
     let (rows, tokens) = embedded(&app, &model, items).await?;
@@ -250,14 +247,14 @@ pub async fn embed(State(app): State<Arc<App>>, admitted: Admitted) -> Answered 
 
 /// Models.
 pub async fn tags(State(app): State<Arc<App>>) -> Response {
-    let models = app.engine.models.list().into_iter().map(|(name, ..)| entry(name));
+    let models = app.engine.models.list().into_iter().map(|(name, ..)| entry(&name));
     Json(json!({"models": models.collect::<Vec<_>>()})).into_response()
 }
 
 /// Models that are open.
 pub async fn ps(State(app): State<Arc<App>>) -> Response {
     let open = app.engine.models.list().into_iter().filter(|(_, _, is_open)| *is_open);
-    let models: Vec<Value> = open.map(|(name, ..)| entry(name)).collect();
+    let models: Vec<Value> = open.map(|(name, ..)| entry(&name)).collect();
     Json(json!({"models": models})).into_response()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use sensorium_media::{Media, MediaDecoder};
+use sensorium_media::Media;
 use serde_json::{Value, json};
 
 use super::embeddings::{Item, named};
@@ -13,6 +13,7 @@ use crate::app::{Admitted, App};
 use crate::error::{ApiError, Result};
 use crate::fields::Fields;
 use crate::ids::id;
+use crate::source::Reader;
 use sensorium_inference::Model;
 
 /// Most documents.
@@ -34,8 +35,8 @@ pub async fn rerank(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     let items = items.map(|(i, document)| item(document.clone(), &format!("documents[{i}]")));
     let items: Vec<Item> = items.collect::<Result<_>>()?;
     let model = app.engine.models.able(name.as_deref(), "embed").await?;
-    let decoder = app.engine.decoder.clone();
-    let scores = app.engine.run(&model, move |model| scores(model, &query, &items, &decoder));
+    let reader = app.engine.reader.clone();
+    let scores = app.engine.run(&model, move |model| scores(model, &query, &items, &reader));
     let (scores, by) = scores.await?;
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
@@ -68,11 +69,11 @@ fn scores(
     model: &Model,
     query: &Item,
     documents: &[Item],
-    decoder: &MediaDecoder,
+    reader: &Reader,
 ) -> Result<(Vec<f32>, &'static str)> {
     if let (Ok(score), Item::Text(text)) = (model.score(), query) {
         let media: Option<Vec<Media>> =
-            documents.iter().map(|item| medium(item, decoder)).collect::<Result<_>>()?;
+            documents.iter().map(|item| medium(item, reader)).collect::<Result<_>>()?;
         if let Some(media) = media {
             return closely(score, &media, text);
         }
@@ -80,7 +81,7 @@ fn scores(
     let space = model.embedding()?;
     let row = |item: &Item| match item {
         Item::Text(text) => Ok(space.embed_texts(std::slice::from_ref(text))?),
-        Item::Medium(upload) => Ok(space.embed_media(&[upload.decode(decoder)?])?),
+        Item::Medium(upload) => Ok(space.embed_media(&[upload.decode(reader)?])?),
         Item::Ids(_) | Item::All(_) => Err(ApiError::internal("no item of a rerank")),
     };
     let query: Vec<f32> = row(query)?.concat();
@@ -88,9 +89,9 @@ fn scores(
     Ok((documents.iter().map(cosine).collect::<Result<_>>()?, "cosine of embeddings"))
 }
 
-fn medium(item: &Item, decoder: &MediaDecoder) -> Result<Option<Media>> {
+fn medium(item: &Item, reader: &Reader) -> Result<Option<Media>> {
     match item {
-        Item::Medium(upload) => upload.decode(decoder).map(Some),
+        Item::Medium(upload) => upload.decode(reader).map(Some),
         _ => Ok(None),
     }
 }

@@ -1,7 +1,6 @@
 //! `/v1/responses`: answers that are kept, so that the next request can go on from them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response, sse};
@@ -41,7 +40,7 @@ struct Making {
 
 /// Answers, and keeps the answer.
 pub async fn create(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Response> {
-    let (mut fields, begun) = (Fields::read(&admitted.bytes)?, Instant::now());
+    let mut fields = Fields::read(&admitted.bytes)?;
     let name: Option<String> = fields.take("model")?;
     let previous: Option<String> = fields.take("previous_response_id")?;
     let mut messages = match &previous {
@@ -89,7 +88,7 @@ pub async fn create(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
     let making = Making { app, client, object, messages, message_id, tools, store, text, sequence };
     let response = match stream {
         true => streamed(making, answer),
-        false => whole(making, answer, begun).await?,
+        false => whole(making, answer).await?,
     };
     Ok(fields.heeded(response))
 }
@@ -149,12 +148,8 @@ fn message(map: Map<String, Value>, param: &str) -> Result<Value> {
     }
 }
 
-async fn whole(
-    mut making: Making,
-    answer: UnboundedReceiver<Event>,
-    begun: Instant,
-) -> Result<Response> {
-    let Answer { text, outcome, .. } = collect(&making.app, answer, begun).await?;
+async fn whole(mut making: Making, answer: UnboundedReceiver<Event>) -> Result<Response> {
+    let Answer { text, outcome, .. } = collect(answer).await?;
     making.text = text;
     let object = making.finish(&outcome)?;
     Ok(Json(object).into_response())

@@ -29,10 +29,10 @@ pub async fn classify(State(app): State<Arc<App>>, admitted: Admitted) -> Result
         return Err(ApiError::invalid("template", "expected a sentence with {} for the label"));
     }
     let model = app.engine.models.able(name.as_deref(), "score").await?;
-    let decoder = app.engine.decoder.clone();
+    let reader = app.engine.reader.clone();
     let told = labels.clone();
     let classified = app.engine.run(&model, move |model| {
-        Ok(model.score()?.classify(&upload.decode(&decoder)?, &labels, template.as_deref())?)
+        Ok(model.score()?.classify(&upload.decode(&reader)?, &labels, template.as_deref())?)
     });
     let classified = classified.await?;
     let mut all: Vec<(String, f32)> =
@@ -55,9 +55,9 @@ pub async fn score(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Re
     let uploads = uploads.map(|(i, map)| medium(map, &format!("media[{i}]")));
     let uploads: Vec<Upload> = uploads.collect::<Result<_>>()?;
     let model = app.engine.models.able(name.as_deref(), "score").await?;
-    let decoder = app.engine.decoder.clone();
+    let reader = app.engine.reader.clone();
     let scores = app.engine.run(&model, move |model| {
-        let media = Conversation::media(&uploads, &decoder)?;
+        let media = Conversation::media(&uploads, &reader)?;
         Ok(model.score()?.score(&media, &texts)?)
     });
     let told = |score: &Score| {

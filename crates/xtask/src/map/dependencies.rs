@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("data", "kernels media"),
     ("train", "media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained hub data"),
     ("eval", "media inference data"),
-    ("serve", "media inference"),
+    ("serve", "media inference hub"),
     ("testkit", "checkpoint"),
     ("sensorium", "media nn flow encoder checkpoint model pretrained inference hub data train eval serve"),
     ("xtask", ""),
