@@ -94,7 +94,8 @@ const calls = {
         red(answer.choices[0].message.audio.transcript);
     },
     async completions() {
-        assert((await client.completions.create({ model, prompt: "a red", max_tokens: 4 })).choices[0].text);
+        const whole = await client.completions.create({ model, prompt: "a red", max_tokens: 4, echo: true });
+        assert(whole.choices[0].text.startsWith("a red"));
         const parts = await collect(await client.completions.create({ model, prompt: "a red", max_tokens: 4, stream: true }));
         assert(["stop", "length"].includes(parts.at(-1).choices[0].finish_reason));
     },

@@ -286,3 +286,100 @@ fn logprob(step: Step<'_>, top: usize, chat: &dyn ChatModel) -> TokenLogprob {
     let top = ids.iter().map(|&id| (chat.token(id), logprob(id))).collect();
     TokenLogprob { token: chat.token(step.id), logprob: logprob(step.id), top }
 }
+
+#[cfg(test)]
+mod tests {
+    use sensorium_inference::{Finish, OnStep};
+    use sensorium_media::{Modality, Role};
+
+    use super::*;
+
+    /// Says what it is told, and breaks down where it is told to.
+    struct Parrot;
+
+    impl ChatModel for Parrot {
+        fn modalities(&self) -> &[Modality] {
+            &[Modality::Text]
+        }
+
+        fn has_template(&self) -> sensorium_inference::Result<bool> {
+            Ok(true)
+        }
+
+        fn answer(
+            &self,
+            messages: &[Message],
+            _: &[Media],
+            _: &GenerateOptions,
+            _: OnStep<'_>,
+        ) -> sensorium_inference::Result<Reply> {
+            let text = messages.last().map(Message::words).unwrap_or_default();
+            assert_ne!(text, "break", "told to break down");
+            let continuation = Continuation {
+                text,
+                ids: Vec::new(),
+                prompt_tokens: 0,
+                cached_tokens: 0,
+                first_logits: Vec::new(),
+                finish: Finish::Stop,
+                eos: None,
+                prefill: 0.0,
+                steps: 0,
+                decode: 0.0,
+            };
+            let (prompt, slots, distances) = Default::default();
+            Ok(Reply {
+                prompt,
+                slots,
+                distances,
+                process: 0.0,
+                encode: 0.0,
+                continuation,
+                wanted: None,
+            })
+        }
+
+        fn complete(
+            &self,
+            _: &str,
+            _: bool,
+            _: &[Media],
+            _: &GenerateOptions,
+            _: OnStep<'_>,
+        ) -> sensorium_inference::Result<Reply> {
+            unreachable!("messages alone are sent")
+        }
+
+        fn token(&self, _: u32) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_breaks_the_model_fails_alone() {
+        let (said, (jobs, waiting)) = (AtomicU64::new(0), channel());
+        let asked: Vec<_> = (0..300)
+            .map(|i| {
+                let text = if i % 3 == 1 { "break".to_owned() } else { format!("text {i}") };
+                let (heard, hears) = tokio::sync::mpsc::unbounded_channel();
+                let messages = vec![Message::text(Role::User, text.clone())];
+                let prompt = Prompt::Chat(messages.into(), Vec::new().into());
+                let (client, options) = (format!("client {}", i % 7), GenerateOptions::default());
+                let job = Job { client, prompt, options, logprobs: None, heard };
+                jobs.send(job).expect("it listens");
+                (text, hears)
+            })
+            .collect();
+        drop(jobs);
+        let mut answering = Answering::new(&Parrot, None, 0, &said);
+        answering.run(16, &waiting, &mut Fair::default());
+        for (text, mut hears) in asked {
+            match (hears.try_recv(), &*text) {
+                (Ok(Heard::Failed(error)), "break") => assert_eq!(error.code, "internal"),
+                (Ok(Heard::Piece(piece, _)), text) => assert_eq!(piece, text),
+                _ => panic!("{text}: neither said nor failed"),
+            }
+        }
+        assert!(answering.growing.is_empty());
+    }
+}
