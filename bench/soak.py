@@ -1,6 +1,7 @@
 """What a server stands: many requests, bad ones beside good ones, mutated media by every route, drains, pictures at once.
 
     cargo build --release && python bench/soak.py target/release/sensorium --requests 10000 --mutants 2000 --drains 20
+    python bench/soak.py target/release/sensorium --only slow,gone      # some of the checks
 
 Starts servers of its own on loopback, each in turn; prints a line of JSON for each check and ends with 1 if one failed.
 Needs Python 3 alone, and Linux for what a process holds.
@@ -11,8 +12,11 @@ import base64
 import http.client
 import json
 import random
+import re
 import signal
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +30,10 @@ parser.add_argument("program")
 parser.add_argument("--requests", type=int, default=10_000)
 parser.add_argument("--mutants", type=int, default=2_000)
 parser.add_argument("--drains", type=int, default=20)
+parser.add_argument("--slow", type=int, default=700)
+parser.add_argument("--gone", type=int, default=1_000)
+parser.add_argument("--refused", type=int, default=2_000)
+parser.add_argument("--only", help="checks to do, joined by commas")
 args = parser.parse_args()
 failed = []
 
@@ -127,7 +135,7 @@ def mutants():
     good = server.post("/v1/chat/completions", picture)
     expected = json.loads(good[1])["choices"][0]["message"]
     files, rng, statuses, slowest, leaks, lock = samples(), random.Random(1), {}, 0.0, [], threading.Lock()
-    marks = [b"/tmp/", str(root).encode(), b".rs:", b"panicked", b"0x0"]
+    marks = re.compile("|".join(["/tmp/", re.escape(str(root)), r"\.rs:", "panicked", "0x[0-9a-f]{6,}"]).encode())
 
     def bodies(kind, path, data):
         link = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
@@ -153,7 +161,7 @@ def mutants():
             key = f"{route} {status}"
             statuses[key] = statuses.get(key, 0) + 1
             slowest = max(slowest, took)
-            leaks.extend(mark for mark in marks if mark in said)
+            leaks.extend(mark.decode() for mark in marks.findall(said))
 
     cases = []
     while len(cases) < args.mutants:
@@ -179,7 +187,7 @@ def mutants():
     held = server.held()
     server.end()
     show("mutants", alive and not broken and not leaks and all(same), mutants=len(cases), seconds=round(time.perf_counter() - begun, 1),
-         statuses=statuses, slowest_seconds=round(slowest, 2), good_beside=len(same), mib=round(held[0], 1), leaks=len(leaks))
+         statuses=statuses, slowest_seconds=round(slowest, 2), good_beside=len(same), mib=round(held[0], 1), leaks=leaks[:3])
 
 
 def drains():
@@ -247,6 +255,147 @@ def pictures():
     server.end()
 
 
-for check in [pictures, drains, mutants, requests]:
-    check()
+def streamed(tokens):
+    """A text that goes on for so long: nothing ends it."""
+    ban = {str(i): -100 for i in range(3856, 3904)}
+    return json.dumps({"prompt": "a red circle", "max_tokens": tokens, "stream": True, "logit_bias": ban}).encode()
+
+
+def raw(server, body, length=None, source="127.0.0.1"):
+    stream = socket.create_connection(server.address.split(":"), timeout=60, source_address=(source, 0))
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: {server.address}\r\ncontent-type: application/json\r\n"
+    stream.sendall(f"{head}connection: close\r\ncontent-length: {length or len(body)}\r\n\r\n".encode() + body)
+    return stream
+
+
+def flying(server):
+    line = next(line for line in metrics(server).splitlines() if line.startswith(b"sensorium_requests_in_flight "))
+    return int(line.split()[1])
+
+
+def gone():
+    """Clients that go away: in the middle of a body, while they wait, at the first words, later. Their places come back."""
+    server = Server("--max-running", "4", "--max-waiting", "60")
+    before, longest = server.held()[1], 0.0
+    for i in range(args.gone):
+        phase = i % 6
+        busy = [raw(server, streamed(300)) for _ in range(6)] if phase == 1 else []
+        stream = raw(server, streamed(400)[: 20 if phase == 0 else None], 4000 if phase == 0 else None)
+        if phase >= 2:
+            stream.recv([1, 30, 900, 3000][phase - 2])
+        for one in [stream, *busy]:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+        begun = time.perf_counter()
+        while flying(server) > 0 and time.perf_counter() - begun < 15:
+            time.sleep(0.001)
+        longest = max(longest, time.perf_counter() - begun)
+    time.sleep(1)
+    left, after = flying(server), server.held()[1]
+    server.end()
+    show("gone", left == 0 and longest <= 0.25 and after <= before + 4, gone=args.gone, longest_ms=round(1000 * longest, 1),
+         files_before=before, files_after=after)
+
+
+def slow():
+    """Clients that send a byte a second or read nothing, for a minute; good ones beside them wait for nobody."""
+    server = Server()
+    expected = server.post("/v1/completions", {"prompt": "two blue", "max_tokens": 6})
+    streams, times, wrong = [], [], 0
+    for i in range(args.slow):
+        # No address has more places than are its own.
+        source = f"127.0.0.{2 + i % 200}"
+        match i % 3:
+            case 0:
+                stream = socket.create_connection(server.address.split(":"), source_address=(source, 0))
+                stream.sendall(b"POST /v1/completions HTTP/1.1\r\nhost")
+            case 1: stream = raw(server, b"{", 1000, source)
+            case 2:
+                stream = socket.create_connection(server.address.split(":"), source_address=(source, 0))
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                asks = f"GET /openapi.json HTTP/1.1\r\nhost: {server.address}\r\n\r\n".encode()
+                stream.sendall(asks * 4)
+        stream.setblocking(False)
+        streams.append(stream)
+    begun, cut = time.perf_counter(), set()
+    while time.perf_counter() - begun < 60:
+        for i, stream in enumerate(streams):
+            if i in cut or i % 3 == 2:
+                continue
+            try:
+                stream.send(b" ")
+                if stream.recv(1024) == b"":
+                    cut.add(i)
+            except BlockingIOError:
+                pass
+            except OSError:
+                cut.add(i)
+        asked = time.perf_counter()
+        got = server.post("/v1/completions", {"prompt": "two blue", "max_tokens": 6})
+        times.append(1000 * (time.perf_counter() - asked))
+        wrong += got[0] != 200 or json.loads(got[1])["choices"][0]["text"] != json.loads(expected[1])["choices"][0]["text"]
+        time.sleep(0.5)
+    for stream in streams:
+        stream.close()
+    time.sleep(1)
+    left = flying(server)
+    server.end()
+    show("slow", wrong == 0 and left == 0, slow=args.slow, cut_off=len(cut), others=len(times), wrong=wrong,
+         good_ms_median=round(statistics.median(times), 1), good_ms_p99=percentile(times, 0.99))
+
+
+def refused():
+    """More requests than there are places: each is answered or refused at once, before its picture is looked at."""
+    server = Server("--max-running", "4", "--max-waiting", "4")
+    busy = [raw(server, streamed(100_000)) for _ in range(8)]
+    while flying(server) < 8:
+        time.sleep(0.001)
+    times, statuses = [], {}
+
+    def one(_):
+        begun = time.perf_counter()
+        connection = http.client.HTTPConnection(server.address, timeout=30)
+        connection.request("POST", "/v1/chat/completions", json.dumps(picture), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        code, wait = json.loads(answer.read())["error"]["code"], answer.getheader("retry-after")
+        times.append(1000 * (time.perf_counter() - begun))
+        key = f"{answer.status} {code} {int(wait) >= 1}"
+        statuses[key] = statuses.get(key, 0) + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(args.refused)))
+    for stream in busy:
+        stream.close()
+    server.process.kill()
+    show("refused", statuses == {"429 queue_full True": args.refused} and percentile(times, 0.99) <= 100, statuses=statuses,
+         ms_p50=percentile(times, 0.5), ms_p99=percentile(times, 0.99))
+
+
+def letters():
+    """Typed names of special tokens, in many spellings, stay letters: no text begins a picture or ends a turn."""
+    server = Server()
+    names = ["<|image|>", "<image>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|audio|>", "<|video|>", "<|table|>", "<s>", "</s>",
+             "<|begin_of_text|>", "[INST]", "<|vision_start|><|image_pad|>", "<|image_token|>"]
+    rng, special = random.Random(3), []
+
+    def one(i):
+        parts = [rng.choice([rng.choice(names), rng.choice("abc <|>é\n\t"), "".join(rng.sample("<|imagend>", 5))]) for _ in range(6)]
+        said = "".join(parts)
+        body = {"messages": [{"role": "user", "content": said}], "max_tokens": 1}
+        status, told = server.post("/v1/chat/completions", body)
+        details = json.loads(told).get("usage", {}).get("prompt_tokens_details", {})
+        if status != 200 or any(details.get(f"{kind}_tokens") for kind in ["image", "audio", "video", "table"]):
+            special.append((said, status))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(10_000)))
+    server.end()
+    show("letters", not special, texts=10_000, special=special[:3])
+
+
+checks = [pictures, drains, mutants, requests, gone, slow, refused, letters]
+only = args.only.split(",") if args.only else [check.__name__ for check in checks]
+for check in checks:
+    if check.__name__ in only:
+        check()
 sys.exit(bool(failed))

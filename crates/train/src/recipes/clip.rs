@@ -50,7 +50,7 @@ use crate::heads::places::Places;
 use crate::heads::regions::Regions;
 use crate::memory::{self, Reads};
 use crate::model::{self, ModelConfig, Start};
-use crate::optim::{AdamW, Gradients, OptimConfig};
+use crate::optim::{AdamW, OptimConfig};
 use crate::provenance;
 use crate::recipes::Recipe;
 use crate::run::{Plan, Run, RunOptions, Step};
