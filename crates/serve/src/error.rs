@@ -144,5 +144,17 @@ pub(crate) fn of_media(error: &sensorium_media::Error, path: &str, param: &str) 
         Media::NotAPicture { .. } => "unsupported_media_type",
         _ => "invalid_image",
     };
-    ApiError::new(StatusCode::BAD_REQUEST, code, said(error).replace(path, param)).at(param)
+    // What is damaged is told in a library's words, which are none of a stranger's business.
+    let damaged = |kind: &str, what: &str| {
+        format!("expected a valid {kind} {what} in {param}, got damaged data")
+    };
+    let message = match error {
+        Media::Damaged { kind, .. } => damaged(kind, "file"),
+        Media::Sound(SoundError::Damaged { kind, .. }) => damaged(kind, "sound"),
+        Media::Unreadable { .. } | Media::Sound(SoundError::Unreadable { .. }) => {
+            return ApiError::internal(error).at(param);
+        }
+        _ => said(error).replace(path, param),
+    };
+    ApiError::new(StatusCode::BAD_REQUEST, code, message).at(param)
 }
