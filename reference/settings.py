@@ -12,9 +12,12 @@ import transformers
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
-    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText"
+    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText "
+    "LlavaNext LlavaOnevision"
 ).split()
-PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava Siglip Siglip2 SmolVLM ViT".split()
+PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
+# By default they do not fit their own canvases.
+SIZES = {"LlavaNext": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
 
 
 def plain(settings):
@@ -22,7 +25,8 @@ def plain(settings):
 
 
 def processor(kind):
-    return json.loads(getattr(transformers, kind)().to_json_string())
+    stem = kind.removesuffix("ImageProcessor")
+    return json.loads(getattr(transformers, kind)(**SIZES.get(stem, {})).to_json_string())
 
 
 def main():

@@ -1,5 +1,5 @@
 """Every hidden state of models that lie in directories. Writes `states.safetensors` beside their
-weights, in goldens/{seeing_*,blip2_*,idefics*,whisper*,published_*}: after the scripts that make those.
+weights, in goldens/{seeing_*,tiles_*,blip2_*,idefics*,whisper*,published_*}: after the scripts that make those.
 
 Names are `<stack>.N`, the stream after N layers (0: what the first one reads, of a language model with
 the picture in its place), and what stands between stacks. The file's metadata lists them in the order
@@ -87,21 +87,37 @@ def first_seen(cases):
 def seeing(name, image, text, projector):
     """Of an encoder that reads tiles, the first tile; of the prompt, all tokens."""
     states, cases, outputs = opened(name, AutoModelForImageTextToText)
+    i = first_seen(cases)
+    pixels = outputs[f"{i}.pixels"]
+    looked(name, states, dict(input_ids=torch.tensor([cases[i]["ids"]]),
+                              pixel_values=pixels if image == "vision_tower" else pixels[None]),
+           outputs[f"{i}.logits"], image, text, projector)
+
+
+def looked(name, states, inputs, want, image="vision_tower", text="language_model",
+           projector="multi_modal_projector"):
     states.stack("image", f"model.{image}.encoder.layers")
     states.out("image", f"model.{image}.post_layernorm")
     states.out("projector", f"model.{projector}")
     states.stack("language", f"model.{text}.layers")
     states.out("language", f"model.{text}.norm")
-    i = first_seen(cases)
-    pixels = outputs[f"{i}.pixels"]
-    pixels = pixels if image == "vision_tower" else pixels[None]
     with torch.no_grad():
-        logits = states.model(input_ids=torch.tensor([cases[i]["ids"]]), pixel_values=pixels).logits
-    agree(name, logits[0, -1], outputs[f"{i}.logits"])
+        logits = states.model(**inputs).logits
+    agree(name, logits[0, -1], want)
     seen = states.taken()
     if image == "vision_tower":
         seen.pop("image")  # of the class token alone, and read by nothing
     finish(name, {key: value if key.startswith("language") else value[:1] for key, value in seen.items()})
+
+
+def cut(name):
+    """As `seeing`, of a picture whose tokens are those of its tiles, put together."""
+    states, cases, outputs = opened(name, AutoModelForImageTextToText)
+    i = next(i for i, case in enumerate(cases) if len(case["media"]) == 1)
+    width, height = Image.open(IMAGES / cases[i]["media"][0]).size
+    inputs = dict(input_ids=torch.tensor([cases[i]["ids"]]), pixel_values=outputs[f"{i}.pixels"],
+                  image_sizes=torch.tensor([[height, width]]))
+    looked(name, states, inputs, outputs[f"{i}.logits"])
 
 
 def blip2_writes(name):
@@ -252,6 +268,8 @@ def main():
         seeing(name, "vision_tower", "language_model", "multi_modal_projector")
     for name in ("seeing_idefics3", "seeing_smolvlm"):
         seeing(name, "vision_model", "text_model", "connector")
+    for name in ("tiles_next", "tiles_onevision"):
+        cut(name)
     for name in ("blip2_opt", "blip2_opt_plain"):
         blip2_writes(name)
     for name in ("blip2_matching", "blip2_matching_third"):

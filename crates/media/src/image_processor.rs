@@ -4,6 +4,7 @@
 //! ```text
 //! whole    picture ──resize──▶ ──centre crop or pad──▶ one picture
 //! tiles    picture ──longest edge──▶ ──edges up to multiples of a tile──▶ rows x columns, then the whole
+//! anyres   picture ──best canvas──▶ ──ratio kept, on black──▶ the whole, then rows x columns
 //! patches  picture ──largest scale at which both edges, up to multiples of a patch, make few enough──▶
 //!
 //! u8 [h, w, 3] ──· rescale──▶ ──− mean, / std──▶ f32 [3, h, w]
@@ -13,6 +14,7 @@
 //!
 //! Transparency is put on white, as transformers 5 has it.
 
+mod anyres;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::picture::{Picture, crop_start};
 use crate::resample::{Filter, Window};
+use anyres::Anyres;
 use settings::Settings;
 
 /// The class in transformers whose defaults hold for what a checkpoint leaves out.
@@ -43,6 +46,10 @@ pub enum Style {
     Idefics3,
     /// `Siglip2ImageProcessor`: as many patches as fit, values in -1..=1, bilinear.
     Siglip2,
+    /// `LlavaNextImageProcessor`: canvases of 336-pixel tiles, values as CLIP has them.
+    LlavaNext,
+    /// `LlavaOnevisionImageProcessor`: canvases of 384-pixel tiles, of several pictures each whole.
+    LlavaOnevision,
 }
 
 /// What makes an encoder's input of pictures.
@@ -75,6 +82,8 @@ enum Geometry {
     },
     /// At most `most` patches, each `patch` pixels an edge.
     Patches { patch: u32, most: u32 },
+    /// The whole, and tiles of the best of several canvases.
+    Anyres(Anyres),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,6 +150,18 @@ pub enum Layout {
         /// Columns of patches.
         columns: u32,
     },
+    /// The whole, then squares row by row of a picture that was padded to them; only the whole if there
+    /// are no rows.
+    Anyres {
+        /// Rows of tiles.
+        rows: u32,
+        /// Columns of tiles.
+        columns: u32,
+        /// The picture's height and width, by which the padding is known.
+        size: [u32; 2],
+    },
+    /// A video's frames, each of them whole.
+    Frames,
 }
 
 impl ImageProcessor {
@@ -220,6 +241,12 @@ impl ImageProcessor {
                 "image_processor_type": "Siglip2ImageProcessor",
                 "do_resize": true, "patch_size": patch, "max_num_patches": most,
             }),
+            Geometry::Anyres(Anyres { pinpoints, tile, among }) => json!({
+                "image_processor_type":
+                    format!("Llava{}ImageProcessor", if among.is_some() { "Onevision" } else { "Next" }),
+                "do_resize": true, "size": both([*tile; 2]), "crop_size": both([*tile; 2]),
+                "image_grid_pinpoints": pinpoints,
+            }),
         };
         if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
             json.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
@@ -231,7 +258,7 @@ impl ImageProcessor {
     pub fn size(&self) -> Option<[u32; 2]> {
         match self.geometry {
             Geometry::Whole { size, .. } => Some(size),
-            Geometry::Tiles { tile, .. } => Some([tile; 2]),
+            Geometry::Tiles { tile, .. } | Geometry::Anyres(Anyres { tile, .. }) => Some([tile; 2]),
             Geometry::Patches { .. } => None,
         }
     }
@@ -242,6 +269,19 @@ impl ImageProcessor {
             Geometry::Patches { patch, most } => Some([most, patch]),
             _ => None,
         }
+    }
+
+    /// The canvases that pictures are put on, height and width of each, where there are several.
+    pub fn pinpoints(&self) -> Option<&[[u32; 2]]> {
+        match &self.geometry {
+            Geometry::Anyres(anyres) => Some(&anyres.pinpoints),
+            _ => None,
+        }
+    }
+
+    /// Whether pixels are scaled to the same values as `other` scales them to, by the same filter.
+    pub fn scales_as(&self, other: &Self) -> bool {
+        self.filter == other.filter && self.values == other.values
     }
 
     /// A picture at the sizes that the encoder reads.
@@ -262,6 +302,15 @@ impl ImageProcessor {
                 let fitted = self.resize(picture, columns * patch, rows * patch);
                 Fitted { pictures: vec![fitted], layout: Layout::Patches { rows, columns } }
             }
+            Geometry::Anyres(anyres) => anyres.cut(self, picture),
+        }
+    }
+
+    /// One of several pictures of a conversation at the sizes that the encoder reads.
+    pub fn fit_among(&self, picture: &Picture) -> Fitted {
+        match &self.geometry {
+            Geometry::Anyres(anyres) => anyres.among(self, picture),
+            _ => self.fit(picture),
         }
     }
 
@@ -269,6 +318,7 @@ impl ImageProcessor {
     pub fn fit_frame(&self, picture: &Picture) -> Fitted {
         match &self.geometry {
             Geometry::Tiles { frame, tile, .. } => self.cut(picture, *frame, *tile, false),
+            Geometry::Anyres(anyres) => anyres.whole(self, picture),
             _ => self.fit(picture),
         }
     }
@@ -539,6 +589,8 @@ mod tests {
             (read(json!({}), Style::Blip), Style::Siglip),
             (read(tiles, Style::Idefics3), Style::Idefics3),
             (read(json!({"patch_size": 5}), Style::Siglip2), Style::Siglip2),
+            (read(json!({"size": 336, "crop_size": 336}), Style::LlavaNext), Style::LlavaOnevision),
+            (read(json!({"resample": 2}), Style::LlavaOnevision), Style::LlavaNext),
         ] {
             let written = processor.to_json();
             assert_eq!(read(written.clone(), style), processor, "{written}");

@@ -165,6 +165,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "pad_token_id",
     "prev_sot_token_id",
     "sep_token_id",
+    "video_token_id",
+    "video_token_index",
     // Tokenizers: `tokenizer.json` says it, or it is of padding and cutting, which are done otherwise.
     "add_bos_token",
     "add_eos_token",

@@ -84,10 +84,12 @@ pub fn processor(directory: &Directory, style: Style) -> Result<ImageProcessor> 
         "add_end_of_utterance_token",
         "feature_extractor",
         "image_token",
+        "num_image_tokens",
         "num_query_tokens",
         "patch_size",
         "video_processor",
         "video_token",
+        "vision_aspect_ratio",
         "vision_feature_select_strategy",
     ]);
     let nested = config.get("image_processor");

@@ -1,5 +1,6 @@
 //! [`Features`] to [`Embeds`]: from an encoder's width and count of positions to a backbone's.
 
+mod anyres;
 mod linear;
 mod mlp;
 mod perceiver;
@@ -10,6 +11,7 @@ use sensorium_flow::{Embeds, Features, Project};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use anyres::{Anyres, AnyresConfig};
 pub use linear::LinearProjector;
 pub use mlp::MlpProjector;
 pub use perceiver::{Perceiver, PerceiverConfig};

@@ -15,7 +15,9 @@ mod vision_tower;
 use std::time::Instant;
 
 use sensorium_flow::{Embeds, Features};
-use sensorium_media::{Fitted, Media, Message, Modality, Part, Picture, Prompt, Role, Slot};
+use sensorium_media::{
+    Fitted, Layout, Media, Message, Modality, Part, Picture, Prompt, Role, Slot,
+};
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
@@ -83,6 +85,8 @@ enum Place {
         name: String,
         /// Stand in front of a picture's tokens and behind them.
         frame: [String; 2],
+        /// The token of a video, where it is one medium.
+        video: Option<String>,
     },
     /// One, in front of all else (BLIP-2).
     Front {
@@ -113,7 +117,7 @@ impl VisionLanguageModel {
         }
     }
 
-    /// LLaVA, Idefics3, SmolVLM.
+    /// LLaVA and its kin, Idefics3, SmolVLM.
     ///
     /// # Errors
     /// The tokenizer does not know the token whose places pictures take.
@@ -121,7 +125,9 @@ impl VisionLanguageModel {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
         let (prefix, frame, timed) = (spliced.config.prefix, spliced.frame.clone(), spliced.timed);
         let interleaved = spliced.interleaved;
-        let name = text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id))?;
+        let named =
+            |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id));
+        let (name, video) = (named(id)?, spliced.video_marker.map(named).transpose()?);
         let (vision_tower, towers, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
         let others = towers.iter().map(MediaTower::modality).filter(|m| !SEEING.contains(m));
@@ -131,7 +137,7 @@ impl VisionLanguageModel {
             vision_tower,
             towers,
             modalities,
-            place: Place::Marked { name, frame },
+            place: Place::Marked { name, frame, video },
             prefix,
             timed,
             interleaved,
@@ -182,7 +188,9 @@ impl VisionLanguageModel {
     ) -> Result<Inputs> {
         self.takes(media)?;
         let start = Instant::now();
-        let seen = media.iter().map(|medium| self.see(medium)).collect::<Result<Vec<_>>>()?;
+        let pictures = media.iter().filter(|medium| medium.modality() == Modality::Image).count();
+        let seen = media.iter().map(|medium| self.see(medium, pictures == 1));
+        let seen = seen.collect::<Result<Vec<_>>>()?;
         let process = start.elapsed().as_secs_f64();
         let prompt = prompt(&seen)?;
         self.llm.room(prompt.ids.len())?;
@@ -211,16 +219,23 @@ impl VisionLanguageModel {
         options
     }
 
-    /// What stands for a medium, in order: by its own tower, or as pictures.
-    fn see(&self, medium: &Media) -> Result<Vec<Seen>> {
+    /// What stands for a medium, in order: by its own tower, or as pictures; `alone` says that there is no
+    /// second picture.
+    fn see(&self, medium: &Media, alone: bool) -> Result<Vec<Seen>> {
         if let Some(tower) = self.towers.iter().find(|t| t.modality() == medium.modality()) {
             return Ok(tower.pieces(medium)?.into_iter().map(Seen::Piece).collect());
         }
         let fitted = match medium {
-            Media::Image(picture) => vec![self.vision_tower.fit(picture)],
+            Media::Image(picture) => vec![self.vision_tower.fit(picture, alone)],
+            Media::Video(video) if self.joins_frames() => vec![self.vision_tower.fit_video(video)],
             medium => medium.pictures().map(|frame| self.vision_tower.fit_frame(frame)).collect(),
         };
         Ok(fitted.into_iter().map(Seen::Picture).collect())
+    }
+
+    /// Whether a video stands in a prompt as one medium.
+    fn joins_frames(&self) -> bool {
+        matches!(self.place, Place::Marked { video: Some(_), .. })
     }
 
     /// A prompt's tokens with those of its media at their slots, `[1, T, D]`, and how far each picture lies
@@ -235,19 +250,20 @@ impl VisionLanguageModel {
             let slots = prompt.slots.iter().filter(|slot| slot.modality == modality);
             slots.copied().collect()
         };
-        let (mut tiles, mut pieces) = (Vec::<Picture>::new(), Vec::new());
+        let (mut tiles, mut parts, mut pieces) = (Vec::<Picture>::new(), Vec::new(), Vec::new());
         for seen in seen {
             match seen {
-                Seen::Picture(fitted) => tiles.extend(fitted.pictures),
+                Seen::Picture(Fitted { pictures, layout }) => {
+                    parts.push((layout, pictures.len()));
+                    tiles.extend(pictures);
+                }
                 Seen::Piece(piece) => pieces.push(piece),
             }
         }
-        let (mut embeds, mut distances) = (self.llm.embed(&prompt.ids), Vec::new());
-        if !tiles.is_empty() {
-            let seen = self.seen.tiles(salt, tiles, |tiles| self.look_at(tiles));
-            distances.extend(seen.iter().filter_map(|tile| tile.distance));
-            let tokens = Tensor::cat(seen.into_iter().map(|tile| tile.tokens).collect(), 0);
-            embeds = splice(embeds, Embeds(tokens), &slots(Modality::Image));
+        let mut embeds = self.llm.embed(&prompt.ids);
+        let (pictures, distances) = self.see_tiles(tiles, parts, salt);
+        for (modality, tokens) in pictures {
+            embeds = splice(embeds, tokens, &slots(modality));
         }
         for tower in &self.towers {
             let own = pieces.iter().filter(|piece| piece.modality() == tower.modality());
@@ -256,6 +272,33 @@ impl VisionLanguageModel {
             }
         }
         Ok((embeds, distances))
+    }
+
+    /// The tokens of pictures and of videos' frames, which lie in `tiles` one after the other, so many of each.
+    fn see_tiles(
+        &self,
+        tiles: Vec<Picture>,
+        parts: Vec<(Layout, usize)>,
+        salt: &str,
+    ) -> (Vec<(Modality, Embeds)>, Vec<Distance>) {
+        if tiles.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let tiles = self.seen.tiles(salt, tiles, |tiles| self.look_at(tiles));
+        let distances = tiles.iter().filter_map(|tile| tile.distance).collect();
+        let mut tiles = tiles.into_iter().map(|tile| tile.tokens);
+        let joined = parts.into_iter().map(|(layout, n)| {
+            let own = Tensor::cat(tiles.by_ref().take(n).collect(), 0);
+            (layout, self.vision_tower.join(Embeds(own), layout).0)
+        });
+        let (videos, pictures): (Vec<_>, Vec<_>) =
+            joined.partition(|(layout, _)| *layout == Layout::Frames);
+        let all = [(Modality::Image, pictures), (Modality::Video, videos)].into_iter();
+        let all = all.filter(|(_, joined)| !joined.is_empty()).map(|(modality, joined)| {
+            let joined = joined.into_iter().map(|(_, tokens)| tokens).collect();
+            (modality, Embeds(Tensor::cat(joined, 1)))
+        });
+        (all.collect(), distances)
     }
 
     /// What tiles become, all of them together.
@@ -277,7 +320,9 @@ impl VisionLanguageModel {
     fn placed(&self, messages: &[Message], media: &[Media], seen: &[Vec<Seen>]) -> Vec<Message> {
         let own = |modality| self.towers.iter().any(|tower| tower.modality() == modality);
         with_places(messages, media, |medium, i| match medium {
-            Media::Video(video) if !own(Modality::Video) => frames(video, self.timed),
+            Media::Video(video) if !own(Modality::Video) && !self.joins_frames() => {
+                frames(video, self.timed)
+            }
             medium => vec![Part::Media(medium.modality()); seen[i].len()],
         })
     }
@@ -351,7 +396,7 @@ impl ChatModel for VisionLanguageModel {
 
     fn distance(&self, picture: &Picture) -> Option<Distance> {
         let domain = self.domain.as_ref()?;
-        let seen = self.vision_tower.features(&self.vision_tower.fit(picture).pictures);
+        let seen = self.vision_tower.features(&self.vision_tower.fit(picture, true).pictures);
         Some(domain.distance(pooled(seen).first()?))
     }
 
@@ -366,7 +411,7 @@ impl FewShot for VisionLanguageModel {
     }
 
     fn look(&self, picture: &Picture) -> Vec<f32> {
-        let Embeds(seen) = self.vision_tower.encode(&self.vision_tower.fit(picture).pictures);
+        let Embeds(seen) = self.vision_tower.encode(&self.vision_tower.fit(picture, true).pictures);
         mean_of(Some(Features(seen)))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Medium, Message, Modality, Part, Prompt, Slot};
+use sensorium_media::{ChatFormat, Fitted, Layout, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::llava;
 
@@ -17,7 +17,7 @@ impl VisionLanguageModel {
     /// # Errors
     /// The template is broken or refuses the messages, or leaves pictures out.
     pub(super) fn prompt(&self, messages: &[Message], seen: &[&Seen]) -> Result<Prompt> {
-        let Place::Marked { name, .. } = &self.place else {
+        let Place::Marked { .. } = &self.place else {
             let said = messages.last().map(Message::words).unwrap_or_default();
             return self.behind(&self.llm.prompt(&said)?, seen.len());
         };
@@ -29,7 +29,7 @@ impl VisionLanguageModel {
                 format.prompt(&text.tokenizer, messages, &media)?
             }
             Err(Pretrained::NoChat) => {
-                let last = messages.last().map(|message| self.plain(message, name));
+                let last = messages.last().map(|message| self.plain(message));
                 tokenize(&text.tokenizer, &last.unwrap_or_default(), &media)?
             }
             Err(error) => return Err(error.into()),
@@ -43,22 +43,22 @@ impl VisionLanguageModel {
     /// The tokenizer has no ids for it.
     pub(super) fn raw(&self, parts: &[Part], special: bool, seen: &[&Seen]) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
-        let written = |parts: &[Part], marker: &str| -> String {
+        let written = |parts: &[Part]| -> String {
             let part = |part: &Part| match part {
                 Part::Text(text) if special => text.clone(),
                 Part::Text(text) => tokenizer.shield(text),
-                Part::Media(modality) => mark(*modality, marker),
+                Part::Media(modality) => self.mark(*modality),
             };
             parts.iter().map(part).collect()
         };
         match &self.place {
-            Place::Marked { name, .. } => {
-                self.opened(tokenize(tokenizer, &written(parts, name), &self.media(seen))?)
+            Place::Marked { .. } => {
+                self.opened(tokenize(tokenizer, &written(parts), &self.media(seen))?)
             }
             Place::Front { .. } => {
                 let none = |part: &&Part| matches!(part, Part::Text(_));
                 let parts: Vec<Part> = parts.iter().filter(none).cloned().collect();
-                self.behind(&self.llm.prompt_with_special(&written(&parts, ""))?, seen.len())
+                self.behind(&self.llm.prompt_with_special(&written(&parts))?, seen.len())
             }
         }
     }
@@ -75,11 +75,22 @@ impl VisionLanguageModel {
 
     /// What stands for each of the media in a text that names a token for it.
     fn media(&self, seen: &[&Seen]) -> Vec<Medium> {
-        let Place::Marked { name, frame: [before, after] } = &self.place else { return Vec::new() };
+        let Place::Marked { name, frame: [before, after], video } = &self.place else {
+            return Vec::new();
+        };
         let medium = |seen: &&Seen| match seen {
-            Seen::Picture(fitted) => {
-                let medium = llava::medium(name, fitted.layout, self.vision_tower.tokens());
-                Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+            Seen::Picture(Fitted { pictures, layout }) => {
+                let tokens = self.vision_tower.tokens_of(*layout, pictures.len());
+                match (layout, video) {
+                    (Layout::Frames, Some(video)) => Medium {
+                        modality: Modality::Video,
+                        ..llava::medium(video, *layout, tokens)
+                    },
+                    _ => {
+                        let medium = llava::medium(name, *layout, tokens);
+                        Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+                    }
+                }
             }
             Seen::Piece(piece) => {
                 let tower = self.towers.iter().find(|tower| tower.modality() == piece.modality());
@@ -104,20 +115,22 @@ impl VisionLanguageModel {
         Ok(Prompt { ids, answer, slots, spans })
     }
 
-    fn plain(&self, message: &Message, marker: &str) -> String {
+    fn plain(&self, message: &Message) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
-            Part::Media(modality) => format!("{}\n", mark(*modality, marker)),
+            Part::Media(modality) => format!("{}\n", self.mark(*modality)),
         };
         message.parts.iter().map(part).collect()
     }
-}
 
-/// What marks the place of a medium in a text: of a picture, its own token.
-fn mark(modality: Modality, picture: &str) -> String {
-    match modality {
-        Modality::Image => picture.to_owned(),
-        other => Medium::framed(other, 0).marker,
+    /// What marks the place of a medium in a text: of a picture, its own token.
+    fn mark(&self, modality: Modality) -> String {
+        match (modality, &self.place) {
+            (Modality::Image, Place::Marked { name, .. })
+            | (Modality::Video, Place::Marked { video: Some(name), .. }) => name.clone(),
+            (Modality::Image, Place::Front { .. }) => String::new(),
+            (other, _) => Medium::framed(other, 0).marker,
+        }
     }
 }
 

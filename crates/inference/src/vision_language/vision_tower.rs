@@ -2,7 +2,8 @@
 
 use sensorium_backbone::Backbone;
 use sensorium_flow::{Embeds, Encode, Features, Input, Project};
-use sensorium_media::{Fitted, ImageProcessor, Picture};
+use sensorium_input_projector::Anyres;
+use sensorium_media::{Fitted, ImageProcessor, Layout, Picture, Video};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
 use sensorium_nn::prelude::*;
@@ -21,6 +22,8 @@ pub struct VisionTower {
     processor: ImageProcessor,
     /// Tokens of a tile.
     tokens: usize,
+    /// What makes a picture's tokens of its tiles', where they are not those of its tiles in a row.
+    anyres: Option<Anyres>,
     device: Device,
 }
 
@@ -29,12 +32,12 @@ impl VisionTower {
     pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
         let Writer { tower, config, processor, backbone, device, .. } = writer;
         let (tokens, processor) = (config.tokens(), processor);
-        (Self { tower, processor, tokens, device }, backbone)
+        (Self { tower, processor, tokens, anyres: None, device }, backbone)
     }
 
     /// A model's parts: what sees, what reads other media, and what answers.
     pub(super) fn open(spliced: Spliced) -> (Self, Vec<MediaTower>, Backbone) {
-        let Spliced { mut llava, config, processor, processors, device, .. } = spliced;
+        let Spliced { mut llava, config, processor, processors, anyres, device, .. } = spliced;
         let (tokens, tower) = (config.towers[0].tokens(), llava.towers.remove(0));
         let others = llava.towers.into_iter().zip(processors);
         let others = others.map(|(tower, processor)| {
@@ -42,7 +45,7 @@ impl VisionTower {
             MediaTower { tower, processor, device }
         });
         let others = others.collect();
-        (Self { tower, processor, tokens, device }, others, llava.backbone)
+        (Self { tower, processor, tokens, anyres, device }, others, llava.backbone)
     }
 
     pub(super) fn pack(&mut self, format: pack::Format) {
@@ -54,9 +57,40 @@ impl VisionTower {
         self.tokens
     }
 
-    /// The squares that are looked at for a picture.
-    pub fn fit(&self, picture: &Picture) -> Fitted {
-        self.processor.fit(picture)
+    /// Tokens of one slot of what is laid out so: of a tile, or of all `tiles` where they become one.
+    pub fn tokens_of(&self, layout: Layout, tiles: usize) -> usize {
+        match (&self.anyres, layout) {
+            (Some(anyres), Layout::Anyres { rows, columns, size }) => {
+                anyres.tokens([rows, columns].map(|n| n as usize), size.map(|n| n as usize))
+            }
+            (Some(anyres), Layout::Frames) => anyres.tokens_of_frames(tiles),
+            _ => self.tokens,
+        }
+    }
+
+    /// The tokens of tiles, `[n, Q, D]`, as those of what they are parts of, `[1, Q', D]`.
+    pub fn join(&self, tiles: Embeds, layout: Layout) -> Embeds {
+        match (&self.anyres, layout) {
+            (Some(anyres), Layout::Anyres { rows, columns, size }) => {
+                anyres.join(tiles, [rows, columns].map(|n| n as usize), size.map(|n| n as usize))
+            }
+            (Some(anyres), Layout::Frames) => anyres.join_frames(tiles),
+            _ => {
+                let [n, q, d] = tiles.0.dims();
+                Embeds(tiles.0.reshape([1, n * q, d]))
+            }
+        }
+    }
+
+    /// The squares that are looked at for a picture, which is `alone` in its conversation or not.
+    pub fn fit(&self, picture: &Picture, alone: bool) -> Fitted {
+        if alone { self.processor.fit(picture) } else { self.processor.fit_among(picture) }
+    }
+
+    /// All frames of a video as one medium.
+    pub fn fit_video(&self, video: &Video) -> Fitted {
+        let frames = video.pictures().flat_map(|frame| self.fit_frame(frame).pictures);
+        Fitted { pictures: frames.collect(), layout: Layout::Frames }
     }
 
     /// The square that is looked at for a video's frame.

@@ -8,7 +8,7 @@ use sensorium_encoder::text::Texts;
 use sensorium_encoder::{Encoder, EncoderConfig};
 use sensorium_flow::{Embeds, Encode, Features, Forward, Input, Project, Sequence};
 use sensorium_input_projector::{Projector, ProjectorConfig};
-use sensorium_media::{Modality, Picture, Slot};
+use sensorium_media::{Layout, Modality, Picture, Slot};
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::idefics::Idefics;
 use sensorium_model::llava::{Tower, TowerConfig};
@@ -84,32 +84,64 @@ fn vit<'t>(tower: &'t Tower, config: &'t TowerConfig) -> (&'t Vit, &'t FeatureSe
     }
 }
 
-fn seeing(name: &str) {
-    let mut check = Check::open(name);
+/// A model, its golden's first conversation about one picture, and that picture's pixels.
+fn about_a_picture(check: &Check, media: &str) -> (llava::Spliced, Value, Tensor<4>) {
     let spliced =
         llava::open(&check.directory(), &device()).unwrap_or_else(|error| panic!("{error}"));
-    let llava::Spliced { llava, config, marker, .. } = spliced;
-    let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
-    let ids: Vec<u32> = numbers(&case["ids"]);
-    let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
-    let first = pixels.clone().narrow(0, 0, 1);
+    let (i, case) = case(check, |case| case[media].as_array().map(Vec::len) == Some(1));
+    let pixels = check.output(&format!("{i}.pixels"));
+    (spliced, case, pixels)
+}
 
-    let (image, features, n) = vit(&llava.towers[0], &config.towers[0]);
+/// The states before the language model: of the first tile.
+fn tower(check: &mut Check, spliced: &llava::Spliced, pixels: &Tensor<4>) -> Embeds {
+    let first = pixels.clone().narrow(0, 0, 1);
+    let (image, features, n) = vit(&spliced.llava.towers[0], &spliced.config.towers[0]);
     check.stack("image", n, |i| image.positions_before(first.clone(), n - i));
-    if features.layers.is_empty() {
+    if features.layers.is_empty() && spliced.anyres.is_none() {
         check.state("image", image.positions(first));
     }
-    let Embeds(seen) = llava.towers[0].embed(Input::Image(pixels));
+    let Embeds(seen) = spliced.llava.towers[0].embed(Input::Image(pixels.clone()));
     check.state("projector", seen.clone().narrow(0, 0, 1));
-    let marked = ids.iter().enumerate().filter(|(_, id)| **id == marker).map(|(at, _)| at);
-    let len = seen.dims()[1];
+    Embeds(seen)
+}
+
+/// Those of the language model, with what was `seen` at its markers, `len` of them a slot.
+fn language(check: &mut Check, spliced: &llava::Spliced, case: &Value, seen: Embeds, len: usize) {
+    let ids: Vec<u32> = numbers(&case["ids"]);
+    let marked = ids.iter().enumerate().filter(|(_, id)| **id == spliced.marker).map(|(at, _)| at);
     let slots: Vec<Slot> =
         marked.step_by(len).map(|at| Slot { at, len, modality: Modality::Image }).collect();
-    let language = &llava.backbone;
-    let embeds = splice(language.embed(&ids, [1, ids.len()]), Embeds(seen), &slots);
-    let layers = config.backbone.n_layers();
+    let language = &spliced.llava.backbone;
+    let embeds = splice(language.embed(&ids, [1, ids.len()]), seen, &slots);
+    let layers = spliced.config.backbone.n_layers();
     check.stack("language", layers, |i| language.hidden(embeds.clone(), i));
     check.state("language", language.forward(embeds, &Sequence::default(), None).0);
+}
+
+fn seeing(name: &str) {
+    let mut check = Check::open(name);
+    let (spliced, case, pixels) = about_a_picture(&check, "pictures");
+    let seen = tower(&mut check, &spliced, &pixels);
+    let len = seen.0.dims()[1];
+    language(&mut check, &spliced, &case, seen, len);
+    check.report.finish_all();
+}
+
+/// A picture whose tokens are those of its tiles, put together.
+fn cut(name: &str) {
+    let mut check = Check::open(name);
+    let (spliced, case, pixels) = about_a_picture(&check, "media");
+    let seen = tower(&mut check, &spliced, &pixels);
+    let file = case["media"][0].as_str().expect("a name");
+    let folder = Golden::open("published_images");
+    let picture = Picture::read(&folder.path(file)).expect("a picture");
+    let layout = spliced.processor.fit(&picture).layout;
+    let Layout::Anyres { rows, columns, size } = layout else { panic!("{layout:?}") };
+    let [tiles, size] = [[rows, columns], size].map(|both| both.map(|n| n as usize));
+    let joined = spliced.anyres.as_ref().expect("tiles are put together").join(seen, tiles, size);
+    let len = joined.0.dims()[1];
+    language(&mut check, &spliced, &case, joined, len);
     check.report.finish_all();
 }
 
@@ -126,6 +158,12 @@ fn llava_layer_by_layer() {
 fn idefics3_and_smolvlm_layer_by_layer() {
     seeing("seeing_idefics3");
     seeing("seeing_smolvlm");
+}
+
+#[test]
+fn llava_next_and_onevision_layer_by_layer() {
+    cut("tiles_next");
+    cut("tiles_onevision");
 }
 
 #[test]

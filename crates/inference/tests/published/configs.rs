@@ -49,7 +49,7 @@ fn counts_are_the_published_ones() {
 /// Image encoder, projector, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_see() {
-    let cases: [(&[u8], [u64; 4]); 5] = [
+    let cases: [(&[u8], [u64; 4]); 7] = [
         // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
         // too; in the second 107 M, 2,816 of them the norm after the encoder.
         (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
@@ -65,6 +65,14 @@ fn counts_of_models_that_see() {
         (
             include_bytes!("llava-interleave-qwen-0.5b.json"),
             [397_747_744, 2_230_272, 464_053_248, 864_031_264],
+        ),
+        (
+            include_bytes!("llava-v1.6-mistral-7b.json"),
+            [303_507_456, 20_983_808, 7_242_256_384, 7_566_747_648],
+        ),
+        (
+            include_bytes!("llava-onevision-qwen2-0.5b.json"),
+            [397_747_744, 1_837_696, 494_090_112, 893_675_552],
         ),
         (
             include_bytes!("smolvlm-256m-instruct.json"),
@@ -114,7 +122,14 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["seeing_llava_legacy", "seeing_llava_siglip", "seeing_idefics3", "blip2_opt"] {
+    for name in [
+        "seeing_llava_legacy",
+        "seeing_llava_siglip",
+        "seeing_idefics3",
+        "tiles_next",
+        "tiles_onevision",
+        "blip2_opt",
+    ] {
         damage(name, &|path| model(path, None).map(drop).map_err(|e| e.to_string()));
     }
 }

@@ -59,7 +59,7 @@ fn compare(name: &str) {
         if !pictures.is_empty() {
             let tiles: Vec<Picture> = pictures
                 .iter()
-                .flat_map(|picture| vlm.vision_tower.fit(picture).pictures)
+                .flat_map(|picture| vlm.vision_tower.fit(picture, true).pictures)
                 .collect();
             let pixels: Vec<f32> =
                 tiles.iter().flat_map(|tile| vlm.vision_tower.planes(tile)).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::anyres::{self, Anyres};
 use super::{Frame, Geometry, Half, Resize, Style, Values};
 use crate::error::quote;
 use crate::resample::Filter;
@@ -14,6 +15,8 @@ use crate::{Error, Result};
 pub(super) const MAX_SIZE: u32 = 4096;
 /// Tiles along an edge: the published models have 4 or 5, and a token for each place up to 6.
 const MAX_TILES: u32 = 16;
+/// Canvases to choose from: OneVision has 36.
+const MAX_CANVASES: usize = 1024;
 /// Most patches of a picture: attention over more than the square of it costs gigabytes. The paper
 /// goes to 1024.
 const MAX_PATCHES: u32 = 4096;
@@ -26,6 +29,7 @@ impl Style {
         let kind = |style| match style {
             Self::Idefics3 => 1,
             Self::Siglip2 => 2,
+            Self::LlavaNext | Self::LlavaOnevision => 3,
             _ => 0,
         };
         kind(self) == kind(other)
@@ -36,6 +40,7 @@ impl Style {
         match self {
             Self::Idefics3 => "Idefics3- or SmolVLMImageProcessor",
             Self::Siglip2 => "Siglip2ImageProcessor",
+            Self::LlavaNext | Self::LlavaOnevision => "LlavaNext- or LlavaOnevisionImageProcessor",
             _ => "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics- or BlipImageProcessor",
         }
     }
@@ -84,6 +89,8 @@ impl<'a> Settings<'a> {
             Some("Blip") => Some(Style::Blip),
             Some("Idefics3" | "SmolVLM") => Some(Style::Idefics3),
             Some("Siglip2") => Some(Style::Siglip2),
+            Some("LlavaNext") => Some(Style::LlavaNext),
+            Some("LlavaOnevision") => Some(Style::LlavaOnevision),
             _ => None,
         };
         let style = style.filter(|style| style.lays_out_as(default));
@@ -98,6 +105,7 @@ impl<'a> Settings<'a> {
             }
             Style::Idefics3 => self.tiles(),
             Style::Siglip2 => self.patches(),
+            Style::LlavaNext | Style::LlavaOnevision => self.anyres(style),
             _ => self.whole(style, resizes),
         }
     }
@@ -134,7 +142,12 @@ impl<'a> Settings<'a> {
             return Ok(Values { factor, mean: [0.0; 3], std: [1.0; 3] });
         }
         let [mean, std] = match style {
-            Style::Clip | Style::OpenClip | Style::Idefics | Style::Blip => CLIP,
+            Style::Clip
+            | Style::OpenClip
+            | Style::Idefics
+            | Style::Blip
+            | Style::LlavaNext
+            | Style::LlavaOnevision => CLIP,
             Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 => [[0.5; 3]; 2],
         };
         let mean = self.channels("image_mean", mean, |_| true)?;
@@ -221,6 +234,42 @@ impl<'a> Settings<'a> {
             return Err(wrong("patch_size", &expected, &Value::from(patch)));
         }
         Ok(Geometry::Patches { patch, most })
+    }
+
+    /// Defaults are those of `LlavaNextImageProcessor` and `LlavaOnevisionImageProcessor`.
+    fn anyres(&self, style: Style) -> Result<Geometry> {
+        const KEY: &str = "image_grid_pinpoints";
+        // Tiles are of one size as they are cut; pads tiles for a batch, and hides that again; said again
+        // by the canvases.
+        self.without_effect(&["do_resize", "do_center_crop", "do_pad", "aspect_ratio_setting"]);
+        let next = style == Style::LlavaNext;
+        let tile = match self.get("size") {
+            None if next => 224,
+            None => 384,
+            Some(value) => square(value)
+                .ok_or_else(|| wrong("size", "{\"shortest_edge\": n} or a square", value))?,
+        };
+        match self.get("crop_size") {
+            Some(value) if square(value) != Some(tile) => {
+                return Err(wrong(
+                    "crop_size",
+                    &format!("a square of {tile} pixels, as size"),
+                    value,
+                ));
+            }
+            None if next && tile != 224 => {
+                return Err(wrong("size", "224, the default of crop_size", &Value::from(tile)));
+            }
+            _ => {}
+        }
+        let usual = if next { anyres::next() } else { anyres::onevision() };
+        let value = self.get(KEY).cloned().unwrap_or_else(|| serde_json::json!(usual));
+        let pinpoints = pinpoints(&value, tile).ok_or_else(|| {
+            let expected = format!("canvases of up to {MAX_TILES} tiles of {tile} pixels an edge");
+            wrong(KEY, &expected, &value)
+        })?;
+        let among = (!next).then(|| self.mean_colour(style)).transpose()?;
+        Ok(Geometry::Anyres(Anyres { pinpoints, tile, among }))
     }
 
     fn resize(&self, style: Style) -> Result<Resize> {
@@ -334,6 +383,20 @@ fn both(value: &Value) -> Option<[u32; 2]> {
     Some([edge(height)?, edge(width)?])
 }
 
+/// The side of a square, in all spellings.
+fn square(value: &Value) -> Option<u32> {
+    let same = both(value).filter(|[height, width]| height == width).map(|[side, _]| side);
+    edge(Some(value)).or_else(|| edge(value.get("shortest_edge"))).or(same)
+}
+
+/// Canvases of whole tiles.
+fn pinpoints(value: &Value, tile: u32) -> Option<Vec<[u32; 2]>> {
+    let whole = |edge: &u32| edge.is_multiple_of(tile) && edge / tile <= MAX_TILES;
+    let canvas = |value: &Value| both(value).filter(|edges| edges.iter().all(whole));
+    let all: Option<Vec<_>> = value.as_array()?.iter().map(canvas).collect();
+    all.filter(|all| (1..=MAX_CANVASES).contains(&all.len()))
+}
+
 fn positive(value: &Value) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && *x > 0.0 && *x <= 1e6)
 }
@@ -441,6 +504,18 @@ mod tests {
             (Style::Idefics3, json!({"max_image_size": {"longest_edge": 0}})),
             (Style::Idefics3, json!({"image_processor_type": "CLIPImageProcessor"})),
             (Style::Idefics3, json!({"resample": 9})),
+            (Style::LlavaNext, json!({})),
+            (Style::LlavaNext, json!({"size": 336})),
+            (Style::LlavaNext, json!({"size": 336, "crop_size": 224})),
+            (Style::LlavaNext, json!({"size": {"height": 336, "width": 300}, "crop_size": 336})),
+            (Style::LlavaNext, json!({"image_processor_type": "LlavaImageProcessor"})),
+            (Style::LlavaOnevision, json!({"image_grid_pinpoints": []})),
+            (Style::LlavaOnevision, json!({"image_grid_pinpoints": [[384, 500]]})),
+            (Style::LlavaOnevision, json!({"image_grid_pinpoints": [[384, 384, 384]]})),
+            (
+                Style::LlavaOnevision,
+                json!({"size": {"height": 8, "width": 8}, "image_grid_pinpoints": [[1024, 8]]}),
+            ),
             (Style::Siglip2, json!([])),
             (Style::Siglip2, json!({"max_num_patches": 0})),
             (Style::Siglip2, json!({"max_num_patches": 4097})),

@@ -49,7 +49,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 28] = [
+pub const FAMILIES: [Family; 30] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -99,6 +99,8 @@ pub const FAMILIES: [Family; 28] = [
     Family { model_type: blip2::FAMILY, plan: blip2::plan, open: blip2::open },
     Family { model_type: blip2::OWN_FAMILY, plan: blip2::plan, open: blip2::open },
     Family { model_type: "llava", plan: llava::plan, open: spliced },
+    Family { model_type: "llava_next", plan: llava::plan, open: spliced },
+    Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },

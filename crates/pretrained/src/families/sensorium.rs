@@ -565,6 +565,8 @@ fn llava(
         processor,
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
+        anyres: None,
+        video_marker: None,
         timed: false,
         interleaved: false,
         path: directory.path().to_owned(),

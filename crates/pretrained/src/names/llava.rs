@@ -1,5 +1,5 @@
 //! LLaVA 1.5 as transformers publishes it, in the four layouts that files have; with CLIP's encoder or
-//! SigLIP's, whose names are the same but for its head.
+//! SigLIP's, whose names are the same but for its head. LLaVA-NeXT and OneVision have a vector more.
 
 use super::clip::VISION;
 use super::dinov2;
@@ -9,11 +9,17 @@ use super::{Layout, Row};
 
 const PROJECTOR: &[Row] = &[("mlp.fc1", "linear_1"), ("mlp.fc2", "linear_2")];
 
+/// The vector at the end of a picture's rows.
+const NEWLINE: &[Row] = &[("newline", "image_newline")];
+
 /// The tower's projection into CLIP's space has no part in LLaVA.
 const ABSENT: &[&str] = &["towers.0.encoder.proj.weight"];
 
 /// What follows from the configuration, or is made for other ways to lay out a picture.
 const IGNORABLE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq", "image_newline"];
+
+/// The same of models whose pictures have rows.
+const IGNORABLE_BUT_NEWLINE: &[&str] = &["embeddings.position_ids", "rotary_emb.inv_freq"];
 
 /// Files up to transformers 4.51, and nearly all on the hub.
 pub const LLAVA_LEGACY: Layout = Layout {
@@ -21,6 +27,7 @@ pub const LLAVA_LEGACY: Layout = Layout {
         ("towers.0.encoder", "vision_tower.vision_model", VISION),
         ("towers.0.encoder", "vision_tower.vision_model", HEAD_OF_SIGLIP),
         ("towers.0.projector", "multi_modal_projector", PROJECTOR),
+        ("anyres", "", NEWLINE),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
     ],
@@ -35,6 +42,7 @@ pub const LLAVA_SAVED: Layout = Layout {
         ("towers.0.encoder", "vision_tower", VISION),
         ("towers.0.encoder", "vision_tower", HEAD_OF_SIGLIP),
         ("towers.0.projector", "multi_modal_projector", PROJECTOR),
+        ("anyres", "", NEWLINE),
         ("backbone", "language_model.model", BODY),
         ("backbone", "language_model", HEAD),
     ],
@@ -47,6 +55,7 @@ pub const LLAVA_TOWER: Layout = Layout {
         ("towers.0.encoder", "model.vision_tower.vision_model", VISION),
         ("towers.0.encoder", "model.vision_tower.vision_model", HEAD_OF_SIGLIP),
         ("towers.0.projector", "model.multi_modal_projector", PROJECTOR),
+        ("anyres", "model", NEWLINE),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
@@ -59,6 +68,7 @@ pub const LLAVA: Layout = Layout {
         ("towers.0.encoder", "model.vision_tower", VISION),
         ("towers.0.encoder", "model.vision_tower", HEAD_OF_SIGLIP),
         ("towers.0.projector", "model.multi_modal_projector", PROJECTOR),
+        ("anyres", "model", NEWLINE),
         ("backbone", "model.language_model", BODY),
         ("backbone", "", HEAD),
     ],
@@ -77,3 +87,10 @@ pub const LLAVA_DINOV2: Layout = Layout {
     ignorable: &["embeddings.mask_token"],
     ..LLAVA_LEGACY
 };
+
+impl Layout {
+    /// The same of a model that reads the vector at the end of a picture's rows.
+    pub(crate) fn with_newline(self) -> Self {
+        Self { ignorable: IGNORABLE_BUT_NEWLINE, ..self }
+    }
+}

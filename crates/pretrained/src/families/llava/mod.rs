@@ -1,10 +1,12 @@
-//! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, Idefics3, SmolVLM.
+//! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, LLaVA-NeXT,
+//! LLaVA-OneVision, Idefics3, SmolVLM.
 //!
 //! ```text
 //! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
 //! an encoder's directory, a language model's ──parts──▶ Llava, new, and its files
 //! ```
 
+mod anyres;
 pub mod parts;
 mod projector;
 mod settings;
@@ -14,12 +16,13 @@ use std::path::PathBuf;
 use sensorium_backbone::BackboneConfig;
 use sensorium_encoder::EncoderConfig;
 use sensorium_encoder::image::{Pooling, VitConfig};
-use sensorium_input_projector::ProjectorConfig;
+use sensorium_input_projector::{Anyres, ProjectorConfig};
 use sensorium_media::{ImageProcessor, Layout as Parts, Medium, Modality, Style};
 use sensorium_nn::prelude::*;
 
 use super::dinov2;
 use super::language::{self, Place};
+use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::names::{
@@ -57,6 +60,10 @@ pub struct Spliced {
     pub marker: u32,
     /// Tokens in front of a picture's and behind them.
     pub frame: [String; 2],
+    /// What makes a picture's tokens of those of its tiles (LLaVA-NeXT, LLaVA-OneVision).
+    pub anyres: Option<Anyres>,
+    /// The token whose places a video takes, where it is read as one medium.
+    pub video_marker: Option<u32>,
     /// Whether prompts tell when a video's frames are shown (SmolVLM).
     pub timed: bool,
     /// Whether it was taught texts with several pictures among them (Idefics3, SmolVLM).
@@ -170,7 +177,7 @@ pub fn medium(marker: &str, layout: Parts, tokens: usize) -> Medium {
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
     let (family, config) = config(directory)?;
-    Ok(plan_of(family, &config, directory))
+    plan_of(family, &config, directory)
 }
 
 /// The shape by the settings alone.
@@ -181,7 +188,7 @@ pub fn shape(directory: &Directory) -> Result<LlavaConfig> {
     Ok(config(directory)?.1)
 }
 
-fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Plan {
+fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) -> Result<Plan> {
     let (layout, place) = layout(family, directory);
     let tower = params::shapes(|init| Tower::init(&config.towers[0], init)).into_iter();
     let tower = tower.map(|(name, shape)| (format!("towers.0.{name}"), shape)).collect();
@@ -196,7 +203,10 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
         plan.copies = HEADS;
     }
     plan.tensors.extend(language.tensors);
-    plan
+    if anyres::is_cut(family) {
+        anyres::plan(&mut plan, anyres::config(family, &directory.config(), config)?);
+    }
+    Ok(plan)
 }
 
 /// Whether the encoder is DINOv2's.
@@ -219,20 +229,12 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Spliced> {
 /// As [`open`].
 pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let (family, mut config) = config(directory)?;
-    let processor = match family {
-        "llava" => {
-            let seen = vit(&config).map(|vit| (vit.pooling, vit.image));
-            let (pooling, image) = seen.unwrap_or((Pooling::Mean, 0));
-            let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
-            vision::square(directory, style, image)?
-        }
-        _ => vision::processor(directory, Style::Idefics3)?,
-    };
-    let plan = plan_of(family, &config, directory);
+    let processor = processor(directory, family, &config)?;
+    let plan = plan_of(family, &config, directory)?;
     let strays = plan.check(directory)?;
     let mut tensors =
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
-    let tile = processor.size().filter(|_| family != "llava");
+    let tile = processor.size().filter(|_| is_tiled(family));
     let table = tile.and_then(|_| tensors.tensors.get(POSITIONS).cloned());
     if let (Some([side, _]), Some(vit)) = (tile, vit_mut(&mut config)) {
         let table = vit.grid();
@@ -241,7 +243,15 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         check_shuffle(&config)?;
         place(&mut tensors, table, grid, width)?;
     }
-    let (layout, place) = layout(family, directory);
+    let (layout, place) = (plan.layout, layout(family, directory).1);
+    let top = directory.config();
+    let anyres = match anyres::is_cut(family) {
+        true => {
+            let config = anyres::config(family, &top, &config)?;
+            Some(anyres::take(&config, &mut tensors, &layout, init)?)
+        }
+        false => None,
+    };
     let language = place.take(&config.backbone, &mut tensors);
     let backbone = language::fill(&config.backbone, language, init)?;
     projector::prepare(&mut tensors, &layout, &config.towers[0].projector)?;
@@ -252,14 +262,16 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let tower = Tower::init(&config.towers[0], init);
     let tower = names::take_part(tower, "towers.0", tensors, &layout)?;
     let llava = Llava::of(vec![tower], backbone);
-    let top = directory.config();
-    let key = if family == "llava" { "image_token_index" } else { "image_token_id" };
-    let default = if family == "llava" { 32_000 } else { 128_257 };
-    // Newer files of LLaVA have either name.
-    let marker = top.id_or(key, top.id_or("image_token_id", default)?)?;
+    let marker = marker(family, &top)?;
+    let video_marker = match family {
+        settings::ONEVISION => {
+            Some(top.id_or("video_token_index", top.id_or("video_token_id", 151_647)?)?)
+        }
+        _ => None,
+    };
     let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
-    let (timed, interleaved) = (family == "smolvlm", family != "llava");
+    let (timed, interleaved) = (family == "smolvlm", !matches!(family, "llava" | settings::NEXT));
     let published = Published { layout, place, config: config.clone(), dinov2, table };
     Ok(Spliced {
         llava,
@@ -268,6 +280,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         processors: Vec::new(),
         marker,
         frame,
+        anyres,
+        video_marker,
         timed,
         interleaved,
         path,
@@ -276,9 +290,38 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     })
 }
 
+/// Whether pictures are cut into tiles that look up their places in a table (Idefics3, SmolVLM).
+fn is_tiled(family: &str) -> bool {
+    matches!(family, "idefics3" | "smolvlm")
+}
+
+/// What makes pixels of pictures.
+fn processor(directory: &Directory, family: &str, config: &LlavaConfig) -> Result<ImageProcessor> {
+    let seen = vit(config).map(|vit| (vit.pooling, vit.image));
+    let (pooling, image) = seen.unwrap_or((Pooling::Mean, 0));
+    match family {
+        _ if is_tiled(family) => vision::processor(directory, Style::Idefics3),
+        _ if anyres::is_cut(family) => anyres::processor(directory, family, image),
+        _ => {
+            let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
+            vision::square(directory, style, image)
+        }
+    }
+}
+
+/// The token whose places pictures take. Newer files of LLaVA have either name.
+fn marker(family: &str, top: &Config<'_>) -> Result<u32> {
+    let (key, default) = match family {
+        settings::ONEVISION => ("image_token_index", 151_646),
+        _ if is_tiled(family) => ("image_token_id", 128_257),
+        _ => ("image_token_index", 32_000),
+    };
+    top.id_or(key, top.id_or("image_token_id", default)?)
+}
+
 /// Of what is published in several ways, the one that the files have.
 fn layout(family: &str, directory: &Directory) -> (Layout, Place) {
-    if family != "llava" {
+    if is_tiled(family) {
         return (IDEFICS3, Place::Body(IDEFICS3_BODY));
     }
     if is_dinov2(directory) {

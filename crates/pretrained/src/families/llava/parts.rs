@@ -162,6 +162,8 @@ pub fn assemble(
         processors: Vec::new(),
         marker,
         frame,
+        anyres: None,
+        video_marker: None,
         timed,
         interleaved,
         path,

@@ -1,4 +1,4 @@
-//! What `config.json` says of LLaVA, Idefics3 and SmolVLM.
+//! What `config.json` says of LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3 and SmolVLM.
 
 use std::sync::LazyLock;
 
@@ -22,23 +22,52 @@ pub const CLIP: &str = "clip_vision_model";
 pub const SIGLIP: &str = "siglip_vision_model";
 pub const DINOV2: &str = "dinov2";
 
+/// `model_type` of LLaVAs whose pictures are cut into tiles of several canvases.
+pub const NEXT: &str = "llava_next";
+pub const ONEVISION: &str = "llava_onevision";
+
 pub fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
     let top = directory.config();
     top.only_null("quantization_config")?;
     match top.text_or("model_type", "llava")? {
-        "llava" => Ok(("llava", llava(&top)?)),
+        "llava" => Ok(("llava", llava(&top, &LLAVA)?)),
+        NEXT => Ok((NEXT, llava(&top, &LLAVA)?)),
+        ONEVISION => Ok((ONEVISION, llava(&top, &LLAVA_ONEVISION)?)),
         "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
         _ => Ok(("idefics3", idefics3(&top)?)),
     }
 }
 
-/// Defaults are those of `LlavaConfig`.
-fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
-    static VISION: LazyLock<Value> = LazyLock::new(|| {
-        json!({"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
-            "patch_size": 14, "image_size": 336, "num_hidden_layers": 24,
-            "num_attention_heads": 16})
-    });
+/// What a file of LLaVA's kind may leave out.
+struct Defaults {
+    /// The encoder, where none is described at all.
+    vision: Value,
+    text: &'static str,
+    strategy: &'static str,
+    level: Value,
+}
+
+/// Those of `LlavaConfig` and `LlavaNextConfig`.
+static LLAVA: LazyLock<Defaults> = LazyLock::new(|| Defaults {
+    vision: json!({"model_type": CLIP, "hidden_size": 1024, "intermediate_size": 4096,
+        "patch_size": 14, "image_size": 336, "num_hidden_layers": 24,
+        "num_attention_heads": 16}),
+    text: "llama",
+    strategy: "default",
+    level: json!(-2),
+});
+
+/// Those of `LlavaOnevisionConfig`.
+static LLAVA_ONEVISION: LazyLock<Defaults> = LazyLock::new(|| Defaults {
+    vision: json!({"model_type": SIGLIP, "hidden_size": 1152, "intermediate_size": 4304,
+        "patch_size": 14, "image_size": 384, "num_hidden_layers": 26,
+        "num_attention_heads": 16, "vision_use_head": false}),
+    text: "qwen2",
+    strategy: "full",
+    level: json!(-1),
+});
+
+fn llava(top: &Config<'_>, defaults: &'static Defaults) -> Result<LlavaConfig> {
     let linear = match top.text_or("projector_hidden_act", "gelu")? {
         "gelu" => false,
         "linear" => true,
@@ -48,7 +77,7 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
     let vision = top.find("vision_config")?;
     let given = vision.is_some();
     let vision = vision.map_or_else(|| top.find_or_empty("vision_config"), Ok)?;
-    let vision = if given { vision } else { vision.or(&VISION) };
+    let vision = if given { vision } else { vision.or(&defaults.vision) };
     let image = match vision.text_or("model_type", CLIP)? {
         CLIP => clip::image(&vision)?,
         SIGLIP => siglip::headed(&vision)?,
@@ -58,12 +87,12 @@ fn llava(top: &Config<'_>) -> Result<LlavaConfig> {
             return Err(vision.wrong("model_type", &expected, FOREIGN));
         }
     };
-    let class = reads_class(top, &image)?;
-    let layers = levels(top, image.n_layers)?;
+    let class = reads_class(top, defaults.strategy, &image)?;
+    let layers = levels(top, &defaults.level, image.n_layers)?;
     // Said again in `text_config`; of a text tower; of SigLIP's head where the tower is CLIP's.
     top.without_effect(&["vocab_size"]);
     vision.without_effect(&["vocab_size", "vision_use_head"]);
-    let backbone = backbone(top, top.flag_or("tie_word_embeddings", false)?)?;
+    let backbone = backbone(top, defaults.text, top.flag_or("tie_word_embeddings", false)?)?;
     let shuffle = top.size_or(SHUFFLE, 1)?;
     if !image.grid().is_multiple_of(shuffle) {
         let expected = format!("a divisor of {} patches an edge", image.grid());
@@ -96,10 +125,10 @@ pub fn mlp([features, width]: [usize; 2], shuffle: usize) -> ProjectorConfig {
 }
 
 /// `vision_feature_select_strategy`: whether the encoder's first position is read.
-fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
+fn reads_class(top: &Config<'_>, default: &'static str, image: &VitConfig) -> Result<bool> {
     const KEY: &str = "vision_feature_select_strategy";
     const DROPS: &str = "of an encoder without a class token the other one drops a patch";
-    match (top.text_or(KEY, "default")?, image.pooling) {
+    match (top.text_or(KEY, default)?, image.pooling) {
         ("default", Pooling::Class) => Ok(false),
         ("full", pooling) => Ok(pooling == Pooling::Class),
         (_, Pooling::Class) => Err(top.wrong(KEY, "\"default\" or \"full\"", FOREIGN)),
@@ -109,10 +138,9 @@ fn reads_class(top: &Config<'_>, image: &VitConfig) -> Result<bool> {
 
 /// `vision_feature_layer`, one level or several, counted from the end where it is negative; each as
 /// the number of blocks after it.
-fn levels(top: &Config<'_>, n_layers: usize) -> Result<Vec<usize>> {
+fn levels(top: &Config<'_>, default: &Value, n_layers: usize) -> Result<Vec<usize>> {
     const KEY: &str = "vision_feature_layer";
-    let default = json!(-2);
-    let value = top.get(KEY).unwrap_or(&default);
+    let value = top.get(KEY).unwrap_or(default);
     let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     let skip = |value: &Value| {
         let at = value.as_i64()?;
@@ -135,7 +163,7 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     // Said again in `text_config` and by the image processor.
     top.without_effect(&["vocab_size"]);
     vision.without_effect(&["size", "max_image_size"]);
-    let BackboneConfig::Llama(backbone) = backbone(top, false)? else {
+    let BackboneConfig::Llama(backbone) = backbone(top, "llama", false)? else {
         let expected = "llama, mistral, qwen2 or qwen3";
         return Err(top.wrong("text_config.model_type", expected, FOREIGN));
     };
@@ -151,15 +179,31 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
     Ok(one_tower(image, FeatureSelect::default(), projector, backbone))
 }
 
-/// The language model. What `text_config` of a Llama leaves out is as `LlamaConfig` has it.
-fn backbone(top: &Config<'_>, tied: bool) -> Result<BackboneConfig> {
+/// The language model, of the kind `default` where none is said. What `text_config` leaves out is as
+/// `LlamaConfig`, `MistralConfig` and `Qwen2Config` have it.
+fn backbone(top: &Config<'_>, default: &'static str, tied: bool) -> Result<BackboneConfig> {
     static LLAMA: LazyLock<Value> = LazyLock::new(|| {
         json!({"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096,
             "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
             "max_position_embeddings": 2048})
     });
+    static MISTRAL: LazyLock<Value> = LazyLock::new(|| {
+        json!({"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096,
+            "intermediate_size": 14_336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "max_position_embeddings": 131_072})
+    });
+    static QWEN2: LazyLock<Value> = LazyLock::new(|| {
+        json!({"model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 4096,
+            "intermediate_size": 22_016, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "max_position_embeddings": 32_768})
+    });
     let text = top.find_or_empty("text_config")?;
-    let text = if text.text_or("model_type", "llama")? == "llama" { text.or(&LLAMA) } else { text };
+    let text = match text.text_or("model_type", default)? {
+        "llama" => text.or(&LLAMA),
+        "mistral" => text.or(&MISTRAL),
+        "qwen2" => text.or(&QWEN2),
+        _ => text,
+    };
     // Their files are prepared in ways that LLaVA's are not.
     if matches!(text.text_or("model_type", "")?, "gemma" | "phi3") {
         return Err(text.wrong("model_type", KINDS, FOREIGN));

@@ -1,0 +1,233 @@
+//! Models whose pictures have as many tokens as their shape asks for (`reference/tiles.py`): LLaVA-NeXT and
+//! LLaVA-OneVision.
+
+use std::ops::ControlFlow;
+
+use sensorium_checkpoint::{Tensor, safetensors};
+use sensorium_flow::Embeds;
+use sensorium_inference::{ChatModel, GenerateOptions, Step, VisionLanguageModel};
+use sensorium_media::{
+    Fitted, Media, MediaDecoder, Message, Modality, Part, Picture, Role, Sampling,
+};
+use sensorium_nn::params::read;
+use sensorium_pretrained::{Directory, plan};
+use sensorium_testkit::assert_close;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
+use crate::golden;
+use crate::llava::fails;
+use crate::open::vision_language;
+
+const STACK: f32 = 1e-4;
+/// One level of 255: torchvision rounds a frame once more.
+const PIXELS: f32 = 8e-3;
+const WATCHED: f32 = 2e-3;
+/// Frames of a video that `reference/tiles.py` takes.
+const FRAMES: usize = 3;
+
+#[derive(Deserialize)]
+struct Case {
+    question: String,
+    media: Vec<String>,
+    ids: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+impl Case {
+    fn media(&self) -> Vec<Media> {
+        let read = |name: &String| match name.ends_with(".gif") {
+            true => {
+                let path = golden("video").join(name);
+                let video = MediaDecoder::here().video(&path, Sampling::Frames(FRAMES)).unwrap();
+                Media::Video(video)
+            }
+            false => Media::Image(Picture::read(&golden("published_images").join(name)).unwrap()),
+        };
+        self.media.iter().map(read).collect()
+    }
+
+    fn message(&self, media: &[Media]) -> Message {
+        let places = media.iter().map(|medium| Part::Media(medium.modality()));
+        let parts = places.chain([Part::Text(self.question.clone())]).collect();
+        Message { role: Role::User, parts }
+    }
+}
+
+/// What is looked at for each medium.
+fn fitted(vlm: &VisionLanguageModel, media: &[Media]) -> Vec<Fitted> {
+    let pictures = media.iter().filter(|medium| medium.modality() == Modality::Image).count();
+    let fit = |medium: &Media| match medium {
+        Media::Image(picture) => vlm.vision_tower.fit(picture, pictures == 1),
+        Media::Video(video) => vlm.vision_tower.fit_video(video),
+        other => panic!("{other:?}"),
+    };
+    media.iter().map(fit).collect()
+}
+
+fn compare(name: &str) {
+    let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
+    let cases = std::fs::read(golden(name).join("expected.json")).expect("the golden is there");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
+    let outputs = std::fs::read(golden(name).join("outputs.safetensors")).unwrap();
+    let outputs = safetensors::read(&outputs).unwrap().tensors;
+    assert!(cases.len() >= 5, "{} cases", cases.len());
+    for (i, case) in cases.iter().enumerate() {
+        let media = case.media();
+        let films = media.iter().any(|medium| medium.modality() == Modality::Video);
+        let (pixel, stack) = if films { (PIXELS, WATCHED) } else { (1e-5, STACK) };
+        if let Some(want) = outputs.get(&format!("{i}.pixels")) {
+            let fitted = fitted(&vlm, &media);
+            let tiles = fitted.iter().flat_map(|fitted| &fitted.pictures);
+            let pixels: Vec<f32> = tiles.flat_map(|tile| vlm.vision_tower.planes(tile)).collect();
+            assert_close("pixels", &pixels, want.data(), pixel);
+            let seen = fitted.iter().flat_map(|Fitted { pictures, layout }| {
+                let Embeds(seen) =
+                    vlm.vision_tower.join(vlm.vision_tower.encode(pictures), *layout);
+                read(seen)
+            });
+            let want = outputs[&format!("{i}.features")].data();
+            assert_close("features", &seen.collect::<Vec<_>>(), want, stack);
+        }
+        let options = GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() };
+        let go_on = &mut |_: Step<'_>| ControlFlow::Continue(());
+        let reply = vlm.answer(&[case.message(&media)], &media, &options, go_on);
+        let reply = reply.unwrap_or_else(|error| panic!("{name} {i}: {error}"));
+        assert_eq!(reply.prompt, case.ids, "{name} {i}: {}", case.question);
+        let logits = &reply.continuation.first_logits;
+        assert_close("logits", logits, outputs[&format!("{i}.logits")].data(), stack);
+        // Theirs holds the end too.
+        let said = &reply.continuation.ids;
+        assert_eq!(said[..], case.greedy[..said.len()], "{name} {i}: {}", case.question);
+        assert!(case.greedy.len() - said.len() <= 1, "{name} {i}: {} tokens", said.len());
+    }
+}
+
+#[test]
+fn llava_next_answers_as_transformers_does() {
+    compare("tiles_next");
+    compare("tiles_next_qwen");
+}
+
+/// A picture alone is cut, several are not, a video has a quarter of the tokens.
+#[test]
+fn llava_onevision_answers_as_transformers_does() {
+    compare("tiles_onevision");
+}
+
+#[test]
+fn every_tensor_has_its_place() {
+    for name in ["tiles_next", "tiles_next_qwen", "tiles_onevision"] {
+        let directory = Directory::open(&golden(name)).unwrap();
+        let plan = plan(&directory).unwrap();
+        let stored = directory.shapes().unwrap();
+        assert_eq!(plan.tensors.len(), stored.len(), "{name}");
+        for tensor in &plan.tensors {
+            assert_eq!(stored[&tensor.name].shape, tensor.shape, "{}", tensor.name);
+        }
+    }
+}
+
+/// As files of before transformers 4.52 have it, since then, and as it is in memory.
+#[test]
+fn every_layout_of_names_is_read() {
+    let inner = [
+        ["image_newline", "model.image_newline"],
+        ["multi_modal_projector.", "model.multi_modal_projector."],
+        ["language_model.model.", "model.language_model."],
+        ["language_model.lm_head.", "lm_head."],
+    ];
+    let layouts: [Vec<[&str; 2]>; 3] = [
+        vec![["vision_tower.", "vision_tower.vision_model."]],
+        [&[["vision_tower.", "model.vision_tower.vision_model."]][..], &inner].concat(),
+        [&[["vision_tower.", "model.vision_tower."]][..], &inner].concat(),
+    ];
+    for (name, layout) in ["tiles_next", "tiles_onevision"]
+        .into_iter()
+        .flat_map(|name| layouts.iter().map(move |layout| (name, layout)))
+    {
+        let dir = copy(name);
+        edit_weights(dir.path(), |all| {
+            let renamed = std::mem::take(&mut all.tensors).into_iter().map(|(name, tensor)| {
+                let found = layout.iter().find(|[from, _]| name.starts_with(from));
+                (found.map_or(name.clone(), |[from, to]| name.replacen(from, to, 1)), tensor)
+            });
+            all.tensors = renamed.collect();
+        });
+        vision_language(dir.path(), None).unwrap_or_else(|error| panic!("{layout:?}: {error}"));
+    }
+}
+
+#[test]
+fn keys_that_are_missing_renamed_or_left_over_are_named() {
+    for key in [
+        "image_newline",
+        "multi_modal_projector.linear_1.weight",
+        "vision_tower.encoder.layers.1.mlp.fc1.bias",
+        "language_model.model.layers.0.self_attn.k_proj.weight",
+    ] {
+        for name in ["tiles_next", "tiles_onevision"] {
+            lacks_or_renames(name, key, &key.replacen("_", "x", 1), fails);
+        }
+    }
+    let dir = copy("tiles_onevision");
+    edit_weights(dir.path(), |all| {
+        all.tensors.insert("image_newline".into(), Tensor::new(vec![3], vec![0.0; 3]).unwrap());
+    });
+    fails(dir.path(), &["1 of another shape", "image_newline"]);
+}
+
+#[test]
+fn settings_that_cannot_be() {
+    const STRATEGY: &str = "vision_feature_select_strategy";
+    const RATIO: &str = "vision_aspect_ratio";
+    const POINTS: &str = "image_grid_pinpoints";
+    let cases: [(&str, &str, Value, &str); 9] = [
+        ("tiles_next", STRATEGY, json!("full"), "each must be a square of tokens"),
+        ("tiles_next_qwen", STRATEGY, json!("default"), "drops a patch"),
+        ("tiles_next", POINTS, json!([[12, 24]]), "the image processor's"),
+        ("tiles_next", POINTS, json!("all"), "the image processor's"),
+        ("tiles_next", "use_image_newline_parameter", json!(false), "true"),
+        ("tiles_onevision", RATIO, json!("anyres"), "anyres_max_N"),
+        ("tiles_onevision", RATIO, json!("anyres_max_0"), "anyres_max_N"),
+        ("tiles_onevision", RATIO, json!(9), "a text"),
+        ("tiles_onevision", "video_token_index", json!(40_000), "places pictures take"),
+    ];
+    for (name, key, value, words) in cases {
+        let dir = copy(name);
+        edit(dir.path(), "config.json", |config| config[key] = value);
+        fails(dir.path(), &[words]);
+    }
+}
+
+#[test]
+fn image_processors_that_do_not_fit() {
+    let processor = "processor_config.json";
+    let cases: [(&str, &str, Value, &[&str]); 7] = [
+        ("tiles_next", "/image_processor/size", json!(24), &["crop_size", "24 pixels"]),
+        ("tiles_next", "/image_processor/image_grid_pinpoints", json!([[12, 25]]), &["canvases"]),
+        (
+            "tiles_next",
+            "/image_processor/image_grid_pinpoints",
+            json!([[24, 12]]),
+            &["config.json"],
+        ),
+        (
+            "tiles_next",
+            "/image_processor/image_processor_type",
+            json!("CLIPImageProcessor"),
+            &["LlavaNext- or LlavaOnevisionImageProcessor"],
+        ),
+        ("tiles_onevision", "/image_processor/size", json!(6), &["12x12", "6x6"]),
+        ("tiles_onevision", "/video_processor/image_std", json!(0.4), &["video_processor"]),
+        ("tiles_onevision", "/video_processor/size/height", json!("x"), &["size"]),
+    ];
+    for (name, path, value, words) in cases {
+        let dir = copy(name);
+        edit(dir.path(), processor, |settings| {
+            *settings.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        });
+        fails(dir.path(), words);
+    }
+}
