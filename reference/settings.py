@@ -12,7 +12,7 @@ import transformers
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
-    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText"
+    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText Wav2Vec2 Hubert Clap"
 ).split()
 PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava Siglip Siglip2 SmolVLM ViT".split()
 

@@ -6,6 +6,7 @@ mod as_found;
 mod bad_inputs;
 mod blip2;
 mod blip2_writing;
+mod clap;
 mod configs;
 mod idefics;
 mod llava;
@@ -14,7 +15,9 @@ mod outputs;
 mod seeing;
 mod settings;
 mod siglip2;
+mod sounds;
 mod tower;
+mod wav2vec2;
 
 use std::path::{Path, PathBuf};
 
