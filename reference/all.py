@@ -5,6 +5,7 @@ import blip2
 import blip2_stage1
 import blip2_trained
 import chat_template
+import clap
 import clip
 import clip_resnet
 import clip_resnet_training
@@ -45,11 +46,14 @@ import towers
 import video_encoder
 import vit
 import vocoder
+import wav2vec2
 import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder, seeing, tiles, siglip2,
-                   blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet,
+                   clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
+                   seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
+                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -12,8 +12,8 @@ import transformers
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
-    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText "
-    "LlavaNext LlavaOnevision"
+    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText LlavaNext "
+    "LlavaOnevision Wav2Vec2 Hubert Clap"
 ).split()
 PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
 # By default they do not fit their own canvases.

@@ -12,6 +12,7 @@ use std::time::Instant;
 use sensorium_encoder::audio::{Label, best_path};
 use sensorium_media::mel::{HOP, RATE};
 use sensorium_media::{MediaDecoder, compression_ratio};
+use sensorium_nn::fused;
 use sensorium_pretrained::families::ctc::CtcParts;
 
 use crate::SpeechToText;
@@ -50,7 +51,7 @@ impl SpeechToText for CtcModel {
             let mut count = most.min(frames - first);
             let mut mel = spectrogram.window(first, count)?;
             if first + count < frames {
-                count = quietest(&mel, count);
+                count = cut(&mel, count);
                 mel = spectrogram.window(first, count)?;
             }
             let begun = Instant::now();
@@ -62,10 +63,9 @@ impl SpeechToText for CtcModel {
             first += count;
             progress(seconds(first), seconds(frames));
         }
-        let texts: Vec<&str> = segments.iter().map(|segment: &Segment| &*segment.text).collect();
         let [read, mel] = spectrogram.seconds;
         Ok(Transcript {
-            text: texts.join(" "),
+            text: joined(&segments),
             segments,
             language: "und".to_owned(),
             duration: spectrogram.samples as f64 / f64::from(RATE),
@@ -81,12 +81,29 @@ impl SpeechToText for CtcModel {
 impl CtcModel {
     /// What is said in the frames of a piece, if anything is.
     fn segment(&self, logits: &[f32], piece: [usize; 2]) -> Result<Option<Segment>> {
+        let (classes, position) = (&self.parts.config.classes, seconds(FRAMES));
+        Alphabet { classes, blank: fused::BLANK, position }.segment(logits, piece.map(seconds))
+    }
+}
+
+/// What the classes of a head spell, and how long a position is.
+pub(crate) struct Alphabet<'a> {
+    /// By number.
+    pub(crate) classes: &'a [String],
+    /// The class that says nothing.
+    pub(crate) blank: u32,
+    /// Seconds of a position.
+    pub(crate) position: f64,
+}
+
+impl Alphabet<'_> {
+    /// What is said in the seconds of a piece, if anything is.
+    pub(crate) fn segment(&self, logits: &[f32], piece: [f64; 2]) -> Result<Option<Segment>> {
         if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(Error::NotFiniteAt { seconds: seconds(piece[0]) });
+            return Err(Error::NotFiniteAt { seconds: piece[0] });
         }
-        let classes = &self.parts.config.classes;
-        let labels = best_path(logits, classes.len());
-        let words = words(&labels, classes, piece);
+        let labels = self.merged(best_path(logits, self.classes.len(), self.blank));
+        let words = self.words(&labels, piece);
         let ([begin, ..], [.., end]) = (&words[..], &words[..]) else { return Ok(None) };
         let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
         let text = texts.join(" ");
@@ -101,29 +118,47 @@ impl CtcModel {
         let (start, end) = (begin.start, end.end);
         Ok(Some(Segment { start, end, text, words, tokens, confidence }))
     }
-}
 
-/// The words of a piece of the frames from `first` to `last`; the only one, where the alphabet has no space.
-fn words(labels: &[Label], classes: &[String], [first, last]: [usize; 2]) -> Vec<Word> {
-    let spells = |label: &Label| classes.get(label.class as usize).map_or("", String::as_str);
-    let word = |letters: &[Label]| {
-        let ([begin, ..], [.., end]) = (letters, letters) else { return None };
-        let sum: f64 = letters.iter().map(|letter| letter.log_prob.exp()).sum();
-        Some(Word {
-            start: seconds(first + begin.positions.start * FRAMES),
-            end: seconds((first + end.positions.end * FRAMES).min(last)),
-            text: letters.iter().map(spells).collect(),
-            probability: sum / letters.len() as f64,
-        })
-    };
-    labels.split(|label| spells(label) == " ").filter_map(word).collect()
+    /// One label of neighbours that are spelt alike: classes may share a token, the unknown one.
+    fn merged(&self, mut labels: Vec<Label>) -> Vec<Label> {
+        labels.dedup_by(|next, label| {
+            let alike = self.spells(next) == self.spells(label);
+            let touch = next.positions.start == label.positions.end;
+            if alike && touch {
+                label.positions.end = next.positions.end;
+                label.log_prob = label.log_prob.max(next.log_prob);
+            }
+            alike && touch
+        });
+        labels
+    }
+
+    fn spells(&self, label: &Label) -> &str {
+        self.classes.get(label.class as usize).map_or("", String::as_str)
+    }
+
+    /// The words of a piece of the seconds from `first` to `last`; the only one, where the alphabet has no space.
+    fn words(&self, labels: &[Label], [first, last]: [f64; 2]) -> Vec<Word> {
+        let at = |position: usize| (first + position as f64 * self.position).min(last);
+        let word = |letters: &[Label]| {
+            let ([begin, ..], [.., end]) = (letters, letters) else { return None };
+            let sum: f64 = letters.iter().map(|letter| letter.log_prob.exp()).sum();
+            Some(Word {
+                start: at(begin.positions.start),
+                end: at(end.positions.end),
+                text: letters.iter().map(|label| self.spells(label)).collect(),
+                probability: sum / letters.len() as f64,
+            })
+        };
+        labels.split(|label| self.spells(label) == " ").filter_map(word).collect()
+    }
 }
 
 /// What the model cannot heed is an error, not passed over.
 ///
 /// # Errors
 /// An option that means nothing for letters one by one.
-fn refuse(options: &TranscribeOptions) -> Result<()> {
+pub(crate) fn refuse(options: &TranscribeOptions) -> Result<()> {
     for (asked, expected, hint) in [
         (options.language.is_some(), "knows languages", "leave --language out, or take Whisper"),
         (options.task == Task::Translate, "translates", "leave --task out, or take Whisper"),
@@ -146,18 +181,29 @@ fn refuse(options: &TranscribeOptions) -> Result<()> {
     Ok(())
 }
 
+/// What all segments say.
+pub(crate) fn joined(segments: &[Segment]) -> String {
+    let texts: Vec<&str> = segments.iter().map(|segment| &*segment.text).collect();
+    texts.join(" ")
+}
+
 fn seconds(frames: usize) -> f64 {
     (frames * HOP) as f64 / f64::from(RATE)
 }
 
-/// Frames on either side of a cut that are to be quiet: a tenth of a second.
+/// The frame before which a spectrogram `[bands, frames]` is cut; more than 0.
+fn cut(mel: &[f32], frames: usize) -> usize {
+    let loud = |frame: usize| mel.iter().skip(frame).step_by(frames).sum::<f32>();
+    quietest(&(0..frames).map(loud).collect::<Vec<_>>())
+}
+
+/// Frames of 10 ms on either side of a cut that are to be quiet: a tenth of a second.
 const AROUND: usize = 10;
 
-/// The frame before which a spectrogram `[bands, frames]` is cut, the middle of the quietest place in its second
-/// half; more than 0.
-fn quietest(mel: &[f32], frames: usize) -> usize {
-    let loud = |frame: usize| mel.iter().skip(frame).step_by(frames).sum::<f32>();
-    let loud: Vec<f32> = (0..frames).map(loud).collect();
+/// The frame before which frames so loud are cut, the middle of the quietest place in their second half; more
+/// than 0.
+pub(crate) fn quietest(loud: &[f32]) -> usize {
+    let frames = loud.len();
     let around = |at: usize| {
         let near = &loud[at.saturating_sub(AROUND)..(at + AROUND).min(frames)];
         near.iter().sum::<f32>() / near.len() as f32
@@ -175,13 +221,16 @@ mod tests {
         let classes = ["", " ", "a", "b"].map(String::from);
         let label = |class, positions| Label { class, positions, log_prob: 0.5f64.ln() };
         let all = [label(1, 0..1), label(2, 2..4), label(3, 5..6), label(1, 6..8), label(2, 8..9)];
-        let found = words(&all, &classes, [100, 135]);
-        let plain: Vec<_> = found.iter().map(|w| (&*w.text, w.start, w.end)).collect();
+        let alphabet =
+            |classes| Alphabet { classes, blank: fused::BLANK, position: seconds(FRAMES) };
+        let found = alphabet(&classes).words(&all, [1.0, 1.35]);
+        let near = |seconds: f64| (seconds * 1e6).round() / 1e6;
+        let plain: Vec<_> = found.iter().map(|w| (&*w.text, near(w.start), near(w.end))).collect();
         assert_eq!(plain, [("ab", 1.08, 1.24), ("a", 1.32, 1.35)]);
         assert!(found.iter().all(|word| (word.probability - 0.5).abs() < 1e-9));
-        assert_eq!(words(&all[..1], &classes, [0, 36]), []);
+        assert_eq!(alphabet(&classes).words(&all[..1], [0.0, 0.36]), []);
         let unspaced = ["", "x", "a", "b"].map(String::from);
-        assert_eq!(words(&all, &unspaced, [0, 36])[0].text, "xabxa");
+        assert_eq!(alphabet(&unspaced).words(&all, [0.0, 0.36])[0].text, "xabxa");
     }
 
     #[test]
@@ -191,11 +240,11 @@ mod tests {
             (0..3).flat_map(row).collect()
         };
         let around = |at: usize| (at - AROUND..at + AROUND).collect::<Vec<_>>();
-        assert_eq!(quietest(&mel(&around(150)), 200), 150);
+        assert_eq!(cut(&mel(&around(150)), 200), 150);
         // A silence in the first half would give pieces that are too short.
-        assert_eq!(quietest(&mel(&[around(20), around(120)].concat()), 200), 120);
+        assert_eq!(cut(&mel(&[around(20), around(120)].concat()), 200), 120);
         for frames in 1..9 {
-            assert!((1..=frames).contains(&quietest(&vec![0.0; 3 * frames], frames)), "{frames}");
+            assert!((1..=frames).contains(&cut(&vec![0.0; 3 * frames], frames)), "{frames}");
         }
     }
 

@@ -121,7 +121,7 @@ fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
 }
 
 /// Scores of two towers.
-fn score(
+pub(crate) fn score(
     model: &dyn EmbeddingModel,
     comparison: impl Fn(Modality) -> Comparison,
     media: &[Media],
@@ -145,7 +145,7 @@ pub(crate) fn seen(media: &[Media]) -> Result<Vec<Picture>> {
 }
 
 /// How well each label fits the medium, by two towers.
-fn classify(
+pub(crate) fn classify(
     model: &dyn EmbeddingModel,
     comparison: Comparison,
     medium: &Media,

@@ -125,6 +125,19 @@ pub enum Error {
         got: f32,
     },
 
+    /// A sound that is shorter than what the model hears at one position.
+    #[error(
+        "expected a sound of at least {least} samples at {rate} Hz, got {got}\nhint: nothing is said in so short a sound; check that the file is whole"
+    )]
+    ShortSound {
+        /// Samples that a position sees.
+        least: usize,
+        /// Samples of the sound.
+        got: usize,
+        /// Samples a second.
+        rate: u32,
+    },
+
     /// The model computed no spectrogram.
     #[error(
         "expected a finite spectrogram, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"

@@ -11,6 +11,7 @@
 //! Whoever runs a model sees these traits and no kind of model.
 
 pub mod batch;
+mod clap;
 mod cross;
 mod ctc;
 mod embed;
@@ -28,6 +29,7 @@ mod spectrogram;
 pub mod speech;
 pub mod video;
 mod vision_language;
+mod wav2vec2;
 pub mod whisper;
 
 use std::ops::ControlFlow;
@@ -51,6 +53,7 @@ pub use sensorium_flow::{Sampler, Solver};
 pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
+pub use wav2vec2::Wav2Vec2Model;
 pub use whisper::WhisperModel;
 
 use sensorium_pretrained::TEMPLATES;

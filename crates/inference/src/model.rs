@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::clap::ClapTowers;
 use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::families::talker::Voices;
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, WhisperModel,
+    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, Wav2Vec2Model,
+    WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -128,6 +130,10 @@ pub enum Model {
     Flamingo(FlamingoModel),
     /// Whisper.
     Whisper(WhisperModel),
+    /// wav2vec 2.0, HuBERT.
+    Wav2Vec2(Wav2Vec2Model),
+    /// CLAP.
+    Clap(ClapTowers),
 }
 
 impl Model {
@@ -191,6 +197,8 @@ impl Model {
             Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
             Pretrained::Flamingo(parts) => Self::Flamingo(FlamingoModel::new(parts)),
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
+            Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
+            Pretrained::Clap(towers) => Self::Clap(towers),
         })
     }
 
@@ -207,6 +215,8 @@ impl Model {
             Self::Idefics(model) => model.parts.model.pack_as(format),
             Self::Flamingo(model) => model.parts.model.pack_as(format),
             Self::Whisper(model) => model.parts.model.pack_as(format),
+            Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
+            Self::Clap(towers) => towers.clap.pack_as(format),
         }
     }
 
@@ -296,6 +306,7 @@ impl Model {
             Self::ImageEncoder(model) => Ok(model),
             Self::SentenceEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
+            Self::Clap(model) => Ok(model),
             other => {
                 Err(other
                     .cannot("makes vectors", "take CLIP, SigLIP, DINOv2 or a sentence encoder"))
@@ -312,6 +323,7 @@ impl Model {
             Self::Sensorium(SensoriumModel { space: Some(model), .. }) => Ok(model),
             Self::DualEncoder(model) => Ok(model),
             Self::Matcher(model) => Ok(model),
+            Self::Clap(model) => Ok(model),
             other => Err(other.cannot(
                 "compares pictures and texts",
                 "take CLIP, SigLIP, or BLIP-2 as Blip2ForImageTextRetrieval",
@@ -326,8 +338,9 @@ impl Model {
     pub fn speech(&self) -> Result<&dyn SpeechToText> {
         match self {
             Self::Whisper(model) => Ok(model),
+            Self::Wav2Vec2(model) => Ok(model),
             Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
-            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; or with what the recipe `ctc` has left")),
+            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; wav2vec 2.0 or HuBERT with a head for transcripts; or what the recipe `ctc` has left")),
         }
     }
 
@@ -371,6 +384,8 @@ impl Model {
                 ("a vision-language model", "answers about pictures")
             }
             Self::Whisper(_) => ("Whisper", "writes down what was said"),
+            Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
+            Self::Clap(_) => ("CLAP", "compares sounds and texts"),
         };
         Error::Cannot { expected, family, does, hint }
     }

@@ -16,6 +16,7 @@ pub mod chat;
 pub mod chat_template;
 pub mod clean;
 mod compression;
+pub mod decibels;
 mod error;
 mod header;
 mod image_processor;

@@ -197,12 +197,12 @@ pub(crate) fn filters(bands: usize, window: usize) -> Vec<Vec<(usize, f64)>> {
 const TURN: f64 = 15.0;
 
 /// Hertz in mels: 15 a kilohertz up to 1 kHz, then 27 each time the frequency grows 6.4-fold.
-fn mel(hertz: f64) -> f64 {
+pub(crate) fn mel(hertz: f64) -> f64 {
     let linear = hertz * 3.0 / 200.0;
     if linear < TURN { linear } else { TURN + (hertz / 1000.0).ln() * 27.0 / 6.4f64.ln() }
 }
 
-fn hertz(mel: f64) -> f64 {
+pub(crate) fn hertz(mel: f64) -> f64 {
     if mel < TURN { mel * 200.0 / 3.0 } else { 1000.0 * ((mel - TURN) * 6.4f64.ln() / 27.0).exp() }
 }
 

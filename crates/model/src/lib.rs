@@ -14,6 +14,7 @@
 //! ```
 
 pub mod blip2;
+pub mod clap;
 pub mod clip;
 pub mod domain;
 pub mod flamingo;

@@ -33,9 +33,10 @@ pub mod prelude {
     pub use crate::fused::{ConvShape, Gelu, Mask, Precision, RotaryTable, Span, Transcript};
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
-        Activation, Attention, BatchNorm2d, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d,
-        Conv2dConfig, DepthwiseConv1d, Embedding, LayerNorm, Linear, Mlp, PerceiverLayer,
-        PerceiverLayerConfig, PostBlock, RmsNorm, average_pool2d,
+        Activation, Attention, BatchNorm2d, Block, BlockConfig, ChannelNorm, Conv1d, Conv1dConfig,
+        Conv2d, Conv2dConfig, ConvTranspose1d, DepthwiseConv1d, Embedding, GroupedConv1d,
+        LayerNorm, Linear, Mlp, PerceiverLayer, PerceiverLayerConfig, PostBlock, RmsNorm,
+        attention_weights, average_pool2d, weighted,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

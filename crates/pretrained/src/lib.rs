@@ -18,6 +18,7 @@ pub mod convert;
 mod directory;
 mod error;
 pub mod families;
+mod feature_extractor;
 mod generation;
 pub mod gguf;
 mod ignored;
@@ -29,6 +30,7 @@ mod provenance;
 pub mod text;
 mod towers;
 mod vision;
+mod weight_norm;
 
 use std::path::Path;
 
@@ -92,6 +94,10 @@ pub enum Pretrained {
     Flamingo(families::flamingo::Parts),
     /// Whisper: sound to text.
     Whisper(families::whisper::WhisperParts),
+    /// wav2vec 2.0, HuBERT: samples to letters.
+    Wav2Vec2(families::wav2vec2::Wav2Vec2Parts),
+    /// CLAP: sounds and texts in one space.
+    Clap(families::clap::ClapTowers),
 }
 
 impl Pretrained {

@@ -115,7 +115,7 @@ impl Plan {
                 Some("projector") => "projector",
                 Some("encoder") => "encoder",
                 Some("decoder") => "decoder",
-                Some("scale" | "bias") => "scalars",
+                Some("scale" | "text_scale" | "bias") => "scalars",
                 _ => whole,
             };
             let table = ours.ends_with("embedding.weight") || ours.ends_with("position");

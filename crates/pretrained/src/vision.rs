@@ -61,15 +61,20 @@ pub fn cut(config: &Config<'_>, grid: usize, width: usize) -> Result<(usize, Con
 
 /// `hidden_act`, as transformers names it.
 pub fn activation(config: &Config<'_>, default: &'static str) -> Result<ActivationName> {
-    match config.text_or("hidden_act", default)? {
+    activation_at(config, "hidden_act", default)
+}
+
+/// As [`activation`], of another key.
+pub fn activation_at(
+    config: &Config<'_>,
+    key: &str,
+    default: &'static str,
+) -> Result<ActivationName> {
+    match config.text_or(key, default)? {
         "gelu" => Ok(ActivationName::Gelu),
         "quick_gelu" => Ok(ActivationName::QuickGelu),
         "gelu_pytorch_tanh" | "gelu_new" => Ok(ActivationName::GeluTanh),
-        _ => Err(config.wrong(
-            "hidden_act",
-            "gelu, quick_gelu, gelu_pytorch_tanh or gelu_new",
-            FOREIGN,
-        )),
+        _ => Err(config.wrong(key, "gelu, quick_gelu, gelu_pytorch_tanh or gelu_new", FOREIGN)),
     }
 }
 

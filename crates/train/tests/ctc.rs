@@ -64,7 +64,7 @@ impl Trial {
         let samples = Sound::read(&sample(sound)).unwrap().at_rate(16_000).samples;
         let mel = Mel::new(&samples, parts.config.encoder.bands);
         let logits = parts.logits(mel.window(0, samples.len().div_ceil(HOP)));
-        let labels = best_path(&logits, parts.config.classes.len());
+        let labels = best_path(&logits, parts.config.classes.len(), sensorium_nn::fused::BLANK);
         labels.iter().map(|label| &*parts.config.classes[label.class as usize]).collect()
     }
 }

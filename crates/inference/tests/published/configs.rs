@@ -86,6 +86,25 @@ fn counts_of_models_that_see() {
     }
 }
 
+/// Encoder, text tower, language model and all, as transformers counts them.
+#[test]
+fn counts_of_models_that_hear_and_speak() {
+    let cases: [(&[u8], [u64; 4]); 3] = [
+        // Less the vector that hides positions, which is for training.
+        (include_bytes!("wav2vec2-base-960h.json"), [94_396_320 - 768, 0, 0, 94_396_320 - 768]),
+        (
+            include_bytes!("hubert-large-ls960-ft.json"),
+            [315_471_520 - 1024, 0, 0, 315_471_520 - 1024],
+        ),
+        (include_bytes!("clap-htsat-unfused.json"), [28_190_872, 125_302_016, 0, 153_492_890]),
+    ];
+    for (config, want) in cases {
+        let plan = plan_of(config).unwrap();
+        let parts = [Some("encoder"), Some("text"), Some("language"), None];
+        assert_eq!(parts.map(|part| plan.parameters(part)), want, "{}", plan.family);
+    }
+}
+
 /// The same file with one to three bytes changed, removed or put in.
 pub fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     const LIKELY: &[u8] = b"0123456789-.eE\"{}[],: ntfu";
@@ -122,6 +141,9 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
+    for name in ["wav2vec2", "hubert", "clap", "clap_fused"] {
+        damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
+    }
     for name in [
         "seeing_llava_legacy",
         "seeing_llava_siglip",
@@ -145,6 +167,7 @@ fn damage(name: &str, open: &dyn Fn(&std::path::Path) -> Result<(), String>) {
         "preprocessor_config.json",
         "processor_config.json",
         "open_clip_config.json",
+        "vocab.json",
     ];
     for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
         let whole = std::fs::read(golden(name).join(file)).unwrap();

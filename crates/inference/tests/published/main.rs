@@ -6,6 +6,7 @@ mod as_found;
 mod bad_inputs;
 mod blip2;
 mod blip2_writing;
+mod clap;
 mod configs;
 mod idefics;
 mod llava;
@@ -14,8 +15,10 @@ mod outputs;
 mod seeing;
 mod settings;
 mod siglip2;
+mod sounds;
 mod tiles;
 mod tower;
+mod wav2vec2;
 
 use std::path::{Path, PathBuf};
 

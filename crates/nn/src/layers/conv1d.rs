@@ -11,7 +11,8 @@ use crate::init::Init;
 use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
 
-/// `[B, T, c_in] -> [B, T', c_out]`, `T' = (T + 2·padding - kernel) / stride + 1`.
+/// `[B, T, c_in] -> [B, T', c_out]`, `T' = (T + 2·padding - reach) / stride + 1`, where a kernel reaches over
+/// `(kernel - 1)·dilation + 1` positions.
 ///
 /// The positions that a kernel reads are laid side by side, and the rest is a linear map.
 #[derive(Module, Debug)]
@@ -19,11 +20,9 @@ pub struct Conv1d {
     /// `[c_out, c_in, kernel]`.
     pub weight: Param<Tensor<3>>,
     /// `[c_out]`.
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    stride: usize,
-    #[module(skip)]
-    padding: usize,
+    taps: Taps,
     #[module(skip)]
     precision: Precision,
     #[module(skip)]
@@ -52,42 +51,74 @@ impl Conv1d {
         let std = (2.0 / (c_in * kernel) as f64).sqrt();
         Self {
             weight: init.normal([c_out, c_in, kernel], std),
-            bias: init.constant([c_out], 0.0),
-            stride,
-            padding,
+            bias: Some(init.constant([c_out], 0.0)),
+            taps: Taps { kernel, stride, padding: [padding; 2], dilation: 1 },
             precision: init.precision(),
             packed: None,
         }
     }
 
-    /// `act(convolution(x))`: `[B, T, c_in] -> [B, T', c_out]`
-    pub fn activated(&self, x: Tensor<3>, act: Activation) -> Tensor<3> {
-        let [c_out, c_in, kernel] = self.weight.dims();
-        let x = self.side_by_side(x, kernel);
-        match (&self.packed, act.kind()) {
-            (Some(packed), Some(kind)) => fused::packed_gelu(x, packed, kind),
-            (Some(packed), None) => act.forward(fused::packed_linear(x, packed)),
-            (None, _) => {
+    /// The same without its bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
+    /// The same with `dilation` steps from one position that a kernel reads to the next.
+    pub fn dilated(self, dilation: usize) -> Self {
+        Self { taps: Taps { dilation, ..self.taps }, ..self }
+    }
+
+    /// `[B, T, c_in] -> [B, T', c_out]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.taps.side_by_side(x);
+        match &self.packed {
+            Some(packed) => fused::packed_linear(x, packed),
+            None => {
+                let [c_out, c_in, kernel] = self.weight.dims();
                 let weight = self.weight.val().reshape([c_out, c_in * kernel]);
-                act.forward(fused::linear(self.precision, x, weight, Some(self.bias.val())))
+                fused::linear(self.precision, x, weight, self.bias.as_ref().map(Param::val))
             }
         }
     }
 
+    /// `act(forward(x))`
+    pub fn activated(&self, x: Tensor<3>, act: Activation) -> Tensor<3> {
+        match (&self.packed, act.kind()) {
+            (Some(packed), Some(kind)) => {
+                fused::packed_gelu(self.taps.side_by_side(x), packed, kind)
+            }
+            _ => act.forward(self.forward(x)),
+        }
+    }
+}
+
+/// Which positions a kernel reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taps {
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// Zeros in front and behind.
+    pub(super) padding: [usize; 2],
+    pub(super) dilation: usize,
+}
+
+impl Taps {
     /// `[B, T, c] -> [B, T', c·kernel]`: the kernel's positions vary fastest, as in the weights.
-    fn side_by_side(&self, x: Tensor<3>, kernel: usize) -> Tensor<3> {
+    pub(super) fn side_by_side(self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, c] = x.dims();
-        let (stride, padding) = (self.stride, self.padding);
-        assert!(kernel <= t + 2 * padding, "conv1d: {t} positions, kernel {kernel}");
-        let out = (t + 2 * padding - kernel) / stride + 1;
+        let Self { kernel, stride, padding: [front, behind], dilation } = self;
+        let (padded, last) = (t + front + behind, (kernel - 1) * dilation);
+        assert!(last < padded, "conv1d: {t} positions, kernel {kernel}, dilation {dilation}");
+        let out = (padded - last - 1) / stride + 1;
         // Positions in groups of a stride, so that every tap is a narrow view of them.
-        let groups = out + (kernel - 1) / stride;
+        let groups = out + last / stride;
         let zeros = |n: usize| Tensor::zeros([b, n, c], &x.device());
-        let after = (groups * stride).saturating_sub(padding + t);
-        let padded = Tensor::cat(vec![zeros(padding), x.clone(), zeros(after)], 1);
+        let after = (groups * stride).saturating_sub(front + t);
+        let padded = Tensor::cat(vec![zeros(front), x.clone(), zeros(after)], 1);
         let grouped = padded.narrow(1, 0, groups * stride).reshape([b, groups, stride, c]);
         let tap = |k: usize| {
-            let tap = grouped.clone().narrow(1, k / stride, out).narrow(2, k % stride, 1);
+            let at = k * dilation;
+            let tap = grouped.clone().narrow(1, at / stride, out).narrow(2, at % stride, 1);
             tap.reshape([b, out, c, 1])
         };
         let taps = Tensor::cat((0..kernel).map(tap).collect(), 3); // [B, T', c, kernel]
@@ -100,7 +131,8 @@ impl Matrix for Conv1d {
         let [c_out, c_in, kernel] = self.weight.dims();
         let rows = self.weight.val().reshape([c_out, c_in * kernel]);
         let Some(weight) = packer(&Param::from_tensor(rows)) else { return };
-        self.packed = Some(Arc::new(Dense { weight, bias: Some(read(self.bias.val())) }));
+        let bias = self.bias.as_ref().map(|bias| read(bias.val()));
+        self.packed = Some(Arc::new(Dense { weight, bias }));
     }
 }
 
@@ -120,22 +152,31 @@ mod tests {
     #[test]
     fn it_is_the_sum_that_defines_it() {
         let device = Device::flex();
-        for (t, kernel, stride, padding) in
-            [(6, 3, 1, 1), (6, 3, 2, 1), (7, 3, 2, 1), (5, 1, 1, 0), (9, 4, 3, 2), (4, 2, 4, 0)]
-        {
+        for (t, kernel, stride, padding, dilation) in [
+            (6, 3, 1, 1, 1),
+            (6, 3, 2, 1, 1),
+            (7, 3, 2, 1, 1),
+            (5, 1, 1, 0, 1),
+            (9, 4, 3, 2, 1),
+            (4, 2, 4, 0, 1),
+            (9, 3, 1, 3, 3),
+            (9, 3, 2, 2, 4),
+        ] {
             let (c_in, c_out) = (2, 3);
             let config = Conv1dConfig { c_in, c_out, kernel, stride, padding };
-            let mut conv = Conv1d::init(config, &mut Init::new(5, &device));
+            let mut conv = Conv1d::init(config, &mut Init::new(5, &device)).dilated(dilation);
             let x: Vec<f32> = (0..t * c_in).map(|i| (i as f32 * 0.7).sin()).collect();
             let input = Tensor::from_data(TensorData::new(x.clone(), [1, t, c_in]), &device);
             let plain = read(conv.activated(input.clone(), Activation::Gelu));
             let w = read(conv.weight.val());
-            let out = (t + 2 * padding - kernel) / stride + 1;
+            let out = (t + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
             let mut want = vec![0.0; out * c_out];
             for (at, y) in want.iter_mut().enumerate() {
                 let (place, o) = (at / c_out, at % c_out);
                 for k in 0..kernel {
-                    let Some(from) = (place * stride + k).checked_sub(padding) else { continue };
+                    let Some(from) = (place * stride + k * dilation).checked_sub(padding) else {
+                        continue;
+                    };
                     for c in (0..c_in).filter(|_| from < t) {
                         *y += x[from * c_in + c] * w[(o * c_in + c) * kernel + k];
                     }

@@ -115,6 +115,7 @@ pub fn config(config: &Config<'_>) -> Result<BertConfig> {
     Ok(BertConfig {
         vocab_size: config.size("vocab_size")?,
         context: config.size_or("max_position_embeddings", 512)?,
+        first: 0,
         types: config.size_or("type_vocab_size", 2)?,
         hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 12)?,

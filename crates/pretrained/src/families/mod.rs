@@ -2,6 +2,7 @@
 
 pub mod bert;
 pub mod blip2;
+pub mod clap;
 pub mod clip;
 mod clip_resnet;
 pub mod ctc;
@@ -17,6 +18,7 @@ pub mod siglip;
 mod siglip2;
 pub mod talker;
 pub mod tower;
+pub mod wav2vec2;
 pub mod whisper;
 
 use sensorium_checkpoint::Tensors;
@@ -49,7 +51,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 30] = [
+pub const FAMILIES: &[Family] = &[
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -118,6 +120,13 @@ pub const FAMILIES: [Family; 30] = [
         plan: whisper::plan,
         open: |dir, to| Ok(Pretrained::Whisper(whisper::open(dir, to)?)),
     },
+    Family { model_type: "wav2vec2", plan: wav2vec2::plan, open: heard },
+    Family { model_type: "hubert", plan: wav2vec2::plan, open: heard },
+    Family {
+        model_type: "clap",
+        plan: clap::plan,
+        open: |dir, to| Ok(Pretrained::Clap(clap::open(dir, to)?)),
+    },
 ];
 
 /// The family of a directory.
@@ -135,6 +144,10 @@ pub fn family(directory: &Directory) -> Result<&'static Family> {
 
 fn tower(directory: &Directory, device: &Device) -> Result<Pretrained> {
     Ok(Pretrained::Tower(tower::open(directory, device)?))
+}
+
+fn heard(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::Wav2Vec2(wav2vec2::open(directory, device)?))
 }
 
 fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {

@@ -2,7 +2,7 @@
 
 use super::{Layout, Row};
 
-const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     ("embedding", "embeddings.word_embeddings"),
     ("position", "embeddings.position_embeddings.weight"),
     ("types", "embeddings.token_type_embeddings"),

@@ -10,6 +10,7 @@
 
 mod bert;
 mod blip2;
+mod clap;
 mod clip;
 mod dinov2;
 mod gguf;
@@ -22,6 +23,7 @@ mod llava;
 mod open_clip;
 mod opt;
 mod siglip;
+mod wav2vec2;
 mod whisper;
 
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ use sensorium_model::weights;
 
 pub use bert::{BERT, BERT_NESTED};
 pub use blip2::{BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
+pub use clap::CLAP;
 pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISION_TOWER_BARE};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use gguf::GGUF;
@@ -45,6 +48,7 @@ pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
+pub use wav2vec2::{HUBERT, WAV2VEC2};
 pub use whisper::WHISPER;
 
 /// The names that models have here.
@@ -251,6 +255,7 @@ mod tests {
             BERT_NESTED,
             BLIP2,
             BLIP2_PRETRAINING,
+            CLAP,
             CLIP,
             CLIP_TEXT,
             CLIP_TEXT_BARE,
@@ -260,6 +265,7 @@ mod tests {
             GGUF,
             GPT2,
             GPT2_BARE,
+            HUBERT,
             IDEFICS,
             IDEFICS3,
             LLAMA,
@@ -275,6 +281,7 @@ mod tests {
             SIGLIP_TEXT_BARE,
             VISION_TOWER,
             VISION_TOWER_BARE,
+            WAV2VEC2,
             WHISPER,
         ] {
             let mut seen = std::collections::BTreeSet::new();

@@ -235,9 +235,9 @@ pub struct Label {
     pub log_prob: f64,
 }
 
-/// What the positions of one sound spell: the likeliest class of each, repeats and blanks left out
-/// (best path decoding; Graves et al. 2006, section 3.2). `logits [N, V]`, row by row.
-pub fn best_path(logits: &[f32], classes: usize) -> Vec<Label> {
+/// What the positions of one sound spell: the likeliest class of each, repeats and those of the class `blank`
+/// left out (best path decoding; Graves et al. 2006, section 3.2). `logits [N, V]`, row by row.
+pub fn best_path(logits: &[f32], classes: usize, blank: u32) -> Vec<Label> {
     let mut labels: Vec<Label> = Vec::new();
     for (position, row) in logits.chunks_exact(classes.max(1)).enumerate() {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
@@ -252,7 +252,7 @@ pub fn best_path(logits: &[f32], classes: usize) -> Vec<Label> {
             None => labels.push(Label { class, positions: position..position + 1, log_prob }),
         }
     }
-    labels.retain(|label| label.class != fused::BLANK);
+    labels.retain(|label| label.class != blank);
     labels
 }
 
@@ -340,7 +340,7 @@ mod tests {
             (&[2, 1, 2], "2: 0..1, 1: 1..2, 2: 2..3"),
         ];
         for (classes, want) in table {
-            let got = best_path(&path(classes), 4);
+            let got = best_path(&path(classes), 4, fused::BLANK);
             assert!(got.iter().all(|label| (label.log_prob - log_prob).abs() < 1e-6), "{got:?}");
             let label = |label: &Label| format!("{}: {:?}", label.class, label.positions);
             let got = got.iter().map(label).collect::<Vec<_>>().join(", ");
@@ -375,7 +375,7 @@ mod tests {
                 true
             });
         }
-        let labels = best_path(&read(logits(&conformer)), 48);
+        let labels = best_path(&read(logits(&conformer)), 48, fused::BLANK);
         assert!(labels.iter().map(|label| label.class).eq([5, 5, 2, 47]), "{labels:?}");
     }
 }

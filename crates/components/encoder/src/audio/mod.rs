@@ -1,9 +1,13 @@
 //! Sound encoders.
 
 mod conformer;
+mod htsat;
+mod wav2vec2;
 mod whisper;
 
 pub use conformer::{Conformer, ConformerConfig, Label, best_path, positions};
+pub use htsat::{Htsat, HtsatConfig};
+pub use wav2vec2::{ConvNorm, SampleConv, Wav2Vec2, Wav2Vec2Config};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
 
 use sensorium_flow::{Encode, Features, Sounds};

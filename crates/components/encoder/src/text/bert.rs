@@ -18,8 +18,10 @@ use super::Texts;
 pub struct BertConfig {
     /// Entries of the token table.
     pub vocab_size: usize,
-    /// Longest text in tokens.
+    /// Rows of the table of positions.
     pub context: usize,
+    /// The row of a text's first token: RoBERTa's are those behind the padding's.
+    pub first: usize,
     /// Types of tokens: in pairs of texts, which text; here all are of the first.
     pub types: usize,
     /// Width E.
@@ -71,6 +73,8 @@ pub struct Bert {
     types: Embedding,
     norm: LayerNorm,
     blocks: Vec<PostBlock>,
+    #[module(skip)]
+    first: usize,
 }
 
 impl Bert {
@@ -83,6 +87,7 @@ impl Bert {
             types: Embedding::init(config.types, e, 0.02, init),
             norm: LayerNorm::init(e, config.eps, init),
             blocks: (0..config.n_layers).map(|_| PostBlock::init(&block, init)).collect(),
+            first: config.first,
         }
     }
 
@@ -95,7 +100,7 @@ impl Bert {
     pub fn hidden(&self, texts: &Texts, blocks: usize) -> Tensor<3> {
         let [b, t] = texts.shape;
         let x = self.embedding.forward(&texts.ids, [b, t]) // [B, T, E]
-            + self.position.val().narrow(0, 0, t).unsqueeze()
+            + self.position.val().narrow(0, self.first, t).unsqueeze()
             + self.types.forward(&vec![0; b * t], [b, t]);
         let lengths: Arc<[usize]> = lengths(texts).collect();
         let x = self.norm.forward(x);

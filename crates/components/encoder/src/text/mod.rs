@@ -8,6 +8,7 @@
 //! ```
 
 pub mod bert;
+pub mod clap;
 
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
