@@ -118,6 +118,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         tied: config.flag_or("tie_word_embeddings", family.tied)?,
         biases: family.biases,
         rope_scaling,
+        mrope: None,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     }))
