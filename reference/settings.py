@@ -12,9 +12,13 @@ import transformers
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
-    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText"
+    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText Qwen2VL Qwen2_5_VL Qwen3VL"
 ).split()
-PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava Siglip Siglip2 SmolVLM ViT".split()
+# What by default does not fit together: a tower gives tokens of another width.
+MORE = {"Qwen2VL": {"vision_config": {"hidden_size": 8192}}, "Qwen2_5_VL": {"vision_config": {"out_hidden_size": 8192}},
+        "Qwen3VL": {"vision_config": {"out_hidden_size": 4096}}}
+PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava Qwen2VL Siglip Siglip2 SmolVLM ViT".split()
+VIDEOS = "Qwen2VL Qwen3VL".split()
 
 
 def plain(settings):
@@ -28,8 +32,9 @@ def processor(kind):
 def main():
     name = "settings"
     cases = {
-        "config.json": [plain(getattr(transformers, f"{kind}Config")()) for kind in CONFIGS],
+        "config.json": [plain(getattr(transformers, f"{kind}Config")(**MORE.get(kind, {}))) for kind in CONFIGS],
         "preprocessor_config.json": [processor(f"{kind}ImageProcessor") for kind in PROCESSORS],
+        "video_preprocessor_config.json": [processor(f"{kind}VideoProcessor") for kind in VIDEOS],
         "whisper": processor("WhisperFeatureExtractor"),
         "generation_config.json": plain(transformers.GenerationConfig()),
     }

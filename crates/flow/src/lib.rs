@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use sensorium_nn::prelude::Tensor;
 
-pub use sensorium_media::Modality;
+pub use sensorium_media::{Grid, Modality};
 pub use sensorium_nn::prelude::Span;
 
 /// A batch of media as an encoder of their kind reads them.

@@ -13,6 +13,7 @@
 //!
 //! Transparency is put on white, as transformers 5 has it.
 
+mod patches;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::picture::{Picture, crop_start};
 use crate::resample::{Filter, Window};
+pub use patches::{Grid, PatchProcessor, PatchStyle};
 use settings::Settings;
 
 /// The class in transformers whose defaults hold for what a checkpoint leaves out.

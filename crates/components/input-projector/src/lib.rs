@@ -1,6 +1,7 @@
 //! [`Features`] to [`Embeds`]: from an encoder's width and count of positions to a backbone's.
 
 mod linear;
+mod merger;
 mod mlp;
 mod perceiver;
 pub mod qformer;
@@ -11,6 +12,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use linear::LinearProjector;
+pub use merger::{Mergers, MergersConfig};
 pub use mlp::MlpProjector;
 pub use perceiver::{Perceiver, PerceiverConfig};
 use qformer::{QFormerConfig, QFormerProjector};

@@ -32,7 +32,7 @@ use sensorium_model::domain::{Distance, Domain, pooled};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
-use feature_cache::{FeatureCache, Tile};
+pub(crate) use feature_cache::{FeatureCache, Tile};
 pub use media_tower::MediaTower;
 pub(crate) use signal::Signal;
 pub use vision_tower::VisionTower;

@@ -21,6 +21,7 @@ mod llama;
 mod llava;
 mod open_clip;
 mod opt;
+mod qwen_vl;
 mod siglip;
 mod whisper;
 
@@ -44,6 +45,7 @@ pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
+pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use whisper::WHISPER;
 
@@ -270,6 +272,10 @@ mod tests {
             LLAVA_TOWER,
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
+            QWEN2_VL,
+            QWEN2_VL_NESTED,
+            QWEN3_VL,
+            QWEN3_VL_BESIDE,
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,
