@@ -32,6 +32,7 @@ import phi3
 import published
 import qwen2
 import qwen3
+import qwen_vl
 import raw_prompt
 import rope
 import seeing
@@ -54,6 +55,6 @@ if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet,
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
-                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap,
+                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen_vl,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -1,5 +1,5 @@
 """Every hidden state of models that lie in directories. Writes `states.safetensors` beside their
-weights, in goldens/{seeing_*,tiles_*,blip2_*,idefics*,whisper*,published_*}: after the scripts that make those.
+weights, in goldens/{seeing_*,tiles_*,qwen*_vl,blip2_*,idefics*,whisper*,published_*}: after the scripts that make those.
 
 Names are `<stack>.N`, the stream after N layers (0: what the first one reads, of a language model with
 the picture in its place), and what stands between stacks. The file's metadata lists them in the order
@@ -13,6 +13,7 @@ the model computes from them is compared with the golden itself.
     both            its queries and texts, which see each other
     resampler       Perceiver's latents, before its last norm
     gated           what the gated block before a layer writes
+    deepstack.N     what further levels of a tower become
 """
 
 import json
@@ -26,6 +27,7 @@ from safetensors.torch import load_file
 from transformers import (AutoModel, AutoModelForImageTextToText, Blip2ForConditionalGeneration,
                           Blip2ForImageTextRetrieval, CLIPImageProcessorPil,
                           IdeficsForVisionText2Text, WhisperForConditionalGeneration)
+from transformers.vision_utils import get_vision_window_index
 
 LIMIT = 400_000
 
@@ -118,6 +120,42 @@ def cut(name):
     inputs = dict(input_ids=torch.tensor([cases[i]["ids"]]), pixel_values=outputs[f"{i}.pixels"],
                   image_sizes=torch.tensor([[height, width]]))
     looked(name, states, inputs, outputs[f"{i}.logits"])
+
+
+def qwen_vl(name):
+    """Of the picture of the first prompt that has one; patches that a tower has moved into windows, moved back."""
+    states, cases, outputs = opened(name, AutoModelForImageTextToText)
+    model = states.model
+    visual, depth = model.model.visual, len(model.model.visual.blocks)
+    states.stack("image", "model.visual.blocks")
+    states.out("projector", "model.visual.merger")
+    for i in range(len(getattr(visual, "deepstack_merger_list", []))):
+        states.out(f"deepstack.{i}", f"model.visual.deepstack_merger_list.{i}")
+    layers = model.config.text_config.num_hidden_layers
+    for i in range(layers):
+        states.into(f"language.{i}", f"model.language_model.layers.{i}")
+    # Behind what may be added after the last layer.
+    states.into(f"language.{layers}", "model.language_model.norm")
+    states.out("language", "model.language_model.norm")
+    i = first_seen(cases)
+    grid = torch.tensor(cases[i]["grids"])
+    ids = torch.tensor([cases[i]["ids"]])
+    with torch.no_grad():
+        logits = model(input_ids=ids, pixel_values=outputs[f"{i}.pixels"], image_grid_thw=grid,
+                       mm_token_type_ids=(ids == model.config.image_token_id).int()).logits
+    agree(name, logits[0, -1], outputs[f"{i}.logits"])
+    seen = states.taken()
+    if hasattr(visual, "window_size"):
+        square = visual.spatial_merge_size**2
+        windows, _ = get_vision_window_index(grid, visual.spatial_merge_size, visual.window_size, visual.patch_size)
+        back = windows.argsort()
+        for n in range(depth + 1):
+            squares = seen[f"image.{n}"].reshape(len(back), square, -1)
+            seen[f"image.{n}"] = squares[back].flatten(0, 1)
+        seen["projector"] = seen["projector"][back]
+    flat = {key: value if value.dim() == 3 else value[None] for key, value in seen.items()}
+    agree(name, flat["projector"][0], outputs[f"{i}.features"])
+    finish(name, flat)
 
 
 def blip2_writes(name):
@@ -270,6 +308,8 @@ def main():
         seeing(name, "vision_model", "text_model", "connector")
     for name in ("tiles_next", "tiles_onevision"):
         cut(name)
+    for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+        qwen_vl(name)
     for name in ("blip2_opt", "blip2_opt_plain"):
         blip2_writes(name)
     for name in ("blip2_matching", "blip2_matching_third"):

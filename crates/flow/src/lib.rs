@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use sensorium_nn::prelude::Tensor;
 
-pub use sensorium_media::Modality;
+pub use sensorium_media::{Grid, Modality};
 pub use sensorium_nn::prelude::Span;
 
 /// A batch of media as an encoder of their kind reads them.
@@ -156,6 +156,9 @@ pub struct Sequence {
     /// Position of every token, `[B, T]`: where rotary angles and tables of positions are read.
     /// Without, tokens stand one after the other behind those in the cache.
     pub positions: Option<Arc<[u32]>>,
+    /// The same in time, height and width, where media have places and not only an order (M-RoPE), `[B, T]`;
+    /// of use to a backbone that turns by three axes. Tokens of later calls follow the furthest of them.
+    pub grid: Option<Arc<[[u32; 3]]>>,
     /// Span of every token, `[B, T]`, which ends within the call. Without, all see those before them.
     pub spans: Option<Arc<[Span]>>,
     /// Media that layers cross-attend to, `[M, N, E]`, after those in the cache; of no use to a
@@ -163,6 +166,18 @@ pub struct Sequence {
     pub features: Option<Features>,
     /// Which of the media every token sees, `[B, T]`. Without, row `b` sees medium `b`, if there is one.
     pub cross_attention: Option<Arc<[Option<usize>]>>,
+    /// What is added behind each of the first layers, `[B, T, D]` (DeepStack, Meng et al. 2024,
+    /// <https://arxiv.org/abs/2406.04334>); of use to a Llama.
+    pub deepstack: Vec<Tensor<3>>,
+}
+
+impl Sequence {
+    /// Whether its tokens just follow each other: what is read of them depends on nothing else.
+    pub fn is_plain(&self) -> bool {
+        let Self { positions, grid, spans, features, cross_attention, deepstack } = self;
+        let stands = positions.is_none() && grid.is_none() && spans.is_none();
+        stands && features.is_none() && cross_attention.is_none() && deepstack.is_empty()
+    }
 }
 
 /// What an encoder does.

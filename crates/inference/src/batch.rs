@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Forward, Hidden, Sequence as Tokens};
+use sensorium_flow::{Embeds, Forward, Hidden};
 use sensorium_nn::params::read;
 
 use crate::error::Result;
@@ -68,7 +68,7 @@ impl<'m> Batch<'m> {
     /// # Errors
     /// The prompt leaves no room.
     pub fn join_inputs(&mut self, inputs: &Inputs) -> Result<usize> {
-        let Inputs { ids, embeds, spans, options, .. } = inputs;
+        let Inputs { ids, embeds, sequence: tokens, options, .. } = inputs;
         let room = self.model.room(embeds.0.dims()[1])?;
         let lm = &self.model.lm;
         let (tokenizer, eos_token_ids) = (&lm.text.tokenizer, &lm.text.eos_token_ids);
@@ -80,16 +80,16 @@ impl<'m> Batch<'m> {
         let (options, salt) = (options.clone(), options.cache_salt.clone());
         let request = Request { tokenizer, eos_token_ids, processor, room, options };
         let mut sequence = Sequence::new(request)?;
-        // Tokens that see each other both ways are read together.
-        let rows = (self.prefixes.is_used() && spans.is_none()).then(|| read(embeds.0.clone()));
+        // Of others the rows do not tell all that was read: tokens that see each other both ways are read
+        // together, and those of pictures stand at places of their own.
+        let rows = (self.prefixes.is_used() && tokens.is_plain()).then(|| read(embeds.0.clone()));
         let [_, t, d] = embeds.0.dims();
         let kept = rows.as_ref().and_then(|rows| self.prefixes.longest(&salt, rows, d));
         let mut cache = kept.unwrap_or_default();
         let known = cache.tokens();
         sequence.cached = known;
         let unread = Embeds(embeds.0.clone().narrow(1, known, t - known));
-        let tokens = Tokens { spans: spans.clone(), ..Tokens::default() };
-        let Hidden(hidden) = lm.backbone.forward(unread, &tokens, Some(&mut cache));
+        let Hidden(hidden) = lm.backbone.forward(unread, tokens, Some(&mut cache));
         let [_, t, d] = hidden.dims();
         let last = hidden.narrow(1, t - 1, 1).reshape([1, d]);
         let next = Next::Logits(read(lm.backbone.logits(last)));

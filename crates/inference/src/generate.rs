@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Instant;
 
 use sensorium_backbone::{Sampler, Sampling};
-use sensorium_flow::{Embeds, Span};
+use sensorium_flow::{self as flow, Embeds};
 use sensorium_media::{Decoder, Modality, Slot, Tokenizer};
 use sensorium_model::domain::Distance;
 
@@ -115,8 +114,8 @@ pub struct Inputs {
     pub ids: Vec<u32>,
     /// What the backbone reads in their place, `[1, T, D]`.
     pub embeds: Embeds,
-    /// Of each token, where a medium's see each other both ways.
-    pub spans: Option<Arc<[Span]>>,
+    /// Where these stand, and what they have to do with each other.
+    pub sequence: flow::Sequence,
     /// As [`Reply::slots`].
     pub slots: Vec<Slot>,
     /// As [`Reply::distances`].

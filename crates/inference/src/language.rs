@@ -101,7 +101,7 @@ impl LanguageModel {
         Ok(Inputs {
             embeds: self.embed(&ids),
             ids,
-            spans: None,
+            sequence: Sequence::default(),
             slots: Vec::new(),
             distances: Vec::new(),
             process: 0.0,

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel, Wav2Vec2Model,
+    QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel,
+    Wav2Vec2Model,
     WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
@@ -124,6 +125,8 @@ pub enum Model {
     Language(LanguageModel),
     /// Pictures among a language model's tokens: LLaVA, SmolVLM, BLIP-2 of the second stage.
     VisionLanguage(VisionLanguageModel),
+    /// Pictures and videos among them that have places on three axes: Qwen2-VL and its successors.
+    QwenVl(QwenVlModel),
     /// Pictures beside them: Idefics.
     Idefics(IdeficsModel),
     /// The same, trained here.
@@ -191,6 +194,7 @@ impl Model {
             Pretrained::Llava(text, spliced) => {
                 Self::VisionLanguage(VisionLanguageModel::spliced(text, spliced)?)
             }
+            Pretrained::QwenVl(text, model) => Self::QwenVl(QwenVlModel::new(text, model)?),
             Pretrained::Blip2(text, writer) => {
                 Self::VisionLanguage(VisionLanguageModel::blip2(text, writer))
             }
@@ -212,6 +216,7 @@ impl Model {
             Self::Matcher(matcher) => matcher.pack(format),
             Self::Language(model) => model.pack(format),
             Self::VisionLanguage(model) => model.pack(format),
+            Self::QwenVl(model) => model.pack(format),
             Self::Idefics(model) => model.parts.model.pack_as(format),
             Self::Flamingo(model) => model.parts.model.pack_as(format),
             Self::Whisper(model) => model.parts.model.pack_as(format),
@@ -224,6 +229,7 @@ impl Model {
     pub fn remember(&mut self, bytes: usize) {
         match self {
             Self::VisionLanguage(model) => model.remember(bytes),
+            Self::QwenVl(model) => model.remember(bytes),
             Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => model.remember(bytes),
             _ => {}
         }
@@ -235,6 +241,7 @@ impl Model {
             self,
             Self::Language(_)
                 | Self::VisionLanguage(_)
+                | Self::QwenVl(_)
                 | Self::Idefics(_)
                 | Self::Flamingo(_)
                 | Self::Whisper(_)
@@ -251,6 +258,7 @@ impl Model {
             Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(model),
+            Self::QwenVl(model) => Ok(model),
             Self::Idefics(model) => Ok(model),
             Self::Flamingo(model) => Ok(model),
             other => {
@@ -284,6 +292,7 @@ impl Model {
         match self {
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(&model.llm),
+            Self::QwenVl(model) => Ok(&model.llm),
             Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => Ok(&model.llm),
             Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
             other => {
@@ -380,7 +389,7 @@ impl Model {
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
-            Self::VisionLanguage(_) | Self::Idefics(_) | Self::Flamingo(_) => {
+            Self::VisionLanguage(_) | Self::QwenVl(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }
             Self::Whisper(_) => ("Whisper", "writes down what was said"),

@@ -52,6 +52,7 @@ fn config(qk_norm: bool) -> LlamaConfig {
         tied: !qk_norm,
         biases: Biases::default(),
         rope_scaling: RopeScaling::None,
+        mrope: None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
     }

@@ -28,6 +28,22 @@ pub fn rotary_tables_at(
     angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }
 
+/// As [`rotary_tables_at`], of positions on several axes: `axes [K/2]` says by which of them each pair of
+/// channels turns.
+pub fn rotary_tables_on<const A: usize>(
+    rates: &[f32],
+    axes: &[usize],
+    positions: impl IntoIterator<Item = [usize; A]>,
+) -> (Vec<f32>, Vec<f32>) {
+    assert_eq!(rates.len(), axes.len(), "rotary_tables_on: an axis for each rate");
+    let turn = |at: &[usize; A]| -> Vec<f64> {
+        let angle = |(&rate, &axis): (&f32, &usize)| f64::from(at[axis] as f32 * rate);
+        rates.iter().zip(axes).map(angle).collect()
+    };
+    let angles = positions.into_iter().flat_map(|at| turn(&at));
+    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
+}
+
 /// Turns the heads of `x [B, T, H, K]` by their positions' angles:
 /// `y = [x1·cos - x2·sin, x2·cos + x1·sin]` with the halves `x1, x2` of K.
 ///
@@ -153,6 +169,17 @@ mod tests {
                 assert_close(&back, &crate::testing::wide(&x), 1e-6);
             }
         }
+    }
+
+    /// One axis of several is that axis alone.
+    #[test]
+    fn each_pair_turns_by_its_own_axis() {
+        let rates = rotary_rates(1e4, 8);
+        let on = |axes: &[usize]| rotary_tables_on(&rates, axes, [[3, 7], [0, 2]]);
+        assert_eq!(on(&[1; 4]), rotary_tables_at(&rates, [7, 2]));
+        let (cos, _) = on(&[0, 1, 0, 1]);
+        let [(first, _), (second, _)] = [[3, 0], [7, 2]].map(|at| rotary_tables_at(&rates, at));
+        assert_eq!(cos[..4], [first[0], second[1], first[2], second[3]]);
     }
 
     #[test]

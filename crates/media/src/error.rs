@@ -222,6 +222,18 @@ pub enum Error {
         /// What stands there.
         got: String,
     },
+    /// One edge of a picture is too long for the other.
+    #[error(
+        "expected a picture whose longer edge is at most {limit} times the shorter one, got {width}x{height} pixels\nhint: cut it, or put it on a wider ground"
+    )]
+    Ratio {
+        /// Most that the ratio may be.
+        limit: u32,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
     /// The vocabulary that a model's file carries is inconsistent, or of a kind not known here.
     #[error(
         "{field}: expected {expected}, got {got}\nhint: convert the model to GGUF again, or take a file of a model whose tokenizer is among those"

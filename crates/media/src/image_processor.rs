@@ -15,6 +15,7 @@
 //! Transparency is put on white, as transformers 5 has it.
 
 mod anyres;
+mod patches;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use crate::Result;
 use crate::picture::{Picture, crop_start};
 use crate::resample::{Filter, Window};
 use anyres::Anyres;
+pub use patches::{Grid, PatchProcessor, PatchStyle};
 use settings::Settings;
 
 /// The class in transformers whose defaults hold for what a checkpoint leaves out.

@@ -43,7 +43,9 @@ pub use chat::{
 pub use chat_template::{ChatTemplate, Conversation};
 pub use compression::compression_ratio;
 pub use error::{Error, Result};
-pub use image_processor::{Fitted, ImageProcessor, Layout, Style};
+pub use image_processor::{
+    Fitted, Grid, ImageProcessor, Layout, PatchProcessor, PatchStyle, Style,
+};
 pub use media_decoder::MediaDecoder;
 pub use mel::Mel;
 pub use modality::{Media, Modality};

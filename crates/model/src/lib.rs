@@ -10,6 +10,7 @@
 //! latent_diffusion  text ─▶ mapper ─▶ generator ─▶ a picture's, a clip's or a sound's latents
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! masked  some patches ─▶ encoder ─▶ decoder ─▶ the other patches; of it, the encoder stays
+//! qwen_vl patches ─▶ encoder ─▶ merger ─▶ splice into the prompt, places on three axes ─▶ next token
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
 //! ```
 
@@ -25,6 +26,7 @@ pub mod latent_diffusion;
 pub mod llava;
 pub mod masked;
 pub mod prompt;
+pub mod qwen_vl;
 pub mod splice;
 pub mod weights;
 pub mod whisper;

@@ -86,6 +86,8 @@ pub enum Pretrained {
     Language(CausalLm),
     /// A language model that reads pictures among its tokens.
     Llava(TextProcessor, families::llava::Spliced),
+    /// A language model whose pictures and videos have places on three axes: Qwen2-VL and its successors.
+    QwenVl(TextProcessor, families::qwen_vl::QwenVl),
     /// BLIP-2 of the second stage: a language model behind a picture's tokens.
     Blip2(TextProcessor, families::blip2::Writer),
     /// A language model whose gated blocks ask pictures.

@@ -9,6 +9,9 @@ use sensorium_nn::prelude::Tensor;
 pub struct Cache {
     layers: Vec<KeyValues>,
     tokens: usize,
+    /// How far the next token's position lies from their number: where media have places on three axes, the
+    /// positions of many tokens are fewer.
+    shift: isize,
 }
 
 impl Cache {
@@ -17,14 +20,20 @@ impl Cache {
         self.tokens
     }
 
+    /// The position of the next token.
+    pub(crate) fn position(&self) -> usize {
+        self.tokens.saturating_add_signed(self.shift)
+    }
+
     /// The first `n` of the tokens read.
     ///
     /// # Panics
-    /// When there are fewer.
+    /// When there are fewer, or they do not just follow each other.
     pub fn first(&self, n: usize) -> Self {
         assert!(n <= self.tokens, "{n} of {} tokens", self.tokens);
+        assert_eq!(self.shift, 0, "tokens that have places on three axes");
         let layers = self.layers.iter().map(|layer| layer.first(n, self.tokens));
-        Self { layers: layers.collect(), tokens: n }
+        Self { layers: layers.collect(), tokens: n, shift: 0 }
     }
 
     /// Bytes of all that it keeps.
@@ -51,10 +60,10 @@ impl Cache {
         run: impl FnOnce(Tensor<3>, &[usize], &mut Self) -> Tensor<3>,
     ) -> Tensor<2> {
         assert_eq!(x.dims()[0], caches.len(), "one token for each cache");
-        let positions: Vec<_> = caches.iter().map(|cache| cache.tokens).collect();
+        let positions: Vec<_> = caches.iter().map(|cache| cache.position()).collect();
         let n_layers = caches.iter().map(|cache| cache.layers.len()).max().unwrap_or(0);
         let join = |i| KeyValues::join(caches.iter_mut().map(|cache| cache.layer(i)));
-        let mut all = Self { layers: (0..n_layers).map(join).collect(), tokens: 0 };
+        let mut all = Self { layers: (0..n_layers).map(join).collect(), ..Self::default() };
         let hidden = run(x, &positions, &mut all);
         for (i, kept) in all.layers.into_iter().enumerate() {
             for (cache, kept) in caches.iter_mut().zip(kept.split()) {
@@ -67,5 +76,10 @@ impl Cache {
 
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.tokens += tokens;
+    }
+
+    /// The next token's position, whatever the number of those before it.
+    pub(crate) fn go_on_at(&mut self, position: usize) {
+        self.shift = position as isize - self.tokens as isize;
     }
 }

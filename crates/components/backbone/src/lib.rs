@@ -21,6 +21,6 @@ pub use gated::{Gate, GatedLlama, GatedLlamaConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Biases, GateActivation, Llama, LlamaConfig};
 pub use opt::{Opt, OptConfig};
-pub use rope::RopeScaling;
+pub use rope::{Mrope, RopeScaling};
 pub use sample::{Sampler, Sampling};
 pub use whisper::{WhisperDecoder, WhisperDecoderConfig};

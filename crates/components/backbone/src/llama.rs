@@ -13,9 +13,9 @@ use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::rope::Rotary;
+use crate::rope::{Rotary, furthest};
 use crate::sequence::mask;
-use crate::{Cache, RopeScaling};
+use crate::{Cache, Mrope, RopeScaling};
 
 /// Shape of a [`Llama`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct LlamaConfig {
     /// How the rotary angles were stretched for longer texts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rope_scaling: RopeScaling,
+    /// How the angles are shared among the axes of a position, where it has three.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mrope: Option<Mrope>,
     /// What stands between a gate and what it lets through.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gate: GateActivation,
@@ -116,6 +119,7 @@ impl LlamaConfig {
             tied: true,
             biases: Biases::default(),
             rope_scaling: RopeScaling::None,
+            mrope: None,
             gate: GateActivation::Silu,
             embedding_scale: 1.0,
         }
@@ -169,6 +173,7 @@ impl Llama {
                 theta: config.theta,
                 head_width: config.head_dim,
                 rope_scaling: config.rope_scaling.clone(),
+                mrope: config.mrope,
             },
             embedding_scale: config.embedding_scale,
         }
@@ -177,7 +182,12 @@ impl Llama {
     /// As [`forward`](Forward::forward) of a plain sequence, after so many layers and before the last
     /// norm, `[B, T, D]`: after none, what the first one reads.
     pub fn hidden(&self, embeds: Embeds, layers: usize) -> Tensor<3> {
-        self.run(embeds, &Sequence::default(), None, layers, |_, x| x)
+        self.hidden_of(embeds, &Sequence::default(), layers)
+    }
+
+    /// As [`hidden`](Self::hidden), of any sequence.
+    pub fn hidden_of(&self, embeds: Embeds, sequence: &Sequence, layers: usize) -> Tensor<3> {
+        self.run(embeds, sequence, None, layers, |_, x| x)
     }
 
     /// One more token of each of several texts, `ids [S]`, after those in its cache, which grows by it:
@@ -189,7 +199,7 @@ impl Llama {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
             let table = self.rotary.of_each(positions);
             let place = Place { table, mask: Mask::Full };
-            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), |_, x| x))
+            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), &[], |_, x| x))
         })
     }
 
@@ -216,31 +226,39 @@ impl Llama {
     ) -> Tensor<3> {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
-        let table = match &sequence.positions {
-            Some(positions) => self.rotary.at(positions.iter().map(|&at| at as usize)),
-            None => self.rotary.at(offset..offset + t),
+        let first = cache.as_ref().map_or(0, |cache| cache.position());
+        let table = match (&sequence.grid, &sequence.positions) {
+            (Some(grid), _) => self.rotary.on(grid),
+            (None, Some(positions)) => self.rotary.at(positions.iter().map(|&at| at as usize)),
+            (None, None) => self.rotary.at(first..first + t),
         };
         let place = Place { table, mask: mask(sequence, offset, t) };
-        let x = self.stack(x, &place, cache.as_deref_mut(), layers, before);
+        let deepstack = &sequence.deepstack;
+        let x = self.stack(x, &place, cache.as_deref_mut(), layers, deepstack, before);
         if let Some(cache) = cache {
             cache.advance(t);
+            if let Some(grid) = &sequence.grid {
+                cache.go_on_at(furthest(grid) + 1);
+            }
         }
         x
     }
 
-    /// The first so many layers.
+    /// The first so many layers, with what is added behind them.
     fn stack(
         &self,
         x: Tensor<3>,
         place: &Place,
         mut cache: Option<&mut Cache>,
         layers: usize,
+        deepstack: &[Tensor<3>],
         before: impl Fn(usize, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
         let layers = self.layers.iter().take(layers).enumerate();
         layers.fold(x, |x, (i, layer)| {
             let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
-            layer.forward(before(i, x), place, kept)
+            let x = layer.forward(before(i, x), place, kept);
+            deepstack.get(i).into_iter().fold(x, |x, seen| x + seen.clone())
         })
     }
 }

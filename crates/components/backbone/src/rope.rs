@@ -120,12 +120,39 @@ impl RopeScaling {
     }
 }
 
+/// Which axis of a position each rotary angle turns by: time, height or width (M-RoPE, Wang et al. 2024,
+/// <https://arxiv.org/abs/2409.12191>, section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mrope {
+    /// Angles of each axis; all of a head's together.
+    pub section: [usize; 3],
+    /// The axes take turns from the first angle on, and time has what is left (Qwen3-VL, Bai et al. 2025,
+    /// <https://arxiv.org/abs/2511.21631>); without, they follow each other.
+    pub interleaved: bool,
+}
+
+impl Mrope {
+    /// The axis of each of so many angles.
+    fn axes(self, angles: usize) -> Vec<usize> {
+        let [time, height, width] = self.section;
+        let own = |i: usize| match (self.interleaved, i % 3) {
+            (true, axis @ 1..) if i < 3 * self.section[axis] => axis,
+            (true, _) => 0,
+            (false, _) => usize::from(i >= time) + usize::from(i >= time + height),
+        };
+        debug_assert_eq!(time + height + width, angles, "sections of all angles");
+        (0..angles).map(own).collect()
+    }
+}
+
 /// What the angles follow from; they are made when asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotary {
     pub(crate) theta: f32,
     pub(crate) head_width: usize,
     pub(crate) rope_scaling: RopeScaling,
+    pub(crate) mrope: Option<Mrope>,
 }
 
 impl Rotary {
@@ -137,8 +164,40 @@ impl Rotary {
         RotaryTable::at(&rates, positions).scaled(self.rope_scaling.attention())
     }
 
+    /// Angles of these positions in time, height and width, `[T]` or `[B, T]`; without [`Mrope`], in time.
+    pub(crate) fn on(&self, grid: &[[u32; 3]]) -> RotaryTable {
+        let tokens = furthest(grid) + 1;
+        let rates = self.rope_scaling.rates(self.theta, self.head_width, tokens);
+        let axes = self.mrope.map_or(vec![0; rates.len()], |mrope| mrope.axes(rates.len()));
+        let grid = grid.iter().map(|at| at.map(|axis| axis as usize));
+        RotaryTable::on(&rates, &axes, grid).scaled(self.rope_scaling.attention())
+    }
+
     /// Angles of one position of each of several texts, `[S, 1]`.
     pub(crate) fn of_each(&self, positions: &[usize]) -> RotaryTable {
         RotaryTable::join(positions.iter().map(|position| self.at([*position])))
+    }
+}
+
+/// The largest of these positions on any axis.
+pub(crate) fn furthest(grid: &[[u32; 3]]) -> usize {
+    grid.iter().flatten().max().map_or(0, |&last| last as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published sections of heads of 128, and in turn.
+    #[test]
+    fn angles_are_shared_among_the_axes() {
+        let axes = |section, interleaved| Mrope { section, interleaved }.axes(64);
+        let rows = axes([16, 24, 24], false);
+        assert_eq!([rows[15], rows[16], rows[39], rows[40], rows[63]], [0, 1, 1, 2, 2]);
+        let turns = axes([24, 20, 20], true);
+        assert_eq!(turns[..6], [0, 1, 2, 0, 1, 2]);
+        assert_eq!(turns[57..], [0, 1, 2, 0, 0, 0, 0]);
+        let count = |axis| turns.iter().filter(|own| **own == axis).count();
+        assert_eq!([0, 1, 2].map(count), [24, 20, 20]);
     }
 }

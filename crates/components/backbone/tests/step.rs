@@ -1,7 +1,8 @@
 //! Texts that are decoded at once are each what they are alone, bit for bit, whoever joins and leaves.
 
 use sensorium_backbone::{
-    Backbone, BackboneConfig, Biases, Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Opt, OptConfig,
+    Backbone, BackboneConfig, Biases, Cache, Gpt2, Gpt2Config, Llama, LlamaConfig, Mrope, Opt,
+    OptConfig,
 };
 use sensorium_flow::{Forward, Hidden, Sequence};
 use sensorium_nn::pack::{Blocked, Format};
@@ -60,6 +61,8 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
         0 => {
             let n_kv_heads = n_heads / [1, n_heads][below(rng, 2)];
             let biases = Biases { qkv: yes, o: no, mlp: yes };
+            let angles = width / n_heads / 2;
+            let section = [angles - 2 * (angles / 3), angles / 3, angles / 3];
             let config = LlamaConfig {
                 vocab_size: vocabulary,
                 context,
@@ -72,6 +75,7 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
                 qk_norm: yes,
                 tied: no,
                 biases,
+                mrope: no.then_some(Mrope { section, interleaved: yes }),
                 ..LlamaConfig::small()
             };
             let llama = lively(Llama::init(&config, &mut init));
@@ -116,10 +120,18 @@ fn draw(rng: &mut Rng, format: Option<Format>) -> (BackboneConfig, Backbone) {
     (config, model)
 }
 
+/// Tokens that just follow each other, or that stand anywhere on three axes.
+fn sequence(rng: &mut Rng, tokens: usize) -> Sequence {
+    let place = |rng: &mut Rng| [(); 3].map(|()| below(rng, CONTEXT / 2) as u32);
+    let grid = below(rng, 2) > 0;
+    let grid = grid.then(|| (0..tokens).map(|_| place(rng)).collect());
+    Sequence { grid, ..Sequence::default() }
+}
+
 /// Logits `[V]` of the token after `ids`.
-fn extend(model: &Backbone, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
+fn extend(model: &Backbone, ids: &[u32], sequence: &Sequence, cache: &mut Cache) -> Vec<f32> {
     let embeds = model.embed(ids, [1, ids.len()]);
-    let Hidden(hidden) = model.forward(embeds, &Sequence::default(), Some(cache));
+    let Hidden(hidden) = model.forward(embeds, sequence, Some(cache));
     let [_, t, d] = hidden.dims();
     read(model.logits(hidden.narrow(1, t - 1, 1).reshape([1, d])))
 }
@@ -133,7 +145,8 @@ fn decode(rng: &mut Rng, config: &BackboneConfig, model: &Backbone, pools: &[ray
             // Some have read nothing yet.
             let prompt = below(rng, 40);
             if prompt > 0 {
-                extend(model, &ids(rng, config, prompt), &mut text.among);
+                let sequence = sequence(rng, prompt);
+                extend(model, &ids(rng, config, prompt), &sequence, &mut text.among);
                 text.alone = text.among.clone();
             }
             texts.insert(below(rng, texts.len() + 1), text);
@@ -150,7 +163,8 @@ fn decode(rng: &mut Rng, config: &BackboneConfig, model: &Backbone, pools: &[ray
         let logits = among.install(|| read(model.logits(model.step(&next, &mut caches))));
         let logits = logits.chunks(config.vocabulary());
         for ((text, id), got) in texts.iter_mut().zip(next).zip(logits) {
-            let want = alone.install(|| extend(model, &[id], &mut text.alone));
+            let plain = Sequence::default();
+            let want = alone.install(|| extend(model, &[id], &plain, &mut text.alone));
             assert_eq!(text.among.tokens(), text.alone.tokens());
             assert!(
                 got.iter().map(|x| x.to_bits()).eq(want.iter().map(|x| x.to_bits())),

@@ -2,6 +2,7 @@
 
 mod anyres;
 mod linear;
+mod merger;
 mod mlp;
 mod perceiver;
 pub mod qformer;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use anyres::{Anyres, AnyresConfig};
 pub use linear::LinearProjector;
+pub use merger::{Mergers, MergersConfig};
 pub use mlp::MlpProjector;
 pub use perceiver::{Perceiver, PerceiverConfig};
 use qformer::{QFormerConfig, QFormerProjector};

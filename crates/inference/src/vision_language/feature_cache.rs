@@ -10,7 +10,7 @@ use sensorium_nn::prelude::*;
 
 /// What a tile became.
 #[derive(Clone, Debug)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     /// The language model's tokens, `[1, Q, D]`.
     pub tokens: Tensor<3>,
     /// How far it lies from the training set's, where that is known.
@@ -19,7 +19,7 @@ pub(super) struct Tile {
 
 /// Tiles that were seen, the oldest first, within so many bytes.
 #[derive(Debug, Default)]
-pub(super) struct FeatureCache {
+pub(crate) struct FeatureCache {
     kept: Mutex<VecDeque<(Hash, Tile)>>,
     budget: usize,
 }
@@ -50,6 +50,19 @@ impl FeatureCache {
             found.or_else(|| seen.next().inspect(|tile| self.keep(key, tile)))
         };
         keys.into_iter().zip(found).filter_map(tile).collect()
+    }
+
+    /// As [`tiles`](Self::tiles), of one picture.
+    pub fn tile(&self, salt: &str, picture: &Picture, see: impl FnOnce() -> Tile) -> Tile {
+        if self.budget == 0 {
+            return see();
+        }
+        let key = key(salt, picture);
+        self.find(&key).unwrap_or_else(|| {
+            let tile = see();
+            self.keep(key, &tile);
+            tile
+        })
     }
 
     fn find(&self, key: &Hash) -> Option<Tile> {

@@ -14,7 +14,7 @@ mod vision_tower;
 
 use std::time::Instant;
 
-use sensorium_flow::{Embeds, Features};
+use sensorium_flow::{Embeds, Features, Sequence};
 use sensorium_media::{
     Fitted, Layout, Media, Message, Modality, Part, Picture, Prompt, Role, Slot,
 };
@@ -34,7 +34,7 @@ use sensorium_model::domain::{Distance, Domain, pooled};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
 
-use feature_cache::{FeatureCache, Tile};
+pub(crate) use feature_cache::{FeatureCache, Tile};
 pub use media_tower::MediaTower;
 pub(crate) use signal::Signal;
 pub use vision_tower::VisionTower;
@@ -200,10 +200,11 @@ impl VisionLanguageModel {
         let (embeds, distances) = self.embeds(&prompt, seen, &options.cache_salt)?;
         let encode = start.elapsed().as_secs_f64();
         let spans = prompt.spans.iter().map(|&number| span(number));
-        let spans = self.prefix.then(|| spans.collect());
+        let sequence =
+            Sequence { spans: self.prefix.then(|| spans.collect()), ..Sequence::default() };
         let Prompt { ids, slots, .. } = prompt;
         let options = self.in_words(options);
-        Ok(Inputs { ids, embeds, spans, slots, distances, process, encode, options })
+        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
     }
 
     /// Options that keep the model from asking for media that are not to be made.

@@ -36,7 +36,8 @@ impl Signal {
         let plain = |spans: Arc<[Span]>| -> Arc<[Span]> {
             spans.iter().copied().chain(std::iter::repeat(Span::None)).take(t).collect()
         };
-        let sequence = Sequence { spans: inputs.spans.clone().map(plain), ..Sequence::default() };
+        let sequence =
+            Sequence { spans: inputs.sequence.spans.clone().map(plain), ..Sequence::default() };
         let Hidden(hidden) = llm.lm.backbone.forward(Embeds(embeds), &sequence, None);
         let n = self.ids.len();
         let thought = hidden.narrow(1, t - n, n) + signals;

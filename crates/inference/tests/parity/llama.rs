@@ -33,6 +33,7 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         tied: text["tie_word_embeddings"] == true,
         biases: Biases::default(),
         rope_scaling: RopeScaling::None,
+        mrope: None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
     }

@@ -3,19 +3,21 @@
 
 use std::sync::Arc;
 
-use sensorium_encoder::image::{self, FeatureSelect, Vit};
+use sensorium_backbone::Backbone;
+use sensorium_encoder::image::{self, FeatureSelect, Patches, Vit};
 use sensorium_encoder::text::Texts;
 use sensorium_encoder::{Encoder, EncoderConfig};
-use sensorium_flow::{Embeds, Encode, Features, Forward, Input, Project, Sequence};
+use sensorium_flow::{Embeds, Encode, Features, Forward, Grid, Input, Project, Sequence};
 use sensorium_input_projector::{Projector, ProjectorConfig};
 use sensorium_media::{Layout, Modality, Picture, Slot};
 use sensorium_model::blip2::Blip2Matcher;
 use sensorium_model::idefics::Idefics;
 use sensorium_model::llava::{Tower, TowerConfig};
+use sensorium_model::qwen_vl::{Standing, positions, spliced};
 use sensorium_model::splice::splice;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::families::{blip2, idefics, llava, whisper};
+use sensorium_pretrained::families::{blip2, idefics, llava, qwen_vl, whisper};
 use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers, planes};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
@@ -164,6 +166,43 @@ fn idefics3_and_smolvlm_layer_by_layer() {
 fn llava_next_and_onevision_layer_by_layer() {
     cut("tiles_next");
     cut("tiles_onevision");
+}
+
+#[test]
+fn qwen_vl_layer_by_layer() {
+    for name in ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] {
+        let mut check = Check::open(name);
+        let model = qwen_vl::open(&check.directory(), &device()).expect("it loads");
+        let (i, case) = case(&check, |case| case["pictures"].as_array().map(Vec::len) == Some(1));
+        let ids: Vec<u32> = numbers(&case["ids"]);
+        let [steps, rows, columns]: [usize; 3] = numbers::<[usize; 3]>(&case["grids"])[0];
+        let grid = Grid { steps, rows, columns };
+        let pixels: Tensor<2> = check.output(&format!("{i}.pixels"));
+        let patches = Patches { pixels: pixels.unsqueeze(), grid };
+
+        let depth = model.config.tower.image.n_layers;
+        check.stack("image", depth, |i| model.tower.image.hidden(&patches, i));
+        let seen = model.tower.embed(patches); // [1 + L, Q, D]
+        let [levels, len, _] = seen.dims();
+        for level in 1..levels {
+            check.state(&format!("deepstack.{}", level - 1), seen.clone().narrow(0, level, 1));
+        }
+        check.state("projector", seen.clone().narrow(0, 0, 1));
+        let Backbone::Llama(language) = &model.backbone else { panic!("a Llama") };
+        let marker = model.config.image_token_id;
+        let at = ids.iter().position(|id| *id == marker).expect("a picture");
+        let slot = Slot { at, len, modality: Modality::Image };
+        let text = language.embed(&ids, [1, ids.len()]);
+        let (embeds, deepstack) = spliced(text, seen, &[slot]);
+        let merge = model.pictures.merge();
+        let grid = Grid { steps, rows: rows / merge, columns: columns / merge };
+        let grid = Some(positions(ids.len(), &[Standing { at, grid, step: 1.0 }]));
+        let sequence = Sequence { grid, deepstack, ..Sequence::default() };
+        let layers = model.config.language.n_layers();
+        check.stack("language", layers, |i| language.hidden_of(embeds.clone(), &sequence, i));
+        check.state("language", language.forward(embeds, &sequence, None).0);
+        check.report.finish_all();
+    }
 }
 
 #[test]

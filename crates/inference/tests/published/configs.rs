@@ -49,7 +49,7 @@ fn counts_are_the_published_ones() {
 /// Image encoder, projector, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_see() {
-    let cases: [(&[u8], [u64; 4]); 7] = [
+    let cases: &[(&[u8], [u64; 4])] = &[
         // Li et al. 2023: 188 M trained in the first stage, where the language model's head is counted
         // too; in the second 107 M, 2,816 of them the norm after the encoder.
         (include_bytes!("blip2-itm-vit-g.json"), [985_952_256, 186_080_002, 0, 1_172_032_258]),
@@ -78,11 +78,23 @@ fn counts_of_models_that_see() {
             include_bytes!("smolvlm-256m-instruct.json"),
             [86_433_024, 7_077_888, 162_974_016, 256_484_928],
         ),
+        (
+            include_bytes!("qwen2-vl-2b-instruct.json"),
+            [631_183_360, 34_087_936, 1_543_714_304, 2_208_985_600],
+        ),
+        (
+            include_bytes!("qwen2.5-vl-3b-instruct.json"),
+            [631_975_680, 36_708_608, 3_085_938_688, 3_754_622_976],
+        ),
+        (
+            include_bytes!("qwen3-vl-2b-instruct.json"),
+            [306_242_560, 100_714_496, 1_720_574_976, 2_127_532_032],
+        ),
     ];
     for (config, want) in cases {
         let plan = plan_of(config).unwrap();
         let parts = [Some("image"), Some("projector"), Some("language"), None];
-        assert_eq!(parts.map(|part| plan.parameters(part)), want, "{}", plan.family);
+        assert_eq!(parts.map(|part| plan.parameters(part)), *want, "{}", plan.family);
     }
 }
 
@@ -151,6 +163,9 @@ fn damaged_settings_are_errors_or_other_settings() {
         "tiles_next",
         "tiles_onevision",
         "blip2_opt",
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
     ] {
         damage(name, &|path| model(path, None).map(drop).map_err(|e| e.to_string()));
     }

@@ -12,6 +12,7 @@ mod idefics;
 mod llava;
 mod open;
 mod outputs;
+mod qwen_vl;
 mod seeing;
 mod settings;
 mod siglip2;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use sensorium_media::{ImageProcessor, Style};
+use sensorium_media::{ImageProcessor, PatchProcessor, PatchStyle, Style};
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained, families, ignored, plan};
 use serde_json::{Value, json};
@@ -98,12 +98,25 @@ fn every_key_of_every_family_is_classified() {
 
     for processor in cases["preprocessor_config.json"].as_array().unwrap() {
         let style = match processor["image_processor_type"].as_str().unwrap() {
+            "Qwen2VLImageProcessor" => {
+                let (_, asked) = PatchProcessor::read(processor, PatchStyle::Picture).unwrap();
+                unclassified.extend(ignored(processor, &asked));
+                continue;
+            }
             "Idefics3ImageProcessor" | "SmolVLMImageProcessor" => Style::Idefics3,
             "Siglip2ImageProcessor" => Style::Siglip2,
             "LlavaNextImageProcessor" | "LlavaOnevisionImageProcessor" => Style::LlavaNext,
             _ => Style::Clip,
         };
         let (_, asked) = ImageProcessor::read(processor, style).unwrap();
+        unclassified.extend(ignored(processor, &asked));
+    }
+    for processor in cases["video_preprocessor_config.json"].as_array().unwrap() {
+        let style = match processor["video_processor_type"].as_str().unwrap() {
+            "Qwen3VLVideoProcessor" => PatchStyle::Video,
+            _ => PatchStyle::Frames,
+        };
+        let (_, asked) = PatchProcessor::read(processor, style).unwrap();
         unclassified.extend(ignored(processor, &asked));
     }
     assert_eq!(unclassified, [""; 0]);

@@ -21,7 +21,7 @@ const MAX_CANVASES: usize = 1024;
 /// goes to 1024.
 const MAX_PATCHES: u32 = 4096;
 /// Most pixels of a picture that fills them.
-const MAX_PIXELS: u64 = 4096 * 4096;
+pub(super) const MAX_PIXELS: u64 = 4096 * 4096;
 
 impl Style {
     /// Whether pictures become the same kind of thing.
@@ -67,7 +67,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Says that these change nothing beside what else is set.
-    fn without_effect(&self, keys: &[&str]) {
+    pub(super) fn without_effect(&self, keys: &[&str]) {
         self.asked.borrow_mut().extend(keys.iter().map(|key| (*key).to_owned()));
     }
 
@@ -79,7 +79,7 @@ impl<'a> Settings<'a> {
             return Ok(default);
         };
         let name = value.as_str().unwrap_or_default();
-        let name = name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name);
+        let name = plain_name(name);
         let stem = name.strip_suffix("ImageProcessor").or(name.strip_suffix("FeatureExtractor"));
         let style = match stem {
             Some("CLIP" | "Bit" | "Llava") => Some(Style::Clip),
@@ -95,6 +95,16 @@ impl<'a> Settings<'a> {
         };
         let style = style.filter(|style| style.lays_out_as(default));
         style.ok_or_else(|| wrong(KEY, default.expected(), value))
+    }
+
+    /// That the class at `key`, where one is named, is one of these processors.
+    pub(super) fn class(&self, key: &'static str, known: &[&str]) -> Result<()> {
+        let Some(value) = self.get(key) else { return Ok(()) };
+        let name = value.as_str().map(plain_name).and_then(|name| name.strip_suffix("Processor"));
+        match name.is_some_and(|name| known.contains(&name)) {
+            true => Ok(()),
+            false => Err(wrong(key, &format!("{}Processor", known.join("- or ")), value)),
+        }
     }
 
     pub(super) fn geometry(&self, style: Style) -> Result<Geometry> {
@@ -329,19 +339,19 @@ impl<'a> Settings<'a> {
     }
 
     /// A number of 1 to `most`.
-    fn count(&self, key: &'static str, default: u32, most: u32) -> Result<u32> {
+    pub(super) fn count(&self, key: &'static str, default: u32, most: u32) -> Result<u32> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let n = value.as_u64().and_then(|n| u32::try_from(n).ok());
         let n = n.filter(|n| (1..=most).contains(n));
         n.ok_or_else(|| wrong(key, &format!("a whole number of 1 to {most}"), value))
     }
 
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.without_effect(&[key]);
         self.value.get(key).filter(|value| !value.is_null())
     }
 
-    fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
+    pub(super) fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| wrong(key, "true or false", value)),
@@ -367,6 +377,11 @@ impl<'a> Settings<'a> {
         let three = numbers.and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
         three.ok_or_else(|| wrong(key, "three numbers, a deviation above 0", value))
     }
+}
+
+/// A class's name without what names other code for the same.
+fn plain_name(name: &str) -> &str {
+    name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name)
 }
 
 fn edge(value: Option<&Value>) -> Option<u32> {
@@ -401,7 +416,7 @@ fn positive(value: &Value) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && *x > 0.0 && *x <= 1e6)
 }
 
-fn wrong(place: &str, expected: &str, got: &Value) -> Error {
+pub(super) fn wrong(place: &str, expected: &str, got: &Value) -> Error {
     let (place, expected) = (place.into(), expected.into());
     Error::Processor { place, expected, got: quote(&got.to_string()) }
 }

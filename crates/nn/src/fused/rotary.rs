@@ -45,6 +45,20 @@ impl RotaryTable {
         Self::of(cos, sin)
     }
 
+    /// As [`at`](Self::at), of positions on several axes: `axes` says by which of them each pair of
+    /// channels turns.
+    ///
+    /// # Panics
+    /// When there is not an axis for each rate.
+    pub fn on<const A: usize>(
+        rates: &[f32],
+        axes: &[usize],
+        positions: impl IntoIterator<Item = [usize; A]>,
+    ) -> Self {
+        let (cos, sin) = kernel::rotary_tables_on(rates, axes, positions);
+        Self::of(cos, sin)
+    }
+
     /// The same angles; what they turn is multiplied by `factor` too.
     pub fn scaled(self, factor: f32) -> Self {
         if factor == 1.0 {

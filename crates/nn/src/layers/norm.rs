@@ -29,6 +29,42 @@ impl LayerNorm {
     }
 }
 
+/// Which norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// LayerNorm.
+    Layer,
+    /// RMSNorm.
+    Rms,
+}
+
+/// Either of the norms.
+#[derive(Module, Debug)]
+pub enum Norm {
+    /// LayerNorm.
+    Layer(LayerNorm),
+    /// RMSNorm.
+    Rms(RmsNorm),
+}
+
+impl Norm {
+    /// Scale 1 and, where there is one, shift 0.
+    pub fn init(kind: NormKind, d: usize, eps: f64, init: &mut Init) -> Self {
+        match kind {
+            NormKind::Layer => Self::Layer(LayerNorm::init(d, eps, init)),
+            NormKind::Rms => Self::Rms(RmsNorm::init(d, eps, init)),
+        }
+    }
+
+    /// `[.., D] -> [.., D]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Layer(norm) => norm.forward(x),
+            Self::Rms(norm) => norm.forward(x),
+        }
+    }
+}
+
 /// RMSNorm with scale.
 #[derive(Module, Debug)]
 pub struct RmsNorm {

@@ -211,6 +211,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         tied: top.flag_or("tie_word_embeddings", false)?,
         biases: Default::default(),
         rope_scaling,
+        mrope: None,
         gate: Default::default(),
         embedding_scale: 1.0,
     })

@@ -13,6 +13,7 @@ pub mod idefics;
 pub mod language;
 pub mod llava;
 pub mod open_clip;
+pub mod qwen_vl;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
@@ -105,6 +106,9 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
+    Family { model_type: "qwen2_vl", plan: qwen_vl::plan, open: qwen_vl },
+    Family { model_type: "qwen2_5_vl", plan: qwen_vl::plan, open: qwen_vl },
+    Family { model_type: "qwen3_vl", plan: qwen_vl::plan, open: qwen_vl },
     Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },
     Family { model_type: "idefics", plan: idefics::plan, open: idefics::open },
     Family { model_type: "llama", plan: language::plan, open: language },
@@ -157,6 +161,11 @@ fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {
 fn spliced(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let text = text::TextProcessor::read(directory)?;
     Ok(Pretrained::Llava(text, llava::open(directory, device)?))
+}
+
+fn qwen_vl(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    let text = text::TextProcessor::read(directory)?;
+    Ok(Pretrained::QwenVl(text, qwen_vl::open(directory, device)?))
 }
 
 fn language(directory: &Directory, device: &Device) -> Result<Pretrained> {

@@ -205,6 +205,7 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
             mlp: has("blk.0.ffn_gate.bias"),
         }),
         rope_scaling: rope_scaling(gguf, &keys, head_width, theta)?,
+        mrope: None,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     };

@@ -22,6 +22,7 @@ mod llama;
 mod llava;
 mod open_clip;
 mod opt;
+mod qwen_vl;
 mod siglip;
 mod wav2vec2;
 mod whisper;
@@ -47,6 +48,7 @@ pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
+pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use wav2vec2::{HUBERT, WAV2VEC2};
 pub use whisper::WHISPER;
@@ -276,6 +278,10 @@ mod tests {
             LLAVA_TOWER,
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
+            QWEN2_VL,
+            QWEN2_VL_NESTED,
+            QWEN3_VL,
+            QWEN3_VL_BESIDE,
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,

@@ -3,12 +3,14 @@
 mod masked;
 mod naflex;
 mod pool;
+mod qwen;
 mod resnet;
 mod vit;
 
 pub use masked::{MaskedDecoder, MaskedDecoderConfig, MaskedVit, Places};
 pub use naflex::Naflex;
 pub use pool::AttentionPool;
+pub use qwen::{Patches, QwenBlockKind, QwenVit, QwenVitConfig, QwenWindow};
 pub use resnet::{Resnet, ResnetConfig};
 pub use sensorium_nn::prelude::Activation as ActivationName;
 pub use vit::{Conv, FeatureSelect, Pooling, Vit, VitConfig};

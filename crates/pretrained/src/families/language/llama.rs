@@ -1,6 +1,6 @@
 //! Settings of Llama and of those that differ from it in a few: Mistral, Qwen2, Qwen3, Phi-3, Gemma.
 
-use sensorium_backbone::{BackboneConfig, Biases, GateActivation, LlamaConfig, RopeScaling};
+use sensorium_backbone::{BackboneConfig, Biases, GateActivation, LlamaConfig, Mrope, RopeScaling};
 use serde_json::{Value, json};
 
 use super::{Config, FOREIGN, Result, divides, tied};
@@ -36,6 +36,23 @@ pub fn qwen3(config: &Config<'_>) -> Result<BackboneConfig> {
         config,
         Family { n_kv_heads, head_width, biases, window, qk_norm: true, ..Family::default() },
     )
+}
+
+/// The language model of Qwen2-VL and Qwen2.5-VL: Qwen2's, whose positions have three axes.
+pub fn qwen2_vl(config: &Config<'_>) -> Result<BackboneConfig> {
+    let biases = Biases { qkv: true, ..Biases::default() };
+    let window = slides(config)?;
+    let mrope = Some(Mrope { section: [16, 24, 24], interleaved: false });
+    read(config, Family { biases, window, mrope, ..Family::default() })
+}
+
+/// The language model of Qwen3-VL: Qwen3's, whose positions have three axes.
+pub fn qwen3_vl(config: &Config<'_>) -> Result<BackboneConfig> {
+    let bias = config.flag_or("attention_bias", false)?;
+    let biases = Biases { qkv: bias, o: bias, mlp: false };
+    let mrope = Some(Mrope { section: [24, 20, 20], interleaved: true });
+    let head_width = Some(128);
+    read(config, Family { head_width, biases, qk_norm: true, mrope, ..Family::default() })
 }
 
 /// <https://huggingface.co/docs/transformers/model_doc/phi3>
@@ -85,6 +102,8 @@ struct Family {
     gate: GateActivation,
     /// Token embeddings are multiplied by the root of the width.
     scales: bool,
+    /// How angles are shared among the axes of positions that have three, unless stated.
+    mrope: Option<Mrope>,
 }
 
 fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
@@ -102,7 +121,8 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         let expected = format!("an even width of at most {MAX_HEAD}");
         return Err(config.wrong("head_dim", &expected, FOREIGN));
     }
-    let (theta, rope_scaling) = rope(config, head_width)?;
+    let (theta, rope_scaling) = angles(config, head_width, family.mrope.is_some())?;
+    let mrope = family.mrope.map(|usual| mrope(config, head_width, usual)).transpose()?;
     Ok(BackboneConfig::Llama(LlamaConfig {
         vocab_size: config.size("vocab_size")?,
         context: context(config, family.window, &rope_scaling)?,
@@ -118,6 +138,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         tied: config.flag_or("tie_word_embeddings", family.tied)?,
         biases: family.biases,
         rope_scaling,
+        mrope,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
     }))
@@ -157,6 +178,36 @@ fn context(config: &Config<'_>, window: bool, rope_scaling: &RopeScaling) -> Res
 /// Base of the angles and their stretching, from `rope_parameters` or, in files before
 /// transformers 5, `rope_theta` and `rope_scaling`; heads are `head_width` wide.
 pub fn rope(config: &Config<'_>, head_width: usize) -> Result<(f32, RopeScaling)> {
+    angles(config, head_width, false)
+}
+
+/// How the angles of heads so wide are shared among three axes.
+fn mrope(config: &Config<'_>, head_width: usize, usual: Mrope) -> Result<Mrope> {
+    const KEY: &str = "mrope_section";
+    let (new, old) = (config.find("rope_parameters")?, config.find("rope_scaling")?);
+    let rope = new.or(old).map_or_else(|| config.find_or_empty("rope_scaling"), Ok)?;
+    rope.only("mrope_interleaved", &json!(usual.interleaved))?;
+    let angles = head_width / 2;
+    let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+    let section = match rope.get(KEY) {
+        None => Some(usual.section),
+        Some(value) => value.as_array().and_then(|all| {
+            let all: Option<Vec<usize>> = all.iter().map(number).collect();
+            <[usize; 3]>::try_from(all?).ok()
+        }),
+    };
+    let whole = |section: &[usize; 3]| {
+        section.iter().all(|n| *n <= angles) && section.iter().sum::<usize>() == angles
+    };
+    let section = section.filter(whole).ok_or_else(|| {
+        let expected = format!("three numbers, together the {angles} angles of a head");
+        rope.wrong(KEY, &expected, FOREIGN)
+    })?;
+    Ok(Mrope { section, ..usual })
+}
+
+/// As [`rope`]; where positions have three axes, files may call that a kind of stretching.
+fn angles(config: &Config<'_>, head_width: usize, axes: bool) -> Result<(f32, RopeScaling)> {
     let new = config.find("rope_parameters")?;
     let old = config.find("rope_scaling")?;
     let theta = match &new {
@@ -168,7 +219,7 @@ pub fn rope(config: &Config<'_>, head_width: usize) -> Result<(f32, RopeScaling)
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
     let rope_scaling = match rope.text_or(key, "default")? {
         // Dynamic scaling begins where the longest text that is read here ends.
-        "default" | "dynamic" => {
+        kind if matches!(kind, "default" | "dynamic") || axes && kind == "mrope" => {
             rope.without_effect(&["factor", "original_max_position_embeddings"]);
             RopeScaling::None
         }

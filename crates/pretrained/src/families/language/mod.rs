@@ -13,7 +13,7 @@ use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
 
 pub(crate) use llama::fused;
-pub(super) use llama::rope;
+pub(super) use llama::{qwen2_vl, qwen3_vl, rope};
 
 use crate::config::Config;
 use crate::directory::Directory;

@@ -1,0 +1,243 @@
+//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL that run: questions about pictures and videos of any shape in, text out.
+//!
+//! ```text
+//! medium ──grid──▶ places in the prompt, each medium's own number ──fits the context?──┐
+//! messages ──template──▶ text, each medium spelt out ──encode──▶ ids [T] ──────────────┤
+//! medium ──patches, a step in time by itself──▶ tower ──▶ [1 + L, Q, D] ──splice───────┴──▶ backbone ──▶ next token
+//! ```
+
+mod prompt;
+
+use std::time::Instant;
+
+use sensorium_encoder::image::Patches;
+use sensorium_flow::{Grid, Sequence};
+use sensorium_media::{Frame, Media, Message, Modality, PatchProcessor, Prompt, Role};
+use sensorium_model::qwen_vl::{PatchTower, positions, spliced};
+use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::qwen_vl::{QwenVl, Timing};
+use sensorium_pretrained::{CausalLm, TextProcessor};
+
+use crate::ChatModel;
+use crate::error::Result;
+use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
+use crate::language::{LanguageModel, has_template};
+use crate::video::marked;
+use crate::vision_language::{FeatureCache, Tile};
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct QwenVlModel {
+    /// The language model.
+    pub llm: LanguageModel,
+    /// What sees.
+    pub tower: PatchTower,
+    /// Pictures to patches.
+    pub pictures: PatchProcessor,
+    /// Videos to patches.
+    pub videos: PatchProcessor,
+    timing: Timing,
+    names: Names,
+    device: Device,
+    /// What was seen lately.
+    seen: FeatureCache,
+}
+
+/// The tokens of a medium in a prompt, by their names.
+#[derive(Debug)]
+struct Names {
+    image: String,
+    video: String,
+    start: String,
+    end: String,
+}
+
+/// A medium before it is looked at: what its place in a prompt follows from.
+#[derive(Debug)]
+struct Placed<'m> {
+    medium: &'m Media,
+    /// The frames that are looked at, of a video.
+    frames: Vec<&'m Frame>,
+    /// Its patches.
+    grid: Grid,
+    /// Positions from one step in time to the next.
+    step: f32,
+}
+
+/// What prompts may hold.
+const MODALITIES: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Video];
+
+impl QwenVlModel {
+    /// # Errors
+    /// The tokenizer does not know the tokens that stand for media.
+    pub(crate) fn new(text: TextProcessor, model: QwenVl) -> Result<Self> {
+        let QwenVl { tower, backbone, config, pictures, videos, path, device } = model;
+        let name = |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_token(&path, id));
+        let names = Names {
+            image: name(config.image_token_id)?,
+            video: name(config.video_token_id)?,
+            start: name(config.vision_start_token_id)?,
+            end: name(config.vision_end_token_id)?,
+        };
+        let llm = LanguageModel { lm: CausalLm { text, config: config.language, backbone } };
+        let (timing, seen) = (config.timing, FeatureCache::default());
+        Ok(Self { llm, tower, pictures, videos, timing, names, device, seen })
+    }
+
+    /// Keeps what it sees, within so many bytes: a picture that is shown again is not looked at again.
+    pub fn remember(&mut self, bytes: usize) {
+        self.seen = FeatureCache::within(bytes);
+    }
+
+    pub(crate) fn pack(&mut self, format: pack::Format) {
+        self.tower.pack_as(format);
+        self.llm.pack(format);
+    }
+
+    /// The patches of a medium, a step in time after the other: a picture is one.
+    fn steps<'a>(&'a self, placed: &'a Placed<'_>) -> impl Iterator<Item = Patches> + 'a {
+        let (processor, pictures) = match placed.medium {
+            Media::Image(picture) => (&self.pictures, vec![picture]),
+            _ => (&self.videos, placed.frames.iter().map(|frame| &frame.picture).collect()),
+        };
+        let (n, temporal) = (pictures.len(), processor.temporal());
+        (0..n).step_by(temporal).map(move |first| {
+            let step = &pictures[first..(first + temporal).min(n)];
+            self.patches(processor.patches(step, placed.grid), placed.grid)
+        })
+    }
+
+    /// The numbers of one step in time, for the tower.
+    fn patches(&self, values: Vec<f32>, grid: Grid) -> Patches {
+        let n = grid.rows * grid.columns;
+        let shape = [1, n, values.len() / n.max(1)];
+        let pixels = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        Patches { pixels, grid }
+    }
+
+    /// Where a medium will stand, by its size alone.
+    fn place<'m>(&self, medium: &'m Media) -> Result<Placed<'m>> {
+        let size = medium.pictures().next().map_or([1; 2], |first| [first.height, first.width]);
+        let Media::Video(video) = medium else {
+            let grid = self.pictures.grid(size, 1)?;
+            return Ok(Placed { medium, frames: Vec::new(), grid, step: 1.0 });
+        };
+        let frames = self.videos.frames(video);
+        let (grid, n) = (self.videos.grid(size, frames.len())?, frames.len().max(1));
+        let step = self.pace(video.duration / n as f64);
+        Ok(Placed { medium, frames, grid, step })
+    }
+
+    /// Positions from one step in time to the next, where a frame stays so many `seconds`.
+    fn pace(&self, seconds: f64) -> f32 {
+        match self.timing {
+            Timing::Steps | Timing::Words => 1.0,
+            Timing::PerSecond(positions) => {
+                positions as f32 * (self.videos.temporal() as f64 * seconds) as f32
+            }
+        }
+    }
+
+    /// What stands for a medium in the prompt, and what is added behind the first layers: `[1 + L, Q, D]`.
+    fn see(&self, placed: &Placed<'_>, salt: &str) -> Tensor<3> {
+        // Each step is seen by itself, so that a long video takes no more memory than a short one.
+        let look = || {
+            let seen = self.steps(placed).map(|patches| self.tower.embed(patches));
+            Tile { tokens: Tensor::cat(seen.collect(), 1), distance: None }
+        };
+        match placed.medium {
+            Media::Image(picture) => self.seen.tile(salt, picture, look).tokens,
+            _ => look().tokens,
+        }
+    }
+
+    /// A `prompt` with its media, which it has places for, as the backbone reads it.
+    fn inputs(
+        &self,
+        media: &[Media],
+        options: &GenerateOptions,
+        prompt: impl FnOnce(&[Placed<'_>]) -> Result<Prompt>,
+    ) -> Result<Inputs> {
+        self.takes(media)?;
+        let placed = media.iter().map(|medium| self.place(medium)).collect::<Result<Vec<_>>>()?;
+        let Prompt { ids, slots, .. } = prompt(&placed)?;
+        self.llm.room(ids.len())?;
+        let start = Instant::now();
+        let (text, salt) = (self.llm.embed(&ids), &options.cache_salt);
+        let seen: Vec<_> = placed.iter().map(|placed| self.see(placed, salt)).collect();
+        let (embeds, sequence) = match seen.is_empty() {
+            true => (text, Sequence::default()),
+            false => {
+                let (embeds, deepstack) = spliced(text, Tensor::cat(seen, 1), &slots);
+                let grid = Some(positions(ids.len(), &self.standing(&placed, &slots)));
+                (embeds, Sequence { grid, deepstack, ..Sequence::default() })
+            }
+        };
+        let (distances, options) = (Vec::new(), options.clone());
+        let (process, encode) = (0.0, start.elapsed().as_secs_f64());
+        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+    }
+
+    /// A conversation that the assistant is to continue.
+    fn conversation(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Inputs> {
+        self.inputs(media, options, |placed| self.prompt(messages, placed))
+    }
+
+    /// The answer to a prompt that is ready.
+    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
+        Ok(inputs.reply(continuation, None))
+    }
+}
+
+impl ChatModel for QwenVlModel {
+    fn modalities(&self) -> &[Modality] {
+        &MODALITIES
+    }
+
+    fn has_template(&self) -> Result<bool> {
+        has_template(&self.llm.lm)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        self.say(self.conversation(messages, media, options)?, on_step)
+    }
+
+    fn prepare(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Option<Inputs>> {
+        self.conversation(messages, media, options).map(Some)
+    }
+
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let message = Message { role: Role::User, parts: marked(text, media)? };
+        let inputs =
+            self.inputs(media, options, |placed| self.raw(&message.parts, parse_special, placed))?;
+        self.say(inputs, on_step)
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.llm.token(id)
+    }
+}

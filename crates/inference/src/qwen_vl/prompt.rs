@@ -1,0 +1,143 @@
+//! From messages with pictures and videos to the ids that the backbone reads, and where their tokens stand.
+
+use std::path::Path;
+
+use sensorium_flow::Grid;
+use sensorium_media::chat::tokenize;
+use sensorium_media::{ChatFormat, Frame, Media, Medium, Message, Modality, Part, Prompt, Slot};
+use sensorium_model::qwen_vl::Standing;
+use sensorium_pretrained::Error as Pretrained;
+use sensorium_pretrained::families::qwen_vl::Timing;
+
+use super::{Placed, QwenVlModel};
+use crate::error::{Error, Result};
+
+impl QwenVlModel {
+    /// A conversation that the assistant is to continue, with slots for each of its media. Without a chat template,
+    /// what its last message says.
+    ///
+    /// # Errors
+    /// The template is broken or refuses the messages, or leaves media out.
+    pub(super) fn prompt(&self, messages: &[Message], placed: &[Placed<'_>]) -> Result<Prompt> {
+        let text = &self.llm.lm.text;
+        let media = self.media(placed);
+        let prompt = match text.chat.template() {
+            Ok(template) => {
+                let format = ChatFormat { template, variables: text.chat.variables.clone() };
+                format.prompt(&text.tokenizer, messages, &media)?
+            }
+            Err(Pretrained::NoChat) => {
+                let last = messages.last().map_or(&[][..], |message| &message.parts);
+                tokenize(&text.tokenizer, &self.written(last, false), &media)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.opened(prompt)
+    }
+
+    /// A text to be continued as it is, its media at their places.
+    ///
+    /// # Errors
+    /// The tokenizer has no ids for it.
+    pub(super) fn raw(
+        &self,
+        parts: &[Part],
+        special: bool,
+        placed: &[Placed<'_>],
+    ) -> Result<Prompt> {
+        let tokenizer = &self.llm.lm.text.tokenizer;
+        self.opened(tokenize(tokenizer, &self.written(parts, special), &self.media(placed))?)
+    }
+
+    /// Texts and the places of media, each between the tokens that published templates put around it.
+    fn written(&self, parts: &[Part], special: bool) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) if special => text.clone(),
+            Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
+            Part::Media(modality) => {
+                format!("{}{}{}", self.names.start, self.marker(*modality), self.names.end)
+            }
+        };
+        parts.iter().map(part).collect()
+    }
+
+    /// With the opening token, if there is one, unless the text has written it.
+    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
+        let bos = self.llm.lm.text.bos_token_id;
+        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        prompt.ids = self.llm.known(prompt.ids)?;
+        Ok(prompt)
+    }
+
+    /// The token that stands for each of a medium's.
+    fn marker(&self, modality: Modality) -> &str {
+        match modality {
+            Modality::Video => &self.names.video,
+            _ => &self.names.image,
+        }
+    }
+
+    /// What stands for each of the media in a text that names a token for it.
+    fn media(&self, placed: &[Placed<'_>]) -> Vec<Medium> {
+        placed.iter().map(|placed| self.medium(placed)).collect()
+    }
+
+    fn medium(&self, placed: &Placed<'_>) -> Medium {
+        let (modality, grid) = (placed.medium.modality(), self.tokens(placed));
+        let marker = self.marker(modality).to_owned();
+        let step = grid.rows * grid.columns;
+        if !self.tells(placed) {
+            let len = grid.steps * step;
+            return Medium { modality, text: marker.repeat(len), marker, len };
+        }
+        let spelt = |frames: &[&Frame]| {
+            let (at, places) = (middle(frames), marker.repeat(step));
+            format!("<{at:.1} seconds>{}{places}{}", self.names.start, self.names.end)
+        };
+        let text = placed.frames.chunks(self.videos.temporal()).map(spelt).collect();
+        Medium { modality, marker, text, len: step }
+    }
+
+    /// Whether words stand between a medium's steps in time.
+    fn tells(&self, placed: &Placed<'_>) -> bool {
+        self.timing == Timing::Words && matches!(placed.medium, Media::Video(_))
+    }
+
+    /// The grid of a medium's tokens: a square of patches is one.
+    fn tokens(&self, placed: &Placed<'_>) -> Grid {
+        let (merge, Grid { steps, rows, columns }) = (self.pictures.merge(), placed.grid);
+        Grid { steps, rows: rows / merge, columns: columns / merge }
+    }
+
+    /// Where the tokens of media stand: of one with words between its steps, those of each step.
+    pub(super) fn standing(&self, placed: &[Placed<'_>], slots: &[Slot]) -> Vec<Standing> {
+        let grids = placed.iter().flat_map(|placed| {
+            let (grid, step) = (self.tokens(placed), placed.step);
+            match self.tells(placed) {
+                true => vec![(Grid { steps: 1, ..grid }, step); grid.steps],
+                false => vec![(grid, step)],
+            }
+        });
+        let stands =
+            |(slot, (grid, step)): (&Slot, (Grid, f32))| Standing { at: slot.at, grid, step };
+        slots.iter().zip(grids).map(stands).collect()
+    }
+}
+
+/// Seconds between the first and the last frame of a step in time.
+fn middle(frames: &[&Frame]) -> f64 {
+    let [first, last] = [frames.first(), frames.last()].map(|f| f.map_or(0.0, |f| f.seconds));
+    (first + last) / 2.0
+}
+
+/// The error for a medium's token that the tokenizer does not know.
+pub(super) fn no_token(directory: &Path, id: u32) -> Error {
+    Error::Pretrained(Pretrained::Missing {
+        file: format!("token {id}, which stands for media,"),
+        path: directory.join("tokenizer.json"),
+        found: "none of that id".into(),
+        hint: "config.json and tokenizer.json must be of the same model",
+    })
+}
