@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
+use sensorium_generator::diffusion::Autoencoder;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
-    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
-    gguf,
+    Dinov2, Directory, Drawer, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers,
+    bridge, gguf,
 };
 
 use crate::error::{Error, Result};
@@ -128,6 +129,10 @@ pub enum Model {
     Flamingo(FlamingoModel),
     /// Whisper.
     Whisper(WhisperModel),
+    /// Stable Diffusion.
+    StableDiffusion(Drawer),
+    /// An autoencoder of a model that draws, alone.
+    Autoencoder(Autoencoder),
 }
 
 impl Model {
@@ -191,6 +196,8 @@ impl Model {
             Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
             Pretrained::Flamingo(parts) => Self::Flamingo(FlamingoModel::new(parts)),
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
+            Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
+            Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
         })
     }
 
@@ -207,6 +214,8 @@ impl Model {
             Self::Idefics(model) => model.parts.model.pack_as(format),
             Self::Flamingo(model) => model.parts.model.pack_as(format),
             Self::Whisper(model) => model.parts.model.pack_as(format),
+            Self::StableDiffusion(drawer) => drawer.pack(format),
+            Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
         }
     }
 
@@ -338,9 +347,10 @@ impl Model {
     pub fn media(&self) -> Result<&dyn TextToMedia> {
         match self {
             Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
+            Self::StableDiffusion(model) => Ok(model),
             other => Err(other.cannot(
                 "makes pictures, clips or sounds",
-                "take a model that was trained here by the recipe `flow`",
+                "take a model that was trained here by the recipe `flow`, or Stable Diffusion",
             )),
         }
     }
@@ -371,6 +381,10 @@ impl Model {
                 ("a vision-language model", "answers about pictures")
             }
             Self::Whisper(_) => ("Whisper", "writes down what was said"),
+            Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
+            Self::Autoencoder(_) => {
+                ("an autoencoder alone", "makes latents of pictures, and pictures of latents")
+            }
         };
         Error::Cannot { expected, family, does, hint }
     }

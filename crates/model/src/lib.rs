@@ -10,6 +10,7 @@
 //! latent_diffusion  text ─▶ mapper ─▶ generator ─▶ a picture's, a clip's or a sound's latents
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! masked  some patches ─▶ encoder ─▶ decoder ─▶ the other patches; of it, the encoder stays
+//! stable_diffusion  text ─▶ a UNet, step by step ─▶ latents ─▶ autoencoder ─▶ a picture
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
 //! ```
 
@@ -25,5 +26,6 @@ pub mod llava;
 pub mod masked;
 pub mod prompt;
 pub mod splice;
+pub mod stable_diffusion;
 pub mod weights;
 pub mod whisper;

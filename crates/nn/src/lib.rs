@@ -34,8 +34,8 @@ pub mod prelude {
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, BatchNorm2d, Block, BlockConfig, Conv1d, Conv1dConfig, Conv2d,
-        Conv2dConfig, DepthwiseConv1d, Embedding, LayerNorm, Linear, Mlp, PerceiverLayer,
-        PerceiverLayerConfig, PostBlock, RmsNorm, average_pool2d,
+        Conv2dConfig, DepthwiseConv1d, Embedding, GroupNorm, LayerNorm, Linear, Mlp,
+        PerceiverLayer, PerceiverLayerConfig, PostBlock, RmsNorm, average_pool2d,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

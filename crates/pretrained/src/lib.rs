@@ -44,6 +44,7 @@ pub use families::blip2::{Match, Matcher};
 pub use families::dinov2::Dinov2;
 pub use families::family;
 pub use families::sensorium::SoundEncoder;
+pub use families::stable_diffusion::Drawer;
 pub use families::tower::Tower;
 pub use generation::GenerationConfig;
 pub use ignored::ignored;
@@ -92,6 +93,10 @@ pub enum Pretrained {
     Flamingo(families::flamingo::Parts),
     /// Whisper: sound to text.
     Whisper(families::whisper::WhisperParts),
+    /// Stable Diffusion: text to picture.
+    StableDiffusion(Drawer),
+    /// Its autoencoder alone: pictures to latents and back.
+    Autoencoder(sensorium_generator::diffusion::Autoencoder),
 }
 
 impl Pretrained {

@@ -14,6 +14,7 @@ mod outputs;
 mod seeing;
 mod settings;
 mod siglip2;
+mod stable_diffusion;
 mod tower;
 
 use std::path::{Path, PathBuf};

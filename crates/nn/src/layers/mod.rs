@@ -24,6 +24,6 @@ pub use depthwise::DepthwiseConv1d;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
-pub use norm::{LayerNorm, RmsNorm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub use perceiver::{PerceiverLayer, PerceiverLayerConfig};
 pub use post_block::PostBlock;

@@ -15,6 +15,7 @@ pub mod open_clip;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod stable_diffusion;
 pub mod talker;
 pub mod tower;
 pub mod whisper;
@@ -49,7 +50,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 28] = [
+pub const FAMILIES: [Family; 31] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -116,6 +117,21 @@ pub const FAMILIES: [Family; 28] = [
         plan: whisper::plan,
         open: |dir, to| Ok(Pretrained::Whisper(whisper::open(dir, to)?)),
     },
+    Family {
+        model_type: stable_diffusion::FAMILY,
+        plan: stable_diffusion::plan,
+        open: |dir, to| Ok(Pretrained::StableDiffusion(stable_diffusion::open(dir, to)?)),
+    },
+    Family {
+        model_type: stable_diffusion::AUTOENCODERS[0],
+        plan: stable_diffusion::autoencoder_plan,
+        open: autoencoder,
+    },
+    Family {
+        model_type: stable_diffusion::AUTOENCODERS[1],
+        plan: stable_diffusion::autoencoder_plan,
+        open: autoencoder,
+    },
 ];
 
 /// The family of a directory.
@@ -133,6 +149,10 @@ pub fn family(directory: &Directory) -> Result<&'static Family> {
 
 fn tower(directory: &Directory, device: &Device) -> Result<Pretrained> {
     Ok(Pretrained::Tower(tower::open(directory, device)?))
+}
+
+fn autoencoder(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::Autoencoder(stable_diffusion::autoencoder(directory, device)?))
 }
 
 fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {
