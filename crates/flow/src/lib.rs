@@ -132,19 +132,76 @@ pub struct Sampler {
     pub guidance: f32,
     /// How a step is taken.
     pub solver: Solver,
+    /// By which steps a published diffusion model goes; its own without one.
+    pub scheduler: Option<Scheduler>,
+    /// Height and width of a picture, where a model can choose; its own without.
+    pub size: Option<[usize; 2]>,
 }
 
 impl Default for Sampler {
     fn default() -> Self {
-        Self { seed: 0, steps: 24, guidance: 2.0, solver: Solver::Euler }
+        let (solver, scheduler, size) = (Solver::Euler, None, None);
+        Self { seed: 0, steps: 24, guidance: 2.0, solver, scheduler, size }
+    }
+}
+
+/// How a medium is to be made, as far as that is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplerOptions {
+    /// Seed of the noise, 0 without one.
+    pub seed: u64,
+    /// Steps.
+    pub steps: Option<usize>,
+    /// Guidance.
+    pub guidance: Option<f32>,
+    /// How a step is taken.
+    pub solver: Solver,
+    /// By which steps a published diffusion model goes.
+    pub scheduler: Option<Scheduler>,
+    /// Height and width of a picture.
+    pub size: Option<[usize; 2]>,
+}
+
+impl SamplerOptions {
+    /// The rest as is usual for a model.
+    pub fn or(self, usual: Sampler) -> Sampler {
+        let Self { seed, steps, guidance, solver, scheduler, size } = self;
+        let (steps, guidance) = (steps.unwrap_or(usual.steps), guidance.unwrap_or(usual.guidance));
+        Sampler { seed, steps, guidance, solver, scheduler, size }
+    }
+}
+
+/// By which steps a published diffusion model goes from noise to latents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Along the slope at the start of each.
+    Euler,
+    /// To what the picture is thought to be, and back to less noise.
+    Ddim,
+    /// As DDIM, with what the last four slopes say of the next.
+    Pndm,
+}
+
+impl Scheduler {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Euler, Self::Ddim, Self::Pndm];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Euler => "euler",
+            Self::Ddim => "ddim",
+            Self::Pndm => "pndm",
+        }
     }
 }
 
 /// How a step along a velocity is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Solver {
     /// Along the velocity at its start.
+    #[default]
     Euler,
     /// Along the mean of those at its start and its end: twice the work.
     Heun,

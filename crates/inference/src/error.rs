@@ -96,6 +96,23 @@ pub enum Error {
         known: Vec<Modality>,
     },
 
+    /// A way to make media that is fixed by how a generator was trained.
+    #[error(
+        "expected no {what}, which this model's generator has of its own, got {got}\nhint: leave it out; published diffusion models can be told"
+    )]
+    Fixed {
+        /// What was asked for.
+        what: &'static str,
+        /// As which.
+        got: String,
+    },
+
+    /// The model computed no picture.
+    #[error(
+        "expected a finite picture, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
+    )]
+    NoPicture,
+
     /// An id that the model has no row for.
     #[error(
         "expected token ids below {vocabulary}, got {got}\nhint: the tokenizer is not that of the model"

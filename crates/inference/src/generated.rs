@@ -24,7 +24,9 @@ impl TextToMedia for Generators {
         modality: Modality,
         texts: &[String],
         sampler: Sampler,
+        _progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Media>> {
+        own(&sampler)?;
         match self.generate(modality, texts, sampler)? {
             Some(output) => media(output),
             None => Err(Error::Makes { wanted: modality, known: self.modalities() }),
@@ -32,6 +34,7 @@ impl TextToMedia for Generators {
     }
 
     fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>> {
+        own(&sampler)?;
         let Wanted { modality, conditions, shape: [q, c] } = wanted;
         let data = TensorData::new(conditions.repeat(count), [count, *q, *c]);
         match self.told(*modality, data, sampler) {
@@ -41,7 +44,19 @@ impl TextToMedia for Generators {
     }
 }
 
-fn media(output: Output) -> Result<Vec<Media>> {
+/// That nothing is asked for which only published models can do.
+fn own(sampler: &Sampler) -> Result<()> {
+    match (sampler.scheduler, sampler.size) {
+        (Some(scheduler), _) => {
+            Err(Error::Fixed { what: "scheduler", got: scheduler.name().to_owned() })
+        }
+        (_, Some([h, w])) => Err(Error::Fixed { what: "size", got: format!("{w}x{h}") }),
+        (None, None) => Ok(()),
+    }
+}
+
+/// What generators make, as media.
+pub(crate) fn media(output: Output) -> Result<Vec<Media>> {
     match output {
         Output::Image(x) => {
             pictures(x)?.into_iter().map(|picture| Ok(Media::Image(picture))).collect()

@@ -28,6 +28,7 @@ mod prefix;
 mod qwen_vl;
 mod spectrogram;
 pub mod speech;
+mod stable_diffusion;
 pub mod video;
 mod vision_language;
 mod wav2vec2;
@@ -51,7 +52,7 @@ pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use qwen_vl::QwenVlModel;
 pub use sensorium_backbone::Sampling;
-pub use sensorium_flow::{Sampler, Solver};
+pub use sensorium_flow::{Sampler, SamplerOptions, Scheduler, Solver};
 pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
@@ -334,15 +335,27 @@ pub trait TextToMedia: Sync {
     /// What it makes.
     fn makes(&self) -> Vec<Modality>;
 
-    /// A medium of this kind for each text. The same text and sampler make the same, whatever stands beside it.
+    /// How it makes them where nobody says otherwise.
+    fn usual(&self) -> Sampler {
+        Sampler::default()
+    }
+
+    /// Whether its pictures may be of a size that is asked for.
+    fn resizes(&self) -> bool {
+        false
+    }
+
+    /// A medium of this kind for each text; `progress` sees how many of how many steps are done, where they are
+    /// counted. The same text and sampler make the same, whatever stands beside it.
     ///
     /// # Errors
-    /// The model does not make such media; the tokenizer fails at a text.
+    /// The model does not make such media, or not as the sampler asks for; the tokenizer fails at a text.
     fn generate(
         &self,
         modality: Modality,
         texts: &[String],
         sampler: Sampler,
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Media>>;
 
     /// So many media that a language model wants.

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::gguf::Mapped;
+use sensorium_generator::diffusion::Autoencoder;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::clap::ClapTowers;
 use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
-    Dinov2, Directory, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers, bridge,
-    gguf,
+    Dinov2, Directory, Drawer, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers,
+    bridge, gguf,
 };
 
 use crate::error::{Error, Result};
@@ -18,8 +19,7 @@ use crate::vision_language::Signal;
 use crate::{
     ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
     QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel,
-    Wav2Vec2Model,
-    WhisperModel,
+    Wav2Vec2Model, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -137,6 +137,10 @@ pub enum Model {
     Wav2Vec2(Wav2Vec2Model),
     /// CLAP.
     Clap(ClapTowers),
+    /// Stable Diffusion.
+    StableDiffusion(Drawer),
+    /// An autoencoder of a model that draws, alone.
+    Autoencoder(Autoencoder),
 }
 
 impl Model {
@@ -203,6 +207,8 @@ impl Model {
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
+            Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
+            Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
         })
     }
 
@@ -222,6 +228,8 @@ impl Model {
             Self::Whisper(model) => model.parts.model.pack_as(format),
             Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
             Self::Clap(towers) => towers.clap.pack_as(format),
+            Self::StableDiffusion(drawer) => drawer.pack(format),
+            Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
         }
     }
 
@@ -360,9 +368,10 @@ impl Model {
     pub fn media(&self) -> Result<&dyn TextToMedia> {
         match self {
             Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
+            Self::StableDiffusion(model) => Ok(model),
             other => Err(other.cannot(
                 "makes pictures, clips or sounds",
-                "take a model that was trained here by the recipe `flow`",
+                "take a model that was trained here by the recipe `flow`, or Stable Diffusion",
             )),
         }
     }
@@ -395,6 +404,10 @@ impl Model {
             Self::Whisper(_) => ("Whisper", "writes down what was said"),
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),
+            Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
+            Self::Autoencoder(_) => {
+                ("an autoencoder alone", "makes latents of pictures, and pictures of latents")
+            }
         };
         Error::Cannot { expected, family, does, hint }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::{Strided, gemm_strided};
+use crate::gemm::{Strided, gemm_everywhere, gemm_strided};
 use crate::linear::add_rows;
 use crate::parallel::{Pieces, chunked, for_each};
 use crate::simd::{sum_of, vectorised};
@@ -71,11 +71,16 @@ impl ConvShape {
         assert_eq!(y.len(), self.batch * self.c_out * self.pixels(), "conv2d: y of {self:?}");
     }
 
-    /// Calls `f(row, inside, input)` for every output row that a kernel element reads: the row starts
-    /// at `row` of the column matrix, its pixels `inside` take `input, input + stride, ...` of the
-    /// sample, the others lie in the padding.
+    /// Calls `f(row, inside, input)` for every output row of `band` that a kernel element of `elements` reads: the
+    /// row starts at `row` of the column matrix of these, its pixels `inside` take `input, input + stride, ...` of
+    /// the sample, the others lie in the padding.
     #[inline(always)]
-    fn rows(&self, mut f: impl FnMut(usize, Range<usize>, usize)) {
+    fn rows(
+        &self,
+        elements: Range<usize>,
+        band: Range<usize>,
+        mut f: impl FnMut(usize, Range<usize>, usize),
+    ) {
         let (out_h, out_w) = self.output();
         let (s, p) = (self.stride, self.padding);
         // Output indices whose input index `o·s + k - p` is inside `0..n`.
@@ -84,15 +89,15 @@ impl ConvShape {
             let to = if n + p > k { ((n + p - k - 1) / s + 1).min(out) } else { 0 };
             from.min(to)..to
         };
-        for element in 0..self.patch() {
+        for element in elements.clone() {
             let (c, ky, kx) = (
                 element / (self.kernel * self.kernel),
                 element / self.kernel % self.kernel,
                 element % self.kernel,
             );
             let (lines, columns) = (inside(ky, self.h, out_h), inside(kx, self.w, out_w));
-            for oy in 0..out_h {
-                let row = (element * out_h + oy) * out_w;
+            for oy in band.clone() {
+                let row = ((element - elements.start) * band.len() + oy - band.start) * out_w;
                 if columns.is_empty() || !lines.contains(&oy) {
                     f(row, 0..0, 0);
                     continue;
@@ -105,10 +110,11 @@ impl ConvShape {
 }
 
 vectorised! {
-    /// The patches of a sample as columns, `[patch, pixels]`, with zeros for the padding.
-    fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
+    /// Some elements of the patches of a sample as columns, `[elements, pixels of the band]`, with zeros for the
+    /// padding.
+    fn im2col(shape: &ConvShape, elements: Range<usize>, band: Range<usize>, x: &[f32], columns: &mut [f32]) {
         let width = shape.output().1;
-        shape.rows(|row, inside, input| {
+        shape.rows(elements, band, |row, inside, input| {
             let row = &mut columns[row..row + width];
             row[..inside.start].fill(0.0);
             row[inside.end..].fill(0.0);
@@ -139,7 +145,7 @@ vectorised! {
     /// The transpose of [`im2col`]: adds columns back onto the pixels they came from.
     fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
         x.fill(0.0);
-        shape.rows(|row, inside, input| {
+        shape.rows(0..shape.patch(), 0..shape.output().0, |row, inside, input| {
             let (row, x) = (&columns[row + inside.start..row + inside.end], &mut x[input..]);
             match shape.stride {
                 1 => x.iter_mut().zip(row).for_each(|(x, y)| *x += y),
@@ -181,10 +187,19 @@ pub fn conv2d(
             y.fill(bias.map_or(0.0, |bias| bias[i % shape.c_out]));
         });
     }
+    if patch * pixels > BAND {
+        let (out_h, out_w) = shape.output();
+        let lines = (BAND / (patch * out_w)).clamp(1, out_h);
+        for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
+            in_bands(lines, precision, &shape, x, w, bias, y);
+        }
+        return;
+    }
+    let (elements, band) = (0..patch, 0..shape.output().0);
     chunked!(usize::MAX, group; [x * x_size], [y * y_size] => |x: &[f32], y: &mut [f32]| {
             let mut columns = buffer(patch * pixels);
             for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
-                im2col(&shape, x, &mut columns);
+                im2col(&shape, elements.clone(), band.clone(), x, &mut columns);
                 if let Some(bias) = bias {
                     y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
                 }
@@ -207,6 +222,55 @@ pub fn conv2d(
                 };
             }
     });
+}
+
+/// Numbers of the column matrix that are laid out at once: a sample with more is done by bands of its output's
+/// rows, each on all threads. Every output is the same sum either way.
+const BAND: usize = 1 << 21;
+
+/// One sample by bands of so many rows.
+fn in_bands(
+    lines: usize,
+    precision: Precision,
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let ((out_h, out_w), patch, pixels) = (shape.output(), shape.patch(), shape.pixels());
+    if let Some(bias) = bias {
+        y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
+    }
+    let area = shape.kernel * shape.kernel;
+    let mut columns = buffer(patch * lines * out_w);
+    for first in (0..out_h).step_by(lines) {
+        let band = first..(first + lines).min(out_h);
+        let n = band.len() * out_w;
+        let channels = Pieces::new(&mut columns[..patch * n], area * n);
+        for_each(shape.c_in, patch * n, |c| {
+            let elements = c * area..(c + 1) * area;
+            // SAFETY: every task has its own channel, and so its own piece.
+            im2col(shape, elements, band.clone(), x, unsafe { channels.get_mut(c) });
+        });
+        let (w, columns) = (Strided::rows(w.as_ptr(), patch), Strided::rows(columns.as_ptr(), n));
+        // SAFETY: w [c_out, patch], columns [patch, n], of y [c_out, pixels] the band's columns.
+        unsafe {
+            let y = y.as_mut_ptr().add(first * out_w);
+            gemm_everywhere(
+                precision,
+                shape.c_out,
+                n,
+                patch,
+                1.0,
+                w,
+                columns,
+                y,
+                pixels,
+                bias.is_some(),
+            );
+        }
+    }
 }
 
 /// Gradients of [`conv2d`], each overwritten if asked for.
@@ -277,7 +341,7 @@ fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32
     chunked!(usize::MAX, 1; [x * (group * x_size), dy * (group * y_size)], [parts * size] => |x: &[f32], dy: &[f32], dw: &mut [f32]| {
         let mut columns = buffer(patch * pixels);
         for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
-            im2col(shape, x, &mut columns);
+            im2col(shape, 0..patch, 0..shape.output().0, x, &mut columns);
             let (dy, columns) =
                 (Strided::rows(dy.as_ptr(), pixels), Strided::rows(columns.as_ptr(), pixels));
             // SAFETY: dy [c_out, pixels], columnsᵀ [pixels, patch], dw [c_out, patch].
@@ -397,6 +461,33 @@ mod tests {
             assert_close(&got[1], &dx, 1e-5);
             assert_close(&got[2], &dw, 1e-5);
             assert_close(&got[3], &db, 1e-5);
+        }
+    }
+
+    #[test]
+    fn bands_are_parts_of_the_whole() {
+        for (stride, bias) in [(1, true), (2, false)] {
+            let s = ConvShape {
+                batch: 2,
+                c_in: 7,
+                h: 13,
+                w: 10,
+                c_out: 5,
+                kernel: 3,
+                stride,
+                padding: 1,
+            };
+            let x = random(1, s.batch * s.input());
+            let (w, b) = (random(2, s.c_out * s.patch()), random(3, s.c_out));
+            let b = bias.then_some(&b[..]);
+            let mut whole = vec![f32::NAN; s.batch * s.c_out * s.pixels()];
+            conv2d(Precision::F32, s, &x, &w, b, &mut whole);
+            let mut parts = vec![f32::NAN; whole.len()];
+            let samples = x.chunks(s.input()).zip(parts.chunks_mut(s.c_out * s.pixels()));
+            for (x, y) in samples {
+                in_bands(4, Precision::F32, &s, x, &w, b, y);
+            }
+            assert_eq!(parts, whole, "stride {stride}");
         }
     }
 

@@ -206,6 +206,35 @@ pub(crate) unsafe fn gemm_strided(
     }
 }
 
+/// [`gemm_strided`] on all threads.
+///
+/// # Safety
+/// `a [m,k]` and `b [k,n]` must be readable and `c [m,n]` writable by nobody else.
+pub(crate) unsafe fn gemm_everywhere(
+    precision: Precision,
+    m: usize,
+    n: usize,
+    k: usize,
+    scale: f32,
+    a: Strided,
+    b: Strided,
+    c: *mut f32,
+    c_row: usize,
+    accumulate: bool,
+) {
+    let start = if accumulate { Start::Add } else { Start::Zero };
+    // SAFETY: promised by the caller.
+    unsafe {
+        let product = Product { m, n, k, scale, a, b, c: Shared::from_pointer(c), c_row, start };
+        match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if Wide::fits(n) => product.run_anywhere::<Wide>(),
+            Precision::F32 => product.run_anywhere::<Single>(),
+            Precision::Bf16 => product.run_anywhere::<Bf16>(),
+        }
+    }
+}
+
 /// One product to be done.
 #[derive(Clone, Copy)]
 struct Product<'a> {

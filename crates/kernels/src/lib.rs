@@ -22,6 +22,7 @@ pub mod ctc;
 pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
+pub mod group_norm;
 pub mod linear;
 pub mod machine;
 pub mod memory;

@@ -11,6 +11,7 @@
 //! llava   image encoder ─▶ projector ─▶ splice into the prompt ─▶ backbone ─▶ next token
 //! masked  some patches ─▶ encoder ─▶ decoder ─▶ the other patches; of it, the encoder stays
 //! qwen_vl patches ─▶ encoder ─▶ merger ─▶ splice into the prompt, places on three axes ─▶ next token
+//! stable_diffusion  text ─▶ a UNet, step by step ─▶ latents ─▶ autoencoder ─▶ a picture
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
 //! ```
 
@@ -28,5 +29,6 @@ pub mod masked;
 pub mod prompt;
 pub mod qwen_vl;
 pub mod splice;
+pub mod stable_diffusion;
 pub mod weights;
 pub mod whisper;

@@ -34,6 +34,25 @@ const OPEN_CLIP_SINGLE: &str = "open_clip_model.safetensors";
 /// Which of many files holds which tensor.
 const INDEX: &str = "model.safetensors.index.json";
 
+/// diffusers' pipelines: the classes of their parts, each in a directory of its own.
+const MODEL_INDEX: &str = "model_index.json";
+
+/// diffusers' models.
+const DIFFUSERS_SINGLE: &str = "diffusion_pytorch_model.safetensors";
+const DIFFUSERS_INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
+
+/// A pipeline's parts: their directories, and the files of their settings.
+const PARTS: [(&str, &str); 5] = [
+    ("text_encoder", "text_encoder/config.json"),
+    ("unet", "unet/config.json"),
+    ("vae", "vae/config.json"),
+    ("scheduler", "scheduler/scheduler_config.json"),
+    ("tokenizer", "tokenizer/tokenizer_config.json"),
+];
+
+/// How many of them have weights.
+const WEIGHTY: usize = 3;
+
 /// The files of a directory that lies in the program itself: names and bytes.
 pub type Embedded = &'static [(&'static str, &'static [u8])];
 
@@ -85,10 +104,33 @@ impl Directory {
         }
         let open_clip = read_json(&path.join(OPEN_CLIP_CONFIG))?.filter(Value::is_object);
         match (open_clip, own) {
-            (Some(config), _) => Ok(new(OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE, config)),
-            (None, Some(config)) => Ok(new(CONFIG, SINGLE, config)),
-            (None, None) => Err(no_config(path)),
+            (Some(config), _) => return Ok(new(OPEN_CLIP_CONFIG, OPEN_CLIP_SINGLE, config)),
+            (None, Some(config)) => {
+                let single = if is_diffusers(&config) { DIFFUSERS_SINGLE } else { SINGLE };
+                return Ok(new(CONFIG, single, config));
+            }
+            (None, None) => {}
         }
+        match read_json(&path.join(MODEL_INDEX))?.filter(Value::is_object) {
+            Some(config) => Ok(new(MODEL_INDEX, DIFFUSERS_SINGLE, config)),
+            None => Err(no_config(path)),
+        }
+    }
+
+    /// A part of a pipeline, in the directory that is called so.
+    ///
+    /// # Errors
+    /// Its settings are missing, no JSON object, or longer than any.
+    pub(crate) fn part(&self, name: &str) -> Result<Self> {
+        let known = PARTS.into_iter().find(|(part, _)| *part == name);
+        let file = known.map_or(CONFIG, |(_, file)| file);
+        let Some(config) = read_json(&self.path.join(file))?.filter(Value::is_object) else {
+            let hint = "a pipeline has a directory for each part; download this one too";
+            return Err(self.missing(file, hint));
+        };
+        let single = if is_diffusers(&config) { DIFFUSERS_SINGLE } else { SINGLE };
+        let (path, asked) = (self.path.join(name), Asked::default());
+        Ok(Self { path, file, config, asked, single, held: Arc::default(), ..self.clone() })
     }
 
     /// The same directory, which must hold no weights that the model has no place for, and no settings
@@ -188,12 +230,18 @@ impl Directory {
         &self.config
     }
 
-    /// `model_type`; open_clip's files are of `open_clip`.
+    /// `model_type`; open_clip's files are of `open_clip`, those of diffusers of their class.
     pub fn model_type(&self) -> Option<&str> {
+        let text = |key: &str| self.config.get(key).and_then(Value::as_str);
         match self.file {
             OPEN_CLIP_CONFIG => Some("open_clip"),
-            _ => self.config.get("model_type").and_then(Value::as_str),
+            _ => text("model_type").or_else(|| text(CLASS)),
         }
+    }
+
+    /// Whether it is a pipeline of diffusers.
+    pub(crate) fn is_pipeline(&self) -> bool {
+        self.file == MODEL_INDEX
     }
 
     /// The name of the file that all weights are in, where they are in one.
@@ -352,11 +400,13 @@ impl Directory {
             let found = read(path)?.into_iter();
             Ok::<_, Error>(found.map(|(name, of)| (of_today(name), of)).collect::<BTreeMap<_, _>>())
         };
-        let single = self.path.join(self.single);
-        if single.exists() {
+        if self.is_pipeline() {
+            return self.collect_parts(&read, &ignorable);
+        }
+        if let Some(single) = self.single_file() {
             return read(&single);
         }
-        let Some(index) = self.json(INDEX)? else {
+        let Some(index) = self.json(self.index())? else {
             return match self.held.tensors.is_empty() {
                 true => Err(self.no_weights()),
                 false => Ok(BTreeMap::new()),
@@ -380,9 +430,36 @@ impl Directory {
         Ok(all)
     }
 
+    /// As [`collect`](Self::collect), of all parts of a pipeline: tensors are called by their directory, too.
+    fn collect_parts<T>(
+        &self,
+        read: &dyn Fn(&Path) -> Result<BTreeMap<String, T>>,
+        ignorable: &dyn Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, T>> {
+        let mut all = BTreeMap::new();
+        for (part, _) in &PARTS[..WEIGHTY] {
+            let named = |name: &str| format!("{part}.{name}");
+            let found = self.part(part)?.collect(read, |name| ignorable(&named(name)))?;
+            all.extend(found.into_iter().map(|(name, of)| (named(&name), of)));
+        }
+        Ok(all)
+    }
+
+    /// The one file of all weights, if it is there; where there are only those of 16 bits, theirs.
+    fn single_file(&self) -> Option<PathBuf> {
+        let half = self.single.replace(".safetensors", ".fp16.safetensors");
+        let paths = [self.path.join(self.single), self.path.join(half)];
+        paths.into_iter().find(|path| path.exists())
+    }
+
+    /// The file that says which of many holds which tensor.
+    fn index(&self) -> &'static str {
+        if self.single == DIFFUSERS_SINGLE { DIFFUSERS_INDEX } else { INDEX }
+    }
+
     /// The tensors of each file of the index.
     fn shards<'i>(&self, index: &'i Value) -> Result<BTreeMap<&'i str, BTreeSet<&'i str>>> {
-        let map = Config::new(INDEX, index).child("weight_map")?;
+        let map = Config::new(self.index(), index).child("weight_map")?;
         let mut shards: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for name in map.keys() {
             let shard = map.text_or(name, "")?;
@@ -403,7 +480,7 @@ impl Directory {
             name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")
         });
         Error::Missing {
-            file: format!("{} or {INDEX}", self.single),
+            file: format!("{} or {}", self.single, self.index()),
             path: self.path.clone(),
             found: listing(&self.path),
             hint: if pickled {
@@ -477,8 +554,28 @@ fn no_config(path: &Path) -> Error {
     Error::Missing { file, path: path.into(), found, hint }
 }
 
-/// The name of a tensor, whose norm may still speak TensorFlow (BERT's first files).
+/// diffusers' name of a class.
+const CLASS: &str = "_class_name";
+
+/// Whether these are settings of one of diffusers' models.
+fn is_diffusers(config: &Value) -> bool {
+    config.get(CLASS).is_some()
+}
+
+/// What diffusers' first files call the matrices of an autoencoder's attention.
+const FIRST: [(&str, &str); 4] =
+    [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+
+/// The name of a tensor, which may be of an autoencoder's first files, or whose norm may still speak TensorFlow
+/// (BERT's first files).
 fn of_today(name: String) -> String {
+    if let Some((attention, matrix)) = name.split_once(".mid_block.attentions.0.") {
+        let renamed = FIRST.iter().find_map(|(from, to)| {
+            let end = matrix.strip_prefix(from)?.strip_prefix('.')?;
+            Some(format!("{attention}.mid_block.attentions.0.{to}.{end}"))
+        });
+        return renamed.unwrap_or(name);
+    }
     match name.strip_suffix(".LayerNorm.gamma") {
         Some(norm) => format!("{norm}.LayerNorm.weight"),
         None => match name.strip_suffix(".LayerNorm.beta") {

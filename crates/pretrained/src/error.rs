@@ -117,6 +117,19 @@ pub enum Error {
         family: &'static str,
     },
 
+    /// A picture is asked for that the model cannot draw.
+    #[error("{what}: expected {expected}, got {got}\nhint: {hint}")]
+    Sampler {
+        /// What is asked for, such as `steps`.
+        what: &'static str,
+        /// What there is.
+        expected: String,
+        /// What was asked for.
+        got: String,
+        /// What to do.
+        hint: &'static str,
+    },
+
     /// The file system refused to read a file.
     #[error("cannot read {}: {source}\nhint: check the path and its permissions", path.display())]
     Io {

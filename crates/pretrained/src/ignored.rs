@@ -15,6 +15,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_attn_implementation_internal",
+    "_class_name",
     "_commit_hash",
     "_diffusers_version",
     "_flash_attn_2_enabled",

@@ -46,6 +46,7 @@ pub use families::blip2::{Match, Matcher};
 pub use families::dinov2::Dinov2;
 pub use families::family;
 pub use families::sensorium::SoundEncoder;
+pub use families::stable_diffusion::Drawer;
 pub use families::tower::Tower;
 pub use generation::GenerationConfig;
 pub use ignored::ignored;
@@ -100,6 +101,10 @@ pub enum Pretrained {
     Wav2Vec2(families::wav2vec2::Wav2Vec2Parts),
     /// CLAP: sounds and texts in one space.
     Clap(families::clap::ClapTowers),
+    /// Stable Diffusion: text to picture.
+    StableDiffusion(Drawer),
+    /// Its autoencoder alone: pictures to latents and back.
+    Autoencoder(sensorium_generator::diffusion::Autoencoder),
 }
 
 impl Pretrained {

@@ -10,8 +10,8 @@ use crate::names::Layout;
 use sensorium_checkpoint::{differences, strict_shapes};
 
 /// What models are made of.
-pub const PARTS: [&str; 7] =
-    ["image", "encoder", "decoder", "text", "projector", "language", "scalars"];
+pub const PARTS: [&str; 9] =
+    ["image", "encoder", "decoder", "text", "projector", "language", "unet", "vae", "scalars"];
 
 /// A tensor that the weights must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,8 @@ impl Plan {
                 Some("projector") => "projector",
                 Some("encoder") => "encoder",
                 Some("decoder") => "decoder",
+                Some("unet") => "unet",
+                Some("vae") => "vae",
                 Some("scale" | "text_scale" | "bias") => "scalars",
                 _ => whole,
             };

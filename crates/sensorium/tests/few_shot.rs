@@ -298,7 +298,7 @@ fn right(model: &Model, dir: &Path, shots: usize, choose: Choose, blind: bool) -
             labels: &[],
             rerank: 0,
             context: 0,
-            sampler: sensorium_inference::Sampler::default(),
+            sampler: sensorium_inference::SamplerOptions::default(),
             best_of: 1,
             speech: TranscribeOptions::default(),
             seed: rule,

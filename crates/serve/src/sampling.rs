@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sensorium_inference::{GenerateOptions, Grammar, Sampler};
+use sensorium_inference::{GenerateOptions, Grammar, Sampler, SamplerOptions};
 use sensorium_media::Modality;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -147,15 +147,22 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-/// How media are made of noise.
+/// How media are made of noise, by a model that was trained here.
 ///
 /// # Errors
 /// A field is out of its range.
 pub fn sampler(fields: &mut Fields, seed: u64) -> Result<Sampler> {
-    let usual = Sampler::default();
-    let steps = fields.count("num_inference_steps", 1..=1000)?.unwrap_or(usual.steps);
+    Ok(sampler_options(fields, seed)?.or(Sampler::default()))
+}
+
+/// How media are made of noise, as far as that is said.
+///
+/// # Errors
+/// A field is out of its range.
+pub fn sampler_options(fields: &mut Fields, seed: u64) -> Result<SamplerOptions> {
+    let steps = fields.count("num_inference_steps", 1..=1000)?;
     let guidance = fields.number("guidance_scale", 0.0..=100.0)?.map(|guidance| guidance as f32);
-    Ok(Sampler { seed, steps, guidance: guidance.unwrap_or(usual.guidance), ..usual })
+    Ok(SamplerOptions { seed, steps, guidance, ..SamplerOptions::default() })
 }
 
 /// What an answer may be.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use sensorium_checkpoint::{self as checkpoint, Tensors};
-use sensorium_flow::{Modality, Output, Sampler, Solver};
+use sensorium_flow::{Modality, Output, Sampler};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::families::generators::Generators;
@@ -111,7 +111,7 @@ fn pictures_are_learned_by_three_recipes_in_turn() {
 /// The same text and seed make the same picture, whatever stands beside it.
 fn one_picture_is_one_picture(generators: &Generators) {
     assert_eq!(generators.modalities(), [Modality::Image]);
-    let sampler = |seed| Sampler { seed, steps: 3, guidance: 2.0, solver: Solver::Euler };
+    let sampler = |seed| Sampler { seed, steps: 3, ..Sampler::default() };
     let draw = |texts: &[&str], seed| -> Vec<f32> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         match generators.generate(Modality::Image, &texts, sampler(seed)).unwrap().unwrap() {

@@ -8,6 +8,7 @@
 
 pub mod audio;
 mod conditional_vae;
+pub mod diffusion;
 mod flow;
 mod gan;
 mod latents;
@@ -187,7 +188,7 @@ fn channels(x: &Param<Tensor<1>>) -> Tensor<5> {
 }
 
 /// So many normal numbers of one seed.
-fn noise(seed: u64, n: usize) -> Vec<f32> {
+pub fn noise(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = Rng::new(seed);
     (0..n).map(|_| rng.normal() as f32).collect()
 }
@@ -261,7 +262,8 @@ mod tests {
         });
         let conditions = init.normal([2, 2, 6], 1.0).val();
         let make = |conditions: Tensor<3>, seed| {
-            let sampler = Sampler { seed, steps: 3, guidance: 2.0, solver: Solver::Heun };
+            let solver = Solver::Heun;
+            let sampler = Sampler { seed, steps: 3, solver, ..Sampler::default() };
             read(generator.generate(Conditions(conditions), sampler))
         };
         let both = make(conditions.clone(), 4);

@@ -20,7 +20,8 @@ pub(super) fn measure(model: &Model, set: &mut Set<'_>, own: &Own<'_>) -> Result
             let Some(wanted) = example.media.first().and_then(way) else { continue };
             let text = example.text.unwrap_or_default();
             let texts = std::slice::from_ref(&text);
-            let made = maker.generate(Modality::Video, texts, own.sampler(item))?;
+            let made =
+                maker.generate(Modality::Video, texts, own.sampler(item, maker), &mut |_, _| ())?;
             judged.push((item.scored(text, String::new()), wanted, made.first().and_then(way)));
         }
         Ok(())

@@ -101,7 +101,8 @@ impl Artist<'_> {
         scenes: &[Scene],
     ) -> Result<Vec<Option<Picture>>> {
         let of = |((item, example), scene): ((&&Item, &Example), &Scene)| {
-            let sampler = self.own.sampler(item);
+            let maker = self.model.media()?;
+            let sampler = self.own.sampler(item, maker);
             let text = request(scene);
             let media = match (&example.messages[..], self.own.prompts.first()) {
                 ([asked @ .., _], _) => {
@@ -114,7 +115,7 @@ impl Artist<'_> {
                 }
                 ([], None) => {
                     let texts = vec![text.clone(); self.own.best_of];
-                    self.model.media()?.generate(Modality::Image, &texts, sampler)?
+                    maker.generate(Modality::Image, &texts, sampler, &mut |_, _| ())?
                 }
             };
             self.best(media, &text)

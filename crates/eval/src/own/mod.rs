@@ -27,7 +27,7 @@ mod zero_shot;
 use sensorium_data::DatasetConfig;
 use sensorium_data::scene::Split;
 use sensorium_inference::whisper::TranscribeOptions;
-use sensorium_inference::{Model, Sampler};
+use sensorium_inference::{Model, Sampler, SamplerOptions, TextToMedia};
 use sensorium_media::MediaDecoder;
 
 pub use report::{Bad, Metric, OwnReport, Scored};
@@ -112,7 +112,7 @@ pub struct Own<'a> {
     /// Tokens of a window of `perplexity`, at most the model's context.
     pub context: usize,
     /// How `draw` goes from noise to pictures; the seed of each is its own.
-    pub sampler: Sampler,
+    pub sampler: SamplerOptions,
     /// How many it makes of each, to keep the one that the model holds to fit best.
     pub best_of: usize,
     /// How sounds are heard.
@@ -124,9 +124,10 @@ pub struct Own<'a> {
 }
 
 impl Own<'_> {
-    /// How a medium is made for an item: of noise of its own.
-    fn sampler(&self, item: &set::Item) -> Sampler {
-        Sampler { seed: self.seed.wrapping_add(item.index.wrapping_mul(1 << 8)), ..self.sampler }
+    /// How a model makes a medium for an item: of noise of its own.
+    fn sampler(&self, item: &set::Item, maker: &dyn TextToMedia) -> Sampler {
+        let seed = self.seed.wrapping_add(item.index.wrapping_mul(1 << 8));
+        SamplerOptions { seed, ..self.sampler }.or(maker.usual())
     }
 }
 

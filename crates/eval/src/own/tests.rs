@@ -205,7 +205,7 @@ fn own(config: &DatasetConfig) -> Own<'_> {
         labels: &[],
         rerank: 2,
         context: 0,
-        sampler: sensorium_inference::Sampler::default(),
+        sampler: sensorium_inference::SamplerOptions::default(),
         best_of: 1,
         speech: TranscribeOptions::default(),
         seed: 0,

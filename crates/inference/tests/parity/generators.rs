@@ -102,7 +102,7 @@ fn check_flow() {
     let loss = |flow: &Flow| flow.loss(latents.clone(), conditions.clone(), noised.clone());
     let made = |solver| {
         let (steps, guidance) = (size("steps"), setting(&golden, "guidance"));
-        let sampler = Sampler { seed: 0, steps, guidance, solver };
+        let sampler = Sampler { steps, guidance, solver, ..Sampler::default() };
         flow.sample(noise.clone(), conditions.clone(), sampler)
     };
     let velocity = flow.velocity(latents.clone(), conditions.clone(), &noised);

@@ -17,6 +17,7 @@ mod seeing;
 mod settings;
 mod siglip2;
 mod sounds;
+mod stable_diffusion;
 mod tiles;
 mod tower;
 mod wav2vec2;

@@ -13,6 +13,7 @@ mod conv;
 mod cross_entropy;
 mod ctc;
 mod embedding;
+mod group_norm;
 mod linear;
 mod norm;
 mod packed;
@@ -32,6 +33,7 @@ pub use conv::{ConvShape, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use ctc::ctc;
 pub use embedding::embedding;
+pub use group_norm::group_norm;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use packed::{

@@ -31,7 +31,7 @@ pub use embedding::Embedding;
 pub use grouped_conv1d::GroupedConv1d;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
-pub use norm::{LayerNorm, Norm, NormKind, RmsNorm};
+pub use norm::{GroupNorm, LayerNorm, Norm, NormKind, RmsNorm};
 pub use perceiver::{PerceiverLayer, PerceiverLayerConfig};
 pub use post_block::PostBlock;
 pub use relative_attention::{attention_weights, weighted};

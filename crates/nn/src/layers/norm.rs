@@ -1,4 +1,4 @@
-//! Normalisation of the last axis.
+//! Normalisation of the last axis, or of groups of channels.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -83,5 +83,40 @@ impl RmsNorm {
     /// `[.., D] -> [.., D]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         fused::rms_norm(x, self.weight.val(), self.eps as f32)
+    }
+}
+
+/// GroupNorm with scale and shift.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// Scale `[c]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift `[c]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    groups: usize,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Scale 1, shift 0; `groups` divides the channels.
+    pub fn init(channels: usize, groups: usize, eps: f64, init: &mut Init) -> Self {
+        let (weight, bias) = (init.constant([channels], 1.0), init.constant([channels], 0.0));
+        Self { weight, bias, groups, eps }
+    }
+
+    /// `[B, c, h, w] -> [B, c, h, w]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normed(x, false)
+    }
+
+    /// `silu(forward(x))`
+    pub fn silu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normed(x, true)
+    }
+
+    fn normed(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        fused::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.eps, silu)
     }
 }

@@ -22,6 +22,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(attentions());
     cases.extend([0.0, 1e-2].map(cross_entropy));
     cases.extend([embedding(), quantized_linear(), ctc()]);
+    cases.extend([false, true].map(group_norm));
     cases.extend([(9, 2, 1, true), (9, 3, 0, true), (7, 1, 1, false)].map(convolution));
     cases
 }
@@ -62,6 +63,18 @@ fn layer_norm() -> Case {
         fused: Box::new(|o| {
             let x = o[0].clone().reshape([2, 3, 23]);
             flat(fused::layer_norm(x, o[1].clone(), o[2].clone(), 1e-5))
+        }),
+    }
+}
+
+fn group_norm(silu: bool) -> Case {
+    let x = draw(40, 2 * 6 * 15).iter().map(|v| 2.0 * v + 3.0).collect();
+    Case {
+        name: format!("group_norm, silu {silu}"),
+        operands: vec![("x", x), ("weight", draw(41, 6)), ("bias", draw(42, 6))],
+        fused: Box::new(move |o| {
+            let x = o[0].clone().reshape([2, 6, 3, 5]);
+            flat(fused::group_norm(x, o[1].clone(), o[2].clone(), 3, 1e-5, silu))
         }),
     }
 }

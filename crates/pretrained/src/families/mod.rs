@@ -17,6 +17,7 @@ pub mod qwen_vl;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod stable_diffusion;
 pub mod talker;
 pub mod tower;
 pub mod wav2vec2;
@@ -131,6 +132,21 @@ pub const FAMILIES: &[Family] = &[
         plan: clap::plan,
         open: |dir, to| Ok(Pretrained::Clap(clap::open(dir, to)?)),
     },
+    Family {
+        model_type: stable_diffusion::FAMILY,
+        plan: stable_diffusion::plan,
+        open: |dir, to| Ok(Pretrained::StableDiffusion(stable_diffusion::open(dir, to)?)),
+    },
+    Family {
+        model_type: stable_diffusion::AUTOENCODERS[0],
+        plan: stable_diffusion::autoencoder_plan,
+        open: autoencoder,
+    },
+    Family {
+        model_type: stable_diffusion::AUTOENCODERS[1],
+        plan: stable_diffusion::autoencoder_plan,
+        open: autoencoder,
+    },
 ];
 
 /// The family of a directory.
@@ -152,6 +168,10 @@ fn tower(directory: &Directory, device: &Device) -> Result<Pretrained> {
 
 fn heard(directory: &Directory, device: &Device) -> Result<Pretrained> {
     Ok(Pretrained::Wav2Vec2(wav2vec2::open(directory, device)?))
+}
+
+fn autoencoder(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::Autoencoder(stable_diffusion::autoencoder(directory, device)?))
 }
 
 fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {

@@ -24,6 +24,7 @@ mod open_clip;
 mod opt;
 mod qwen_vl;
 mod siglip;
+mod stable_diffusion;
 mod wav2vec2;
 mod whisper;
 
@@ -50,6 +51,7 @@ pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJEC
 pub use opt::{OPT, OPT_LEGACY};
 pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
+pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
 pub use wav2vec2::{HUBERT, WAV2VEC2};
 pub use whisper::WHISPER;
 
@@ -210,20 +212,20 @@ fn joined(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
 }
 
-/// `name` spelt as `to`, if it is spelt as `from`: the number at `*` and an ending `weight`, `bias` or
-/// of a norm's statistics are carried over.
+/// `name` spelt as `to`, if it is spelt as `from`: the numbers at `*`, in their order, and an ending `weight`,
+/// `bias` or of a norm's statistics are carried over.
 fn rename(from: &str, to: &str, name: &str) -> Option<String> {
     let mut segments = name.split('.');
-    let mut number = "*";
+    let mut numbers = Vec::new();
     for want in from.split('.') {
         let got = segments.next()?;
         match want {
-            "*" if got.parse::<u32>().is_ok() => number = got,
+            "*" if got.parse::<u32>().is_ok() => numbers.push(got),
             _ if want == got => {}
             _ => return None,
         }
     }
-    let renamed = to.replace('*', number);
+    let renamed = numbers.iter().fold(to.to_owned(), |to, number| to.replacen('*', number, 1));
     match (segments.next(), segments.next()) {
         (None, _) => Some(renamed),
         (Some(end), None) if ["weight", "bias"].contains(&end) || params::is_statistic(end) => {
@@ -245,6 +247,7 @@ mod tests {
             Some("layers.11.fc_in.bias")
         );
         assert_eq!(rename(ours, theirs, "blocks.11.mlp.fc1").as_deref(), Some("layers.11.fc_in"));
+        assert_eq!(rename("a.*.b.*", "*.c.*.d", "a.3.b.40").as_deref(), Some("3.c.40.d"));
         for other in ["blocks.x.mlp.fc1.bias", "blocks.1.mlp.fc1.scale", "blocks.1.mlp", "", "."] {
             assert_eq!(rename(ours, theirs, other), None, "{other}");
         }
@@ -253,6 +256,7 @@ mod tests {
     #[test]
     fn every_row_leads_there_and_back_and_no_two_meet() {
         for layout in [
+            AUTOENCODER,
             BERT,
             BERT_NESTED,
             BLIP2,
@@ -285,6 +289,8 @@ mod tests {
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,
+            STABLE_DIFFUSION,
+            STABLE_DIFFUSION_BARE,
             VISION_TOWER,
             VISION_TOWER_BARE,
             WAV2VEC2,
@@ -393,6 +399,17 @@ mod tests {
             (IDEFICS3, "backbone.norm.weight", "model.text_model.norm.weight"),
             (IDEFICS3, "backbone.head.weight", "lm_head.weight"),
             (IDEFICS3, "towers.0.encoder.norm.bias", "model.vision_model.post_layernorm.bias"),
+            (
+                STABLE_DIFFUSION,
+                "unet.down_blocks.1.attentions.0.transformer_blocks.2.ff.out.bias",
+                "unet.down_blocks.1.attentions.0.transformer_blocks.2.ff.net.2.bias",
+            ),
+            (
+                STABLE_DIFFUSION,
+                "vae.decoder.mid_block.attentions.0.attention.to_q.weight",
+                "vae.decoder.mid_block.attentions.0.to_q.weight",
+            ),
+            (AUTOENCODER, "encoder.layers.4.pool.norm.bias", "encoder.layers.4.pool.1.bias"),
             (WHISPER, "encoder.conv2.bias", "model.encoder.conv2.bias"),
             (
                 WHISPER,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use sensorium_inference::{Model, Sampler, Solver, TextToMedia};
+use sensorium_inference::{Model, Sampler, SamplerOptions, Scheduler, Solver, TextToMedia};
 use sensorium_media::write::{self, terminal};
 use sensorium_media::{Media, Modality};
+use sensorium_train::progress::Progress;
 use serde::Serialize;
 
 use crate::commands::Global;
@@ -17,11 +18,13 @@ use crate::{open, print};
 /// Draw a picture of what a text says.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  sensorium draw \"a red circle left of a blue star\" --out answer.png"
+    after_help = "Examples:\n  sensorium draw \"a red circle left of a blue star\" --out answer.png\n  sensorium draw \"a lighthouse at dusk\" --model stable-diffusion-v1-5 --steps 25 --out lighthouse.png"
 )]
 pub struct Draw {
     #[command(flatten)]
     making: Making,
+    #[command(flatten)]
+    diffusion: Diffusion,
 }
 
 /// Make a short clip of what a text says.
@@ -44,19 +47,19 @@ pub struct SoundCommand {
 
 impl SoundCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Audio, global)
+        self.making.run(Modality::Audio, Diffusion::default(), global)
     }
 }
 
 impl Draw {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Image, global)
+        self.making.run(Modality::Image, self.diffusion, global)
     }
 }
 
 impl Animate {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Video, global)
+        self.making.run(Modality::Video, Diffusion::default(), global)
     }
 }
 
@@ -83,12 +86,13 @@ struct Making {
 /// How a medium is made of noise.
 #[derive(Args, Debug)]
 pub struct MediaSampling {
-    /// Steps from noise to the medium: more are slower and truer.
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    steps: u16,
-    /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less.
-    #[arg(long, value_name = "X", default_value_t = 2.0, value_parser = guidance)]
-    guidance: f32,
+    /// Steps from noise to the medium: more are slower and truer. 24 without it, of Stable Diffusion 50.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    steps: Option<u16>,
+    /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less. 2
+    /// without it, of Stable Diffusion 7.5.
+    #[arg(long, value_name = "X", value_parser = guidance)]
+    guidance: Option<f32>,
     /// How a step is taken: euler, or heun, which does twice the work.
     #[arg(long, value_name = "NAME", default_value = "euler", value_parser = solver)]
     solver: Solver,
@@ -96,6 +100,29 @@ pub struct MediaSampling {
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     best_of: u16,
 }
+
+/// What only published diffusion models can be told.
+#[derive(Args, Clone, Copy, Debug, Default)]
+struct Diffusion {
+    /// By which steps Stable Diffusion goes in place of its own: euler, ddim or pndm.
+    #[arg(long, value_name = "NAME", value_parser = scheduler)]
+    scheduler: Option<Scheduler>,
+    /// Width and height of a picture of Stable Diffusion in place of its own, such as 512x768.
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    size: Option<Size>,
+}
+
+impl Diffusion {
+    /// The same way to make a medium, with what is told here.
+    fn told(self, sampler: Sampler) -> Sampler {
+        let size = self.size.map(|Size(size)| size);
+        Sampler { scheduler: self.scheduler, size, ..sampler }
+    }
+}
+
+/// Height and width.
+#[derive(Clone, Copy, Debug)]
+struct Size([usize; 2]);
 
 /// Where a medium may be found instead of being made.
 #[derive(Args, Debug)]
@@ -119,6 +146,16 @@ fn solver(text: &str) -> Result<Solver, String> {
     }
 }
 
+fn scheduler(text: &str) -> Result<Scheduler, String> {
+    let known = Scheduler::ALL.into_iter().find(|scheduler| scheduler.name() == text);
+    known.ok_or_else(|| format!("expected euler, ddim or pndm, got {text:?}"))
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.map(Size).ok_or_else(|| format!("expected a size such as 512x768, got {text:?}"))
+}
+
 /// What was made.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -126,6 +163,8 @@ pub struct Made {
     pub medium: Media,
     /// The seed that makes it again.
     pub seed: u64,
+    /// How it was made.
+    pub sampler: Sampler,
     /// Cosine to the text, where several were compared.
     pub similarity: Option<f32>,
     /// The file that it was found in, if it was not made.
@@ -134,9 +173,10 @@ pub struct Made {
 
 impl MediaSampling {
     /// From noise of this seed.
-    pub fn sampler(&self, seed: u64) -> Sampler {
+    pub fn sampler(&self, seed: u64) -> SamplerOptions {
         let Self { steps, guidance, solver, .. } = *self;
-        Sampler { seed, steps: steps.into(), guidance, solver }
+        let steps = steps.map(usize::from);
+        SamplerOptions { seed, steps, guidance, solver, ..SamplerOptions::default() }
     }
 
     /// How many are made.
@@ -155,7 +195,9 @@ impl MediaSampling {
         seed: u64,
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
-        let media = make(model.media()?, self.best_of(), self.sampler(seed))?;
+        let maker = model.media()?;
+        let sampler = self.sampler(seed).or(maker.usual());
+        let media = make(maker, self.best_of(), sampler)?;
         let fits = |media: &[Media]| -> Result<Vec<f32>> {
             Ok(model.score()?.similarities(media, prompt)?)
         };
@@ -168,6 +210,7 @@ impl MediaSampling {
         let made = made.map(|(i, (medium, similarity))| Made {
             medium,
             seed: seed.wrapping_add(i as u64),
+            sampler,
             similarity,
             retrieved: None,
         });
@@ -184,7 +227,7 @@ impl MediaSampling {
 
     /// What is written beside a medium: what it is, and how to make it again.
     pub fn notes(&self, model: &str, prompt: &str, made: &Made) -> Vec<(&'static str, String)> {
-        let Self { steps, guidance, .. } = *self;
+        let Sampler { steps, guidance, .. } = made.sampler;
         let how = match &made.retrieved {
             Some(path) => format!("found in {}", path.display()),
             None => format!(
@@ -229,6 +272,7 @@ fn found(folder: &Path, fits: impl Fn(&[Media]) -> Result<Vec<f32>>) -> Result<O
     let all = media.into_iter().zip(fits).zip(paths).map(|((medium, fit), path)| Made {
         medium,
         seed: 0,
+        sampler: Sampler::default(),
         similarity: Some(fit),
         retrieved: Some(path),
     });
@@ -247,7 +291,7 @@ struct Output<'a> {
 }
 
 impl Making {
-    fn run(&self, modality: Modality, global: &Global) -> Result<()> {
+    fn run(&self, modality: Modality, diffusion: Diffusion, global: &Global) -> Result<()> {
         if self.prompt.trim().is_empty() {
             return Err(anyhow!(
                 "expected words that say what is to be made, got none\nhint: sensorium draw \"a red circle\""
@@ -256,9 +300,14 @@ impl Making {
         self.checked(modality)?;
         let (model, _) = open::open(global, self.packing.precision)?;
         let told = (&*self.prompt, &self.gallery);
+        let progress = Progress::items("draw");
         let made = self.sampling.best(&model, told, global.seed(), |maker, count, sampler| {
-            Ok(maker.generate(modality, &vec![self.prompt.clone(); count], sampler)?)
-        })?;
+            let (texts, sampler) = (vec![self.prompt.clone(); count], diffusion.told(sampler));
+            let mut shown = |done, all| progress.set(done, all);
+            Ok(maker.generate(modality, &texts, sampler, &mut shown)?)
+        });
+        progress.finish();
+        let made = made?;
         let notes = self.sampling.notes(&global.model, &self.prompt, &made);
         keep(&made, self.out.as_deref(), &notes)?;
         let Made { seed, similarity, retrieved, .. } = made;

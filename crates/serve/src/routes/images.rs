@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use sensorium_inference::Sampler;
+use sensorium_inference::SamplerOptions;
 use sensorium_media::{Message, Modality, Part, Role};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ const PICTURES: usize = 10;
 struct Wanted {
     prompt: String,
     n: usize,
-    sampler: Sampler,
+    sampler: SamplerOptions,
     stream: bool,
 }
 
@@ -44,7 +44,7 @@ impl Wanted {
         }
         let n = fields.count("n", 1..=PICTURES)?.unwrap_or(1);
         let seed = sampling::seed(fields)?;
-        let sampler = sampling::sampler(fields, seed)?;
+        let sampler = sampling::sampler_options(fields, seed)?;
         let stream = fields.take("stream")?.unwrap_or(false);
         for (name, known) in
             [("output_format", "png"), ("response_format", "b64_json"), ("background", "auto")]
@@ -70,10 +70,27 @@ pub async fn generations(State(app): State<Arc<App>>, admitted: Admitted) -> Res
     let model = app.engine.models.able(name.as_deref(), "make").await?;
     let Wanted { prompt, n, sampler, stream } = wanted;
     let (prompts, served) = (vec![prompt; n], model.name.clone());
+    let wanted = size.as_deref().map(sides).transpose()?.flatten();
     let made = app.engine.run(&model, move |model| {
-        encoded(model.media()?.generate(Modality::Image, &prompts, sampler)?, &served, sampler)
+        let maker = model.media()?;
+        let size = wanted.filter(|_| maker.resizes());
+        let sampler = SamplerOptions { size, ..sampler }.or(maker.usual());
+        let made = maker.generate(Modality::Image, &prompts, sampler, &mut |_, _| ())?;
+        encoded(made, &served, sampler)
     });
     answer(&made.await?, size, stream, fields)
+}
+
+/// Height and width of a size that a request names, if it leaves them not to the model.
+fn sides(size: &str) -> Result<Option<[usize; 2]>> {
+    if size == "auto" {
+        return Ok(None);
+    }
+    let sides = size.split_once('x').and_then(|(w, h)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.map(Some).ok_or_else(|| {
+        let message = format!("expected auto or a size such as 512x512, got {size:?}");
+        ApiError::invalid("size", message)
+    })
 }
 
 /// Draws a picture anew, as a prompt says.
@@ -102,7 +119,9 @@ pub async fn edits(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Re
         let known = chat.makes();
         let wanted = chat.wants(&[Message { role: Role::User, parts }], &media, modality)?;
         let wanted = wanted.ok_or(sensorium_inference::Error::Makes { wanted: modality, known })?;
-        encoded(model.media()?.make(&wanted, n, sampler)?, &served, sampler)
+        let maker = model.media()?;
+        let sampler = sampler.or(maker.usual());
+        encoded(maker.make(&wanted, n, sampler)?, &served, sampler)
     });
     answer(&made.await?, size, stream, fields)
 }

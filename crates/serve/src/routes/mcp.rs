@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sensorium_inference::speech::SpeakOptions;
-use sensorium_inference::{GenerateOptions, Sampler};
+use sensorium_inference::{GenerateOptions, SamplerOptions};
 use sensorium_media::{Modality, Part, Role};
 use serde_json::{Map, Value, json};
 
@@ -158,11 +158,14 @@ async fn transcribe(app: &App, arguments: &mut Fields) -> Result<Value> {
 async fn draw(app: &App, arguments: &mut Fields) -> Result<Value> {
     let prompt: String = arguments.need("prompt")?;
     let seed = crate::sampling::seed(arguments)?;
-    let sampler = Sampler { seed, ..Sampler::default() };
+    let sampler = SamplerOptions { seed, ..SamplerOptions::default() };
     let model = app.engine.models.able(None, "make").await?;
     let served = model.name.clone();
     let made = app.engine.run(&model, move |model| {
-        encoded(model.media()?.generate(Modality::Image, &[prompt], sampler)?, &served, sampler)
+        let maker = model.media()?;
+        let sampler = sampler.or(maker.usual());
+        let made = maker.generate(Modality::Image, &[prompt], sampler, &mut |_, _| ())?;
+        encoded(made, &served, sampler)
     });
     let made = made.await?;
     let picture = made.first().ok_or_else(|| ApiError::internal("nothing was drawn"))?;
