@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Published kinds of models, tiny and untrained, do what their families do: what they say is nonsense, that they say it is not.
+set -euo pipefail
+sensorium=${SENSORIUM:-target/release/sensorium}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+picture=examples/pictures/scene.png
+film=goldens/video/$(ls goldens/video | grep -m1 '\.mp4$')
+sound=goldens/sound/$(ls goldens/sound | grep -m1 '\.wav$')
+
+# They see pictures of any shape, several of them, and films.
+for model in qwen2_vl qwen2_5_vl qwen3_vl tiles_onevision; do
+    "$sensorium" ask "what is there?" --image "$picture" --model "goldens/$model" --max-tokens 4 --json > "$work/seen.json"
+    grep -q '"slots"\|"tokens"' "$work/seen.json"
+    "$sensorium" ask "what happens?" --video "$film" --model "goldens/$model" --max-tokens 4 > /dev/null
+done
+"$sensorium" ask "<image> and <image>: which?" --image "$picture" --image "$picture" --model goldens/qwen2_5_vl --max-tokens 2 > /dev/null
+"$sensorium" inspect goldens/qwen3_vl | grep -q qwen3_vl
+
+# They write down speech, and tell which text fits a sound.
+"$sensorium" transcribe "$sound" --model goldens/wav2vec2 > /dev/null
+"$sensorium" transcribe "$sound" --model goldens/hubert --format srt > /dev/null
+"$sensorium" score --audio "$sound" --text "a bell" --text "rain" --model goldens/clap | grep -q rain
+
+# They draw; the same seed draws the same.
+"$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/a.png"
+"$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/b.png"
+cmp "$work/a.png" "$work/b.png"
+grep -q "Stable\|stable_diffusion" "$work/a.png"
+
+# What they cannot do is an error that says what they do.
+! "$sensorium" ask "what is there?" --image "$picture" --model goldens/wav2vec2 2> "$work/error"
+grep -q "writes down" "$work/error"
