@@ -34,6 +34,7 @@ import qwen3
 import raw_prompt
 import rope
 import seeing
+import seeing_gemma
 import settings
 import siglip
 import siglip2
@@ -49,7 +50,7 @@ import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder, seeing, tiles, siglip2,
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet, clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder, seeing, tiles, seeing_gemma, siglip2,
                    blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope, mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
     "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText "
-    "LlavaNext LlavaOnevision"
+    "LlavaNext LlavaOnevision Gemma2 Gemma3Text Gemma3 PaliGemma"
 ).split()
-PROCESSORS = "Bit Blip CLIP Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
+PROCESSORS = "Bit Blip CLIP Gemma3 Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
 # By default they do not fit their own canvases.
 SIZES = {"LlavaNext": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
 

@@ -54,6 +54,7 @@ fn config(qk_norm: bool) -> LlamaConfig {
         rope_scaling: RopeScaling::None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
+        gemma: None,
     }
 }
 

@@ -35,6 +35,7 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         rope_scaling: RopeScaling::None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
+        gemma: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod bad_inputs;
 mod blip2;
 mod blip2_writing;
 mod configs;
+mod gemma;
 mod idefics;
 mod llava;
 mod open;

@@ -213,6 +213,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         rope_scaling,
         gate: Default::default(),
         embedding_scale: 1.0,
+        gemma: None,
     })
 }
 

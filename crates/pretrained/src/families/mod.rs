@@ -49,7 +49,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 30] = [
+pub const FAMILIES: [Family; 34] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -101,6 +101,8 @@ pub const FAMILIES: [Family; 30] = [
     Family { model_type: "llava", plan: llava::plan, open: spliced },
     Family { model_type: "llava_next", plan: llava::plan, open: spliced },
     Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
+    Family { model_type: "gemma3", plan: llava::plan, open: spliced },
+    Family { model_type: "paligemma", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },
@@ -111,6 +113,8 @@ pub const FAMILIES: [Family; 30] = [
     Family { model_type: "qwen3", plan: language::plan, open: language },
     Family { model_type: "phi3", plan: language::plan, open: language },
     Family { model_type: "gemma", plan: language::plan, open: language },
+    Family { model_type: "gemma2", plan: language::plan, open: language },
+    Family { model_type: "gemma3_text", plan: language::plan, open: language },
     Family { model_type: "opt", plan: language::plan, open: language },
     Family { model_type: "gpt2", plan: language::plan, open: language },
     Family {

@@ -207,6 +207,7 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         rope_scaling: rope_scaling(gguf, &keys, head_width, theta)?,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
+        gemma: None,
     };
     Ok((config, family))
 }

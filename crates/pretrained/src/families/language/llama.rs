@@ -47,7 +47,12 @@ pub fn phi3(config: &Config<'_>) -> Result<BackboneConfig> {
 }
 
 /// <https://huggingface.co/docs/transformers/model_doc/gemma>
-pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
+pub fn gemma1(config: &Config<'_>) -> Result<BackboneConfig> {
+    Ok(BackboneConfig::Llama(gemma(config, 16, false)?))
+}
+
+/// What all Gemmas share.
+pub fn gemma(config: &Config<'_>, n_kv_heads: usize, qk_norm: bool) -> Result<LlamaConfig> {
     // The first files say gelu and mean its tanh form.
     for key in ["hidden_act", "hidden_activation"] {
         if !matches!(config.text_or(key, "gelu")?, "gelu" | "gelu_pytorch_tanh") {
@@ -55,15 +60,16 @@ pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
         }
     }
     let bias = config.flag_or("attention_bias", false)?;
-    read(
+    shape(
         config,
         Family {
-            n_kv_heads: Some(16),
+            n_kv_heads: Some(n_kv_heads),
             head_width: Some(256),
             biases: Biases { qkv: bias, o: bias, mlp: false },
             tied: true,
             gate: GateActivation::GeluTanh,
             scales: true,
+            qk_norm,
             ..Family::default()
         },
     )
@@ -88,6 +94,10 @@ struct Family {
 }
 
 fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
+    Ok(BackboneConfig::Llama(shape(config, family)?))
+}
+
+fn shape(config: &Config<'_>, family: Family) -> Result<LlamaConfig> {
     if family.gate == GateActivation::Silu {
         config.only("hidden_act", &json!("silu"))?;
     }
@@ -103,7 +113,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         return Err(config.wrong("head_dim", &expected, FOREIGN));
     }
     let (theta, rope_scaling) = rope(config, head_width)?;
-    Ok(BackboneConfig::Llama(LlamaConfig {
+    Ok(LlamaConfig {
         vocab_size: config.size("vocab_size")?,
         context: context(config, family.window, &rope_scaling)?,
         hidden_size: width,
@@ -120,7 +130,8 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         rope_scaling,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
-    }))
+        gemma: None,
+    })
 }
 
 /// Whether a layer of Qwen's sees only so many tokens before each: those from `max_window_layers` on,
@@ -163,27 +174,38 @@ pub fn rope(config: &Config<'_>, head_width: usize) -> Result<(f32, RopeScaling)
         Some(new) if new.get("rope_theta").is_some() => new.positive_or("rope_theta", 1e4)?,
         _ => config.positive_or("rope_theta", 1e4)?,
     };
-    let Some(rope) = new.or(old) else { return Ok((theta as f32, RopeScaling::None)) };
+    let scaling = match new.or(old) {
+        Some(rope) => rope_scaling(config, &rope, head_width)?,
+        None => RopeScaling::None,
+    };
+    Ok((theta as f32, scaling))
+}
+
+/// The stretching that `rope` says, of a model with these settings.
+pub fn rope_scaling(
+    config: &Config<'_>,
+    rope: &Config<'_>,
+    head_width: usize,
+) -> Result<RopeScaling> {
     rope.only("partial_rotary_factor", &json!(1.0))?;
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
-    let rope_scaling = match rope.text_or(key, "default")? {
+    Ok(match rope.text_or(key, "default")? {
         // Dynamic scaling begins where the longest text that is read here ends.
         "default" | "dynamic" => {
             rope.without_effect(&["factor", "original_max_position_embeddings"]);
             RopeScaling::None
         }
         "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
-        "llama3" => llama3(&rope)?,
-        "yarn" => yarn(config, &rope)?,
+        "llama3" => llama3(rope)?,
+        "yarn" => yarn(config, rope)?,
         // As Phi-3's first files have it.
-        "longrope" | "su" => longrope(config, &rope, head_width)?,
+        "longrope" | "su" => longrope(config, rope, head_width)?,
         _ => {
             let known =
                 "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"";
             return Err(rope.wrong(key, known, FOREIGN));
         }
-    };
-    Ok((theta as f32, rope_scaling))
+    })
 }
 
 /// Longest text before stretching, which a file may have beside the stretching too, and how much longer
