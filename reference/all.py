@@ -36,6 +36,7 @@ import qwen_vl
 import raw_prompt
 import rope
 import seeing
+import seeing_gemma
 import settings
 import siglip
 import siglip2
@@ -57,6 +58,6 @@ if __name__ == "__main__":
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
                    mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen_vl,
-                   stable_diffusion,
+                   stable_diffusion, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -1,13 +1,15 @@
 """Tiny models whose pictures have as many tokens as their shape asks for. Writes goldens/tiles_*.
 
 Liu et al. 2024, https://llava-vl.github.io/blog/2024-01-30-llava-next/; Li et al. 2024,
-https://arxiv.org/abs/2408.03326
+https://arxiv.org/abs/2408.03326; Zhu et al. 2025, https://arxiv.org/abs/2504.10479
 
     tiles_next        LLaVA-NeXT with CLIP's tower, Mistral, a template of parts; rows without padding
     tiles_next_qwen   the same with SigLIP's tower and Qwen2, whose head is the token table, the names of
                       transformers 5 in memory, two levels of the tower
     tiles_onevision   LLaVA-OneVision: SigLIP's tower without a head, Qwen2, grids that are scaled down, of
                       several pictures each whole; a video beside them
+    tiles_internvl    InternVL: its own tower with layer scale, pixel shuffle, Qwen2, tiles and a thumbnail in
+                      one row of tokens, a video's frames by their numbers
 
 Each folder is what `save_pretrained` writes; beside it `expected.json` (conversations with the ids of
 their prompts and of 16 greedy tokens) and `outputs.safetensors` (for each conversation pixels, what
@@ -23,10 +25,13 @@ from published import IMAGES, fresh, pictures, two_passes
 from PIL import Image, ImageSequence
 from safetensors.torch import load_file, save_file
 from seeing import LEAD, LLAVA_TEMPLATE, PAIRS, QUESTIONS, VIDEO, byte_tokenizer, greedy, write
-from transformers import (AutoModelForImageTextToText, CLIPVisionConfig, LlavaNextConfig,
+from transformers import (AutoModelForImageTextToText, CLIPVisionConfig, InternVLConfig,
+                          InternVLForConditionalGeneration, InternVLProcessor, InternVLVisionConfig,
+                          InternVLVideoProcessor, LlavaNextConfig,
                           LlavaNextForConditionalGeneration, LlavaNextProcessor, LlavaOnevisionConfig,
                           LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor, MistralConfig,
                           Qwen2Config, SiglipVisionConfig)
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil)
@@ -40,22 +45,35 @@ ONEVISION_TEMPLATE = (
     "{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
 
 
+INTERNVL_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}"
+    "{% elif part['type'] == 'video' %}{{ '<video>\n' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
 def asked(processor, question, media):
     """The processed inputs of one question about media, as a conversation."""
     kinds = [{"type": kind} for kind, _ in media]
     content = [*kinds, {"type": "text", "text": question}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    text = question
+    if processor.chat_template:
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     images = [[seen for kind, seen in media if kind == "image"]]
     videos = [seen for kind, seen in media if kind == "video"]
     bos = processor.tokenizer.bos_token
     more = dict(videos=videos, do_sample_frames=False) if videos else {}
     inputs = processor(images=images if images[0] else None, text=[text], return_tensors="pt",
-                       add_special_tokens=not (bos and text.startswith(bos)), **more)
-    return {k: v for k, v in inputs.items() if k not in ("mm_token_type_ids", "batch_num_images")}, inputs
+                       add_special_tokens=bool(processor.chat_template and not (bos and text.startswith(bos))),
+                       **more)
+    left = ("mm_token_type_ids", "batch_num_images", "labels", "num_crops")
+    return {k: v for k, v in inputs.items() if k not in left}, inputs
 
 
 def tiles(pixels, features):
     """Pixels of the tiles that the model reads: those that fill a batch are zeros."""
+    if pixels.dim() == 4:
+        return pixels, features.flatten(0, 1)
     kept = pixels.flatten(0, 1)
     return kept[kept.flatten(1).abs().sum(1) > 0], torch.cat(list(features))
 
@@ -71,7 +89,7 @@ def seen(model, inputs):
         return tiles(inputs["pixel_values"], features)
 
 
-def conversations(folder, processor, questions):
+def conversations(folder, processor, questions, least):
     """Each question with its media; those whose answer hangs on a last bit are left out."""
     model = AutoModelForImageTextToText.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -96,7 +114,7 @@ def conversations(folder, processor, questions):
         kept.append({"question": question, "media": [n if "." in n else f"{n}.png" for n in names],
                      "ids": inputs["input_ids"][0].tolist(), "greedy": tokens})
     print(folder.name, counts, [len(set(case["greedy"])) for case in kept])
-    assert {len(names) for names in counts} >= {0, 1}, counts
+    assert {len(names) for names in counts} >= {least, 1}, counts
     return kept, outputs
 
 
@@ -112,10 +130,10 @@ def filmed(name):
     return "video", torch.from_numpy(film[places]).permute(0, 3, 1, 2)
 
 
-def save(folder, model, processor, questions):
+def save(folder, model, processor, questions, least=0):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    write(folder, *conversations(folder, processor, questions))
+    write(folder, *conversations(folder, processor, questions, least))
 
 
 def text(kind, tokenizer, bos, eos, **more):
@@ -190,6 +208,28 @@ def onevision():
     save(fresh("tiles_onevision"), model, processor, ASKED + PAIRS + films + both)
 
 
+def internvl():
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+             "video_token": "<video>"}
+    special, tile = ["<|im_start|>", "<|im_end|>", *names.values()], 16
+    tokenizer = byte_tokenizer(special, eos_token="<|im_end|>", pad_token="<|im_end|>",
+                               model_specific_special_tokens=names)
+    vision = InternVLVisionConfig(hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=2,
+                                  image_size=[tile, tile], patch_size=[4, 4], attention_bias=True)
+    language = text(Qwen2Config, tokenizer, 0, 1)
+    config = InternVLConfig(vision_config=vision, text_config=language, image_seq_length=4,
+                            tie_word_embeddings=False,
+                            image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
+    size = {"height": tile, "width": tile}
+    processor = InternVLProcessor(GotOcr2ImageProcessorPil(size=size, max_patches=5), tokenizer,
+                                  InternVLVideoProcessor(size=size), image_seq_length=4,
+                                  chat_template=INTERNVL_TEMPLATE)
+    films = [(q, [VIDEO.name]) for q in ("what happens?", "is it here?", "why?", "and then?", "x", "when?")]
+    both = [(q, ["smooth", VIDEO.name]) for q in ("which?", "same?", "y", "both?", "z")]
+    model = randomise(InternVLForConditionalGeneration(config))
+    save(fresh("tiles_internvl"), model, processor, ASKED + PAIRS + films + both)
+
+
 def main():
     two_passes()
     if not IMAGES.exists():
@@ -197,6 +237,7 @@ def main():
     next_mistral()
     next_qwen()
     onevision()
+    internvl()
 
 
 if __name__ == "__main__":

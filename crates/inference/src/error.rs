@@ -66,6 +66,12 @@ pub enum Error {
         got: usize,
     },
 
+    /// A model that reads no text without a picture was given none.
+    #[error(
+        "expected a picture before the text, got none\nhint: this model was only taught texts about pictures; add --image FILE"
+    )]
+    NoPicture,
+
     /// A model that reads texts alone was given pictures.
     #[error(
         "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, BLIP-2 or Idefics"
@@ -111,7 +117,7 @@ pub enum Error {
     #[error(
         "expected a finite picture, got NaN or infinity\nhint: the weights are damaged, or their values overflow; try --precision f32"
     )]
-    NoPicture,
+    NotFinitePicture,
 
     /// An id that the model has no row for.
     #[error(

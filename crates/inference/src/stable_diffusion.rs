@@ -49,7 +49,9 @@ impl TextToMedia for Drawer {
 /// That a picture is one.
 fn finite(output: Output) -> Result<Output> {
     match &output {
-        Output::Image(x) if !read(x.clone()).iter().all(|x| x.is_finite()) => Err(Error::NoPicture),
+        Output::Image(x) if !read(x.clone()).iter().all(|x| x.is_finite()) => {
+            Err(Error::NotFinitePicture)
+        }
         _ => Ok(output),
     }
 }

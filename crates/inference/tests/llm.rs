@@ -55,6 +55,7 @@ fn config(qk_norm: bool) -> LlamaConfig {
         mrope: None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
+        gemma: None,
     }
 }
 

@@ -35,6 +35,16 @@ pub enum Mask<'a> {
         /// Of every key, `[B, Tk]`; query `i` has that of key `i + offset`.
         spans: &'a [Span],
     },
+    /// As `Prefix`, but for the keys that stand `window` places or more before a query (Beltagy et al.
+    /// 2020, <https://arxiv.org/abs/2004.05150>, section 3.1) and are not of its span.
+    Window {
+        /// Keys that came before the first query.
+        offset: usize,
+        /// As `Prefix` has them; none is as `Causal`.
+        spans: &'a [Span],
+        /// Keys up to the query's own place, that one too.
+        window: usize,
+    },
 }
 
 /// What a token has to do with others of its kind, besides standing before or after them.
@@ -57,7 +67,7 @@ impl Span {
         !matches!(other, Self::Apart(_)) || self == other
     }
 
-    /// Whether a token of this span sees a later one of `other`.
+    /// Whether a token of this span sees a later one of `other`, and one that is out of its window.
     fn sees_later(self, other: Self) -> bool {
         matches!(self, Self::Shared(_)) && self == other
     }
@@ -90,8 +100,12 @@ impl AttentionShape {
         assert_eq!(q.len(), batch * queries * heads * width, "attention: q of {self:?}");
         assert_eq!(k.len(), batch * keys * kv_heads * width, "attention: k of {self:?}");
         assert_eq!(v.len(), k.len(), "attention: v of {self:?}");
-        if let Mask::Prefix { spans, .. } = mask {
-            assert_eq!(spans.len(), batch * keys, "attention: spans of {self:?}");
+        match mask {
+            Mask::Window { spans: [], .. } => {}
+            Mask::Prefix { spans, .. } | Mask::Window { spans, .. } => {
+                assert_eq!(spans.len(), batch * keys, "attention: spans of {self:?}");
+            }
+            Mask::Full | Mask::Causal { .. } => {}
         }
         if let Some(lengths) = lengths {
             assert_eq!(lengths.len(), batch, "attention: lengths of {self:?}");
@@ -142,9 +156,14 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(shape: &AttentionShape, b: usize, mask: Mask<'a>, lengths: Option<&[usize]>) -> Self {
+        let own = |spans: &'a [Span]| match spans {
+            [] => spans,
+            _ => &spans[b * shape.keys..(b + 1) * shape.keys],
+        };
         let mask = match mask {
-            Mask::Prefix { offset, spans } => {
-                Mask::Prefix { offset, spans: &spans[b * shape.keys..(b + 1) * shape.keys] }
+            Mask::Prefix { offset, spans } => Mask::Prefix { offset, spans: own(spans) },
+            Mask::Window { offset, spans, window } => {
+                Mask::Window { offset, spans: own(spans), window }
             }
             other => other,
         };
@@ -156,10 +175,11 @@ impl<'a> View<'a> {
         match self.mask {
             Mask::Full => self.keys,
             Mask::Causal { offset } => (i + offset + 1).min(self.keys),
-            Mask::Prefix { offset, spans } => {
+            Mask::Prefix { offset, spans } | Mask::Window { offset, spans, .. } => {
                 let end = (i + offset + 1).min(self.keys);
                 let span = spans.get(i + offset).copied().unwrap_or_default();
-                let last = spans[end..self.keys].iter().rposition(|&other| span.sees_later(other));
+                let later = spans.get(end..self.keys).unwrap_or_default();
+                let last = later.iter().rposition(|&other| span.sees_later(other));
                 last.map_or(end, |last| end + last + 1)
             }
         }
@@ -178,15 +198,32 @@ impl<'a> View<'a> {
                 let end = self.end(i).min(scores.len());
                 scores[end..].fill(f32::NEG_INFINITY);
             }
-            Mask::Prefix { offset, spans } => {
+            Mask::Prefix { offset, spans } => hide_spans(i + offset, spans, scores),
+            Mask::Window { offset, spans, window } => {
+                let first = (i + offset + 1).saturating_sub(window).min(scores.len());
+                if spans.is_empty() {
+                    let end = self.end(i).min(scores.len());
+                    scores[end..].fill(f32::NEG_INFINITY);
+                    return scores[..first].fill(f32::NEG_INFINITY);
+                }
                 let span = spans.get(i + offset).copied().unwrap_or_default();
-                for (j, (score, &other)) in scores.iter_mut().zip(spans).enumerate() {
-                    let later = j > i + offset;
-                    if !(if later { span.sees_later(other) } else { span.sees_earlier(other) }) {
+                hide_spans(i + offset, spans, scores);
+                for (score, &other) in scores[..first].iter_mut().zip(spans) {
+                    if !span.sees_later(other) {
                         *score = f32::NEG_INFINITY;
                     }
                 }
             }
+        }
+    }
+}
+
+/// Sets the scores of the keys that the query at place `at` does not see by its span to `-inf`.
+fn hide_spans(at: usize, spans: &[Span], scores: &mut [f32]) {
+    let span = spans.get(at).copied().unwrap_or_default();
+    for (j, (score, &other)) in scores.iter_mut().zip(spans).enumerate() {
+        if !(if j > at { span.sees_later(other) } else { span.sees_earlier(other) }) {
+            *score = f32::NEG_INFINITY;
         }
     }
 }

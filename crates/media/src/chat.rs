@@ -106,11 +106,13 @@ pub struct Slot {
 pub struct Medium {
     /// What it is.
     pub modality: Modality,
-    /// The token that a template writes for it, and that stands where its features go.
+    /// The token that a template writes for it.
     pub marker: String,
-    /// What takes the marker's place: markers, and the tokens that tell what they are.
+    /// The token that stands where its features go: with most models the same.
+    pub token: String,
+    /// What takes the marker's place: such tokens, and those that tell what they are.
     pub text: String,
-    /// Markers of one slot.
+    /// Tokens of one slot.
     pub len: usize,
 }
 
@@ -119,7 +121,7 @@ impl Medium {
     pub fn framed(modality: Modality, len: usize) -> Self {
         let marker = format!("<|{modality}_token|>");
         let text = format!("<|{modality}|>{}<|{modality}_end|>", marker.repeat(len));
-        Self { modality, marker, text, len }
+        Self { modality, token: marker.clone(), marker, text, len }
     }
 }
 
@@ -333,11 +335,11 @@ fn without_marks(text: &str) -> (String, [Vec<Range<usize>>; 2]) {
 
 /// The places of a medium's features: its markers, `len` and `len` of them.
 fn slots(prompt: &mut Prompt, tokenizer: &Tokenizer, medium: &Medium, span: i32) -> Result<()> {
-    let Medium { modality, marker, text, len } = medium;
-    let id = tokenizer.id(marker);
+    let Medium { modality, marker, token, text, len } = medium;
+    let id = tokenizer.id(token);
     let is = |at: &usize| prompt.spans[*at] == span && Some(prompt.ids[*at]) == id;
     let markers: Vec<usize> = (0..prompt.ids.len()).filter(is).collect();
-    let expected = text.matches(marker.as_str()).count();
+    let expected = text.matches(token.as_str()).count();
     let joined = |slot: &[usize]| slot.len() == *len && slot[len - 1] - slot[0] == len - 1;
     let chunks = || markers.chunks((*len).max(1));
     if markers.len() != expected || !chunks().all(joined) {

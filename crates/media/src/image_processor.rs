@@ -48,6 +48,8 @@ pub enum Style {
     Idefics3,
     /// `Siglip2ImageProcessor`: as many patches as fit, values in -1..=1, bilinear.
     Siglip2,
+    /// `Gemma3ImageProcessor`: as SigLIP's, a lone number is both edges, bilinear.
+    Gemma3,
     /// `LlavaNextImageProcessor`: canvases of 336-pixel tiles, values as CLIP has them.
     LlavaNext,
     /// `LlavaOnevisionImageProcessor`: canvases of 384-pixel tiles, of several pictures each whole.

@@ -157,8 +157,12 @@ const WITHOUT_EFFECT: &[&str] = &[
     "use_model_defaults",
     // Tokens' ids: those that a family needs it asks for.
     "_pad_token_id",
+    "boi_token_id",
+    "boi_token_index",
     "bos_token_id",
     "decoder_start_token_id",
+    "eoi_token_id",
+    "eoi_token_index",
     "eos_token_id",
     "forced_decoder_ids",
     "image_token_id",

@@ -105,7 +105,10 @@ impl From<Error> for ApiError {
             | Error::OnePicture { .. }
             | Error::Makes { .. }
             | Error::Cannot { .. } => "modality_not_supported",
-            Error::NotFinite { .. } | Error::NotFiniteAt { .. } | Error::NoSpectrogram => {
+            Error::NotFinite { .. }
+            | Error::NotFiniteAt { .. }
+            | Error::NotFinitePicture
+            | Error::NoSpectrogram => {
                 let message = "the model computed numbers that are none: its weights are damaged, or overflow";
                 return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nonfinite_logits", message);
             }

@@ -2,7 +2,7 @@
 //!
 //! Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>; grouped queries: Ainslie et al. 2023;
 //! query-key norm: Dehghani et al. 2023 (as Qwen3 has it, over each head, before the rotation).
-//! With biases it is Qwen2's too; Mistral's is Llama's.
+//! With biases it is Qwen2's too; Mistral's is Llama's; Gemma's has what [`GemmaConfig`] says beside.
 //!
 //! ```text
 //! embeds [B, T, D] ──blocks──▶ [B, T, D] ──norm──▶ hidden [B, T, D] ──head──▶ logits [.., V]
@@ -13,6 +13,7 @@ use sensorium_nn::fused::{KeyValues, RotaryTable};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::gemma::{GemmaConfig, softcapped};
 use crate::rope::{Rotary, furthest};
 use crate::sequence::mask;
 use crate::{Cache, Mrope, RopeScaling};
@@ -64,6 +65,9 @@ pub struct LlamaConfig {
     /// Token embeddings are multiplied by it: the root of D in Gemma.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub embedding_scale: f32,
+    /// What makes it a Gemma 2 or a Gemma 3.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gemma: Option<GemmaConfig>,
 }
 
 /// The activation of a [`Llama`]'s gates.
@@ -122,6 +126,7 @@ impl LlamaConfig {
             mrope: None,
             gate: GateActivation::Silu,
             embedding_scale: 1.0,
+            gemma: None,
         }
     }
 
@@ -151,6 +156,8 @@ pub struct Llama {
     rotary: Rotary,
     #[module(skip)]
     embedding_scale: f32,
+    #[module(skip)]
+    gemma: Option<GemmaConfig>,
 }
 
 /// Where the tokens of one call stand, and what each may see.
@@ -160,13 +167,19 @@ struct Place {
     mask: Mask,
 }
 
+/// The same in all layers, but for those that see only the last tokens.
+struct Places {
+    all: Place,
+    sliding: Option<Place>,
+}
+
 impl Llama {
     /// Weights of 0.02, residual writes scaled by `(2 n_layers)^-0.5` (GPT-2).
     pub fn init(config: &LlamaConfig, init: &mut Init) -> Self {
         let (v, d) = (config.vocab_size, config.hidden_size);
         Self {
             embedding: Embedding::init(v, d, 0.02, init),
-            layers: (0..config.n_layers).map(|_| Layer::init(config, init)).collect(),
+            layers: (0..config.n_layers).map(|i| Layer::init(config, i, init)).collect(),
             norm: RmsNorm::init(d, config.eps, init),
             head: (!config.tied).then(|| Linear::init(d, v, false, 0.02, init)),
             rotary: Rotary {
@@ -176,6 +189,7 @@ impl Llama {
                 mrope: config.mrope,
             },
             embedding_scale: config.embedding_scale,
+            gemma: config.gemma.clone(),
         }
     }
 
@@ -197,9 +211,10 @@ impl Llama {
     /// When there is not a token for each cache, or one of them holds several texts.
     pub fn step(&self, ids: &[u32], caches: &mut [&mut Cache]) -> Tensor<2> {
         Cache::step(caches, self.embed(ids, [ids.len(), 1]), |x, positions, all| {
-            let table = self.rotary.of_each(positions);
-            let place = Place { table, mask: Mask::Full };
-            self.norm.forward(self.stack(x, &place, Some(all), self.layers.len(), &[], |_, x| x))
+            let last = positions.iter().max().copied().unwrap_or_default();
+            let places = self.places(|rotary| rotary.of_each(positions), Mask::Full, last, 1);
+            let all = Some(all);
+            self.norm.forward(self.stack(x, &places, all, self.layers.len(), &[], |_, x| x))
         })
     }
 
@@ -227,14 +242,14 @@ impl Llama {
         let t = x.dims()[1];
         let offset = cache.as_ref().map_or(0, |cache| cache.tokens());
         let first = cache.as_ref().map_or(0, |cache| cache.position());
-        let table = match (&sequence.grid, &sequence.positions) {
-            (Some(grid), _) => self.rotary.on(grid),
-            (None, Some(positions)) => self.rotary.at(positions.iter().map(|&at| at as usize)),
-            (None, None) => self.rotary.at(first..first + t),
+        let table = |rotary: &Rotary| match (&sequence.grid, &sequence.positions) {
+            (Some(grid), _) => rotary.on(grid),
+            (None, Some(positions)) => rotary.at(positions.iter().map(|&at| at as usize)),
+            (None, None) => rotary.at(first..first + t),
         };
-        let place = Place { table, mask: mask(sequence, offset, t) };
+        let places = self.places(table, mask(sequence, offset, t), offset, t);
         let deepstack = &sequence.deepstack;
-        let x = self.stack(x, &place, cache.as_deref_mut(), layers, deepstack, before);
+        let x = self.stack(x, &places, cache.as_deref_mut(), layers, deepstack, before);
         if let Some(cache) = cache {
             cache.advance(t);
             if let Some(grid) = &sequence.grid {
@@ -244,11 +259,27 @@ impl Llama {
         x
     }
 
+    /// Where `t` tokens after `offset` others stand, in each kind of layer.
+    fn places(
+        &self,
+        table: impl Fn(&Rotary) -> RotaryTable,
+        mask: Mask,
+        offset: usize,
+        t: usize,
+    ) -> Places {
+        let sliding = self.gemma.as_ref().map(|gemma| {
+            let theta = gemma.sliding_theta;
+            let rotary = Rotary { theta, rope_scaling: RopeScaling::None, ..self.rotary.clone() };
+            Place { table: table(&rotary), mask: gemma.mask(&mask, offset, t) }
+        });
+        Places { all: Place { table: table(&self.rotary), mask }, sliding }
+    }
+
     /// The first so many layers, with what is added behind them.
     fn stack(
         &self,
         x: Tensor<3>,
-        place: &Place,
+        places: &Places,
         mut cache: Option<&mut Cache>,
         layers: usize,
         deepstack: &[Tensor<3>],
@@ -257,6 +288,7 @@ impl Llama {
         let layers = self.layers.iter().take(layers).enumerate();
         layers.fold(x, |x, (i, layer)| {
             let kept = cache.as_deref_mut().map(|cache| cache.layer(i));
+            let place = places.sliding.as_ref().filter(|_| layer.slides).unwrap_or(&places.all);
             let x = layer.forward(before(i, x), place, kept);
             deepstack.get(i).into_iter().fold(x, |x, seen| x + seen.clone())
         })
@@ -276,10 +308,11 @@ impl Forward for Llama {
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.head {
+        let logits = match &self.head {
             Some(head) => head.forward(hidden),
             None => self.embedding.unembed(hidden),
-        }
+        };
+        softcapped(logits, self.gemma.as_ref().and_then(|gemma| gemma.final_softcap))
     }
 }
 
@@ -293,24 +326,33 @@ impl Pack for Llama {
     }
 }
 
-/// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
+/// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`; what joins `x` is normed too in Gemma 2 and 3.
 #[derive(Module, Debug)]
 struct Layer {
     norm1: RmsNorm,
     attention: GroupedAttention,
+    post_norm1: Option<RmsNorm>,
     norm2: RmsNorm,
     mlp: SwiGlu,
+    post_norm2: Option<RmsNorm>,
+    #[module(skip)]
+    slides: bool,
     #[module(skip)]
     recompute: bool,
 }
 
 impl Layer {
-    fn init(config: &LlamaConfig, init: &mut Init) -> Self {
+    fn init(config: &LlamaConfig, layer: usize, init: &mut Init) -> Self {
+        let norm = |init: &mut Init| RmsNorm::init(config.hidden_size, config.eps, init);
+        let post_norm = |init: &mut Init| config.gemma.as_ref().map(|_| norm(init));
         Self {
-            norm1: RmsNorm::init(config.hidden_size, config.eps, init),
+            norm1: norm(init),
             attention: GroupedAttention::init(config, init),
-            norm2: RmsNorm::init(config.hidden_size, config.eps, init),
+            post_norm1: post_norm(init),
+            norm2: norm(init),
             mlp: SwiGlu::init(config, init),
+            post_norm2: post_norm(init),
+            slides: config.gemma.as_ref().is_some_and(|gemma| gemma.slides(layer)),
             recompute: init.recomputes(),
         }
     }
@@ -326,9 +368,15 @@ impl Layer {
 
     fn run(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
-        let x = self.attention.add_to(x, y, place, kept);
+        let x = match &self.post_norm1 {
+            Some(norm) => x + norm.forward(self.attention.forward(y, place, kept)),
+            None => self.attention.add_to(x, y, place, kept),
+        };
         let y = self.norm2.forward(x.clone());
-        self.mlp.add_to(x, y)
+        match &self.post_norm2 {
+            Some(norm) => x + norm.forward(self.mlp.forward(y)),
+            None => self.mlp.add_to(x, y),
+        }
     }
 }
 
@@ -349,6 +397,10 @@ struct GroupedAttention {
     #[module(skip)]
     heads: [usize; 2],
     #[module(skip)]
+    query_scale: f32,
+    #[module(skip)]
+    softcap: Option<f32>,
+    #[module(skip)]
     precision: Precision,
 }
 
@@ -366,6 +418,8 @@ impl GroupedAttention {
             q_norm: head_norm(init),
             k_norm: head_norm(init),
             heads: [h, hkv],
+            query_scale: config.gemma.as_ref().map_or(1.0, |gemma| gemma.query_scale),
+            softcap: config.gemma.as_ref().and_then(|gemma| gemma.attn_softcap),
             precision: init.precision(),
         }
     }
@@ -378,22 +432,35 @@ impl GroupedAttention {
         place: &Place,
         kept: Option<&mut KeyValues>,
     ) -> Tensor<3> {
+        self.o.add_to(stream, self.mixed(x, place, kept))
+    }
+
+    /// `[B, T, D] -> [B, T, D]`
+    fn forward(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
+        self.o.forward(self.mixed(x, place, kept))
+    }
+
+    /// `[B, T, D] -> [B, T, H·K]`
+    fn mixed(&self, x: Tensor<3>, place: &Place, kept: Option<&mut KeyValues>) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let [h, hkv] = self.heads;
         let [q, k, v] = Linear::together([&self.q, &self.k, &self.v], x);
         let q = normed(split(q, h), &self.q_norm);
+        let q = if self.query_scale == 1.0 { q } else { q * self.query_scale };
         let k = normed(split(k, hkv), &self.k_norm);
         let v = split(v, hkv);
 
         let q = fused::rotary(q, &place.table);
         let k = fused::rotary(k, &place.table);
         let mask = place.mask.clone();
-        let o = match kept {
-            Some(kept) => kept.attention(self.precision, q, k, v, mask),
-            None => fused::attention(self.precision, q, k, v, mask, None),
+        let o = match (kept, self.softcap) {
+            (Some(kept), None) => kept.attention(self.precision, q, k, v, mask),
+            (None, None) => fused::attention(self.precision, q, k, v, mask, None),
+            (Some(kept), Some(cap)) => kept.softcapped(&q, &k, &v, &mask, cap),
+            (None, Some(cap)) => fused::softcapped_attention(q, k, v, &mask, cap),
         }; // [B, T, H, K]
         let width = o.dims()[2] * o.dims()[3];
-        self.o.add_to(stream, o.reshape([b, t, width]))
+        o.reshape([b, t, width])
     }
 }
 

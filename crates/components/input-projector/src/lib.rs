@@ -5,6 +5,7 @@ mod linear;
 mod merger;
 mod mlp;
 mod perceiver;
+mod pooled;
 pub mod qformer;
 mod shuffle;
 
@@ -17,6 +18,7 @@ pub use linear::LinearProjector;
 pub use merger::{Mergers, MergersConfig};
 pub use mlp::MlpProjector;
 pub use perceiver::{Perceiver, PerceiverConfig};
+pub use pooled::PooledProjector;
 use qformer::{QFormerConfig, QFormerProjector};
 pub use shuffle::pixel_shuffle;
 
@@ -56,6 +58,17 @@ pub enum ProjectorConfig {
         #[serde(default = "one", skip_serializing_if = "is_one")]
         stack: usize,
     },
+    /// Squares of positions averaged, an RMSNorm and one map (Gemma 3).
+    Pooled {
+        /// Width E of the features.
+        features: usize,
+        /// Tokens along an edge.
+        side: usize,
+        /// Epsilon of the norm.
+        eps: f64,
+        /// Width D of the backbone.
+        width: usize,
+    },
     /// Learned latents that ask the features (Flamingo); D is the features' width E.
     Perceiver(PerceiverConfig),
     /// Learned queries that ask the features, and a linear map (BLIP-2).
@@ -94,6 +107,7 @@ impl ProjectorConfig {
         match self {
             Self::Linear { shuffle, .. } => n / (shuffle * shuffle),
             Self::Mlp { shuffle, stack, .. } => (n / (shuffle * shuffle)).div_ceil(*stack),
+            Self::Pooled { side, .. } => side * side,
             Self::Perceiver(config) => config.latents,
             Self::Qformer { qformer, .. } => qformer.queries,
         }
@@ -113,6 +127,8 @@ pub enum Projector {
     Linear(LinearProjector),
     /// Pixel shuffle and two maps.
     Mlp(MlpProjector),
+    /// Averaged squares and one map.
+    Pooled(PooledProjector),
     /// Learned latents.
     Perceiver(Perceiver),
     /// Learned queries and one map.
@@ -130,6 +146,9 @@ impl Projector {
                 let sizes = [features * shuffle * shuffle * stack, hidden, width];
                 Self::Mlp(MlpProjector::init([shuffle, stack], norm, sizes, places, init))
             }
+            ProjectorConfig::Pooled { features, side, eps, width } => {
+                Self::Pooled(PooledProjector::init(side, eps, [features, width], init))
+            }
             ProjectorConfig::Perceiver(ref config) => {
                 Self::Perceiver(Perceiver::init(config, init))
             }
@@ -145,6 +164,7 @@ impl Project for Projector {
         match self {
             Self::Linear(projector) => projector.project(features),
             Self::Mlp(projector) => projector.project(features),
+            Self::Pooled(projector) => projector.project(features),
             Self::Perceiver(projector) => projector.project(features),
             Self::Qformer(projector) => projector.project(features),
         }
@@ -154,6 +174,7 @@ impl Project for Projector {
         match self {
             Self::Linear(projector) => projector.tokens(n),
             Self::Mlp(projector) => projector.tokens(n),
+            Self::Pooled(projector) => projector.tokens(n),
             Self::Perceiver(projector) => projector.tokens(n),
             Self::Qformer(projector) => projector.tokens(n),
         }
@@ -165,6 +186,7 @@ impl Pack for Projector {
         match self {
             Self::Linear(projector) => projector.matrices(path, visit),
             Self::Mlp(projector) => projector.matrices(path, visit),
+            Self::Pooled(projector) => projector.matrices(path, visit),
             Self::Perceiver(projector) => projector.matrices(path, visit),
             Self::Qformer(projector) => projector.matrices(path, visit),
         }
@@ -176,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    fn every_kind() -> [ProjectorConfig; 6] {
+    fn every_kind() -> [ProjectorConfig; 7] {
         let mlp = |norm, places, stack| ProjectorConfig::Mlp {
             features: 6,
             shuffle: 2,
@@ -192,6 +214,7 @@ mod tests {
             mlp(None, None, 1),
             mlp(Some(3), Some(4), 1),
             mlp(Some(3), None, 3),
+            ProjectorConfig::Pooled { features: 6, side: 2, eps: 1e-6, width: 6 },
             ProjectorConfig::Perceiver(PerceiverConfig {
                 latents: 3,
                 hidden_size: 6,
@@ -225,7 +248,7 @@ mod tests {
     fn tokens_are_as_many_as_the_config_tells() {
         let mut init = Init::new(1, &Device::flex());
         let features = Features(init.normal([2, 16, 6], 1.0).val());
-        for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 2, 3, 5]) {
+        for (config, tokens) in every_kind().into_iter().zip([1, 4, 4, 2, 4, 3, 5]) {
             let projector = Projector::init(&config, &mut init);
             assert_eq!((config.tokens(16), projector.tokens(16)), (tokens, tokens), "{config:?}");
             assert_eq!(projector.project(features.clone()).0.dims(), [2, tokens, 6], "{config:?}");

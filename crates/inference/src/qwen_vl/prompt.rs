@@ -90,14 +90,15 @@ impl QwenVlModel {
         let step = grid.rows * grid.columns;
         if !self.tells(placed) {
             let len = grid.steps * step;
-            return Medium { modality, text: marker.repeat(len), marker, len };
+            let (token, text) = (marker.clone(), marker.repeat(len));
+            return Medium { modality, token, marker, text, len };
         }
         let spelt = |frames: &[&Frame]| {
             let (at, places) = (middle(frames), marker.repeat(step));
             format!("<{at:.1} seconds>{}{places}{}", self.names.start, self.names.end)
         };
         let text = placed.frames.chunks(self.videos.temporal()).map(spelt).collect();
-        Medium { modality, marker, text, len: step }
+        Medium { modality, token: marker.clone(), marker, text, len: step }
     }
 
     /// Whether words stand between a medium's steps in time.

@@ -12,16 +12,17 @@ mod prompt;
 mod signal;
 mod vision_tower;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use sensorium_flow::{Embeds, Features, Sequence};
+use sensorium_flow::{Embeds, Features, Sequence, Span};
 use sensorium_media::{
     Fitted, Layout, Media, Message, Modality, Part, Picture, Prompt, Role, Slot,
 };
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
-use sensorium_pretrained::families::llava::Spliced;
+use sensorium_pretrained::families::llava::{Bidirectional, Spliced};
 use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::embed::pooled as mean_of;
@@ -51,8 +52,8 @@ pub struct VisionLanguageModel {
     /// What prompts may hold.
     modalities: Vec<Modality>,
     place: Place,
-    /// A picture's tokens see each other both ways.
-    prefix: bool,
+    /// Which tokens of a prompt see each other both ways.
+    bidirectional: Bidirectional,
     /// Prompts tell when a video's frames are shown.
     timed: bool,
     /// It was taught texts with several pictures among them.
@@ -83,6 +84,8 @@ enum Place {
     Marked {
         /// Its name.
         name: String,
+        /// That of the token in whose places its features go.
+        token: String,
         /// Stand in front of a picture's tokens and behind them.
         frame: [String; 2],
         /// The token of a video, where it is one medium.
@@ -108,7 +111,7 @@ impl VisionLanguageModel {
             towers: Vec::new(),
             modalities: SEEING.to_vec(),
             place: Place::Front { id },
-            prefix: false,
+            bidirectional: Bidirectional::Never,
             timed: false,
             interleaved: false,
             domain: None,
@@ -123,11 +126,18 @@ impl VisionLanguageModel {
     /// The tokenizer does not know the token whose places pictures take.
     pub(crate) fn spliced(text: TextProcessor, spliced: Spliced) -> Result<Self> {
         let (config, id) = (spliced.config.backbone.clone(), spliced.marker);
-        let (prefix, frame, timed) = (spliced.config.prefix, spliced.frame.clone(), spliced.timed);
-        let interleaved = spliced.interleaved;
+        let (bidirectional, frame) = (spliced.bidirectional, spliced.frame.clone());
+        let (timed, interleaved) = (spliced.timed, spliced.interleaved);
         let named =
             |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id));
-        let (name, video) = (named(id)?, spliced.video_marker.map(named).transpose()?);
+        let (token, video) = (named(id)?, spliced.video_marker.map(named).transpose()?);
+        let (name, frame) = match spliced.begin_and_end {
+            Some(ids) => {
+                let [begin, end] = [named(ids[0])?, named(ids[1])?];
+                (begin.clone(), [format!("\n\n{begin}"), format!("{end}\n\n")])
+            }
+            None => (token.clone(), frame),
+        };
         let (vision_tower, towers, backbone) = VisionTower::open(spliced);
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
         let others = towers.iter().map(MediaTower::modality).filter(|m| !SEEING.contains(m));
@@ -137,8 +147,8 @@ impl VisionLanguageModel {
             vision_tower,
             towers,
             modalities,
-            place: Place::Marked { name, frame, video },
-            prefix,
+            place: Place::Marked { name, token, frame, video },
+            bidirectional,
             timed,
             interleaved,
             domain: None,
@@ -199,12 +209,28 @@ impl VisionLanguageModel {
         let seen = seen.into_iter().flatten().collect();
         let (embeds, distances) = self.embeds(&prompt, seen, &options.cache_salt)?;
         let encode = start.elapsed().as_secs_f64();
-        let spans = prompt.spans.iter().map(|&number| span(number));
-        let sequence =
-            Sequence { spans: self.prefix.then(|| spans.collect()), ..Sequence::default() };
+        let sequence = Sequence { spans: self.spans(&prompt), ..Sequence::default() };
         let Prompt { ids, slots, .. } = prompt;
         let options = self.in_words(options);
         Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+    }
+
+    /// What the tokens of a prompt have to do with each other, where any see later ones.
+    fn spans(&self, prompt: &Prompt) -> Option<Arc<[Span]>> {
+        match self.bidirectional {
+            Bidirectional::Framed => {
+                Some(prompt.spans.iter().map(|&number| span(number)).collect())
+            }
+            Bidirectional::Slots if !prompt.slots.is_empty() => {
+                let mut spans = vec![Span::None; prompt.ids.len()];
+                for (slot, n) in prompt.slots.iter().zip(1..) {
+                    spans[slot.at..slot.at + slot.len].fill(Span::Shared(n));
+                }
+                Some(spans.into())
+            }
+            Bidirectional::Prompt => Some(vec![Span::Shared(1); prompt.ids.len()].into()),
+            Bidirectional::Never | Bidirectional::Slots => None,
+        }
     }
 
     /// Options that keep the model from asking for media that are not to be made.

@@ -5,7 +5,7 @@ use std::path::Path;
 use sensorium_media::chat::tokenize;
 use sensorium_media::{ChatFormat, Fitted, Layout, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
-use sensorium_pretrained::families::llava;
+use sensorium_pretrained::families::llava::{self, Bidirectional};
 
 use super::{Place, Seen, VisionLanguageModel};
 use crate::error::{Error, Result};
@@ -15,12 +15,17 @@ impl VisionLanguageModel {
     /// piece of other media. Without a chat template, what its last message says, pictures first.
     ///
     /// # Errors
-    /// The template is broken or refuses the messages, or leaves pictures out.
+    /// The template is broken or refuses the messages, or leaves pictures out; there is no picture for a
+    /// model that reads none without one.
     pub(super) fn prompt(&self, messages: &[Message], seen: &[&Seen]) -> Result<Prompt> {
         let Place::Marked { .. } = &self.place else {
             let said = messages.last().map(Message::words).unwrap_or_default();
             return self.behind(&self.llm.prompt(&said)?, seen.len());
         };
+        if self.bidirectional == Bidirectional::Prompt {
+            let parts = messages.last().map(|message| &*message.parts).unwrap_or_default();
+            return self.read_at_once(parts, false, seen);
+        }
         let media = self.media(seen);
         let text = &self.llm.lm.text;
         let prompt = match text.chat.template() {
@@ -43,15 +48,11 @@ impl VisionLanguageModel {
     /// The tokenizer has no ids for it.
     pub(super) fn raw(&self, parts: &[Part], special: bool, seen: &[&Seen]) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
-        let written = |parts: &[Part]| -> String {
-            let part = |part: &Part| match part {
-                Part::Text(text) if special => text.clone(),
-                Part::Text(text) => tokenizer.shield(text),
-                Part::Media(modality) => self.mark(*modality),
-            };
-            parts.iter().map(part).collect()
-        };
+        let written = |parts: &[Part]| self.written(parts, special);
         match &self.place {
+            Place::Marked { .. } if self.bidirectional == Bidirectional::Prompt => {
+                self.read_at_once(parts, special, seen)
+            }
             Place::Marked { .. } => {
                 self.opened(tokenize(tokenizer, &written(parts), &self.media(seen))?)
             }
@@ -61,6 +62,31 @@ impl VisionLanguageModel {
                 self.behind(&self.llm.prompt_with_special(&written(&parts))?, seen.len())
             }
         }
+    }
+
+    /// A text with the marks of its media, its control tokens as letters unless they are `special`.
+    fn written(&self, parts: &[Part], special: bool) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) if special => text.clone(),
+            Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
+            Part::Media(modality) => self.mark(*modality),
+        };
+        parts.iter().map(part).collect()
+    }
+
+    /// A text as the processor of PaliGemma has it: its opening token stands behind the last picture, a line
+    /// end behind all.
+    fn read_at_once(&self, parts: &[Part], special: bool, seen: &[&Seen]) -> Result<Prompt> {
+        let text = &self.llm.lm.text;
+        let last = parts.iter().rposition(|part| matches!(part, Part::Media(_)));
+        let (pictures, words) = parts.split_at(last.ok_or(Error::NoPicture)? + 1);
+        let bos = text.bos_token().map(str::to_owned);
+        let bos = bos.or_else(|| text.tokenizer.token(text.bos_token_id?)).unwrap_or_default();
+        let [pictures, words] = [pictures, words].map(|parts| self.written(parts, special));
+        let written = format!("{pictures}{bos}{words}\n");
+        let mut prompt = tokenize(&text.tokenizer, &written, &self.media(seen))?;
+        prompt.ids = self.llm.known(prompt.ids)?;
+        Ok(prompt)
     }
 
     /// With the opening token, unless the text has written it, as transformers has it.
@@ -75,7 +101,7 @@ impl VisionLanguageModel {
 
     /// What stands for each of the media in a text that names a token for it.
     fn media(&self, seen: &[&Seen]) -> Vec<Medium> {
-        let Place::Marked { name, frame: [before, after], video } = &self.place else {
+        let Place::Marked { name, token, frame: [before, after], video } = &self.place else {
             return Vec::new();
         };
         let medium = |seen: &&Seen| match seen {
@@ -87,8 +113,10 @@ impl VisionLanguageModel {
                         ..llava::medium(video, *layout, tokens)
                     },
                     _ => {
-                        let medium = llava::medium(name, *layout, tokens);
-                        Medium { text: format!("{before}{}{after}", medium.text), ..medium }
+                        let medium = llava::medium(token, *layout, tokens);
+                        let (marker, text) =
+                            (name.clone(), format!("{before}{}{after}", medium.text));
+                        Medium { marker, text, ..medium }
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Published decoders from their directories: `goldens/{llama3, yarn, longrope, phi3, gemma, mistral, qwen2, qwen2_tied, qwen3, opt,
+//! Published decoders from their directories: `goldens/{llama3, yarn, longrope, phi3, gemma, gemma2, gemma3, mistral, qwen2, qwen2_tied, qwen3, opt,
 //! opt_post, gpt2}` as `save_pretrained` wrote them.
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 
 use crate::twin::{STACK, device, ids};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "llama3",
     "yarn",
     "longrope",
     "phi3",
     "gemma",
+    "gemma2",
+    "gemma3",
     "mistral",
     "qwen2",
     "qwen2_tied",
@@ -140,6 +142,11 @@ fn what_the_backbone_does_not_do_is_refused_by_its_key() {
         ("llama3", "/attention_bias", json!("yes")),
         ("phi3", "/hidden_act", json!("gelu")),
         ("gemma", "/hidden_act", json!("silu")),
+        ("gemma2", "/final_logit_softcapping", json!("30")),
+        ("gemma2", "/layer_types", json!(["sliding_attention"])),
+        ("gemma3", "/sliding_window", json!(0)),
+        ("gemma3", "/rope_parameters/full_attention/factor", json!(-1)),
+        ("gemma3", "/rope_parameters/sliding_attention/rope_type", json!("linear")),
         ("opt", "/activation_function", json!("gelu")),
         ("opt", "/enable_bias", json!(false)),
         ("opt", "/num_attention_heads", json!(5)),

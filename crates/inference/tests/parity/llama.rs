@@ -36,6 +36,7 @@ pub fn config(golden: &Golden, at: &str) -> LlamaConfig {
         mrope: None,
         gate: GateActivation::Silu,
         embedding_scale: 1.0,
+        gemma: None,
     }
 }
 

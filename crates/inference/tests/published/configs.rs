@@ -74,6 +74,11 @@ fn counts_of_models_that_see() {
             include_bytes!("llava-onevision-qwen2-0.5b.json"),
             [397_747_744, 1_837_696, 494_090_112, 893_675_552],
         ),
+        (include_bytes!("gemma-3-4b.json"), [416_866_032, 2_950_272, 3_880_263_168, 4_300_079_472]),
+        (
+            include_bytes!("paligemma2-3b.json"),
+            [412_442_352, 2_656_512, 2_617_143_552, 3_032_242_416],
+        ),
         (
             include_bytes!("smolvlm-256m-instruct.json"),
             [86_433_024, 7_077_888, 162_974_016, 256_484_928],
@@ -162,6 +167,8 @@ fn damaged_settings_are_errors_or_other_settings() {
         "seeing_idefics3",
         "tiles_next",
         "tiles_onevision",
+        "seeing_gemma3",
+        "seeing_paligemma2",
         "blip2_opt",
         "qwen2_vl",
         "qwen2_5_vl",

@@ -66,13 +66,14 @@ fn fitted(vlm: &VisionLanguageModel, media: &[Media]) -> Vec<Fitted> {
     media.iter().map(fit).collect()
 }
 
-fn compare(name: &str) {
+/// Every conversation of a golden: pixels, what stands for media, ids, logits, greedy tokens.
+pub fn compare(name: &str) {
     let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
     let cases = std::fs::read(golden(name).join("expected.json")).expect("the golden is there");
     let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
     let outputs = std::fs::read(golden(name).join("outputs.safetensors")).unwrap();
     let outputs = safetensors::read(&outputs).unwrap().tensors;
-    assert!(cases.len() >= 5, "{} cases", cases.len());
+    assert!(cases.len() >= 3, "{} cases", cases.len());
     for (i, case) in cases.iter().enumerate() {
         let media = case.media();
         let films = media.iter().any(|medium| medium.modality() == Modality::Video);

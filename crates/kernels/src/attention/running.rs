@@ -194,7 +194,7 @@ mod tests {
             kv_heads in 1..3_usize,
             group in 1..4_usize,
             width in 1..70_usize,
-            kind in 0..3_usize,
+            kind in 0..5_usize,
         ) {
             let keys = queries + before;
             let shape = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
@@ -207,6 +207,8 @@ mod tests {
                 Mask::Full,
                 Mask::Causal { offset: before },
                 Mask::Prefix { offset: before, spans: &spans },
+                Mask::Window { offset: before, spans: &spans, window: 7 },
+                Mask::Window { offset: before, spans: &[], window: 1 },
             ][kind];
             let (got, want) = run(shape, mask);
             assert_eq!(got, want);

@@ -11,6 +11,14 @@ fn visible(mask: Mask, shape: &AttentionShape, b: usize, i: usize, j: usize) -> 
     match mask {
         Mask::Full => true,
         Mask::Causal { offset } => j <= i + offset,
+        Mask::Window { offset, spans: [], window } => (j..j + window).contains(&(i + offset)),
+        Mask::Window { offset, spans, window } => {
+            let spans_of_b = &spans[b * shape.keys..];
+            let own = spans_of_b.get(i + offset).filter(|_| i + offset < shape.keys);
+            let shared = matches!(own, Some(Span::Shared(_))) && own == Some(&spans_of_b[j]);
+            let near = j + window > i + offset;
+            (near || shared) && visible(Mask::Prefix { offset, spans }, shape, b, i, j)
+        }
         Mask::Prefix { offset, spans } => {
             let spans = &spans[b * shape.keys..(b + 1) * shape.keys];
             let span = spans.get(i + offset).copied().unwrap_or_default();
@@ -86,7 +94,7 @@ proptest! {
     #[test]
     fn values_match_f64(
         batch in 1..3_usize, queries in 1..90_usize, keys in 0..90_usize, kv_heads in 1..3_usize, group in 1..3_usize,
-        width in 1..10_usize, kind in 0..3, offset in 0..6_usize, padded: bool, seed: u64,
+        width in 1..10_usize, kind in 0..5, offset in 0..6_usize, padded: bool, seed: u64,
     ) {
         let s = AttentionShape { batch, queries, keys, heads: kv_heads * group, kv_heads, width };
         let (spans, lengths) = spans_and_lengths(&s, seed);
@@ -101,7 +109,7 @@ proptest! {
     #[test]
     fn bf16_is_as_close_as_rounding(
         queries in 1..90_usize, keys in 1..90_usize, kv_heads in 1..3_usize, group in 1..3_usize,
-        width in 1..40_usize, kind in 0..3, offset in 0..6_usize, padded: bool, seed: u64,
+        width in 1..40_usize, kind in 0..5, offset in 0..6_usize, padded: bool, seed: u64,
     ) {
         let s = AttentionShape { batch: 1, queries, keys, heads: kv_heads * group, kv_heads, width };
         let (spans, lengths) = spans_and_lengths(&s, seed);
@@ -119,7 +127,7 @@ proptest! {
     #[test]
     fn gradients_match_differences(
         queries in 1..5_usize, keys in 1..6_usize, kv_heads in 1..3_usize, group in 1..3_usize,
-        width in 1..4_usize, kind in 0..3, offset in 0..3_usize, padded: bool, seed: u64,
+        width in 1..4_usize, kind in 0..5, offset in 0..3_usize, padded: bool, seed: u64,
     ) {
         let s = AttentionShape { batch: 2, queries, keys, heads: kv_heads * group, kv_heads, width };
         let (spans, lengths) = spans_and_lengths(&s, seed);
@@ -140,7 +148,9 @@ fn mask(kind: i32, offset: usize, spans: &[Span]) -> Mask<'_> {
     match kind {
         0 => Mask::Full,
         1 => Mask::Causal { offset },
-        _ => Mask::Prefix { offset, spans },
+        2 => Mask::Prefix { offset, spans },
+        3 => Mask::Window { offset, spans, window: 1 + 3 * offset },
+        _ => Mask::Window { offset, spans: &[], window: 5 },
     }
 }
 

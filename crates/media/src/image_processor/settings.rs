@@ -41,7 +41,7 @@ impl Style {
             Self::Idefics3 => "Idefics3- or SmolVLMImageProcessor",
             Self::Siglip2 => "Siglip2ImageProcessor",
             Self::LlavaNext | Self::LlavaOnevision => "LlavaNext- or LlavaOnevisionImageProcessor",
-            _ => "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics- or BlipImageProcessor",
+            _ => "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics-, Blip- or Gemma3ImageProcessor",
         }
     }
 }
@@ -87,6 +87,7 @@ impl<'a> Settings<'a> {
             Some("ViT") => Some(Style::Vit),
             Some("Idefics") => Some(Style::Idefics),
             Some("Blip") => Some(Style::Blip),
+            Some("Gemma3") => Some(Style::Gemma3),
             Some("Idefics3" | "SmolVLM") => Some(Style::Idefics3),
             Some("Siglip2") => Some(Style::Siglip2),
             Some("LlavaNext") => Some(Style::LlavaNext),
@@ -125,7 +126,7 @@ impl<'a> Settings<'a> {
         const KEY: &str = "resample";
         let Some(value) = self.get(KEY) else {
             return Ok(match style {
-                Style::Vit | Style::Siglip2 => Filter::Bilinear,
+                Style::Vit | Style::Siglip2 | Style::Gemma3 => Filter::Bilinear,
                 Style::Idefics3 => Filter::Lanczos,
                 _ => Filter::Bicubic,
             });
@@ -158,7 +159,9 @@ impl<'a> Settings<'a> {
             | Style::Blip
             | Style::LlavaNext
             | Style::LlavaOnevision => CLIP,
-            Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 => [[0.5; 3]; 2],
+            Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 | Style::Gemma3 => {
+                [[0.5; 3]; 2]
+            }
         };
         let mean = self.channels("image_mean", mean, |_| true)?;
         let std = self.channels("image_std", std, |std| std > 0.0)?;
@@ -166,6 +169,9 @@ impl<'a> Settings<'a> {
     }
 
     fn whole(&self, style: Style, resizes: bool) -> Result<Geometry> {
+        if style == Style::Gemma3 {
+            self.pans()?;
+        }
         // Read below where what they are for is done.
         self.without_effect(&["size", "crop_size", "do_center_crop", "default_to_square"]);
         let whole = self.flag("do_pad", false)?;
@@ -195,6 +201,21 @@ impl<'a> Settings<'a> {
             }
         };
         Ok(Geometry::Whole { square, resize, frame, size })
+    }
+
+    /// That a picture is not looked at a second time in parts, as Gemma 3's never was by default.
+    fn pans(&self) -> Result<()> {
+        const KEY: &str = "do_pan_and_scan";
+        self.without_effect(&[
+            "image_seq_length",
+            "pan_and_scan_max_num_crops",
+            "pan_and_scan_min_crop_size",
+            "pan_and_scan_min_ratio_to_activate",
+        ]);
+        match self.flag(KEY, false)? {
+            true => Err(wrong(KEY, "false", &Value::Bool(true))),
+            false => Ok(()),
+        }
     }
 
     /// Defaults are those of `Idefics3ImageProcessor`.
@@ -519,6 +540,7 @@ mod tests {
             (Style::Idefics3, json!({"max_image_size": {"longest_edge": 0}})),
             (Style::Idefics3, json!({"image_processor_type": "CLIPImageProcessor"})),
             (Style::Idefics3, json!({"resample": 9})),
+            (Style::Gemma3, json!({"do_pan_and_scan": true})),
             (Style::LlavaNext, json!({})),
             (Style::LlavaNext, json!({"size": 336})),
             (Style::LlavaNext, json!({"size": 336, "crop_size": 224})),

@@ -26,14 +26,28 @@ pub enum Mask {
         /// Of every key, `[B, T]`.
         spans: Arc<[Span]>,
     },
+    /// As `Prefix`, of the last keys up to each query's own place and of those of its span. The queries
+    /// stand at the last of the keys.
+    Window {
+        /// Keys up to the query's own place, that one too.
+        window: usize,
+        /// As `Prefix` has them; without, as `Causal`.
+        spans: Option<Arc<[Span]>>,
+    },
 }
 
 impl Mask {
-    /// What the sample `b` sees of `keys`.
-    pub(super) fn view_of(&self, b: usize, keys: usize) -> kernel::Mask<'_> {
-        match self.view() {
+    /// What the last `queries` of the sample `b` see of `keys`.
+    pub(super) fn view_of(&self, b: usize, queries: usize, keys: usize) -> kernel::Mask<'_> {
+        fn own(spans: &[Span], b: usize, keys: usize) -> &[Span] {
+            if spans.is_empty() { spans } else { &spans[b * keys..(b + 1) * keys] }
+        }
+        match self.view(queries, keys) {
             kernel::Mask::Prefix { offset, spans } => {
-                kernel::Mask::Prefix { offset, spans: &spans[b * keys..(b + 1) * keys] }
+                kernel::Mask::Prefix { offset, spans: own(spans, b, keys) }
+            }
+            kernel::Mask::Window { offset, spans, window } => {
+                kernel::Mask::Window { offset, spans: own(spans, b, keys), window }
             }
             other => other,
         }
@@ -41,19 +55,26 @@ impl Mask {
 
     /// What the sample `b` sees of `keys`, as a mask of its own.
     pub(super) fn of_sample(&self, b: usize, keys: usize) -> Self {
+        let own = |spans: &Arc<[Span]>| spans[b * keys..(b + 1) * keys].into();
         match self {
-            Self::Prefix { offset, spans } => {
-                Self::Prefix { offset: *offset, spans: spans[b * keys..(b + 1) * keys].into() }
+            Self::Prefix { offset, spans } => Self::Prefix { offset: *offset, spans: own(spans) },
+            Self::Window { window, spans } => {
+                Self::Window { window: *window, spans: spans.as_ref().map(own) }
             }
             other => other.clone(),
         }
     }
 
-    fn view(&self) -> kernel::Mask<'_> {
+    fn view(&self, queries: usize, keys: usize) -> kernel::Mask<'_> {
         match self {
             Self::Full => kernel::Mask::Full,
             Self::Causal { offset } => kernel::Mask::Causal { offset: *offset },
             Self::Prefix { offset, spans } => kernel::Mask::Prefix { offset: *offset, spans },
+            Self::Window { window, spans } => kernel::Mask::Window {
+                offset: keys.saturating_sub(queries),
+                spans: spans.as_deref().unwrap_or_default(),
+                window: *window,
+            },
         }
     }
 }
@@ -95,7 +116,7 @@ impl Operation for Attention {
             k.values(),
             v.values(),
             self.scale,
-            self.mask.view(),
+            self.mask.view(shape.queries, shape.keys),
             self.lengths.as_deref(),
             &mut o,
             &mut lse,
@@ -108,32 +129,27 @@ impl Operation for Attention {
         let ([q, k, v], None) = (&inputs[..], &self.lengths) else {
             return self.forward(&inputs).0;
         };
+        let (shape, mask) = (shape_of(q, k), &self.mask);
+        let mask = mask.view(shape.queries, shape.keys);
         let (q_, k_, v_) = (q.values(), k.values(), v.values());
-        let o = kernel::attend(
-            self.precision,
-            shape_of(q, k),
-            q_,
-            k_,
-            v_,
-            self.scale,
-            self.mask.view(),
-        );
+        let o = kernel::attend(self.precision, shape, q_, k_, v_, self.scale, mask);
         Array::new(o, &q.shape())
     }
 
     fn backward(&self, call: &Call, grad: &Array, _wanted: &[bool]) -> Vec<Option<Array>> {
         let (q, k, v) = (&call.inputs[0], &call.inputs[1], &call.inputs[2]);
+        let shape = shape_of(q, k);
         let mut dq = buffer(q.values().len());
         let mut dk = buffer(k.values().len());
         let mut dv = buffer(v.values().len());
         kernel::attention_backward(
             self.precision,
-            shape_of(q, k),
+            shape,
             q.values(),
             k.values(),
             v.values(),
             self.scale,
-            self.mask.view(),
+            self.mask.view(shape.queries, shape.keys),
             self.lengths.as_deref(),
             call.saved[0].values(),
             call.saved[1].values(),
@@ -152,7 +168,7 @@ impl Operation for Attention {
             Mask::Causal { offset } => {
                 (0..shape.queries).map(|query| shape.keys.min(query + offset + 1)).sum()
             }
-            Mask::Full | Mask::Prefix { .. } => shape.queries * shape.keys,
+            Mask::Full | Mask::Prefix { .. } | Mask::Window { .. } => shape.queries * shape.keys,
         };
         4.0 * (shape.batch * shape.heads * shape.width * pairs) as f64
     }
@@ -172,7 +188,19 @@ pub fn attention(
 ) -> Tensor<4> {
     let scale = (q.dims()[3] as f32).powf(-0.5);
     let op = Attention { precision, mask: mask.clone(), lengths: lengths.clone(), scale };
-    apply3(op, q, k, v, |q, k, v| composed(q, k, v, &mask, lengths.as_deref()))
+    apply3(op, q, k, v, |q, k, v| composed(q, k, v, &mask, lengths.as_deref(), None))
+}
+
+/// As [`attention`], of scores that are first capped, `softcap·tanh(score / softcap)` (Gemma 2, Gemma Team
+/// 2024, <https://arxiv.org/abs/2408.00118>, section 2): the framework's own, on every device.
+pub fn softcapped_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: &Mask,
+    softcap: f32,
+) -> Tensor<4> {
+    composed(q, k, v, mask, None, Some(softcap))
 }
 
 /// The framework's own, which may be a fused one: products are of f32.
@@ -182,6 +210,7 @@ pub(super) fn composed(
     v: Tensor<4>,
     mask: &Mask,
     lengths: Option<&[usize]>,
+    softcap: Option<f32>,
 ) -> Tensor<4> {
     let ([b, tq, h, _], [_, tk, hkv, width], device) = (q.dims(), k.dims(), q.device());
     // Query head h reads key-value head h / (H / Hkv).
@@ -197,7 +226,8 @@ pub(super) fn composed(
         (hidden, padding) => hidden.or(padding),
     };
     let hidden = hidden.map(|hidden| hidden.expand([b, h, tq, tk]));
-    let options = AttentionModuleOptions { is_causal, ..AttentionModuleOptions::default() };
+    let softcap = softcap.map(f64::from);
+    let options = AttentionModuleOptions { is_causal, softcap, ..Default::default() };
     let o = module::attention(q.swap_dims(1, 2), repeated(k), repeated(v), hidden, None, options);
     o.swap_dims(1, 2)
 }
@@ -209,18 +239,26 @@ fn hidden(
     is_causal: bool,
     device: &Device,
 ) -> Option<Tensor<4, Bool>> {
-    let (offset, spans) = match mask {
+    let (offset, spans, window) = match mask {
         Mask::Full => return None,
         // The framework's own, or one query that sees all keys.
         Mask::Causal { .. } if is_causal => return None,
         Mask::Causal { offset } if *offset + 1 >= tk => return None,
-        Mask::Causal { offset } => (*offset, None),
-        Mask::Prefix { offset, spans } => (*offset, Some(spans)),
+        Mask::Causal { offset } => (*offset, None, None),
+        Mask::Prefix { offset, spans } => (*offset, Some(spans), None),
+        Mask::Window { window, spans } => (tk.saturating_sub(tq), spans.as_ref(), Some(*window)),
     };
     let places = |n: usize| Tensor::<1, Int>::arange(0..n as i64, device);
     let query = places(tq).add_scalar(offset as i64).reshape([1, 1, tq, 1]);
-    let later = places(tk).reshape([1, 1, 1, tk]).greater(query);
-    let Some(spans) = spans else { return Some(later) };
+    let key = places(tk).reshape([1, 1, 1, tk]);
+    let later = key.clone().greater(query.clone());
+    let far = window.map(|window| key.add_scalar(window as i64).lower_equal(query));
+    let Some(spans) = spans else {
+        return Some(match far {
+            Some(far) => later.bool_or(far),
+            None => later,
+        });
+    };
 
     // Shared spans above 0, those apart below.
     let number = |span: &Span| match *span {
@@ -233,9 +271,14 @@ fn hidden(
     let other = Tensor::<4, Int>::from_data(numbers, device); // [B, 1, 1, Tk]
     let own = other.clone().narrow(3, offset, tq).swap_dims(2, 3); // [B, 1, Tq, 1]
     let differs = own.clone().equal(other.clone()).bool_not();
-    let hidden_later = later.clone().bool_and(differs.clone().bool_or(own.lower_equal_elem(0)));
+    let apart = differs.clone().bool_or(own.lower_equal_elem(0));
+    let hidden_later = later.clone().bool_and(apart.clone());
     let hidden_earlier = later.bool_not().bool_and(differs.bool_and(other.lower_elem(0)));
-    Some(hidden_later.bool_or(hidden_earlier))
+    let hidden = hidden_later.bool_or(hidden_earlier);
+    Some(match far {
+        Some(far) => hidden.bool_or(far.bool_and(apart)),
+        None => hidden,
+    })
 }
 
 /// The keys from each sample's length on, `[B, 1, 1, Tk]`.

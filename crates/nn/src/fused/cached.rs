@@ -85,13 +85,33 @@ impl KeyValues {
         let kept = Arc::new(Mutex::new(take(self)));
         let locked = || kept.lock().unwrap_or_else(PoisonError::into_inner);
         let op = Cached { precision, kept: kept.clone(), mask: mask.clone() };
-        let o = apply3(op, q, k, v, |q, k, v| locked().composed(&q, &k, &v, &mask));
+        let o = apply3(op, q, k, v, |q, k, v| locked().composed(&q, &k, &v, &mask, None));
         *self = take(&mut *locked());
         o
     }
 
+    /// As [`attention`](Self::attention), of scores that are capped
+    /// ([`softcapped_attention`](super::softcapped_attention)).
+    pub fn softcapped(
+        &mut self,
+        q: &Tensor<4>,
+        k: &Tensor<4>,
+        v: &Tensor<4>,
+        mask: &Mask,
+        softcap: f32,
+    ) -> Tensor<4> {
+        self.composed(q, k, v, mask, Some(softcap))
+    }
+
     /// A sample at a time, for each may have read another number of tokens.
-    fn composed(&mut self, q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, mask: &Mask) -> Tensor<4> {
+    fn composed(
+        &mut self,
+        q: &Tensor<4>,
+        k: &Tensor<4>,
+        v: &Tensor<4>,
+        mask: &Mask,
+        softcap: Option<f32>,
+    ) -> Tensor<4> {
         self.samples.resize_with(q.dims()[0], Kept::default);
         let samples = self.samples.iter_mut().enumerate().map(|(b, kept)| {
             let [q, k, v] = [q, k, v].map(|x| x.clone().narrow(0, b, 1));
@@ -103,7 +123,7 @@ impl KeyValues {
             };
             kept.elsewhere = Some([k.clone(), v.clone()]);
             let mask = mask.of_sample(b, k.dims()[1]);
-            attention::composed(q, k, v, &mask, None)
+            attention::composed(q, k, v, &mask, None, softcap)
         });
         Tensor::cat(samples.collect(), 0)
     }
@@ -122,9 +142,12 @@ impl Operation for Cached {
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
         }
-        let samples = kept.samples.iter().enumerate().map(|(b, Kept { keys, values, .. })| {
-            Sample { keys, values, mask: self.mask.view_of(b, keys.len() / row.max(1)) }
-        });
+        let samples =
+            kept.samples.iter().enumerate().map(|(b, Kept { keys, values, .. })| Sample {
+                keys,
+                values,
+                mask: self.mask.view_of(b, shape.queries, keys.len() / row.max(1)),
+            });
         let samples: Vec<_> = samples.collect();
         let scale = (shape.width as f32).powf(-0.5);
         let o = attend_each(self.precision, shape, q.values(), &samples, scale);

@@ -22,7 +22,7 @@ mod recompute;
 mod rotary;
 
 pub use activation::{gelu, swiglu};
-pub use attention::{Mask, attention};
+pub use attention::{Mask, attention, softcapped_attention};
 pub(crate) use backend::ask;
 pub use backend::{
     Array, Call, Fused, Operation, SharedOperation, has_kernels, last_asked, with_twins,

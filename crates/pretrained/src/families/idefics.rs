@@ -214,6 +214,7 @@ fn llama(top: &Config<'_>) -> Result<LlamaConfig> {
         mrope: None,
         gate: Default::default(),
         embedding_scale: 1.0,
+        gemma: None,
     })
 }
 

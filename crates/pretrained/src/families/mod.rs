@@ -105,6 +105,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "llava", plan: llava::plan, open: spliced },
     Family { model_type: "llava_next", plan: llava::plan, open: spliced },
     Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
+    Family { model_type: "gemma3", plan: llava::plan, open: spliced },
+    Family { model_type: "paligemma", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: "qwen2_vl", plan: qwen_vl::plan, open: qwen_vl },
@@ -118,6 +120,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "qwen3", plan: language::plan, open: language },
     Family { model_type: "phi3", plan: language::plan, open: language },
     Family { model_type: "gemma", plan: language::plan, open: language },
+    Family { model_type: "gemma2", plan: language::plan, open: language },
+    Family { model_type: "gemma3_text", plan: language::plan, open: language },
     Family { model_type: "opt", plan: language::plan, open: language },
     Family { model_type: "gpt2", plan: language::plan, open: language },
     Family {

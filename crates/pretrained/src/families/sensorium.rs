@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use super::ctc::{CtcConfig, CtcParts};
 use super::generators::{self, Generators};
 use super::language::Place;
-use super::llava::{Published, Spliced};
+use super::llava::{Bidirectional, Published, Spliced};
 use super::talker::{Voices, VoicesConfig, wrong_vocoder};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -565,6 +565,8 @@ fn llava(
         processor,
         marker: tokenizer.special(Special::ImageToken)?,
         frame: [Special::Image, Special::ImageEnd].map(Special::name),
+        begin_and_end: None,
+        bidirectional: if config.prefix { Bidirectional::Framed } else { Bidirectional::Never },
         anyres: None,
         video_marker: None,
         timed: false,

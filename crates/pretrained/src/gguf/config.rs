@@ -208,6 +208,7 @@ pub fn read(gguf: &Gguf<'_>) -> Result<(LlamaConfig, &'static Family)> {
         mrope: None,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
+        gemma: None,
     };
     Ok((config, family))
 }

@@ -13,6 +13,7 @@ mod blip2;
 mod clap;
 mod clip;
 mod dinov2;
+mod gemma;
 mod gguf;
 mod gpt2;
 mod idefics;
@@ -41,6 +42,7 @@ pub use blip2::{BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
 pub use clap::CLAP;
 pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISION_TOWER_BARE};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
+pub use gemma::{GEMMA, GEMMA3, PALIGEMMA};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
@@ -268,6 +270,11 @@ mod tests {
             CLIP_VISION,
             DINOV2,
             DINOV2_SWIGLU,
+            GEMMA,
+            GEMMA3[0],
+            GEMMA3[1],
+            GEMMA3[2],
+            GEMMA3[3],
             GGUF,
             GPT2,
             GPT2_BARE,
@@ -286,6 +293,10 @@ mod tests {
             QWEN2_VL_NESTED,
             QWEN3_VL,
             QWEN3_VL_BESIDE,
+            PALIGEMMA[0],
+            PALIGEMMA[1],
+            PALIGEMMA[2],
+            PALIGEMMA[3],
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,

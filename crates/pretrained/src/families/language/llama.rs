@@ -64,7 +64,12 @@ pub fn phi3(config: &Config<'_>) -> Result<BackboneConfig> {
 }
 
 /// <https://huggingface.co/docs/transformers/model_doc/gemma>
-pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
+pub fn gemma1(config: &Config<'_>) -> Result<BackboneConfig> {
+    Ok(BackboneConfig::Llama(gemma(config, 16, false)?))
+}
+
+/// What all Gemmas share.
+pub fn gemma(config: &Config<'_>, n_kv_heads: usize, qk_norm: bool) -> Result<LlamaConfig> {
     // The first files say gelu and mean its tanh form.
     for key in ["hidden_act", "hidden_activation"] {
         if !matches!(config.text_or(key, "gelu")?, "gelu" | "gelu_pytorch_tanh") {
@@ -72,15 +77,16 @@ pub fn gemma(config: &Config<'_>) -> Result<BackboneConfig> {
         }
     }
     let bias = config.flag_or("attention_bias", false)?;
-    read(
+    shape(
         config,
         Family {
-            n_kv_heads: Some(16),
+            n_kv_heads: Some(n_kv_heads),
             head_width: Some(256),
             biases: Biases { qkv: bias, o: bias, mlp: false },
             tied: true,
             gate: GateActivation::GeluTanh,
             scales: true,
+            qk_norm,
             ..Family::default()
         },
     )
@@ -107,6 +113,10 @@ struct Family {
 }
 
 fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
+    Ok(BackboneConfig::Llama(shape(config, family)?))
+}
+
+fn shape(config: &Config<'_>, family: Family) -> Result<LlamaConfig> {
     if family.gate == GateActivation::Silu {
         config.only("hidden_act", &json!("silu"))?;
     }
@@ -123,7 +133,7 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
     }
     let (theta, rope_scaling) = angles(config, head_width, family.mrope.is_some())?;
     let mrope = family.mrope.map(|usual| mrope(config, head_width, usual)).transpose()?;
-    Ok(BackboneConfig::Llama(LlamaConfig {
+    Ok(LlamaConfig {
         vocab_size: config.size("vocab_size")?,
         context: context(config, family.window, &rope_scaling)?,
         hidden_size: width,
@@ -141,7 +151,8 @@ fn read(config: &Config<'_>, family: Family) -> Result<BackboneConfig> {
         mrope,
         gate: family.gate,
         embedding_scale: if family.scales { (width as f32).sqrt() } else { 1.0 },
-    }))
+        gemma: None,
+    })
 }
 
 /// Whether a layer of Qwen's sees only so many tokens before each: those from `max_window_layers` on,
@@ -214,27 +225,47 @@ fn angles(config: &Config<'_>, head_width: usize, axes: bool) -> Result<(f32, Ro
         Some(new) if new.get("rope_theta").is_some() => new.positive_or("rope_theta", 1e4)?,
         _ => config.positive_or("rope_theta", 1e4)?,
     };
-    let Some(rope) = new.or(old) else { return Ok((theta as f32, RopeScaling::None)) };
+    let scaling = match new.or(old) {
+        Some(rope) if axes && kind(&rope)? == "mrope" => RopeScaling::None,
+        Some(rope) => rope_scaling(config, &rope, head_width)?,
+        None => RopeScaling::None,
+    };
+    Ok((theta as f32, scaling))
+}
+
+/// The stretching that `rope` says, of a model with these settings.
+pub fn rope_scaling(
+    config: &Config<'_>,
+    rope: &Config<'_>,
+    head_width: usize,
+) -> Result<RopeScaling> {
     rope.only("partial_rotary_factor", &json!(1.0))?;
-    let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
-    let rope_scaling = match rope.text_or(key, "default")? {
+    Ok(match kind(rope)? {
         // Dynamic scaling begins where the longest text that is read here ends.
-        kind if matches!(kind, "default" | "dynamic") || axes && kind == "mrope" => {
+        "default" | "dynamic" => {
             rope.without_effect(&["factor", "original_max_position_embeddings"]);
             RopeScaling::None
         }
         "linear" => RopeScaling::Linear { factor: rope.positive_or("factor", 1.0)? as f32 },
-        "llama3" => llama3(&rope)?,
-        "yarn" => yarn(config, &rope)?,
+        "llama3" => llama3(rope)?,
+        "yarn" => yarn(config, rope)?,
         // As Phi-3's first files have it.
-        "longrope" | "su" => longrope(config, &rope, head_width)?,
+        "longrope" | "su" => longrope(config, rope, head_width)?,
         _ => {
             let known =
                 "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"";
-            return Err(rope.wrong(key, known, FOREIGN));
+            return Err(rope.wrong(kind_key(rope), known, FOREIGN));
         }
-    };
-    Ok((theta as f32, rope_scaling))
+    })
+}
+
+/// Where a stretching says what it is: older files have another key.
+fn kind_key(rope: &Config<'_>) -> &'static str {
+    if rope.get("rope_type").is_some() { "rope_type" } else { "type" }
+}
+
+fn kind<'c>(rope: &'c Config<'_>) -> Result<&'c str> {
+    rope.text_or(kind_key(rope), "default")
 }
 
 /// Longest text before stretching, which a file may have beside the stretching too, and how much longer

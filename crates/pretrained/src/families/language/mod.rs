@@ -1,16 +1,18 @@
-//! Language models from a directory: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma, OPT, GPT-2.
+//! Language models from a directory: Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma to Gemma 3, OPT, GPT-2.
 //!
 //! ```text
 //! config.json ──model_type──▶ BackboneConfig ──parameters──▶ compared with the tensors
 //!                                                            ──names::load──▶ Backbone
 //! ```
 
+mod gemma;
 mod gpt2;
 mod llama;
 mod opt;
 
 use sensorium_backbone::{Backbone, BackboneConfig, Gpt2, Llama, Opt};
 use sensorium_nn::prelude::*;
+use serde_json::Value;
 
 pub(crate) use llama::fused;
 pub(super) use llama::{qwen2_vl, qwen3_vl, rope};
@@ -18,7 +20,7 @@ pub(super) use llama::{qwen2_vl, qwen3_vl, rope};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::names::{self, LLAMA, Layout};
+use crate::names::{self, GEMMA, LLAMA, Layout};
 use crate::plan::Plan;
 use crate::vision;
 use sensorium_checkpoint::Tensors;
@@ -26,13 +28,15 @@ use sensorium_checkpoint::Tensors;
 /// What reads the settings of one `model_type`.
 type Read = fn(&Config<'_>) -> Result<BackboneConfig>;
 
-const KINDS: [(&str, Read); 8] = [
+const KINDS: [(&str, Read); 10] = [
     ("llama", llama::llama),
     ("mistral", llama::mistral),
     ("qwen2", llama::qwen2),
     ("qwen3", llama::qwen3),
     ("phi3", llama::phi3),
-    ("gemma", llama::gemma),
+    ("gemma", llama::gemma1),
+    ("gemma2", gemma::gemma2),
+    ("gemma3_text", gemma::gemma3),
     ("opt", opt::opt),
     ("gpt2", gpt2::gpt2),
 ];
@@ -78,6 +82,8 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 /// As [`plan`], for a language model with these settings in a file with these names.
 pub fn plan_of<'a>(settings: &Config<'_>, names: impl Iterator<Item = &'a str>) -> Result<Plan> {
     let kind = settings.text_or("model_type", "")?;
+    // An encoder of texts, where it stands alone.
+    settings.only("use_bidirectional_attention", &Value::Bool(false))?;
     let config = config(settings)?;
     let family = KINDS.iter().find(|(name, _)| *name == kind).map_or("", |(name, _)| name);
     let mut plan = planned(&config, family, names);
@@ -245,6 +251,7 @@ fn body(config: &BackboneConfig) -> &'static str {
 /// How a file with these `names` spells its tensors.
 fn layout<'a>(config: &BackboneConfig, mut names: impl Iterator<Item = &'a str>) -> Layout {
     match config {
+        BackboneConfig::Llama(llama) if llama.gemma.is_some() => GEMMA,
         BackboneConfig::Llama(_) => LLAMA,
         BackboneConfig::Opt(_) => opt::layout(names.any(|name| name.starts_with(opt::BARE))),
         BackboneConfig::Gpt2(_) => gpt2::layout(names.any(|name| name.starts_with(gpt2::BARE))),

@@ -1,5 +1,5 @@
 //! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, LLaVA-NeXT,
-//! LLaVA-OneVision, Idefics3, SmolVLM.
+//! LLaVA-OneVision, Gemma 3, PaliGemma, Idefics3, SmolVLM.
 //!
 //! ```text
 //! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
@@ -7,6 +7,7 @@
 //! ```
 
 mod anyres;
+mod gemma;
 pub mod parts;
 mod projector;
 mod settings;
@@ -60,6 +61,10 @@ pub struct Spliced {
     pub marker: u32,
     /// Tokens in front of a picture's and behind them.
     pub frame: [String; 2],
+    /// The tokens around a picture's, by their ids: the first stands in a text for the picture (Gemma 3).
+    pub begin_and_end: Option<[u32; 2]>,
+    /// Which tokens of a prompt see each other both ways.
+    pub bidirectional: Bidirectional,
     /// What makes a picture's tokens of those of its tiles (LLaVA-NeXT, LLaVA-OneVision).
     pub anyres: Option<Anyres>,
     /// The token whose places a video takes, where it is read as one medium.
@@ -74,6 +79,19 @@ pub struct Spliced {
     pub device: Device,
     /// How its tensors are published.
     pub published: Published,
+}
+
+/// Which tokens of a prompt see each other both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bidirectional {
+    /// None: text and pictures are read from left to right.
+    Never,
+    /// Those that stand for one picture, its opening and closing token too.
+    Framed,
+    /// A picture's own, between those (Gemma 3).
+    Slots,
+    /// All of a prompt (PaliGemma).
+    Prompt,
 }
 
 /// How a model's tensors are published.
@@ -168,7 +186,8 @@ pub fn medium(marker: &str, layout: Parts, tokens: usize) -> Medium {
         }
         _ => markers,
     };
-    Medium { modality: Modality::Image, marker: marker.to_owned(), text, len: tokens }
+    let token = marker.to_owned();
+    Medium { modality: Modality::Image, marker: token.clone(), token, text, len: tokens }
 }
 
 /// What the weights in a directory must be.
@@ -194,6 +213,7 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
     let tower = tower.map(|(name, shape)| (format!("towers.0.{name}"), shape)).collect();
     let mut plan = Plan::new(family, "language", layout, tower);
     projector::as_published(&mut plan.tensors, &layout, &config.towers[0].projector);
+    gemma::as_published(&mut plan.tensors, &layout, config);
     if let (true, Some(vit)) = (is_dinov2(directory), vit(config)) {
         dinov2::as_published(&mut plan.tensors, DINOV2_TOWER, vit);
     }
@@ -255,6 +275,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let language = place.take(&config.backbone, &mut tensors);
     let backbone = language::fill(&config.backbone, language, init)?;
     projector::prepare(&mut tensors, &layout, &config.towers[0].projector)?;
+    gemma::prepare(&mut tensors, &layout, &config)?;
     let dinov2 = is_dinov2(directory);
     if let (true, Some(vit)) = (dinov2, vit(&config)) {
         dinov2::prepare(&mut tensors, DINOV2_TOWER, vit, vit.grid())?;
@@ -271,6 +292,12 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     };
     let (path, device) = (directory.path().to_owned(), init.device().clone());
     let frame = [String::new(), String::new()];
+    let begin_and_end = if family == gemma::GEMMA3 { Some(gemma::frame(&top)?) } else { None };
+    let bidirectional = match family {
+        gemma::GEMMA3 => Bidirectional::Slots,
+        gemma::PALIGEMMA => Bidirectional::Prompt,
+        _ => Bidirectional::Never,
+    };
     let (timed, interleaved) = (family == "smolvlm", !matches!(family, "llava" | settings::NEXT));
     let published = Published { layout, place, config: config.clone(), dinov2, table };
     Ok(Spliced {
@@ -280,6 +307,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         processors: Vec::new(),
         marker,
         frame,
+        begin_and_end,
+        bidirectional,
         anyres,
         video_marker,
         timed,
@@ -302,6 +331,7 @@ fn processor(directory: &Directory, family: &str, config: &LlavaConfig) -> Resul
     match family {
         _ if is_tiled(family) => vision::processor(directory, Style::Idefics3),
         _ if anyres::is_cut(family) => anyres::processor(directory, family, image),
+        _ if gemma::is_gemma(family) => gemma::processor(directory, family, image),
         _ => {
             let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
             vision::square(directory, style, image)
@@ -313,6 +343,8 @@ fn processor(directory: &Directory, family: &str, config: &LlavaConfig) -> Resul
 fn marker(family: &str, top: &Config<'_>) -> Result<u32> {
     let (key, default) = match family {
         settings::ONEVISION => ("image_token_index", 151_646),
+        gemma::GEMMA3 => ("image_token_index", 262_144),
+        gemma::PALIGEMMA => ("image_token_index", 256_000),
         _ if is_tiled(family) => ("image_token_id", 128_257),
         _ => ("image_token_index", 32_000),
     };
@@ -330,13 +362,18 @@ fn layout(family: &str, directory: &Directory) -> (Layout, Place) {
     let names = directory.shapes().unwrap_or_default();
     let any = |prefix: &str| names.keys().any(|name| name.starts_with(prefix));
     const WHOLE: Place = Place::Whole("language_model.");
+    let [old, saved, tower, new] = match family {
+        gemma::GEMMA3 => names::GEMMA3,
+        gemma::PALIGEMMA => names::PALIGEMMA,
+        _ => [LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, LLAVA],
+    };
     // Without weights, that of nearly all files on the hub.
     match (any("model."), any("vision_tower.embeddings."), any("model.vision_tower.vision_model."))
     {
-        (false, true, _) => (LLAVA_SAVED, WHOLE),
-        (false, false, _) => (LLAVA_LEGACY, WHOLE),
-        (true, _, true) => (LLAVA_TOWER, Place::Body(BODY)),
-        (true, _, false) => (LLAVA, Place::Body(BODY)),
+        (false, true, _) => (saved, WHOLE),
+        (false, false, _) => (old, WHOLE),
+        (true, _, true) => (tower, Place::Body(BODY)),
+        (true, _, false) => (new, Place::Body(BODY)),
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::settings::{SHUFFLE, mlp, one_tower};
-use super::{BODY, FOREIGN, Published, Spliced};
+use super::{BODY, Bidirectional, FOREIGN, Published, Spliced};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -162,6 +162,8 @@ pub fn assemble(
         processors: Vec::new(),
         marker,
         frame,
+        begin_and_end: None,
+        bidirectional: Bidirectional::Never,
         anyres: None,
         video_marker: None,
         timed,

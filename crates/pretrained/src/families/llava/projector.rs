@@ -20,7 +20,9 @@ fn maps(layout: &Layout, config: &ProjectorConfig) -> Option<([String; 2], [usiz
         let name = layout.to_hf(&format!("towers.0.projector.mlp.fc{i}.weight"));
         name.trim_end_matches(".weight").to_owned()
     });
-    Some((maps, [features * shuffle * shuffle, width]))
+    // A layout that knows the one map (PaliGemma) has no two.
+    let known = maps.iter().all(|map| !map.starts_with("towers."));
+    known.then_some((maps, [features * shuffle * shuffle, width]))
 }
 
 /// What files hold in the place of the one map.

@@ -10,6 +10,7 @@ use sensorium_model::llava::{LlavaConfig, TowerConfig};
 use serde_json::{Value, json};
 
 use super::FOREIGN;
+use super::gemma::{self, GEMMA3, PALIGEMMA};
 use super::parts::spliceable;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -33,6 +34,8 @@ pub fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
         "llava" => Ok(("llava", llava(&top, &LLAVA)?)),
         NEXT => Ok((NEXT, llava(&top, &LLAVA)?)),
         ONEVISION => Ok((ONEVISION, llava(&top, &LLAVA_ONEVISION)?)),
+        GEMMA3 => Ok((GEMMA3, gemma::gemma3(&top)?)),
+        PALIGEMMA => Ok((PALIGEMMA, gemma::paligemma(&top)?)),
         "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
         _ => Ok(("idefics3", idefics3(&top)?)),
     }
@@ -205,7 +208,7 @@ fn backbone(top: &Config<'_>, default: &'static str, tied: bool) -> Result<Backb
         _ => text,
     };
     // Their files are prepared in ways that LLaVA's are not.
-    if matches!(text.text_or("model_type", "")?, "gemma" | "phi3") {
+    if matches!(text.text_or("model_type", "")?, "gemma" | "gemma2" | "gemma3_text" | "phi3") {
         return Err(text.wrong("model_type", KINDS, FOREIGN));
     }
     let mut config = language::config(&text)?;
