@@ -191,8 +191,12 @@ impl Hub {
             let whole = file.strip_suffix(".safetensors").and_then(|stem| stem.rsplit_once('.'));
             whole.is_some_and(|(stem, _)| all.contains(&format!("{stem}.safetensors")))
         };
+        // Parts of a model that draws have folders of their own; beside them lie copies of all in one file, and one that
+        // judges what is drawn, which is not run here.
+        let in_parts = all.iter().any(|file| file == PARTS);
+        let part = |file: &str| file.contains('/') && !file.starts_with("safety_checker/");
         files.retain(|file| {
-            let other = has_own && !own(file) && !open_clip(file);
+            let other = has_own && !own(file) && !open_clip(file) || in_parts && !part(file);
             !is_safetensors(file) || !(other || variant(file))
         });
         Ok(files)
@@ -229,6 +233,9 @@ fn parts_of(file: &str, all: &[String]) -> Vec<String> {
 const MODEL: &str = "model.safetensors";
 
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What lists the parts of a model in diffusers' layout.
+const PARTS: &str = "model_index.json";
 
 const PICKLES: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
 

@@ -66,6 +66,17 @@ fn files_of(model: &str) -> BTreeMap<&'static str, Vec<u8>> {
             "consolidated.safetensors",
             "2_Dense/model.safetensors",
         ]),
+        "drawer" => files(&[
+            "model_index.json",
+            "v1-5-pruned-emaonly.safetensors",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.safetensors",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "text_encoder/model.safetensors",
+            "safety_checker/model.safetensors",
+            "vae/diffusion_pytorch_model.bin",
+            "vae/diffusion_pytorch_model.safetensors",
+        ]),
         "pickles" => files(&["config.json", "pytorch_model.bin", "tokenizer.json"]),
         "gguf" => files(&[
             "README.md",
@@ -352,6 +363,14 @@ fn only_what_a_model_is_run_from_is_pulled() {
         ["config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json"]
     );
     assert_eq!(files("org/two"), ["2_Dense/model.safetensors", "config.json", "model.safetensors"]);
+    let parts = [
+        "model_index.json",
+        "text_encoder/model.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ];
+    assert_eq!(files("org/drawer"), parts);
     assert_eq!(files("org/gguf:q8_0"), ["m-Q8_0.gguf"]);
     assert_eq!(files("org/gguf/m-Q4_K_M.gguf"), ["m-Q4_K_M.gguf"]);
     let parts = ["m-f16-00001-of-00002.gguf", "m-f16-00002-of-00002.gguf"];
