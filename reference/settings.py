@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
     "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText "
-    "LlavaNext LlavaOnevision Gemma2 Gemma3Text Gemma3 PaliGemma"
+    "LlavaNext LlavaOnevision Gemma2 Gemma3Text Gemma3 PaliGemma InternVL"
 ).split()
-PROCESSORS = "Bit Blip CLIP Gemma3 Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
+PROCESSORS = "Bit Blip CLIP Gemma3 GotOcr2 Idefics Idefics3 Llava LlavaNext LlavaOnevision Siglip Siglip2 SmolVLM ViT".split()
 # By default they do not fit their own canvases.
 SIZES = {"LlavaNext": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
 
@@ -29,10 +29,14 @@ def processor(kind):
     return json.loads(getattr(transformers, kind)(**SIZES.get(stem, {})).to_json_string())
 
 
+# By default an encoder has no biases, unlike every published one, and a picture more tokens than patches.
+FITTING = {"InternVL": {"vision_config": {"attention_bias": True}}, "Gemma3": {"mm_tokens_per_image": 196}}
+
+
 def main():
     name = "settings"
     cases = {
-        "config.json": [plain(getattr(transformers, f"{kind}Config")()) for kind in CONFIGS],
+        "config.json": [plain(getattr(transformers, f"{kind}Config")(**FITTING.get(kind, {}))) for kind in CONFIGS],
         "preprocessor_config.json": [processor(f"{kind}ImageProcessor") for kind in PROCESSORS],
         "whisper": processor("WhisperFeatureExtractor"),
         "generation_config.json": plain(transformers.GenerationConfig()),

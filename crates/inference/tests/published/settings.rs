@@ -100,6 +100,7 @@ fn every_key_of_every_family_is_classified() {
         let style = match processor["image_processor_type"].as_str().unwrap() {
             "Idefics3ImageProcessor" | "SmolVLMImageProcessor" => Style::Idefics3,
             "Siglip2ImageProcessor" => Style::Siglip2,
+            "GotOcr2ImageProcessor" => Style::GotOcr2,
             "LlavaNextImageProcessor" | "LlavaOnevisionImageProcessor" => Style::LlavaNext,
             _ => Style::Clip,
         };

@@ -49,7 +49,7 @@ pub struct Family {
 }
 
 /// Every family that is built here.
-pub const FAMILIES: [Family; 34] = [
+pub const FAMILIES: [Family; 35] = [
     Family { model_type: sensorium::FAMILY, plan: sensorium::plan, open: sensorium::open },
     Family {
         model_type: "clip",
@@ -103,6 +103,7 @@ pub const FAMILIES: [Family; 34] = [
     Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
     Family { model_type: "gemma3", plan: llava::plan, open: spliced },
     Family { model_type: "paligemma", plan: llava::plan, open: spliced },
+    Family { model_type: "internvl", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },

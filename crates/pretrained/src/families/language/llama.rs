@@ -188,6 +188,8 @@ pub fn rope_scaling(
     head_width: usize,
 ) -> Result<RopeScaling> {
     rope.only("partial_rotary_factor", &json!(1.0))?;
+    // Some files have both names.
+    rope.without_effect(&["type"]);
     let key = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
     Ok(match rope.text_or(key, "default")? {
         // Dynamic scaling begins where the longest text that is read here ends.
