@@ -5,6 +5,7 @@
 //! whole    picture ──resize──▶ ──centre crop or pad──▶ one picture
 //! tiles    picture ──longest edge──▶ ──edges up to multiples of a tile──▶ rows x columns, then the whole
 //! anyres   picture ──best canvas──▶ ──ratio kept, on black──▶ the whole, then rows x columns
+//! row      picture ──grid of nearest ratio──▶ ──ratio bent──▶ rows x columns, then the whole
 //! patches  picture ──largest scale at which both edges, up to multiples of a patch, make few enough──▶
 //!
 //! u8 [h, w, 3] ──· rescale──▶ ──− mean, / std──▶ f32 [3, h, w]
@@ -16,6 +17,7 @@
 
 mod anyres;
 mod patches;
+mod row;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -27,6 +29,7 @@ use crate::picture::{Picture, crop_start};
 use crate::resample::{Filter, Window};
 use anyres::Anyres;
 pub use patches::{Grid, PatchProcessor, PatchStyle};
+use row::Row;
 use settings::Settings;
 
 /// The class in transformers whose defaults hold for what a checkpoint leaves out.
@@ -50,6 +53,8 @@ pub enum Style {
     Siglip2,
     /// `Gemma3ImageProcessor`: as SigLIP's, a lone number is both edges, bilinear.
     Gemma3,
+    /// `GotOcr2ImageProcessor` as InternVL has it: tiles of 384 pixels, values as CLIP has them.
+    GotOcr2,
     /// `LlavaNextImageProcessor`: canvases of 336-pixel tiles, values as CLIP has them.
     LlavaNext,
     /// `LlavaOnevisionImageProcessor`: canvases of 384-pixel tiles, of several pictures each whole.
@@ -88,6 +93,8 @@ enum Geometry {
     Patches { patch: u32, most: u32 },
     /// The whole, and tiles of the best of several canvases.
     Anyres(Anyres),
+    /// Tiles of the grid of the nearest ratio, and the whole.
+    Row(Row),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,6 +170,11 @@ pub enum Layout {
         columns: u32,
         /// The picture's height and width, by which the padding is known.
         size: [u32; 2],
+    },
+    /// Squares row by row, then the whole if there are several, whose tokens stand in one row.
+    Row {
+        /// All of them.
+        tiles: u32,
     },
     /// A video's frames, each of them whole.
     Frames,
@@ -251,6 +263,11 @@ impl ImageProcessor {
                 "do_resize": true, "size": both([*tile; 2]), "crop_size": both([*tile; 2]),
                 "image_grid_pinpoints": pinpoints,
             }),
+            Geometry::Row(Row { tile, tiles: [least, most] }) => json!({
+                "image_processor_type": "GotOcr2ImageProcessor",
+                "do_resize": true, "size": both([*tile; 2]),
+                "min_patches": least, "max_patches": most,
+            }),
         };
         if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
             json.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
@@ -262,7 +279,9 @@ impl ImageProcessor {
     pub fn size(&self) -> Option<[u32; 2]> {
         match self.geometry {
             Geometry::Whole { size, .. } => Some(size),
-            Geometry::Tiles { tile, .. } | Geometry::Anyres(Anyres { tile, .. }) => Some([tile; 2]),
+            Geometry::Tiles { tile, .. }
+            | Geometry::Anyres(Anyres { tile, .. })
+            | Geometry::Row(Row { tile, .. }) => Some([tile; 2]),
             Geometry::Patches { .. } => None,
         }
     }
@@ -307,6 +326,7 @@ impl ImageProcessor {
                 Fitted { pictures: vec![fitted], layout: Layout::Patches { rows, columns } }
             }
             Geometry::Anyres(anyres) => anyres.cut(self, picture),
+            Geometry::Row(row) => row.cut(self, picture),
         }
     }
 
@@ -323,6 +343,7 @@ impl ImageProcessor {
         match &self.geometry {
             Geometry::Tiles { frame, tile, .. } => self.cut(picture, *frame, *tile, false),
             Geometry::Anyres(anyres) => anyres.whole(self, picture),
+            Geometry::Row(row) => row.whole(self, picture),
             _ => self.fit(picture),
         }
     }
@@ -595,6 +616,7 @@ mod tests {
             (read(json!({"patch_size": 5}), Style::Siglip2), Style::Siglip2),
             (read(json!({"size": 336, "crop_size": 336}), Style::LlavaNext), Style::LlavaOnevision),
             (read(json!({"resample": 2}), Style::LlavaOnevision), Style::LlavaNext),
+            (read(json!({"max_patches": 4}), Style::GotOcr2), Style::GotOcr2),
         ] {
             let written = processor.to_json();
             assert_eq!(read(written.clone(), style), processor, "{written}");

@@ -12,7 +12,7 @@ use super::ignored::ignored;
 /// More blocks than any published model has; a list of their names takes 1 MB.
 pub const MAX_LAYERS: usize = 512;
 /// Longest edge of a picture that is read, in pixels.
-const MAX_IMAGE: usize = 4096;
+pub const MAX_IMAGE: usize = 4096;
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 

@@ -38,15 +38,15 @@ pub enum ProjectorConfig {
         /// Width D of the backbone.
         width: usize,
     },
-    /// Linear, GELU, linear (LLaVA 1.5), after a norm and a pixel shuffle that makes `shuffle²`
-    /// positions one.
+    /// Linear, GELU, linear (LLaVA 1.5), after a pixel shuffle that makes `shuffle²` positions one and a
+    /// norm.
     Mlp {
         /// Width E of the features.
         features: usize,
         /// Side of the square of positions that become one token; 1 keeps all.
         shuffle: usize,
-        /// Width of the parts of the features that are normed one by one before the first map: an
-        /// encoder's width, so that each of its levels counts as much as the others.
+        /// Width of the parts of a token's features that are normed one by one before the first map: an
+        /// encoder's width, so that each of its levels counts as much as the others, or all (InternVL).
         norm: Option<usize>,
         /// Width between the two maps.
         hidden: usize,

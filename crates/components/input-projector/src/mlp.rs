@@ -51,12 +51,13 @@ impl MlpProjector {
 
 impl Project for MlpProjector {
     fn project(&self, Features(x): Features) -> Embeds {
+        let x = pixel_shuffle(x, self.shuffle);
         let shape = x.dims();
         let x = match &self.norm {
             Some(norm) => norm.forward(x.reshape([0, -1, self.part as i32])).reshape(shape),
             None => x,
         };
-        let tokens = self.mlp.forward(stack(pixel_shuffle(x, self.shuffle), self.stack));
+        let tokens = self.mlp.forward(stack(x, self.stack));
         Embeds(match &self.position {
             Some(position) => tokens + position.val().unsqueeze(),
             None => tokens,

@@ -22,7 +22,7 @@ use sensorium_media::{
 use sensorium_nn::prelude::*;
 
 use sensorium_pretrained::families::blip2::Writer;
-use sensorium_pretrained::families::llava::{Bidirectional, Spliced};
+use sensorium_pretrained::families::llava::{Bidirectional, Spliced, VideoMarker};
 use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::embed::pooled as mean_of;
@@ -88,14 +88,23 @@ enum Place {
         token: String,
         /// Stand in front of a picture's tokens and behind them.
         frame: [String; 2],
-        /// The token of a video, where it is one medium.
-        video: Option<String>,
+        /// How a video stands there, where it is more than its frames as pictures.
+        video: Option<VideoPlace>,
     },
     /// One, in front of all else (BLIP-2).
     Front {
         /// Stands in the prompt's ids for each of its tokens.
         id: u32,
     },
+}
+
+/// How a video stands in a prompt.
+#[derive(Clone, Debug)]
+struct VideoPlace {
+    /// The token that a text has for it.
+    marker: String,
+    /// Its frames are pictures with their numbers, not one medium.
+    numbered: bool,
 }
 
 impl VisionLanguageModel {
@@ -130,7 +139,16 @@ impl VisionLanguageModel {
         let (timed, interleaved) = (spliced.timed, spliced.interleaved);
         let named =
             |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_marker(&spliced.path, id));
-        let (token, video) = (named(id)?, spliced.video_marker.map(named).transpose()?);
+        let token = named(id)?;
+        let video = match &spliced.video {
+            Some(VideoMarker::Whole(id)) => {
+                Some(VideoPlace { marker: named(*id)?, numbered: false })
+            }
+            Some(VideoMarker::Numbered(name)) => {
+                Some(VideoPlace { marker: name.clone(), numbered: true })
+            }
+            None => None,
+        };
         let (name, frame) = match spliced.begin_and_end {
             Some(ids) => {
                 let [begin, end] = [named(ids[0])?, named(ids[1])?];
@@ -260,7 +278,7 @@ impl VisionLanguageModel {
         Ok(fitted.into_iter().map(Seen::Picture).collect())
     }
 
-    /// Whether a video stands in a prompt as one medium.
+    /// Whether a text has one token for a video.
     fn joins_frames(&self) -> bool {
         matches!(self.place, Place::Marked { video: Some(_), .. })
     }
@@ -318,8 +336,10 @@ impl VisionLanguageModel {
             let own = Tensor::cat(tiles.by_ref().take(n).collect(), 0);
             (layout, self.vision_tower.join(Embeds(own), layout).0)
         });
-        let (videos, pictures): (Vec<_>, Vec<_>) =
-            joined.partition(|(layout, _)| *layout == Layout::Frames);
+        // Numbered frames are pictures.
+        let is_video =
+            |layout: &Layout| *layout == Layout::Frames && self.vision_tower.joins_frames();
+        let (videos, pictures): (Vec<_>, Vec<_>) = joined.partition(|(layout, _)| is_video(layout));
         let all = [(Modality::Image, pictures), (Modality::Video, videos)].into_iter();
         let all = all.filter(|(_, joined)| !joined.is_empty()).map(|(modality, joined)| {
             let joined = joined.into_iter().map(|(_, tokens)| tokens).collect();

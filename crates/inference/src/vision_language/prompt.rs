@@ -7,7 +7,7 @@ use sensorium_media::{ChatFormat, Fitted, Layout, Medium, Message, Modality, Par
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::llava::{self, Bidirectional};
 
-use super::{Place, Seen, VisionLanguageModel};
+use super::{Place, Seen, VideoPlace, VisionLanguageModel};
 use crate::error::{Error, Result};
 
 impl VisionLanguageModel {
@@ -107,17 +107,20 @@ impl VisionLanguageModel {
         let medium = |seen: &&Seen| match seen {
             Seen::Picture(Fitted { pictures, layout }) => {
                 let tokens = self.vision_tower.tokens_of(*layout, pictures.len());
+                let medium = llava::medium(token, *layout, tokens);
+                let framed = |text: &str| format!("{before}{text}{after}");
                 match (layout, video) {
-                    (Layout::Frames, Some(video)) => Medium {
+                    (Layout::Frames, Some(VideoPlace { marker, numbered: false })) => Medium {
                         modality: Modality::Video,
-                        ..llava::medium(video, *layout, tokens)
+                        ..llava::medium(marker, *layout, tokens)
                     },
-                    _ => {
-                        let medium = llava::medium(token, *layout, tokens);
-                        let (marker, text) =
-                            (name.clone(), format!("{before}{}{after}", medium.text));
-                        Medium { marker, text, ..medium }
+                    (Layout::Frames, Some(VideoPlace { marker, numbered: true })) => {
+                        let frame =
+                            |n: usize| format!("Frame{n}: {}", framed(&token.repeat(tokens)));
+                        let frames: Vec<String> = (1..=pictures.len()).map(frame).collect();
+                        Medium { marker: marker.clone(), text: frames.join("\n"), ..medium }
                     }
+                    _ => Medium { marker: name.clone(), text: framed(&medium.text), ..medium },
                 }
             }
             Seen::Piece(piece) => {
@@ -155,7 +158,10 @@ impl VisionLanguageModel {
     fn mark(&self, modality: Modality) -> String {
         match (modality, &self.place) {
             (Modality::Image, Place::Marked { name, .. })
-            | (Modality::Video, Place::Marked { video: Some(name), .. }) => name.clone(),
+            | (
+                Modality::Video,
+                Place::Marked { video: Some(VideoPlace { marker: name, .. }), .. },
+            ) => name.clone(),
             (Modality::Image, Place::Front { .. }) => String::new(),
             (other, _) => Medium::framed(other, 0).marker,
         }

@@ -87,6 +87,11 @@ impl VisionTower {
         if alone { self.processor.fit(picture) } else { self.processor.fit_among(picture) }
     }
 
+    /// Whether a video's frames become one row of tokens.
+    pub fn joins_frames(&self) -> bool {
+        self.anyres.is_some()
+    }
+
     /// All frames of a video as one medium.
     pub fn fit_video(&self, video: &Video) -> Fitted {
         let frames = video.pictures().flat_map(|frame| self.fit_frame(frame).pictures);

@@ -74,6 +74,7 @@ fn counts_of_models_that_see() {
             include_bytes!("llava-onevision-qwen2-0.5b.json"),
             [397_747_744, 1_837_696, 494_090_112, 893_675_552],
         ),
+        (include_bytes!("internvl3-1b.json"), [304_012_288, 4_482_816, 629_697_920, 938_193_024]),
         (include_bytes!("gemma-3-4b.json"), [416_866_032, 2_950_272, 3_880_263_168, 4_300_079_472]),
         (
             include_bytes!("paligemma2-3b.json"),
@@ -167,6 +168,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         "seeing_idefics3",
         "tiles_next",
         "tiles_onevision",
+        "tiles_internvl",
         "seeing_gemma3",
         "seeing_paligemma2",
         "blip2_opt",

@@ -108,6 +108,7 @@ fn every_key_of_every_family_is_classified() {
             }
             "Idefics3ImageProcessor" | "SmolVLMImageProcessor" => Style::Idefics3,
             "Siglip2ImageProcessor" => Style::Siglip2,
+            "GotOcr2ImageProcessor" => Style::GotOcr2,
             "LlavaNextImageProcessor" | "LlavaOnevisionImageProcessor" => Style::LlavaNext,
             _ => Style::Clip,
         };

@@ -1,5 +1,5 @@
-//! Models whose pictures have as many tokens as their shape asks for (`reference/tiles.py`): LLaVA-NeXT and
-//! LLaVA-OneVision.
+//! Models whose pictures have as many tokens as their shape asks for (`reference/tiles.py`): LLaVA-NeXT,
+//! LLaVA-OneVision and InternVL.
 
 use std::ops::ControlFlow;
 
@@ -117,9 +117,15 @@ fn llava_onevision_answers_as_transformers_does() {
     compare("tiles_onevision");
 }
 
+/// Tiles and a thumbnail in one row; a video's frames by their numbers.
+#[test]
+fn internvl_answers_as_transformers_does() {
+    compare("tiles_internvl");
+}
+
 #[test]
 fn every_tensor_has_its_place() {
-    for name in ["tiles_next", "tiles_next_qwen", "tiles_onevision"] {
+    for name in ["tiles_next", "tiles_next_qwen", "tiles_onevision", "tiles_internvl"] {
         let directory = Directory::open(&golden(name)).unwrap();
         let plan = plan(&directory).unwrap();
         let stored = directory.shapes().unwrap();
@@ -144,10 +150,10 @@ fn every_layout_of_names_is_read() {
         [&[["vision_tower.", "model.vision_tower.vision_model."]][..], &inner].concat(),
         [&[["vision_tower.", "model.vision_tower."]][..], &inner].concat(),
     ];
-    for (name, layout) in ["tiles_next", "tiles_onevision"]
-        .into_iter()
-        .flat_map(|name| layouts.iter().map(move |layout| (name, layout)))
-    {
+    let all = ["tiles_next", "tiles_onevision"].into_iter();
+    let all = all.flat_map(|name| layouts.iter().map(move |layout| (name, layout)));
+    // Of a family that is younger than the older ones.
+    for (name, layout) in all.chain([("tiles_internvl", &layouts[2])]) {
         let dir = copy(name);
         edit_weights(dir.path(), |all| {
             let renamed = std::mem::take(&mut all.tensors).into_iter().map(|(name, tensor)| {
@@ -172,6 +178,14 @@ fn keys_that_are_missing_renamed_or_left_over_are_named() {
             lacks_or_renames(name, key, &key.replacen("_", "x", 1), fails);
         }
     }
+    for key in [
+        "vision_tower.embeddings.cls_token",
+        "vision_tower.encoder.layer.1.lambda_2",
+        "vision_tower.encoder.layer.0.attention.projection_layer.bias",
+        "multi_modal_projector.layer_norm.bias",
+    ] {
+        lacks_or_renames("tiles_internvl", key, &key.replacen("_", "x", 1), fails);
+    }
     let dir = copy("tiles_onevision");
     edit_weights(dir.path(), |all| {
         all.tensors.insert("image_newline".into(), Tensor::new(vec![3], vec![0.0; 3]).unwrap());
@@ -184,7 +198,7 @@ fn settings_that_cannot_be() {
     const STRATEGY: &str = "vision_feature_select_strategy";
     const RATIO: &str = "vision_aspect_ratio";
     const POINTS: &str = "image_grid_pinpoints";
-    let cases: [(&str, &str, Value, &str); 9] = [
+    let cases: [(&str, &str, Value, &str); 13] = [
         ("tiles_next", STRATEGY, json!("full"), "each must be a square of tokens"),
         ("tiles_next_qwen", STRATEGY, json!("default"), "drops a patch"),
         ("tiles_next", POINTS, json!([[12, 24]]), "the image processor's"),
@@ -194,6 +208,10 @@ fn settings_that_cannot_be() {
         ("tiles_onevision", RATIO, json!("anyres_max_0"), "anyres_max_N"),
         ("tiles_onevision", RATIO, json!(9), "a text"),
         ("tiles_onevision", "video_token_index", json!(40_000), "places pictures take"),
+        ("tiles_internvl", "downsample_ratio", json!(0.3), "a divisor of 4 patches"),
+        ("tiles_internvl", "downsample_ratio", json!(2), "a divisor of 4 patches"),
+        ("tiles_internvl", "vision_feature_layer", json!([-1, -2]), "one level"),
+        ("tiles_internvl", STRATEGY, json!("full"), "\"default\""),
     ];
     for (name, key, value, words) in cases {
         let dir = copy(name);
@@ -203,9 +221,26 @@ fn settings_that_cannot_be() {
 }
 
 #[test]
+fn encoders_of_internvl_that_are_not_built() {
+    for (key, value, words) in [
+        ("use_qk_norm", json!(true), "false"),
+        ("norm_type", json!("rms_norm"), "layer_norm"),
+        ("attention_bias", json!(false), "true"),
+        ("use_mean_pooling", json!(false), "true"),
+        ("image_size", json!([16, 20]), "a square"),
+        ("patch_size", json!(17), "a square of 1 to 16"),
+        ("hidden_size", json!(3 << 20), "another shape"),
+    ] {
+        let dir = copy("tiles_internvl");
+        edit(dir.path(), "config.json", |config| config["vision_config"][key] = value);
+        fails(dir.path(), &[words]);
+    }
+}
+
+#[test]
 fn image_processors_that_do_not_fit() {
     let processor = "processor_config.json";
-    let cases: [(&str, &str, Value, &[&str]); 7] = [
+    let cases: [(&str, &str, Value, &[&str]); 9] = [
         ("tiles_next", "/image_processor/size", json!(24), &["crop_size", "24 pixels"]),
         ("tiles_next", "/image_processor/image_grid_pinpoints", json!([[12, 25]]), &["canvases"]),
         (
@@ -223,6 +258,8 @@ fn image_processors_that_do_not_fit() {
         ("tiles_onevision", "/image_processor/size", json!(6), &["12x12", "6x6"]),
         ("tiles_onevision", "/video_processor/image_std", json!(0.4), &["video_processor"]),
         ("tiles_onevision", "/video_processor/size/height", json!("x"), &["size"]),
+        ("tiles_internvl", "/image_processor/max_patches", json!(0), &["max_patches"]),
+        ("tiles_internvl", "/video_processor/size/height", json!(20), &["size"]),
     ];
     for (name, path, value, words) in cases {
         let dir = copy(name);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::anyres::{self, Anyres};
+use super::row::Row;
 use super::{Frame, Geometry, Half, Resize, Style, Values};
 use crate::error::quote;
 use crate::resample::Filter;
@@ -30,6 +31,7 @@ impl Style {
             Self::Idefics3 => 1,
             Self::Siglip2 => 2,
             Self::LlavaNext | Self::LlavaOnevision => 3,
+            Self::GotOcr2 => 4,
             _ => 0,
         };
         kind(self) == kind(other)
@@ -40,6 +42,7 @@ impl Style {
         match self {
             Self::Idefics3 => "Idefics3- or SmolVLMImageProcessor",
             Self::Siglip2 => "Siglip2ImageProcessor",
+            Self::GotOcr2 => "GotOcr2ImageProcessor",
             Self::LlavaNext | Self::LlavaOnevision => "LlavaNext- or LlavaOnevisionImageProcessor",
             _ => "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics-, Blip- or Gemma3ImageProcessor",
         }
@@ -90,6 +93,7 @@ impl<'a> Settings<'a> {
             Some("Gemma3") => Some(Style::Gemma3),
             Some("Idefics3" | "SmolVLM") => Some(Style::Idefics3),
             Some("Siglip2") => Some(Style::Siglip2),
+            Some("GotOcr2") => Some(Style::GotOcr2),
             Some("LlavaNext") => Some(Style::LlavaNext),
             Some("LlavaOnevision") => Some(Style::LlavaOnevision),
             _ => None,
@@ -111,12 +115,13 @@ impl<'a> Settings<'a> {
     pub(super) fn geometry(&self, style: Style) -> Result<Geometry> {
         let resizes = self.flag("do_resize", true)?;
         match style {
-            Style::Idefics3 | Style::Siglip2 if !resizes => {
+            Style::Idefics3 | Style::Siglip2 | Style::GotOcr2 if !resizes => {
                 Err(wrong("do_resize", "true", &Value::Bool(false)))
             }
             Style::Idefics3 => self.tiles(),
             Style::Siglip2 => self.patches(),
             Style::LlavaNext | Style::LlavaOnevision => self.anyres(style),
+            Style::GotOcr2 => self.row(),
             _ => self.whole(style, resizes),
         }
     }
@@ -157,6 +162,7 @@ impl<'a> Settings<'a> {
             | Style::OpenClip
             | Style::Idefics
             | Style::Blip
+            | Style::GotOcr2
             | Style::LlavaNext
             | Style::LlavaOnevision => CLIP,
             Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 | Style::Gemma3 => {
@@ -301,6 +307,18 @@ impl<'a> Settings<'a> {
         })?;
         let among = (!next).then(|| self.mean_colour(style)).transpose()?;
         Ok(Geometry::Anyres(Anyres { pinpoints, tile, among }))
+    }
+
+    /// Defaults are those of `GotOcr2ImageProcessor`; InternVL's processor cuts whatever is said of it.
+    fn row(&self) -> Result<Geometry> {
+        self.without_effect(&["crop_to_patches"]);
+        let tile = match self.get("size") {
+            None => 384,
+            Some(value) => square(value).ok_or_else(|| wrong("size", "a square", value))?,
+        };
+        let most = MAX_TILES * MAX_TILES;
+        let tiles = [self.count("min_patches", 1, most)?, self.count("max_patches", 12, most)?];
+        Ok(Geometry::Row(Row { tile, tiles }))
     }
 
     fn resize(&self, style: Style) -> Result<Resize> {
@@ -541,6 +559,10 @@ mod tests {
             (Style::Idefics3, json!({"image_processor_type": "CLIPImageProcessor"})),
             (Style::Idefics3, json!({"resample": 9})),
             (Style::Gemma3, json!({"do_pan_and_scan": true})),
+            (Style::GotOcr2, json!({"do_resize": false})),
+            (Style::GotOcr2, json!({"max_patches": 0})),
+            (Style::GotOcr2, json!({"size": {"height": 4, "width": 5}})),
+            (Style::GotOcr2, json!({"image_processor_type": "CLIPImageProcessor"})),
             (Style::LlavaNext, json!({})),
             (Style::LlavaNext, json!({"size": 336})),
             (Style::LlavaNext, json!({"size": 336, "crop_size": 224})),

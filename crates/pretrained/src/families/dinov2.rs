@@ -151,7 +151,9 @@ pub(super) fn prepare(
     config: &VitConfig,
     from: usize,
 ) -> Result<()> {
-    (0..config.n_layers).for_each(|i| fold(tensors, &format!("{prefix}encoder.layer.{i}")));
+    for i in 0..config.n_layers {
+        fold(tensors, &format!("{prefix}encoder.layer.{i}"), &FACTORS);
+    }
     // The one with registers was trained with another way of resizing.
     let taps = if config.registers > 0 { positions::antialiased } else { positions::bicubic };
     let width = config.hidden_size;
@@ -282,9 +284,9 @@ fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
     })
 }
 
-/// `λ·(W x + b) = (λW) x + λb`
-fn fold(tensors: &mut Tensors, block: &str) {
-    for [factor, layer] in FACTORS {
+/// `λ·(W x + b) = (λW) x + λb` of a block's `factors` and the layers that they multiply.
+pub(super) fn fold(tensors: &mut Tensors, block: &str, factors: &[[&str; 2]]) {
+    for [factor, layer] in factors {
         let layer = format!("{block}.{layer}");
         if !tensors.tensors.contains_key(&format!("{layer}.weight")) {
             continue;
@@ -304,7 +306,7 @@ fn fold(tensors: &mut Tensors, block: &str) {
 }
 
 /// Puts another tensor in the place of the one called `name`, if it is there.
-fn reshape(
+pub(super) fn reshape(
     tensors: &mut Tensors,
     name: &str,
     change: impl FnOnce(Vec<usize>, Vec<f32>) -> (Vec<usize>, Vec<f32>),

@@ -107,6 +107,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "llava_onevision", plan: llava::plan, open: spliced },
     Family { model_type: "gemma3", plan: llava::plan, open: spliced },
     Family { model_type: "paligemma", plan: llava::plan, open: spliced },
+    Family { model_type: "internvl", plan: llava::plan, open: spliced },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: "qwen2_vl", plan: qwen_vl::plan, open: qwen_vl },

@@ -568,7 +568,7 @@ fn llava(
         begin_and_end: None,
         bidirectional: if config.prefix { Bidirectional::Framed } else { Bidirectional::Never },
         anyres: None,
-        video_marker: None,
+        video: None,
         timed: false,
         interleaved: false,
         path: directory.path().to_owned(),

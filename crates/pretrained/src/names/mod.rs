@@ -19,6 +19,7 @@ mod gpt2;
 mod idefics;
 mod idefics3;
 mod in_proj;
+mod internvl;
 mod llama;
 mod llava;
 mod open_clip;
@@ -47,6 +48,7 @@ pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
+pub use internvl::INTERNVL;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
@@ -281,6 +283,8 @@ mod tests {
             HUBERT,
             IDEFICS,
             IDEFICS3,
+            INTERNVL[0],
+            INTERNVL[1],
             LLAMA,
             LLAVA,
             LLAVA_DINOV2,

@@ -240,6 +240,8 @@ pub fn rope_scaling(
     head_width: usize,
 ) -> Result<RopeScaling> {
     rope.only("partial_rotary_factor", &json!(1.0))?;
+    // Some files have both names.
+    rope.without_effect(&["type"]);
     Ok(match kind(rope)? {
         // Dynamic scaling begins where the longest text that is read here ends.
         "default" | "dynamic" => {

@@ -6,13 +6,13 @@ use sensorium_input_projector::{Anyres, AnyresConfig};
 use sensorium_media::{ImageProcessor, Style};
 use sensorium_model::llava::LlavaConfig;
 use sensorium_nn::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::settings::{NEXT, ONEVISION};
-use super::{FOREIGN, vit};
+use super::{FOREIGN, frames, vit};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names;
 use crate::plan::{Expected, Plan};
 use crate::vision;
@@ -84,36 +84,7 @@ pub fn processor(directory: &Directory, family: &str, side: usize) -> Result<Ima
         return Err(top.wrong("image_grid_pinpoints", "the image processor's", hint));
     }
     if family == ONEVISION {
-        same_frames(directory, &processor)?;
+        frames::same(directory, &processor)?;
     }
     Ok(processor)
-}
-
-/// That a video's frames are made as pictures are: settings of their own stand in one of three places.
-fn same_frames(directory: &Directory, pictures: &ImageProcessor) -> Result<()> {
-    const KEY: &str = "video_processor";
-    let outer = directory.json("processor_config.json")?;
-    let inner = outer.and_then(|outer| outer.get(KEY).cloned());
-    let (file, settings) = match inner {
-        Some(settings) => ("processor_config.json", Some(settings)),
-        None => {
-            let file = "video_preprocessor_config.json";
-            (file, directory.json(file)?)
-        }
-    };
-    let Some(mut settings) = settings.filter(Value::is_object) else { return Ok(()) };
-    // The class of videos, in some files under this key too. Its defaults are those of BLIP's pictures.
-    settings["image_processor_type"] = Value::Null;
-    let frames = ImageProcessor::from_json(&settings, Style::Blip)
-        .map_err(|source| Error::Media { path: directory.path().join(file), source })?;
-    if frames.size() == pictures.size() && frames.scales_as(pictures) {
-        return Ok(());
-    }
-    Err(Error::Setting {
-        file: file.into(),
-        key: KEY.into(),
-        expected: "size, resample, image_mean and image_std as of pictures".into(),
-        got: settings.to_string(),
-        hint: "a video's frames are read as pictures are",
-    })
 }

@@ -1,5 +1,5 @@
 //! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, LLaVA-NeXT,
-//! LLaVA-OneVision, Gemma 3, PaliGemma, Idefics3, SmolVLM.
+//! LLaVA-OneVision, Gemma 3, PaliGemma, InternVL, Idefics3, SmolVLM.
 //!
 //! ```text
 //! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
@@ -7,7 +7,9 @@
 //! ```
 
 mod anyres;
+mod frames;
 mod gemma;
+mod internvl;
 pub mod parts;
 mod projector;
 mod settings;
@@ -67,8 +69,8 @@ pub struct Spliced {
     pub bidirectional: Bidirectional,
     /// What makes a picture's tokens of those of its tiles (LLaVA-NeXT, LLaVA-OneVision).
     pub anyres: Option<Anyres>,
-    /// The token whose places a video takes, where it is read as one medium.
-    pub video_marker: Option<u32>,
+    /// How a video stands in a prompt, where it is more than its frames as pictures.
+    pub video: Option<VideoMarker>,
     /// Whether prompts tell when a video's frames are shown (SmolVLM).
     pub timed: bool,
     /// Whether it was taught texts with several pictures among them (Idefics3, SmolVLM).
@@ -79,6 +81,15 @@ pub struct Spliced {
     pub device: Device,
     /// How its tensors are published.
     pub published: Published,
+}
+
+/// How a video stands in a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VideoMarker {
+    /// As one medium, in the places of the token of this id (LLaVA-OneVision).
+    Whole(u32),
+    /// As pictures with their numbers, where a text has the token of this name (InternVL).
+    Numbered(String),
 }
 
 /// Which tokens of a prompt see each other both ways.
@@ -184,6 +195,7 @@ pub fn medium(marker: &str, layout: Parts, tokens: usize) -> Medium {
             let gap = if rows.is_empty() { "" } else { "\n" };
             format!("{rows}{gap}{AROUND}<global-img>{markers}{AROUND}")
         }
+        Parts::Row { tiles } => markers.repeat(tiles as usize),
         _ => markers,
     };
     let token = marker.to_owned();
@@ -214,6 +226,9 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
     let mut plan = Plan::new(family, "language", layout, tower);
     projector::as_published(&mut plan.tensors, &layout, &config.towers[0].projector);
     gemma::as_published(&mut plan.tensors, &layout, config);
+    if family == internvl::INTERNVL {
+        internvl::as_published(&mut plan.tensors, &layout, config);
+    }
     if let (true, Some(vit)) = (is_dinov2(directory), vit(config)) {
         dinov2::as_published(&mut plan.tensors, DINOV2_TOWER, vit);
     }
@@ -276,6 +291,9 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let backbone = language::fill(&config.backbone, language, init)?;
     projector::prepare(&mut tensors, &layout, &config.towers[0].projector)?;
     gemma::prepare(&mut tensors, &layout, &config)?;
+    if family == internvl::INTERNVL {
+        internvl::prepare(&mut tensors, &layout, &config)?;
+    }
     let dinov2 = is_dinov2(directory);
     if let (true, Some(vit)) = (dinov2, vit(&config)) {
         dinov2::prepare(&mut tensors, DINOV2_TOWER, vit, vit.grid())?;
@@ -284,14 +302,18 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let tower = names::take_part(tower, "towers.0", tensors, &layout)?;
     let llava = Llava::of(vec![tower], backbone);
     let marker = marker(family, &top)?;
-    let video_marker = match family {
+    let ([before, after], video) = match family {
         settings::ONEVISION => {
-            Some(top.id_or("video_token_index", top.id_or("video_token_id", 151_647)?)?)
+            let id = top.id_or("video_token_index", top.id_or("video_token_id", 151_647)?)?;
+            ([String::new(), String::new()], Some(VideoMarker::Whole(id)))
         }
-        _ => None,
+        internvl::INTERNVL => {
+            let (frame, video) = internvl::frame(directory)?;
+            (frame, Some(VideoMarker::Numbered(video)))
+        }
+        _ => ([String::new(), String::new()], None),
     };
     let (path, device) = (directory.path().to_owned(), init.device().clone());
-    let frame = [String::new(), String::new()];
     let begin_and_end = if family == gemma::GEMMA3 { Some(gemma::frame(&top)?) } else { None };
     let bidirectional = match family {
         gemma::GEMMA3 => Bidirectional::Slots,
@@ -306,11 +328,11 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         processor,
         processors: Vec::new(),
         marker,
-        frame,
+        frame: [before, after],
         begin_and_end,
         bidirectional,
         anyres,
-        video_marker,
+        video,
         timed,
         interleaved,
         path,
@@ -332,6 +354,7 @@ fn processor(directory: &Directory, family: &str, config: &LlavaConfig) -> Resul
         _ if is_tiled(family) => vision::processor(directory, Style::Idefics3),
         _ if anyres::is_cut(family) => anyres::processor(directory, family, image),
         _ if gemma::is_gemma(family) => gemma::processor(directory, family, image),
+        internvl::INTERNVL => internvl::processor(directory, image),
         _ => {
             let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
             vision::square(directory, style, image)
@@ -345,6 +368,7 @@ fn marker(family: &str, top: &Config<'_>) -> Result<u32> {
         settings::ONEVISION => ("image_token_index", 151_646),
         gemma::GEMMA3 => ("image_token_index", 262_144),
         gemma::PALIGEMMA => ("image_token_index", 256_000),
+        internvl::INTERNVL => ("image_token_id", 151_667),
         _ if is_tiled(family) => ("image_token_id", 128_257),
         _ => ("image_token_index", 32_000),
     };
@@ -365,6 +389,10 @@ fn layout(family: &str, directory: &Directory) -> (Layout, Place) {
     let [old, saved, tower, new] = match family {
         gemma::GEMMA3 => names::GEMMA3,
         gemma::PALIGEMMA => names::PALIGEMMA,
+        internvl::INTERNVL => {
+            let [saved, new] = names::INTERNVL;
+            [saved, saved, new, new]
+        }
         _ => [LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER, LLAVA],
     };
     // Without weights, that of nearly all files on the hub.

@@ -165,7 +165,7 @@ pub fn assemble(
         begin_and_end: None,
         bidirectional: Bidirectional::Never,
         anyres: None,
-        video_marker: None,
+        video: None,
         timed,
         interleaved,
         path,

@@ -1,4 +1,5 @@
-//! What `config.json` says of LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3 and SmolVLM.
+//! What `config.json` says of LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3 and SmolVLM; of others in files
+//! beside this.
 
 use std::sync::LazyLock;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::FOREIGN;
 use super::gemma::{self, GEMMA3, PALIGEMMA};
+use super::internvl::{self, INTERNVL};
 use super::parts::spliceable;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -36,6 +38,7 @@ pub fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
         ONEVISION => Ok((ONEVISION, llava(&top, &LLAVA_ONEVISION)?)),
         GEMMA3 => Ok((GEMMA3, gemma::gemma3(&top)?)),
         PALIGEMMA => Ok((PALIGEMMA, gemma::paligemma(&top)?)),
+        INTERNVL => Ok((INTERNVL, internvl::config(directory, &top)?)),
         "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
         _ => Ok(("idefics3", idefics3(&top)?)),
     }
@@ -141,7 +144,7 @@ fn reads_class(top: &Config<'_>, default: &'static str, image: &VitConfig) -> Re
 
 /// `vision_feature_layer`, one level or several, counted from the end where it is negative; each as
 /// the number of blocks after it.
-fn levels(top: &Config<'_>, default: &Value, n_layers: usize) -> Result<Vec<usize>> {
+pub fn levels(top: &Config<'_>, default: &Value, n_layers: usize) -> Result<Vec<usize>> {
     const KEY: &str = "vision_feature_layer";
     let value = top.get(KEY).unwrap_or(default);
     let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -184,7 +187,7 @@ fn idefics3(top: &Config<'_>) -> Result<LlavaConfig> {
 
 /// The language model, of the kind `default` where none is said. What `text_config` leaves out is as
 /// `LlamaConfig`, `MistralConfig` and `Qwen2Config` have it.
-fn backbone(top: &Config<'_>, default: &'static str, tied: bool) -> Result<BackboneConfig> {
+pub fn backbone(top: &Config<'_>, default: &'static str, tied: bool) -> Result<BackboneConfig> {
     static LLAMA: LazyLock<Value> = LazyLock::new(|| {
         json!({"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096,
             "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
