@@ -12,13 +12,18 @@ import transformers
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
     "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
-    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText LlavaNext "
-    "LlavaOnevision Wav2Vec2 Hubert Clap split PROCESSORS Bit Blip CLIP Idefics Idefics3 Llava LlavaNext "
-    "LlavaOnevision Siglip Siglip2 SmolVLM ViT split By default they do not fit their own canvases SIZES "
-    "LlavaNext size shortest_edge 336 crop_size height 336 width 336 Qwen2VL Qwen2_5_VL Qwen3VL What by "
-    "does together a tower gives tokens of another MORE Qwen2VL vision_config hidden_size 8192 Qwen2_5_VL "
-    "vision_config out_hidden_size 8192 Qwen3VL vision_config out_hidden_size 4096 Qwen2VL VIDEOS Qwen2VL "
-    "Qwen3VL"
+    "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText LlavaNext LlavaOnevision Qwen2VL "
+    "Qwen2_5_VL Qwen3VL Wav2Vec2 Hubert Clap Qwen2Audio Vits"
+).split()
+# What by default does not fit together: a tower gives tokens of another width.
+MORE = {"Qwen2VL": {"vision_config": {"hidden_size": 8192}}, "Qwen2_5_VL": {"vision_config": {"out_hidden_size": 8192}},
+        "Qwen3VL": {"vision_config": {"out_hidden_size": 4096}}}
+PROCESSORS = (
+    "Bit Blip CLIP Idefics Idefics3 Llava LlavaNext LlavaOnevision Qwen2VL Siglip Siglip2 SmolVLM ViT"
+).split()
+# By default they do not fit their own canvases.
+SIZES = {"LlavaNext": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
+VIDEOS = "Qwen2VL Qwen3VL".split()
 
 
 def plain(settings):
