@@ -148,17 +148,24 @@ pub enum Error {
         got: f32,
     },
 
-    /// A sound that is shorter than what the model hears at one position.
+    /// Letters that a voice does not know.
     #[error(
-        "expected a sound of at least {least} samples at {rate} Hz, got {got}\nhint: nothing is said in so short a sound; check that the file is whole"
+        "expected letters that the voice knows, got {letters:?} in {text:?}\nhint: write it in the letters of the voice's own language, numbers in words, or take another voice"
     )]
-    ShortSound {
-        /// Samples that a position sees.
-        least: usize,
-        /// Samples of the sound.
-        got: usize,
-        /// Samples a second.
-        rate: u32,
+    Letters {
+        /// Each of them once.
+        letters: String,
+        /// Where they stand.
+        text: String,
+    },
+
+    /// A text in which nothing can be spoken.
+    #[error(
+        "expected a text with letters that the voice knows, got {text:?}\nhint: write at least one word"
+    )]
+    NoLetters {
+        /// What there is.
+        text: String,
     },
 
     /// The model computed no spectrogram.

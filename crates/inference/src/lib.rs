@@ -10,6 +10,7 @@
 //! ```
 //! Whoever runs a model sees these traits and no kind of model.
 
+mod audio_language;
 pub mod batch;
 mod clap;
 mod cross;
@@ -31,6 +32,7 @@ pub mod speech;
 mod stable_diffusion;
 pub mod video;
 mod vision_language;
+mod vits;
 mod wav2vec2;
 pub mod whisper;
 
@@ -39,6 +41,7 @@ use std::path::Path;
 
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Picture};
 
+pub use audio_language::AudioLanguageModel;
 pub use batch::Batch;
 pub use ctc::CtcModel;
 pub use embed::{Classified, Score, Space, embed_labels};
@@ -56,6 +59,7 @@ pub use sensorium_flow::{Sampler, SamplerOptions, Scheduler, Solver};
 pub use sensorium_model::domain::Distance;
 pub use sensorium_pretrained::{DataSource, Provenance};
 pub use vision_language::VisionLanguageModel;
+pub use vits::VitsModel;
 pub use wav2vec2::Wav2Vec2Model;
 pub use whisper::WhisperModel;
 

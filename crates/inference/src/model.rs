@@ -17,9 +17,9 @@ use sensorium_pretrained::{
 use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
-    ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel, LanguageModel,
-    QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech, VisionLanguageModel,
-    Wav2Vec2Model, WhisperModel,
+    AudioLanguageModel, ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel,
+    LanguageModel, QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech,
+    VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -137,6 +137,10 @@ pub enum Model {
     Wav2Vec2(Wav2Vec2Model),
     /// CLAP.
     Clap(ClapTowers),
+    /// VITS.
+    Vits(VitsModel),
+    /// Sounds among a language model's tokens: Qwen2-Audio.
+    AudioLanguage(AudioLanguageModel),
     /// Stable Diffusion.
     StableDiffusion(Drawer),
     /// An autoencoder of a model that draws, alone.
@@ -207,6 +211,8 @@ impl Model {
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
+            Pretrained::Vits(parts) => Self::Vits(VitsModel { parts }),
+            Pretrained::Qwen2Audio(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
             Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
             Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
         })
@@ -228,6 +234,8 @@ impl Model {
             Self::Whisper(model) => model.parts.model.pack_as(format),
             Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
             Self::Clap(towers) => towers.clap.pack_as(format),
+            Self::Vits(model) => model.pack(format),
+            Self::AudioLanguage(model) => model.pack(format),
             Self::StableDiffusion(drawer) => drawer.pack(format),
             Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
         }
@@ -253,6 +261,7 @@ impl Model {
                 | Self::Idefics(_)
                 | Self::Flamingo(_)
                 | Self::Whisper(_)
+                | Self::AudioLanguage(_)
         )
     }
 
@@ -269,6 +278,7 @@ impl Model {
             Self::QwenVl(model) => Ok(model),
             Self::Idefics(model) => Ok(model),
             Self::Flamingo(model) => Ok(model),
+            Self::AudioLanguage(model) => Ok(model),
             other => {
                 Err(other
                     .cannot("answers", "take a language model, LLaVA, SmolVLM, BLIP-2 or Idefics"))
@@ -300,6 +310,7 @@ impl Model {
         match self {
             Self::Language(model) => Ok(model),
             Self::VisionLanguage(model) => Ok(&model.llm),
+            Self::AudioLanguage(model) => Ok(&model.llm),
             Self::QwenVl(model) => Ok(&model.llm),
             Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => Ok(&model.llm),
             Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
@@ -383,7 +394,8 @@ impl Model {
     pub fn voices(&self) -> Result<&dyn TextToSpeech> {
         match self {
             Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
-            other => Err(other.cannot("speaks", "take what the recipe `talker` has left")),
+            Self::Vits(model) => Ok(model),
+            other => Err(other.cannot("speaks", "take what the recipe `talker` has left, or VITS")),
         }
     }
 
@@ -404,6 +416,8 @@ impl Model {
             Self::Whisper(_) => ("Whisper", "writes down what was said"),
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),
+            Self::Vits(_) => ("VITS", "speaks"),
+            Self::AudioLanguage(_) => ("Qwen2-Audio", "answers about sounds"),
             Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
             Self::Autoencoder(_) => {
                 ("an autoencoder alone", "makes latents of pictures, and pictures of latents")

@@ -23,6 +23,8 @@ pub struct SpeakOptions {
     pub voice: Option<String>,
     /// How many times faster than usual, [`SPEEDS`].
     pub speed: f32,
+    /// Seed of what a model leaves to chance.
+    pub seed: u64,
 }
 
 /// The slowest and the fastest speed.
@@ -30,7 +32,7 @@ pub const SPEEDS: [f32; 2] = [0.25, 4.0];
 
 impl Default for SpeakOptions {
     fn default() -> Self {
-        Self { voice: None, speed: 1.0 }
+        Self { voice: None, speed: 1.0, seed: 0 }
     }
 }
 
@@ -56,8 +58,8 @@ pub struct Spoken {
 pub struct SpokenSentence {
     /// As it was written.
     pub text: String,
-    /// What was said.
-    pub phonemes: Vec<&'static str>,
+    /// What was said: phonemes, or letters of a model that reads these.
+    pub phonemes: Vec<String>,
     /// Second in which it begins.
     pub start: f64,
     /// Second in which it ends.
@@ -106,6 +108,7 @@ impl TextToSpeech for Voices {
             spoken.samples.extend(samples(self, &mel, &stft));
             spoken.vocode += begun.elapsed().as_secs_f64();
             let end = spoken.seconds();
+            let phonemes = phonemes.into_iter().map(str::to_owned).collect();
             spoken.sentences.push(SpokenSentence { text, phonemes, start, end });
             progress(done + 1, all);
         }

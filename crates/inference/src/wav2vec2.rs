@@ -9,11 +9,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use sensorium_media::{MediaDecoder, Sound};
+use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::wav2vec2::Wav2Vec2Parts;
 
 use crate::SpeechToText;
 use crate::ctc::{Alphabet, joined, quietest, refuse};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::whisper::{TranscribeOptions, Transcript};
 
 /// A loaded model and all that is needed to listen with it.
@@ -44,7 +45,7 @@ impl SpeechToText for Wav2Vec2Model {
         let sound = decoder.whole_sound(sound, rate).map_err(sensorium_media::Error::from)?;
         if sound.samples.len() < least {
             let got = sound.samples.len();
-            return Err(Error::ShortSound { least, got, rate });
+            return Err(Pretrained::ShortSound { least, got, rate }.into());
         }
         let mut transcript = Transcript {
             text: String::new(),

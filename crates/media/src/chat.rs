@@ -189,7 +189,11 @@ impl ChatFormat {
             return Err(Error::Markers { modality: Modality::Image, markers, given: media.len() });
         }
         let mut media = media.iter();
-        let content = self.template.content();
+        // A template that takes either writes more around a part than around a marker in a text.
+        let parts = media.clone().next().is_some_and(|medium| {
+            self.template.writes(medium.modality, &medium.marker, &self.variables)
+        });
+        let content = if parts { Content::Parts } else { self.template.content() };
         Ok(messages.iter().map(|m| as_json(tokenizer, m, content, &mut media)).collect())
     }
 

@@ -39,6 +39,19 @@ pub enum Error {
         limit: usize,
     },
 
+    /// A sound that is shorter than what the model hears at one position.
+    #[error(
+        "expected a sound of at least {least} samples at {rate} Hz, got {got}\nhint: nothing is said in so short a sound; check that the file is whole"
+    )]
+    ShortSound {
+        /// Samples that a position sees.
+        least: usize,
+        /// Samples of the sound.
+        got: usize,
+        /// Samples a second.
+        rate: u32,
+    },
+
     /// The model has no chat template.
     #[error(
         "expected a model with a chat template, got none\nhint: leave --chat out to continue the text as it is"

@@ -101,6 +101,10 @@ pub enum Pretrained {
     Wav2Vec2(families::wav2vec2::Wav2Vec2Parts),
     /// CLAP: sounds and texts in one space.
     Clap(families::clap::ClapTowers),
+    /// VITS: letters to speech.
+    Vits(families::vits::VitsParts),
+    /// Qwen2-Audio: a language model that hears.
+    Qwen2Audio(families::qwen2_audio::Qwen2AudioParts),
     /// Stable Diffusion: text to picture.
     StableDiffusion(Drawer),
     /// Its autoencoder alone: pictures to latents and back.

@@ -6,7 +6,7 @@
 //! A sound has a piece for each stretch that its encoder hears at once, a table one for each row, a video one.
 
 use sensorium_encoder::EncoderConfig;
-use sensorium_encoder::audio::positions;
+use sensorium_encoder::audio::{pooled_positions, positions};
 use sensorium_encoder::text::TextTower;
 use sensorium_flow::{Cell, Input, Modality, Rows, Sounds};
 use sensorium_media::table::{self, Table};
@@ -29,6 +29,13 @@ pub enum MediaProcessor {
         frames: usize,
         /// Every piece has that many: silence is put behind a sound (Whisper).
         padded: bool,
+    },
+    /// Of sounds with silence behind them, whose encoder is told where they end (Qwen2-Audio).
+    Ended {
+        /// Bands of the spectrogram.
+        bands: usize,
+        /// Frames of a piece, the silence among them.
+        frames: usize,
     },
     /// Of videos.
     Video {
@@ -62,9 +69,9 @@ pub struct Words {
 pub enum Piece {
     /// A stretch of a sound.
     Audio {
-        /// `[bands, frames]`.
+        /// `[bands, frames]`, and more frames where silence lies behind the sound.
         mel: Vec<f32>,
-        /// Frames, one each 10 ms.
+        /// Frames of sound, one each 10 ms.
         frames: usize,
     },
     /// Pixels of frames, `[F, 3, h, w]`.
@@ -103,6 +110,9 @@ impl MediaProcessor {
             EncoderConfig::Whisper(config) => {
                 Self::Audio { bands: config.bands, frames: 2 * config.positions, padded: true }
             }
+            EncoderConfig::Qwen2Audio(config) => {
+                Self::Ended { bands: config.bands, frames: 2 * config.positions }
+            }
             EncoderConfig::Video(config) => {
                 let got = image.size().map_or(0, |[_, width]| width as usize);
                 if got != config.image.image {
@@ -124,7 +134,7 @@ impl MediaProcessor {
     /// What it reads.
     pub fn modality(&self) -> Modality {
         match self {
-            Self::Audio { .. } => Modality::Audio,
+            Self::Audio { .. } | Self::Ended { .. } => Modality::Audio,
             Self::Video { .. } => Modality::Video,
             Self::Table { .. } => Modality::Table,
         }
@@ -133,12 +143,13 @@ impl MediaProcessor {
     /// The pieces of a medium, at least one; none of a medium of another kind.
     ///
     /// # Errors
-    /// A table of more columns than the encoder reads.
+    /// A table of more columns than the encoder reads; a sound too short for a position.
     pub fn pieces(&self, medium: &Media) -> Result<Vec<Piece>> {
         match (self, medium) {
             (Self::Audio { bands, frames, padded }, Media::Audio(sound)) => {
                 Ok(heard(sound, *bands, *frames, *padded))
             }
+            (Self::Ended { bands, frames }, Media::Audio(sound)) => ended(sound, *bands, *frames),
             (Self::Video { processor, frames, .. }, Media::Video(video)) => {
                 Ok(vec![watched(video, processor, *frames)])
             }
@@ -151,6 +162,7 @@ impl MediaProcessor {
     pub fn positions(&self, piece: &Piece) -> usize {
         match (self, piece) {
             (Self::Audio { padded: true, .. }, Piece::Audio { frames, .. }) => frames / 2,
+            (Self::Ended { .. }, Piece::Audio { frames, .. }) => pooled_positions(*frames),
             (_, Piece::Audio { frames, .. }) => positions(*frames),
             (Self::Video { latents, .. }, _) => *latents,
             (_, Piece::Table(cells)) => cells.len(),
@@ -174,7 +186,9 @@ impl MediaProcessor {
             return Ok(None);
         }
         Ok(Some(match self {
-            Self::Audio { bands, .. } => Input::Audio(sounds(&pieces, *bands, device)),
+            Self::Audio { bands, .. } | Self::Ended { bands, .. } => {
+                Input::Audio(sounds(&pieces, *bands, device))
+            }
             Self::Video { processor, frames, .. } => {
                 let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
                 let values: Vec<f32> =
@@ -222,6 +236,22 @@ fn heard(sound: &Sound, bands: usize, most: usize, padded: bool) -> Vec<Piece> {
     (0..all).step_by(most).map(stretch).collect()
 }
 
+/// Stretches of a sound, each with silence behind it to so many frames; the last one is left out where it is too
+/// short to be heard.
+fn ended(sound: &Sound, bands: usize, most: usize) -> Result<Vec<Piece>> {
+    const LEAST: usize = 2 * mel::HOP + 1;
+    let samples = sound.clone().at_rate(mel::RATE).samples;
+    if samples.len() < LEAST {
+        return Err(Error::ShortSound { least: LEAST, got: samples.len(), rate: mel::RATE });
+    }
+    let (all, whole) = (samples.len().div_ceil(mel::HOP), Mel::new(&samples, bands));
+    let stretch = |first: usize| {
+        let piece = Piece::Audio { mel: whole.window(first, most), frames: most.min(all - first) };
+        (pooled_positions(most.min(all - first)) > 0).then_some(piece)
+    };
+    Ok((0..all).step_by(most).filter_map(stretch).collect())
+}
+
 /// So many frames of a video, evenly; of a shorter one, some of them more than once.
 fn watched(video: &Video, processor: &ImageProcessor, frames: usize) -> Piece {
     let last = video.frames.len().saturating_sub(1);
@@ -250,9 +280,11 @@ fn sounds(pieces: &[&Piece], bands: usize, device: &Device) -> Sounds {
         _ => None,
     });
     let frames: Vec<usize> = sounds.clone().map(|(_, frames)| frames).collect();
-    let longest = frames.iter().copied().max().unwrap_or_default();
+    let own = |mel: &Vec<f32>| mel.len() / bands.max(1);
+    let longest = sounds.clone().map(|(mel, _)| own(mel)).max().unwrap_or_default();
     let mut values = vec![0.0; pieces.len() * bands * longest];
-    for ((mel, frames), to) in sounds.zip(values.chunks_exact_mut((bands * longest).max(1))) {
+    for ((mel, _), to) in sounds.zip(values.chunks_exact_mut((bands * longest).max(1))) {
+        let frames = own(mel).max(1);
         for (band, to) in mel.chunks_exact(frames).zip(to.chunks_exact_mut(longest)) {
             to[..frames].copy_from_slice(band);
         }

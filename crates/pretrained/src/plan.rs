@@ -68,6 +68,8 @@ pub struct Plan {
     pub(crate) buffers: Vec<(String, Vec<usize>)>,
     /// Tensors that a file may hold twice.
     pub(crate) copies: &'static [&'static str],
+    /// How names begin of what only training needs.
+    pub(crate) training: &'static [&'static str],
 }
 
 /// What of the tensors `found` is not `expected`, of which one is told unless a directory must hold
@@ -131,7 +133,14 @@ impl Plan {
         let (statistics, parameters): (Vec<_>, Vec<_>) =
             parameters.into_iter().partition(|(name, _)| params::is_statistic(name));
         let tensors = parameters.into_iter().filter_map(expected).collect();
-        Self { family, tensors, layout, buffers: layout.shapes(statistics), copies: &[] }
+        Self {
+            family,
+            tensors,
+            layout,
+            buffers: layout.shapes(statistics),
+            copies: &[],
+            training: &[],
+        }
     }
 
     /// Number of values of `part`, or of all.
@@ -148,7 +157,9 @@ impl Plan {
     /// Whether a tensor of the file carries nothing to learn.
     pub fn is_ignorable(&self, name: &str) -> bool {
         let is_copy = || !self.tensors.iter().any(|tensor| tensor.name == name);
-        self.layout.is_ignorable(name) || self.copies.contains(&name) && is_copy()
+        self.layout.is_ignorable(name)
+            || self.training.iter().any(|prefix| name.starts_with(prefix))
+            || self.copies.contains(&name) && is_copy()
     }
 
     /// That the directory holds the weights of the plan; no values are read. Returns the names of what

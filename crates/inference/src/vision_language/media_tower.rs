@@ -11,9 +11,9 @@ use crate::error::Result;
 /// A tower of media other than pictures, and what makes its input.
 #[derive(Debug)]
 pub struct MediaTower {
-    pub(super) tower: Tower,
-    pub(super) processor: MediaProcessor,
-    pub(super) device: Device,
+    pub(crate) tower: Tower,
+    pub(crate) processor: MediaProcessor,
+    pub(crate) device: Device,
 }
 
 impl MediaTower {
@@ -36,14 +36,14 @@ impl MediaTower {
     }
 
     /// The tokens of all pieces in a row, `[1, Q, D]`; each is read alone, so that none depends on those
-    /// beside it. Nothing without any.
+    /// beside it, and what lies behind its end is left out. Nothing without any.
     ///
     /// # Errors
     /// The tokenizer fails at a word of a table.
     pub fn encode(&self, pieces: &[&Piece]) -> Result<Option<Embeds>> {
         let embedded = pieces.iter().map(|piece| -> Result<_> {
             let input = self.processor.input([*piece], &self.device)?;
-            Ok(input.map(|input| self.tower.embed(input).0))
+            Ok(input.map(|input| self.tower.embed(input).0.narrow(1, 0, self.tokens(piece))))
         });
         let embedded: Vec<Option<Tensor<3>>> = embedded.collect::<Result<_>>()?;
         let embedded: Vec<Tensor<3>> = embedded.into_iter().flatten().collect();

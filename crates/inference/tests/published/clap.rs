@@ -174,7 +174,7 @@ fn every_tensor_has_its_place() {
 fn keys_that_are_missing_or_renamed_are_named() {
     for key in [
         "audio_model.audio_encoder.batch_norm.running_mean",
-        "audio_model.audio_encoder.layers.0.blocks.1.attention.self.relative_position_bias_table",
+        "audio_model.audio_encoder.layers.1.blocks.1.attention.output.dense.bias",
         "audio_model.audio_encoder.layers.0.downsample.reduction.weight",
         "audio_model.audio_encoder.patch_embed.fusion_model.global_att.5.weight",
         "audio_model.audio_encoder.patch_embed.mel_conv2d.weight",

@@ -107,13 +107,17 @@ fn counts_of_models_that_see() {
 /// Encoder, text tower, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_hear_and_speak() {
-    let cases: [(&[u8], [u64; 4]); 3] = [
+    let cases: [(&[u8], [u64; 4]); 5] = [
         // Less the vector that hides positions, which is for training.
         (include_bytes!("wav2vec2-base-960h.json"), [94_396_320 - 768, 0, 0, 94_396_320 - 768]),
         (
             include_bytes!("hubert-large-ls960-ft.json"),
             [315_471_520 - 1024, 0, 0, 315_471_520 - 1024],
         ),
+        // Its model card says 8 B.
+        (include_bytes!("qwen2-audio-7b.json"), [636_968_960, 0, 7_754_878_976, 8_397_094_912]),
+        // 36,284,592, less what hears recordings and the durations' layers that are not run.
+        (include_bytes!("mms-tts-eng.json"), [0, 6_299_904, 0, 28_284_571]),
         (include_bytes!("clap-htsat-unfused.json"), [28_190_872, 125_302_016, 0, 153_492_890]),
     ];
     for (config, want) in cases {
@@ -159,7 +163,7 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["wav2vec2", "hubert", "clap", "clap_fused"] {
+    for name in ["wav2vec2", "hubert", "clap", "clap_fused", "qwen2_audio", "vits", "vits_voices"] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
     for name in [

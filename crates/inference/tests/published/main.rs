@@ -13,6 +13,7 @@ mod idefics;
 mod llava;
 mod open;
 mod outputs;
+mod qwen2_audio;
 mod qwen_vl;
 mod seeing;
 mod settings;
@@ -21,6 +22,7 @@ mod sounds;
 mod stable_diffusion;
 mod tiles;
 mod tower;
+mod vits;
 mod wav2vec2;
 
 use std::path::{Path, PathBuf};

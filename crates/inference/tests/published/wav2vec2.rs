@@ -226,7 +226,10 @@ fn sounds_of_any_length_and_loudness_are_heard_or_refused() {
     let model = open(&golden("wav2vec2"), None);
     for samples in [1, 399] {
         let error = transcribe(&model, &wave(samples), RATE).unwrap_err();
-        assert!(matches!(error, Running::ShortSound { least: 400, .. }), "{error}");
+        assert!(
+            matches!(error, Running::Pretrained(Error::ShortSound { least: 400, .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains(&format!("got {samples}\nhint: ")), "{error}");
     }
     transcribe(&model, &wave(400), RATE).unwrap();

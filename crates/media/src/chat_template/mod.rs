@@ -24,7 +24,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::{Error, Result};
+use crate::{Error, Modality, Result};
 use environment::Raised;
 
 pub use source::special_tokens;
@@ -157,6 +157,14 @@ impl ChatTemplate {
     /// How it wants the content of a message.
     pub fn content(&self) -> Content {
         self.content
+    }
+
+    /// Whether it writes `marker` where a message has a part of this kind.
+    pub fn writes(&self, modality: Modality, marker: &str, variables: &Map<String, Value>) -> bool {
+        let parts = json!([{"type": modality}, {"type": "text", "text": "?"}]);
+        let user = json!({"role": "user", "content": parts});
+        let conversation = Conversation::to_answer(vec![user], variables.clone());
+        self.render(&conversation).is_ok_and(|text| text.contains(marker))
     }
 
     /// Whether it says itself which part of a conversation is the assistant's, by blocks called

@@ -14,6 +14,8 @@ pub struct DepthwiseConv1d {
     pub weight: Param<Tensor<3>>,
     /// `[c]`.
     pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    dilation: usize,
 }
 
 impl DepthwiseConv1d {
@@ -26,13 +28,20 @@ impl DepthwiseConv1d {
         Self {
             weight: init.normal([channels, 1, kernel], (kernel as f64).powf(-0.5)),
             bias: init.constant([channels], 0.0),
+            dilation: 1,
         }
+    }
+
+    /// The same with `dilation` steps from one position that the kernel reads to the next.
+    pub fn dilated(self, dilation: usize) -> Self {
+        Self { dilation, ..self }
     }
 
     /// `[B, T, c] -> [B, T, c]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [channels, _, kernel] = self.weight.dims();
-        let options = ConvOptions::new([1], [kernel / 2], [1], channels);
+        let (padding, dilation) = (kernel / 2 * self.dilation, self.dilation);
+        let options = ConvOptions::new([1], [padding], [dilation], channels);
         let x = x.swap_dims(1, 2); // [B, c, T]
         conv1d(x, self.weight.val(), Some(self.bias.val()), options).swap_dims(1, 2)
     }

@@ -13,6 +13,7 @@ pub mod idefics;
 pub mod language;
 pub mod llava;
 pub mod open_clip;
+pub mod qwen2_audio;
 pub mod qwen_vl;
 pub mod sensorium;
 pub mod siglip;
@@ -20,6 +21,7 @@ mod siglip2;
 pub mod stable_diffusion;
 pub mod talker;
 pub mod tower;
+pub mod vits;
 pub mod wav2vec2;
 pub mod whisper;
 
@@ -132,6 +134,16 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { model_type: "wav2vec2", plan: wav2vec2::plan, open: heard },
     Family { model_type: "hubert", plan: wav2vec2::plan, open: heard },
+    Family {
+        model_type: "qwen2_audio",
+        plan: qwen2_audio::plan,
+        open: |dir, to| Ok(Pretrained::Qwen2Audio(qwen2_audio::open(dir, to)?)),
+    },
+    Family {
+        model_type: "vits",
+        plan: vits::plan,
+        open: |dir, to| Ok(Pretrained::Vits(vits::open(dir, to)?)),
+    },
     Family {
         model_type: "clap",
         plan: clap::plan,

@@ -24,9 +24,11 @@ mod llama;
 mod llava;
 mod open_clip;
 mod opt;
+mod qwen2_audio;
 mod qwen_vl;
 mod siglip;
 mod stable_diffusion;
+mod vits;
 mod wav2vec2;
 mod whisper;
 
@@ -54,8 +56,10 @@ pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
 pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
+pub use qwen2_audio::{QWEN2_AUDIO, QWEN2_AUDIO_NESTED};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
+pub use vits::{VITS, VITS_TRAINING};
 pub use wav2vec2::{HUBERT, WAV2VEC2};
 pub use whisper::WHISPER;
 
@@ -216,8 +220,8 @@ fn joined(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
 }
 
-/// `name` spelt as `to`, if it is spelt as `from`: the numbers at `*`, in their order, and an ending `weight`,
-/// `bias` or of a norm's statistics are carried over.
+/// `name` spelt as `to`, if it is spelt as `from`: the numbers at each `*` and an ending `weight`, `bias` or
+/// of a norm's statistics are carried over.
 fn rename(from: &str, to: &str, name: &str) -> Option<String> {
     let mut segments = name.split('.');
     let mut numbers = Vec::new();
@@ -293,6 +297,8 @@ mod tests {
             LLAVA_TOWER,
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
+            QWEN2_AUDIO,
+            QWEN2_AUDIO_NESTED,
             QWEN2_VL,
             QWEN2_VL_NESTED,
             QWEN3_VL,
@@ -308,6 +314,7 @@ mod tests {
             STABLE_DIFFUSION_BARE,
             VISION_TOWER,
             VISION_TOWER_BARE,
+            VITS,
             WAV2VEC2,
             WHISPER,
         ] {

@@ -2,7 +2,7 @@
 
 use super::{Layout, Row};
 
-const ENCODER: &[Row] = &[
+pub(super) const ENCODER: &[Row] = &[
     ("conv1", "conv1"),
     ("conv2", "conv2"),
     ("position", "embed_positions.weight"),

@@ -97,7 +97,8 @@ impl AnswerOptions {
     /// Speaks what was said.
     fn spoken(&self, model: &Model, said: &str, path: &Path) -> Result<Medium> {
         let Self { voice, speed, .. } = self;
-        let options = SpeakOptions { voice: voice.clone(), speed: *speed };
+        let (voice, speed) = (voice.clone(), *speed);
+        let options = SpeakOptions { voice, speed, ..SpeakOptions::default() };
         let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
         let notes = speak::notes(&spoken, said);
         write::write(&speak::sound(&mut spoken), path, &notes)?;

@@ -17,7 +17,7 @@ use crate::commands::precision::Packing;
 use crate::commands::sampling::number;
 use crate::{open, print};
 
-/// Speak a text, in English.
+/// Speak a text, in English or in the language of a published voice.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  sensorium speak \"hello world\" --out hello.wav --voice slt --speed 1.2\n  sensorium speak - < story.txt > story.wav\n\nThe voices are synthetic, and the file says so."
@@ -112,7 +112,8 @@ impl Speak {
             return self.list(voices);
         }
         let text = self.text()?;
-        let options = SpeakOptions { voice: self.voice.clone(), speed: self.speed };
+        let (voice, speed, seed) = (self.voice.clone(), self.speed, global.seed());
+        let options = SpeakOptions { voice, speed, seed };
         let progress = Progress::items("speak");
         let spoken = voices.speak(&text, &options, &mut |done, all| progress.set(done, all));
         progress.finish();

@@ -72,7 +72,8 @@ pub async fn speech(State(app): State<Arc<App>>, admitted: Admitted) -> Result<R
         return Err(ApiError::invalid("response_format", message));
     }
     let model = app.engine.models.able(name.as_deref(), "speak").await?;
-    let options = SpeakOptions { voice: mapped(voice, &model.info.voices), speed };
+    let voice = mapped(voice, &model.info.voices);
+    let options = SpeakOptions { voice, speed, ..SpeakOptions::default() };
     let speech = app.engine.speak(&model, text, options).await?;
     let bytes = match &*format {
         "pcm" => samples(&speech.wav).to_vec(),

@@ -186,7 +186,7 @@ fn speech(fields: &mut Fields, modalities: Option<&[Modality]>) -> Result<Option
         return Err(ApiError::invalid("audio.format", message));
     }
     let is_wanted = modalities.is_some_and(|all| all.contains(&Modality::Audio));
-    Ok(is_wanted.then_some(SpeakOptions { voice, speed: 1.0 }))
+    Ok(is_wanted.then_some(SpeakOptions { voice, ..SpeakOptions::default() }))
 }
 
 /// What an answer may be: words alone unless more is asked for; where it is spoken, no other sound.

@@ -181,7 +181,10 @@ async fn speak(app: &App, arguments: &mut Fields) -> Result<Value> {
         .speak(
             &model,
             text,
-            SpeakOptions { voice: super::audio::mapped(voice, &model.info.voices), speed: 1.0 },
+            SpeakOptions {
+                voice: super::audio::mapped(voice, &model.info.voices),
+                ..SpeakOptions::default()
+            },
         )
         .await?;
     Ok(json!({"type": "audio", "data": STANDARD.encode(&speech.wav), "mimeType": "audio/wav"}))

@@ -2,11 +2,13 @@
 
 mod conformer;
 mod htsat;
+mod qwen2_audio;
 mod wav2vec2;
 mod whisper;
 
 pub use conformer::{Conformer, ConformerConfig, Label, best_path, positions};
 pub use htsat::{Htsat, HtsatConfig};
+pub use qwen2_audio::{Qwen2AudioEncoder, pooled_positions};
 pub use wav2vec2::{ConvNorm, SampleConv, Wav2Vec2, Wav2Vec2Config};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
 
@@ -21,6 +23,8 @@ pub enum Encoder {
     Whisper(WhisperEncoder),
     /// A Conformer.
     Conformer(Conformer),
+    /// Qwen2-Audio's.
+    Qwen2Audio(Qwen2AudioEncoder),
 }
 
 impl Encode for Encoder {
@@ -31,6 +35,7 @@ impl Encode for Encoder {
         match self {
             Self::Whisper(whisper) => whisper.encode(mel),
             Self::Conformer(conformer) => conformer.encode_padded(mel, &frames),
+            Self::Qwen2Audio(encoder) => encoder.encode(Sounds { mel, frames }),
         }
     }
 }
@@ -40,6 +45,7 @@ impl Pack for Encoder {
         match self {
             Self::Whisper(whisper) => whisper.matrices(path, visit),
             Self::Conformer(conformer) => conformer.matrices(path, visit),
+            Self::Qwen2Audio(encoder) => encoder.matrices(path, visit),
         }
     }
 }

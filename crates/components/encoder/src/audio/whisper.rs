@@ -6,6 +6,8 @@
 //! mel [B, bands, 2N] ──convolution, by 1──▶ ──convolution, by 2──▶ [B, N, E] ──blocks, norm──▶ [B, N, E]
 //! ```
 
+use std::sync::Arc;
+
 use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -51,7 +53,7 @@ pub struct WhisperEncoder {
     /// Sines and cosines, which checkpoints carry with them.
     position: Param<Tensor<2>>,
     blocks: Vec<Block>,
-    norm: LayerNorm,
+    pub(super) norm: LayerNorm,
 }
 
 impl WhisperEncoder {
@@ -81,10 +83,20 @@ impl WhisperEncoder {
 
     /// Positions after so many blocks, `[B, N, E]`: after none, what the first one reads.
     pub fn hidden(&self, mel: Tensor<3>, blocks: usize) -> Tensor<3> {
+        self.hidden_within(mel, blocks, None)
+    }
+
+    /// As [`hidden`](Self::hidden), where of each sound so many positions are heard.
+    pub(super) fn hidden_within(
+        &self,
+        mel: Tensor<3>,
+        blocks: usize,
+        lengths: Option<&Arc<[usize]>>,
+    ) -> Tensor<3> {
         let x = self.conv1.activated(mel.swap_dims(1, 2), Activation::Gelu); // [B, 2N, E]
         let x = self.conv2.activated(x, Activation::Gelu); // [B, N, E]
         let x = x + self.position.val().unsqueeze();
-        self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &Mask::Full, None))
+        self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &Mask::Full, lengths))
     }
 }
 

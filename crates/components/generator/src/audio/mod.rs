@@ -3,6 +3,7 @@
 mod convnext;
 pub mod stft;
 pub mod talker;
+pub mod vits;
 pub mod vocoder;
 
 pub use talker::{Speech, Talker, TalkerConfig};

@@ -1,0 +1,198 @@
+//! A published language model that hears: questions about sounds in, text out.
+//!
+//! ```text
+//! sound ──cut──▶ stretches [bands, F] ──hear──▶ [1, Q, D] ─┐
+//! messages ──template──▶ text, each stretch spelt out      │
+//! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
+//! ```
+
+use std::time::Instant;
+
+use sensorium_flow::Sequence;
+use sensorium_media::chat::tokenize;
+use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt, Role};
+use sensorium_model::splice::splice;
+use sensorium_nn::prelude::Pack;
+use sensorium_nn::prelude::pack;
+use sensorium_pretrained::families::qwen2_audio::Qwen2AudioParts;
+use sensorium_pretrained::{CausalLm, Error as Pretrained, Piece};
+
+use crate::ChatModel;
+use crate::error::Result;
+use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
+use crate::language::{LanguageModel, has_template};
+use crate::video::{marked, with_places};
+use crate::vision_language::MediaTower;
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct AudioLanguageModel {
+    /// The language model.
+    pub llm: LanguageModel,
+    /// What hears.
+    pub tower: MediaTower,
+    /// The token whose places sounds take.
+    marker: String,
+}
+
+/// Stand around a sound's tokens in texts that no template has written, where the tokenizer knows them.
+const AROUND: [&str; 2] = ["<|audio_bos|>", "<|audio_eos|>"];
+
+impl AudioLanguageModel {
+    /// A loaded model as one that answers.
+    pub(crate) fn new(parts: Qwen2AudioParts) -> Self {
+        let Qwen2AudioParts { text, config, backbone, tower, processor, marker, device } = parts;
+        let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
+        Self { llm, tower: MediaTower { tower, processor, device }, marker }
+    }
+
+    pub(crate) fn pack(&mut self, format: pack::Format) {
+        self.tower.tower.pack_as(format);
+        self.llm.pack(format);
+    }
+
+    /// A `prompt` with its sounds, which it has places for, as the backbone reads it.
+    fn inputs(
+        &self,
+        media: &[Media],
+        options: &GenerateOptions,
+        prompt: impl FnOnce(&[Vec<Piece>]) -> Result<Prompt>,
+    ) -> Result<Inputs> {
+        self.takes(media)?;
+        let start = Instant::now();
+        let pieces: Vec<Vec<Piece>> =
+            media.iter().map(|medium| self.tower.pieces(medium)).collect::<Result<_>>()?;
+        let process = start.elapsed().as_secs_f64();
+        let prompt = prompt(&pieces)?;
+        self.llm.room(prompt.ids.len())?;
+
+        let start = Instant::now();
+        let mut embeds = self.llm.embed(&prompt.ids);
+        if let Some(heard) = self.tower.encode(&pieces.iter().flatten().collect::<Vec<_>>())? {
+            embeds = splice(embeds, heard, &prompt.slots);
+        }
+        let encode = start.elapsed().as_secs_f64();
+        let Prompt { ids, slots, .. } = prompt;
+        let (distances, options) = (Vec::new(), options.clone());
+        let sequence = Sequence::default();
+        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+    }
+
+    /// A conversation that the assistant is to continue.
+    fn conversation(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Inputs> {
+        self.inputs(media, options, |pieces| {
+            let messages = placed(messages, media, pieces);
+            let text = &self.llm.lm.text;
+            match text.chat.template() {
+                Ok(template) => {
+                    let format = ChatFormat { template, variables: text.chat.variables.clone() };
+                    let media = self.media(pieces, ["", ""]);
+                    self.opened(format.prompt(&text.tokenizer, &messages, &media)?)
+                }
+                Err(Pretrained::NoChat) => {
+                    let last = messages.last().map_or(&[][..], |message| &message.parts);
+                    self.raw(last, false, pieces)
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// A text to be continued as it is, its sounds at their places.
+    fn raw(&self, parts: &[Part], special: bool, pieces: &[Vec<Piece>]) -> Result<Prompt> {
+        let tokenizer = &self.llm.lm.text.tokenizer;
+        let part = |part: &Part| match part {
+            Part::Text(text) if special => text.clone(),
+            Part::Text(text) => tokenizer.shield(text),
+            Part::Media(_) => self.marker.clone(),
+        };
+        let text: String = parts.iter().map(part).collect();
+        let around = AROUND.map(|name| if tokenizer.id(name).is_some() { name } else { "" });
+        self.opened(tokenize(tokenizer, &text, &self.media(pieces, around))?)
+    }
+
+    /// With the opening token, unless the text has written it.
+    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
+        let bos = self.llm.lm.text.bos_token_id;
+        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        prompt.ids = self.llm.known(prompt.ids)?;
+        Ok(prompt)
+    }
+
+    /// What stands for each stretch of sound.
+    fn media(&self, pieces: &[Vec<Piece>], [before, after]: [&str; 2]) -> Vec<Medium> {
+        let medium = |piece: &Piece| {
+            let len = self.tower.tokens(piece);
+            let text = format!("{before}{}{after}", self.marker.repeat(len));
+            Medium { modality: Modality::Audio, marker: self.marker.clone(), text, len }
+        };
+        pieces.iter().flatten().map(medium).collect()
+    }
+
+    /// The answer to a prompt that is ready.
+    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
+        Ok(inputs.reply(continuation, None))
+    }
+}
+
+/// Messages with a place for each stretch of their sounds.
+fn placed(messages: &[Message], media: &[Media], pieces: &[Vec<Piece>]) -> Vec<Message> {
+    with_places(messages, media, |_, i| vec![Part::Media(Modality::Audio); pieces[i].len()])
+}
+
+impl ChatModel for AudioLanguageModel {
+    fn modalities(&self) -> &[Modality] {
+        &[Modality::Text, Modality::Audio]
+    }
+
+    fn has_template(&self) -> Result<bool> {
+        has_template(&self.llm.lm)
+    }
+
+    fn answer(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        self.say(self.conversation(messages, media, options)?, on_step)
+    }
+
+    fn prepare(
+        &self,
+        messages: &[Message],
+        media: &[Media],
+        options: &GenerateOptions,
+    ) -> Result<Option<Inputs>> {
+        self.conversation(messages, media, options).map(Some)
+    }
+
+    fn complete(
+        &self,
+        text: &str,
+        parse_special: bool,
+        media: &[Media],
+        options: &GenerateOptions,
+        on_step: OnStep<'_>,
+    ) -> Result<Reply> {
+        let message = Message { role: Role::User, parts: marked(text, media)? };
+        let inputs = self.inputs(media, options, |pieces| {
+            let parts = placed(&[message], media, pieces).remove(0).parts;
+            self.raw(&parts, parse_special, pieces)
+        })?;
+        self.say(inputs, on_step)
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.llm.token(id)
+    }
+}
