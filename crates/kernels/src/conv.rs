@@ -65,6 +65,13 @@ impl ConvShape {
         self.batch.div_ceil(16).max(1)
     }
 
+    /// Whether each sample is worth all threads: of few samples those with many columns or weights, of many those
+    /// whose columns would fill the memory.
+    fn is_large(&self) -> bool {
+        let (columns, weights) = (self.patch() * self.pixels(), self.c_out * self.patch());
+        columns > 16 * BAND || self.batch < 16 && columns.max(weights) > BAND
+    }
+
     fn check(&self, x: &[f32], w: &[f32], y: &[f32]) {
         assert_eq!(x.len(), self.batch * self.input(), "conv2d: x of {self:?}");
         assert_eq!(w.len(), self.c_out * self.patch(), "conv2d: weights of {self:?}");
@@ -187,7 +194,7 @@ pub fn conv2d(
             y.fill(bias.map_or(0.0, |bias| bias[i % shape.c_out]));
         });
     }
-    if patch * pixels > BAND {
+    if shape.is_large() {
         let (out_h, out_w) = shape.output();
         let lines = (BAND / (patch * out_w)).clamp(1, out_h);
         for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {

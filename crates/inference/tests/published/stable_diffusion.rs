@@ -8,12 +8,14 @@ use sensorium_inference::{Model, Sampler, Scheduler, Solver};
 use sensorium_media::{Media, Modality, Picture};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
+use sensorium_nn::rng::Rng;
 use sensorium_pretrained::{Directory, Drawer, Pretrained, plan};
 use sensorium_testkit::assert_close;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bad_inputs::{edit, fails};
+use crate::configs::mutated;
 use crate::golden;
 use crate::open::{model, pretrained};
 
@@ -434,6 +436,48 @@ fn settings_that_cannot_be() {
     fails(dir.path(), &["pad_token"]);
     edit(dir.path(), "tokenizer/tokenizer_config.json", |all| all["model_max_length"] = json!(77));
     fails(dir.path(), &["model_max_length", "at most 10"]);
+}
+
+/// No settings, however damaged, end in a panic or in memory that the weights do not fill.
+#[test]
+fn damaged_settings_are_errors_or_other_settings() {
+    let mut rng = Rng::new(13);
+    let files = [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer_config.json",
+        "unet/config.json",
+        "vae/config.json",
+    ];
+    for name in CASES {
+        let dir = copy_all(name);
+        for file in files {
+            let whole = fs::read(dir.path().join(file)).unwrap();
+            let mut opened = 0;
+            for _ in 0..100 {
+                fs::write(dir.path().join(file), mutated(&whole, &mut rng)).unwrap();
+                match pretrained(dir.path()) {
+                    Ok(Pretrained::StableDiffusion(drawer)) => {
+                        opened += 1;
+                        drawn(&drawer);
+                    }
+                    Ok(_) => panic!("{name} is a pipeline"),
+                    Err(error) => assert!(error.to_string().contains("hint: "), "{error}"),
+                }
+            }
+            assert!(opened > 0, "{name} {file}: every mutation was refused");
+            fs::write(dir.path().join(file), &whole).unwrap();
+        }
+    }
+}
+
+/// One step, of a small picture where the settings speak of a larger one.
+fn drawn(drawer: &Drawer) {
+    let sampler = Sampler { steps: 1, size: Some([8, 8]), ..drawer.usual() };
+    if let Err(error) = drawer.draw(&["a cat".to_owned()], sampler, &mut |_, _| ()) {
+        assert!(error.to_string().contains("hint: "), "{error}");
+    }
 }
 
 #[test]

@@ -86,11 +86,11 @@ struct Making {
 /// How a medium is made of noise.
 #[derive(Args, Debug)]
 pub struct MediaSampling {
-    /// Steps from noise to the medium: more are slower and truer. 24 without it, of Stable Diffusion 50.
+    /// Steps from noise to the medium: more are slower and truer [default: 24; of Stable Diffusion, 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     steps: Option<u16>,
-    /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less. 2
-    /// without it, of Stable Diffusion 7.5.
+    /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less
+    /// [default: 2; of Stable Diffusion, 7.5]
     #[arg(long, value_name = "X", value_parser = guidance)]
     guidance: Option<f32>,
     /// How a step is taken: euler, or heun, which does twice the work.
@@ -196,6 +196,10 @@ impl MediaSampling {
         make: impl FnOnce(&dyn TextToMedia, usize, Sampler) -> Result<Vec<Media>>,
     ) -> Result<Made> {
         let maker = model.media()?;
+        if self.best_of() > 1 || gallery.gallery.is_some() {
+            // Not after the work of making several.
+            model.score()?;
+        }
         let sampler = self.sampler(seed).or(maker.usual());
         let media = make(maker, self.best_of(), sampler)?;
         let fits = |media: &[Media]| -> Result<Vec<f32>> {
