@@ -16,14 +16,12 @@ their prompts and of 16 greedy tokens) and `outputs.safetensors` (for each conve
 stands for its media in the prompt, logits after the prompt).
 """
 
-import json
-
 import numpy as np
 import torch
 from golden import randomise
 from published import IMAGES, fresh, pictures, two_passes
 from PIL import Image, ImageSequence
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from seeing import LEAD, LLAVA_TEMPLATE, PAIRS, QUESTIONS, VIDEO, byte_tokenizer, greedy, write
 from transformers import (AutoModelForImageTextToText, CLIPVisionConfig, InternVLConfig,
                           InternVLForConditionalGeneration, InternVLProcessor, InternVLVisionConfig,
@@ -66,8 +64,8 @@ def asked(processor, question, media):
     inputs = processor(images=images if images[0] else None, text=[text], return_tensors="pt",
                        add_special_tokens=bool(processor.chat_template and not (bos and text.startswith(bos))),
                        **more)
-    left = ("mm_token_type_ids", "batch_num_images", "labels", "num_crops")
-    return {k: v for k, v in inputs.items() if k not in left}, inputs
+    left = ("mm_token_type_ids", "labels", "num_crops")
+    return {k: v for k, v in inputs.items() if k not in left}
 
 
 def tiles(pixels, features):
@@ -99,9 +97,7 @@ def conversations(folder, processor, questions, least):
             continue
         media = [filmed(name) if name.endswith(".gif") else
                  ("image", Image.open(IMAGES / f"{name}.png")) for name in names]
-        inputs, whole = asked(processor, question, media)
-        if "batch_num_images" in whole:
-            inputs["batch_num_images"] = whole["batch_num_images"]
+        inputs = asked(processor, question, media)
         tokens, lead = greedy(model, inputs)
         if lead < LEAD:
             continue
@@ -202,7 +198,8 @@ def onevision():
         images, tokenizer, LlavaOnevisionVideoProcessor(**settings), num_image_tokens=9,
         vision_feature_select_strategy="full", chat_template=ONEVISION_TEMPLATE,
         vision_aspect_ratio="anyres_max_3")
-    films = [(q, [VIDEO.name]) for q in ("what happens?", "is it here?", "why?", "and then?", "x", "when?", "who?", "where to?", "z", "tell me", "is it?")]
+    films = [(q, [VIDEO.name]) for q in ("what happens?", "is it here?", "why?", "and then?", "x", "when?",
+                                         "who?", "where to?", "z", "tell me", "is it?")]
     both = [(q, ["smooth", VIDEO.name]) for q in ("which?", "same?", "y")]
     model = randomise(LlavaOnevisionForConditionalGeneration(config))
     save(fresh("tiles_onevision"), model, processor, ASKED + PAIRS + films + both)
@@ -214,8 +211,8 @@ def internvl():
     special, tile = ["<|im_start|>", "<|im_end|>", *names.values()], 16
     tokenizer = byte_tokenizer(special, eos_token="<|im_end|>", pad_token="<|im_end|>",
                                model_specific_special_tokens=names)
-    vision = InternVLVisionConfig(hidden_size=20, intermediate_size=36, num_hidden_layers=2, num_attention_heads=2,
-                                  image_size=[tile, tile], patch_size=[4, 4], attention_bias=True)
+    vision = InternVLVisionConfig(hidden_size=20, intermediate_size=36, num_hidden_layers=2,
+                                  num_attention_heads=2, image_size=[tile, tile], patch_size=[4, 4], attention_bias=True)
     language = text(Qwen2Config, tokenizer, 0, 1)
     config = InternVLConfig(vision_config=vision, text_config=language, image_seq_length=4,
                             tie_word_embeddings=False,
