@@ -186,9 +186,24 @@ impl ChatFormat {
         if markers != media.len() {
             return Err(Error::Markers { modality: Modality::Image, markers, given: media.len() });
         }
+        let content = self.content(media);
         let mut media = media.iter();
-        let content = self.template.content();
         Ok(messages.iter().map(|m| as_json(tokenizer, m, content, &mut media)).collect())
+    }
+
+    /// How the messages are written that hold these media: as parts where the template names media by itself,
+    /// also one that takes texts too (Qwen2-VL's).
+    fn content(&self, media: &[Medium]) -> Content {
+        let kinds = media.iter().map(|medium| (medium.modality, medium.marker.as_str()));
+        let mut kinds: Vec<(Modality, &str)> = kinds.collect();
+        kinds.dedup();
+        match self.template.content() {
+            Content::Text if !kinds.is_empty() => {
+                let named = kinds.iter().all(|(kind, marker)| self.template.writes(*kind, marker));
+                if named { Content::Parts } else { Content::Text }
+            }
+            content => content,
+        }
     }
 
     /// The text of a conversation with [`ANSWER`] around what it gains by each of the assistant's

@@ -24,7 +24,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::{Error, Result};
+use crate::{Error, Modality, Result};
 use environment::Raised;
 
 pub use source::special_tokens;
@@ -221,16 +221,29 @@ impl ChatTemplate {
     /// What shows a probing text: a template that wants parts leaves out a text, one that wants a
     /// text fails over parts or prints them as a list.
     fn wanted(&self) -> Content {
-        const PROBE: &str = "a probing text";
-        let user = json!({"role": "user", "content": PROBE});
-        let conversation = Conversation::to_answer(vec![user], Map::new());
-        let shows = |content: Content| {
-            let text = self.run(&conversation, content, false).unwrap_or_default();
-            text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"")
-        };
+        let shows = |content| self.shown(json!(PROBE), content).is_some();
         if !shows(Content::Text) && shows(Content::Parts) { Content::Parts } else { Content::Text }
     }
+
+    /// Whether it writes a part of this kind as `marker`, beside a text: one that takes texts too may.
+    pub fn writes(&self, modality: Modality, marker: &str) -> bool {
+        let parts = json!([{"type": modality}, {"type": "text", "text": PROBE}]);
+        let shown = apart(|| Ok(self.shown(parts, Content::Parts)));
+        shown.is_ok_and(|text| text.is_some_and(|text| text.contains(marker)))
+    }
+
+    /// The prompt of a user who says this, with [`PROBE`] in it, if that is shown as a text.
+    fn shown(&self, content: Value, wanted: Content) -> Option<String> {
+        let user = json!({"role": "user", "content": content});
+        let conversation = Conversation::to_answer(vec![user], Map::new());
+        let text = self.run(&conversation, wanted, false).unwrap_or_default();
+        let is_text = !text.contains("'type'") && !text.contains("\"type\"");
+        (text.contains(PROBE) && is_text).then_some(text)
+    }
 }
+
+/// What is said to learn how a template shows it.
+const PROBE: &str = "a probing text";
 
 /// The message with its content as the template wants it, and its reasoning under the name that
 /// templates read.
