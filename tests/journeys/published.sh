@@ -9,18 +9,27 @@ film=goldens/video/$(ls goldens/video | grep -m1 '\.mp4$')
 sound=goldens/sound/$(ls goldens/sound | grep -m1 '\.wav$')
 
 # They see pictures of any shape, several of them, and films.
-for model in qwen2_vl qwen2_5_vl qwen3_vl tiles_onevision; do
+for model in qwen2_vl qwen2_5_vl qwen3_vl tiles_onevision tiles_internvl; do
     "$sensorium" ask "what is there?" --image "$picture" --model "goldens/$model" --max-tokens 4 --json > "$work/seen.json"
     grep -q '"slots"\|"tokens"' "$work/seen.json"
     "$sensorium" ask "what happens?" --video "$film" --model "goldens/$model" --max-tokens 4 > /dev/null
 done
 "$sensorium" ask "<image> and <image>: which?" --image "$picture" --image "$picture" --model goldens/qwen2_5_vl --max-tokens 2 > /dev/null
 "$sensorium" inspect goldens/qwen3_vl | grep -q qwen3_vl
+"$sensorium" caption "$picture" --model goldens/seeing_gemma3 --max-tokens 4 > /dev/null
+"$sensorium" ask "answer en what is there?" --image "$picture" --model goldens/seeing_paligemma2 --max-tokens 4 > /dev/null
+
+# They hear.
+"$sensorium" ask "what is heard?" --audio "$sound" --model goldens/qwen2_audio --max-tokens 4 > /dev/null
 
 # They write down speech, and tell which text fits a sound.
 "$sensorium" transcribe "$sound" --model goldens/wav2vec2 > /dev/null
 "$sensorium" transcribe "$sound" --model goldens/hubert --format srt > /dev/null
 "$sensorium" score --audio "$sound" --text "a bell" --text "rain" --model goldens/clap | grep -q rain
+
+# They speak, in letters that they know.
+"$sensorium" speak "hello to a table" --model goldens/vits --seed 3 --out "$work/a.wav"
+test "$(head -c 4 "$work/a.wav")" = RIFF
 
 # They draw; the same seed draws the same.
 "$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/a.png"

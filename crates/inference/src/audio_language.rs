@@ -131,7 +131,8 @@ impl AudioLanguageModel {
         let medium = |piece: &Piece| {
             let len = self.tower.tokens(piece);
             let text = format!("{before}{}{after}", self.marker.repeat(len));
-            Medium { modality: Modality::Audio, marker: self.marker.clone(), text, len }
+            let marker = self.marker.clone();
+            Medium { modality: Modality::Audio, token: marker.clone(), marker, text, len }
         };
         pieces.iter().flatten().map(medium).collect()
     }

@@ -74,7 +74,7 @@ pub enum Error {
 
     /// A model that reads texts alone was given pictures.
     #[error(
-        "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, BLIP-2 or Idefics"
+        "expected a model that sees pictures, got one that reads texts alone\nhint: leave the pictures out, or take a LLaVA, SmolVLM, Qwen2-VL, BLIP-2 or Idefics"
     )]
     Blind,
 

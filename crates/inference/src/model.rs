@@ -279,10 +279,10 @@ impl Model {
             Self::Idefics(model) => Ok(model),
             Self::Flamingo(model) => Ok(model),
             Self::AudioLanguage(model) => Ok(model),
-            other => {
-                Err(other
-                    .cannot("answers", "take a language model, LLaVA, SmolVLM, BLIP-2 or Idefics"))
-            }
+            other => Err(other.cannot(
+                "answers",
+                "take a language model, LLaVA, SmolVLM, Qwen2-VL, BLIP-2 or Idefics",
+            )),
         }
     }
 

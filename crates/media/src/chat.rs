@@ -188,13 +188,27 @@ impl ChatFormat {
         if markers != media.len() {
             return Err(Error::Markers { modality: Modality::Image, markers, given: media.len() });
         }
+        let content = self.content(media);
         let mut media = media.iter();
-        // A template that takes either writes more around a part than around a marker in a text.
-        let parts = media.clone().next().is_some_and(|medium| {
-            self.template.writes(medium.modality, &medium.marker, &self.variables)
-        });
-        let content = if parts { Content::Parts } else { self.template.content() };
         Ok(messages.iter().map(|m| as_json(tokenizer, m, content, &mut media)).collect())
+    }
+
+    /// How the messages are written that hold these media: as parts where the template names media by itself,
+    /// also one that takes texts too (Qwen2-VL's).
+    fn content(&self, media: &[Medium]) -> Content {
+        let kinds = media.iter().map(|medium| (medium.modality, medium.marker.as_str()));
+        let mut kinds: Vec<(Modality, &str)> = kinds.collect();
+        kinds.dedup();
+        match self.template.content() {
+            Content::Text if !kinds.is_empty() => {
+                let writes = |(kind, marker): &(Modality, &str)| {
+                    self.template.writes(*kind, marker, &self.variables)
+                };
+                let named = kinds.iter().all(writes);
+                if named { Content::Parts } else { Content::Text }
+            }
+            content => content,
+        }
     }
 
     /// The text of a conversation with [`ANSWER`] around what it gains by each of the assistant's

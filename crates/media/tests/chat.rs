@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use sensorium_media::{
     ChatFormat, ChatTemplate, Medium, Message, Modality, Part, Prompt, Role, Tokenizer,
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let texts = (0..40).map(|i| format!("what is it? a red circle and {i} blue squares, yes"));
@@ -116,4 +117,40 @@ fn media_have_slots_of_their_own_lengths() {
     let deaf = ChatFormat { template: deaf, variables: Map::new() };
     let error = deaf.prompt(&TOKENIZER, &messages, &media).unwrap_err().to_string();
     assert!(error.contains("<|image_token|>") && error.contains("hint: "), "{error}");
+}
+
+/// Qwen2-VL's templates take texts too: of what holds media they are given parts, so that they write what stands
+/// around them (`reference/qwen_vl.py`).
+#[test]
+fn a_template_of_texts_and_parts_names_media_by_itself() {
+    for name in ["qwen2_vl", "qwen2_5_vl"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name);
+        let read = |file: &str| std::fs::read(folder.join(file)).expect("the golden is complete");
+        let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).expect("a tokenizer");
+        let template = String::from_utf8(read("chat_template.jinja")).expect("a text");
+        let format = format(&template);
+        let cases: Vec<Value> = serde_json::from_slice(&read("expected.json")).expect("JSON");
+        for case in cases {
+            let grids: Vec<[usize; 3]> =
+                serde_json::from_value(case["grids"].clone()).expect("grids");
+            let pictures = case["pictures"].as_array().expect("a list").len();
+            let medium = |(i, grid): (usize, &[usize; 3])| {
+                let (modality, kind) = match i < pictures {
+                    true => (Modality::Image, "image"),
+                    false => (Modality::Video, "video"),
+                };
+                let (marker, len) = (format!("<|{kind}_pad|>"), grid.iter().product::<usize>() / 4);
+                let (token, text) = (marker.clone(), marker.repeat(len));
+                Medium { modality, token, marker, text, len }
+            };
+            let media: Vec<Medium> = grids.iter().enumerate().map(medium).collect();
+            let places = media.iter().map(|medium| Part::Media(medium.modality));
+            let question = case["question"].as_str().expect("a text").to_owned();
+            let parts = places.chain([Part::Text(question)]).collect();
+            let messages = [Message { role: Role::User, parts }];
+            let prompt = format.prompt(&tokenizer, &messages, &media).expect("a prompt");
+            let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).expect("ids");
+            assert_eq!(prompt.ids, ids, "{name}: {case}");
+        }
+    }
 }

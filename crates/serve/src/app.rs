@@ -12,12 +12,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::body;
-use crate::engine::{Engine, Place};
+use crate::engine::{Engine, Place, Puller};
 use crate::error::{ApiError, Result};
 use crate::guard::{Client, Hosts, Keys};
 use crate::ids::id;
 use crate::parts::Files;
-use crate::routes::Puller;
 use crate::store::Store;
 use serde_json::json;
 

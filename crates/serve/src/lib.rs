@@ -178,7 +178,7 @@ async fn run(
     let reader = source::Reader { decoder, fetcher: Arc::new(fetcher) };
     let app = Arc::new(App {
         engine: Arc::new(Engine::new(models, reader, engine)),
-        pull: pull.map(routes::Puller::new),
+        pull: pull.map(engine::Puller::new),
         store: store::Store::new(store),
         keys,
         hosts: Hosts::new(address.ip(), &hosts),

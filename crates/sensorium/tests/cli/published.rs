@@ -114,8 +114,16 @@ fn inspections() {
 
 /// The very tokens that transformers writes, through the command.
 #[test]
-fn questions_about_pictures() {
-    for name in ["seeing_llava", "seeing_llava_siglip", "seeing_smolvlm", "seeing_idefics3"] {
+fn questions_about_pictures_and_videos() {
+    for name in [
+        "seeing_llava",
+        "seeing_llava_siglip",
+        "seeing_smolvlm",
+        "seeing_idefics3",
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+    ] {
         let folder = golden(name);
         let cases = std::fs::read(format!("{folder}/expected.json")).unwrap();
         let cases: Value = serde_json::from_slice(&cases).unwrap();
@@ -124,6 +132,11 @@ fn questions_about_pictures() {
             for picture in case["pictures"].as_array().unwrap() {
                 let picture = picture.as_str().unwrap();
                 args.extend(["--image".to_owned(), golden(&format!("published_images/{picture}"))]);
+            }
+            if let Some(video) = case["video"].as_str() {
+                let (video, frames) =
+                    (golden(&format!("video/{video}")), case["frames"].to_string());
+                args.extend(["--video".into(), video, "--num-frames".into(), frames]);
             }
             args.extend(["--model", &folder, "--max-tokens", "16"].map(str::to_owned));
             let args: Vec<&str> = args.iter().map(String::as_str).collect();

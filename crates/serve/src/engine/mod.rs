@@ -25,7 +25,7 @@ use crate::source::Reader;
 
 pub(crate) use ask::encoded;
 pub use ask::{Ask, Event, Media, Outcome, Speech};
-pub use models::{Info, Loaded, ModelSource, Models, Pull};
+pub use models::{Info, Loaded, ModelSource, Models, Pull, Puller};
 pub use worker::{Prompt, TokenLogprob};
 
 /// How much is done at once.

@@ -28,6 +28,21 @@ pub type Pull = dyn Fn(&str, &mut dyn FnMut(&str, u64, u64)) -> std::result::Res
     + Send
     + Sync;
 
+/// Brings one model at a time.
+pub struct Puller {
+    /// What brings it.
+    pub pull: Arc<Pull>,
+    /// Held meanwhile.
+    pub turn: Arc<tokio::sync::Semaphore>,
+}
+
+impl Puller {
+    /// By what brings a model.
+    pub fn new(pull: Arc<Pull>) -> Self {
+        Self { pull, turn: Arc::new(tokio::sync::Semaphore::new(1)) }
+    }
+}
+
 /// What a model can do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Info {

@@ -26,7 +26,6 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::app::App;
-pub use pull::Puller;
 
 /// A route.
 struct Route {

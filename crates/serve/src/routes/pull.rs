@@ -9,27 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ollama::Answered;
 use crate::app::{Admitted, App};
 use crate::engine::{Engine, Pull};
 use crate::error::{ApiError, Result};
 use crate::fields::Fields;
-
-/// Brings one model at a time.
-pub struct Puller {
-    pull: Arc<Pull>,
-    turn: Arc<Semaphore>,
-}
-
-impl Puller {
-    /// By what brings a model.
-    pub fn new(pull: Arc<Pull>) -> Self {
-        Self { pull, turn: Arc::new(Semaphore::new(1)) }
-    }
-}
 
 /// Brings a model.
 pub async fn pull(State(app): State<Arc<App>>, admitted: Admitted) -> Answered {

@@ -37,7 +37,6 @@ use sensorium_pretrained::{Directory, TextInput, Trainable};
 use serde::{Deserialize, Serialize};
 
 use self::pairs::{PairBatch, Pairs};
-use self::training::{Home, Learned, Training};
 use crate::chat::Chat;
 use crate::config;
 use crate::device::DeviceName;
@@ -211,7 +210,8 @@ pub fn train(recipe: &ClipRecipe, options: &RunOptions) -> Result<()> {
     let mut batches = feed.train(run.steps());
     for step in run.steps() {
         let Some(batch) = batches.next().transpose()? else { break };
-        let Learned { value, gradients, mut extra, flops } = training.learn(&model, batch)?;
+        let training::Learned { value, gradients, mut extra, flops } =
+            training.learn(&model, batch)?;
         let rate = schedule::rate(&recipe.schedule, step, recipe.steps);
         let (updated, norm) = run.update(model, &mut optim, &gradients, step, value, |_| rate)?;
         model = ClipWithHeads { clip: clamp_scale(updated.clip), ..updated };
@@ -344,7 +344,7 @@ fn new(
     recipe: &ClipRecipe,
     size: Size,
     tokenizer: Box<Tokenizer>,
-) -> Result<(ClipWithHeads, Training<'_>)> {
+) -> Result<(ClipWithHeads, training::Training<'_>)> {
     let vocabulary = tokenizer.vocabulary();
     let shape = size.clip(recipe.image_encoder, vocabulary, recipe.loss == Loss::Sigmoid);
     let captioner_config = size.captioner(vocabulary);
@@ -363,8 +363,8 @@ fn new(
         gists: (recipe.gist_weight > 0.0).then(|| chat(1)).transpose()?,
         ..contrasted(recipe, &shape, texts, processor)
     };
-    let (captioner_config, home) = (Some(captioner_config), Home::Own(tokenizer));
-    Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config, home }))
+    let (captioner_config, home) = (Some(captioner_config), training::Home::Own(tokenizer));
+    Ok((model, training::Training { recipe, pairs: pairs.into(), shape, captioner_config, home }))
 }
 
 /// A trained image encoder with a new projection, and a new text tower.
@@ -373,7 +373,7 @@ fn around<'a>(
     encoder: &Directory,
     size: Size,
     tokenizer: Box<Tokenizer>,
-) -> Result<(ClipWithHeads, Training<'a>)> {
+) -> Result<(ClipWithHeads, training::Training<'a>)> {
     contrasts_only(recipe, "model.encoder")?;
     let shape = around_config(recipe, encoder, size, &tokenizer)?;
     let init = |seed| recipe.device.init(seed, recipe.precision, recipe.recompute);
@@ -386,8 +386,8 @@ fn around<'a>(
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let texts = TextInput::own(&tokenizer, &shape.text)?;
     let pairs = contrasted(recipe, &shape, texts, processor).into();
-    let home = Home::Own(tokenizer);
-    Ok((model, Training { recipe, pairs, shape, captioner_config: None, home }))
+    let home = training::Home::Own(tokenizer);
+    Ok((model, training::Training { recipe, pairs, shape, captioner_config: None, home }))
 }
 
 /// Its shape.
@@ -417,7 +417,10 @@ fn contrasts_only(recipe: &ClipRecipe, key: &str) -> Result<()> {
 }
 
 /// A published model, which has only the contrastive loss.
-fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads, Training<'_>)> {
+fn published(
+    recipe: &ClipRecipe,
+    directory: Directory,
+) -> Result<(ClipWithHeads, training::Training<'_>)> {
     contrasts_only(recipe, "model.from")?;
     let init = &mut recipe.device.init(None, recipe.precision, recipe.recompute);
     let Trainable { clip, config: shape, layout, processor, texts } = match directory.model_type() {
@@ -434,8 +437,11 @@ fn published(recipe: &ClipRecipe, directory: Directory) -> Result<(ClipWithHeads
     let model = ClipWithHeads { clip, captioner: None, regions: None, places: None };
     let pairs = contrasted(recipe, &shape, texts, processor);
     let (beside, file) = (model::beside(&directory)?, directory.weights_file());
-    let home = Home::Published { beside, layout, file };
-    Ok((model, Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home }))
+    let home = training::Home::Published { beside, layout, file };
+    Ok((
+        model,
+        training::Training { recipe, pairs: pairs.into(), shape, captioner_config: None, home },
+    ))
 }
 
 /// What makes the batches of a model that does not learn to tell.
