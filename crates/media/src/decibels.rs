@@ -93,9 +93,12 @@ fn mirrored(place: i64, count: usize) -> usize {
     at.min(period - at) as usize
 }
 
+/// From one scale of pitches to another.
+type Rescale = fn(f64) -> f64;
+
 /// For each band, its bins of a window's spectrum, and their weights.
 fn filters(config: &DecibelsConfig) -> Vec<Vec<(usize, f64)>> {
-    let (to, from): (fn(f64) -> f64, fn(f64) -> f64) = match config.scale {
+    let (to, from): (Rescale, Rescale) = match config.scale {
         Scale::Slaney => (mel, hertz),
         Scale::Htk => (
             |hertz| 2595.0 * (1.0 + hertz / 700.0).log10(),

@@ -110,7 +110,7 @@ fn who_sends_and_reads_slowly_keeps_nobody_waiting() {
         let sent = match i % 3 {
             0 => head.to_owned(),
             1 => format!("{head}\r\n{{\"prompt\""),
-            _ => format!("GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(20),
+            _ => "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20),
         };
         stream.write_all(sent.as_bytes()).expect("it reads");
         slow.push(stream);

@@ -74,7 +74,7 @@ fn work(
     let mut last = 0;
     let pulled = pull(name, &mut |file, done, total| {
         // A line for each hundredth of a file.
-        let part = if total == 0 { 100 } else { done.saturating_mul(100) / total };
+        let part = done.saturating_mul(100).checked_div(total).unwrap_or(100);
         if part != last || done == total {
             last = part;
             let status = format!("pulling {file}");

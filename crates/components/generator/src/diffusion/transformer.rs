@@ -36,6 +36,7 @@ sensorium_nn::pack!(Transformer2DModel: proj_in, transformer_blocks, proj_out);
 
 /// The map of each position, in either of its published shapes.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a UNet's are all of one kind")]
 enum Projection {
     Linear(Linear),
     Conv(Conv2d),
