@@ -6,7 +6,7 @@
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// See the [module](self).
+/// In what Gemma 2 and Gemma 3 differ from Llama.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GemmaConfig {

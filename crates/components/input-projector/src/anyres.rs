@@ -19,7 +19,7 @@ pub struct AnyresConfig {
     pub most: Option<usize>,
 }
 
-/// See the [module](self).
+/// Tokens of a picture in tiles, put together as the rows of one.
 #[derive(Module, Debug)]
 pub struct Anyres {
     newline: Param<Tensor<1>>,

@@ -56,7 +56,7 @@ const SEPARABLE: &[Row] = &[
     ("norms2.*", "norms_2.*"),
 ];
 
-/// A [`Vits`](sensorium_generator::audio::Vits) whose durations' flow has at most four layers, the first of which
+/// A [`Vits`](sensorium_generator::audio::vits::Vits) whose durations' flow has at most four layers, the first of which
 /// is not run.
 pub const VITS: Layout = Layout {
     parts: &[

@@ -80,7 +80,7 @@ impl HtsatConfig {
     }
 }
 
-/// See the [module](self).
+/// What a windowed transformer hears in a spectrogram, laid out as a square.
 #[derive(Module, Debug)]
 pub struct Htsat {
     bands_norm: BatchNorm2d,

@@ -88,7 +88,7 @@ impl Wav2Vec2Config {
     }
 }
 
-/// See the [module](self).
+/// Samples by convolutions, and what a transformer makes of them.
 #[derive(Module, Debug)]
 pub struct Wav2Vec2 {
     convs: Vec<ConvLayer>,

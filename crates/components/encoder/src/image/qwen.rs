@@ -89,7 +89,7 @@ pub struct Patches {
     pub grid: Grid,
 }
 
-/// See the [module](self).
+/// A Vision Transformer of patches of pictures and videos of any size.
 #[derive(Module, Debug)]
 pub struct QwenVit {
     stem: Linear,

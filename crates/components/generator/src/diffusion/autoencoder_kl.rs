@@ -50,7 +50,7 @@ impl AutoencoderKlConfig {
     }
 }
 
-/// See the [module](self).
+/// An autoencoder of pictures with a Gaussian of latents (diffusers' `AutoencoderKL`).
 #[derive(Module, Debug)]
 pub struct AutoencoderKl {
     encoder: Encoder,

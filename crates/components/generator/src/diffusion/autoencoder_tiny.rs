@@ -54,7 +54,7 @@ impl AutoencoderTinyConfig {
     }
 }
 
-/// See the [module](self).
+/// A small distilled autoencoder of pictures (diffusers' `AutoencoderTiny`).
 #[derive(Module, Debug)]
 pub struct AutoencoderTiny {
     encoder: Sequence,

@@ -88,7 +88,7 @@ impl UNet2DConditionConfig {
     }
 }
 
-/// See the [module](self).
+/// What says of noisy latents, a time and a text how they are less noisy (diffusers' `UNet2DConditionModel`).
 #[derive(Module, Debug)]
 pub struct UNet2DConditionModel {
     conv_in: Conv2d,
