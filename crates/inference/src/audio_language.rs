@@ -92,7 +92,7 @@ impl AudioLanguageModel {
                 Ok(template) => {
                     let format = ChatFormat { template, variables: text.chat.variables.clone() };
                     let media = self.media(pieces, ["", ""]);
-                    self.opened(format.prompt(&text.tokenizer, &messages, &media)?)
+                    self.llm.opened(format.prompt(&text.tokenizer, &messages, &media)?)
                 }
                 Err(Pretrained::NoChat) => {
                     let last = messages.last().map_or(&[][..], |message| &message.parts);
@@ -106,24 +106,9 @@ impl AudioLanguageModel {
     /// A text to be continued as it is, its sounds at their places.
     fn raw(&self, parts: &[Part], special: bool, pieces: &[Vec<Piece>]) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
-        let part = |part: &Part| match part {
-            Part::Text(text) if special => text.clone(),
-            Part::Text(text) => tokenizer.shield(text),
-            Part::Media(_) => self.marker.clone(),
-        };
-        let text: String = parts.iter().map(part).collect();
+        let text = self.llm.written(parts, special, |_| self.marker.clone());
         let around = AROUND.map(|name| if tokenizer.id(name).is_some() { name } else { "" });
-        self.opened(tokenize(tokenizer, &text, &self.media(pieces, around))?)
-    }
-
-    /// With the opening token, unless the text has written it.
-    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
-        let bos = self.llm.lm.text.bos_token_id;
-        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
-            prompt.open(bos);
-        }
-        prompt.ids = self.llm.known(prompt.ids)?;
-        Ok(prompt)
+        self.llm.opened(tokenize(tokenizer, &text, &self.media(pieces, around))?)
     }
 
     /// What stands for each stretch of sound.
@@ -135,12 +120,6 @@ impl AudioLanguageModel {
             Medium { modality: Modality::Audio, token: marker.clone(), marker, text, len }
         };
         pieces.iter().flatten().map(medium).collect()
-    }
-
-    /// The answer to a prompt that is ready.
-    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
-        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
-        Ok(inputs.reply(continuation, None))
     }
 }
 
@@ -165,7 +144,7 @@ impl ChatModel for AudioLanguageModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.say(self.conversation(messages, media, options)?, on_step)
+        self.llm.say(self.conversation(messages, media, options)?, on_step)
     }
 
     fn prepare(
@@ -190,7 +169,7 @@ impl ChatModel for AudioLanguageModel {
             let parts = placed(&[message], media, pieces).remove(0).parts;
             self.raw(&parts, parse_special, pieces)
         })?;
-        self.say(inputs, on_step)
+        self.llm.say(inputs, on_step)
     }
 
     fn token(&self, id: u32) -> String {

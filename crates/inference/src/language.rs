@@ -7,7 +7,7 @@
 
 use sensorium_flow::{Embeds, Forward, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
-use sensorium_media::{Media, Message, Modality};
+use sensorium_media::{Media, Message, Modality, Part, Prompt};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
 use sensorium_pretrained::{CausalLm, Error as Directory, TextProcessor};
@@ -126,6 +126,34 @@ impl LanguageModel {
         }
     }
 
+    /// A prompt with the opening token, if there is one, unless its text has written it, as transformers has it.
+    ///
+    /// # Errors
+    /// It has an id that the model has no row for.
+    pub(crate) fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
+        let bos = self.lm.text.bos_token_id;
+        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
+            prompt.open(bos);
+        }
+        prompt.ids = self.known(prompt.ids)?;
+        Ok(prompt)
+    }
+
+    /// A text with the `mark` of each of its media, its control tokens as letters unless they are `special`.
+    pub(crate) fn written(
+        &self,
+        parts: &[Part],
+        special: bool,
+        mark: impl Fn(Modality) -> String,
+    ) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) if special => text.clone(),
+            Part::Text(text) => self.lm.text.tokenizer.shield(text),
+            Part::Media(modality) => mark(*modality),
+        };
+        parts.iter().map(part).collect()
+    }
+
     /// See [`known`].
     pub(crate) fn known(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
         known(ids, self.lm.config.vocabulary())
@@ -189,7 +217,7 @@ impl LanguageModel {
     }
 
     /// The answer to a prompt that is ready.
-    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+    pub(crate) fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
         let continuation = self.extend_inputs(&inputs, on_step)?;
         Ok(inputs.reply(continuation, None))
     }

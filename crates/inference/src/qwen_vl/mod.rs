@@ -187,12 +187,6 @@ impl QwenVlModel {
     ) -> Result<Inputs> {
         self.inputs(media, options, |placed| self.prompt(messages, placed))
     }
-
-    /// The answer to a prompt that is ready.
-    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
-        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
-        Ok(inputs.reply(continuation, None))
-    }
 }
 
 impl ChatModel for QwenVlModel {
@@ -211,7 +205,7 @@ impl ChatModel for QwenVlModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.say(self.conversation(messages, media, options)?, on_step)
+        self.llm.say(self.conversation(messages, media, options)?, on_step)
     }
 
     fn prepare(
@@ -234,7 +228,7 @@ impl ChatModel for QwenVlModel {
         let message = Message { role: Role::User, parts: marked(text, media)? };
         let inputs =
             self.inputs(media, options, |placed| self.raw(&message.parts, parse_special, placed))?;
-        self.say(inputs, on_step)
+        self.llm.say(inputs, on_step)
     }
 
     fn token(&self, id: u32) -> String {

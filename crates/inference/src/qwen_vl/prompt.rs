@@ -32,7 +32,7 @@ impl QwenVlModel {
             }
             Err(error) => return Err(error.into()),
         };
-        self.opened(prompt)
+        self.llm.opened(prompt)
     }
 
     /// A text to be continued as it is, its media at their places.
@@ -46,29 +46,14 @@ impl QwenVlModel {
         placed: &[Placed<'_>],
     ) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
-        self.opened(tokenize(tokenizer, &self.written(parts, special), &self.media(placed))?)
+        self.llm.opened(tokenize(tokenizer, &self.written(parts, special), &self.media(placed))?)
     }
 
     /// Texts and the places of media, each between the tokens that published templates put around it.
     fn written(&self, parts: &[Part], special: bool) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) if special => text.clone(),
-            Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
-            Part::Media(modality) => {
-                format!("{}{}{}", self.names.start, self.marker(*modality), self.names.end)
-            }
-        };
-        parts.iter().map(part).collect()
-    }
-
-    /// With the opening token, if there is one, unless the text has written it.
-    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
-        let bos = self.llm.lm.text.bos_token_id;
-        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
-            prompt.open(bos);
-        }
-        prompt.ids = self.llm.known(prompt.ids)?;
-        Ok(prompt)
+        self.llm.written(parts, special, |modality| {
+            format!("{}{}{}", self.names.start, self.marker(modality), self.names.end)
+        })
     }
 
     /// The token that stands for each of a medium's.

@@ -39,7 +39,7 @@ impl VisionLanguageModel {
             }
             Err(error) => return Err(error.into()),
         };
-        self.opened(prompt)
+        self.llm.opened(prompt)
     }
 
     /// A text to be continued as it is, its pictures at their places.
@@ -54,7 +54,7 @@ impl VisionLanguageModel {
                 self.read_at_once(parts, special, seen)
             }
             Place::Marked { .. } => {
-                self.opened(tokenize(tokenizer, &written(parts), &self.media(seen))?)
+                self.llm.opened(tokenize(tokenizer, &written(parts), &self.media(seen))?)
             }
             Place::Front { .. } => {
                 let none = |part: &&Part| matches!(part, Part::Text(_));
@@ -66,12 +66,7 @@ impl VisionLanguageModel {
 
     /// A text with the marks of its media, its control tokens as letters unless they are `special`.
     fn written(&self, parts: &[Part], special: bool) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) if special => text.clone(),
-            Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
-            Part::Media(modality) => self.mark(*modality),
-        };
-        parts.iter().map(part).collect()
+        self.llm.written(parts, special, |modality| self.mark(modality))
     }
 
     /// A text as the processor of PaliGemma has it: its opening token stands behind the last picture, a line
@@ -85,16 +80,6 @@ impl VisionLanguageModel {
         let [pictures, words] = [pictures, words].map(|parts| self.written(parts, special));
         let written = format!("{pictures}{bos}{words}\n");
         let mut prompt = tokenize(&text.tokenizer, &written, &self.media(seen))?;
-        prompt.ids = self.llm.known(prompt.ids)?;
-        Ok(prompt)
-    }
-
-    /// With the opening token, unless the text has written it, as transformers has it.
-    fn opened(&self, mut prompt: Prompt) -> Result<Prompt> {
-        let bos = self.llm.lm.text.bos_token_id;
-        if let Some(bos) = bos.filter(|bos| prompt.ids.first() != Some(bos)) {
-            prompt.open(bos);
-        }
         prompt.ids = self.llm.known(prompt.ids)?;
         Ok(prompt)
     }
@@ -147,11 +132,7 @@ impl VisionLanguageModel {
     }
 
     fn plain(&self, message: &Message) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) => self.llm.lm.text.tokenizer.shield(text),
-            Part::Media(modality) => format!("{}\n", self.mark(*modality)),
-        };
-        message.parts.iter().map(part).collect()
+        self.llm.written(&message.parts, false, |modality| format!("{}\n", self.mark(modality)))
     }
 
     /// What marks the place of a medium in a text: of a picture, its own token.
