@@ -154,8 +154,9 @@ pub(crate) fn of_media(error: &sensorium_media::Error, path: &str, param: &str) 
     let message = match error {
         Media::Damaged { kind, .. } => damaged(kind, "file"),
         Media::Sound(SoundError::Damaged { kind, .. }) => damaged(kind, "sound"),
+        // The file is ours and was written a moment ago: what cannot be read is what it says of itself.
         Media::Unreadable { .. } | Media::Sound(SoundError::Unreadable { .. }) => {
-            return ApiError::internal(error).at(param);
+            format!("expected a file that can be read in {param}, got damaged data")
         }
         _ => said(error).replace(path, param),
     };
