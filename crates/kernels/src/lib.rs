@@ -17,6 +17,7 @@
 pub mod activation;
 pub mod attention;
 pub mod conv;
+pub mod conv1d;
 pub mod cross_entropy;
 pub mod ctc;
 pub mod elementwise;

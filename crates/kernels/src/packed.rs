@@ -207,11 +207,15 @@ impl Packed {
 
     /// Adds `x[rows, in] · wᵀ + bias[out]` to `y[rows, out]`.
     pub fn add_linear(&self, rows: usize, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        assert_eq!(y.len(), rows * self.out, "packed: y is {rows} x {}", self.out);
-        let product = Product { weights: self, bias, then: Then::Nothing };
-        // SAFETY: y is [rows, out], and ours.
-        unsafe { tasks::run(&[product], rows, x, y.as_mut_ptr(), true) };
+        product_into(Product { weights: self, bias, then: Then::Nothing }, rows, x, y, true);
     }
+}
+
+/// One product of `x[rows, in]`, written to `y [rows, out]` or added to it.
+pub(crate) fn product_into(product: Product, rows: usize, x: &[f32], y: &mut [f32], add: bool) {
+    assert_eq!(y.len(), rows * product.weights.out, "packed: y of {rows} rows");
+    // SAFETY: y is [rows, out], and ours.
+    unsafe { tasks::run(&[product], rows, x, y.as_mut_ptr(), add) };
 }
 
 /// Several products of `x[rows, in]`, one after the other: `[rows, out]` each.

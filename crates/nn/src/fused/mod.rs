@@ -37,7 +37,8 @@ pub use group_norm::group_norm;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use packed::{
-    packed_gated, packed_gelu, packed_linear, packed_onto, packed_patches, packed_together,
+    packed_conv1d, packed_conv1d_onto, packed_gated, packed_gelu, packed_linear, packed_onto,
+    packed_patches, packed_together,
 };
 pub use quantized::{Quantized, quantized_linear};
 pub use recompute::{Places, Recompute, Recomputed, SharedPart, recompute};
@@ -45,5 +46,6 @@ pub use rotary::{RotaryTable, rotary};
 pub use sensorium_kernels::Precision;
 pub use sensorium_kernels::activation::Gelu;
 pub use sensorium_kernels::attention::Span;
+pub use sensorium_kernels::conv1d::Taps;
 pub use sensorium_kernels::ctc::{BLANK, Transcript};
 pub use sensorium_kernels::rotary::rotary_rates;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use sensorium_kernels::packed::{Then, products};
+use sensorium_kernels::conv1d::{Positions, Taps, add_conv1d, conv1d};
+use sensorium_kernels::packed::{Product, Then, products};
 use sensorium_kernels::patches::patches;
 
 use super::Gelu;
@@ -27,6 +28,14 @@ enum One {
 /// A convolution that reads each pixel once: its layer, and the side of its kernel.
 #[derive(Debug)]
 struct Patches(Arc<Dense>, usize);
+
+/// A convolution over positions, what becomes of the numbers below zero that it reads, and what follows it.
+#[derive(Debug)]
+struct Conv(Arc<Dense>, Taps, Option<f64>, Option<Gelu>);
+
+/// The same, added to the second input.
+#[derive(Debug)]
+struct ConvOnto(Conv);
 
 /// A layer whose output is added to the second input.
 #[derive(Debug)]
@@ -93,6 +102,58 @@ impl Operation for Patches {
     }
 }
 
+impl Conv {
+    fn positions<'a>(&self, x: &'a Array) -> Positions<'a> {
+        let [b, t, c] = x.shape()[..] else { unreachable!("positions are [B, T, c]") };
+        Positions { x: x.values(), shape: [b, t, c], slope: self.2.map(|slope| slope as f32) }
+    }
+
+    fn product(&self) -> Product<'_> {
+        self.0.product(self.3.map_or(Then::Nothing, Then::Gelu))
+    }
+}
+
+impl Operation for Conv {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        let positions = self.positions(&inputs[0]);
+        let [b, t, _] = positions.shape;
+        let y = conv1d(&self.1, positions, self.product());
+        (Array::new(y, &[b, self.1.output(t), self.0.weight.out()]), Vec::new())
+    }
+
+    fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
+        untrained()
+    }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        let [b, t, _] = self.positions(&inputs[0]).shape;
+        2.0 * (b * self.1.output(t) * self.0.weight.in_() * self.0.weight.out()) as f64
+    }
+}
+
+impl Operation for ConvOnto {
+    fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
+        (self.run(inputs.to_vec()), Vec::new())
+    }
+
+    fn run(&self, inputs: Vec<Array>) -> Array {
+        let Ok([x, mut stream]) = <[Array; 2]>::try_from(inputs) else {
+            unreachable!("a convolution onto a stream has 2 inputs")
+        };
+        let Self(conv) = self;
+        add_conv1d(&conv.1, conv.positions(&x), conv.product(), stream.values_mut());
+        stream
+    }
+
+    fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
+        untrained()
+    }
+
+    fn flop(&self, inputs: &[Array]) -> f64 {
+        self.0.flop(inputs)
+    }
+}
+
 impl Operation for Onto {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         (self.run(inputs.to_vec()), Vec::new())
@@ -156,6 +217,30 @@ pub fn packed_gated<const D: usize>(x: Tensor<D>, gate: &Arc<Dense>, up: &Arc<De
 /// `[B, c, h, w] -> [B, N, out]`: one row for each patch of `side` pixels, row by row.
 pub fn packed_patches(x: Tensor<4>, layer: &Arc<Dense>, side: usize) -> Tensor<3> {
     apply1(Patches(layer.clone(), side), x, |_| never_packed())
+}
+
+/// `[B, T, c] -> [B, T', out]`: the layer's matrix is `[out, kernel·c]`; of a leaky ReLU before it the slope, and what
+/// follows it.
+pub fn packed_conv1d(
+    x: Tensor<3>,
+    layer: &Arc<Dense>,
+    taps: Taps,
+    slope: Option<f64>,
+    then: Option<Gelu>,
+) -> Tensor<3> {
+    apply1(Conv(layer.clone(), taps, slope, then), x, |_| never_packed())
+}
+
+/// `stream [B, T', out]` and a [`packed_conv1d`] of `x`, in place if nobody else holds `stream`.
+pub fn packed_conv1d_onto(
+    stream: Tensor<3>,
+    x: Tensor<3>,
+    layer: &Arc<Dense>,
+    taps: Taps,
+    slope: Option<f64>,
+) -> Tensor<3> {
+    let conv = ConvOnto(Conv(layer.clone(), taps, slope, None));
+    apply2(conv, x, stream, |_, _| never_packed())
 }
 
 /// `stream [.., out] + x Wᵀ + b`, in place if nobody else holds `stream`.

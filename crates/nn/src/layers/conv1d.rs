@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Activation;
-use crate::fused::{self, Precision};
+use crate::fused::{self, Precision, Taps};
 use crate::init::Init;
 use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
 use crate::params::read;
@@ -70,14 +70,9 @@ impl Conv1d {
 
     /// `[B, T, c_in] -> [B, T', c_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.taps.side_by_side(x);
         match &self.packed {
-            Some(packed) => fused::packed_linear(x, packed),
-            None => {
-                let [c_out, c_in, kernel] = self.weight.dims();
-                let weight = self.weight.val().reshape([c_out, c_in * kernel]);
-                fused::linear(self.precision, x, weight, self.bias.as_ref().map(Param::val))
-            }
+            Some(packed) => fused::packed_conv1d(x, packed, self.taps, None, None),
+            None => self.plain(x),
         }
     }
 
@@ -85,52 +80,63 @@ impl Conv1d {
     pub fn activated(&self, x: Tensor<3>, act: Activation) -> Tensor<3> {
         match (&self.packed, act.kind()) {
             (Some(packed), Some(kind)) => {
-                fused::packed_gelu(self.taps.side_by_side(x), packed, kind)
+                fused::packed_conv1d(x, packed, self.taps, None, Some(kind))
             }
             _ => act.forward(self.forward(x)),
         }
     }
-}
 
-/// Which positions a kernel reads.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taps {
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    /// Zeros in front and behind.
-    pub(super) padding: [usize; 2],
-    pub(super) dilation: usize,
-}
-
-impl Taps {
-    /// `[B, T, c] -> [B, T', c·kernel]`: the kernel's positions vary fastest, as in the weights.
-    pub(super) fn side_by_side(self, x: Tensor<3>) -> Tensor<3> {
-        let [b, t, c] = x.dims();
-        let Self { kernel, stride, padding: [front, behind], dilation } = self;
-        let (padded, last) = (t + front + behind, (kernel - 1) * dilation);
-        assert!(last < padded, "conv1d: {t} positions, kernel {kernel}, dilation {dilation}");
-        let out = (padded - last - 1) / stride + 1;
-        // Positions in groups of a stride, so that every tap is a narrow view of them.
-        let groups = out + last / stride;
-        let zeros = |n: usize| Tensor::zeros([b, n, c], &x.device());
-        let after = (groups * stride).saturating_sub(front + t);
-        let padded = Tensor::cat(vec![zeros(front), x.clone(), zeros(after)], 1);
-        let grouped = padded.narrow(1, 0, groups * stride).reshape([b, groups, stride, c]);
-        let tap = |k: usize| {
-            let at = k * dilation;
-            let tap = grouped.clone().narrow(1, at / stride, out).narrow(2, at % stride, 1);
-            tap.reshape([b, out, c, 1])
-        };
-        let taps = Tensor::cat((0..kernel).map(tap).collect(), 3); // [B, T', c, kernel]
-        taps.reshape([b, out, c * kernel])
+    /// `forward(leaky_relu(x))`
+    pub fn after_leaky_relu(&self, x: Tensor<3>, slope: f64) -> Tensor<3> {
+        match &self.packed {
+            Some(packed) => fused::packed_conv1d(x, packed, self.taps, Some(slope), None),
+            None => self.plain(fused::leaky_relu(x, slope)),
+        }
     }
+
+    /// `stream + forward(leaky_relu(x))`
+    pub fn onto(&self, stream: Tensor<3>, x: Tensor<3>, slope: f64) -> Tensor<3> {
+        match &self.packed {
+            Some(packed) => fused::packed_conv1d_onto(stream, x, packed, self.taps, Some(slope)),
+            None => stream + self.plain(fused::leaky_relu(x, slope)),
+        }
+    }
+
+    fn plain(&self, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.bias.as_ref().map(Param::val);
+        fused::linear(self.precision, side_by_side(self.taps, x), rows(self.weight.val()), bias)
+    }
+}
+
+/// A kernel's weights `[c_out, c_in, kernel]` as rows `[c_out, kernel·c_in]`, whose channels vary fastest: what a
+/// kernel reads of a sequence then lies in runs.
+pub(super) fn rows(weight: Tensor<3>) -> Tensor<2> {
+    let [c_out, c_in, kernel] = weight.dims();
+    weight.swap_dims(1, 2).reshape([c_out, kernel * c_in])
+}
+
+/// `[B, T, c] -> [B, T', kernel·c]`: channels vary fastest.
+pub(super) fn side_by_side(taps: Taps, x: Tensor<3>) -> Tensor<3> {
+    let [b, t, c] = x.dims();
+    let Taps { kernel, stride, padding: [front, _], dilation } = taps;
+    let out = taps.output(t);
+    // Positions in groups of a stride, so that every tap is a narrow view of them.
+    let groups = out + (kernel - 1) * dilation / stride;
+    let zeros = |n: usize| Tensor::zeros([b, n, c], &x.device());
+    let after = (groups * stride).saturating_sub(front + t);
+    let padded = Tensor::cat(vec![zeros(front), x.clone(), zeros(after)], 1);
+    let grouped = padded.narrow(1, 0, groups * stride).reshape([b, groups, stride, c]);
+    let tap = |k: usize| {
+        let at = k * dilation;
+        let tap = grouped.clone().narrow(1, at / stride, out).narrow(2, at % stride, 1);
+        tap.reshape([b, out, c])
+    };
+    Tensor::cat((0..kernel).map(tap).collect(), 2)
 }
 
 impl Matrix for Conv1d {
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
-        let [c_out, c_in, kernel] = self.weight.dims();
-        let rows = self.weight.val().reshape([c_out, c_in * kernel]);
-        let Some(weight) = packer(&Param::from_tensor(rows)) else { return };
+        let Some(weight) = packer(&Param::from_tensor(rows(self.weight.val()))) else { return };
         let bias = self.bias.as_ref().map(|bias| read(bias.val()));
         self.packed = Some(Arc::new(Dense { weight, bias }));
     }
@@ -185,6 +191,10 @@ mod tests {
             let want = Tensor::from_data(TensorData::new(want, [1, out, c_out]), &device);
             let want = read(Activation::Gelu.forward::<3>(want));
             conv.pack_as(crate::pack::Format::F32);
+            let onto = conv.onto(conv.forward(input.clone()), input.clone(), 0.5);
+            let half = conv.after_leaky_relu(input.clone(), 0.5);
+            let off = read(onto - half - conv.forward(input.clone()));
+            assert!(off.iter().all(|off| off.abs() < 1e-5), "{config:?}");
             for got in [plain, read(conv.activated(input, Activation::Gelu))] {
                 let off =
                     got.iter().zip(&want).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::fused::{self, Precision};
+use super::conv1d::side_by_side;
+use crate::fused::{self, Precision, Taps};
 use crate::init::Init;
 use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
+use crate::params::read;
 
 /// `[B, T, c_in] -> [B, T', c_out]`, `T' = (T - 1)·stride + kernel - 2·padding`.
 ///
-/// What each position gives is a linear map; what neighbours give to the same place is added.
+/// A stride of the output is what some neighbouring positions give it: a convolution with as many outputs as a stride
+/// has numbers.
 #[derive(Module, Debug)]
 pub struct ConvTranspose1d {
     /// `[c_in, c_out, kernel]`.
@@ -48,39 +51,54 @@ impl ConvTranspose1d {
 
     /// `[B, T, c_in] -> [B, T', c_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let ([b, t, _], [_, c_out, kernel]) = (x.dims(), self.weight.dims());
-        let (stride, steps) = (self.stride, kernel.div_ceil(self.stride));
-        let given = match &self.packed {
-            Some(packed) => fused::packed_linear(x.clone(), packed),
-            None => fused::linear(self.precision, x.clone(), self.rows(), None),
-        };
-        let given = given.reshape([b, t, steps, stride * c_out]);
-        let zeros = |n: usize| Tensor::zeros([b, n, stride * c_out], &x.device());
-        // The j-th stride of a kernel lies j strides behind its position.
-        let moved = |j: usize| {
-            let part = given.clone().narrow(2, j, 1).reshape([b, t, stride * c_out]);
-            Tensor::cat(vec![zeros(j), part, zeros(steps - 1 - j)], 1)
-        };
-        let sum = (1..steps).fold(moved(0), |sum, j| sum + moved(j));
-        let whole = sum.reshape([b, (t + steps - 1) * stride, c_out]);
-        let out = ((t - 1) * stride + kernel).saturating_sub(2 * self.padding);
-        whole.narrow(1, self.padding, out) + self.bias.val().reshape([1, 1, c_out])
+        self.after(x, None)
     }
 
-    /// `[steps·stride·c_out, c_in]`, zeros where the kernel ends before its last stride.
+    /// `forward(leaky_relu(x))`
+    pub fn after_leaky_relu(&self, x: Tensor<3>, slope: f64) -> Tensor<3> {
+        self.after(x, Some(slope))
+    }
+
+    fn after(&self, x: Tensor<3>, slope: Option<f64>) -> Tensor<3> {
+        let ([b, t, _], [_, c_out, kernel]) = (x.dims(), self.weight.dims());
+        let (stride, taps) = (self.stride, self.taps());
+        let strides = match &self.packed {
+            Some(packed) => fused::packed_conv1d(x, packed, taps, slope, None),
+            None => {
+                let x = slope.into_iter().fold(x, fused::leaky_relu);
+                let bias = self.bias.val().repeat(&[stride]);
+                fused::linear(self.precision, side_by_side(taps, x), self.rows(), Some(bias))
+            }
+        };
+        let whole = strides.reshape([b, taps.output(t) * stride, c_out]);
+        let out = ((t - 1) * stride + kernel).saturating_sub(2 * self.padding);
+        whole.narrow(1, self.padding, out)
+    }
+
+    /// Positions that give to one stride of the output.
+    fn taps(&self) -> Taps {
+        let kernel = self.weight.dims()[2].div_ceil(self.stride);
+        Taps { kernel, stride: 1, padding: [kernel - 1; 2], dilation: 1 }
+    }
+
+    /// `[stride·c_out, taps·c_in]`, zeros where the kernel ends before its last stride. The j-th stride of a kernel
+    /// lies j strides behind its position, so that the last tap is the first stride.
     fn rows(&self) -> Tensor<2> {
-        let [c_in, c_out, kernel] = self.weight.dims();
-        let whole = kernel.next_multiple_of(self.stride);
+        let ([c_in, c_out, kernel], stride) = (self.weight.dims(), self.stride);
+        let whole = kernel.next_multiple_of(stride);
         let weight = self.weight.val().permute([2, 1, 0]); // [kernel, c_out, c_in]
         let rest = Tensor::zeros([whole - kernel, c_out, c_in], &weight.device());
-        Tensor::cat(vec![weight, rest], 0).reshape([whole * c_out, c_in])
+        let strides = Tensor::cat(vec![weight, rest], 0);
+        let strides = strides.reshape([whole / stride, stride * c_out, c_in]).flip([0]);
+        strides.swap_dims(0, 1).reshape([stride * c_out, whole / stride * c_in])
     }
 }
 
 impl Matrix for ConvTranspose1d {
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
         let Some(weight) = packer(&Param::from_tensor(self.rows())) else { return };
-        self.packed = Some(Arc::new(Dense { weight, bias: None }));
+        let bias = Some(read(self.bias.val()).repeat(self.stride));
+        self.packed = Some(Arc::new(Dense { weight, bias }));
     }
 }
 
@@ -93,7 +111,6 @@ impl Pack for ConvTranspose1d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::read;
     use burn::tensor::Device;
 
     /// Against the sum that defines it, for kernels of whole strides and others.

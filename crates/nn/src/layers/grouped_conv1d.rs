@@ -1,11 +1,15 @@
 //! 1-D convolution whose channels are in groups that do not see each other.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::conv1d::Taps;
-use crate::fused::{self, Precision};
+use super::conv1d::{rows, side_by_side};
+use crate::fused::{self, Precision, Taps};
 use crate::init::Init;
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
+use crate::params::read;
 
 /// `[B, T, c] -> [B, T, c]`: half of a kernel of zeros in front, the rest of it behind.
 #[derive(Module, Debug)]
@@ -16,6 +20,9 @@ pub struct GroupedConv1d {
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
     precision: Precision,
+    /// Of each group.
+    #[module(skip)]
+    packed: Vec<Arc<Dense>>,
 }
 
 impl GroupedConv1d {
@@ -31,6 +38,7 @@ impl GroupedConv1d {
             weight: init.normal([channels, c_in, kernel], std),
             bias: init.constant([channels], 0.0),
             precision: init.precision(),
+            packed: Vec::new(),
         }
     }
 
@@ -39,13 +47,41 @@ impl GroupedConv1d {
         let [channels, c, kernel] = self.weight.dims();
         let padding = [kernel / 2, (kernel - 1) / 2];
         let taps = Taps { kernel, stride: 1, padding, dilation: 1 };
-        let (weight, bias) = (self.weight.val().reshape([channels, c * kernel]), self.bias.val());
-        let group = |first: usize| {
-            let x = taps.side_by_side(x.clone().narrow(2, first, c));
-            let weight = weight.clone().narrow(0, first, c);
-            fused::linear(self.precision, x, weight, Some(bias.clone().narrow(0, first, c)))
+        let group = |i: usize| {
+            let x = x.clone().narrow(2, i * c, c);
+            match self.packed.get(i) {
+                Some(packed) => fused::packed_conv1d(x, packed, taps, None, None),
+                None => {
+                    let bias = Some(self.bias.val().narrow(0, i * c, c));
+                    fused::linear(self.precision, side_by_side(taps, x), self.rows(i), bias)
+                }
+            }
         };
-        Tensor::cat((0..channels).step_by(c).map(group).collect(), 2)
+        Tensor::cat((0..channels / c).map(group).collect(), 2)
+    }
+
+    /// Group `i`'s rows.
+    fn rows(&self, i: usize) -> Tensor<2> {
+        let c = self.weight.dims()[1];
+        rows(self.weight.val().narrow(0, i * c, c))
+    }
+}
+
+impl Matrix for GroupedConv1d {
+    fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
+        let c = self.weight.dims()[1];
+        let bias = read(self.bias.val());
+        let group = |(i, bias): (usize, &[f32])| {
+            let weight = packer(&Param::from_tensor(self.rows(i)))?;
+            Some(Arc::new(Dense { weight, bias: Some(bias.to_vec()) }))
+        };
+        self.packed = bias.chunks(c).enumerate().map_while(group).collect();
+    }
+}
+
+impl Pack for GroupedConv1d {
+    fn matrices(&mut self, path: &str, visit: &mut Visit<'_>) {
+        visit(path, self);
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Wav2Vec2 {
     conv_activation: Activation,
 }
 
-sensorium_nn::pack!(Wav2Vec2: convs, proj, blocks, head);
+sensorium_nn::pack!(Wav2Vec2: convs, proj, position, blocks, head);
 
 impl Wav2Vec2 {
     /// Weights by the blocks' scheme.

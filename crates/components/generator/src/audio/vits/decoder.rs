@@ -58,12 +58,12 @@ impl HifiGan {
         };
         let each = self.blocks.len() / self.ups.len().max(1);
         for (up, blocks) in self.ups.iter().zip(self.blocks.chunks(each.max(1))) {
-            x = up.forward(fused::leaky_relu(x, self.slope));
+            x = up.after_leaky_relu(x, self.slope);
             let read = blocks.iter().map(|block| block.forward(x.clone(), self.slope));
             let sum = read.reduce(|sum, y| sum + y).unwrap_or_else(|| x.clone());
             x = sum / blocks.len() as f64;
         }
-        self.post.forward(fused::leaky_relu(x, LAST_SLOPE)).tanh()
+        self.post.after_leaky_relu(x, LAST_SLOPE).tanh()
     }
 }
 
@@ -88,8 +88,8 @@ impl Reading {
     /// `[1, T, c] -> [1, T, c]`
     fn forward(&self, x: Tensor<3>, slope: f64) -> Tensor<3> {
         self.convs1.iter().zip(&self.convs2).fold(x, |x, (conv1, conv2)| {
-            let y = conv1.forward(fused::leaky_relu(x.clone(), slope));
-            x + conv2.forward(fused::leaky_relu(y, slope))
+            let y = conv1.after_leaky_relu(x.clone(), slope);
+            conv2.onto(x, y, slope)
         })
     }
 }
