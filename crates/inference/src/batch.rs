@@ -1,13 +1,16 @@
 //! Several texts at once: each step reads one more token of every text, so that the weights are read
-//! once for all. Texts join and leave between steps; each gets what it gets alone, bit for bit.
+//! once for all. Texts join and leave between steps; each gets what it gets alone, bit for bit. What breaks down on
+//! one text ends that text alone: the others read again what they had read, and go on.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sensorium_backbone::Cache;
-use sensorium_flow::{Embeds, Forward, Hidden};
+use sensorium_flow::{self as flow, Embeds, Forward, Hidden};
 use sensorium_nn::params::read;
+use sensorium_pretrained::CausalLm;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{Continuation, GenerateOptions, Inputs, Request, Sequence, Step};
 use crate::language::LanguageModel;
 use crate::logits::LogitsProcessor;
@@ -32,6 +35,8 @@ struct Running<'m> {
     /// What the backbone read of the prompt, `[T, D]`, where it is to be kept.
     rows: Option<Vec<f32>>,
     salt: String,
+    /// What the backbone reads of the prompt.
+    prompt: (Embeds, flow::Sequence),
 }
 
 /// What a text waits for.
@@ -95,7 +100,8 @@ impl<'m> Batch<'m> {
         let next = Next::Logits(read(lm.backbone.logits(last)));
         let key = self.joined;
         self.joined += 1;
-        self.running.push(Running { key, sequence, cache, next, rows, salt });
+        let prompt = (embeds.clone(), tokens.clone());
+        self.running.push(Running { key, sequence, cache, next, rows, salt, prompt });
         Ok(key)
     }
 
@@ -117,18 +123,18 @@ impl<'m> Batch<'m> {
     }
 
     /// Draws one more token of every text; `on_step` hears of each, with the text's key. Those that have
-    /// come to their end leave: their logits may not be finite, or their decoder fail, without harm to
-    /// the others.
+    /// come to their end leave: their logits may not be finite, their decoder fail, or the work on them break
+    /// down, without harm to the others.
     pub fn step(
         &mut self,
         on_step: &mut dyn FnMut(usize, Step<'_>) -> ControlFlow<()>,
     ) -> Vec<(usize, Result<Continuation>)> {
-        self.read();
-        let mut finished = Vec::new();
+        let mut finished = self.read();
         for mut running in std::mem::take(&mut self.running) {
             let Next::Logits(logits) = &running.next else { continue };
             let key = running.key;
-            match running.sequence.accept(logits, &mut |step| on_step(key, step)) {
+            let sequence = &mut running.sequence;
+            match unbroken(|| sequence.accept(logits, &mut |step| on_step(key, step))) {
                 Ok(Some(id)) => {
                     running.next = Next::Token(id);
                     self.running.push(running);
@@ -154,8 +160,9 @@ impl<'m> Batch<'m> {
         said
     }
 
-    /// Reads the tokens that are drawn, all at once.
-    fn read(&mut self) {
+    /// Reads the tokens that are drawn, all at once; the texts on which that breaks down.
+    fn read(&mut self) -> Vec<(usize, Result<Continuation>)> {
+        let lm = &self.model.lm;
         let (mut ids, mut caches, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for Running { cache, next, .. } in &mut self.running {
             if let Next::Token(id) = next {
@@ -165,12 +172,126 @@ impl<'m> Batch<'m> {
             }
         }
         if ids.is_empty() {
-            return;
+            return Vec::new();
         }
-        let backbone = &self.model.lm.backbone;
-        let logits = read(backbone.logits(backbone.step(&ids, &mut caches)));
+        let Ok(logits) = unbroken(|| Ok(step(lm, &ids, &mut caches))) else {
+            return self.read_again();
+        };
         for (next, row) in waiting.into_iter().zip(logits.chunks(logits.len() / ids.len())) {
             *next = Next::Logits(row.to_vec());
+        }
+        Vec::new()
+    }
+
+    /// Reads each text anew and alone, as what it had read is lost; those on which that breaks down leave.
+    fn read_again(&mut self) -> Vec<(usize, Result<Continuation>)> {
+        let (lm, mut broken) = (&self.model.lm, Vec::new());
+        self.running.retain_mut(|running| match unbroken(|| Ok(running.reread(lm))) {
+            Ok(()) => true,
+            Err(error) => {
+                broken.push((running.key, Err(error)));
+                false
+            }
+        });
+        broken
+    }
+}
+
+impl Running<'_> {
+    /// Reads the prompt and what was drawn after it.
+    fn reread(&mut self, lm: &CausalLm) {
+        let Next::Token(last) = self.next else { return };
+        self.cache = Cache::default();
+        let (embeds, tokens) = &self.prompt;
+        let _ = lm.backbone.forward(embeds.clone(), tokens, Some(&mut self.cache));
+        let drawn = self.sequence.ids();
+        let before = &drawn[..drawn.len().saturating_sub(1)];
+        let mut logits = Vec::new();
+        for &id in before.iter().chain([&last]) {
+            logits = step(lm, &[id], &mut [&mut self.cache]);
+        }
+        self.next = Next::Logits(logits);
+    }
+}
+
+/// Logits `[B, V]`, row-major, after one more token of each text.
+fn step(lm: &CausalLm, ids: &[u32], caches: &mut [&mut Cache]) -> Vec<f32> {
+    read(lm.backbone.logits(lm.backbone.step(ids, caches)))
+}
+
+/// What `work` gives; an error where it panics.
+fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::BrokeDown))
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::prelude::{Device, pack};
+    use sensorium_testkit::Golden;
+
+    use super::*;
+    use crate::{Model, Options};
+
+    const TEXTS: usize = 16;
+    const FAULTS: usize = 1000;
+
+    /// Where the work on a text breaks down.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fault {
+        /// Inside the step of all texts: a token that no row of the table is for.
+        Backbone,
+        /// While its token is drawn and told.
+        Told,
+    }
+
+    /// What 16 texts say of which one breaks down after some steps.
+    fn said(batch: &mut Batch<'_>, fault: Option<(Fault, usize, usize)>) -> Vec<Result<Vec<u32>>> {
+        let options = GenerateOptions { max_new_tokens: 6, ..GenerateOptions::default() };
+        let prompt = |i: usize| (0..=i as u32 % 5).map(|at| 5 + at + i as u32).collect::<Vec<_>>();
+        let keys: Vec<_> =
+            (0..TEXTS).map(|i| batch.join(&prompt(i), &options).expect("it fits")).collect();
+        let mut said: Vec<_> = (0..TEXTS).map(|_| None).collect();
+        for step in 0.. {
+            if batch.is_empty() {
+                break;
+            }
+            let now = fault.filter(|&(_, at, _)| at == step).map(|(kind, _, i)| (kind, keys[i]));
+            for running in &mut batch.running {
+                if now == Some((Fault::Backbone, running.key)) {
+                    running.next = Next::Token(u32::MAX >> 1);
+                }
+            }
+            let finished = batch.step(&mut |key, _| {
+                assert_ne!(now, Some((Fault::Told, key)), "a fault");
+                ControlFlow::Continue(())
+            });
+            for (key, done) in finished {
+                let at = keys.iter().position(|&known| known == key).expect("it joined");
+                said[at] = Some(done.map(|done| done.ids));
+            }
+        }
+        said.into_iter().map(|said| said.expect("it ended")).collect()
+    }
+
+    #[test]
+    fn what_breaks_down_on_one_text_ends_that_text_alone() {
+        let options = Options { format: Some(pack::Format::F32), ..Options::on(&Device::flex()) };
+        let model = Model::open(&Golden::open("chatting").path(""), &options).expect("it opens");
+        let Model::Language(model) = model else { panic!("a language model") };
+        let want = said(&mut Batch::new(&model), None);
+        assert!(want.iter().all(|said| said.as_ref().is_ok_and(|ids| !ids.is_empty())));
+        let mut batch = Batch::remembering(&model, 1 << 20);
+        for round in 0..FAULTS {
+            let (victim, step) = (round % TEXTS, round / TEXTS % 4);
+            let kind = if step > 0 && round % 3 > 0 { Fault::Backbone } else { Fault::Told };
+            let got = said(&mut batch, Some((kind, step, victim)));
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                match (got, want) {
+                    (Err(Error::BrokeDown), _) if i == victim => {}
+                    (Ok(got), Ok(want)) if i != victim => assert_eq!(got, want, "{round}, {i}"),
+                    _ => panic!("round {round}, text {i}: {got:?}"),
+                }
+            }
         }
     }
 }

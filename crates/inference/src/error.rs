@@ -183,6 +183,12 @@ pub enum Error {
         tokens: usize,
     },
 
+    /// A mistake of ours came to light while a text was worked on.
+    #[error(
+        "the work on this text broke down; others are not touched\nhint: this is a fault of the program, please report it"
+    )]
+    BrokeDown,
+
     /// A JSON schema that no text can be held to.
     #[error(
         "expected a JSON schema that an answer can follow, got: {reason}\nhint: an example is {{\"type\": \"object\", \"properties\": {{\"colour\": {{\"type\": \"string\"}}}}, \"required\": [\"colour\"]}}"

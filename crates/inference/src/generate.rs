@@ -325,6 +325,11 @@ impl<'a> Sequence<'a> {
         })
     }
 
+    /// The tokens so far, without the end.
+    pub fn ids(&self) -> &[u32] {
+        &self.drawing.ids
+    }
+
     /// Draws from the logits `[V]` after the last token; the token to be read next, none at the end.
     /// `on_step` hears of it.
     ///

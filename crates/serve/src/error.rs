@@ -112,7 +112,7 @@ impl From<Error> for ApiError {
                 let message = "the model computed numbers that are none: its weights are damaged, or overflow";
                 return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nonfinite_logits", message);
             }
-            Error::File(_) => return Self::internal(error),
+            Error::File(_) | Error::BrokeDown => return Self::internal(said(&error)),
             _ => "invalid_value",
         };
         let param = match &error {
