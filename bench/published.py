@@ -323,7 +323,7 @@ def ask(server, kind, i):
     elif kind == "speak":
         call = ["/v1/audio/speech", {"input": text(i), "response_format": "wav"}]
     else:
-        call = ["/v1/images/generations", {"prompt": WORDS, "size": "512x512", "steps": 2, "guidance": 0, "seed": i}]
+        call = ["/v1/images/generations", {"prompt": WORDS, "size": "512x512", "num_inference_steps": 2, "guidance_scale": 0, "seed": i}]
     start = time.perf_counter()
     told = server.post(*call)
     took = time.perf_counter() - start

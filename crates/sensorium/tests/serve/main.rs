@@ -5,6 +5,7 @@ mod dialects;
 mod faults;
 mod fetching;
 mod limits;
+mod parameters;
 mod remote;
 
 use base64::Engine as _;
