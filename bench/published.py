@@ -121,8 +121,11 @@ def merged(settings, changes):
 
 
 def rewrite(file, changes):
+    """Puts `changes` into a file of settings, if it is there; of a part that it lacks, none."""
     if file.exists():
-        file.write_text(json.dumps(merged(json.loads(file.read_text()), changes), indent=1))
+        settings = json.loads(file.read_text())
+        known = {key: value for key, value in changes.items() if key != "video_processor" or key in settings}
+        file.write_text(json.dumps(merged(settings, known), indent=1))
 
 
 def make(name, folder):
@@ -134,7 +137,10 @@ def make(name, folder):
     if kind == "draw":
         return make_pipeline(folder)
     rewrite(folder / "config.json", config)
-    rewrite(folder / "processor_config.json", processor)
+    # A video's frames are scaled as pictures are.
+    frames = {"video_processor": processor["image_processor"]} if "image_processor" in processor else {}
+    rewrite(folder / "processor_config.json", {**processor, **frames})
+    rewrite(folder / "preprocessor_config.json", processor.get("image_processor", {}))
     rewrite(folder / "generation_config.json", {"do_sample": False})
     model_class(folder)(configuration(folder)).save_pretrained(folder)
 

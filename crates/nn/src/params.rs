@@ -146,15 +146,18 @@ pub fn gradients(
 /// Parameters for which it returns `false` keep their tensor.
 pub fn update<M: Module>(
     module: M,
-    change: impl FnMut(&str, &[usize], &mut Vec<f32>) -> bool,
+    mut change: impl FnMut(&str, &[usize], &mut Vec<f32>) -> bool,
 ) -> M {
-    module.map(&mut Updater { path: Path::default(), change })
+    mapped(module, Change::Update(&mut change))
 }
 
 /// Gives parameters new values, row-major, by name and shape; those that are given none keep theirs. What
 /// they held is not read: it may be zeros that take no memory.
-pub fn fill<M: Module>(module: M, give: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
-    module.map(&mut Filler { path: Path::default(), give })
+pub fn fill<M: Module>(
+    module: M,
+    mut give: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+) -> M {
+    mapped(module, Change::Fill(&mut give))
 }
 
 /// Edits the values of the parameters whose names satisfy `wanted`, where they lie unless something
@@ -162,14 +165,14 @@ pub fn fill<M: Module>(module: M, give: impl FnMut(&str, &[usize]) -> Option<Vec
 pub fn edit<M: Module>(
     module: M,
     wanted: impl Fn(&str) -> bool,
-    change: impl FnMut(&str, &[usize], &mut Flat),
+    mut change: impl FnMut(&str, &[usize], &mut Flat),
 ) -> M {
-    module.map(&mut Editor { path: Path::default(), wanted, change })
+    mapped(module, Change::Edit(&wanted, &mut change))
 }
 
 /// Makes parameters whose name satisfies `trainable` trainable and all others frozen.
 pub fn set_trainable<M: Module>(module: M, trainable: impl Fn(&str) -> bool) -> M {
-    module.map(&mut Thaw { path: Path::default(), trainable })
+    mapped(module, Change::Train(&trainable))
 }
 
 /// What a visitor may ask of a parameter, whatever its rank.
@@ -200,8 +203,12 @@ pub fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("parameters and activations are f32")
 }
 
-fn visit(module: &impl Module, each: impl FnMut(&str, &dyn AnyRank)) {
-    module.visit(&mut Visitor { path: Path::default(), each });
+fn visit(module: &impl Module, mut each: impl FnMut(&str, &dyn AnyRank)) {
+    module.visit(&mut Visitor { path: Path::default(), each: &mut each });
+}
+
+fn mapped<M: Module>(module: M, change: Change<'_>) -> M {
+    module.map(&mut Mapper { path: Path::default(), change })
 }
 
 /// Names of the fields on the way to a parameter. A variant of an enum is no field: which type reads
@@ -232,12 +239,13 @@ fn is_enum(container: &str) -> bool {
     container.starts_with("Enum:")
 }
 
-struct Visitor<F> {
+/// What is called stands behind a pointer: a model's walk is code of its own for each type of visitor and mapper.
+struct Visitor<'a> {
     path: Path,
-    each: F,
+    each: &'a mut dyn FnMut(&str, &dyn AnyRank),
 }
 
-impl<F: FnMut(&str, &dyn AnyRank)> ModuleVisitor for Visitor<F> {
+impl ModuleVisitor for Visitor<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -249,12 +257,22 @@ impl<F: FnMut(&str, &dyn AnyRank)> ModuleVisitor for Visitor<F> {
     }
 }
 
-struct Filler<F> {
+struct Mapper<'a> {
     path: Path,
-    give: F,
+    change: Change<'a>,
 }
 
-impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Filler<F> {
+/// What becomes of parameters.
+enum Change<'a> {
+    Fill(&'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>),
+    Update(&'a mut dyn FnMut(&str, &[usize], &mut Vec<f32>) -> bool),
+    /// Those whose names are wanted.
+    Edit(&'a dyn Fn(&str) -> bool, &'a mut dyn FnMut(&str, &[usize], &mut Flat)),
+    /// By their names, trainable or frozen.
+    Train(&'a dyn Fn(&str) -> bool),
+}
+
+impl ModuleMapper for Mapper<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -263,10 +281,29 @@ impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Filler<F> {
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
-        param.map(|tensor| match (self.give)(&name, &tensor.dims()) {
-            Some(data) => replaced(&tensor, data),
-            None => tensor,
-        })
+        match &mut self.change {
+            Change::Fill(give) => param.map(|tensor| match give(&name, &tensor.dims()) {
+                Some(data) => replaced(&tensor, data),
+                None => tensor,
+            }),
+            Change::Update(change) => param.map(|tensor| {
+                let mut data = read(tensor.clone());
+                match change(&name, &tensor.dims(), &mut data) {
+                    true => replaced(&tensor, data),
+                    false => tensor,
+                }
+            }),
+            Change::Edit(wanted, _) if !wanted(&name) => param,
+            Change::Edit(_, change) => param.map(|tensor| {
+                let (dims, device) = (tensor.dims(), tensor.device());
+                let trainable = tensor.is_require_grad();
+                // The tensor is ours alone: its memory becomes the vector and a tensor again.
+                let mut values = Flat::of(tensor);
+                change(&name, &dims, &mut values);
+                values.tensor(dims, &device).set_require_grad(trainable)
+            }),
+            Change::Train(trainable) => param.set_require_grad(trainable(&name)),
+        }
     }
 }
 
@@ -274,81 +311,6 @@ impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Filler<F> {
 fn replaced<const D: usize>(old: &Tensor<D>, data: Vec<f32>) -> Tensor<D> {
     let data = TensorData::new(data, Shape::from(old.dims()));
     Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())
-}
-
-struct Updater<F> {
-    path: Path,
-    change: F,
-}
-
-impl<F: FnMut(&str, &[usize], &mut Vec<f32>) -> bool> ModuleMapper for Updater<F> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
-        param.map(|tensor| {
-            let mut data = read(tensor.clone());
-            match (self.change)(&name, &tensor.dims(), &mut data) {
-                true => replaced(&tensor, data),
-                false => tensor,
-            }
-        })
-    }
-}
-
-struct Editor<W, F> {
-    path: Path,
-    wanted: W,
-    change: F,
-}
-
-impl<W, F> ModuleMapper for Editor<W, F>
-where
-    W: Fn(&str) -> bool,
-    F: FnMut(&str, &[usize], &mut Flat),
-{
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
-        if !(self.wanted)(&name) {
-            return param;
-        }
-        param.map(|tensor| {
-            let (dims, device) = (tensor.dims(), tensor.device());
-            let trainable = tensor.is_require_grad();
-            // The tensor is ours alone: its memory becomes the vector and a tensor again.
-            let mut values = Flat::of(tensor);
-            (self.change)(&name, &dims, &mut values);
-            values.tensor(dims, &device).set_require_grad(trainable)
-        })
-    }
-}
-
-struct Thaw<F> {
-    path: Path,
-    trainable: F,
-}
-
-impl<F: Fn(&str) -> bool> ModuleMapper for Thaw<F> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let trainable = (self.trainable)(&self.path.name());
-        param.set_require_grad(trainable)
-    }
 }
 
 #[cfg(test)]
