@@ -398,6 +398,24 @@ await check("light and dark, by the system and by hand, and 360 pixels wide", as
   await shot("phone-light-start");
 });
 
+await check("a first visit: how soon it can be used", async () => {
+  const times = [];
+  for (let visit = 0; visit < 7; visit += 1) {
+    const context = await browser.newContext();
+    const first = await context.newPage();
+    await first.goto(base, { waitUntil: "commit" });
+    // Examples stand there when the server has said what the model takes; a click on one is then an answer.
+    await first.waitForSelector("#start .example");
+    await first.focus("#box");
+    await first.keyboard.type("a");
+    expect((await first.inputValue("#box")) === "a", "what is typed stands in the box");
+    times.push(await first.evaluate(() => performance.now()));
+    await context.close();
+  }
+  times.sort((a, b) => a - b);
+  console.log(`      usable after ${Math.round(times[3])} ms (median of ${times.length}, ${Math.round(times[0])} to ${Math.round(times.at(-1))})`);
+});
+
 await check("every button has a name, and no request has left the origin", async () => {
   const nameless = await page.evaluate(() =>
     [...document.querySelectorAll("button, input, textarea, select, a[href]")]

@@ -1,7 +1,9 @@
 //! What breaks in one request leaves all others as they are.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -9,16 +11,17 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, Server};
 use super::limits::clean;
+use super::scene;
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/chatting");
 
 /// A copy of a tiny model whose token `id` is no number.
 fn damaged(folder: &Path, id: usize) {
-    for entry in std::fs::read_dir(TINY).expect("a golden").flatten() {
-        std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+    for entry in fs::read_dir(TINY).expect("a golden").flatten() {
+        fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
     }
     let path = folder.join("model.safetensors");
-    let mut bytes = std::fs::read(&path).expect("weights");
+    let mut bytes = fs::read(&path).expect("weights");
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
     let table = &header["model.embed_tokens.weight"];
@@ -26,7 +29,7 @@ fn damaged(folder: &Path, id: usize) {
     let (begin, width) = (number(&table["data_offsets"][0]), number(&table["shape"][1]));
     let row = 8 + length + begin + id * width * 4;
     bytes[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    std::fs::write(path, bytes).expect("written");
+    fs::write(path, bytes).expect("written");
 }
 
 fn ask(text: &str) -> Value {
@@ -130,4 +133,65 @@ fn who_sends_and_reads_slowly_keeps_nobody_waiting() {
     while server.metric("sensorium_requests_in_flight") > 0.0 {
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Processes that a process has started.
+fn children(parent: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).expect("it runs").flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    children.flat_map(|all| all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn media_are_decoded_by_children_whose_end_harms_nobody() {
+    let server = Server::start(&[]);
+    let picture = json!({"type": "image_url", "image_url": {"url": scene()}});
+    let question = json!({"messages": [{"role": "user", "content": [
+        picture, {"type": "text", "text": "what colour is the circle?"}
+    ]}], "max_tokens": 20});
+    let asked = || {
+        let answer = server.post("/v1/chat/completions", &question);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["choices"][0]["message"].clone()
+    };
+    let expected = asked();
+    for _ in 0..5 {
+        let decoding = children(server.id());
+        assert!(!decoding.is_empty(), "a child that decodes");
+        for child in &decoding {
+            // It may have ended by itself.
+            let _ = Command::new("kill").args(["-KILL", child]).status().expect("kill");
+        }
+        assert_eq!(asked(), expected);
+    }
+}
+
+#[test]
+fn what_is_kept_of_one_clients_prompts_serves_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys");
+    // printf %s secret | sha256sum, and of "other".
+    let lines = "ann 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n\
+                 bob d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n";
+    fs::write(&keys, lines).expect("written");
+    let server = Server::start(&["--keys", keys.to_str().expect("a path")]);
+    let cached = |key: &str, salt: &str| {
+        let body = json!({
+            "messages": [{"role": "user", "content": "a red circle stands left of a blue square, and what is it?"}],
+            "max_tokens": 4,
+            "prompt_cache_key": salt,
+        });
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", &*bearer)];
+        let body = body.to_string();
+        let answer = server.ask("POST", "/v1/chat/completions", &headers, body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let usage = answer.json()["usage"].clone();
+        usage["prompt_tokens_details"]["cached_tokens"].as_u64().expect("a number")
+    };
+    assert_eq!(cached("secret", ""), 0);
+    assert!(cached("secret", "") > 0, "ann's own is kept");
+    assert_eq!(cached("other", ""), 0, "bob's is not ann's");
+    assert!(cached("other", "") > 0);
+    assert_eq!(cached("secret", "apart"), 0, "nor is what ann keeps apart");
 }
