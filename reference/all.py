@@ -11,6 +11,7 @@ import clip_resnet
 import clip_resnet_training
 import conformer
 import ctc
+import dinov3
 import finetune
 import flamingo
 import gemma
@@ -18,6 +19,7 @@ import generation
 import generators
 import gpt2
 import idefics
+import janus
 import llama
 import llama3
 import llava
@@ -43,6 +45,7 @@ import siglip
 import siglip2
 import stable_diffusion
 import states
+import t5
 import table_encoder
 import talker
 import tiles
@@ -56,10 +59,10 @@ import whisper
 import whisper_mel
 
 if __name__ == "__main__":
-    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet,
+    for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, dinov3, towers, clip_resnet,
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
                    mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, vits, qwen_vl,
                    stable_diffusion, seeing_gemma,
-                   whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
+                   whisper_mel, idefics, raw_prompt, states, t5, janus, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -78,8 +78,9 @@ def features(model, inputs):
     if "pixel_values" not in inputs:
         return None
     extra = {k: inputs[k] for k in ("pixel_attention_mask",) if k in inputs}
+    holder = model if hasattr(model, "get_image_features") else model.model
     with torch.no_grad():
-        return torch.cat(list(model.get_image_features(inputs["pixel_values"], **extra).pooler_output))
+        return torch.cat(list(holder.get_image_features(inputs["pixel_values"], **extra).pooler_output))
 
 
 def conversations(folder, processor, questions, template=True):

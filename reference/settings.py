@@ -11,17 +11,17 @@ import transformers
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
-    "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
+    "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters DINOv3ViT GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
     "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText Qwen2VL Qwen2_5_VL Qwen3VL "
-    "LlavaNext LlavaOnevision Gemma2 Gemma3Text Gemma3 PaliGemma InternVL Wav2Vec2 Hubert Clap Qwen2Audio Vits"
+    "LlavaNext LlavaOnevision Janus T5 Gemma2 Gemma3Text Gemma3 PaliGemma InternVL Wav2Vec2 Hubert Clap Qwen2Audio Vits"
 ).split()
 # What by default does not fit together: a tower gives tokens of another width, or none has biases, unlike every published
 # one, or a picture has more tokens than patches.
 MORE = {"Qwen2VL": {"vision_config": {"hidden_size": 8192}}, "Qwen2_5_VL": {"vision_config": {"out_hidden_size": 8192}},
         "Qwen3VL": {"vision_config": {"out_hidden_size": 4096}}, "InternVL": {"vision_config": {"attention_bias": True}},
-        "Gemma3": {"mm_tokens_per_image": 196}}
+        "Janus": {"text_config": {"model_type": "llama", "hidden_size": 2048}}, "Gemma3": {"mm_tokens_per_image": 196}}
 PROCESSORS = (
-    "Bit Blip CLIP Gemma3 GotOcr2 Idefics Idefics3 Llava LlavaNext LlavaOnevision Qwen2VL Siglip Siglip2 SmolVLM ViT"
+    "Bit Blip CLIP DINOv3ViT Gemma3 GotOcr2 Idefics Idefics3 Janus Llava LlavaNext LlavaOnevision Qwen2VL Siglip Siglip2 SmolVLM ViT"
 ).split()
 # By default they do not fit their own canvases.
 SIZES = {"LlavaNext": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}

@@ -20,6 +20,7 @@ import json
 
 import torch
 from clip_resnet import SIDE, ResNet
+from dinov3 import first_patches
 from golden import ROOT, save
 from PIL import Image
 from published import IMAGES, two_passes
@@ -271,13 +272,18 @@ def towers(name, pool, padded, text_pool):
     finish(name, states.taken())
 
 
-def dinov2(name):
+def dino(name, layers):
+    """Registers stand last, as ours do, and after the last norm they are left out."""
     states, _, outputs = opened(name, AutoModel)
-    states.stack("image", "encoder.layer")
+    states.stack("image", layers)
     with torch.no_grad():
         result = states.model(outputs["pixel_values"][:1])
-    agree(name, result.last_hidden_state, outputs["last_hidden_state"][:1])
-    finish(name, dict(states.taken(), image=result.last_hidden_state))
+    n = getattr(states.model.config, "num_register_tokens", 0)
+    seen = {key: first_patches(value, n) for key, value in states.taken().items()}
+    last = first_patches(result.last_hidden_state, n)
+    last = last[:, :last.shape[1] - n].contiguous()
+    agree(name, last, outputs["last_hidden_state"][:1])
+    finish(name, dict(seen, image=last))
 
 
 def resnet(name):
@@ -321,8 +327,10 @@ def main():
     towers("published_clip", "post_layernorm", None, "final_layer_norm")
     towers("published_clip_sharded", "post_layernorm", None, "final_layer_norm")
     towers("published_siglip", "head", True, "final_layer_norm")
-    for name in ("published_dinov2", "published_dinov2_swiglu"):
-        dinov2(name)
+    for name in ("published_dinov2", "published_dinov2_registers", "published_dinov2_swiglu"):
+        dino(name, "encoder.layer")
+    for name in ("published_dinov3", "published_dinov3_gated"):
+        dino(name, "model.layer")
     resnet("published_clip_resnet")
 
 

@@ -283,7 +283,7 @@ impl EmbeddingModel for Dinov2 {
     }
 
     fn embed_texts(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
-        Err(Error::NoTexts { family: "dinov2" }.into())
+        Err(Error::NoTexts { family: self.family }.into())
     }
 
     fn features(&self, media: &[Media]) -> Result<Vec<Vec<f32>>> {

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     AudioLanguageModel, ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel,
-    LanguageModel, QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech,
-    VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
+    JanusModel, LanguageModel, QwenVlModel, ScoreModel, Space, SpeechToText, T5Model, TextToMedia,
+    TextToSpeech, VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -115,7 +115,7 @@ pub enum Model {
     DualEncoder(Towers),
     /// One tower of CLIP or SigLIP.
     Tower(Tower),
-    /// DINOv2.
+    /// DINOv2 or DINOv3.
     ImageEncoder(Dinov2),
     /// BERT, MiniLM.
     SentenceEncoder(SentenceEncoder),
@@ -131,6 +131,10 @@ pub enum Model {
     Idefics(IdeficsModel),
     /// The same, trained here.
     Flamingo(FlamingoModel),
+    /// Janus, which draws too.
+    Janus(JanusModel),
+    /// T5, alone or behind a picture's tokens: BLIP-2 with it.
+    T5(T5Model),
     /// Whisper.
     Whisper(WhisperModel),
     /// wav2vec 2.0, HuBERT.
@@ -199,15 +203,17 @@ impl Model {
             Pretrained::SentenceEncoder(encoder) => Self::SentenceEncoder(encoder),
             Pretrained::Matcher(matcher) => Self::Matcher(matcher),
             Pretrained::Language(lm) => Self::Language(LanguageModel { lm }),
-            Pretrained::Llava(text, spliced) => {
-                Self::VisionLanguage(VisionLanguageModel::spliced(text, spliced)?)
-            }
+            Pretrained::Llava(text, mut spliced) => match spliced.painter.take() {
+                Some(painter) => Self::Janus(JanusModel::new(text, spliced, painter)?),
+                None => Self::VisionLanguage(VisionLanguageModel::spliced(text, spliced)?),
+            },
             Pretrained::QwenVl(text, model) => Self::QwenVl(QwenVlModel::new(text, model)?),
             Pretrained::Blip2(text, writer) => {
                 Self::VisionLanguage(VisionLanguageModel::blip2(text, writer))
             }
             Pretrained::Idefics(parts) => Self::Idefics(IdeficsModel::new(parts)?),
             Pretrained::Flamingo(parts) => Self::Flamingo(FlamingoModel::new(parts)),
+            Pretrained::T5(parts) => Self::T5(T5Model::new(parts)),
             Pretrained::Whisper(parts) => Self::Whisper(WhisperModel { parts }),
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
@@ -231,6 +237,8 @@ impl Model {
             Self::QwenVl(model) => model.pack(format),
             Self::Idefics(model) => model.parts.model.pack_as(format),
             Self::Flamingo(model) => model.parts.model.pack_as(format),
+            Self::Janus(model) => model.pack(format),
+            Self::T5(model) => model.pack(format),
             Self::Whisper(model) => model.parts.model.pack_as(format),
             Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
             Self::Clap(towers) => towers.clap.pack_as(format),
@@ -246,6 +254,7 @@ impl Model {
         match self {
             Self::VisionLanguage(model) => model.remember(bytes),
             Self::QwenVl(model) => model.remember(bytes),
+            Self::Janus(model) => model.chat.remember(bytes),
             Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => model.remember(bytes),
             _ => {}
         }
@@ -260,6 +269,8 @@ impl Model {
                 | Self::QwenVl(_)
                 | Self::Idefics(_)
                 | Self::Flamingo(_)
+                | Self::Janus(_)
+                | Self::T5(_)
                 | Self::Whisper(_)
                 | Self::AudioLanguage(_)
         )
@@ -278,6 +289,8 @@ impl Model {
             Self::QwenVl(model) => Ok(model),
             Self::Idefics(model) => Ok(model),
             Self::Flamingo(model) => Ok(model),
+            Self::Janus(model) => Ok(&model.chat),
+            Self::T5(model) => Ok(model),
             Self::AudioLanguage(model) => Ok(model),
             other => Err(other.cannot(
                 "answers",
@@ -312,6 +325,7 @@ impl Model {
             Self::VisionLanguage(model) => Ok(&model.llm),
             Self::AudioLanguage(model) => Ok(&model.llm),
             Self::QwenVl(model) => Ok(&model.llm),
+            Self::Janus(model) => Ok(&model.chat.llm),
             Self::Sensorium(SensoriumModel { llava: Some(model), .. }) => Ok(&model.llm),
             Self::Sensorium(SensoriumModel { language: Some(model), .. }) => Ok(model),
             other => {
@@ -380,9 +394,10 @@ impl Model {
         match self {
             Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
             Self::StableDiffusion(model) => Ok(model),
+            Self::Janus(model) => Ok(model),
             other => Err(other.cannot(
                 "makes pictures, clips or sounds",
-                "take a model that was trained here by the recipe `flow`, or Stable Diffusion",
+                "take a model that was trained here by the recipe `flow`, Stable Diffusion or Janus",
             )),
         }
     }
@@ -406,13 +421,15 @@ impl Model {
             Self::Tower(_) => {
                 ("one tower of CLIP or SigLIP", "makes vectors of pictures or of texts alone")
             }
-            Self::ImageEncoder(_) => ("DINOv2", "makes vectors of pictures alone"),
+            Self::ImageEncoder(_) => ("DINO", "makes vectors of pictures alone"),
             Self::SentenceEncoder(_) => ("a sentence encoder", "makes vectors of texts alone"),
             Self::Matcher(_) => ("BLIP-2 of the first stage", "compares pictures and texts"),
             Self::Language(_) => ("a language model", "continues and answers texts"),
             Self::VisionLanguage(_) | Self::QwenVl(_) | Self::Idefics(_) | Self::Flamingo(_) => {
                 ("a vision-language model", "answers about pictures")
             }
+            Self::Janus(_) => ("Janus", "answers about pictures and draws them"),
+            Self::T5(_) => ("T5", "reads a whole text and answers it"),
             Self::Whisper(_) => ("Whisper", "writes down what was said"),
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),

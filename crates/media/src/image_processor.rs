@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! whole    picture ──resize──▶ ──centre crop or pad──▶ one picture
+//! smooth   picture ──resize, without rounding──▶ one picture
 //! tiles    picture ──longest edge──▶ ──edges up to multiples of a tile──▶ rows x columns, then the whole
 //! anyres   picture ──best canvas──▶ ──ratio kept, on black──▶ the whole, then rows x columns
 //! row      picture ──grid of nearest ratio──▶ ──ratio bent──▶ rows x columns, then the whole
@@ -19,6 +20,7 @@ mod anyres;
 mod patches;
 mod row;
 mod settings;
+mod tiles;
 
 use std::collections::BTreeSet;
 
@@ -26,7 +28,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::picture::{Picture, crop_start};
-use crate::resample::{Filter, Window};
+use crate::resample::{self, Filter, Window};
 use anyres::Anyres;
 pub use patches::{Grid, PatchProcessor, PatchStyle};
 use row::Row;
@@ -55,6 +57,10 @@ pub enum Style {
     Gemma3,
     /// `GotOcr2ImageProcessor` as InternVL has it: tiles of 384 pixels, values as CLIP has them.
     GotOcr2,
+    /// `DINOv3ViTImageProcessor`: both edges to 224, bilinear; values are scaled before the picture is.
+    Dinov3,
+    /// `JanusImageProcessor`: the longer edge to 384, on a square of the mean's colour.
+    Janus,
     /// `LlavaNextImageProcessor`: canvases of 336-pixel tiles, values as CLIP has them.
     LlavaNext,
     /// `LlavaOnevisionImageProcessor`: canvases of 384-pixel tiles, of several pictures each whole.
@@ -81,6 +87,8 @@ enum Geometry {
         frame: Option<Frame>,
         size: [u32; 2],
     },
+    /// Every picture at this height and width, its values as they fall between levels.
+    Smooth([u32; 2]),
     /// Squares of `tile` pixels; one for each picture where it is not `split`.
     Tiles {
         resize: Resize,
@@ -105,6 +113,8 @@ enum Resize {
     Shortest(u32),
     /// The longer edge, with the ratio kept.
     Longest(u32),
+    /// The same, the shorter edge rounded as Python does and at least so long.
+    LongestOrLeast(u32, u32),
 }
 
 /// What is made of the scaled picture.
@@ -235,6 +245,10 @@ impl ImageProcessor {
             "image_std": std.map(shortest),
         });
         let more = match &self.geometry {
+            Geometry::Whole { resize: Some(Resize::LongestOrLeast(n, least)), .. } => json!({
+                "image_processor_type": "JanusImageProcessor",
+                "do_resize": true, "size": both([*n; 2]), "min_size": least,
+            }),
             Geometry::Whole { square, resize, frame, .. } => {
                 let (crop, pad) = match frame {
                     Some(Frame::Crop(size, _)) => (both(*size), Value::Null),
@@ -247,6 +261,10 @@ impl ImageProcessor {
                     "do_pad": square.is_some() || !pad.is_null(), "background_color": pad,
                 })
             }
+            Geometry::Smooth(size) => json!({
+                "image_processor_type": "DINOv3ViTImageProcessor",
+                "do_resize": true, "size": both(*size),
+            }),
             Geometry::Tiles { resize, frame, tile, split } => json!({
                 "image_processor_type": "Idefics3ImageProcessor",
                 "do_resize": true, "size": resize.to_json(),
@@ -278,11 +296,19 @@ impl ImageProcessor {
     /// Height and width of every picture that the encoder reads, where they have one size.
     pub fn size(&self) -> Option<[u32; 2]> {
         match self.geometry {
-            Geometry::Whole { size, .. } => Some(size),
+            Geometry::Whole { size, .. } | Geometry::Smooth(size) => Some(size),
             Geometry::Tiles { tile, .. }
             | Geometry::Anyres(Anyres { tile, .. })
             | Geometry::Row(Row { tile, .. }) => Some([tile; 2]),
             Geometry::Patches { .. } => None,
+        }
+    }
+
+    /// Height and width of what the encoder reads of a picture.
+    pub fn size_of(&self, picture: &Picture) -> [u32; 2] {
+        match self.geometry {
+            Geometry::Patches { patch, most } => grid(picture, patch, most).map(|n| n * patch),
+            _ => self.size().unwrap_or_default(),
         }
     }
 
@@ -302,6 +328,11 @@ impl ImageProcessor {
         }
     }
 
+    /// What is taken off the values of each channel, and what they are divided by.
+    pub fn mean_and_std(&self) -> [[f32; 3]; 2] {
+        [self.values.mean, self.values.std]
+    }
+
     /// Whether pixels are scaled to the same values as `other` scales them to, by the same filter.
     pub fn scales_as(&self, other: &Self) -> bool {
         self.filter == other.filter && self.values == other.values
@@ -315,6 +346,10 @@ impl ImageProcessor {
                     Some(colour) => self.whole(&self.squared(picture, *colour), *resize, *frame),
                     None => self.whole(picture, *resize, *frame),
                 };
+                Fitted { pictures: vec![whole], layout: Layout::Whole }
+            }
+            Geometry::Smooth([height, width]) => {
+                let whole = self.resize(picture, *width, *height);
                 Fitted { pictures: vec![whole], layout: Layout::Whole }
             }
             Geometry::Tiles { resize, tile, split, .. } => {
@@ -348,7 +383,8 @@ impl ImageProcessor {
         }
     }
 
-    /// `[3, h, w]`: planes of red, green, blue of a picture that [fits](Self::fit).
+    /// `[3, h, w]`: planes of red, green, blue of a picture that [fits](Self::fit), whose values are levels:
+    /// where they fall between those, [`process`](Self::process) gives them.
     pub fn planes(&self, fitted: &Picture) -> Vec<f32> {
         let planes = self.levels.iter().enumerate().flat_map(|(c, levels)| {
             let values = fitted.pixels.iter().skip(c).step_by(3);
@@ -359,7 +395,21 @@ impl ImageProcessor {
 
     /// `[n, 3, h, w]`: the planes of all that a picture becomes.
     pub fn process(&self, picture: &Picture) -> Vec<f32> {
+        if let Geometry::Smooth([height, width]) = self.geometry {
+            return self.smooth(picture, Window::whole(width), Window::whole(height));
+        }
         self.fit(picture).pictures.iter().flat_map(|picture| self.planes(picture)).collect()
+    }
+
+    /// `[3, h, w]`
+    fn smooth(&self, picture: &Picture, x: Window, y: Window) -> Vec<f32> {
+        let size = (picture.width, picture.height);
+        let values = resample::smooth(self.filter, &picture.pixels, size, x, y);
+        let scaled = |c| {
+            let channel = values.iter().skip(c).step_by(3);
+            channel.map(move |value| self.values.scaled(f64::from(*value), c))
+        };
+        (0..3).flat_map(scaled).collect()
     }
 
     fn whole(&self, picture: &Picture, resize: Option<Resize>, frame: Option<Frame>) -> Picture {
@@ -368,6 +418,11 @@ impl ImageProcessor {
             Some(Resize::Shortest(n)) => {
                 let (width, height) = picture.shortest_edge_size(n);
                 [height, width]
+            }
+            Some(Resize::LongestOrLeast(n, least)) => {
+                let ratio = f64::from(n) / f64::from(picture.width.max(picture.height));
+                let scaled = |edge: u32| (f64::from(edge) * ratio).round_ties_even() as u32;
+                [picture.height, picture.width].map(|edge| scaled(edge).max(least))
             }
             Some(Resize::Longest(n)) => {
                 let longest = picture.width.max(picture.height);
@@ -404,32 +459,6 @@ impl ImageProcessor {
         on_square(picture, colour)
     }
 
-    fn cut(&self, picture: &Picture, resize: Resize, tile: u32, split: bool) -> Fitted {
-        let (width, height) = match resize {
-            Resize::Exact([height, width]) => (width, height),
-            Resize::Longest(n) | Resize::Shortest(n) => {
-                longest_edge(picture.width, picture.height, n)
-            }
-        };
-        let scaled = self.resize(picture, width, height);
-        let alone =
-            |whole| Fitted { pictures: vec![whole], layout: Layout::Tiles { rows: 0, columns: 0 } };
-        if !split {
-            return alone(self.resize(&scaled, tile, tile));
-        }
-        let (width, height) = whole_tiles(width, height, tile);
-        let scaled = self.resize(&scaled, width, height);
-        let (columns, rows) = (width / tile, height / tile);
-        if columns <= 1 && rows <= 1 {
-            return alone(scaled);
-        }
-        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-        let mut pictures: Vec<Picture> =
-            places.map(|(row, column)| tile_at(&scaled, tile, row, column)).collect();
-        pictures.push(self.resize(&scaled, tile, tile));
-        Fitted { pictures, layout: Layout::Tiles { rows, columns } }
-    }
-
     fn resize(&self, picture: &Picture, width: u32, height: u32) -> Picture {
         if (picture.width, picture.height) == (width, height) {
             return picture.clone();
@@ -444,6 +473,7 @@ impl Resize {
             Self::Exact(size) => both(size),
             Self::Shortest(n) => json!({"shortest_edge": n}),
             Self::Longest(n) => json!({"longest_edge": n}),
+            Self::LongestOrLeast(n, _) => both([n; 2]),
         }
     }
 }
@@ -451,8 +481,11 @@ impl Resize {
 impl Values {
     /// In `f32` after the first product, as NumPy computes it there.
     fn levels(&self, channel: usize) -> Vec<f32> {
-        let scaled = (0..=255_u8).map(|value| (f64::from(value) * self.factor) as f32);
-        scaled.map(|value| (value - self.mean[channel]) / self.std[channel]).collect()
+        (0..=255_u8).map(|value| self.scaled(f64::from(value), channel)).collect()
+    }
+
+    fn scaled(&self, value: f64, channel: usize) -> f32 {
+        ((value * self.factor) as f32 - self.mean[channel]) / self.std[channel]
     }
 }
 
@@ -492,37 +525,6 @@ fn middle(full: u32, kept: u32, half: Half) -> Window {
 /// Black pixels before a picture that is smaller than its crop; the odd one stands before it.
 fn before(have: u32, want: u32) -> u32 {
     (want - have).div_ceil(2)
-}
-
-/// The longer edge up to whole tiles, the other as long as the ratio wants, then up too.
-fn whole_tiles(width: u32, height: u32, tile: u32) -> (u32, u32) {
-    let up = |n: u32| n.div_ceil(tile) * tile;
-    let ratio = f64::from(width) / f64::from(height);
-    if width >= height {
-        let width = up(width);
-        (width, up(((f64::from(width) / ratio) as u32).max(1)))
-    } else {
-        let height = up(height);
-        (up(((f64::from(height) * ratio) as u32).max(1)), height)
-    }
-}
-
-fn tile_at(picture: &Picture, edge: u32, row: u32, column: u32) -> Picture {
-    let (tile, row_bytes) = (edge as usize, picture.width as usize * 3);
-    let start = row as usize * tile * row_bytes + column as usize * tile * 3;
-    let lines = (0..tile).flat_map(|y| &picture.pixels[start + y * row_bytes..][..tile * 3]);
-    Picture { width: edge, height: edge, pixels: lines.copied().collect() }
-}
-
-/// Width and height with the longer edge at `n`; the shorter is made even, as the published code does.
-fn longest_edge(width: u32, height: u32, n: u32) -> (u32, u32) {
-    let ratio = f64::from(width) / f64::from(height);
-    let even = |n: u32| (n + n % 2).max(1);
-    let (width, height) = match width >= height {
-        true => (n, even((f64::from(n) / ratio) as u32)),
-        false => (even((f64::from(n) * ratio) as u32), n),
-    };
-    (width.min(settings::MAX_SIZE), height.min(settings::MAX_SIZE))
 }
 
 /// Rows and columns of patches: those of the largest scale, up to 100, that makes few enough, found by
@@ -617,6 +619,8 @@ mod tests {
             (read(json!({"size": 336, "crop_size": 336}), Style::LlavaNext), Style::LlavaOnevision),
             (read(json!({"resample": 2}), Style::LlavaOnevision), Style::LlavaNext),
             (read(json!({"max_patches": 4}), Style::GotOcr2), Style::GotOcr2),
+            (read(json!({"size": 32}), Style::Dinov3), Style::Dinov3),
+            (read(json!({"size": {"height": 9, "width": 9}}), Style::Janus), Style::Janus),
         ] {
             let written = processor.to_json();
             assert_eq!(read(written.clone(), style), processor, "{written}");

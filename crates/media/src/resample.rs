@@ -94,6 +94,45 @@ pub(crate) fn resample(
     pass_down(&narrow, x.len as usize * 3, rows.start, &down)
 }
 
+/// As [`resample`], of numbers that are rounded nowhere: what PyTorch's `interpolate` makes of floats with
+/// `antialias=True`.
+pub(crate) fn smooth(
+    filter: Filter,
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    x: Window,
+    y: Window,
+) -> Vec<f32> {
+    let (across, down) = (Axis::new(filter, width, x), Axis::new(filter, height, y));
+    let rows = down.reach();
+    let row = width as usize * 3;
+    let needed = &pixels[rows.start * row..rows.end * row];
+    let taps: Vec<_> = (0..across.len()).map(|i| across.weights(i)).collect();
+    let narrow: Vec<f32> = needed.chunks_exact(row).flat_map(|row| blend_row(row, &taps)).collect();
+    let row = across.len() * 3;
+    let taps = (0..down.len()).map(|i| down.weights(i));
+    taps.flat_map(|(first, weights)| {
+        let mut sums = vec![0.0; row];
+        let lines = narrow[(first - rows.start) * row..].chunks_exact(row);
+        for (weight, line) in weights.iter().zip(lines) {
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += weight * value);
+        }
+        sums
+    })
+    .collect()
+}
+
+/// RGB `row` at the places of `taps`.
+fn blend_row(row: &[u8], taps: &[(usize, Vec<f32>)]) -> Vec<f32> {
+    let blended = taps.iter().flat_map(|(first, weights)| {
+        [0, 1, 2].map(|c| {
+            let values = row[first * 3 + c..].iter().step_by(3);
+            weights.iter().zip(values).map(|(weight, value)| weight * f32::from(*value)).sum()
+        })
+    });
+    blended.collect()
+}
+
 /// The source pixels and weights behind each output pixel of one axis, made when they are needed: of an
 /// edge of millions of pixels they would take more memory than the picture.
 struct Axis {
@@ -147,23 +186,32 @@ impl Axis {
         first..((center + support + 0.5) as usize).min(self.source)
     }
 
-    /// First source pixel and the weights from there on.
+    /// First source pixel and the weights from there on, in fixed point.
     fn taps(&self, index: usize) -> (usize, Vec<i32>) {
+        let unit = f64::from(1_u32 << PRECISION_BITS);
+        self.weighed(index, |weight| {
+            let weight = weight * unit;
+            (weight + 0.5_f64.copysign(weight)) as i32
+        })
+    }
+
+    /// First source pixel and the weights from there on.
+    fn weights(&self, index: usize) -> (usize, Vec<f32>) {
+        self.weighed(index, |weight| weight as f32)
+    }
+
+    fn weighed<W>(&self, index: usize, to: impl Fn(f64) -> W) -> (usize, Vec<W>) {
         let sources = self.sources(index);
         if self.filter == Filter::Nearest {
-            return (sources.start, vec![1 << PRECISION_BITS]);
+            return (sources.start, vec![to(1.0)]);
         }
         let center = self.center(index);
         // Multiplied by the inverse as Pillow does: dividing would round differently.
         let inverse = 1.0 / self.stretch();
         let weight = |at: usize| self.filter.weight((at as f64 - center + 0.5) * inverse);
         let sum: f64 = sources.clone().map(weight).sum();
-        let unit = f64::from(1_u32 << PRECISION_BITS);
-        let fixed = |at: usize| {
-            let weight = if sum == 0.0 { weight(at) } else { weight(at) / sum } * unit;
-            (weight + 0.5_f64.copysign(weight)) as i32
-        };
-        (sources.start, sources.map(fixed).collect())
+        let share = |at: usize| if sum == 0.0 { weight(at) } else { weight(at) / sum };
+        (sources.start, sources.map(|at| to(share(at))).collect())
     }
 }
 

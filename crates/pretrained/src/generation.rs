@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
+use crate::families::llava::janus::JANUS;
 
 const FILE: &str = "generation_config.json";
 
@@ -51,6 +52,10 @@ impl GenerationConfig {
                 })?,
             },
         };
+        // Of the pictures that it says, not of texts.
+        if directory.model_type() == Some(JANUS) {
+            config.without_effect(&["guidance_scale"]);
+        }
         directory.tell(&config)?;
         Ok(read)
     }

@@ -59,6 +59,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "decoder_layerdrop",
     "drop_path_rate",
     "dropout",
+    "dropout_rate",
     "embd_pdrop",
     "encoder_layerdrop",
     "freeze_lm_head",

@@ -77,7 +77,7 @@ pub enum Pretrained {
     DualEncoder(Towers),
     /// One tower of CLIP or SigLIP: pictures alone, or texts alone.
     Tower(Tower),
-    /// DINOv2: pictures alone.
+    /// DINOv2 or DINOv3: pictures alone.
     ImageEncoder(Dinov2),
     /// BERT as sentence-transformers publishes it: texts alone.
     SentenceEncoder(SentenceEncoder),
@@ -91,6 +91,8 @@ pub enum Pretrained {
     QwenVl(TextProcessor, families::qwen_vl::QwenVl),
     /// BLIP-2 of the second stage: a language model behind a picture's tokens.
     Blip2(TextProcessor, families::blip2::Writer),
+    /// T5, alone or behind a picture's tokens: BLIP-2 with it.
+    T5(families::t5::T5Parts),
     /// A language model whose gated blocks ask pictures.
     Idefics(families::idefics::Parts),
     /// The same of any language model, as it is trained here.

@@ -249,9 +249,9 @@ pub(crate) const CHUNK: usize = 8;
 
 /// Pictures as the model reads them, `[B, 3, h, w]`: all of one size.
 pub fn planes(processor: &ImageProcessor, pictures: &[Picture], device: &Device) -> Tensor<4> {
-    let fitted: Vec<Picture> = pictures.iter().flat_map(|p| processor.fit(p).pictures).collect();
-    let size = fitted.first().map_or([0; 2], |p| [p.height, p.width].map(|n| n as usize));
-    batch(fitted.iter().flat_map(|p| processor.planes(p)).collect(), size, device)
+    let size = pictures.first().map_or([0; 2], |picture| processor.size_of(picture));
+    let values = pictures.iter().flat_map(|picture| processor.process(picture)).collect();
+    batch(values, size.map(|n| n as usize), device)
 }
 
 /// `[B, 1+N, E]`, the class token first, to `[B, 2·E]`: it, and the mean of the others.

@@ -12,6 +12,7 @@ mod opt;
 mod rope;
 mod sample;
 mod sequence;
+mod t5;
 mod whisper;
 
 pub use any::{Backbone, BackboneConfig};
@@ -25,4 +26,5 @@ pub use llama::{Biases, GateActivation, Llama, LlamaConfig};
 pub use opt::{Opt, OptConfig};
 pub use rope::{Mrope, RopeScaling};
 pub use sample::{Sampler, Sampling};
+pub use t5::{Buckets, T5, T5Config};
 pub use whisper::{WhisperDecoder, WhisperDecoderConfig};

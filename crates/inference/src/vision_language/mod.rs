@@ -110,13 +110,12 @@ struct VideoPlace {
 impl VisionLanguageModel {
     /// BLIP-2 of the second stage.
     pub(crate) fn blip2(text: TextProcessor, writer: Writer) -> Self {
-        let (config, marker) = (writer.language.clone(), writer.marker);
-        let (vision_tower, backbone) = VisionTower::blip2(writer);
-        let id = marker.or(text.bos_token_id).unwrap_or_default();
+        let Writer { eye, backbone, language: config } = writer;
+        let id = eye.marker.or(text.bos_token_id).unwrap_or_default();
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
         Self {
             llm,
-            vision_tower,
+            vision_tower: VisionTower::blip2(eye),
             towers: Vec::new(),
             modalities: SEEING.to_vec(),
             place: Place::Front { id },

@@ -7,7 +7,7 @@ use sensorium_media::{Fitted, ImageProcessor, Layout, Picture, Video};
 use sensorium_model::clip::batch;
 use sensorium_model::llava::Tower;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::families::blip2::Writer;
+use sensorium_pretrained::families::blip2::Eye;
 use sensorium_pretrained::families::llava::Spliced;
 
 use super::media_tower::MediaTower;
@@ -28,11 +28,9 @@ pub struct VisionTower {
 }
 
 impl VisionTower {
-    /// BLIP-2's two halves.
-    pub(super) fn blip2(writer: Writer) -> (Self, Backbone) {
-        let Writer { tower, config, processor, backbone, device, .. } = writer;
-        let (tokens, processor) = (config.tokens(), processor);
-        (Self { tower, processor, tokens, anyres: None, device }, backbone)
+    /// BLIP-2's.
+    pub(crate) fn blip2(Eye { tower, config, processor, device, .. }: Eye) -> Self {
+        Self { tower, processor, tokens: config.tokens(), anyres: None, device }
     }
 
     /// A model's parts: what sees, what reads other media, and what answers.
@@ -48,7 +46,7 @@ impl VisionTower {
         (Self { tower, processor, tokens, anyres, device }, others, llava.backbone)
     }
 
-    pub(super) fn pack(&mut self, format: pack::Format) {
+    pub(crate) fn pack(&mut self, format: pack::Format) {
         self.tower.pack_as(format);
     }
 

@@ -27,6 +27,7 @@ fn config(golden: &Golden) -> VitConfig {
         stem: (0..4).map(conv).collect(),
         stem_bias: true,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: size(golden, "/num_hidden_layers"),
         n_heads: size(golden, "/num_attention_heads"),

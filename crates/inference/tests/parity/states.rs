@@ -214,18 +214,18 @@ fn blip2_that_writes_layer_by_layer() {
         let ids: Vec<u32> = numbers(&case["ids"]);
         let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
 
-        let (image, _, n) = vit(&writer.tower, &writer.config);
+        let (image, _, n) = vit(&writer.eye.tower, &writer.eye.config);
         check.stack("image", n, |i| image.positions_before(pixels.clone(), n - i));
         let features = Features(image.positions(pixels));
         check.state("image", features.0.clone());
         let (Projector::Qformer(projector), ProjectorConfig::Qformer { qformer: shape, .. }) =
-            (&writer.tower.projector, &writer.config.projector)
+            (&writer.eye.tower.projector, &writer.eye.config.projector)
         else {
             panic!("no Q-Former")
         };
         let (qformer, layers) = (&projector.qformer, shape.n_layers);
         check.stack("ask", layers, |i| qformer.hidden(Some(&features), None, i));
-        let seen = writer.tower.projector.project(features.clone());
+        let seen = writer.eye.tower.projector.project(features.clone());
         check.state("projector", seen.0.clone());
         let language = &writer.backbone;
         let slot = Slot { at: 0, len: seen.0.dims()[1], modality: Modality::Image };
@@ -398,11 +398,17 @@ fn siglip2_layer_by_layer() {
 }
 
 #[test]
-fn dinov2_layer_by_layer() {
-    for name in ["published_dinov2", "published_dinov2_swiglu"] {
+fn dino_layer_by_layer() {
+    for name in [
+        "published_dinov2",
+        "published_dinov2_registers",
+        "published_dinov2_swiglu",
+        "published_dinov3",
+        "published_dinov3_gated",
+    ] {
         let mut check = Check::open(name);
         let model = crate::open::pretrained(&check.golden);
-        let Pretrained::ImageEncoder(dinov2) = model else { panic!("it is DINOv2") };
+        let Pretrained::ImageEncoder(dinov2) = model else { panic!("it is DINO") };
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
         let (vit, n) = (&dinov2.vit, dinov2.config().n_layers);
         check.stack("image", n, |i| vit.positions_before(pixels.clone(), n - i));
@@ -423,4 +429,39 @@ fn a_resnet_stage_by_stage() {
     check.stack("image", 4, |i| resnet.hidden(pixels.clone(), i));
     check.state("pool", resnet.embed(pixels));
     check.report.finish_all();
+}
+
+/// The encoder behind a picture's tokens, where there are some, and the decoder when it has said four tokens.
+#[test]
+fn t5_layer_by_layer() {
+    for name in ["t5", "t5_gated", "blip2_t5", "blip2_t5_plain"] {
+        let mut check = Check::open(name);
+        let Pretrained::T5(parts) = crate::open::pretrained(&check.golden) else { panic!("T5") };
+        let (model, layers) = (&parts.model, parts.config.n_layers);
+        let (i, case) = case(&check, |case| case["question"] != "");
+        let ids: Vec<u32> = numbers(&case["ids"]);
+        let mut embeds = model.embed(&ids, [1, ids.len()]);
+        if let Some(eye) = &parts.eye {
+            let pixels: Tensor<4> = check.output(&format!("{i}.pixels"));
+            let seen = eye.tower.embed(Input::Image(pixels));
+            let slot = Slot { at: 0, len: seen.0.dims()[1], modality: Modality::Image };
+            embeds = splice(embeds, seen, &[slot]);
+        }
+        check.stack("encoder", layers[0], |i| model.encoded(embeds.clone(), i));
+        let features = model.encode(embeds);
+        check.state("encoder", features.0.clone());
+        let said: Vec<u32> = numbers::<u32>(&case["greedy"]).into_iter().take(4).collect();
+        let said = [vec![parts.decoder_start_token_id], said].concat();
+        let embeds = model.embed(&said, [1, said.len()]);
+        let mut cache = model.cross_keys(&features);
+        check.stack("decoder", layers[1], |i| model.hidden(embeds.clone(), &cache, i));
+        let last = model.forward(embeds, &Sequence::default(), Some(&mut cache)).0;
+        check.state("decoder", last);
+        check.report.finish_all();
+    }
+}
+
+#[test]
+fn janus_layer_by_layer() {
+    seeing("janus");
 }

@@ -175,7 +175,7 @@ fn only_what_is_ignorable_may_be_of_another_dtype() {
 
 #[test]
 fn settings_that_cannot_be() {
-    let cases: [(&str, &str, Value, &str); 15] = [
+    let cases: [(&str, &str, Value, &str); 18] = [
         (
             "published_clip",
             "/model_type",
@@ -196,6 +196,14 @@ fn settings_that_cannot_be() {
         ("published_siglip", "/vision_config/patch_size", json!(0), "patch_size"),
         ("published_dinov2", "/use_swiglu_ffn", json!(true), "weights_in"),
         ("published_dinov2_swiglu", "/use_swiglu_ffn", json!("yes"), "true or false"),
+        (
+            "published_dinov3_gated",
+            "/hidden_act",
+            json!("gelu"),
+            "silu where use_gated_mlp is true",
+        ),
+        ("published_dinov3", "/num_attention_heads", json!(4), "a multiple of 4 channels"),
+        ("published_dinov3", "/key_bias", json!(true), "k_proj.bias"),
     ];
     for (name, path, value, words) in cases {
         let dir = copy(name);

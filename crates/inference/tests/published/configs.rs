@@ -18,7 +18,7 @@ fn plan_of(config: &[u8]) -> sensorium_pretrained::Result<Plan> {
 
 #[test]
 fn counts_are_the_published_ones() {
-    let cases: [(&[u8], [u64; 3]); 8] = [
+    let cases: [(&[u8], [u64; 3]); 9] = [
         (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
         (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
         (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
@@ -34,6 +34,8 @@ fn counts_are_the_published_ones() {
         (include_bytes!("dinov2-giant.json"), [1_136_479_232, 0, 1_136_479_232]),
         // Meta's model card says 22 M; the table of positions is that of 518 pixels.
         (include_bytes!("dinov2-small.json"), [22_056_192, 0, 22_056_192]),
+        // Its paper says 21 M. Without the token for hidden patches.
+        (include_bytes!("dinov3-vits16.json"), [21_596_160, 0, 21_596_160]),
     ];
     for (config, want) in cases {
         let plan = plan_of(config).unwrap();
@@ -56,6 +58,17 @@ fn counts_of_models_that_see() {
         (
             include_bytes!("blip2-opt-2.7b.json"),
             [985_952_256, 107_133_696 - 2816, 2_651_678_720, 3_744_761_856],
+        ),
+        // With a head of its own, which transformers 5 finds in the files alone: 3.94 B on the hub.
+        (
+            include_bytes!("blip2-flan-t5-xl.json"),
+            [985_952_256, 106_737_152, 2_849_757_184, 3_942_446_592],
+        ),
+        (include_bytes!("t5-small.json"), [0, 0, 60_506_624, 60_506_624]),
+        // With 84,696,195 that draw, without 29,300,232 that make tokens of pictures.
+        (
+            include_bytes!("janus-pro-1b.json"),
+            [303_688_704, 6_295_552, 1_652_656_128, 2_047_336_579],
         ),
         (
             include_bytes!("llava-1.5-7b.json"),
@@ -156,6 +169,8 @@ fn damaged_settings_are_errors_or_other_settings() {
         "siglip2_wide",
         "published_dinov2",
         "published_dinov2_swiglu",
+        "published_dinov3",
+        "published_dinov3_gated",
         "published_open_clip",
         "published_clip_resnet",
         "blip2_matching",
@@ -176,6 +191,9 @@ fn damaged_settings_are_errors_or_other_settings() {
         "seeing_gemma3",
         "seeing_paligemma2",
         "blip2_opt",
+        "blip2_t5",
+        "t5_gated",
+        "janus",
         "qwen2_vl",
         "qwen2_5_vl",
         "qwen3_vl",

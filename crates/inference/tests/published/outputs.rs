@@ -159,10 +159,24 @@ fn dinov2_with_registers() {
     dinov2("published_dinov2_registers");
 }
 
+#[test]
+fn dinov3() {
+    dino("published_dinov3", "dinov3_vit");
+}
+
+#[test]
+fn dinov3_with_gated_mlps_and_without_registers() {
+    dino("published_dinov3_gated", "dinov3_vit");
+}
+
 fn dinov2(name: &str) {
+    dino(name, "dinov2");
+}
+
+fn dino(name: &str, family: &str) {
     for format in [None, Some(pack::Format::F32)] {
         let twin = Twin::open(name, format);
-        let Model::ImageEncoder(dinov2) = &twin.model else { panic!("it is DINOv2") };
+        let Model::ImageEncoder(dinov2) = &twin.model else { panic!("it is DINO") };
         pixels(&twin, |picture| dinov2.processor.process(picture));
         let all: Vec<f32> = twin.pictures.iter().flat_map(|p| dinov2.positions(p)).collect();
         twin.check("last_hidden_state", &all, STACK);
@@ -177,7 +191,10 @@ fn dinov2(name: &str) {
         assert_close("unit", &twin.embed_pictures().concat(), &want, STACK);
         let texts = twin.model.embedding().unwrap().embed_texts(&["a cat".to_owned()]);
         let error = texts.unwrap_err();
-        assert!(matches!(error, Running::Pretrained(Error::NoTexts { family: "dinov2" })));
+        let Running::Pretrained(Error::NoTexts { family: named }) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(named, family);
         assert!(matches!(twin.model.score().err(), Some(Running::Cannot { .. })));
     }
 }
@@ -189,6 +206,8 @@ fn fewer_bits_keep_the_directions() {
         "published_siglip",
         "published_dinov2",
         "published_dinov2_swiglu",
+        "published_dinov3",
+        "published_dinov3_gated",
         "published_clip_resnet",
     ] {
         let exact = Twin::open(name, None).embed_pictures();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sensorium_checkpoint::safetensors;
 use sensorium_flow::Embeds;
-use sensorium_inference::{ChatModel, GenerateOptions, Step};
+use sensorium_inference::{ChatModel, GenerateOptions, Reply, Step, VisionLanguageModel};
 use sensorium_media::{Media, MediaDecoder, Message, Modality, Part, Picture, Role, Sampling};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::pack;
@@ -21,27 +21,27 @@ const PIXELS: f32 = 8e-3;
 const WATCHED: f32 = 2e-3;
 
 #[derive(Deserialize)]
-struct Case {
-    question: String,
-    pictures: Vec<String>,
-    ids: Vec<u32>,
-    greedy: Vec<u32>,
+pub struct Case {
+    pub question: String,
+    pub pictures: Vec<String>,
+    pub ids: Vec<u32>,
+    pub greedy: Vec<u32>,
 }
 
 impl Case {
-    fn pictures(&self) -> Vec<Picture> {
+    pub fn pictures(&self) -> Vec<Picture> {
         let read = |name| Picture::read(&golden("published_images").join(name)).unwrap();
         self.pictures.iter().map(read).collect()
     }
 
-    fn messages(&self) -> [Message; 1] {
+    pub fn messages(&self) -> [Message; 1] {
         let mut parts = vec![Part::Media(Modality::Image); self.pictures.len()];
         parts.push(Part::Text(self.question.clone()));
         [Message { role: Role::User, parts }]
     }
 }
 
-fn cases<T: serde::de::DeserializeOwned>(name: &str) -> (Vec<T>, Tensors) {
+pub fn cases<T: serde::de::DeserializeOwned>(name: &str) -> (Vec<T>, Tensors) {
     let folder = golden(name);
     let cases = std::fs::read(folder.join("expected.json")).expect("the golden is there");
     let outputs = std::fs::read(folder.join("outputs.safetensors")).unwrap();
@@ -52,6 +52,10 @@ fn cases<T: serde::de::DeserializeOwned>(name: &str) -> (Vec<T>, Tensors) {
 
 fn compare(name: &str) {
     let vlm = vision_language(&golden(name), None).unwrap_or_else(|error| panic!("{error}"));
+    compare_with(name, &vlm);
+}
+
+pub fn compare_with(name: &str, vlm: &VisionLanguageModel) {
     let (cases, outputs): (Vec<Case>, _) = cases(name);
     assert!(cases.len() >= 4, "{} cases", cases.len());
     for (i, case) in cases.iter().enumerate() {
@@ -68,15 +72,19 @@ fn compare(name: &str) {
             assert_close("features", &read(seen), &outputs[&format!("{i}.features")].1, STACK);
         }
         let reply =
-            answer(&vlm, &case.messages(), &pictures, 16).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(reply.prompt, case.ids, "{name} {i}: {}", case.question);
-        let logits = &reply.continuation.first_logits;
-        assert_close("logits", logits, &outputs[&format!("{i}.logits")].1, STACK);
-        // Theirs holds the end too.
-        let said = &reply.continuation.ids;
-        assert_eq!(said[..], case.greedy[..said.len()], "{name} {i}: {}", case.question);
-        assert!(case.greedy.len() - said.len() <= 1, "{name} {i}: {} tokens", said.len());
+            answer(vlm, &case.messages(), &pictures, 16).unwrap_or_else(|error| panic!("{error}"));
+        said_alike(&format!("{name} {i}"), case, &reply, &outputs[&format!("{i}.logits")].1);
     }
+}
+
+/// The prompt's ids, the logits after it, and the tokens that follow.
+pub fn said_alike(name: &str, case: &Case, reply: &Reply, want: &[f32]) {
+    assert_eq!(reply.prompt, case.ids, "{name}: {}", case.question);
+    assert_close("logits", &reply.continuation.first_logits, want, STACK);
+    // Theirs holds the end too.
+    let said = &reply.continuation.ids;
+    assert_eq!(said[..], case.greedy[..said.len()], "{name}: {}", case.question);
+    assert!(case.greedy.len() - said.len() <= 1, "{name}: {} tokens", said.len());
 }
 
 #[test]

@@ -109,6 +109,8 @@ fn every_key_of_every_family_is_classified() {
             "Idefics3ImageProcessor" | "SmolVLMImageProcessor" => Style::Idefics3,
             "Siglip2ImageProcessor" => Style::Siglip2,
             "GotOcr2ImageProcessor" => Style::GotOcr2,
+            "DINOv3ViTImageProcessor" => Style::Dinov3,
+            "JanusImageProcessor" => Style::Janus,
             "LlavaNextImageProcessor" | "LlavaOnevisionImageProcessor" => Style::LlavaNext,
             _ => Style::Clip,
         };

@@ -7,7 +7,8 @@
 //! picture ──best canvas──▶ ──ratio kept, on black──▶ the whole, then rows x columns
 //! ```
 
-use super::{Fitted, ImageProcessor, Layout, tile_at};
+use super::tiles::tile_at;
+use super::{Fitted, ImageProcessor, Layout};
 use crate::picture::Picture;
 
 /// Canvases to choose from.

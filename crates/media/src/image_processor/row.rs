@@ -6,7 +6,8 @@
 //! picture ──nearest ratio──▶ rows x columns ──ratio bent──▶ tiles, then the whole if there are several
 //! ```
 
-use super::{Fitted, ImageProcessor, Layout, tile_at};
+use super::tiles::tile_at;
+use super::{Fitted, ImageProcessor, Layout};
 use crate::picture::Picture;
 
 /// Grids to choose from.

@@ -32,6 +32,8 @@ impl Style {
             Self::Siglip2 => 2,
             Self::LlavaNext | Self::LlavaOnevision => 3,
             Self::GotOcr2 => 4,
+            Self::Dinov3 => 5,
+            Self::Janus => 6,
             _ => 0,
         };
         kind(self) == kind(other)
@@ -43,6 +45,8 @@ impl Style {
             Self::Idefics3 => "Idefics3- or SmolVLMImageProcessor",
             Self::Siglip2 => "Siglip2ImageProcessor",
             Self::GotOcr2 => "GotOcr2ImageProcessor",
+            Self::Dinov3 => "DINOv3ViTImageProcessor",
+            Self::Janus => "JanusImageProcessor",
             Self::LlavaNext | Self::LlavaOnevision => "LlavaNext- or LlavaOnevisionImageProcessor",
             _ => "CLIP-, Bit-, Llava-, Siglip-, ViT-, Idefics-, Blip- or Gemma3ImageProcessor",
         }
@@ -94,6 +98,8 @@ impl<'a> Settings<'a> {
             Some("Idefics3" | "SmolVLM") => Some(Style::Idefics3),
             Some("Siglip2") => Some(Style::Siglip2),
             Some("GotOcr2") => Some(Style::GotOcr2),
+            Some("Janus") => Some(Style::Janus),
+            Some("DINOv3ViT") => Some(Style::Dinov3),
             Some("LlavaNext") => Some(Style::LlavaNext),
             Some("LlavaOnevision") => Some(Style::LlavaOnevision),
             _ => None,
@@ -115,13 +121,17 @@ impl<'a> Settings<'a> {
     pub(super) fn geometry(&self, style: Style) -> Result<Geometry> {
         let resizes = self.flag("do_resize", true)?;
         match style {
-            Style::Idefics3 | Style::Siglip2 | Style::GotOcr2 if !resizes => {
+            Style::Idefics3 | Style::Siglip2 | Style::GotOcr2 | Style::Dinov3 | Style::Janus
+                if !resizes =>
+            {
                 Err(wrong("do_resize", "true", &Value::Bool(false)))
             }
             Style::Idefics3 => self.tiles(),
             Style::Siglip2 => self.patches(),
             Style::LlavaNext | Style::LlavaOnevision => self.anyres(style),
             Style::GotOcr2 => self.row(),
+            Style::Dinov3 => self.smooth(),
+            Style::Janus => self.padded(),
             _ => self.whole(style, resizes),
         }
     }
@@ -131,7 +141,7 @@ impl<'a> Settings<'a> {
         const KEY: &str = "resample";
         let Some(value) = self.get(KEY) else {
             return Ok(match style {
-                Style::Vit | Style::Siglip2 | Style::Gemma3 => Filter::Bilinear,
+                Style::Vit | Style::Siglip2 | Style::Gemma3 | Style::Dinov3 => Filter::Bilinear,
                 Style::Idefics3 => Filter::Lanczos,
                 _ => Filter::Bicubic,
             });
@@ -146,6 +156,8 @@ impl<'a> Settings<'a> {
         /// Radford et al. 2021, `clip.py`.
         const CLIP: [[f32; 3]; 2] =
             [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
+        /// Of ImageNet's pictures, as torchvision has them.
+        const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
         let factor = match self.get(FACTOR) {
             _ if !self.flag("do_rescale", true)? => 1.0,
             None => 1.0 / 255.0,
@@ -163,11 +175,13 @@ impl<'a> Settings<'a> {
             | Style::Idefics
             | Style::Blip
             | Style::GotOcr2
+            | Style::Janus
             | Style::LlavaNext
             | Style::LlavaOnevision => CLIP,
             Style::Siglip | Style::Vit | Style::Idefics3 | Style::Siglip2 | Style::Gemma3 => {
                 [[0.5; 3]; 2]
             }
+            Style::Dinov3 => IMAGENET,
         };
         let mean = self.channels("image_mean", mean, |_| true)?;
         let std = self.channels("image_std", std, |std| std > 0.0)?;
@@ -209,6 +223,49 @@ impl<'a> Settings<'a> {
         Ok(Geometry::Whole { square, resize, frame, size })
     }
 
+    /// Defaults are those of `DINOv3ViTImageProcessor`.
+    fn smooth(&self) -> Result<Geometry> {
+        self.without_effect(&["crop_size", "default_to_square"]);
+        for key in ["do_center_crop", "do_pad"] {
+            if self.flag(key, false)? {
+                return Err(wrong(key, "false", &Value::Bool(true)));
+            }
+        }
+        let size = self.get("size").cloned().unwrap_or_else(|| Value::from(224));
+        let square = edge(Some(&size)).map(|n| [n; 2]).or_else(|| both(&size));
+        let square = square.ok_or_else(|| wrong("size", "a number, or height and width", &size))?;
+        Ok(Geometry::Smooth(square))
+    }
+
+    /// Defaults are those of `JanusImageProcessor`, which pads with its mean's colour whatever is said of it.
+    fn padded(&self) -> Result<Geometry> {
+        const LEAST: &str = "min_size";
+        self.without_effect(&[
+            "background_color",
+            "default_to_square",
+            "do_center_crop",
+            "crop_size",
+        ]);
+        if !self.flag("do_pad", true)? {
+            return Err(wrong("do_pad", "true", &Value::Bool(false)));
+        }
+        if !self.flag("do_normalize", true)? {
+            return Err(wrong("do_normalize", "true", &Value::Bool(false)));
+        }
+        let edge = match self.get("size") {
+            None => 384,
+            Some(value) => square(value).ok_or_else(|| wrong("size", "a square", value))?,
+        };
+        let least = self.count(LEAST, 14, MAX_SIZE)?;
+        if least > edge {
+            let expected = format!("at most {edge}, as size");
+            return Err(wrong(LEAST, &expected, &Value::from(least)));
+        }
+        let frame = Some(Frame::Pad(self.mean_colour(Style::Janus)?));
+        let resize = Some(Resize::LongestOrLeast(edge, least));
+        Ok(Geometry::Whole { square: None, resize, frame, size: [edge; 2] })
+    }
+
     /// That a picture is not looked at a second time in parts, as Gemma 3's never was by default.
     fn pans(&self) -> Result<()> {
         const KEY: &str = "do_pan_and_scan";
@@ -242,7 +299,7 @@ impl<'a> Settings<'a> {
                 .ok_or_else(|| wrong("max_image_size", "{\"longest_edge\": n}", value))?,
         };
         let longest = match resize {
-            Resize::Longest(n) | Resize::Shortest(n) => n,
+            Resize::Longest(n) | Resize::Shortest(n) | Resize::LongestOrLeast(n, _) => n,
             Resize::Exact([height, width]) => height.max(width),
         };
         if longest.div_ceil(tile) > MAX_TILES {

@@ -112,9 +112,22 @@ impl KeyValues {
         mask: &Mask,
         softcap: Option<f32>,
     ) -> Tensor<4> {
-        self.samples.resize_with(q.dims()[0], Kept::default);
+        self.each([q, k, v], |b, [q, k, v]| {
+            let mask = mask.of_sample(b, k.dims()[1]);
+            attention::composed(q, k, v, &mask, None, softcap)
+        })
+    }
+
+    /// Adds keys and values; what `attend` makes of each sample's queries, and of all its keys and values:
+    /// `qkv [B, T, H, K]`, of a sample `[1, T, H, K]`, to `[B, T, H, K]`. The framework's own, on every device.
+    pub fn each(
+        &mut self,
+        qkv: [&Tensor<4>; 3],
+        attend: impl Fn(usize, [Tensor<4>; 3]) -> Tensor<4>,
+    ) -> Tensor<4> {
+        self.samples.resize_with(qkv[0].dims()[0], Kept::default);
         let samples = self.samples.iter_mut().enumerate().map(|(b, kept)| {
-            let [q, k, v] = [q, k, v].map(|x| x.clone().narrow(0, b, 1));
+            let [q, k, v] = qkv.map(|x| x.clone().narrow(0, b, 1));
             let [k, v] = match kept.elsewhere.take() {
                 Some([keys, values]) => {
                     [Tensor::cat(vec![keys, k], 1), Tensor::cat(vec![values, v], 1)]
@@ -122,8 +135,7 @@ impl KeyValues {
                 None => [k, v],
             };
             kept.elsewhere = Some([k.clone(), v.clone()]);
-            let mask = mask.of_sample(b, k.dims()[1]);
-            attention::composed(q, k, v, &mask, None, softcap)
+            attend(b, [q, k, v])
         });
         Tensor::cat(samples.collect(), 0)
     }

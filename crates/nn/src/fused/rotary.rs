@@ -59,6 +59,12 @@ impl RotaryTable {
         Self::of(cos, sin)
     }
 
+    /// These angles: `K/2` of each of T tokens, one token after the other.
+    pub fn of_angles(angles: &[f32]) -> Self {
+        let all = |turn: fn(f32) -> f32| angles.iter().map(|angle| turn(*angle)).collect();
+        Self::of(all(f32::cos), all(f32::sin))
+    }
+
     /// The same angles; what they turn is multiplied by `factor` too.
     pub fn scaled(self, factor: f32) -> Self {
         if factor == 1.0 {

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Activation, Attention, LayerNorm, Mlp};
-use crate::fused::{self, KeyValues, Mask};
+use crate::fused::{self, KeyValues, Mask, RotaryTable};
 use crate::init::Init;
 
 /// `x + attention(norm1(x))`, then `x + mlp(norm2(x))`.
@@ -75,6 +75,14 @@ impl Block {
     pub fn extend(&self, x: Tensor<3>, mask: &Mask, kept: &mut KeyValues) -> Tensor<3> {
         let y = self.norm1.forward(x.clone());
         let x = self.attention.extend_self(x, y, mask.clone(), kept);
+        let y = self.norm2.forward(x.clone());
+        self.mlp.add_to(x, y)
+    }
+
+    /// As [`forward`](Self::forward), every token seeing all, queries and keys turned by `table`.
+    pub fn forward_rotary(&self, x: Tensor<3>, table: &RotaryTable) -> Tensor<3> {
+        let y = self.norm1.forward(x.clone());
+        let x = self.attention.add_self_rotary(x, y, table, None);
         let y = self.norm2.forward(x.clone());
         self.mlp.add_to(x, y)
     }

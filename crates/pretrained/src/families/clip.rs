@@ -69,6 +69,7 @@ pub fn image(image: &Config<'_>) -> Result<VitConfig> {
         stem: vec![patch],
         stem_bias: false,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(image, "num_hidden_layers", 12)?,
         n_heads: vision::heads(image, "num_attention_heads", 12, width)?,

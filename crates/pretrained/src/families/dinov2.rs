@@ -32,15 +32,17 @@ const FACTORS: [[&str; 2]; 3] = [
     ["layer_scale2.lambda1", "mlp.weights_out"],
 ];
 
-/// An image encoder trained without words.
+/// An image encoder trained without words: DINOv2, or its successor.
 #[derive(Debug)]
 pub struct Dinov2 {
     /// The encoder.
     pub vit: Vit,
     /// Pictures to pixels.
     pub processor: ImageProcessor,
-    config: VitConfig,
-    device: Device,
+    pub(super) config: VitConfig,
+    pub(super) device: Device,
+    /// `model_type`.
+    pub family: &'static str,
 }
 
 impl Dinov2 {
@@ -131,7 +133,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Dinov2> {
     config.image = side(&processor, &config)?;
     prepare(&mut tensors, "", &config, from)?;
     let vit = names::take(Vit::init(&config, init), tensors, &plan.layout)?;
-    Ok(Dinov2 { vit, processor, config, device: init.device().clone() })
+    Ok(Dinov2 { vit, processor, config, device: init.device().clone(), family: "dinov2" })
 }
 
 /// The shape, for pictures as the directory's processor makes them; as trained, where there is none.
@@ -250,6 +252,7 @@ pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
             "dinov2_with_registers" => top.size_or("num_register_tokens", 4)?,
             _ => 0,
         },
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(top, "num_hidden_layers", 12)?,
         n_heads: vision::heads(top, "num_attention_heads", 12, width)?,
@@ -268,7 +271,7 @@ pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
 const MAX_GRID: usize = 256;
 
 /// Side of the square that the processor makes, of at least one patch.
-fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
+pub(super) fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
     let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
     let patch = config.stem.first().map_or(1, |conv| conv.kernel);
     let most = MAX_GRID * patch;
@@ -280,7 +283,7 @@ fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
         key: "size and crop_size".into(),
         expected: format!("a square of at least {patch} and at most {most} pixels"),
         got: format!("{width}x{height}"),
-        hint: "DINOv2 reads squares here; set both edges of crop_size to one number",
+        hint: "DINO reads squares here; set both edges of crop_size to one number",
     })
 }
 

@@ -227,6 +227,7 @@ fn image(config: &Config<'_>) -> Result<VitConfig> {
         stem: vec![patch],
         stem_bias: false,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(config, "num_hidden_layers", 32)?,
         n_heads: vision::heads(config, "num_attention_heads", 16, width)?,

@@ -7,6 +7,7 @@ pub mod clip;
 mod clip_resnet;
 pub mod ctc;
 pub mod dinov2;
+mod dinov3;
 pub mod flamingo;
 pub mod generators;
 pub mod idefics;
@@ -19,6 +20,7 @@ pub mod sensorium;
 pub mod siglip;
 mod siglip2;
 pub mod stable_diffusion;
+pub mod t5;
 pub mod talker;
 pub mod tower;
 pub mod vits;
@@ -93,6 +95,11 @@ pub const FAMILIES: &[Family] = &[
         plan: dinov2::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov2::open(dir, to)?)),
     },
+    Family {
+        model_type: dinov3::FAMILY,
+        plan: dinov3::plan,
+        open: |dir, to| Ok(Pretrained::ImageEncoder(dinov3::open(dir, to)?)),
+    },
     Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
     Family { model_type: "clip_text_model", plan: tower::plan, open: tower },
     Family { model_type: "siglip_vision_model", plan: tower::plan, open: tower },
@@ -110,6 +117,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "gemma3", plan: llava::plan, open: spliced },
     Family { model_type: "paligemma", plan: llava::plan, open: spliced },
     Family { model_type: "internvl", plan: llava::plan, open: spliced },
+    Family { model_type: llava::janus::JANUS, plan: llava::plan, open: janus },
     Family { model_type: "idefics3", plan: llava::plan, open: spliced },
     Family { model_type: "smolvlm", plan: llava::plan, open: spliced },
     Family { model_type: "qwen2_vl", plan: qwen_vl::plan, open: qwen_vl },
@@ -127,6 +135,11 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "gemma3_text", plan: language::plan, open: language },
     Family { model_type: "opt", plan: language::plan, open: language },
     Family { model_type: "gpt2", plan: language::plan, open: language },
+    Family {
+        model_type: t5::FAMILY,
+        plan: t5::plan,
+        open: |dir, to| Ok(Pretrained::T5(t5::open(dir, to)?)),
+    },
     Family {
         model_type: "whisper",
         plan: whisper::plan,
@@ -198,6 +211,10 @@ fn towers(towers: Result<crate::Towers>) -> Result<Pretrained> {
 fn spliced(directory: &Directory, device: &Device) -> Result<Pretrained> {
     let text = text::TextProcessor::read(directory)?;
     Ok(Pretrained::Llava(text, llava::open(directory, device)?))
+}
+
+fn janus(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::Llava(llava::janus::opened(directory)?, llava::open(directory, device)?))
 }
 
 fn qwen_vl(directory: &Directory, device: &Device) -> Result<Pretrained> {

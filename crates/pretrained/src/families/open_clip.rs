@@ -105,6 +105,7 @@ fn vit(image: &Config<'_>, activation: ActivationName, embed: usize) -> Result<V
         stem: vec![patch],
         stem_bias: false,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(image, "layers", 12)?,
         n_heads: heads(image, width)?,

@@ -568,6 +568,7 @@ fn llava(
         begin_and_end: None,
         bidirectional: if config.prefix { Bidirectional::Framed } else { Bidirectional::Never },
         anyres: None,
+        painter: None,
         video: None,
         timed: false,
         interleaved: false,

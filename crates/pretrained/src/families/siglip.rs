@@ -72,6 +72,7 @@ pub fn shape(image: &Config<'_>, (side, patch): (usize, Conv), heads: usize) -> 
         stem: vec![patch],
         stem_bias: true,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(image, "num_hidden_layers", 12)?,
         n_heads: vision::heads(image, "num_attention_heads", heads, width)?,

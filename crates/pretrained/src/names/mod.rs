@@ -13,6 +13,7 @@ mod blip2;
 mod clap;
 mod clip;
 mod dinov2;
+mod dinov3;
 mod gemma;
 mod gguf;
 mod gpt2;
@@ -20,6 +21,7 @@ mod idefics;
 mod idefics3;
 mod in_proj;
 mod internvl;
+mod janus;
 mod llama;
 mod llava;
 mod open_clip;
@@ -28,6 +30,7 @@ mod qwen2_audio;
 mod qwen_vl;
 mod siglip;
 mod stable_diffusion;
+mod t5;
 mod vits;
 mod wav2vec2;
 mod whisper;
@@ -45,12 +48,14 @@ pub use blip2::{BLIP2, BLIP2_PRETRAINING, BLIP2_TOWER};
 pub use clap::CLAP;
 pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISION_TOWER_BARE};
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
+pub use dinov3::{DINOV3, DINOV3_NESTED};
 pub use gemma::{GEMMA, GEMMA3, PALIGEMMA};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
 pub use internvl::INTERNVL;
+pub use janus::JANUS;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
@@ -59,6 +64,7 @@ pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
 pub use qwen2_audio::{QWEN2_AUDIO, QWEN2_AUDIO_NESTED};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
+pub use t5::{T5, T5_GATED};
 pub use vits::{VITS, VITS_TRAINING};
 pub use wav2vec2::{HUBERT, WAV2VEC2};
 pub use whisper::WHISPER;
@@ -276,6 +282,8 @@ mod tests {
             CLIP_VISION,
             DINOV2,
             DINOV2_SWIGLU,
+            DINOV3,
+            DINOV3_NESTED,
             GEMMA,
             GEMMA3[0],
             GEMMA3[1],
@@ -289,6 +297,7 @@ mod tests {
             IDEFICS3,
             INTERNVL[0],
             INTERNVL[1],
+            JANUS,
             LLAMA,
             LLAVA,
             LLAVA_DINOV2,
@@ -312,6 +321,8 @@ mod tests {
             SIGLIP_TEXT_BARE,
             STABLE_DIFFUSION,
             STABLE_DIFFUSION_BARE,
+            T5,
+            T5_GATED,
             VISION_TOWER,
             VISION_TOWER_BARE,
             VITS,

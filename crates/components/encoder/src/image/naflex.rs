@@ -34,7 +34,7 @@ impl Naflex {
 
     /// The encoder for pictures of so many rows and columns of patches.
     pub fn at(&self, [rows, columns]: [usize; 2]) -> Vit {
-        let table = self.vit.position();
+        let Some(table) = self.vit.position() else { return self.vit.clone() };
         let (n, e, device) = (self.side, table.dims()[1], table.device());
         let matrix = |to: usize| {
             let data = TensorData::new(stretch(n, to), [to, n]);

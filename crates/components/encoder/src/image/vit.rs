@@ -7,6 +7,8 @@
 //! image [B, c, h, w] ──stem──▶ [B, N, E] ──blocks──▶ [B, N, E] ──pool, proj──▶ [B, C]
 //! ```
 
+use std::f32::consts::TAU;
+
 use sensorium_flow::{Encode, Features};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,10 @@ pub struct VitConfig {
     /// 2023, <https://arxiv.org/abs/2309.16588>).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub registers: usize,
+    /// Base of the angles by which a patch's row and column turn queries and keys, in place of a table of
+    /// positions (Siméoni et al. 2025, <https://arxiv.org/abs/2508.10104>, section 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_theta: Option<f32>,
     /// Width E.
     #[serde(alias = "width")]
     pub hidden_size: usize,
@@ -122,6 +128,7 @@ impl VitConfig {
             stem: vec![conv(32, 3, 2, 1), conv(64, 3, 2, 1), conv(64, 3, 1, 1), conv(192, 3, 3, 0)],
             stem_bias: true,
             registers: 0,
+            rope_theta: None,
             hidden_size: 192,
             n_layers: 5,
             n_heads: 6,
@@ -159,6 +166,7 @@ impl VitConfig {
             stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: false,
             registers: 0,
+            rope_theta: None,
             hidden_size: width,
             n_layers,
             n_heads: width / 64,
@@ -236,7 +244,7 @@ pub struct Vit {
     pub(super) stem: Stem,
     stem_norm: Option<LayerNorm>,
     pub(super) class: Option<Param<Tensor<1>>>,
-    pub(super) position: Param<Tensor<2>>,
+    pub(super) position: Option<Param<Tensor<2>>>,
     registers: Option<Param<Tensor<2>>>,
     pre_norm: Option<LayerNorm>,
     pub(super) blocks: Vec<Block>,
@@ -245,6 +253,8 @@ pub struct Vit {
     proj: Option<Linear>,
     #[module(skip)]
     select: FeatureSelect,
+    #[module(skip)]
+    turn: Option<PatchTurn>,
 }
 
 impl Vit {
@@ -260,12 +270,13 @@ impl Vit {
             stem: Stem::init(config, init),
             stem_norm: config.stem_norm.then(|| LayerNorm::init(e, config.eps, init)),
             class: (classes == 1).then(|| init.normal([e], std)),
-            position: match config.stem_norm {
-                true => {
+            position: match (config.rope_theta, config.stem_norm) {
+                (Some(_), _) => None,
+                (None, true) => {
                     let places = || places(config.grids(), classes, e);
-                    init.values(places, [config.patches() + classes, e])
+                    Some(init.values(places, [config.patches() + classes, e]))
                 }
-                false => init.normal([config.patches() + classes, e], std),
+                (None, false) => Some(init.normal([config.patches() + classes, e], std)),
             },
             registers: (config.registers > 0).then(|| init.normal([config.registers, e], std)),
             pre_norm: config.pre_norm.then(|| LayerNorm::init(e, config.eps, init)),
@@ -275,6 +286,7 @@ impl Vit {
                 .then(|| AttentionPool::init(e, config.n_heads, grid, mlp, init)),
             proj: config.proj.then(|| Linear::init(e, config.embed, false, std, init)),
             select: FeatureSelect::default(),
+            turn: config.rope_theta.map(|theta| PatchTurn::new(theta, config)),
         }
     }
 
@@ -300,9 +312,10 @@ impl Vit {
     pub fn levels(&self, image: Tensor<4>, skips: &[usize]) -> Tensor<3> {
         let depth = |skip: usize| self.blocks.len().saturating_sub(skip);
         let deepest = skips.iter().map(|&skip| depth(skip)).max().unwrap_or_default();
+        let table = self.table(&image);
         let mut levels = vec![self.positions_before(image, self.blocks.len())];
         for (i, block) in self.blocks[..deepest].iter().enumerate() {
-            levels.push(block.forward(levels[i].clone(), &Mask::Full, None));
+            levels.push(through(block, levels[i].clone(), table.as_ref()));
         }
         let level = |&skip: &usize| levels[depth(skip)].clone();
         Tensor::cat(skips.iter().map(level).collect(), 2)
@@ -338,20 +351,21 @@ impl Vit {
         self.pooled(self.norm.forward(self.positions_before(image, 0)))
     }
 
-    /// The table of positions, `[N (+1), E]`.
-    pub(super) fn position(&self) -> Tensor<2> {
-        self.position.val()
+    /// The table of positions, `[N (+1), E]`, where there is one.
+    pub(super) fn position(&self) -> Option<Tensor<2>> {
+        self.position.as_ref().map(Param::val)
     }
 
     /// The same encoder with another table of positions.
     pub(super) fn placed(&self, position: Tensor<2>) -> Self {
-        Self { position: Param::from_tensor(position), ..self.clone() }
+        Self { position: Some(Param::from_tensor(position)), ..self.clone() }
     }
 
     /// What [`encode_before`](Self::encode_before) and [`embed`](Self::embed) give, in one pass.
     pub fn encode_and_embed(&self, image: Tensor<4>, skip: usize) -> (Features, Tensor<2>) {
+        let table = self.table(&image);
         let before = self.positions_before(image, skip);
-        let after = self.finish(before.clone(), skip);
+        let after = self.finish(before.clone(), skip, table.as_ref());
         (Features(self.patches(before)), self.pooled(self.norm.forward(after)))
     }
 
@@ -372,6 +386,7 @@ impl Vit {
     /// All positions so many blocks before the end, before the last norm, a class token first,
     /// registers last: `[B, c, h, w] -> [B, N (+1) (+R), E]`. Idefics reads its encoder at 0.
     pub fn positions_before(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
+        let table = self.table(&image);
         let patches = self.stem.forward(image); // [B, N, E]
         let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
         let [b, _, e] = patches.dims();
@@ -382,7 +397,7 @@ impl Vit {
             }
             None => patches,
         };
-        let x = x + self.position.val().unsqueeze();
+        let x = self.position.iter().fold(x, |x, position| x + position.val().unsqueeze());
         // Behind the others: attention does not ask where a token stands.
         let x = match &self.registers {
             Some(registers) => {
@@ -393,13 +408,21 @@ impl Vit {
         };
         let x = self.pre_norm.iter().fold(x, |x, norm| norm.forward(x));
         let blocks = self.blocks.iter().take(self.blocks.len().saturating_sub(skip));
-        blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
+        blocks.fold(x, |x, block| through(block, x, table.as_ref()))
     }
 
     /// The last `skip` blocks.
-    fn finish(&self, x: Tensor<3>, skip: usize) -> Tensor<3> {
+    fn finish(&self, x: Tensor<3>, skip: usize, table: Option<&RotaryTable>) -> Tensor<3> {
         let blocks = self.blocks.iter().skip(self.blocks.len().saturating_sub(skip));
-        blocks.fold(x, |x, block| block.forward(x, &Mask::Full, None))
+        blocks.fold(x, |x, block| through(block, x, table))
+    }
+
+    /// The angles of the tokens of pictures of this size, where their places turn them.
+    fn table(&self, image: &Tensor<4>) -> Option<RotaryTable> {
+        let [_, _, height, width] = image.dims();
+        let registers = self.registers.as_ref().map_or(0, |registers| registers.dims()[0]);
+        let others = [usize::from(self.class.is_some()), registers];
+        self.turn.as_ref().map(|turn| turn.table([height, width], others))
     }
 
     fn without_registers(&self, x: Tensor<3>) -> Tensor<3> {
@@ -438,6 +461,47 @@ impl Encode for Vit {
 }
 
 sensorium_nn::pack!(Vit: stem, blocks, pool, proj);
+
+fn through(block: &Block, x: Tensor<3>, table: Option<&RotaryTable>) -> Tensor<3> {
+    match table {
+        Some(table) => block.forward_rotary(x, table),
+        None => block.forward(x, &Mask::Full, None),
+    }
+}
+
+/// How patches turn queries and keys: half of a head by the row, half by the column, each as the middle of
+/// the patch lies between -1 and 1.
+#[derive(Clone, Debug)]
+struct PatchTurn {
+    /// Edge of a patch in pixels.
+    patch: usize,
+    /// Angles per unit of place, of a quarter of a head's channels.
+    rates: Vec<f32>,
+}
+
+impl PatchTurn {
+    fn new(theta: f32, config: &VitConfig) -> Self {
+        let quarter = config.hidden_size / config.n_heads / 4;
+        let rate = |i| TAU / theta.powf(i as f32 / quarter as f32);
+        let patch = config.stem.iter().map(|conv| conv.stride).product();
+        Self { patch, rates: (0..quarter).map(rate).collect() }
+    }
+
+    /// Angles of a picture's patches, row by row, between those of so many tokens before and behind them,
+    /// which do not turn.
+    fn table(&self, size: [usize; 2], [before, behind]: [usize; 2]) -> RotaryTable {
+        let [rows, columns] = size.map(|edge| edge / self.patch);
+        let at = |i: usize, n: usize| 2.0 * ((i as f32 + 0.5) / n as f32) - 1.0;
+        let still = |tokens: usize| std::iter::repeat_n(0.0, tokens * 2 * self.rates.len());
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let turned = places.flat_map(|(row, column)| {
+            let place = [at(row, rows), at(column, columns)];
+            place.into_iter().flat_map(|at| self.rates.iter().map(move |rate| at * rate))
+        });
+        let angles: Vec<f32> = still(before).chain(turned).chain(still(behind)).collect();
+        RotaryTable::of_angles(&angles)
+    }
+}
 
 /// Convolutions from pixels to positions.
 #[derive(Module, Debug)]

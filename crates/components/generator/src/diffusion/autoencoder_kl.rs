@@ -249,7 +249,7 @@ impl MidBlock {
 
 /// `x + attention(group_norm(x))` of all positions, in one head.
 #[derive(Module, Debug)]
-struct AttentionBlock {
+pub(crate) struct AttentionBlock {
     group_norm: GroupNorm,
     attention: CrossAttention,
 }
@@ -257,12 +257,13 @@ struct AttentionBlock {
 sensorium_nn::pack!(AttentionBlock: attention);
 
 impl AttentionBlock {
-    fn init(c: usize, norms: Norms, init: &mut Init) -> Self {
+    pub fn init(c: usize, norms: Norms, init: &mut Init) -> Self {
         let group_norm = norms.init(c, init);
         Self { group_norm, attention: CrossAttention::init([c, c], 1, true, init) }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// `[B, c, h, w] -> [B, c, h, w]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let rows = |x: Tensor<4>| x.reshape([b, c, h * w]).swap_dims(1, 2); // [B, N, c]
         let y = rows(self.group_norm.forward(x.clone()));

@@ -9,10 +9,10 @@
 //! latents ──AutoencoderKl or AutoencoderTiny──▶ pictures [B, 3, f·h, f·w]
 //! ```
 
-mod autoencoder_kl;
+pub(crate) mod autoencoder_kl;
 mod autoencoder_tiny;
 mod betas;
-mod resnet;
+pub(crate) mod resnet;
 mod scheduler;
 mod transformer;
 mod unet;

@@ -3,23 +3,23 @@
 use sensorium_nn::prelude::*;
 
 /// `3x3`, which keeps the size.
-pub(super) fn conv3([c_in, c_out]: [usize; 2], init: &mut Init) -> Conv2d {
+pub(crate) fn conv3([c_in, c_out]: [usize; 2], init: &mut Init) -> Conv2d {
     Conv2d::init(Conv2dConfig { c_in, c_out, kernel: 3, stride: 1, padding: 1, bias: true }, init)
 }
 
 /// `1x1`.
-pub(super) fn conv1([c_in, c_out]: [usize; 2], bias: bool, init: &mut Init) -> Conv2d {
+pub(crate) fn conv1([c_in, c_out]: [usize; 2], bias: bool, init: &mut Init) -> Conv2d {
     Conv2d::init(Conv2dConfig { c_in, c_out, kernel: 1, stride: 1, padding: 0, bias }, init)
 }
 
 /// A linear map with weights of `in^-0.5`.
-pub(super) fn linear([d_in, d_out]: [usize; 2], bias: bool, init: &mut Init) -> Linear {
+pub(crate) fn linear([d_in, d_out]: [usize; 2], bias: bool, init: &mut Init) -> Linear {
     Linear::init(d_in, d_out, bias, (d_in as f64).powf(-0.5), init)
 }
 
 /// Groups and epsilon of the norms.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Norms {
+pub(crate) struct Norms {
     pub groups: usize,
     pub eps: f64,
 }
@@ -32,7 +32,7 @@ impl Norms {
 
 /// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))` (He et al. 2015, as Ho et al. 2020 put the time in).
 #[derive(Module, Debug)]
-pub(super) struct ResnetBlock2D {
+pub(crate) struct ResnetBlock2D {
     norm1: GroupNorm,
     conv1: Conv2d,
     time_emb_proj: Option<Linear>,
@@ -78,7 +78,7 @@ impl ResnetBlock2D {
 
 /// Halves both sides.
 #[derive(Module, Debug)]
-pub(super) struct Downsample2D {
+pub(crate) struct Downsample2D {
     conv: Conv2d,
     /// Zeros stand behind the last row and column alone, as autoencoders have it.
     #[module(skip)]
@@ -108,7 +108,7 @@ fn zeros_behind(x: Tensor<4>) -> Tensor<4> {
 
 /// Doubles both sides.
 #[derive(Module, Debug)]
-pub(super) struct Upsample2D {
+pub(crate) struct Upsample2D {
     conv: Conv2d,
 }
 
@@ -124,7 +124,7 @@ impl Upsample2D {
 }
 
 /// Every pixel as a square of four: `[B, c, h, w] -> [B, c, 2h, 2w]`.
-pub(super) fn doubled(x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn doubled(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let x = x.reshape([b * c, h, 1, w, 1]).expand([b * c, h, 2, w, 2]);
     x.reshape([b, c, 2 * h, 2 * w])

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! config.json ──architectures──▶ Blip2ForImageTextRetrieval: Matcher
-//!                            └─▶ Blip2ForConditionalGeneration: Writer
+//!                            └─▶ Blip2ForConditionalGeneration: Writer, or T5 behind an Eye
 //! ```
 
+mod asked;
+mod eye;
 mod matcher;
 pub mod new;
 mod writer;
@@ -23,6 +25,7 @@ use crate::text::TextProcessor;
 use crate::vision;
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
 
+pub use eye::Eye;
 pub use matcher::{Match, Matcher};
 pub use writer::Writer;
 
@@ -49,8 +52,10 @@ const LED: [(&str, usize); 3] = [
 /// # Errors
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn plan(directory: &Directory) -> Result<Plan> {
-    match compares(&directory.config()) {
+    let top = directory.config();
+    match compares(&top) {
         true => matcher::plan(directory),
+        false if asked::is_asked(&top) => asked::plan(directory),
         false => writer::plan(directory),
     }
 }
@@ -63,6 +68,9 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 pub fn open(directory: &Directory, device: &Device) -> Result<Pretrained> {
     if compares(&directory.config()) {
         return Ok(Pretrained::Matcher(Matcher::open(directory, device)?));
+    }
+    if asked::is_asked(&directory.config()) {
+        return Ok(Pretrained::T5(asked::open(directory, device)?));
     }
     let text = TextProcessor::read(directory)?;
     let text = text.ending_as(&directory.config().child("text_config")?)?;
@@ -115,6 +123,7 @@ fn image(top: &Config<'_>) -> Result<VitConfig> {
         stem: vec![patch],
         stem_bias: image.flag_or("patch_bias", true)?,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(&image, "num_hidden_layers", 39)?,
         n_heads: vision::heads(&image, "num_attention_heads", 16, width)?,

@@ -99,6 +99,7 @@ fn image(vision: &Config<'_>) -> Result<VitConfig> {
         stem: vec![Conv { channels: width, kernel: patch, stride: patch, padding: 0 }],
         stem_bias: true,
         registers: 0,
+        rope_theta: None,
         hidden_size: width,
         n_layers: vision::layers(vision, "num_hidden_layers", 24)?,
         n_heads: vision::heads(vision, "num_attention_heads", 16, width)?,

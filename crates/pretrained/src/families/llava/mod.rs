@@ -1,5 +1,5 @@
 //! Models whose pictures become tokens of a language model's prompt: LLaVA 1.5, LLaVA-NeXT,
-//! LLaVA-OneVision, Gemma 3, PaliGemma, InternVL, Idefics3, SmolVLM.
+//! LLaVA-OneVision, Gemma 3, PaliGemma, InternVL, Janus, Idefics3, SmolVLM.
 //!
 //! ```text
 //! config.json ──▶ LlavaConfig, layout ──▶ Plan ──compared with the tensors──▶ Llava
@@ -10,6 +10,7 @@ mod anyres;
 mod frames;
 mod gemma;
 mod internvl;
+pub mod janus;
 pub mod parts;
 mod projector;
 mod settings;
@@ -71,6 +72,8 @@ pub struct Spliced {
     pub anyres: Option<Anyres>,
     /// How a video stands in a prompt, where it is more than its frames as pictures.
     pub video: Option<VideoMarker>,
+    /// What draws what it says (Janus).
+    pub painter: Option<janus::Painter>,
     /// Whether prompts tell when a video's frames are shown (SmolVLM).
     pub timed: bool,
     /// Whether it was taught texts with several pictures among them (Idefics3, SmolVLM).
@@ -238,6 +241,9 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
         plan.copies = HEADS;
     }
     plan.tensors.extend(language.tensors);
+    if family == janus::JANUS {
+        janus::as_published(&mut plan, &directory.config(), config)?;
+    }
     if anyres::is_cut(family) {
         anyres::plan(&mut plan, anyres::config(family, &directory.config(), config)?);
     }
@@ -294,6 +300,10 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     if family == internvl::INTERNVL {
         internvl::prepare(&mut tensors, &layout, &config)?;
     }
+    let painter = match family {
+        janus::JANUS => Some(janus::take(directory, &config, &processor, &mut tensors, init)?),
+        _ => None,
+    };
     let dinov2 = is_dinov2(directory);
     if let (true, Some(vit)) = (dinov2, vit(&config)) {
         dinov2::prepare(&mut tensors, DINOV2_TOWER, vit, vit.grid())?;
@@ -311,6 +321,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
             let (frame, video) = internvl::frame(directory)?;
             (frame, Some(VideoMarker::Numbered(video)))
         }
+        janus::JANUS => (janus::frame(directory)?, None),
         _ => ([String::new(), String::new()], None),
     };
     let (path, device) = (directory.path().to_owned(), init.device().clone());
@@ -333,6 +344,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
         bidirectional,
         anyres,
         video,
+        painter,
         timed,
         interleaved,
         path,
@@ -355,6 +367,7 @@ fn processor(directory: &Directory, family: &str, config: &LlavaConfig) -> Resul
         _ if anyres::is_cut(family) => anyres::processor(directory, family, image),
         _ if gemma::is_gemma(family) => gemma::processor(directory, family, image),
         internvl::INTERNVL => internvl::processor(directory, image),
+        janus::JANUS => janus::processor(directory, image),
         _ => {
             let style = if pooling == Pooling::Class { Style::Clip } else { Style::Siglip };
             vision::square(directory, style, image)
@@ -369,6 +382,7 @@ fn marker(family: &str, top: &Config<'_>) -> Result<u32> {
         gemma::GEMMA3 => ("image_token_index", 262_144),
         gemma::PALIGEMMA => ("image_token_index", 256_000),
         internvl::INTERNVL => ("image_token_id", 151_667),
+        janus::JANUS => ("image_token_id", 100_581),
         _ if is_tiled(family) => ("image_token_id", 128_257),
         _ => ("image_token_index", 32_000),
     };
@@ -379,6 +393,9 @@ fn marker(family: &str, top: &Config<'_>) -> Result<u32> {
 fn layout(family: &str, directory: &Directory) -> (Layout, Place) {
     if is_tiled(family) {
         return (IDEFICS3, Place::Body(IDEFICS3_BODY));
+    }
+    if family == janus::JANUS {
+        return (names::JANUS, Place::Body(BODY));
     }
     if is_dinov2(directory) {
         return (LLAVA_DINOV2, Place::Body(BODY));

@@ -166,6 +166,7 @@ pub fn assemble(
         bidirectional: Bidirectional::Never,
         anyres: None,
         video: None,
+        painter: None,
         timed,
         interleaved,
         path,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::FOREIGN;
 use super::gemma::{self, GEMMA3, PALIGEMMA};
 use super::internvl::{self, INTERNVL};
+use super::janus::{self, JANUS};
 use super::parts::spliceable;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -39,6 +40,7 @@ pub fn config(directory: &Directory) -> Result<(&'static str, LlavaConfig)> {
         GEMMA3 => Ok((GEMMA3, gemma::gemma3(&top)?)),
         PALIGEMMA => Ok((PALIGEMMA, gemma::paligemma(&top)?)),
         INTERNVL => Ok((INTERNVL, internvl::config(directory, &top)?)),
+        JANUS => Ok((JANUS, janus::config(directory, &top)?)),
         "smolvlm" => Ok(("smolvlm", idefics3(&top)?)),
         _ => Ok(("idefics3", idefics3(&top)?)),
     }

@@ -88,6 +88,7 @@ impl NewEncoder {
             stem: vec![Conv { channels: hidden_size, kernel: patch, stride: patch, padding: 0 }],
             stem_bias: true,
             registers: 0,
+            rope_theta: None,
             hidden_size,
             n_layers,
             n_heads,

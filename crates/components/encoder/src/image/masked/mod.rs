@@ -113,7 +113,7 @@ impl MaskedVit {
         let table = Tensor::cat(vec![Tensor::zeros([1, e], &device), table], 0);
         let mut vit = Vit::init(config, &mut Init::empty(&device));
         (vit.stem, vit.class) = (stem, Some(self.class.clone()));
-        vit.position = Param::from_tensor(table.detach());
+        vit.position = Some(Param::from_tensor(table.detach()));
         (vit.blocks, vit.norm) = (self.blocks.clone(), self.norm.clone());
         vit
     }
