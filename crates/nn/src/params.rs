@@ -153,10 +153,7 @@ pub fn update<M: Module>(
 
 /// Gives parameters new values, row-major, by name and shape; those that are given none keep theirs. What
 /// they held is not read: it may be zeros that take no memory.
-pub fn fill<M: Module>(
-    module: M,
-    mut give: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>,
-) -> M {
+pub fn fill<M: Module>(module: M, mut give: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
     mapped(module, Change::Fill(&mut give))
 }
 

@@ -195,3 +195,17 @@ fn what_is_kept_of_one_clients_prompts_serves_no_other() {
     assert!(cached("other", "") > 0);
     assert_eq!(cached("secret", "apart"), 0, "nor is what ann keeps apart");
 }
+
+#[test]
+fn a_conversation_is_not_cut_down_to_its_last_message() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/t5");
+    let server = Server::start(&["--model", model]);
+    let one = json!({"role": "user", "content": "hello"});
+    let ask = |messages: &[&Value]| {
+        server.post("/v1/chat/completions", &json!({"messages": messages, "max_tokens": 4}))
+    };
+    assert_eq!(ask(&[&one]).status, 200);
+    let error = ask(&[&one, &one]).json()["error"].clone();
+    assert_eq!(error["param"], "messages", "{error}");
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("template")), "{error}");
+}

@@ -196,7 +196,8 @@ fn hostile() -> Vec<Value> {
         "0.5",
     ];
     let numbers = numbers.iter().map(|text| serde_json::from_str(text).expect("a number"));
-    let others = [json!("NaN"), json!(""), json!(true), json!([]), json!([[]]), json!({}), json!({"a": 1})];
+    let others =
+        [json!("NaN"), json!(""), json!(true), json!([]), json!([[]]), json!({}), json!({"a": 1})];
     numbers.chain(others).collect()
 }
 

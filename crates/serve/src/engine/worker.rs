@@ -169,6 +169,7 @@ impl<'m> Answering<'m> {
     fn read(&mut self, job: &Job) -> Result<Option<(usize, Inputs)>> {
         let inputs = match (&job.prompt, self.language) {
             (Prompt::Chat(messages, media), _) => {
+                self.tells_apart(messages)?;
                 match self.chat.prepare(messages, media, &job.options)? {
                     Some(inputs) => inputs,
                     None => return self.alone(job, messages, media).map(|()| None),
@@ -186,6 +187,18 @@ impl<'m> Answering<'m> {
         };
         let Some(batch) = &mut self.batch else { return Err(ApiError::internal("no batch")) };
         Ok(Some((batch.join_inputs(&inputs)?, inputs)))
+    }
+
+    /// That no message of a conversation would be left out.
+    fn tells_apart(&self, messages: &[Message]) -> Result<()> {
+        if messages.len() < 2 || self.chat.has_template()? {
+            return Ok(());
+        }
+        let message = format!(
+            "expected one message, for the model has no chat template that tells several apart, got {}",
+            messages.len()
+        );
+        Err(ApiError::invalid("messages", message))
     }
 
     /// Answers one conversation, while all others wait.
