@@ -620,7 +620,7 @@ mod tests {
             (read(json!({"resample": 2}), Style::LlavaOnevision), Style::LlavaNext),
             (read(json!({"max_patches": 4}), Style::GotOcr2), Style::GotOcr2),
             (read(json!({"size": 32}), Style::Dinov3), Style::Dinov3),
-            (read(json!({"size": {"height": 9, "width": 9}}), Style::Janus), Style::Janus),
+            (read(json!({"size": {"height": 32, "width": 32}}), Style::Janus), Style::Janus),
         ] {
             let written = processor.to_json();
             assert_eq!(read(written.clone(), style), processor, "{written}");

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::families::llava::janus::JANUS;
 
 const FILE: &str = "generation_config.json";
 
@@ -52,8 +51,8 @@ impl GenerationConfig {
                 })?,
             },
         };
-        // Of the pictures that it says, not of texts.
-        if directory.model_type() == Some(JANUS) {
+        // Of the pictures that Janus says, not of its texts.
+        if directory.model_type() == Some("janus") {
             config.without_effect(&["guidance_scale"]);
         }
         directory.tell(&config)?;
