@@ -13,6 +13,7 @@ mod idefics;
 mod llava;
 mod open;
 mod outputs;
+mod qwen2_5_omni;
 mod qwen2_audio;
 mod qwen_vl;
 mod seeing;
@@ -23,6 +24,7 @@ mod stable_diffusion;
 mod tiles;
 mod tower;
 mod vits;
+mod voxtral;
 mod wav2vec2;
 
 use std::path::{Path, PathBuf};

@@ -127,6 +127,7 @@ pub fn mlp([features, width]: [usize; 2], shuffle: usize) -> ProjectorConfig {
         width,
         places: None,
         stack: 1,
+        bias: true,
     }
 }
 
