@@ -201,6 +201,7 @@ pub(crate) fn quietest(loud: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::whisper::{Fallback, Task};
 
     #[test]
     fn words_stand_where_their_letters_do() {
