@@ -33,6 +33,7 @@ import parts
 import phi3
 import published
 import qwen2
+import qwen2_5_omni
 import qwen2_audio
 import qwen3
 import qwen_vl
@@ -54,6 +55,7 @@ import video_encoder
 import vit
 import vits
 import vocoder
+import voxtral
 import wav2vec2
 import whisper
 import whisper_mel
@@ -62,7 +64,8 @@ if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, dinov3, towers, clip_resnet,
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
-                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, vits, qwen_vl,
+                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, voxtral, vits,
+                   qwen_vl, qwen2_5_omni,
                    stable_diffusion, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, t5, janus, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -20,11 +20,15 @@ done
 "$sensorium" ask "answer en what is there?" --image "$picture" --model goldens/seeing_paligemma2 --max-tokens 4 > /dev/null
 
 # They hear.
-"$sensorium" ask "what is heard?" --audio "$sound" --model goldens/qwen2_audio --max-tokens 4 > /dev/null
+for model in qwen2_audio voxtral qwen2_5_omni; do
+    "$sensorium" ask "what is heard?" --audio "$sound" --model "goldens/$model" --max-tokens 4 > /dev/null
+done
+"$sensorium" ask "<audio> or <image>?" --audio "$sound" --image "$picture" --model goldens/qwen2_5_omni --max-tokens 2 > /dev/null
 
 # They write down speech, and tell which text fits a sound.
 "$sensorium" transcribe "$sound" --model goldens/wav2vec2 > /dev/null
 "$sensorium" transcribe "$sound" --model goldens/hubert --format srt > /dev/null
+"$sensorium" transcribe "$sound" --model goldens/voxtral --language English > /dev/null
 "$sensorium" score --audio "$sound" --text "a bell" --text "rain" --model goldens/clap | grep -q rain
 
 # They speak, in letters that they know.

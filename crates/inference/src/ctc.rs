@@ -18,7 +18,7 @@ use sensorium_pretrained::families::ctc::CtcParts;
 use crate::SpeechToText;
 use crate::error::{Error, Result};
 use crate::spectrogram::Spectrogram;
-use crate::whisper::{Confidence, Fallback, Segment, Task, TranscribeOptions, Transcript, Word};
+use crate::whisper::{Confidence, Segment, TranscribeOptions, Transcript, Word};
 
 /// A loaded model and all that is needed to listen with it.
 #[derive(Debug)]
@@ -159,26 +159,12 @@ impl Alphabet<'_> {
 /// # Errors
 /// An option that means nothing for letters one by one.
 pub(crate) fn refuse(options: &TranscribeOptions) -> Result<()> {
-    for (asked, expected, hint) in [
-        (options.language.is_some(), "knows languages", "leave --language out, or take Whisper"),
-        (options.task == Task::Translate, "translates", "leave --task out, or take Whisper"),
-        (
-            options.initial_prompt.is_some(),
-            "is told what was said before",
-            "leave --initial-prompt out, or take Whisper",
-        ),
-        (
-            options.fallback != Fallback::default(),
-            "hears a window again",
-            "leave --temperature and the thresholds of attempts out, or take Whisper",
-        ),
-    ] {
-        if asked {
-            let does = "writes down the letters that it hears";
-            return Err(Error::Cannot { expected, family: "a CTC model", does, hint });
-        }
+    let (family, does) = ("a CTC model", "writes down the letters that it hears");
+    if options.language.is_some() {
+        let hint = "leave --language out, or take Whisper";
+        return Err(Error::Cannot { expected: "knows languages", family, does, hint });
     }
-    Ok(())
+    options.refuse_windows(family, does)
 }
 
 /// What all segments say.
@@ -215,6 +201,7 @@ pub(crate) fn quietest(loud: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::whisper::{Fallback, Task};
 
     #[test]
     fn words_stand_where_their_letters_do() {

@@ -143,7 +143,7 @@ pub enum Model {
     Clap(ClapTowers),
     /// VITS.
     Vits(VitsModel),
-    /// Sounds among a language model's tokens: Qwen2-Audio.
+    /// Sounds among a language model's tokens: Qwen2-Audio, Voxtral.
     AudioLanguage(AudioLanguageModel),
     /// Stable Diffusion.
     StableDiffusion(Drawer),
@@ -218,7 +218,7 @@ impl Model {
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
             Pretrained::Vits(parts) => Self::Vits(VitsModel { parts }),
-            Pretrained::Qwen2Audio(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
+            Pretrained::AudioLanguage(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
             Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
             Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
         })
@@ -381,8 +381,9 @@ impl Model {
         match self {
             Self::Whisper(model) => Ok(model),
             Self::Wav2Vec2(model) => Ok(model),
+            Self::AudioLanguage(model) if model.transcribes() => Ok(model),
             Self::Sensorium(SensoriumModel { ctc: Some(model), .. }) => Ok(model),
-            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; wav2vec 2.0 or HuBERT with a head for transcripts; or what the recipe `ctc` has left")),
+            other => Err(other.cannot("hears", "pass --model DIR with a Whisper checkpoint: config.json, model.safetensors, tokenizer.json; wav2vec 2.0 or HuBERT with a head for transcripts; Voxtral; or what the recipe `ctc` has left")),
         }
     }
 
@@ -434,7 +435,7 @@ impl Model {
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),
             Self::Vits(_) => ("VITS", "speaks"),
-            Self::AudioLanguage(_) => ("Qwen2-Audio", "answers about sounds"),
+            Self::AudioLanguage(_) => ("a language model that hears", "answers about sounds"),
             Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
             Self::Autoencoder(_) => {
                 ("an autoencoder alone", "makes latents of pictures, and pictures of latents")

@@ -17,7 +17,7 @@ use rustfft::{Fft, FftDirection};
 /// Samples a second.
 pub const RATE: u32 = 16_000;
 /// Samples of a window: 25 ms.
-const WINDOW: usize = 400;
+pub const WINDOW: usize = 400;
 /// Samples from window to window: 10 ms.
 pub const HOP: usize = 160;
 /// Frames of the 30 s that the model hears at once.

@@ -83,8 +83,9 @@ pub struct Standing {
 
 /// Position of each of `tokens` in time, height and width (M-RoPE, section 2.1): a text's tokens follow each other
 /// on all axes alike, a medium's stand on a grid from the next position on, and what comes after it goes on behind
-/// its longer edge.
-pub fn positions(tokens: usize, media: &[Standing]) -> Arc<[[u32; 3]]> {
+/// its longer edge, and, where `lasts`, behind its last step too (TMRoPE, Xu et al. 2025,
+/// <https://arxiv.org/abs/2503.20215>, section 2.2).
+pub fn positions(tokens: usize, media: &[Standing], lasts: bool) -> Arc<[[u32; 3]]> {
     let mut all: Vec<[u32; 3]> = Vec::with_capacity(tokens);
     let mut next = 0;
     let text = |all: &mut Vec<[u32; 3]>, next: &mut u32, until: usize| {
@@ -96,13 +97,17 @@ pub fn positions(tokens: usize, media: &[Standing]) -> Arc<[[u32; 3]]> {
     for &Standing { at, grid, step } in media {
         text(&mut all, &mut next, at);
         let Grid { steps, rows, columns } = grid;
+        let mut behind = rows.max(columns) as u32;
         for time in 0..steps {
             let time = (time as f32 * step) as u32;
+            if lasts {
+                behind = behind.max(time + 1);
+            }
             let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
             let place = |[row, column]: [usize; 2]| [time, row as u32, column as u32];
             all.extend(places.map(place).map(|place| place.map(|axis| next + axis)));
         }
-        next += rows.max(columns) as u32;
+        next += behind;
     }
     text(&mut all, &mut next, tokens);
     all.into()
@@ -116,8 +121,9 @@ mod tests {
     #[test]
     fn media_stand_on_three_axes() {
         let grid = Grid { steps: 2, rows: 1, columns: 2 };
-        let got = positions(7, &[Standing { at: 2, grid, step: 2.0 }]);
+        let standing = [Standing { at: 2, grid, step: 2.0 }];
         let want = [[0; 3], [1; 3], [2, 2, 2], [2, 2, 3], [4, 2, 2], [4, 2, 3], [4; 3]];
-        assert_eq!(got[..], want);
+        assert_eq!(positions(7, &standing, false)[..], want);
+        assert_eq!(positions(7, &standing, true)[6], [5; 3]);
     }
 }

@@ -72,6 +72,7 @@ fn image_tower() -> TowerConfig {
         width: 24,
         places: Some(4),
         stack: 1,
+        bias: true,
     };
     let encoder = EncoderConfig::Vit { vit: image, features: FeatureSelect::default() };
     TowerConfig { encoder, projector }

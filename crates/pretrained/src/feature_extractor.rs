@@ -22,6 +22,8 @@ pub(crate) fn settings<T>(
     let top = Config::new(OUTER, &outer);
     // Said by the text's part of a model.
     top.without_effect(&["audio_token", "audio_bos_token", "audio_eos_token"]);
+    // Heeded where pictures are made ready.
+    top.without_effect(&["image_processor", "video_processor", "image_token", "video_token"]);
     if let Some(inner) = top.find("feature_extractor")? {
         let made = read(&inner)?;
         directory.tell(&top)?;

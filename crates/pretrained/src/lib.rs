@@ -105,8 +105,8 @@ pub enum Pretrained {
     Clap(families::clap::ClapTowers),
     /// VITS: letters to speech.
     Vits(families::vits::VitsParts),
-    /// Qwen2-Audio: a language model that hears.
-    Qwen2Audio(families::qwen2_audio::Qwen2AudioParts),
+    /// Qwen2-Audio, Voxtral: a language model that hears.
+    AudioLanguage(families::audio_language::AudioLanguageParts),
     /// Stable Diffusion: text to picture.
     StableDiffusion(Drawer),
     /// Its autoencoder alone: pictures to latents and back.

@@ -30,11 +30,20 @@ pub enum MediaProcessor {
         /// Every piece has that many: silence is put behind a sound (Whisper).
         padded: bool,
     },
-    /// Of sounds with silence behind them, whose encoder is told where they end (Qwen2-Audio).
+    /// Of sounds whose encoder is told where they end (Qwen2-Audio, Qwen2.5-Omni).
     Ended {
         /// Bands of the spectrogram.
         bands: usize,
-        /// Frames of a piece, the silence among them.
+        /// Most frames of a piece.
+        frames: usize,
+        /// Every piece has that many, silence behind the sound among them (Qwen2-Audio).
+        padded: bool,
+    },
+    /// Of sounds with silence behind them, which their encoder hears too (Voxtral).
+    Filled {
+        /// Bands of the spectrogram.
+        bands: usize,
+        /// Frames of every piece.
         frames: usize,
     },
     /// Of videos.
@@ -111,7 +120,10 @@ impl MediaProcessor {
                 Self::Audio { bands: config.bands, frames: 2 * config.positions, padded: true }
             }
             EncoderConfig::Qwen2Audio(config) => {
-                Self::Ended { bands: config.bands, frames: 2 * config.positions }
+                Self::Ended { bands: config.bands, frames: 2 * config.positions, padded: true }
+            }
+            EncoderConfig::Omni(config) => {
+                Self::Ended { bands: config.whisper.bands, frames: config.frames, padded: false }
             }
             EncoderConfig::Video(config) => {
                 let got = image.size().map_or(0, |[_, width]| width as usize);
@@ -134,7 +146,7 @@ impl MediaProcessor {
     /// What it reads.
     pub fn modality(&self) -> Modality {
         match self {
-            Self::Audio { .. } | Self::Ended { .. } => Modality::Audio,
+            Self::Audio { .. } | Self::Ended { .. } | Self::Filled { .. } => Modality::Audio,
             Self::Video { .. } => Modality::Video,
             Self::Table { .. } => Modality::Table,
         }
@@ -149,7 +161,12 @@ impl MediaProcessor {
             (Self::Audio { bands, frames, padded }, Media::Audio(sound)) => {
                 Ok(heard(sound, *bands, *frames, *padded))
             }
-            (Self::Ended { bands, frames }, Media::Audio(sound)) => ended(sound, *bands, *frames),
+            (Self::Ended { bands, frames, padded }, Media::Audio(sound)) => {
+                ended(sound, *bands, *frames, *padded)
+            }
+            (Self::Filled { bands, frames }, Media::Audio(sound)) => {
+                Ok(filled(sound, *bands, *frames))
+            }
             (Self::Video { processor, frames, .. }, Media::Video(video)) => {
                 Ok(vec![watched(video, processor, *frames)])
             }
@@ -161,7 +178,10 @@ impl MediaProcessor {
     /// Positions that the encoder makes of a piece.
     pub fn positions(&self, piece: &Piece) -> usize {
         match (self, piece) {
-            (Self::Audio { padded: true, .. }, Piece::Audio { frames, .. }) => frames / 2,
+            (
+                Self::Audio { padded: true, .. } | Self::Filled { .. },
+                Piece::Audio { frames, .. },
+            ) => frames / 2,
             (Self::Ended { .. }, Piece::Audio { frames, .. }) => pooled_positions(*frames),
             (_, Piece::Audio { frames, .. }) => positions(*frames),
             (Self::Video { latents, .. }, _) => *latents,
@@ -186,7 +206,7 @@ impl MediaProcessor {
             return Ok(None);
         }
         Ok(Some(match self {
-            Self::Audio { bands, .. } | Self::Ended { bands, .. } => {
+            Self::Audio { bands, .. } | Self::Ended { bands, .. } | Self::Filled { bands, .. } => {
                 Input::Audio(sounds(&pieces, *bands, device))
             }
             Self::Video { processor, frames, .. } => {
@@ -236,20 +256,33 @@ fn heard(sound: &Sound, bands: usize, most: usize, padded: bool) -> Vec<Piece> {
     (0..all).step_by(most).map(stretch).collect()
 }
 
-/// Stretches of a sound, each with silence behind it to so many frames; the last one is left out where it is too
-/// short to be heard.
-fn ended(sound: &Sound, bands: usize, most: usize) -> Result<Vec<Piece>> {
+/// Stretches of a sound, each of at most so many frames, or of that many where silence stands behind it; the last one
+/// is left out where it is too short to be heard.
+fn ended(sound: &Sound, bands: usize, most: usize, padded: bool) -> Result<Vec<Piece>> {
     const LEAST: usize = 2 * mel::HOP + 1;
-    let samples = sound.clone().at_rate(mel::RATE).samples;
-    if samples.len() < LEAST {
-        return Err(Error::ShortSound { least: LEAST, got: samples.len(), rate: mel::RATE });
+    let mut samples = sound.clone().at_rate(mel::RATE).samples;
+    let count = samples.len();
+    if count < LEAST {
+        return Err(Error::ShortSound { least: LEAST, got: count, rate: mel::RATE });
     }
-    let (all, whole) = (samples.len().div_ceil(mel::HOP), Mel::new(&samples, bands));
+    // The last frames hear silence behind the sound too, as far as a piece reaches.
+    samples.resize((count + mel::WINDOW).min(most * mel::HOP).max(count), 0.0);
+    let (all, whole) = (count.div_ceil(mel::HOP), Mel::new(&samples, bands));
     let stretch = |first: usize| {
-        let piece = Piece::Audio { mel: whole.window(first, most), frames: most.min(all - first) };
-        (pooled_positions(most.min(all - first)) > 0).then_some(piece)
+        let frames = most.min(all - first);
+        let mel = whole.window(first, if padded { most } else { frames });
+        (pooled_positions(frames) > 0).then_some(Piece::Audio { mel, frames })
     };
     Ok((0..all).step_by(most).filter_map(stretch).collect())
+}
+
+/// Stretches of a sound with silence behind it, so many frames in each.
+fn filled(sound: &Sound, bands: usize, most: usize) -> Vec<Piece> {
+    let mut samples = sound.clone().at_rate(mel::RATE).samples;
+    samples.resize(samples.len().max(1).next_multiple_of(most * mel::HOP), 0.0);
+    let mel = Mel::new(&samples, bands);
+    let stretch = |first| Piece::Audio { mel: mel.window(first, most), frames: most };
+    (0..samples.len() / mel::HOP).step_by(most).map(stretch).collect()
 }
 
 /// So many frames of a video, evenly; of a shorter one, some of them more than once.

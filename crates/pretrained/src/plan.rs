@@ -68,7 +68,7 @@ pub struct Plan {
     pub(crate) buffers: Vec<(String, Vec<usize>)>,
     /// Tensors that a file may hold twice.
     pub(crate) copies: &'static [&'static str],
-    /// How names begin of what only training needs.
+    /// How names begin of what only training needs, or what is not run here.
     pub(crate) training: &'static [&'static str],
 }
 

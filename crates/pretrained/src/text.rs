@@ -57,8 +57,11 @@ impl TextProcessor {
     }
 }
 
-/// The tokenizer: that of `tokenizer.json`, or what is made of the files that were published before
-/// there was one.
+/// mistral-common's tokens.
+pub(crate) const TEKKEN: &str = "tekken.json";
+
+/// The tokenizer: that of `tokenizer.json` or of `tekken.json`, or what is made of the files that were published
+/// before there was one.
 ///
 /// # Errors
 /// None of them is there, or one is damaged.
@@ -69,6 +72,9 @@ pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     };
     if let Some(bytes) = directory.bytes(FILE)? {
         return of(FILE, Tokenizer::from_bytes(&bytes));
+    }
+    if let Some(bytes) = directory.bytes(TEKKEN)? {
+        return of(TEKKEN, Tokenizer::from_tekken(&bytes));
     }
     for name in ["tokenizer.model", "spiece.model"] {
         if let Some(bytes) = directory.bytes(name)? {
@@ -84,8 +90,7 @@ pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     if let Some(bytes) = directory.bytes("vocab.txt")? {
         return of("vocab.txt", older(directory, VocabularyFile::WordPiece(&bytes))?);
     }
-    let files =
-        "tokenizer.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json with merges.txt";
+    let files = "tokenizer.json, tekken.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json with merges.txt";
     Err(directory.missing(files, "download it too, or make it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"))
 }
 

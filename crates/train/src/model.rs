@@ -217,7 +217,7 @@ pub fn own(
 }
 
 /// What of a published directory is no weights.
-const BESIDE: [&str; 17] = [
+const BESIDE: [&str; 18] = [
     "config.json",
     "open_clip_config.json",
     "generation_config.json",
@@ -232,6 +232,7 @@ const BESIDE: [&str; 17] = [
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
+    "tekken.json",
     "video_preprocessor_config.json",
     "chat_template.jinja",
     "chat_template.json",

@@ -58,6 +58,7 @@ impl Size {
                 width: 96,
                 places: Some(16),
                 stack: 1,
+                bias: true,
             },
             Self::Small => ProjectorConfig::small(),
         };
@@ -117,6 +118,7 @@ impl Size {
                 width,
                 places: None,
                 stack: 2,
+                bias: true,
             },
             _ => ProjectorConfig::Linear { features, shuffle: 1, bias: true, width },
         }
@@ -137,6 +139,7 @@ impl Size {
                     width: 96,
                     places: None,
                     stack: 1,
+                    bias: true,
                 },
                 decoder: llama,
             },
@@ -151,6 +154,7 @@ impl Size {
                     width: 192,
                     places: None,
                     stack: 1,
+                    bias: true,
                 },
                 decoder: LlamaConfig {
                     hidden_size: 192,

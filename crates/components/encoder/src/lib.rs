@@ -11,7 +11,10 @@ use sensorium_flow::{Encode, Features, Input, Modality};
 use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use audio::{Conformer, ConformerConfig, Qwen2AudioEncoder, WhisperEncoder, WhisperEncoderConfig};
+use audio::{
+    Conformer, ConformerConfig, OmniEncoder, OmniEncoderConfig, Qwen2AudioEncoder, WhisperEncoder,
+    WhisperEncoderConfig,
+};
 use image::{FeatureSelect, Pooling, Resnet, ResnetConfig, Vit, VitConfig};
 use table::{TableEncoder, TableEncoderConfig};
 use video::{VideoEncoder, VideoEncoderConfig};
@@ -36,6 +39,8 @@ pub enum EncoderConfig {
     Conformer(ConformerConfig),
     /// Qwen2-Audio's encoder, by the shape of the one inside.
     Qwen2Audio(WhisperEncoderConfig),
+    /// Qwen2.5-Omni's encoder of sounds.
+    Omni(OmniEncoderConfig),
     /// Frames, and latents that ask them.
     Video(VideoEncoderConfig),
     /// Columns of tables' rows.
@@ -47,7 +52,9 @@ impl EncoderConfig {
     pub fn modality(&self) -> Modality {
         match self {
             Self::Vit { .. } | Self::Resnet(_) => Modality::Image,
-            Self::Whisper(_) | Self::Conformer(_) | Self::Qwen2Audio(_) => Modality::Audio,
+            Self::Whisper(_) | Self::Conformer(_) | Self::Qwen2Audio(_) | Self::Omni(_) => {
+                Modality::Audio
+            }
             Self::Video(_) => Modality::Video,
             Self::Table(_) => Modality::Table,
         }
@@ -64,6 +71,7 @@ impl EncoderConfig {
             Self::Whisper(whisper) => whisper.positions,
             Self::Conformer(conformer) => conformer.positions,
             Self::Qwen2Audio(whisper) => whisper.positions / 2,
+            Self::Omni(omni) => omni.frames / 4,
             Self::Video(video) => video.latents,
             Self::Table(table) => table.columns,
         }
@@ -75,6 +83,7 @@ impl EncoderConfig {
             Self::Vit { vit, features } => vit.hidden_size * features.layers.len().max(1),
             Self::Resnet(resnet) => resnet.channels(),
             Self::Whisper(whisper) | Self::Qwen2Audio(whisper) => whisper.hidden_size,
+            Self::Omni(omni) => omni.whisper.hidden_size,
             Self::Conformer(conformer) => conformer.hidden_size,
             Self::Video(video) => video.image.hidden_size,
             Self::Table(table) => table.hidden_size,
@@ -88,7 +97,11 @@ impl EncoderConfig {
             Self::Vit { vit, .. } => vit.flops(),
             Self::Video(video) => video.frames as f64 * video.image.flops(),
             Self::Resnet(resnet) => resnet.flops(),
-            Self::Whisper(_) | Self::Conformer(_) | Self::Qwen2Audio(_) | Self::Table(_) => {
+            Self::Whisper(_)
+            | Self::Conformer(_)
+            | Self::Qwen2Audio(_)
+            | Self::Omni(_)
+            | Self::Table(_) => {
                 let count = |(_, shape): &(_, Vec<usize>)| shape.iter().product::<usize>();
                 let parameters: usize = self.parameters().iter().map(count).sum();
                 2.0 * parameters as f64 * self.positions() as f64
@@ -135,6 +148,9 @@ impl Encoder {
             }
             EncoderConfig::Qwen2Audio(config) => {
                 Self::Audio(audio::Encoder::Qwen2Audio(Qwen2AudioEncoder::init(config, init)))
+            }
+            EncoderConfig::Omni(config) => {
+                Self::Audio(audio::Encoder::Omni(OmniEncoder::init(config, init)))
             }
             EncoderConfig::Video(config) => Self::Video(VideoEncoder::init(config, init)),
             EncoderConfig::Table(config) => Self::Table(TableEncoder::init(config, init)),
@@ -236,7 +252,8 @@ mod tests {
         let others = [
             EncoderConfig::Resnet(resnet),
             EncoderConfig::Whisper(whisper.clone()),
-            EncoderConfig::Qwen2Audio(whisper),
+            EncoderConfig::Qwen2Audio(whisper.clone()),
+            EncoderConfig::Omni(OmniEncoderConfig { whisper, window: 3, frames: 10 }),
             EncoderConfig::Conformer(conformer),
             EncoderConfig::Video(VideoEncoderConfig {
                 image: vit(Pooling::Mean),

@@ -57,6 +57,9 @@ pub enum ProjectorConfig {
         /// Neighbours in time that become one token, silence behind the last; 1 keeps all.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         stack: usize,
+        /// Whether the maps have biases.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        bias: bool,
     },
     /// Squares of positions averaged, an RMSNorm and one map (Gemma 3).
     Pooled {
@@ -88,6 +91,14 @@ fn is_one(n: &usize) -> bool {
     *n == 1
 }
 
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
 impl ProjectorConfig {
     /// The embedded model's: 64 positions of two levels of 192 to 16 tokens of 256.
     pub fn small() -> Self {
@@ -99,6 +110,7 @@ impl ProjectorConfig {
             width: 256,
             places: Some(16),
             stack: 1,
+            bias: true,
         }
     }
 
@@ -142,9 +154,19 @@ impl Projector {
             ProjectorConfig::Linear { features, shuffle, bias, width } => {
                 Self::Linear(LinearProjector::init(shuffle, bias, [features, width], init))
             }
-            ProjectorConfig::Mlp { features, shuffle, norm, hidden, width, places, stack } => {
+            ProjectorConfig::Mlp {
+                features,
+                shuffle,
+                norm,
+                hidden,
+                width,
+                places,
+                stack,
+                bias,
+            } => {
                 let sizes = [features * shuffle * shuffle * stack, hidden, width];
-                Self::Mlp(MlpProjector::init([shuffle, stack], norm, sizes, places, init))
+                let made = MlpProjector::init([shuffle, stack], norm, sizes, places, init);
+                Self::Mlp(if bias { made } else { made.without_bias() })
             }
             ProjectorConfig::Pooled { features, side, eps, width } => {
                 Self::Pooled(PooledProjector::init(side, eps, [features, width], init))
@@ -200,6 +222,7 @@ mod tests {
 
     fn every_kind() -> [ProjectorConfig; 7] {
         let mlp = |norm, places, stack| ProjectorConfig::Mlp {
+            bias: stack == 1,
             features: 6,
             shuffle: 2,
             norm,

@@ -47,6 +47,12 @@ impl MlpProjector {
             position: places.map(|places| init.constant([places, width], 0.0)),
         }
     }
+
+    /// The same, whose maps add nothing (Voxtral, Liu et al. 2025, <https://arxiv.org/abs/2507.13264>).
+    pub fn without_bias(mut self) -> Self {
+        (self.mlp.fc1.bias, self.mlp.fc2.bias) = (None, None);
+        self
+    }
 }
 
 impl Project for MlpProjector {

@@ -1,9 +1,11 @@
-//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL that run: questions about pictures and videos of any shape in, text out.
+//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL that run: questions about pictures and videos of any shape in, text out; and
+//! Qwen2.5-Omni, which hears sounds beside them.
 //!
 //! ```text
 //! medium ──grid──▶ places in the prompt, each medium's own number ──fits the context?──┐
 //! messages ──template──▶ text, each medium spelt out ──encode──▶ ids [T] ──────────────┤
-//! medium ──patches, a step in time by itself──▶ tower ──▶ [1 + L, Q, D] ──splice───────┴──▶ backbone ──▶ next token
+//! medium ──patches, a step in time by itself──▶ tower ──▶ [1 + L, Q, D] ──splice───────┼──▶ backbone ──▶ next token
+//! sound  ──stretches──▶ spectrograms ──▶ tower ──▶ [1, Q, D] ──────────────────────────┘
 //! ```
 
 mod prompt;
@@ -11,19 +13,19 @@ mod prompt;
 use std::time::Instant;
 
 use sensorium_encoder::image::Patches;
-use sensorium_flow::{Grid, Sequence};
-use sensorium_media::{Frame, Media, Message, Modality, PatchProcessor, Prompt, Role};
+use sensorium_flow::{Embeds, Grid, Sequence};
+use sensorium_media::{Frame, Media, Message, Modality, Part, PatchProcessor, Prompt, Role};
 use sensorium_model::qwen_vl::{PatchTower, positions, spliced};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::qwen_vl::{QwenVl, Timing};
-use sensorium_pretrained::{CausalLm, TextProcessor};
+use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
-use crate::video::marked;
-use crate::vision_language::{FeatureCache, Tile};
+use crate::video::{marked, with_places};
+use crate::vision_language::{FeatureCache, MediaTower, Tile};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct QwenVlModel {
     pub llm: LanguageModel,
     /// What sees.
     pub tower: PatchTower,
+    /// What hears, if anything does.
+    pub hearing: Option<Hearing>,
     /// Pictures to patches.
     pub pictures: PatchProcessor,
     /// Videos to patches.
@@ -52,9 +56,26 @@ struct Names {
     end: String,
 }
 
-/// A medium before it is looked at: what its place in a prompt follows from.
+/// What hears, and the tokens of a sound in a prompt, by their names.
 #[derive(Debug)]
-struct Placed<'m> {
+pub struct Hearing {
+    /// Stretches of sounds to tokens.
+    pub tower: MediaTower,
+    marker: String,
+    start: String,
+    end: String,
+}
+
+/// A medium, or a stretch of a sound, before anything is made of it: what its place in a prompt follows from.
+#[derive(Debug)]
+enum Placed<'m> {
+    Seen(Seen<'m>),
+    Heard(Piece),
+}
+
+/// A picture or a video before it is looked at.
+#[derive(Debug)]
+struct Seen<'m> {
     medium: &'m Media,
     /// The frames that are looked at, of a video.
     frames: Vec<&'m Frame>,
@@ -64,14 +85,15 @@ struct Placed<'m> {
     step: f32,
 }
 
-/// What prompts may hold.
-const MODALITIES: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Video];
+/// What prompts may hold; the last of a model that hears.
+const MODALITIES: [Modality; 4] =
+    [Modality::Text, Modality::Image, Modality::Video, Modality::Audio];
 
 impl QwenVlModel {
     /// # Errors
     /// The tokenizer does not know the tokens that stand for media.
     pub(crate) fn new(text: TextProcessor, model: QwenVl) -> Result<Self> {
-        let QwenVl { tower, backbone, config, pictures, videos, path, device } = model;
+        let QwenVl { tower, hearing, backbone, config, pictures, videos, path, device } = model;
         let name = |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_token(&path, id));
         let names = Names {
             image: name(config.image_token_id)?,
@@ -79,9 +101,21 @@ impl QwenVlModel {
             start: name(config.vision_start_token_id)?,
             end: name(config.vision_end_token_id)?,
         };
+        let hearing = match (hearing, &config.hearing) {
+            (Some(hearing), Some(ids)) => {
+                let (tower, processor) = (hearing.tower, hearing.processor);
+                Some(Hearing {
+                    tower: MediaTower { tower, processor, device: device.clone() },
+                    marker: name(ids.audio_token_id)?,
+                    start: name(ids.audio_start_token_id)?,
+                    end: name(ids.audio_end_token_id)?,
+                })
+            }
+            _ => None,
+        };
         let llm = LanguageModel { lm: CausalLm { text, config: config.language, backbone } };
         let (timing, seen) = (config.timing, FeatureCache::default());
-        Ok(Self { llm, tower, pictures, videos, timing, names, device, seen })
+        Ok(Self { llm, tower, hearing, pictures, videos, timing, names, device, seen })
     }
 
     /// Keeps what it sees, within so many bytes: a picture that is shown again is not looked at again.
@@ -91,11 +125,12 @@ impl QwenVlModel {
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
         self.tower.pack_as(format);
+        self.hearing.iter_mut().for_each(|hearing| hearing.tower.tower.pack_as(format));
         self.llm.pack(format);
     }
 
     /// The patches of a medium, a step in time after the other: a picture is one.
-    fn steps<'a>(&'a self, placed: &'a Placed<'_>) -> impl Iterator<Item = Patches> + 'a {
+    fn steps<'a>(&'a self, placed: &'a Seen<'_>) -> impl Iterator<Item = Patches> + 'a {
         let (processor, pictures) = match placed.medium {
             Media::Image(picture) => (&self.pictures, vec![picture]),
             _ => (&self.videos, placed.frames.iter().map(|frame| &frame.picture).collect()),
@@ -115,23 +150,28 @@ impl QwenVlModel {
         Patches { pixels, grid }
     }
 
-    /// Where a medium will stand, by its size alone.
-    fn place<'m>(&self, medium: &'m Media) -> Result<Placed<'m>> {
+    /// Where a medium will stand, by its size alone: a long sound stretch by stretch.
+    fn place<'m>(&self, medium: &'m Media) -> Result<Vec<Placed<'m>>> {
+        if let (Some(hearing), Media::Audio(_)) = (&self.hearing, medium) {
+            let pieces = hearing.tower.pieces(medium)?;
+            return Ok(pieces.into_iter().map(Placed::Heard).collect());
+        }
         let size = medium.pictures().next().map_or([1; 2], |first| [first.height, first.width]);
         let Media::Video(video) = medium else {
             let grid = self.pictures.grid(size, 1)?;
-            return Ok(Placed { medium, frames: Vec::new(), grid, step: 1.0 });
+            return Ok(vec![Placed::Seen(Seen { medium, frames: Vec::new(), grid, step: 1.0 })]);
         };
         let frames = self.videos.frames(video);
         let (grid, n) = (self.videos.grid(size, frames.len())?, frames.len().max(1));
         let step = self.pace(video.duration / n as f64);
-        Ok(Placed { medium, frames, grid, step })
+        Ok(vec![Placed::Seen(Seen { medium, frames, grid, step })])
     }
 
     /// Positions from one step in time to the next, where a frame stays so many `seconds`.
     fn pace(&self, seconds: f64) -> f32 {
         match self.timing {
             Timing::Steps | Timing::Words => 1.0,
+            Timing::Paced(step) => step,
             Timing::PerSecond(positions) => {
                 positions as f32 * (self.videos.temporal() as f64 * seconds) as f32
             }
@@ -139,16 +179,31 @@ impl QwenVlModel {
     }
 
     /// What stands for a medium in the prompt, and what is added behind the first layers: `[1 + L, Q, D]`.
-    fn see(&self, placed: &Placed<'_>, salt: &str) -> Tensor<3> {
+    fn see(&self, seen: &Seen<'_>, salt: &str) -> Tensor<3> {
         // Each step is seen by itself, so that a long video takes no more memory than a short one.
         let look = || {
-            let seen = self.steps(placed).map(|patches| self.tower.embed(patches));
-            Tile { tokens: Tensor::cat(seen.collect(), 1), distance: None }
+            let steps = self.steps(seen).map(|patches| self.tower.embed(patches));
+            Tile { tokens: Tensor::cat(steps.collect(), 1), distance: None }
         };
-        match placed.medium {
+        match seen.medium {
             Media::Image(picture) => self.seen.tile(salt, picture, look).tokens,
             _ => look().tokens,
         }
+    }
+
+    /// What stands for each of the media, one after the other; nothing without any.
+    fn perceive(&self, placed: &[Placed<'_>], salt: &str) -> Result<Option<Tensor<3>>> {
+        let mut tokens = Vec::with_capacity(placed.len());
+        for placed in placed {
+            match (placed, &self.hearing) {
+                (Placed::Seen(seen), _) => tokens.push(self.see(seen, salt)),
+                (Placed::Heard(piece), Some(hearing)) => {
+                    tokens.extend(hearing.tower.encode(&[piece])?.map(|Embeds(heard)| heard));
+                }
+                (Placed::Heard(_), None) => {}
+            }
+        }
+        Ok((!tokens.is_empty()).then(|| Tensor::cat(tokens, 1)))
     }
 
     /// A `prompt` with its media, which it has places for, as the backbone reads it.
@@ -156,26 +211,41 @@ impl QwenVlModel {
         &self,
         media: &[Media],
         options: &GenerateOptions,
-        prompt: impl FnOnce(&[Placed<'_>]) -> Result<Prompt>,
+        prompt: impl FnOnce(&[Vec<Placed<'_>>]) -> Result<Prompt>,
     ) -> Result<Inputs> {
         self.takes(media)?;
+        let begun = Instant::now();
         let placed = media.iter().map(|medium| self.place(medium)).collect::<Result<Vec<_>>>()?;
+        let process = begun.elapsed().as_secs_f64();
         let Prompt { ids, slots, .. } = prompt(&placed)?;
         self.llm.room(ids.len())?;
+        let placed: Vec<Placed<'_>> = placed.into_iter().flatten().collect();
         let start = Instant::now();
-        let (text, salt) = (self.llm.embed(&ids), &options.cache_salt);
-        let seen: Vec<_> = placed.iter().map(|placed| self.see(placed, salt)).collect();
-        let (embeds, sequence) = match seen.is_empty() {
-            true => (text, Sequence::default()),
-            false => {
-                let (embeds, deepstack) = spliced(text, Tensor::cat(seen, 1), &slots);
-                let grid = Some(positions(ids.len(), &self.standing(&placed, &slots)));
+        let text = self.llm.embed(&ids);
+        let (embeds, sequence) = match self.perceive(&placed, &options.cache_salt)? {
+            None => (text, Sequence::default()),
+            Some(media) => {
+                let (embeds, deepstack) = spliced(text, media, &slots);
+                let lasts = matches!(self.timing, Timing::Paced(_));
+                let standing = self.standing(&placed, &slots);
+                let grid = Some(positions(ids.len(), &standing, lasts));
                 (embeds, Sequence { grid, deepstack, ..Sequence::default() })
             }
         };
         let (distances, options) = (Vec::new(), options.clone());
-        let (process, encode) = (0.0, start.elapsed().as_secs_f64());
+        let encode = start.elapsed().as_secs_f64();
         Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+    }
+
+    /// Messages with a place for each stretch of a sound.
+    fn stretched(
+        messages: &[Message],
+        media: &[Media],
+        placed: &[Vec<Placed<'_>>],
+    ) -> Vec<Message> {
+        with_places(messages, media, |medium, i| {
+            vec![Part::Media(medium.modality()); placed[i].len()]
+        })
     }
 
     /// A conversation that the assistant is to continue.
@@ -185,13 +255,16 @@ impl QwenVlModel {
         media: &[Media],
         options: &GenerateOptions,
     ) -> Result<Inputs> {
-        self.inputs(media, options, |placed| self.prompt(messages, placed))
+        self.inputs(media, options, |placed| {
+            self.prompt(&Self::stretched(messages, media, placed), placed)
+        })
     }
 }
 
 impl ChatModel for QwenVlModel {
     fn modalities(&self) -> &[Modality] {
-        &MODALITIES
+        let hears = usize::from(self.hearing.is_some());
+        &MODALITIES[..3 + hears]
     }
 
     fn has_template(&self) -> Result<bool> {
@@ -226,8 +299,10 @@ impl ChatModel for QwenVlModel {
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
         let message = Message { role: Role::User, parts: marked(text, media)? };
-        let inputs =
-            self.inputs(media, options, |placed| self.raw(&message.parts, parse_special, placed))?;
+        let inputs = self.inputs(media, options, |placed| {
+            let parts = Self::stretched(&[message], media, placed).remove(0).parts;
+            self.raw(&parts, parse_special, placed)
+        })?;
         self.llm.say(inputs, on_step)
     }
 

@@ -1,4 +1,4 @@
-//! From messages with pictures and videos to the ids that the backbone reads, and where their tokens stand.
+//! From messages with media to the ids that the backbone reads, and where their tokens stand.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use sensorium_model::qwen_vl::Standing;
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::qwen_vl::Timing;
 
-use super::{Placed, QwenVlModel};
+use super::{Placed, QwenVlModel, Seen};
 use crate::error::{Error, Result};
 
 impl QwenVlModel {
@@ -18,7 +18,11 @@ impl QwenVlModel {
     ///
     /// # Errors
     /// The template is broken or refuses the messages, or leaves media out.
-    pub(super) fn prompt(&self, messages: &[Message], placed: &[Placed<'_>]) -> Result<Prompt> {
+    pub(super) fn prompt(
+        &self,
+        messages: &[Message],
+        placed: &[Vec<Placed<'_>>],
+    ) -> Result<Prompt> {
         let text = &self.llm.lm.text;
         let media = self.media(placed);
         let prompt = match text.chat.template() {
@@ -43,7 +47,7 @@ impl QwenVlModel {
         &self,
         parts: &[Part],
         special: bool,
-        placed: &[Placed<'_>],
+        placed: &[Vec<Placed<'_>>],
     ) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
         self.llm.opened(tokenize(tokenizer, &self.written(parts, special), &self.media(placed))?)
@@ -52,63 +56,81 @@ impl QwenVlModel {
     /// Texts and the places of media, each between the tokens that published templates put around it.
     fn written(&self, parts: &[Part], special: bool) -> String {
         self.llm.written(parts, special, |modality| {
-            format!("{}{}{}", self.names.start, self.marker(modality), self.names.end)
+            let (start, end) = match (&self.hearing, modality) {
+                (Some(hearing), Modality::Audio) => (&hearing.start, &hearing.end),
+                _ => (&self.names.start, &self.names.end),
+            };
+            format!("{start}{}{end}", self.marker(modality))
         })
     }
 
     /// The token that stands for each of a medium's.
     fn marker(&self, modality: Modality) -> &str {
-        match modality {
-            Modality::Video => &self.names.video,
+        match (&self.hearing, modality) {
+            (Some(hearing), Modality::Audio) => &hearing.marker,
+            (_, Modality::Video) => &self.names.video,
             _ => &self.names.image,
         }
     }
 
     /// What stands for each of the media in a text that names a token for it.
-    fn media(&self, placed: &[Placed<'_>]) -> Vec<Medium> {
-        placed.iter().map(|placed| self.medium(placed)).collect()
+    fn media(&self, placed: &[Vec<Placed<'_>>]) -> Vec<Medium> {
+        placed.iter().flatten().map(|placed| self.medium(placed)).collect()
     }
 
     fn medium(&self, placed: &Placed<'_>) -> Medium {
-        let (modality, grid) = (placed.medium.modality(), self.tokens(placed));
-        let marker = self.marker(modality).to_owned();
+        let whole = |modality, len| {
+            let marker = self.marker(modality).to_owned();
+            Medium { modality, token: marker.clone(), text: marker.repeat(len), marker, len }
+        };
+        let seen = match placed {
+            Placed::Seen(seen) => seen,
+            Placed::Heard(piece) => {
+                let len = self.hearing.as_ref().map_or(0, |hearing| hearing.tower.tokens(piece));
+                return whole(Modality::Audio, len);
+            }
+        };
+        let (modality, grid) = (seen.medium.modality(), self.tokens(seen));
         let step = grid.rows * grid.columns;
-        if !self.tells(placed) {
-            let len = grid.steps * step;
-            let (token, text) = (marker.clone(), marker.repeat(len));
-            return Medium { modality, token, marker, text, len };
+        if !self.tells(seen) {
+            return whole(modality, grid.steps * step);
         }
+        let marker = self.marker(modality).to_owned();
         let spelt = |frames: &[&Frame]| {
             let (at, places) = (middle(frames), marker.repeat(step));
             format!("<{at:.1} seconds>{}{places}{}", self.names.start, self.names.end)
         };
-        let text = placed.frames.chunks(self.videos.temporal()).map(spelt).collect();
+        let text = seen.frames.chunks(self.videos.temporal()).map(spelt).collect();
         Medium { modality, token: marker.clone(), marker, text, len: step }
     }
 
     /// Whether words stand between a medium's steps in time.
-    fn tells(&self, placed: &Placed<'_>) -> bool {
-        self.timing == Timing::Words && matches!(placed.medium, Media::Video(_))
+    fn tells(&self, seen: &Seen<'_>) -> bool {
+        self.timing == Timing::Words && matches!(seen.medium, Media::Video(_))
     }
 
     /// The grid of a medium's tokens: a square of patches is one.
-    fn tokens(&self, placed: &Placed<'_>) -> Grid {
-        let (merge, Grid { steps, rows, columns }) = (self.pictures.merge(), placed.grid);
+    fn tokens(&self, seen: &Seen<'_>) -> Grid {
+        let (merge, Grid { steps, rows, columns }) = (self.pictures.merge(), seen.grid);
         Grid { steps, rows: rows / merge, columns: columns / merge }
     }
 
-    /// Where the tokens of media stand: of one with words between its steps, those of each step.
+    /// Where the tokens of what is seen stand: of a video with words between its steps, those of each step. What is
+    /// heard stands among words as these do.
     pub(super) fn standing(&self, placed: &[Placed<'_>], slots: &[Slot]) -> Vec<Standing> {
         let grids = placed.iter().flat_map(|placed| {
-            let (grid, step) = (self.tokens(placed), placed.step);
-            match self.tells(placed) {
-                true => vec![(Grid { steps: 1, ..grid }, step); grid.steps],
-                false => vec![(grid, step)],
+            let Placed::Seen(seen) = placed else { return vec![None] };
+            let (grid, step) = (self.tokens(seen), seen.step);
+            match self.tells(seen) {
+                true => vec![Some((Grid { steps: 1, ..grid }, step)); grid.steps],
+                false => vec![Some((grid, step))],
             }
         });
-        let stands =
-            |(slot, (grid, step)): (&Slot, (Grid, f32))| Standing { at: slot.at, grid, step };
-        slots.iter().zip(grids).map(stands).collect()
+        let stands = |(slot, grid): (&Slot, Option<(Grid, f32)>)| {
+            let (grid, step) = grid?;
+            Some(Standing { at: slot.at, grid, step })
+        };
+        slots.iter().zip(grids).filter_map(stands).collect()
     }
 }
 

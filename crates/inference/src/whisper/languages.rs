@@ -2,7 +2,7 @@
 
 /// The code of a language that is given by its code, with a region or without (`de`, `zh-CN`,
 /// `en_US`), or by its English name. What is unknown stays.
-pub(super) fn code(name: &str) -> String {
+pub(crate) fn code(name: &str) -> String {
     let name = name.trim().to_lowercase();
     if let Some((code, _)) = NAMES.iter().find(|(_, english)| *english == name) {
         return (*code).to_owned();

@@ -32,6 +32,7 @@ use crate::spectrogram::Spectrogram;
 use segments::cut;
 
 pub use fallback::{Confidence, Fallback};
+pub(crate) use languages::code;
 pub use segments::{Segment, Word};
 pub use sensorium_model::whisper::Task;
 
@@ -64,6 +65,33 @@ pub struct TranscribeOptions {
     pub initial_prompt: Option<String>,
     /// Seed of the draws at temperatures above 0.
     pub seed: u64,
+}
+
+impl TranscribeOptions {
+    /// That nothing is asked for which only a model can do that hears window by window, as Whisper does.
+    ///
+    /// # Errors
+    /// Something is; another model, of this family, does something else.
+    pub(crate) fn refuse_windows(&self, family: &'static str, does: &'static str) -> Result<()> {
+        for (asked, expected, hint) in [
+            (self.task == Task::Translate, "translates", "leave --task out, or take Whisper"),
+            (
+                self.initial_prompt.is_some(),
+                "is told what was said before",
+                "leave --initial-prompt out, or take Whisper",
+            ),
+            (
+                self.fallback != Fallback::default(),
+                "hears a window again",
+                "leave --temperature and the thresholds of attempts out, or take Whisper",
+            ),
+        ] {
+            if asked {
+                return Err(Error::Cannot { expected, family, does, hint });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What was said, and what it cost.
@@ -228,7 +256,7 @@ impl SpeechToText for WhisperModel {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(f64, f64),
     ) -> Result<Transcript> {
-        let language = options.language.as_deref().map(languages::code);
+        let language = options.language.as_deref().map(code);
         let asked = language.as_deref().map(|code| self.parts.rules.language(code)).transpose()?;
         // Refused before anything is heard.
         self.parts.rules.prompt(None, options.task, false)?;

@@ -76,6 +76,7 @@ fn llava_projectors_have_the_published_number_of_parameters() {
             width,
             places: None,
             stack: 1,
+            bias: true,
         };
         assert_eq!(params::count(&Projector::init(&config, &mut empty())), want);
     }

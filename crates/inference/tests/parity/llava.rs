@@ -44,6 +44,7 @@ fn config(golden: &Golden) -> LlavaConfig {
         width,
         places: None,
         stack: 1,
+        bias: true,
     };
     let features = FeatureSelect { layers: vec![1], class: false };
     let encoder = EncoderConfig::Vit { vit: image, features };

@@ -120,7 +120,7 @@ fn counts_of_models_that_see() {
 /// Encoder, text tower, language model and all, as transformers counts them.
 #[test]
 fn counts_of_models_that_hear_and_speak() {
-    let cases: [(&[u8], [u64; 4]); 5] = [
+    let cases: [(&[u8], [u64; 4]); 7] = [
         // Less the vector that hides positions, which is for training.
         (include_bytes!("wav2vec2-base-960h.json"), [94_396_320 - 768, 0, 0, 94_396_320 - 768]),
         (
@@ -129,6 +129,13 @@ fn counts_of_models_that_hear_and_speak() {
         ),
         // Its model card says 8 B.
         (include_bytes!("qwen2-audio-7b.json"), [636_968_960, 0, 7_754_878_976, 8_397_094_912]),
+        // Of which 3 B are its language model without the tables.
+        (include_bytes!("voxtral-mini-3b.json"), [636_968_960, 0, 4_014_136_320, 4_676_271_104]),
+        // What thinks; less two vectors that mark a sound's ends, which prompts have tokens for.
+        (
+            include_bytes!("qwen2.5-omni-7b.json"),
+            [635_048_960, 0, 7_615_616_512, 8_931_813_888 - 7168],
+        ),
         // 36,284,592, less what hears recordings and the durations' layers that are not run.
         (include_bytes!("mms-tts-eng.json"), [0, 6_299_904, 0, 28_284_571]),
         (include_bytes!("clap-htsat-unfused.json"), [28_190_872, 125_302_016, 0, 153_492_890]),
@@ -178,7 +185,16 @@ fn damaged_settings_are_errors_or_other_settings() {
     ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
-    for name in ["wav2vec2", "hubert", "clap", "clap_fused", "qwen2_audio", "vits", "vits_voices"] {
+    for name in [
+        "wav2vec2",
+        "hubert",
+        "clap",
+        "clap_fused",
+        "qwen2_audio",
+        "voxtral",
+        "vits",
+        "vits_voices",
+    ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
     for name in [
@@ -197,6 +213,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         "qwen2_vl",
         "qwen2_5_vl",
         "qwen3_vl",
+        "qwen2_5_omni",
     ] {
         damage(name, &|path| model(path, None).map(drop).map_err(|e| e.to_string()));
     }

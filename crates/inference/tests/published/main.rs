@@ -14,6 +14,7 @@ mod janus;
 mod llava;
 mod open;
 mod outputs;
+mod qwen2_5_omni;
 mod qwen2_audio;
 mod qwen_vl;
 mod seeing;
@@ -25,6 +26,7 @@ mod t5;
 mod tiles;
 mod tower;
 mod vits;
+mod voxtral;
 mod wav2vec2;
 
 use std::path::{Path, PathBuf};

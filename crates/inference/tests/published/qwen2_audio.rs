@@ -105,7 +105,9 @@ fn by_twins() {
 #[test]
 fn every_block_is_that_of_transformers_where_the_sound_is() {
     let outputs = Golden::open(NAME).outputs();
-    let Pretrained::Qwen2Audio(parts) = pretrained(&golden(NAME)).unwrap() else { panic!("parts") };
+    let Pretrained::AudioLanguage(parts) = pretrained(&golden(NAME)).unwrap() else {
+        panic!("parts")
+    };
     let piece = parts.processor.pieces(&medium(wave(4960), 16_000)).unwrap().remove(0);
     let Some(Input::Audio(sounds)) = parts.processor.input([&piece], &Device::flex()).unwrap()
     else {
@@ -199,7 +201,7 @@ fn the_names_of_today_are_read_too() {
         let tensors = std::mem::take(&mut all.tensors).into_iter();
         all.tensors = tensors.map(|(name, tensor)| (today(name), tensor)).collect();
     });
-    assert!(matches!(pretrained(dir.path()), Ok(Pretrained::Qwen2Audio(_))));
+    assert!(matches!(pretrained(dir.path()), Ok(Pretrained::AudioLanguage(_))));
 }
 
 #[test]

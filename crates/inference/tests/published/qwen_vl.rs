@@ -22,10 +22,10 @@ use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
 use crate::golden;
 use crate::open::model;
 
-const STACK: f32 = 1e-4;
+pub const STACK: f32 = 1e-4;
 /// torchvision's scaling of frames may round a level of 255 otherwise.
 const LEVEL: f32 = 1.6e-2;
-const WATCHED: f32 = 4e-3;
+pub const WATCHED: f32 = 4e-3;
 
 #[derive(Deserialize)]
 struct Case {
@@ -52,7 +52,7 @@ impl Case {
     }
 }
 
-fn qwen(path: &Path) -> QwenVlModel {
+pub fn qwen(path: &Path) -> QwenVlModel {
     match model(path, None).unwrap_or_else(|error| panic!("{error}")) {
         Model::QwenVl(model) => model,
         _ => panic!("{} is no Qwen-VL", path.display()),
@@ -68,21 +68,21 @@ fn cases(name: &str) -> (Vec<Case>, Tensors) {
     (serde_json::from_slice(&cases).unwrap(), outputs)
 }
 
-fn message(question: &str, media: &[Media]) -> Message {
+pub fn message(question: &str, media: &[Media]) -> Message {
     let places = media.iter().map(|medium| Part::Media(medium.modality()));
     let parts = places.chain([Part::Text(question.to_owned())]).collect();
     Message { role: Role::User, parts }
 }
 
-fn short() -> GenerateOptions {
+pub fn short() -> GenerateOptions {
     GenerateOptions { max_new_tokens: 16, ..GenerateOptions::default() }
 }
 
-fn go_on(_: Step<'_>) -> ControlFlow<()> {
+pub fn go_on(_: Step<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn asked(
+pub fn asked(
     model: &QwenVlModel,
     question: &str,
     media: &[Media],
@@ -90,12 +90,12 @@ fn asked(
     model.answer(&[message(question, media)], media, &short(), &mut go_on)
 }
 
-fn answer(model: &QwenVlModel, question: &str, media: &[Media]) -> Reply {
+pub fn answer(model: &QwenVlModel, question: &str, media: &[Media]) -> Reply {
     asked(model, question, media).unwrap_or_else(|error| panic!("{question}: {error}"))
 }
 
 /// The patches of each step in time, and what the tower makes of them, `[1 + L, Q, D]`.
-fn seen(model: &QwenVlModel, medium: &Media) -> (Grid, Vec<f32>, Tensor<3>) {
+pub fn seen(model: &QwenVlModel, medium: &Media) -> (Grid, Vec<f32>, Tensor<3>) {
     let frames: Vec<&Picture> = medium.pictures().collect();
     let processor: &PatchProcessor = match medium {
         Media::Image(_) => &model.pictures,
@@ -269,7 +269,7 @@ fn a_head_may_be_the_table_again_and_nothing_else() {
 }
 
 #[track_caller]
-fn fails(dir: &Path, words: &[&str]) {
+pub fn fails(dir: &Path, words: &[&str]) {
     let Err(error) = model(dir, None) else { panic!("it is damaged: {words:?}") };
     let text = error.to_string();
     assert!(text.contains("\nhint: "), "{text}");

@@ -86,7 +86,9 @@ fn every_key_of_every_family_is_classified() {
         let mut foreign = config.clone();
         foreign["a_new_key"] = json!(1);
         let mut want = vec!["a_new_key".to_owned()];
-        for part in parts(config).into_iter().filter(|part| part != "perceiver_config") {
+        // Of a resampler that most have not, and of what speaks, which is not read.
+        const OTHERS: [&str; 3] = ["perceiver_config", "talker_config", "token2wav_config"];
+        for part in parts(config).into_iter().filter(|part| !OTHERS.contains(&part.as_str())) {
             foreign[&part]["a_new_key"] = json!(false);
             want.push(format!("{part}.a_new_key"));
         }

@@ -625,6 +625,6 @@ fn assembled(
 }
 
 /// A step of the library that is spelt here.
-fn constant<T: DeserializeOwned>(value: Value) -> T {
+pub(super) fn constant<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("the steps are constants")
 }

@@ -73,7 +73,7 @@ impl Tokenizer {
 }
 
 /// The byte-level tokenizer without its added tokens.
-fn byte_level(published: &Published<'_>) -> Result<tokenizers::Tokenizer> {
+pub(super) fn byte_level(published: &Published<'_>) -> Result<tokenizers::Tokenizer> {
     let inconsistent =
         |error: tokenizers::Error| wrong("merges", "a consistent BPE", error.to_string());
     let name = published.guessed().unwrap_or(published.pre);

@@ -1,5 +1,5 @@
 //! Text to ids and back: one [`tokenizers::Tokenizer`], read from a `tokenizer.json`, made of the files
-//! that were published before there was one, of a GGUF file's fields, or trained here.
+//! that were published before there was one, of mistral-common's, of a GGUF file's fields, or trained here.
 //!
 //! <https://github.com/huggingface/tokenizers>. That library was made for files its user trusts: some
 //! crafted ones make it panic. Its panics end here, as errors.
@@ -16,6 +16,7 @@ mod proto;
 mod sentencepiece;
 mod special;
 mod steps;
+mod tekken;
 mod train;
 mod vocabulary;
 

@@ -1,5 +1,6 @@
 //! One file a family: its settings, its names, its weights.
 
+pub mod audio_language;
 pub mod bert;
 pub mod blip2;
 pub mod clap;
@@ -14,7 +15,6 @@ pub mod idefics;
 pub mod language;
 pub mod llava;
 pub mod open_clip;
-pub mod qwen2_audio;
 pub mod qwen_vl;
 pub mod sensorium;
 pub mod siglip;
@@ -123,6 +123,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_type: "qwen2_vl", plan: qwen_vl::plan, open: qwen_vl },
     Family { model_type: "qwen2_5_vl", plan: qwen_vl::plan, open: qwen_vl },
     Family { model_type: "qwen3_vl", plan: qwen_vl::plan, open: qwen_vl },
+    Family { model_type: "qwen2_5_omni", plan: qwen_vl::plan, open: qwen_vl },
     Family { model_type: flamingo::FAMILY, plan: flamingo::plan, open: flamingo::open },
     Family { model_type: "idefics", plan: idefics::plan, open: idefics::open },
     Family { model_type: "llama", plan: language::plan, open: language },
@@ -147,11 +148,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { model_type: "wav2vec2", plan: wav2vec2::plan, open: heard },
     Family { model_type: "hubert", plan: wav2vec2::plan, open: heard },
-    Family {
-        model_type: "qwen2_audio",
-        plan: qwen2_audio::plan,
-        open: |dir, to| Ok(Pretrained::Qwen2Audio(qwen2_audio::open(dir, to)?)),
-    },
+    Family { model_type: "qwen2_audio", plan: audio_language::plan, open: hearing },
+    Family { model_type: "voxtral", plan: audio_language::plan, open: hearing },
     Family {
         model_type: "vits",
         plan: vits::plan,
@@ -200,6 +198,10 @@ fn heard(directory: &Directory, device: &Device) -> Result<Pretrained> {
     Ok(Pretrained::Wav2Vec2(wav2vec2::open(directory, device)?))
 }
 
+fn hearing(directory: &Directory, device: &Device) -> Result<Pretrained> {
+    Ok(Pretrained::AudioLanguage(audio_language::open(directory, device)?))
+}
+
 fn autoencoder(directory: &Directory, device: &Device) -> Result<Pretrained> {
     Ok(Pretrained::Autoencoder(stable_diffusion::autoencoder(directory, device)?))
 }
@@ -218,8 +220,7 @@ fn janus(directory: &Directory, device: &Device) -> Result<Pretrained> {
 }
 
 fn qwen_vl(directory: &Directory, device: &Device) -> Result<Pretrained> {
-    let text = text::TextProcessor::read(directory)?;
-    Ok(Pretrained::QwenVl(text, qwen_vl::open(directory, device)?))
+    Ok(Pretrained::QwenVl(qwen_vl::text(directory)?, qwen_vl::open(directory, device)?))
 }
 
 fn language(directory: &Directory, device: &Device) -> Result<Pretrained> {

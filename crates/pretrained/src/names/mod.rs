@@ -60,8 +60,10 @@ pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
-pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
-pub use qwen2_audio::{QWEN2_AUDIO, QWEN2_AUDIO_NESTED};
+pub use qwen_vl::{QWEN2_5_OMNI, QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
+pub use qwen2_audio::{
+    QWEN2_5_OMNI_AUDIO, QWEN2_AUDIO, QWEN2_AUDIO_NESTED, VOXTRAL, VOXTRAL_NESTED,
+};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
 pub use t5::{T5, T5_GATED};
@@ -306,6 +308,8 @@ mod tests {
             LLAVA_TOWER,
             OPEN_CLIP,
             OPEN_CLIP_RESNET,
+            QWEN2_5_OMNI,
+            QWEN2_5_OMNI_AUDIO,
             QWEN2_AUDIO,
             QWEN2_AUDIO_NESTED,
             QWEN2_VL,
@@ -326,6 +330,8 @@ mod tests {
             VISION_TOWER,
             VISION_TOWER_BARE,
             VITS,
+            VOXTRAL,
+            VOXTRAL_NESTED,
             WAV2VEC2,
             WHISPER,
         ] {

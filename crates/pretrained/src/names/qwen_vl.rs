@@ -1,19 +1,30 @@
-//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL as transformers publishes them: the tower beside the decoder, or both in one
-//! model.
+//! Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen2.5-Omni as transformers publishes them: the tower beside the decoder, or
+//! both in one model.
 
 use super::llama::IGNORABLE;
 use super::{Layout, Row};
 
-/// Of all three towers.
+/// Of all towers.
 const VISION: &[Row] = &[
     ("stem", "patch_embed.proj"),
     ("position", "pos_embed.weight"),
     ("blocks.*.norm1", "blocks.*.norm1"),
+    ("blocks.*.attention.o", "blocks.*.attn.proj"),
+    ("blocks.*.norm2", "blocks.*.norm2"),
+];
+
+/// Queries, keys and values in one matrix.
+const QKV: &[Row] = &[
     ("blocks.*.attention.q", "blocks.*.attn.qkv.q"),
     ("blocks.*.attention.k", "blocks.*.attn.qkv.k"),
     ("blocks.*.attention.v", "blocks.*.attn.qkv.v"),
-    ("blocks.*.attention.o", "blocks.*.attn.proj"),
-    ("blocks.*.norm2", "blocks.*.norm2"),
+];
+
+/// Each in its own (Qwen2.5-Omni).
+const APART: &[Row] = &[
+    ("blocks.*.attention.q", "blocks.*.attn.q"),
+    ("blocks.*.attention.k", "blocks.*.attn.k"),
+    ("blocks.*.attention.v", "blocks.*.attn.v"),
 ];
 
 /// Qwen2-VL's two maps, and Qwen2.5-VL's three.
@@ -50,6 +61,7 @@ const MERGERS: &[Row] = &[
 pub const QWEN2_VL: Layout = Layout {
     parts: &[
         ("image", "visual", VISION),
+        ("image", "visual", QKV),
         ("image", "visual", MLP),
         ("projector", "visual", MERGER),
     ],
@@ -62,6 +74,7 @@ pub const QWEN2_VL: Layout = Layout {
 pub const QWEN2_VL_NESTED: Layout = Layout {
     parts: &[
         ("image", "model.visual", VISION),
+        ("image", "model.visual", QKV),
         ("image", "model.visual", MLP),
         ("projector", "model.visual", MERGER),
     ],
@@ -72,6 +85,7 @@ pub const QWEN2_VL_NESTED: Layout = Layout {
 pub const QWEN3_VL: Layout = Layout {
     parts: &[
         ("image", "model.visual", VISION),
+        ("image", "model.visual", QKV),
         ("image", "model.visual", LINEAR_MLP),
         ("projector", "model.visual", MERGERS),
     ],
@@ -82,8 +96,22 @@ pub const QWEN3_VL: Layout = Layout {
 pub const QWEN3_VL_BESIDE: Layout = Layout {
     parts: &[
         ("image", "visual", VISION),
+        ("image", "visual", QKV),
         ("image", "visual", LINEAR_MLP),
         ("projector", "visual", MERGERS),
     ],
     ..QWEN2_VL
+};
+
+/// The tower of Qwen2.5-Omni.
+pub const QWEN2_5_OMNI: Layout = Layout {
+    parts: &[
+        ("image", "thinker.visual", VISION),
+        ("image", "thinker.visual", APART),
+        ("image", "thinker.visual", MLP),
+        ("projector", "thinker.visual", MERGER),
+    ],
+    scalars: &[],
+    absent: &[],
+    ignorable: &["rotary_emb.inv_freq", "audio_bos_eos_token.weight"],
 };

@@ -2,10 +2,10 @@
 
 use super::{Layout, Row};
 
+/// Its convolutions and blocks.
 pub(super) const ENCODER: &[Row] = &[
     ("conv1", "conv1"),
     ("conv2", "conv2"),
-    ("position", "embed_positions.weight"),
     ("blocks.*.norm1", "layers.*.self_attn_layer_norm"),
     ("blocks.*.attention.q", "layers.*.self_attn.q_proj"),
     ("blocks.*.attention.k", "layers.*.self_attn.k_proj"),
@@ -14,8 +14,11 @@ pub(super) const ENCODER: &[Row] = &[
     ("blocks.*.norm2", "layers.*.final_layer_norm"),
     ("blocks.*.mlp.fc1", "layers.*.fc1"),
     ("blocks.*.mlp.fc2", "layers.*.fc2"),
-    ("norm", "layer_norm"),
 ];
+
+/// What stands before its blocks and behind them.
+pub(super) const ENCODER_ENDS: &[Row] =
+    &[("position", "embed_positions.weight"), ("norm", "layer_norm")];
 
 const DECODER: &[Row] = &[
     ("embedding", "embed_tokens"),
@@ -38,7 +41,11 @@ const DECODER: &[Row] = &[
 
 /// A [`Whisper`](sensorium_model::whisper::Whisper). Some files repeat the token table as the head.
 pub const WHISPER: Layout = Layout {
-    parts: &[("encoder", "model.encoder", ENCODER), ("decoder", "model.decoder", DECODER)],
+    parts: &[
+        ("encoder", "model.encoder", ENCODER),
+        ("encoder", "model.encoder", ENCODER_ENDS),
+        ("decoder", "model.decoder", DECODER),
+    ],
     scalars: &[],
     absent: &[],
     ignorable: &["proj_out.weight"],

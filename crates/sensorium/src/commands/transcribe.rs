@@ -21,7 +21,7 @@ use sensorium_train::progress::Progress;
 /// Write down what was said in sounds.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's, wav2vec 2.0's and HuBERT's published checkpoints and what the recipe `ctc` leaves, and sounds of any length in the formats that FILE names."
+    after_help = "Examples:\n  sensorium transcribe talk.mp3 --model whisper-base\n  sensorium transcribe talk.wav --model whisper-base --language de --task translate --format srt\n\nReads Whisper's, wav2vec 2.0's, HuBERT's and Voxtral's published checkpoints and what the recipe `ctc` leaves, and sounds of any length in the formats that FILE names."
 )]
 pub struct Transcribe {
     /// Sounds: WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM or Matroska.

@@ -2,12 +2,14 @@
 
 mod conformer;
 mod htsat;
+mod qwen2_5_omni;
 mod qwen2_audio;
 mod wav2vec2;
 mod whisper;
 
 pub use conformer::{Conformer, ConformerConfig, Label, best_path, positions};
 pub use htsat::{Htsat, HtsatConfig};
+pub use qwen2_5_omni::{OmniEncoder, OmniEncoderConfig};
 pub use qwen2_audio::{Qwen2AudioEncoder, pooled_positions};
 pub use wav2vec2::{ConvNorm, SampleConv, Wav2Vec2, Wav2Vec2Config};
 pub use whisper::{WhisperEncoder, WhisperEncoderConfig};
@@ -25,6 +27,8 @@ pub enum Encoder {
     Conformer(Conformer),
     /// Qwen2-Audio's.
     Qwen2Audio(Qwen2AudioEncoder),
+    /// Qwen2.5-Omni's.
+    Omni(OmniEncoder),
 }
 
 impl Encode for Encoder {
@@ -36,6 +40,7 @@ impl Encode for Encoder {
             Self::Whisper(whisper) => whisper.encode(mel),
             Self::Conformer(conformer) => conformer.encode_padded(mel, &frames),
             Self::Qwen2Audio(encoder) => encoder.encode(Sounds { mel, frames }),
+            Self::Omni(encoder) => encoder.encode(Sounds { mel, frames }),
         }
     }
 }
@@ -46,6 +51,7 @@ impl Pack for Encoder {
             Self::Whisper(whisper) => whisper.matrices(path, visit),
             Self::Conformer(conformer) => conformer.matrices(path, visit),
             Self::Qwen2Audio(encoder) => encoder.matrices(path, visit),
+            Self::Omni(encoder) => encoder.matrices(path, visit),
         }
     }
 }

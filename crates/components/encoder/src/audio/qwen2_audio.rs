@@ -45,9 +45,13 @@ impl Encode for Qwen2AudioEncoder {
 
     /// `[B, bands, 4N] -> [B, N, E]`, of which [`pooled_positions`] count of each sound.
     fn encode(&self, sounds: Sounds) -> Features {
-        let x = self.hidden(&sounds, usize::MAX);
-        let [b, n, e] = x.dims();
-        let pairs = x.narrow(1, 0, n / 2 * 2).reshape([b, n / 2, 2, e]);
-        Features(self.whisper.norm.forward(pairs.mean_dim(2).reshape([b, n / 2, e])))
+        Features(averaged(&self.whisper, self.hidden(&sounds, usize::MAX)))
     }
+}
+
+/// Means of neighbours, normed, `[B, 2N, E] -> [B, N, E]`.
+pub(super) fn averaged(whisper: &WhisperEncoder, x: Tensor<3>) -> Tensor<3> {
+    let [b, n, e] = x.dims();
+    let pairs = x.narrow(1, 0, n / 2 * 2).reshape([b, n / 2, 2, e]);
+    whisper.norm.forward(pairs.mean_dim(2).reshape([b, n / 2, e]))
 }

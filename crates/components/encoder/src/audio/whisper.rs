@@ -50,8 +50,8 @@ impl WhisperEncoderConfig {
 pub struct WhisperEncoder {
     conv1: Conv1d,
     conv2: Conv1d,
-    /// Sines and cosines, which checkpoints carry with them.
-    position: Param<Tensor<2>>,
+    /// Sines and cosines, which checkpoints carry with them, or which are made for what is heard.
+    position: Option<Param<Tensor<2>>>,
     blocks: Vec<Block>,
     pub(super) norm: LayerNorm,
 }
@@ -75,10 +75,15 @@ impl WhisperEncoder {
         Self {
             conv1: conv(config.bands, 1, init),
             conv2: conv(e, 2, init),
-            position: init.values(waves, [config.positions, e]),
+            position: Some(init.values(waves, [config.positions, e])),
             blocks: (0..config.n_layers).map(|_| without_key_bias(&block, init)).collect(),
             norm: LayerNorm::init(e, EPS, init),
         }
+    }
+
+    /// The same, whose positions are made for what is heard, of any length: Whisper's own sines and cosines.
+    pub(super) fn without_table(self) -> Self {
+        Self { position: None, ..self }
     }
 
     /// Positions after so many blocks, `[B, N, E]`: after none, what the first one reads.
@@ -95,7 +100,12 @@ impl WhisperEncoder {
     ) -> Tensor<3> {
         let x = self.conv1.activated(mel.swap_dims(1, 2), Activation::Gelu); // [B, 2N, E]
         let x = self.conv2.activated(x, Activation::Gelu); // [B, N, E]
-        let x = x + self.position.val().unsqueeze();
+        let [_, n, e] = x.dims();
+        let position = match &self.position {
+            Some(table) => table.val(),
+            None => Tensor::from_data(TensorData::new(sinusoids(n, e), [n, e]), &x.device()),
+        };
+        let x = x + position.unsqueeze();
         self.blocks.iter().take(blocks).fold(x, |x, block| block.forward(x, &Mask::Full, lengths))
     }
 }
@@ -110,6 +120,18 @@ impl Encode for WhisperEncoder {
 }
 
 sensorium_nn::pack!(WhisperEncoder: conv1, conv2, blocks);
+
+/// Whisper's places, `[n, width]`: half of each sines, half cosines, of wavelengths from 2π to 20,000π.
+fn sinusoids(n: usize, width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let step = (10_000_f64.ln() / (half.max(2) - 1) as f64) as f32;
+    let rates: Vec<f32> = (0..half).map(|i| (-step * i as f32).exp()).collect();
+    let place = |at: usize| {
+        let angles = rates.iter().map(move |rate| at as f32 * rate);
+        angles.clone().map(f32::sin).chain(angles.map(f32::cos))
+    };
+    (0..n).flat_map(place).collect()
+}
 
 /// A bias that is added to every key changes no softmax: Whisper leaves it out.
 fn without_key_bias(config: &BlockConfig, init: &mut Init) -> Block {

@@ -186,6 +186,8 @@ pub enum Place {
     Whole(&'static str),
     /// The decoder behind a prefix, the head by itself.
     Body(&'static str),
+    /// Decoder and head behind a prefix that other parts have too.
+    Among(&'static str),
 }
 
 impl Place {
@@ -193,6 +195,10 @@ impl Place {
     pub fn inner(self, config: &BackboneConfig, name: &str) -> Option<String> {
         match self {
             Self::Whole(prefix) => name.strip_prefix(prefix).map(str::to_owned),
+            Self::Among(prefix) => {
+                let name = name.strip_prefix(prefix)?;
+                (name == HEAD || name.starts_with(body(config))).then(|| name.to_owned())
+            }
             Self::Body(_) if name == HEAD => Some(name.to_owned()),
             Self::Body(prefix) => Some(format!("{}{}", body(config), name.strip_prefix(prefix)?)),
         }
@@ -201,7 +207,7 @@ impl Place {
     /// The other way.
     pub fn outer(self, config: &BackboneConfig, name: &str) -> String {
         match (self, name.strip_prefix(body(config))) {
-            (Self::Whole(prefix), _) => format!("{prefix}{name}"),
+            (Self::Whole(prefix) | Self::Among(prefix), _) => format!("{prefix}{name}"),
             (Self::Body(prefix), Some(name)) => format!("{prefix}{name}"),
             (Self::Body(_), None) => name.to_owned(),
         }

@@ -58,6 +58,7 @@ pub fn config(directory: &Directory, top: &Config<'_>) -> Result<LlavaConfig> {
         width,
         places: None,
         stack: 1,
+        bias: true,
     };
     let features = FeatureSelect { layers, class: false };
     Ok(one_tower(image, features, projector, backbone))

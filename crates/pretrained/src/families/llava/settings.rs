@@ -129,6 +129,7 @@ pub fn mlp([features, width]: [usize; 2], shuffle: usize) -> ProjectorConfig {
         width,
         places: None,
         stack: 1,
+        bias: true,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Models whose pictures and videos of any shape become tokens with places in time, height and width: Qwen2-VL,
-//! Qwen2.5-VL, Qwen3-VL.
+//! Qwen2.5-VL, Qwen3-VL, and Qwen2.5-Omni, which hears too.
 //!
 //! ```text
 //! config.json ──▶ QwenVlConfig, layout ──▶ Plan ──compared with the tensors──▶ PatchTower, Backbone
 //! preprocessor_config.json, video_preprocessor_config.json ──▶ what makes patches
 //! ```
 
+mod omni;
 mod processor;
 mod settings;
 
@@ -18,16 +19,20 @@ use sensorium_model::qwen_vl::{PatchTower, PatchTowerConfig};
 use sensorium_nn::prelude::*;
 
 use super::language::{self, Place};
+use crate::TextProcessor;
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::names::{self, Layout, QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
+use crate::names::{
+    self, Layout, QWEN2_5_OMNI, QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE,
+};
 use crate::plan::Plan;
+pub use omni::{Hearing, HearingConfig};
 pub use settings::{QwenVlConfig, Timing};
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
 /// A head that is the token table again.
-const HEADS: &[&str] = &["lm_head.weight"];
+const HEADS: &[&str] = &["lm_head.weight", "thinker.lm_head.weight"];
 
 /// What the first map of patches ends with, which files have as a convolution.
 const STEM: &str = "visual.patch_embed.proj.weight";
@@ -37,6 +42,8 @@ const STEM: &str = "visual.patch_embed.proj.weight";
 pub struct QwenVl {
     /// What sees.
     pub tower: PatchTower,
+    /// What hears, if anything does.
+    pub hearing: Option<Hearing>,
     /// The language model.
     pub backbone: Backbone,
     /// Their shape.
@@ -71,6 +78,10 @@ fn plan_of(config: &QwenVlConfig, directory: &Directory) -> Plan {
     if !language.copies.is_empty() {
         plan.copies = HEADS;
     }
+    if let Some(hearing) = &config.hearing {
+        plan.tensors.extend(omni::plan(hearing).tensors);
+        plan.training = &omni::MOUTH;
+    }
     plan.tensors.extend(language.tensors);
     plan
 }
@@ -83,6 +94,9 @@ fn convolution(config: &QwenVlConfig) -> Vec<usize> {
 
 /// Of what is published in two ways, the one that the files have; without weights, that of most on the hub.
 fn layout(config: &QwenVlConfig, directory: &Directory) -> (Layout, Place) {
+    if config.hearing.is_some() {
+        return (QWEN2_5_OMNI, Place::Among("thinker."));
+    }
     let names = directory.shapes().unwrap_or_default();
     let nested = names.keys().any(|name| name.starts_with("model.visual."));
     let beside = names.keys().any(|name| name.starts_with("visual."));
@@ -107,17 +121,36 @@ pub fn open(directory: &Directory, device: &Device) -> Result<QwenVl> {
     let [pictures, videos] = processor::processors(directory, &config)?;
     let plan = plan_of(&config, directory);
     let strays = plan.check(directory)?;
+    if config.hearing.is_some() {
+        omni::tell_mouth(directory)?;
+    }
     // A head that is the token table again is read, and compared with it.
-    let unread = |name: &str| plan.layout.is_ignorable(name) || strays.contains(name);
+    let speaks = |name: &str| plan.training.iter().any(|part| name.starts_with(part));
+    let unread =
+        |name: &str| plan.layout.is_ignorable(name) || speaks(name) || strays.contains(name);
     let mut tensors = directory.tensors_but(unread)?;
     let (layout, place) = layout(&config, directory);
     let init = &mut Init::empty(device);
+    let hear = |hearing| omni::open(hearing, directory, &mut tensors, init);
+    let hearing = config.hearing.as_ref().map(hear).transpose()?;
     let language = place.take(&config.language, &mut tensors);
     let backbone = language::fill(&config.language, language, init)?;
     flatten(&mut tensors)?;
     let tower = names::take(PatchTower::init(&config.tower, init), tensors, &layout)?;
     let (path, device) = (directory.path().to_owned(), device.clone());
-    Ok(QwenVl { tower, backbone, config, pictures, videos, path, device })
+    Ok(QwenVl { tower, hearing, backbone, config, pictures, videos, path, device })
+}
+
+/// What makes ids of a directory's texts.
+///
+/// # Errors
+/// A file is missing or damaged.
+pub fn text(directory: &Directory) -> Result<TextProcessor> {
+    let text = TextProcessor::read(directory)?;
+    match directory.model_type() {
+        Some(omni::FAMILY) => omni::ending(directory, text),
+        _ => Ok(text),
+    }
 }
 
 /// A convolution whose kernels do not overlap as the matrix that it is.

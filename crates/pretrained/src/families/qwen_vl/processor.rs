@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use sensorium_media::{PatchProcessor, PatchStyle};
 use serde_json::Value;
 
+use super::omni::OF_SOUNDS;
 use super::{QwenVlConfig, Timing};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -21,15 +22,25 @@ type Found = (&'static str, Value);
 
 /// Pictures' and videos'.
 pub fn processors(directory: &Directory, config: &QwenVlConfig) -> Result<[PatchProcessor; 2]> {
-    let [pictures, videos] = found(directory)?;
+    let [pictures, mut videos] = found(directory)?;
+    if config.hearing.is_some() && videos.0 == PICTURES {
+        // Of pictures alone: transformers has sizes of its own for frames.
+        for key in ["size", "min_pixels", "max_pixels"] {
+            videos.1.as_object_mut().map(|settings| settings.remove(key));
+        }
+    }
     let style = match config.timing {
         Timing::Words => PatchStyle::Video,
-        Timing::Steps | Timing::PerSecond(_) => PatchStyle::Frames,
+        Timing::Steps | Timing::PerSecond(_) | Timing::Paced(_) => PatchStyle::Frames,
     };
     let (picture, mut asked) = read(directory, &pictures, PatchStyle::Picture)?;
+    if config.hearing.is_some() {
+        // Heeded where sounds are made ready.
+        asked.extend(OF_SOUNDS.iter().map(|&key| key.to_owned()));
+    }
     let (video, of_videos) = read(directory, &videos, style)?;
     // One is told once of what neither heeds.
-    let shared = pictures == videos;
+    let shared = pictures == videos || [pictures.0, videos.0] == [PICTURES; 2];
     if shared {
         asked.extend(of_videos.iter().cloned());
     }
@@ -47,7 +58,8 @@ pub fn processors(directory: &Directory, config: &QwenVlConfig) -> Result<[Patch
 fn found(directory: &Directory) -> Result<[Found; 2]> {
     let outer = directory.json(OUTER)?.unwrap_or_default();
     let config = Config::new(OUTER, &outer);
-    config.without_effect(&["image_token", "video_token"]);
+    // Heeded where sounds are made ready.
+    config.without_effect(&["image_token", "video_token", "feature_extractor"]);
     let nested = ["image_processor", "video_processor"].map(|key| config.get(key).cloned());
     directory.tell(&config)?;
     let [pictures, videos] = nested.map(|nested| nested.map(|settings| (OUTER, settings)));

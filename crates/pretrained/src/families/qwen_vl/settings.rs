@@ -1,4 +1,4 @@
-//! What `config.json` says of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
+//! What `config.json` says of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and what thinks in Qwen2.5-Omni.
 
 use std::sync::LazyLock;
 
@@ -10,6 +10,7 @@ use sensorium_nn::prelude::NormKind;
 use serde_json::{Value, json};
 
 use super::FOREIGN;
+use super::omni::{self, HearingConfig};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -46,6 +47,8 @@ pub struct QwenVlConfig {
     pub vision_start_token_id: u32,
     /// Stands behind it.
     pub vision_end_token_id: u32,
+    /// What hears, if anything does.
+    pub hearing: Option<HearingConfig>,
 }
 
 /// How prompts tell when a video's frames are shown.
@@ -57,10 +60,14 @@ pub enum Timing {
     PerSecond(usize),
     /// Seconds in words before each step (Qwen3-VL).
     Words,
+    /// So many positions from step to step, however long a frame stays (Qwen2.5-Omni).
+    Paced(f32),
 }
 
 pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
-    let top = directory.config();
+    let whole = directory.config();
+    let omni = whole.text_or("model_type", "")? == omni::FAMILY;
+    let top = if omni { omni::thinker(&whole)? } else { whole };
     top.only_null("quantization_config")?;
     let vision = top.find_or_empty("vision_config")?;
     // A token that no prompt has.
@@ -68,12 +75,14 @@ pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
     // Said again by `patch_size`.
     vision.without_effect(&["spatial_patch_size"]);
     let read = match top.text_or("model_type", "")? {
+        _ if omni => omni::read,
         "qwen2_5_vl" => qwen2_5,
         "qwen3_vl" => qwen3,
         _ => qwen2,
     };
     let id = |key, default| top.id_or(key, default);
     let (family, language, Seen { tower, timing, patch, temporal }) = read(&top, &vision)?;
+    let hearing = if omni { Some(omni::hearing(&top, language.hidden_size())?) } else { None };
     Ok(QwenVlConfig {
         family,
         tower,
@@ -81,19 +90,21 @@ pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
         patch,
         temporal,
         timing,
-        image_token_id: id("image_token_id", 151_655)?,
-        video_token_id: id("video_token_id", 151_656)?,
+        // Qwen2.5-Omni's files have other names.
+        image_token_id: id("image_token_index", id("image_token_id", 151_655)?)?,
+        video_token_id: id("video_token_index", id("video_token_id", 151_656)?)?,
         vision_start_token_id: id("vision_start_token_id", 151_652)?,
         vision_end_token_id: id("vision_end_token_id", 151_653)?,
+        hearing,
     })
 }
 
 /// What `vision_config` says.
-struct Seen {
-    tower: PatchTowerConfig,
-    timing: Timing,
-    patch: usize,
-    temporal: usize,
+pub(super) struct Seen {
+    pub(super) tower: PatchTowerConfig,
+    pub(super) timing: Timing,
+    pub(super) patch: usize,
+    pub(super) temporal: usize,
 }
 
 /// Defaults are those of `Qwen2VLConfig`.
@@ -118,6 +129,17 @@ fn qwen2(top: &Config<'_>, vision: &Config<'_>) -> Result<(&'static str, Backbon
 /// Defaults are those of `Qwen2_5_VLConfig`.
 fn qwen2_5(top: &Config<'_>, vision: &Config<'_>) -> Result<(&'static str, BackboneConfig, Seen)> {
     let language = text(top, &QWEN2_TEXT, language::qwen2_vl)?;
+    let timing = Timing::PerSecond(vision.size_or("tokens_per_second", 4)?);
+    let seen = windowed(vision, &language, timing)?;
+    Ok(("qwen2_5_vl", language, seen))
+}
+
+/// The tower of Qwen2.5-VL. Defaults are those of `Qwen2_5_VLVisionConfig`.
+pub(super) fn windowed(
+    vision: &Config<'_>,
+    language: &BackboneConfig,
+    timing: Timing,
+) -> Result<Seen> {
     vision.only("hidden_act", &json!("silu"))?;
     let kind = Kind {
         width: vision.size_or("hidden_size", 3584)?,
@@ -128,8 +150,7 @@ fn qwen2_5(top: &Config<'_>, vision: &Config<'_>) -> Result<(&'static str, Backb
         patch: 14,
         out: ("out_hidden_size", 3584),
     };
-    let timing = Timing::PerSecond(vision.size_or("tokens_per_second", 4)?);
-    let mut seen = kind.read(vision, &language, timing)?;
+    let mut seen = kind.read(vision, language, timing)?;
     let image = &mut seen.tower.image;
     let square = image.merge * seen.patch;
     let squares = vision.size_or("window_size", 112)? / square;
@@ -139,7 +160,7 @@ fn qwen2_5(top: &Config<'_>, vision: &Config<'_>) -> Result<(&'static str, Backb
     }
     let full = blocks(vision, "fullatt_block_indexes", &[7, 15, 23, 31], image.n_layers)?;
     image.window = Some(QwenWindow { squares, full });
-    Ok(("qwen2_5_vl", language, seen))
+    Ok(seen)
 }
 
 /// Defaults are those of `Qwen3VLConfig`.
@@ -268,7 +289,7 @@ static QWEN3_TEXT: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// The language model: in `text_config`, or, in files from before transformers 5, at the top.
-fn text(
+pub(super) fn text(
     top: &Config<'_>,
     defaults: &'static Value,
     read: fn(&Config<'_>) -> Result<BackboneConfig>,

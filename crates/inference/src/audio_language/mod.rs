@@ -6,6 +6,8 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──splice───┴──▶ backbone ──▶ next token
 //! ```
 
+mod transcribe;
+
 use std::time::Instant;
 
 use sensorium_flow::Sequence;
@@ -14,7 +16,7 @@ use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt
 use sensorium_model::splice::splice;
 use sensorium_nn::prelude::Pack;
 use sensorium_nn::prelude::pack;
-use sensorium_pretrained::families::qwen2_audio::Qwen2AudioParts;
+use sensorium_pretrained::families::audio_language::{AudioLanguageParts, Style};
 use sensorium_pretrained::{CausalLm, Error as Pretrained, Piece};
 
 use crate::ChatModel;
@@ -33,17 +35,42 @@ pub struct AudioLanguageModel {
     pub tower: MediaTower,
     /// The token whose places sounds take.
     marker: String,
+    style: Style,
 }
-
-/// Stand around a sound's tokens in texts that no template has written, where the tokenizer knows them.
-const AROUND: [&str; 2] = ["<|audio_bos|>", "<|audio_eos|>"];
 
 impl AudioLanguageModel {
     /// A loaded model as one that answers.
-    pub(crate) fn new(parts: Qwen2AudioParts) -> Self {
-        let Qwen2AudioParts { text, config, backbone, tower, processor, marker, device } = parts;
+    pub(crate) fn new(parts: AudioLanguageParts) -> Self {
+        let AudioLanguageParts { text, config, backbone, tower, processor, marker, style, device } =
+            parts;
         let llm = LanguageModel { lm: CausalLm { text, config, backbone } };
-        Self { llm, tower: MediaTower { tower, processor, device }, marker }
+        Self { llm, tower: MediaTower { tower, processor, device }, marker, style }
+    }
+
+    /// What stands around a sound's tokens in texts that no template has written, where the tokenizer knows it.
+    fn around(&self) -> [&'static str; 2] {
+        let names = match self.style {
+            Style::Qwen2Audio => ["<|audio_bos|>", "<|audio_eos|>"],
+            Style::Voxtral => ["[BEGIN_AUDIO]", ""],
+        };
+        let tokenizer = &self.llm.lm.text.tokenizer;
+        names.map(|name| if tokenizer.id(name).is_some() { name } else { "" })
+    }
+
+    /// The pieces of sounds, those together that stand in one row.
+    fn rows<'p>(&self, pieces: &'p [Vec<Piece>]) -> Vec<&'p [Piece]> {
+        match self.style {
+            Style::Qwen2Audio => pieces.iter().flat_map(|sound| sound.chunks(1)).collect(),
+            Style::Voxtral => pieces.iter().map(Vec::as_slice).collect(),
+        }
+    }
+
+    /// Messages with a place for each row of their sounds.
+    fn placed(&self, messages: &[Message], media: &[Media], pieces: &[Vec<Piece>]) -> Vec<Message> {
+        with_places(messages, media, |_, i| {
+            let rows = self.rows(&pieces[i..=i]).len();
+            vec![Part::Media(Modality::Audio); rows]
+        })
     }
 
     pub(crate) fn pack(&mut self, format: pack::Format) {
@@ -86,7 +113,7 @@ impl AudioLanguageModel {
         options: &GenerateOptions,
     ) -> Result<Inputs> {
         self.inputs(media, options, |pieces| {
-            let messages = placed(messages, media, pieces);
+            let messages = self.placed(messages, media, pieces);
             let text = &self.llm.lm.text;
             match text.chat.template() {
                 Ok(template) => {
@@ -107,25 +134,19 @@ impl AudioLanguageModel {
     fn raw(&self, parts: &[Part], special: bool, pieces: &[Vec<Piece>]) -> Result<Prompt> {
         let tokenizer = &self.llm.lm.text.tokenizer;
         let text = self.llm.written(parts, special, |_| self.marker.clone());
-        let around = AROUND.map(|name| if tokenizer.id(name).is_some() { name } else { "" });
-        self.llm.opened(tokenize(tokenizer, &text, &self.media(pieces, around))?)
+        self.llm.opened(tokenize(tokenizer, &text, &self.media(pieces, self.around()))?)
     }
 
-    /// What stands for each stretch of sound.
+    /// What stands for each row.
     fn media(&self, pieces: &[Vec<Piece>], [before, after]: [&str; 2]) -> Vec<Medium> {
-        let medium = |piece: &Piece| {
-            let len = self.tower.tokens(piece);
+        let medium = |row: &[Piece]| {
+            let len = row.iter().map(|piece| self.tower.tokens(piece)).sum();
             let text = format!("{before}{}{after}", self.marker.repeat(len));
             let marker = self.marker.clone();
             Medium { modality: Modality::Audio, token: marker.clone(), marker, text, len }
         };
-        pieces.iter().flatten().map(medium).collect()
+        self.rows(pieces).into_iter().map(medium).collect()
     }
-}
-
-/// Messages with a place for each stretch of their sounds.
-fn placed(messages: &[Message], media: &[Media], pieces: &[Vec<Piece>]) -> Vec<Message> {
-    with_places(messages, media, |_, i| vec![Part::Media(Modality::Audio); pieces[i].len()])
 }
 
 impl ChatModel for AudioLanguageModel {
@@ -166,7 +187,7 @@ impl ChatModel for AudioLanguageModel {
     ) -> Result<Reply> {
         let message = Message { role: Role::User, parts: marked(text, media)? };
         let inputs = self.inputs(media, options, |pieces| {
-            let parts = placed(&[message], media, pieces).remove(0).parts;
+            let parts = self.placed(&[message], media, pieces).remove(0).parts;
             self.raw(&parts, parse_special, pieces)
         })?;
         self.llm.say(inputs, on_step)
