@@ -18,6 +18,7 @@ import generation
 import generators
 import gpt2
 import idefics
+import kokoro_82m
 import llama
 import llama3
 import llava
@@ -41,6 +42,7 @@ import seeing_gemma
 import settings
 import siglip
 import siglip2
+import speecht5
 import stable_diffusion
 import states
 import table_encoder
@@ -59,7 +61,7 @@ if __name__ == "__main__":
     for script in (ops, nano_vit, vit, clip, siglip, llama, llava, published, towers, clip_resnet,
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
-                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, vits, qwen_vl,
+                   mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, vits, speecht5, kokoro_82m, qwen_vl,
                    stable_diffusion, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, lora, finetune, parts, blip2_trained, generation):
         script.main()

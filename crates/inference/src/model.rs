@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     AudioLanguageModel, ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel,
-    LanguageModel, QwenVlModel, ScoreModel, Space, SpeechToText, TextToMedia, TextToSpeech,
-    VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
+    KokoroModel, LanguageModel, QwenVlModel, ScoreModel, Space, SpeechT5Model, SpeechToText,
+    TextToMedia, TextToSpeech, VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -139,6 +139,10 @@ pub enum Model {
     Clap(ClapTowers),
     /// VITS.
     Vits(VitsModel),
+    /// SpeechT5.
+    SpeechT5(SpeechT5Model),
+    /// Kokoro.
+    Kokoro(KokoroModel),
     /// Sounds among a language model's tokens: Qwen2-Audio.
     AudioLanguage(AudioLanguageModel),
     /// Stable Diffusion.
@@ -212,6 +216,8 @@ impl Model {
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
             Pretrained::Vits(parts) => Self::Vits(VitsModel { parts }),
+            Pretrained::Kokoro(parts) => Self::Kokoro(KokoroModel { parts }),
+            Pretrained::SpeechT5(parts) => Self::SpeechT5(SpeechT5Model { parts }),
             Pretrained::Qwen2Audio(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
             Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
             Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
@@ -235,6 +241,8 @@ impl Model {
             Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
             Self::Clap(towers) => towers.clap.pack_as(format),
             Self::Vits(model) => model.pack(format),
+            Self::SpeechT5(model) => model.pack(format),
+            Self::Kokoro(model) => model.pack(format),
             Self::AudioLanguage(model) => model.pack(format),
             Self::StableDiffusion(drawer) => drawer.pack(format),
             Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
@@ -261,6 +269,7 @@ impl Model {
                 | Self::Idefics(_)
                 | Self::Flamingo(_)
                 | Self::Whisper(_)
+                | Self::SpeechT5(_)
                 | Self::AudioLanguage(_)
         )
     }
@@ -395,7 +404,12 @@ impl Model {
         match self {
             Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
             Self::Vits(model) => Ok(model),
-            other => Err(other.cannot("speaks", "take what the recipe `talker` has left, or VITS")),
+            Self::SpeechT5(model) => Ok(model),
+            Self::Kokoro(model) => Ok(model),
+            other => {
+                let hint = "take what the recipe `talker` has left, VITS, a voice of Piper, SpeechT5 or Kokoro";
+                Err(other.cannot("speaks", hint))
+            }
         }
     }
 
@@ -417,6 +431,8 @@ impl Model {
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),
             Self::Vits(_) => ("VITS", "speaks"),
+            Self::SpeechT5(_) => ("SpeechT5", "speaks"),
+            Self::Kokoro(_) => ("Kokoro", "speaks"),
             Self::AudioLanguage(_) => ("Qwen2-Audio", "answers about sounds"),
             Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
             Self::Autoencoder(_) => {

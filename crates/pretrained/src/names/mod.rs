@@ -20,6 +20,7 @@ mod idefics;
 mod idefics3;
 mod in_proj;
 mod internvl;
+mod kokoro;
 mod llama;
 mod llava;
 mod open_clip;
@@ -27,6 +28,7 @@ mod opt;
 mod qwen2_audio;
 mod qwen_vl;
 mod siglip;
+mod speecht5;
 mod stable_diffusion;
 mod vits;
 mod wav2vec2;
@@ -51,6 +53,7 @@ pub use gpt2::{GPT2, GPT2_BARE};
 pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
 pub use internvl::INTERNVL;
+pub use kokoro::KOKORO;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
@@ -58,6 +61,7 @@ pub use opt::{OPT, OPT_LEGACY};
 pub use qwen_vl::{QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
 pub use qwen2_audio::{QWEN2_AUDIO, QWEN2_AUDIO_NESTED};
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
+pub use speecht5::{SPEECHT5, SPEECHT5_HIFIGAN};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
 pub use vits::{VITS, VITS_TRAINING};
 pub use wav2vec2::{HUBERT, WAV2VEC2};
@@ -310,6 +314,9 @@ mod tests {
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,
+            SPEECHT5,
+            SPEECHT5_HIFIGAN,
+            KOKORO,
             STABLE_DIFFUSION,
             STABLE_DIFFUSION_BARE,
             VISION_TOWER,
