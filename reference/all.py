@@ -20,6 +20,7 @@ import generators
 import gpt2
 import idefics
 import janus
+import kokoro_82m
 import llama
 import llama3
 import llava
@@ -44,6 +45,7 @@ import seeing_gemma
 import settings
 import siglip
 import siglip2
+import speecht5
 import stable_diffusion
 import states
 import t5
@@ -65,7 +67,7 @@ if __name__ == "__main__":
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
                    mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, voxtral, vits,
-                   qwen_vl, qwen2_5_omni,
+                   speecht5, kokoro_82m, qwen_vl, qwen2_5_omni,
                    stable_diffusion, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, t5, janus, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -1,10 +1,12 @@
-"""Tiny VITS: letters to samples. Writes goldens/vits and goldens/vits_voices.
+"""Tiny VITS: letters to samples. Writes goldens/vits, goldens/vits_voices and goldens/vits_piper.
 
 Kim et al. 2021, https://arxiv.org/abs/2106.06103
 
     vits         as MMS' voices lie on the hub: durations drawn by a flow, weight_g and weight_v, blanks between letters
     vits_voices  three voices, durations that are told, no blanks, convolutions further and further apart; as
                  transformers 5 writes it
+    vits_piper   a voice of Piper, as `piper.py` makes directories of them: phonemes between pads, blocks of single
+                 convolutions, which transformers has not
 
 Each golden is a directory as the hub has it. `expected.json` has texts with their voice and speed, the letters that
 are read, their ids and the frames of each; `outputs.safetensors` the noise that was drawn, what was decoded and the
@@ -12,6 +14,8 @@ samples of each, and of the first text every block of its encoder.
 """
 
 import json
+import unicodedata
+from types import SimpleNamespace
 
 import torch
 from golden import ROOT, normal, randomise, save, write_json
@@ -46,6 +50,47 @@ class Drawn:
 
     def __exit__(self, *_):
         torch.randn, torch.randn_like = self.kept
+
+
+class Single(torch.nn.Module):
+    """VITS's second kind of block, in place of transformers' one."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.convs1, self.slope = block.convs1, block.leaky_relu_slope
+
+    def forward(self, x):
+        for conv in self.convs1:
+            x = x + conv(torch.nn.functional.leaky_relu(x, self.slope))
+        return x
+
+
+class Piper(VitsModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.decoder.resblocks = torch.nn.ModuleList(Single(block) for block in self.decoder.resblocks)
+
+
+PHONEMES = ["_", "^", "$", " ", "h", "ə", "l", "ˈ", "o", "ʊ", ".", "\u0303"]
+
+
+class Phonemes:
+    """What stands for a tokenizer where a voice reads phonemes."""
+
+    def __init__(self, folder):
+        self.ids = {phoneme: [i] for i, phoneme in enumerate(PHONEMES)}
+        write_json(folder, "voice.onnx.json", {
+            "audio": {"sample_rate": 22_050, "quality": "x_low"}, "espeak": {"voice": "en-us"},
+            "inference": {"noise_scale": 0.5, "length_scale": 0.8, "noise_w": 0.6}, "phoneme_type": "espeak",
+            "phoneme_map": {}, "phoneme_id_map": self.ids, "num_symbols": len(PHONEMES), "num_speakers": 1,
+            "speaker_id_map": {}, "piper_version": "1.0.0", "language": {"code": "en_US"}, "dataset": "none"})
+
+    def prepare_for_tokenization(self, text):
+        return [unicodedata.normalize("NFD", text)]
+
+    def __call__(self, text, **_):
+        inner = [id for phoneme in self.prepare_for_tokenization(text)[0] for id in (*self.ids[phoneme], 0)]
+        return SimpleNamespace(input_ids=torch.tensor([[1, 0, *inner, 2]]))
 
 
 def tokenizer(folder, **settings):
@@ -99,12 +144,12 @@ def states(model, ids):
     return {**outputs, "means": made.prior_means, "deviations": made.prior_log_variances}
 
 
-def golden(name, make, cases, older=False, **settings):
+def golden(name, make, cases, older=False, piper=False, **settings):
     folder = ROOT / name
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    words = tokenizer(folder, **settings)
+    words = Phonemes(folder) if piper else tokenizer(folder, **settings)
     model, made = found(make, words, cases)
     outputs = states(model, made[0][0])
     for case, (ids, frames, _, more) in zip(cases, made):
@@ -121,6 +166,16 @@ def golden(name, make, cases, older=False, **settings):
             "add_blank": True, "clean_up_tokenization_spaces": True, "is_uroman": False, "language": "eng",
             "model_max_length": 1000000000000000019884624838656, "normalize": True, "pad_token": "-",
             "phonemize": False, "tokenizer_class": "VitsTokenizer", "unk_token": "<unk>"})
+    elif piper:
+        # What the voice's own file says is not said twice.
+        config = json.loads((folder / "config.json").read_text())
+        for key in ("noise_scale", "noise_scale_duration", "speaking_rate", "sampling_rate"):
+            del config[key]
+        write_json(folder, "config.json", {**config, "resblock": "2"})
+        # Its script leaves out what only training needs.
+        weights = load_file(folder / "model.safetensors")
+        training = ("posterior_encoder.", "duration_predictor.post_", "duration_predictor.flows.1.")
+        save(folder, "model.safetensors", {key: value for key, value in weights.items() if not key.startswith(training)})
     else:
         words.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
@@ -141,6 +196,9 @@ def main():
         "layer_norm_eps": 1e-3, "hidden_act": "gelu", "speaking_rate": 0.8, "leaky_relu_slope": 0.2})),
            [case("the hat be at the hall", 1), case("hello", 0, 0.5), case("hello", 2)], add_blank=False,
            normalize=False)
+    golden("vits_piper", lambda: Piper(VitsConfig(**{
+        **SHAPE, "sampling_rate": 22_050, "noise_scale": 0.5, "noise_scale_duration": 0.6, "speaking_rate": 1 / 0.8})),
+           [case("həlˈoʊ."), case("õ lo", speed=0.9)], piper=True)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,55 @@ pub enum Error {
         text: String,
     },
 
+    /// A text in phonemes for a voice that reads none, or writes its own.
+    #[error(
+        "expected a text in words, got one in phonemes\nhint: leave --phonemes out: this voice reads letters, or looks words up itself"
+    )]
+    Phonemes,
+
+    /// A vector of a voice for a model that has voices of its own.
+    #[error(
+        "expected one of the model's own voices, got a vector of one\nhint: leave --speaker out; --list-voices names them"
+    )]
+    OwnVoices,
+
+    /// No vector of a voice, or one of another model.
+    #[error(
+        "expected a voice of {expected} finite numbers, got {got}\nhint: pass --speaker FILE with an x-vector (.npy, or .json with a list), such as those of the data set Matthijs/cmu-arctic-xvectors; or put vectors by name into voices.safetensors beside the model"
+    )]
+    Speaker {
+        /// How many.
+        expected: usize,
+        /// What there is.
+        got: String,
+    },
+
+    /// A model that speaks at a speed of its own.
+    #[error(
+        "expected the voice's own speed, 1, got {got}\nhint: leave --speed out; this model speaks as fast as it was taught"
+    )]
+    OwnSpeed {
+        /// What was asked for.
+        got: f32,
+    },
+
+    /// Speech that did not end.
+    #[error(
+        "expected speech that comes to an end, got {seconds:.1} s of {text:?} without one\nhint: write shorter sentences, or try another --seed"
+    )]
+    NoEnd {
+        /// How long it has become.
+        seconds: f64,
+        /// What was to be said.
+        text: String,
+    },
+
+    /// A text in words for a voice that reads phonemes, which nothing here writes for it.
+    #[error(
+        "expected a text in the phonemes that the voice reads, got one in words\nhint: write it in phonemes, as Python's misaki does (g2p(text)), and pass --phonemes"
+    )]
+    NeedsPhonemes,
+
     /// A text in which nothing can be spoken.
     #[error(
         "expected a text with letters that the voice knows, got {text:?}\nhint: write at least one word"

@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 use crate::vision_language::Signal;
 use crate::{
     AudioLanguageModel, ChatModel, CtcModel, EmbeddingModel, FewShot, FlamingoModel, IdeficsModel,
-    JanusModel, LanguageModel, QwenVlModel, ScoreModel, Space, SpeechToText, T5Model, TextToMedia,
-    TextToSpeech, VisionLanguageModel, VitsModel, Wav2Vec2Model, WhisperModel,
+    JanusModel, KokoroModel, LanguageModel, QwenVlModel, ScoreModel, Space, SpeechT5Model,
+    SpeechToText, T5Model, TextToMedia, TextToSpeech, VisionLanguageModel, VitsModel,
+    Wav2Vec2Model, WhisperModel,
 };
 use sensorium_model::gill::SignalConfig;
 
@@ -143,6 +144,10 @@ pub enum Model {
     Clap(ClapTowers),
     /// VITS.
     Vits(VitsModel),
+    /// SpeechT5.
+    SpeechT5(SpeechT5Model),
+    /// Kokoro.
+    Kokoro(KokoroModel),
     /// Sounds among a language model's tokens: Qwen2-Audio, Voxtral.
     AudioLanguage(AudioLanguageModel),
     /// Stable Diffusion.
@@ -218,6 +223,8 @@ impl Model {
             Pretrained::Wav2Vec2(parts) => Self::Wav2Vec2(Wav2Vec2Model { parts }),
             Pretrained::Clap(towers) => Self::Clap(towers),
             Pretrained::Vits(parts) => Self::Vits(VitsModel { parts }),
+            Pretrained::Kokoro(parts) => Self::Kokoro(KokoroModel { parts }),
+            Pretrained::SpeechT5(parts) => Self::SpeechT5(SpeechT5Model { parts }),
             Pretrained::AudioLanguage(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
             Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
             Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
@@ -243,6 +250,8 @@ impl Model {
             Self::Wav2Vec2(model) => model.parts.model.pack_as(format),
             Self::Clap(towers) => towers.clap.pack_as(format),
             Self::Vits(model) => model.pack(format),
+            Self::SpeechT5(model) => model.pack(format),
+            Self::Kokoro(model) => model.pack(format),
             Self::AudioLanguage(model) => model.pack(format),
             Self::StableDiffusion(drawer) => drawer.pack(format),
             Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
@@ -272,6 +281,7 @@ impl Model {
                 | Self::Janus(_)
                 | Self::T5(_)
                 | Self::Whisper(_)
+                | Self::SpeechT5(_)
                 | Self::AudioLanguage(_)
         )
     }
@@ -411,7 +421,12 @@ impl Model {
         match self {
             Self::Sensorium(SensoriumModel { talker: Some(voices), .. }) => Ok(voices),
             Self::Vits(model) => Ok(model),
-            other => Err(other.cannot("speaks", "take what the recipe `talker` has left, or VITS")),
+            Self::SpeechT5(model) => Ok(model),
+            Self::Kokoro(model) => Ok(model),
+            other => {
+                let hint = "take what the recipe `talker` has left, VITS, a voice of Piper, SpeechT5 or Kokoro";
+                Err(other.cannot("speaks", hint))
+            }
         }
     }
 
@@ -435,6 +450,8 @@ impl Model {
             Self::Wav2Vec2(_) => ("wav2vec 2.0 or HuBERT", "writes down what was said"),
             Self::Clap(_) => ("CLAP", "compares sounds and texts"),
             Self::Vits(_) => ("VITS", "speaks"),
+            Self::SpeechT5(_) => ("SpeechT5", "speaks"),
+            Self::Kokoro(_) => ("Kokoro", "speaks"),
             Self::AudioLanguage(_) => ("a language model that hears", "answers about sounds"),
             Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
             Self::Autoencoder(_) => {

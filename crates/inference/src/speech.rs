@@ -25,14 +25,41 @@ pub struct SpeakOptions {
     pub speed: f32,
     /// Seed of what a model leaves to chance.
     pub seed: u64,
+    /// The text is written in the phonemes that the model reads.
+    pub phonemes: bool,
+    /// The vector of a voice that the model was not published with, where it speaks in any.
+    pub speaker: Option<Vec<f32>>,
 }
 
 /// The slowest and the fastest speed.
 pub const SPEEDS: [f32; 2] = [0.25, 4.0];
 
+impl SpeakOptions {
+    /// The speed, if it is one at which anybody speaks.
+    pub(crate) fn checked_speed(&self) -> Result<f32> {
+        let [least, most] = SPEEDS;
+        match (least..=most).contains(&self.speed) {
+            true => Ok(self.speed),
+            false => Err(Error::Speed { got: self.speed }),
+        }
+    }
+
+    /// The number of the voice among those that are `known`; the first without a name.
+    pub(crate) fn voice_of(&self, known: &[String]) -> Result<usize> {
+        let Some(name) = &self.voice else { return Ok(0) };
+        let unknown = || Error::Voice { got: name.clone(), known: known.to_vec() };
+        known.iter().position(|known| known == name).ok_or_else(unknown)
+    }
+
+    /// That no vector of a voice is given to a model that has its own.
+    pub(crate) fn own_voices(&self) -> Result<()> {
+        if self.speaker.is_some() { Err(Error::OwnVoices) } else { Ok(()) }
+    }
+}
+
 impl Default for SpeakOptions {
     fn default() -> Self {
-        Self { voice: None, speed: 1.0, seed: 0 }
+        Self { voice: None, speed: 1.0, seed: 0, phonemes: false, speaker: None }
     }
 }
 
@@ -80,9 +107,10 @@ impl TextToSpeech for Voices {
         options: &SpeakOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Spoken> {
-        let [least, most] = SPEEDS;
-        if !(least..=most).contains(&options.speed) {
-            return Err(Error::Speed { got: options.speed });
+        let speed = options.checked_speed()?;
+        options.own_voices()?;
+        if options.phonemes {
+            return Err(Error::Phonemes);
         }
         let named = options.voice.as_ref().or(self.config.voices.first());
         let unknown = || Error::Voice {
@@ -92,24 +120,15 @@ impl TextToSpeech for Voices {
         let voice = named.and_then(|name| self.config.voice(name)).ok_or_else(unknown)?;
         let sentences = phonemes::sentences(text)?;
         let (stft, all) = (Stft::default(), sentences.len());
-        let mut spoken = Spoken {
-            samples: Vec::new(),
-            rate: RATE,
-            voice: self.config.voices[voice as usize].clone(),
-            sentences: Vec::with_capacity(all),
-            talk: 0.0,
-            vocode: 0.0,
-        };
+        let mut spoken = Spoken::new(RATE, self.config.voices[voice as usize].clone());
         for (done, Sentence { text, phonemes }) in sentences.into_iter().enumerate() {
             let begun = Instant::now();
-            let mel = spectrogram(self, &phonemes, voice, options.speed)?;
+            let mel = spectrogram(self, &phonemes, voice, speed)?;
             spoken.talk += begun.elapsed().as_secs_f64();
-            let (begun, start) = (Instant::now(), spoken.seconds());
-            spoken.samples.extend(samples(self, &mel, &stft));
+            let begun = Instant::now();
+            let samples = samples(self, &mel, &stft);
             spoken.vocode += begun.elapsed().as_secs_f64();
-            let end = spoken.seconds();
-            let phonemes = phonemes.into_iter().map(str::to_owned).collect();
-            spoken.sentences.push(SpokenSentence { text, phonemes, start, end });
+            spoken.add(text, phonemes.into_iter().map(str::to_owned).collect(), samples);
             progress(done + 1, all);
         }
         Ok(spoken)
@@ -117,6 +136,20 @@ impl TextToSpeech for Voices {
 }
 
 impl Spoken {
+    /// Of a voice that has said nothing yet.
+    pub(crate) fn new(rate: u32, voice: String) -> Self {
+        let (samples, sentences) = (Vec::new(), Vec::new());
+        Self { samples, rate, voice, sentences, talk: 0.0, vocode: 0.0 }
+    }
+
+    /// Adds a sentence, what was said of it, and its samples.
+    pub(crate) fn add(&mut self, text: String, phonemes: Vec<String>, samples: Vec<f32>) {
+        let start = self.seconds();
+        self.samples.extend(samples);
+        let end = self.seconds();
+        self.sentences.push(SpokenSentence { text, phonemes, start, end });
+    }
+
     /// Its length.
     pub fn seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(self.rate)

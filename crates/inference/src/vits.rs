@@ -1,17 +1,19 @@
 //! A published voice that runs: a text as speech, sentence by sentence.
 //!
 //! ```text
-//! sentence ──letters──▶ ids ──Vits, noise of a seed──▶ samples
+//! sentence ──letters, or phonemes by espeak-ng──▶ ids ──Vits, noise of a seed──▶ samples
 //! ```
 
 use std::time::Instant;
 
+use sensorium_media::phonemes::Espeak;
 use sensorium_nn::prelude::{Pack, pack};
 use sensorium_pretrained::families::vits::VitsParts;
 
 use crate::TextToSpeech;
 use crate::error::{Error, Result};
-use crate::speech::{SPEEDS, SpeakOptions, Spoken, SpokenSentence};
+use crate::sentences::{sentences, shown};
+use crate::speech::{SpeakOptions, Spoken};
 
 /// A loaded model and all that is needed to speak with it.
 #[derive(Debug)]
@@ -29,31 +31,33 @@ impl VitsModel {
     }
 
     /// Letters of each sentence that says anything.
-    fn sentences<'a>(&self, text: &'a str) -> Result<Vec<(&'a str, String)>> {
-        let spoken = |text: &'a str| match self.parts.letters.spoken(text) {
-            Ok(letters) => Ok((text, letters)),
-            Err(letters) => Err(Error::Letters { letters, text: shown(text) }),
+    fn sentences<'a>(&self, text: &'a str, phonemes: bool) -> Result<Vec<(&'a str, String)>> {
+        let letters = &self.parts.letters;
+        let espeak = match &letters.phonemes {
+            Some(voice) if !phonemes => Some(Espeak::open(voice)?),
+            None if phonemes => return Err(Error::Phonemes),
+            _ => None,
         };
-        let all = sentences(text).into_iter().map(spoken).collect::<Result<Vec<_>>>()?;
+        let spoken = |text: &'a str| {
+            let written = match &espeak {
+                Some(espeak) => espeak.phonemes(text, |mark| letters.knows(mark))?,
+                None => text.to_owned(),
+            };
+            let unknown = |letters| Error::Letters { letters, text: shown(text) };
+            Ok((text, letters.spoken(&written).map_err(unknown)?))
+        };
+        let all = sentences(text, LONGEST).into_iter().map(spoken).collect::<Result<Vec<_>>>()?;
         let all: Vec<_> = all.into_iter().filter(|(_, letters)| !letters.is_empty()).collect();
         match all.is_empty() {
             true => Err(Error::NoLetters { text: shown(text) }),
             false => Ok(all),
         }
     }
-
-    /// The voice's number; the first without a name.
-    fn voice(&self, name: Option<&String>) -> Result<usize> {
-        let voices = &self.parts.voices;
-        let Some(name) = name else { return Ok(0) };
-        let unknown = || Error::Voice { got: name.clone(), known: voices.clone() };
-        voices.iter().position(|known| known == name).ok_or_else(unknown)
-    }
 }
 
 impl TextToSpeech for VitsModel {
     fn voices(&self) -> &[String] {
-        &self.parts.voices
+        &self.parts.manner.voices
     }
 
     fn speak(
@@ -62,77 +66,23 @@ impl TextToSpeech for VitsModel {
         options: &SpeakOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Spoken> {
-        let [least, most] = SPEEDS;
-        if !(least..=most).contains(&options.speed) {
-            return Err(Error::Speed { got: options.speed });
-        }
-        let parts = &self.parts;
-        let number = self.voice(options.voice.as_ref())?;
+        let speed = f64::from(options.checked_speed()?);
+        options.own_voices()?;
+        let (parts, manner) = (&self.parts, &self.parts.manner);
+        let number = options.voice_of(&manner.voices)?;
         let voice = parts.config.speakers.map(|_| number as u32);
-        let sentences = self.sentences(text)?;
-        let mut spoken = Spoken {
-            samples: Vec::new(),
-            rate: parts.sampling_rate,
-            voice: parts.voices[number].clone(),
-            sentences: Vec::with_capacity(sentences.len()),
-            talk: 0.0,
-            vocode: 0.0,
-        };
-        let (all, speed) = (sentences.len(), parts.speaking_rate * f64::from(options.speed));
+        let sentences = self.sentences(text, options.phonemes)?;
+        let mut spoken = Spoken::new(manner.sampling_rate, manner.voices[number].clone());
+        let (all, speed) = (sentences.len(), manner.speaking_rate * speed);
         for (i, (text, letters)) in sentences.into_iter().enumerate() {
-            let (begun, start) = (Instant::now(), spoken.seconds());
+            let begun = Instant::now();
             let (ids, seed) = (parts.letters.ids(&letters), options.seed.wrapping_add(i as u64));
-            let samples = parts.model.speak(&ids, voice, parts.noise, speed, seed);
-            spoken.samples.extend(samples.ok_or(Error::NoSpectrogram)?);
+            let samples = parts.model.speak(&ids, voice, manner.noise, speed, seed);
+            let samples = samples.ok_or(Error::NoSpectrogram)?;
             spoken.talk += begun.elapsed().as_secs_f64();
-            let (text, end) = (text.to_owned(), spoken.seconds());
-            let phonemes = letters.chars().map(String::from).collect();
-            spoken.sentences.push(SpokenSentence { text, phonemes, start, end });
+            spoken.add(text.to_owned(), letters.chars().map(String::from).collect(), samples);
             progress(i + 1, all);
         }
         Ok(spoken)
-    }
-}
-
-/// The sentences of a text; of one that is too long, parts of it, between words where there are any.
-fn sentences(text: &str) -> Vec<&str> {
-    let ends = |c: char| matches!(c, '.' | '!' | '?' | '\u{2026}' | '\u{3002}' | '\n');
-    let sentences = text.split_inclusive(ends).map(str::trim).filter(|text| !text.is_empty());
-    sentences.flat_map(parted).collect()
-}
-
-fn parted(mut text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    while let Some((end, _)) = text.char_indices().nth(LONGEST) {
-        let end = text[..end].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(end);
-        parts.push(text[..end].trim());
-        text = text[end..].trim();
-    }
-    parts.push(text);
-    parts
-}
-
-/// The beginning of a text, for an error.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_spoken_sentence_by_sentence_and_nothing_is_lost() {
-        assert_eq!(sentences("One. Two?  \n three"), ["One.", "Two?", "three"]);
-        assert_eq!(sentences(" \n "), [""; 0]);
-        let long = "a word ".repeat(300);
-        let parts = sentences(&long);
-        assert!(parts.len() > 4 && parts.iter().all(|part| part.chars().count() <= LONGEST));
-        assert_eq!(parts.join(" "), long.trim());
-        let unbroken = "x".repeat(1000);
-        assert_eq!(sentences(&unbroken).concat(), unbroken);
     }
 }

@@ -88,6 +88,21 @@ pub enum Error {
         /// How the text begins.
         got: String,
     },
+    /// A text that is to be written in phonemes, and no program that does it.
+    #[error(
+        "expected the program `espeak-ng` on the path, which writes texts in phonemes, got none\nhint: install it (apt-get install espeak-ng), or write the phonemes and pass --phonemes"
+    )]
+    NoEspeak,
+    /// A text that the program for phonemes fails at.
+    #[error(
+        "expected phonemes of {text} by espeak-ng, got: {reason}\nhint: `espeak-ng --voices` lists its languages; or write the phonemes and pass --phonemes"
+    )]
+    Espeak {
+        /// How the text begins.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A video that another codec has compressed.
     #[error(
         "expected a video compressed by H.264 in {origin}, got another codec's\nhint: with `ffmpeg` on the path it is read all the same"

@@ -14,6 +14,7 @@
 
 pub mod chat;
 pub mod chat_template;
+mod child;
 pub mod clean;
 mod compression;
 pub mod decibels;

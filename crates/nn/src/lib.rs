@@ -33,8 +33,8 @@ pub mod prelude {
     pub use crate::fused::{ConvShape, Gelu, Mask, Precision, RotaryTable, Span, Transcript};
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
-        Activation, Attention, BatchNorm2d, Block, BlockConfig, ChannelNorm, Conv1d, Conv1dConfig,
-        Conv2d, Conv2dConfig, ConvTranspose1d, DepthwiseConv1d, Embedding, GroupNorm,
+        Activation, Attention, BatchNorm2d, BiLstm, Block, BlockConfig, ChannelNorm, Conv1d,
+        Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d, DepthwiseConv1d, Embedding, GroupNorm,
         GroupedConv1d, LayerNorm, Linear, Mlp, Norm, NormKind, PerceiverLayer,
         PerceiverLayerConfig, PostBlock, RmsNorm, attention_weights, average_pool2d, weighted,
     };

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::adapter::Adapter;
 use super::config::{Asked, Config};
 use super::error::{Error, Result};
+use super::families;
 use super::ignored::tell;
 use sensorium_checkpoint::gguf::Gguf;
 use sensorium_checkpoint::{Tensor, Tensors, safetensors};
@@ -235,7 +236,10 @@ impl Directory {
         let text = |key: &str| self.config.get(key).and_then(Value::as_str);
         match self.file {
             OPEN_CLIP_CONFIG => Some("open_clip"),
-            _ => text("model_type").or_else(|| text(CLASS)),
+            _ => text("model_type").or_else(|| text(CLASS)).or_else(|| {
+                // hexgrad's settings name no family, but parts that no other one has.
+                self.config.get("istftnet").map(|_| families::kokoro::FAMILY)
+            }),
         }
     }
 

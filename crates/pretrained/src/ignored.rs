@@ -271,6 +271,7 @@ fn neutral(key: &str) -> Option<Value> {
         | "early_stopping"
         | "add_cross_attention"
         | "is_decoder"
+        | "normalize"
         | "qk_layer_norms"
         | "remove_invalid_values"
         | "renormalize_logits"

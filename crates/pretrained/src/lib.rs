@@ -105,6 +105,10 @@ pub enum Pretrained {
     Clap(families::clap::ClapTowers),
     /// VITS: letters to speech.
     Vits(families::vits::VitsParts),
+    /// SpeechT5: a text to speech, in the voice of a vector.
+    SpeechT5(families::speecht5::SpeechT5Parts),
+    /// Kokoro: phonemes to speech, in a style.
+    Kokoro(families::kokoro::KokoroParts),
     /// Qwen2-Audio, Voxtral: a language model that hears.
     AudioLanguage(families::audio_language::AudioLanguageParts),
     /// Stable Diffusion: text to picture.

@@ -76,7 +76,7 @@ pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     if let Some(bytes) = directory.bytes(TEKKEN)? {
         return of(TEKKEN, Tokenizer::from_tekken(&bytes));
     }
-    for name in ["tokenizer.model", "spiece.model"] {
+    for name in ["tokenizer.model", "spiece.model", "spm_char.model"] {
         if let Some(bytes) = directory.bytes(name)? {
             return of(name, older(directory, VocabularyFile::SentencePiece(&bytes))?);
         }
@@ -90,7 +90,7 @@ pub fn tokenizer(directory: &Directory) -> Result<Tokenizer> {
     if let Some(bytes) = directory.bytes("vocab.txt")? {
         return of("vocab.txt", older(directory, VocabularyFile::WordPiece(&bytes))?);
     }
-    let files = "tokenizer.json, tekken.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json with merges.txt";
+    let files = "tokenizer.json, tekken.json, tokenizer.model, spiece.model, spm_char.model, vocab.txt, or vocab.json with merges.txt";
     Err(directory.missing(files, "download it too, or make it once with Python: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"))
 }
 

@@ -90,7 +90,7 @@ impl WhisperDecoder {
     }
 
     fn media(&self, Features(x): &Features) -> Vec<KeysValues> {
-        self.layers.iter().map(|layer| layer.cross_keys(x)).collect()
+        self.layers.iter().map(|layer| layer.cross.keys_values(x.clone())).collect()
     }
 
     fn run(
@@ -160,10 +160,6 @@ struct Layer {
     cross: Attention,
     norm3: LayerNorm,
     mlp: Mlp,
-    #[module(skip)]
-    heads: usize,
-    #[module(skip)]
-    precision: Precision,
 }
 
 impl Layer {
@@ -183,15 +179,7 @@ impl Layer {
             cross: attention(init),
             norm3: LayerNorm::init(d, EPS, init),
             mlp: Mlp::init([d, config.intermediate_size, d], Activation::Gelu, [0.02, write], init),
-            heads: config.n_heads,
-            precision: init.precision(),
         }
-    }
-
-    /// `[B, N, D] -> keys and values [B, N, H, K]`
-    fn cross_keys(&self, features: &Tensor<3>) -> KeysValues {
-        let both = Linear::together([&self.cross.k, &self.cross.v], features.clone());
-        both.map(|y| self.split(y))
     }
 
     /// `[B, T, D] -> [B, T, D]`
@@ -200,38 +188,18 @@ impl Layer {
         x: Tensor<3>,
         mask: &Mask,
         kept: Option<&mut KeyValues>,
-        [keys, values]: &KeysValues,
+        heard: &KeysValues,
     ) -> Tensor<3> {
-        let Attention { q, k, v, .. } = &self.attention;
-        let qkv = Linear::together([q, k, v], self.norm1.forward(x.clone()));
-        let [q, k, v] = qkv.map(|y| self.split(y));
-        let mask = mask.clone();
-        let o = match kept {
-            Some(kept) => kept.attention(self.precision, q, k, v, mask),
-            None => fused::attention(self.precision, q, k, v, mask, None),
+        let (y, mask) = (self.norm1.forward(x.clone()), mask.clone());
+        let x = match kept {
+            Some(kept) => self.attention.extend_self(x, y, mask, kept),
+            None => self.attention.add_self(x, y, mask, None),
         };
-        let x = self.attention.o.add_to(x, joined(o));
-
-        let q = self.split(self.cross.q.forward(self.norm2.forward(x.clone())));
-        let (k, v) = (keys.clone(), values.clone());
-        let o = fused::attention(self.precision, q, k, v, Mask::Full, None);
-        let x = self.cross.o.add_to(x, joined(o));
-
+        let y = self.norm2.forward(x.clone());
+        let x = self.cross.add_across(x, y, heard);
         let y = self.norm3.forward(x.clone());
         self.mlp.add_to(x, y)
-    }
-
-    /// `[B, T, D] -> [B, T, H, K]`
-    fn split(&self, y: Tensor<3>) -> Tensor<4> {
-        let [b, t, d] = y.dims();
-        y.reshape([b, t, self.heads, d / self.heads])
     }
 }
 
 sensorium_nn::pack!(Layer: attention, cross, mlp);
-
-/// `[B, T, H, K] -> [B, T, D]`
-fn joined(o: Tensor<4>) -> Tensor<3> {
-    let [b, t, h, k] = o.dims();
-    o.reshape([b, t, h * k])
-}

@@ -17,10 +17,20 @@ use crate::open::{model, pretrained};
 /// A copy of a golden to damage.
 pub fn copy(name: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(golden(name)).unwrap().flatten() {
-        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-    }
+    copy_into(&golden(name), dir.path());
     dir
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_into(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
 }
 
 #[track_caller]
@@ -43,7 +53,9 @@ pub fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
 
 pub fn edit_weights(dir: &Path, change: impl FnOnce(&mut Tensors)) {
     let path = dir.join("model.safetensors");
-    let mut tensors = safetensors::load(&path).unwrap();
+    // How many batches a norm has seen is no f32.
+    let counts = |name: &str| name.ends_with("num_batches_tracked");
+    let mut tensors = safetensors::load_but(&path, counts).unwrap();
     change(&mut tensors);
     fs::write(path, safetensors::write(&tensors, Dtype::F32).unwrap()).unwrap();
 }

@@ -4,6 +4,7 @@ use sensorium_nn::prelude::*;
 use sensorium_nn::rng::Rng;
 use sensorium_pretrained::{Directory, Plan, plan};
 
+use crate::bad_inputs::copy;
 use crate::golden;
 use crate::open::{model, pretrained};
 
@@ -194,6 +195,9 @@ fn damaged_settings_are_errors_or_other_settings() {
         "voxtral",
         "vits",
         "vits_voices",
+        "vits_piper",
+        "speecht5",
+        "kokoro",
     ] {
         damage(name, &|path| pretrained(path).map(drop).map_err(|e| e.to_string()));
     }
@@ -221,16 +225,14 @@ fn damaged_settings_are_errors_or_other_settings() {
 
 fn damage(name: &str, open: &dyn Fn(&std::path::Path) -> Result<(), String>) {
     let mut rng = Rng::new(11);
-    let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(golden(name)).unwrap().flatten() {
-        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-    }
+    let dir = copy(name);
     let files = [
         "config.json",
         "preprocessor_config.json",
         "processor_config.json",
         "open_clip_config.json",
         "vocab.json",
+        "voice.onnx.json",
     ];
     for file in files.into_iter().filter(|file| golden(name).join(file).exists()) {
         let whole = std::fs::read(golden(name).join(file)).unwrap();

@@ -19,7 +19,7 @@ use crate::open::model;
 /// Largest difference of a value of a stack in f32.
 const STACK: f32 = 1e-4;
 
-const GOLDENS: [&str; 2] = ["vits", "vits_voices"];
+const GOLDENS: [&str; 3] = ["vits", "vits_voices", "vits_piper"];
 
 #[derive(Deserialize)]
 struct Case {
@@ -61,15 +61,16 @@ fn check(name: &str, format: Option<pack::Format>) {
         let text = parts.model.read(&case.ids);
         let voice = parts.config.speakers.map(|_| case.voice);
         let given = |name: &str| outputs.get(&format!("{i}.{name}")).map(|(_, x)| x.clone());
-        let scale = parts.noise.duration_scale as f32;
+        let scale = parts.manner.noise.duration_scale as f32;
         let noise = given("duration_noise").unwrap_or_default().iter().map(|x| x * scale).collect();
         let noise: Vec<f32> = noise;
-        let frames = parts.model.frames(&text, voice, &noise, parts.speaking_rate * case.speed);
+        let frames =
+            parts.model.frames(&text, voice, &noise, parts.manner.speaking_rate * case.speed);
         assert_eq!(frames, case.frames, "{}", case.text);
         let noise = given("noise").unwrap();
         let shape = [noise.len() / parts.config.channels, parts.config.channels];
         report.check(&format!("{i}.noise"), &shape, &noise);
-        let latents = parts.model.latents(&text, &frames, voice, noise, parts.noise.scale);
+        let latents = parts.model.latents(&text, &frames, voice, noise, parts.manner.noise.scale);
         report.check(&format!("{i}.latents"), &latents.dims(), &read(latents.clone()));
         let samples = parts.model.samples(latents, voice);
         report.check(&format!("{i}.waveform"), &[samples.len()], &samples);
@@ -157,6 +158,7 @@ fn every_tensor_has_its_place() {
         for tensor in &plan.tensors {
             assert_eq!(stored[&tensor.name].shape, tensor.shape, "{}", tensor.name);
         }
+        // Piper's voices have no longer what heard recordings.
         let training = |name: &&String| name.starts_with("posterior_encoder.");
         assert!(stored.keys().filter(training).all(|name| plan.is_ignorable(name)));
     }
@@ -218,13 +220,63 @@ fn settings_that_cannot_be() {
         ("config.json", "speaking_rate", json!(0), "speaking_rate"),
         ("config.json", "sampling_rate", json!(1_000_000), "at most 384000"),
         ("tokenizer_config.json", "add_blank", json!("yes"), "true or false"),
-        ("tokenizer_config.json", "phonemize", json!(true), "phonemize"),
+        ("config.json", "resblock", json!("2"), "convs2"),
     ];
     for (file, key, value, words) in cases {
         let dir = copy("vits");
         edit(dir.path(), file, |settings| settings[key] = value);
         fails(dir.path(), &[words]);
     }
+}
+
+fn phonemes(text: &str) -> Result<Spoken> {
+    let options = SpeakOptions { phonemes: true, ..SpeakOptions::default() };
+    say(&open("vits_piper", None), text, &options)
+}
+
+#[test]
+fn a_voice_of_piper_reads_phonemes_that_are_written() {
+    let said = phonemes("h\u{259}l\u{2c8}o\u{28a}. \u{f5}l").unwrap();
+    assert_eq!((said.rate, said.sentences.len()), (22_050, 2));
+    assert_eq!(said.sentences[1].phonemes.concat(), "o\u{303}l");
+    let error = phonemes("hxl").unwrap_err().to_string();
+    assert!(error.contains("\"x\"") && error.contains("\nhint: "), "{error}");
+    let error = say(
+        &open("vits", None),
+        "hello",
+        &SpeakOptions { phonemes: true, ..SpeakOptions::default() },
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("--phonemes"), "{error}");
+}
+
+#[test]
+fn settings_of_piper_that_cannot_be() {
+    let cases: [(&[&str], Value, &str); 13] = [
+        (&["phoneme_id_map"], json!(null), "nothing can be spoken"),
+        (&["phoneme_id_map"], json!({"a": [1]}), "its id"),
+        (&["phoneme_id_map", "h"], json!([99]), "vocab_size of config.json"),
+        (&["phoneme_id_map", "h"], json!([]), "vocab_size of config.json"),
+        (&["phoneme_id_map", "ab"], json!([1]), "one letter"),
+        (&["phoneme_type"], json!("text"), "espeak"),
+        (&["phoneme_map"], json!({"a": ["b"]}), "phoneme_map"),
+        (&["num_symbols"], json!(256), "12"),
+        (&["num_speakers"], json!(2), "num_speakers"),
+        (&["speaker_id_map"], json!({"joe": 1}), "a number below 1"),
+        (&["espeak", "voice"], json!("-x/../y"), "a voice of espeak-ng"),
+        (&["inference", "length_scale"], json!(0), "length_scale"),
+        (&["audio", "sample_rate"], json!(1 << 20), "at most 384000"),
+    ];
+    for (path, value, words) in cases {
+        let dir = copy("vits_piper");
+        edit(dir.path(), "voice.onnx.json", |settings| {
+            *path.iter().fold(settings, |at, key| &mut at[*key]) = value;
+        });
+        fails(dir.path(), &[words]);
+    }
+    let dir = copy("vits_piper");
+    fs::remove_file(dir.path().join("voice.onnx.json")).unwrap();
+    fails(dir.path(), &["vocab.json"]);
 }
 
 #[test]

@@ -3,16 +3,20 @@
 //! It is given bytes and may open nothing (`-protocol_whitelist`), so a list of other files or addresses in place
 //! of a video leads nowhere. `write` has it compress videos.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::child::{ended, head, on_path};
 use crate::{Error, Result};
 
 /// How long it may take.
 const CLOCK: Duration = Duration::from_secs(120);
+
+/// Bytes that are read of what it says.
+const SAID: u64 = 4096;
 
 /// What it is told: no sound, at most 1280 pixels wide, at most so many bytes.
 const ARGUMENTS: [&str; 27] = [
@@ -56,9 +60,7 @@ pub(super) fn may_help(error: &Error) -> bool {
 
 /// The program, if there is one on the path.
 pub(crate) fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let name = format!("ffmpeg{}", std::env::consts::EXE_SUFFIX);
-    std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|file| file.is_file())
+    on_path("ffmpeg")
 }
 
 /// The video in `bytes` as a film that is read here.
@@ -101,8 +103,8 @@ pub(crate) fn convert(
     let (input, said) = (child.stdin.take(), child.stderr.take());
     // It may end before it has read all.
     thread::spawn(move || input.map(|mut input| input.write_all(&bytes)));
-    let says = thread::spawn(move || said.map(head).unwrap_or_default());
-    let Some(status) = ended(&mut child) else {
+    let says = thread::spawn(move || said.map(|said| head(said, SAID)).unwrap_or_default());
+    let Some(status) = ended(&mut child, CLOCK) else {
         // Whatever it does, it ends with this call.
         let _ = child.kill();
         let _ = child.wait();
@@ -115,27 +117,4 @@ pub(crate) fn convert(
             Err(said.trim().lines().last().unwrap_or("no picture").to_owned())
         }
     }
-}
-
-/// How it ended, if it does in time.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
-    let begin = Instant::now();
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        if begin.elapsed() > CLOCK {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The first 4096 bytes of all that comes.
-fn head(mut from: impl Read) -> String {
-    let mut bytes = Vec::new();
-    // What came before an error counts.
-    let _ = from.by_ref().take(4096).read_to_end(&mut bytes);
-    let _ = io::copy(&mut from, &mut io::sink());
-    String::from_utf8_lossy(&bytes).into_owned()
 }

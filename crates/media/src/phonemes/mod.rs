@@ -1,4 +1,4 @@
-//! English text to phonemes, a sentence at a time.
+//! English text to phonemes, a sentence at a time; other languages' by another program ([`Espeak`]).
 //!
 //! ```text
 //! text ──sentences──▶ tokens ──numbers, signs, abbreviations──▶ words ──lexicon, rules──▶ phonemes
@@ -6,8 +6,11 @@
 //! Phonemes are those of flite's American English, in lower case; [`PAUSE`] stands at both ends of a sentence and
 //! where punctuation parts it.
 
+mod espeak;
 mod lexicon;
 mod words;
+
+pub use espeak::Espeak;
 
 use crate::error::{Error, Result};
 
@@ -50,6 +53,13 @@ pub fn sentences(text: &str) -> Result<Vec<Sentence>> {
         true => Err(Error::NoWords { got: text.chars().take(40).collect() }),
         false => Ok(sentences),
     }
+}
+
+/// Letters apart from their signs (Unicode's NFD), as some voices read phonemes.
+pub fn decomposed(text: &str) -> String {
+    let mut text = tokenizers::NormalizedString::from(text);
+    text.nfd();
+    text.get().to_owned()
 }
 
 /// A sentence, in parts where it is too long.

@@ -95,6 +95,7 @@ const SENTENCEPIECE_KINDS: &[Row] = &[
     (Kind::Llama, "LlamaTokenizer", &["llama", "mistral", "llava", "idefics", "phi3"]),
     (Kind::Gemma, "GemmaTokenizer", &["gemma", "siglip2"]),
     (Kind::T5, "T5Tokenizer", &["t5"]),
+    (Kind::T5, "SpeechT5Tokenizer", &["speecht5"]),
     (Kind::Siglip, "SiglipTokenizer", &["siglip", "siglip_text_model"]),
 ];
 

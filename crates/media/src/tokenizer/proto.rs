@@ -13,6 +13,7 @@ pub(super) const FILE: &str = "SentencePiece file";
 
 const UNIGRAM: u64 = 1;
 const BPE: u64 = 2;
+const CHARACTERS: u64 = 4;
 
 /// What such a file says of how texts are read.
 #[derive(Debug, Default)]
@@ -86,10 +87,13 @@ impl<'a> Proto<'a> {
     fn trainer(&mut self, bytes: &[u8]) -> Result<()> {
         for field in Fields(bytes) {
             match field? {
-                (3, Value::Varint(kind @ (UNIGRAM | BPE))) => self.unigram = kind == UNIGRAM,
+                // Where all pieces are characters there is one way to part a text.
+                (3, Value::Varint(kind @ (UNIGRAM | BPE | CHARACTERS))) => {
+                    self.unigram = kind != BPE;
+                }
                 (3, Value::Varint(kind)) => {
-                    let got = format!("the model_type {kind}, of words or characters");
-                    return Err(wrong(FILE, "a unigram model or a BPE", got));
+                    let got = format!("the model_type {kind}, of words");
+                    return Err(wrong(FILE, "a unigram model, a BPE or characters", got));
                 }
                 (24, Value::Varint(1)) => {
                     let expected = "a space before a word";

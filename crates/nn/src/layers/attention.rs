@@ -104,6 +104,24 @@ impl Attention {
         self.o.add_to(stream, joined(kept.attention(self.precision, q, k, v, mask)))
     }
 
+    /// Keys and values of a context that is asked often, `[B, Tk, E] -> [B, Tk, H, K]` each.
+    pub fn keys_values(&self, context: Tensor<3>) -> [Tensor<4>; 2] {
+        Linear::together([&self.k, &self.v], context).map(|y| self.split(y))
+    }
+
+    /// `stream + forward(x, context)`, `[B, Tq, D]`, of a context's keys and values.
+    pub fn add_across(
+        &self,
+        stream: Tensor<3>,
+        x: Tensor<3>,
+        [keys, values]: &[Tensor<4>; 2],
+    ) -> Tensor<3> {
+        let q = self.split(self.q.forward(x));
+        let (k, v) = (keys.clone(), values.clone());
+        let mixed = fused::attention(self.precision, q, k, v, Mask::Full, None);
+        self.o.add_to(stream, joined(mixed))
+    }
+
     /// Queries, keys and values `[B, T, D]` to what the heads read, `[B, Tq, D]`.
     fn mix(&self, qkv: [Tensor<3>; 3], mask: Mask, lengths: Option<Arc<[usize]>>) -> Tensor<3> {
         let [q, k, v] = qkv.map(|y| self.split(y));

@@ -11,7 +11,9 @@ pub mod dinov2;
 mod dinov3;
 pub mod flamingo;
 pub mod generators;
+mod hifigan;
 pub mod idefics;
+pub mod kokoro;
 pub mod language;
 pub mod llava;
 pub mod open_clip;
@@ -19,6 +21,7 @@ pub mod qwen_vl;
 pub mod sensorium;
 pub mod siglip;
 mod siglip2;
+pub mod speecht5;
 pub mod stable_diffusion;
 pub mod t5;
 pub mod talker;
@@ -154,6 +157,16 @@ pub const FAMILIES: &[Family] = &[
         model_type: "vits",
         plan: vits::plan,
         open: |dir, to| Ok(Pretrained::Vits(vits::open(dir, to)?)),
+    },
+    Family {
+        model_type: "speecht5",
+        plan: speecht5::plan,
+        open: |dir, to| Ok(Pretrained::SpeechT5(speecht5::open(dir, to)?)),
+    },
+    Family {
+        model_type: kokoro::FAMILY,
+        plan: kokoro::plan,
+        open: |dir, to| Ok(Pretrained::Kokoro(kokoro::open(dir, to)?)),
     },
     Family {
         model_type: "clap",

@@ -22,6 +22,7 @@ mod idefics3;
 mod in_proj;
 mod internvl;
 mod janus;
+mod kokoro;
 mod llama;
 mod llava;
 mod open_clip;
@@ -29,6 +30,7 @@ mod opt;
 mod qwen2_audio;
 mod qwen_vl;
 mod siglip;
+mod speecht5;
 mod stable_diffusion;
 mod t5;
 mod vits;
@@ -56,6 +58,7 @@ pub use idefics::IDEFICS;
 pub use idefics3::IDEFICS3;
 pub use internvl::INTERNVL;
 pub use janus::JANUS;
+pub use kokoro::KOKORO;
 pub use llama::LLAMA;
 pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
@@ -65,6 +68,7 @@ pub use qwen2_audio::{
     QWEN2_5_OMNI_AUDIO, QWEN2_AUDIO, QWEN2_AUDIO_NESTED, VOXTRAL, VOXTRAL_NESTED,
 };
 pub use siglip::{SIGLIP, SIGLIP_TEXT, SIGLIP_TEXT_BARE};
+pub use speecht5::{SPEECHT5, SPEECHT5_HIFIGAN};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
 pub use t5::{T5, T5_GATED};
 pub use vits::{VITS, VITS_TRAINING};
@@ -323,6 +327,9 @@ mod tests {
             SIGLIP,
             SIGLIP_TEXT,
             SIGLIP_TEXT_BARE,
+            SPEECHT5,
+            SPEECHT5_HIFIGAN,
+            KOKORO,
             STABLE_DIFFUSION,
             STABLE_DIFFUSION_BARE,
             T5,

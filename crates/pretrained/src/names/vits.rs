@@ -25,7 +25,7 @@ const FLOW: &[Row] = &[
     ("layers.*.post", "flows.*.conv_post"),
 ];
 
-const DECODER: &[Row] = &[
+pub(super) const DECODER: &[Row] = &[
     ("pre", "conv_pre"),
     ("voice", "cond"),
     ("ups.*", "upsampler.*"),

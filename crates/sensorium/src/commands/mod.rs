@@ -32,6 +32,7 @@ mod schema;
 mod score;
 mod serve;
 mod speak;
+mod speaker;
 mod train;
 mod transcribe;
 mod video;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::commands::Global;
 use crate::commands::precision::Packing;
 use crate::commands::sampling::number;
+use crate::commands::speaker;
 use crate::{open, print};
 
 /// Speak a text, in English or in the language of a published voice.
@@ -35,6 +36,12 @@ pub struct Speak {
     /// How many times faster than usual, 0.25 to 4.
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
     speed: f32,
+    /// TEXT is written in the phonemes that the voice reads, and not in words: for voices that would ask `espeak-ng`.
+    #[arg(long)]
+    phonemes: bool,
+    /// The vector of a voice, for models that speak in any: an .npy file, or a .json with a list of numbers.
+    #[arg(long, value_name = "FILE", conflicts_with = "voice")]
+    speaker: Option<PathBuf>,
     /// List the model's voices.
     #[arg(long)]
     list_voices: bool,
@@ -113,7 +120,8 @@ impl Speak {
         }
         let text = self.text()?;
         let (voice, speed, seed) = (self.voice.clone(), self.speed, global.seed());
-        let options = SpeakOptions { voice, speed, seed };
+        let speaker = self.speaker.as_deref().map(speaker::read).transpose()?;
+        let options = SpeakOptions { voice, speed, seed, phonemes: self.phonemes, speaker };
         let progress = Progress::items("speak");
         let spoken = voices.speak(&text, &options, &mut |done, all| progress.set(done, all));
         progress.finish();

@@ -1,6 +1,8 @@
-//! Texts as a voice reads them: `VitsTokenizer`, letter by letter.
+//! Texts as a voice reads them: `VitsTokenizer`, letter by letter or phoneme by phoneme.
 
 use std::collections::BTreeMap;
+
+use sensorium_media::phonemes::decomposed;
 
 use crate::config::Config;
 use crate::directory::Directory;
@@ -8,6 +10,9 @@ use crate::error::Result;
 
 const VOCABULARY: &str = "vocab.json";
 const TOKENIZER: &str = "tokenizer_config.json";
+
+/// The language that `VitsTokenizer` writes all phonemes of.
+const PHONEMIZED: &str = "en-us";
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
@@ -17,13 +22,17 @@ const BLANK: u32 = 0;
 /// What makes ids of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letters {
-    ids: BTreeMap<char, u32>,
-    /// Blanks stand between letters.
-    add_blank: bool,
+    pub(super) ids: BTreeMap<char, Vec<u32>>,
+    /// Ids before the first letter, behind each, and behind all that.
+    pub(super) around: [Vec<u32>; 3],
     /// Letters are made small, and what is no letter is left out.
-    normalize: bool,
+    pub(super) normalize: bool,
+    /// Letters are taken apart from their signs.
+    pub(super) decompose: bool,
     /// The language's code, if it is said.
     pub language: Option<String>,
+    /// Where the letters are phonemes, espeak-ng's name of the voice that writes texts in them.
+    pub phonemes: Option<String>,
 }
 
 impl Letters {
@@ -46,7 +55,7 @@ impl Letters {
             let mut chars = name.chars();
             // Names of tokens that are no letters stand in no text.
             if let (Some(letter), None) = (chars.next(), chars.next()) {
-                ids.insert(letter, id);
+                ids.insert(letter, vec![id]);
             }
         }
         let settings = directory.json(TOKENIZER)?.unwrap_or_default();
@@ -56,16 +65,15 @@ impl Letters {
         // A letter in a script that the voice does not know is named when it is met.
         config.without_effect(&["is_uroman", "verbose"]);
         let phonemes = config.flag_or("phonemize", true)?;
-        if phonemes {
-            // No program that writes phonemes is built in: texts are read as if they were written so.
-            directory.tell_ignored(TOKENIZER, &["phonemize".to_owned()])?;
-        }
         let language = config.text_or("language", "")?;
+        let blank = if config.flag_or("add_blank", true)? { vec![BLANK] } else { Vec::new() };
         let read = Self {
             ids,
-            add_blank: config.flag_or("add_blank", true)?,
+            around: [blank.clone(), blank, Vec::new()],
             normalize: config.flag_or("normalize", true)? && !phonemes,
+            decompose: false,
             language: (!language.is_empty()).then(|| language.to_owned()),
+            phonemes: phonemes.then(|| PHONEMIZED.to_owned()),
         };
         directory.tell(&config)?;
         Ok(read)
@@ -79,6 +87,7 @@ impl Letters {
         let text = match self.language.as_deref() {
             // Two ways to write the same letter, of which its texts had one.
             Some("ron") => text.replace('\u{21b}', "\u{163}"),
+            _ if self.decompose => decomposed(text),
             _ => text.to_owned(),
         };
         let (mut spoken, mut unknown) = (String::new(), String::new());
@@ -96,11 +105,15 @@ impl Letters {
 
     /// Ids of letters that are [`spoken`](Self::spoken).
     pub fn ids(&self, spoken: &str) -> Vec<u32> {
-        let letters = spoken.chars().filter_map(|c| self.ids.get(&c).copied());
-        match self.add_blank {
-            true => letters.flat_map(|id| [BLANK, id]).chain([BLANK]).collect(),
-            false => letters.collect(),
-        }
+        let [before, behind, last] = &self.around;
+        let letters = spoken.chars().filter_map(|c| self.ids.get(&c));
+        let letters = letters.flat_map(|ids| ids.iter().chain(behind));
+        before.iter().chain(letters).chain(last).copied().collect()
+    }
+
+    /// Whether the voice knows a letter.
+    pub fn knows(&self, letter: char) -> bool {
+        self.ids.contains_key(&letter)
     }
 
     /// A letter as it is read: small, unless the voice knows it as it is.
@@ -118,13 +131,15 @@ mod tests {
 
     #[test]
     fn letters_are_made_small_and_what_is_unknown_is_named() {
-        let ids = "-abI \u{163}".chars().zip(0..).collect();
-        let usual = Letters { ids, add_blank: true, normalize: true, language: None };
+        let ids = "-abI \u{163}".chars().zip((0..).map(|id| vec![id])).collect();
+        let around = [vec![0], vec![0], Vec::new()];
+        let (language, phonemes, decompose) = (None, None, false);
+        let usual = Letters { ids, around, normalize: true, decompose, language, phonemes };
         assert_eq!(usual.spoken(" Ab, I -"), Ok("ab I -".into()));
         assert_eq!(usual.ids("ab"), [0, 1, 0, 2, 0]);
         assert_eq!(usual.spoken("a4 \u{436}\u{436}x!"), Err("4\u{436}x".into()));
         assert_eq!(usual.spoken("...!"), Ok(String::new()));
-        let plain = Letters { add_blank: false, normalize: false, ..usual.clone() };
+        let plain = Letters { around: Default::default(), normalize: false, ..usual.clone() };
         assert_eq!((plain.spoken("ab"), plain.ids("ab")), (Ok("ab".into()), vec![1, 2]));
         assert_eq!(plain.spoken("A,b"), Err("A,".into()));
         let romanian = Letters { language: Some("ron".into()), ..usual };

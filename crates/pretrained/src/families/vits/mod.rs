@@ -1,14 +1,15 @@
-//! VITS as transformers publishes it (`VitsModel`): MMS' voices, and others that read letters.
+//! VITS as transformers publishes it (`VitsModel`): MMS' voices, and others that read letters; Piper's voices, which
+//! read phonemes.
 
 mod letters;
+mod piper;
 
-use sensorium_generator::audio::vits::{
-    DecoderConfig, DurationConfig, FlowConfig, Vits, VitsConfig, VitsNoise,
-};
+use sensorium_generator::audio::vits::{DurationConfig, FlowConfig, Vits, VitsConfig, VitsNoise};
 use sensorium_media::sound::MAX_RATE;
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
+use super::hifigan::{self, MAX_REACH, at_most, odd};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -26,12 +27,6 @@ const MAX_FLOW: usize = 64;
 /// Layers of the durations' flow that have names.
 const MAX_DURATION_FLOWS: usize = 4;
 
-/// Frames or letters that a convolution may read over.
-const MAX_REACH: usize = 4096;
-
-/// Samples of a frame.
-const MAX_HOP: usize = 1 << 14;
-
 /// A loaded model and all that is needed to speak with it.
 #[derive(Debug)]
 pub struct VitsParts {
@@ -41,13 +36,20 @@ pub struct VitsParts {
     pub letters: Letters,
     /// The model.
     pub model: Vits,
+    /// How it speaks.
+    pub manner: Manner,
+}
+
+/// How a voice speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manner {
     /// How much is left to chance.
     pub noise: VitsNoise,
     /// How many times faster it speaks than it was taught.
     pub speaking_rate: f64,
     /// Samples a second.
     pub sampling_rate: u32,
-    /// Names of its voices: their numbers.
+    /// Names of its voices; of most their numbers.
     pub voices: Vec<String>,
 }
 
@@ -70,13 +72,10 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 pub fn open(directory: &Directory, device: &Device) -> Result<VitsParts> {
     let settings = directory.config();
     let config = config(&settings)?;
-    let letters = Letters::read(directory, config.vocab_size)?;
-    let noise = VitsNoise {
-        scale: not_negative(&settings, "noise_scale", 0.667)?,
-        duration_scale: not_negative(&settings, "noise_scale_duration", 0.8)?,
+    let (letters, manner) = match directory.json(piper::FILE)? {
+        Some(voice) => piper::read(directory, &voice, &config)?,
+        None => (Letters::read(directory, config.vocab_size)?, manner(&settings, &config)?),
     };
-    let speaking_rate = settings.positive_or("speaking_rate", 1.0)?;
-    let sampling_rate = at_most(&settings, "sampling_rate", 16_000, MAX_RATE as usize)? as u32;
     let plan = plan(directory)?;
     let strays = plan.check(directory)?;
     let mut tensors =
@@ -84,9 +83,21 @@ pub fn open(directory: &Directory, device: &Device) -> Result<VitsParts> {
     weight_norm::multiply(&mut tensors)?;
     let model = Vits::init(&config, &mut Init::empty(device));
     let model = names::take(model, tensors, &plan.layout)?;
-    let voices = config.speakers.map_or(1, |[voices, _]| voices);
-    let voices = (0..voices).map(|voice| voice.to_string()).collect();
-    Ok(VitsParts { config, letters, model, noise, speaking_rate, sampling_rate, voices })
+    Ok(VitsParts { config, letters, model, manner })
+}
+
+/// How it speaks, by `config.json`.
+fn manner(settings: &Config<'_>, shape: &VitsConfig) -> Result<Manner> {
+    let voices = shape.speakers.map_or(1, |[voices, _]| voices);
+    Ok(Manner {
+        noise: VitsNoise {
+            scale: not_negative(settings, "noise_scale", 0.667)?,
+            duration_scale: not_negative(settings, "noise_scale_duration", 0.8)?,
+        },
+        speaking_rate: settings.positive_or("speaking_rate", 1.0)?,
+        sampling_rate: at_most(settings, "sampling_rate", 16_000, MAX_RATE as usize)? as u32,
+        voices: (0..voices).map(|voice| voice.to_string()).collect(),
+    })
 }
 
 /// The shape from `config.json`. Defaults are those of `VitsConfig`.
@@ -117,7 +128,7 @@ pub fn config(config: &Config<'_>) -> Result<VitsConfig> {
         channels,
         durations: durations(config)?,
         flow: flow(config)?,
-        decoder: decoder(config)?,
+        decoder: hifigan::read(config, [&[8, 8, 2, 2], &[16, 16, 4, 4]], false)?,
         speakers: speakers(config)?,
     })
 }
@@ -158,53 +169,6 @@ fn flow(config: &Config<'_>) -> Result<FlowConfig> {
     Ok(FlowConfig { flows, layers, kernel, dilation })
 }
 
-fn decoder(config: &Config<'_>) -> Result<DecoderConfig> {
-    let rates = sizes(config, "upsample_rates", config.get("upsample_rates"), &[8, 8, 2, 2])?;
-    let key = "upsample_kernel_sizes";
-    let kernels = sizes(config, key, config.get(key), &[16, 16, 4, 4])?;
-    let fits = |(rate, kernel): (&usize, &usize)| {
-        kernel.checked_sub(*rate).is_some_and(|more| more.is_multiple_of(2))
-    };
-    if kernels.len() != rates.len() || !rates.iter().zip(&kernels).all(fits) {
-        let expected = "of each of the upsample_rates, an even number more than it";
-        return Err(config.wrong(key, expected, FOREIGN));
-    }
-    let hop = rates.iter().try_fold(1usize, |hop, rate| hop.checked_mul(*rate));
-    let channels = config.size_or("upsample_initial_channel", 512)?;
-    if hop.is_none_or(|hop| hop > MAX_HOP) || channels >> rates.len() == 0 {
-        let expected = format!("at most {MAX_HOP} samples of a frame, of {channels} channels");
-        return Err(config.wrong("upsample_rates", &expected, FOREIGN));
-    }
-    let slope = config.positive_or("leaky_relu_slope", 0.1)?;
-    let upsamples = rates.into_iter().zip(kernels).map(|(rate, kernel)| [rate, kernel]).collect();
-    Ok(DecoderConfig { channels, upsamples, blocks: blocks(config)?, slope })
-}
-
-/// Kernels of the decoder's blocks, and the dilations of each.
-fn blocks(config: &Config<'_>) -> Result<Vec<(usize, Vec<usize>)>> {
-    const KERNELS: &str = "resblock_kernel_sizes";
-    const DILATIONS: &str = "resblock_dilation_sizes";
-    let kernels = sizes(config, KERNELS, config.get(KERNELS), &[3, 7, 11])?;
-    if kernels.iter().any(|kernel| kernel.is_multiple_of(2)) {
-        return Err(config.wrong(KERNELS, "odd numbers", FOREIGN));
-    }
-    let lists = match config.get(DILATIONS) {
-        None => vec![vec![1, 3, 5]; kernels.len()],
-        Some(value) => {
-            let lists = value.as_array().map_or(&[][..], Vec::as_slice).iter();
-            lists.map(|list| sizes(config, DILATIONS, Some(list), &[])).collect::<Result<_>>()?
-        }
-    };
-    let reaches = |(kernel, dilations): (&usize, &Vec<usize>)| {
-        dilations.iter().all(|dilation| kernel * dilation <= MAX_REACH)
-    };
-    if lists.len() != kernels.len() || !kernels.iter().zip(&lists).all(reaches) {
-        let expected = format!("a list for each of the {KERNELS}, over at most {MAX_REACH} places");
-        return Err(config.wrong(DILATIONS, &expected, FOREIGN));
-    }
-    Ok(kernels.into_iter().zip(lists).collect())
-}
-
 /// How many voices there are, and the width of their vectors, where there are several.
 fn speakers(config: &Config<'_>) -> Result<Option<[usize; 2]>> {
     const WIDTH: &str = "speaker_embedding_size";
@@ -216,22 +180,6 @@ fn speakers(config: &Config<'_>) -> Result<Option<[usize; 2]>> {
     }
 }
 
-fn at_most(config: &Config<'_>, key: &str, default: usize, most: usize) -> Result<usize> {
-    let n = config.size_or(key, default)?;
-    match n <= most {
-        true => Ok(n),
-        false => Err(config.wrong(key, &format!("at most {most}"), FOREIGN)),
-    }
-}
-
-fn odd(config: &Config<'_>, key: &str, default: usize) -> Result<usize> {
-    let n = at_most(config, key, default, MAX_REACH)?;
-    match n.is_multiple_of(2) {
-        true => Err(config.wrong(key, "an odd number", FOREIGN)),
-        false => Ok(n),
-    }
-}
-
 /// That so many convolutions, each of which reads places `by` times as far apart, read over few enough.
 fn reach(config: &Config<'_>, key: &str, kernel: usize, by: usize, layers: usize) -> Result<()> {
     let far = by.checked_pow(layers.saturating_sub(1) as u32);
@@ -240,22 +188,6 @@ fn reach(config: &Config<'_>, key: &str, kernel: usize, by: usize, layers: usize
     }
     let expected = format!("convolutions over at most {MAX_REACH} places");
     Err(config.wrong(key, &expected, FOREIGN))
-}
-
-fn sizes(
-    config: &Config<'_>,
-    key: &str,
-    value: Option<&Value>,
-    default: &[usize],
-) -> Result<Vec<usize>> {
-    const MOST: usize = 16;
-    let Some(value) = value else { return Ok(default.to_vec()) };
-    let size = |value: &Value| value.as_u64().filter(|n| (1..=MAX_REACH as u64).contains(n));
-    let list = value.as_array().filter(|list| (1..=MOST).contains(&list.len()));
-    let list: Option<Vec<usize>> =
-        list.and_then(|list| list.iter().map(|n| size(n).map(|n| n as usize)).collect());
-    let expected = format!("1 to {MOST} sizes of 1 to {MAX_REACH}");
-    list.ok_or_else(|| config.wrong(key, &expected, FOREIGN))
 }
 
 fn not_negative(config: &Config<'_>, key: &str, default: f64) -> Result<f64> {

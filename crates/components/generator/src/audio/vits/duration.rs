@@ -4,7 +4,8 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 
 use super::spline::inverse;
-use super::{DurationConfig, VitsConfig, pointwise, same};
+use super::{DurationConfig, VitsConfig};
+use crate::audio::{pointwise, same};
 
 /// One or the other.
 #[derive(Module, Debug)]

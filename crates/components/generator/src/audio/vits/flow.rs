@@ -4,7 +4,8 @@
 
 use sensorium_nn::prelude::*;
 
-use super::{VitsConfig, pointwise, same};
+use super::VitsConfig;
+use crate::audio::{pointwise, same};
 
 /// The layers, in the order of training.
 #[derive(Module, Debug)]

@@ -8,7 +8,6 @@
 //! means + noise ──flow, backwards──▶ [1, F, C] ──decoder──▶ samples
 //! ```
 
-mod decoder;
 mod duration;
 mod flow;
 mod spline;
@@ -18,10 +17,11 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_nn::rng::Rng;
 
-use decoder::HifiGan;
 use duration::{Durations, PlainDurations, StochasticDurations};
 use flow::Flow;
 use text::TextEncoder;
+
+use super::hifigan::{HifiGan, HifiGanConfig};
 
 /// Shape of a [`Vits`].
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub struct VitsConfig {
     /// The flow's layers.
     pub flow: FlowConfig,
     /// From channels to samples.
-    pub decoder: DecoderConfig,
+    pub decoder: HifiGanConfig,
     /// Voices, and the width of their vectors, where there are several.
     pub speakers: Option<[usize; 2]>,
 }
@@ -98,23 +98,10 @@ pub struct FlowConfig {
     pub dilation: usize,
 }
 
-/// Shape of the decoder, a HiFi-GAN (Kong et al. 2020, <https://arxiv.org/abs/2010.05646>).
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecoderConfig {
-    /// Channels before the first step, half as many after each.
-    pub channels: usize,
-    /// Of each step, by how much longer it makes the sound, and its kernel.
-    pub upsamples: Vec<[usize; 2]>,
-    /// Kernels and dilations of the blocks after each step.
-    pub blocks: Vec<(usize, Vec<usize>)>,
-    /// What is left of values below zero.
-    pub slope: f64,
-}
-
 impl VitsConfig {
     /// Samples of a frame.
     pub fn hop(&self) -> usize {
-        self.decoder.upsamples.iter().map(|[rate, _]| rate).product()
+        self.decoder.hop()
     }
 
     /// Name and shape of every parameter, in field order, without one being made.
@@ -175,7 +162,7 @@ impl Vits {
                 }
             },
             flow: Flow::init(config, speaker, init),
-            decoder: HifiGan::init(config, speaker, init),
+            decoder: HifiGan::init(config.channels, &config.decoder, speaker, init),
             speakers: config.speakers.map(|[n, width]| Embedding::init(n, width, 1.0, init)),
             channels: config.channels,
         }
@@ -265,18 +252,6 @@ impl Vits {
     }
 }
 
-/// A convolution of kernel 1: a linear map of each position.
-fn pointwise([c_in, c_out]: [usize; 2], init: &mut Init) -> Conv1d {
-    Conv1d::init(Conv1dConfig { c_in, c_out, kernel: 1, stride: 1, padding: 0 }, init)
-}
-
-/// A convolution that keeps the length; `kernel` is odd.
-fn same([c_in, c_out]: [usize; 2], kernel: usize, dilation: usize, init: &mut Init) -> Conv1d {
-    let padding = kernel / 2 * dilation;
-    let config = Conv1dConfig { c_in, c_out, kernel, stride: 1, padding };
-    Conv1d::init(config, init).dilated(dilation)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,11 +271,13 @@ mod tests {
             channels: 6,
             durations,
             flow: FlowConfig { flows: 2, layers: 2, kernel: 5, dilation: 2 },
-            decoder: DecoderConfig {
+            decoder: HifiGanConfig {
                 channels: 8,
                 upsamples: vec![[4, 8], [2, 4]],
                 blocks: vec![(3, vec![1, 3]), (5, vec![1])],
+                paired: speakers.is_none(),
                 slope: 0.1,
+                bias: false,
             },
             speakers,
         }
