@@ -8,22 +8,24 @@
 
 mod prompt;
 
+use std::mem::replace;
 use std::time::Instant;
 
 use sensorium_encoder::image::Patches;
 use sensorium_flow::{Grid, Sequence};
 use sensorium_media::{Frame, Media, Message, Modality, PatchProcessor, Prompt, Role};
+use sensorium_model::assistant::Assistant;
 use sensorium_model::qwen_vl::{PatchTower, positions, spliced};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::qwen_vl::{QwenVl, Timing};
 use sensorium_pretrained::{CausalLm, TextProcessor};
 
-use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
 use crate::video::marked;
 use crate::vision_language::{FeatureCache, Tile};
+use crate::{ChatModel, Learner};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl QwenVlModel {
     ) -> Result<Inputs> {
         self.takes(media)?;
         let placed = media.iter().map(|medium| self.place(medium)).collect::<Result<Vec<_>>>()?;
-        let Prompt { ids, slots, .. } = prompt(&placed)?;
+        let Prompt { ids, answer, slots, .. } = prompt(&placed)?;
         self.llm.room(ids.len())?;
         let start = Instant::now();
         let (text, salt) = (self.llm.embed(&ids), &options.cache_salt);
@@ -175,7 +177,7 @@ impl QwenVlModel {
         };
         let (distances, options) = (Vec::new(), options.clone());
         let (process, encode) = (0.0, start.elapsed().as_secs_f64());
-        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+        Ok(Inputs { ids, answer, embeds, sequence, slots, distances, process, encode, options })
     }
 
     /// A conversation that the assistant is to continue.
@@ -186,6 +188,20 @@ impl QwenVlModel {
         options: &GenerateOptions,
     ) -> Result<Inputs> {
         self.inputs(media, options, |placed| self.prompt(messages, placed))
+    }
+}
+
+impl Learner for QwenVlModel {
+    fn put(&mut self, new: Assistant) -> Assistant {
+        let patches = new.patches.map(|patches| replace(&mut self.tower, patches));
+        let backbone = replace(&mut self.llm.lm.backbone, new.backbone);
+        Assistant { towers: Vec::new(), patches, anyres: None, backbone }
+    }
+
+    fn lesson(&self, messages: &[Message], media: &[Media]) -> Result<Inputs> {
+        self.inputs(media, &GenerateOptions::default(), |placed| {
+            self.llm.taught(messages, &self.media(placed))
+        })
     }
 }
 

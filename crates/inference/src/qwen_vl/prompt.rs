@@ -65,7 +65,7 @@ impl QwenVlModel {
     }
 
     /// What stands for each of the media in a text that names a token for it.
-    fn media(&self, placed: &[Placed<'_>]) -> Vec<Medium> {
+    pub(super) fn media(&self, placed: &[Placed<'_>]) -> Vec<Medium> {
         placed.iter().map(|placed| self.medium(placed)).collect()
     }
 

@@ -7,12 +7,14 @@ use sensorium_encoder::audio::WhisperEncoderConfig;
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::ImageProcessor;
 use sensorium_media::mel::{HOP, RATE};
+use sensorium_model::assistant::AssistantConfig;
 use sensorium_model::llava::{Tower, TowerConfig};
 use sensorium_nn::prelude::*;
 use serde_json::{Value, json};
 
 use std::sync::LazyLock;
 
+use super::assistant::{Spelling, Spellings};
 use super::language::{self, Place};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -68,11 +70,29 @@ fn plan_of(shape: &Shape, directory: &Directory) -> Plan {
     plan
 }
 
+/// Its shape, and how its tensors are called.
+pub(super) fn spelt(directory: &Directory) -> Result<(AssistantConfig, Spellings)> {
+    let Shape { tower, backbone, .. } = shape(&directory.config())?;
+    let spelling = |(tower, place)| Spelling { tower, part: "towers.0.", place };
+    let files = spelling(layout(directory));
+    let memory = spelling((QWEN2_AUDIO_NESTED, NESTED));
+    let config = AssistantConfig { towers: vec![tower], patches: None, anyres: None, backbone };
+    Ok((config, Spellings { files, memory }))
+}
+
 /// The model in a directory.
 ///
 /// # Errors
 /// As [`plan`]; a file is missing or damaged; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Qwen2AudioParts> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// The model in a directory, to be trained, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Qwen2AudioParts> {
     let settings = directory.config();
     let shape = shape(&settings)?;
     let text = TextProcessor::read(directory)?;
@@ -86,18 +106,20 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Qwen2AudioParts> {
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let (layout, place) = layout(directory);
     let language = place.take(&shape.backbone, &mut tensors);
-    let init = &mut Init::empty(device);
     let backbone = language::fill(&shape.backbone, language, init)?;
     let tower = names::take(Tower::init(&shape.tower, init), tensors, &layout)?;
-    let (config, device) = (shape.backbone, device.clone());
+    let (config, device) = (shape.backbone, init.device().clone());
     Ok(Qwen2AudioParts { text, config, backbone, tower, processor, marker, device })
 }
+
+/// Where the language model's tensors are in transformers' memory.
+const NESTED: Place = Place::Body("model.language_model.");
 
 /// The layout that the files have; without weights, that of the hub.
 fn layout(directory: &Directory) -> (Layout, Place) {
     let names = directory.shapes().unwrap_or_default();
     match names.keys().any(|name| name.starts_with("model.audio_tower.")) {
-        true => (QWEN2_AUDIO_NESTED, Place::Body("model.language_model.")),
+        true => (QWEN2_AUDIO_NESTED, NESTED),
         false => (QWEN2_AUDIO, Place::Whole("language_model.")),
     }
 }
