@@ -11,9 +11,11 @@ import csv
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 from PIL import Image
@@ -22,7 +24,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from peft import PeftModel
 from tokenizers import Tokenizer
 from transformers import (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
-                          AutoTokenizer, CLIPImageProcessorPil, WhisperFeatureExtractor, WhisperForConditionalGeneration)
+                          AutoTokenizer, CLIPImageProcessorPil, Qwen2AudioForConditionalGeneration, WhisperFeatureExtractor, WhisperForConditionalGeneration)
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "crates/data/tests/samples/folder-csv"
@@ -32,6 +34,9 @@ STEPS, RATE, REQUEST = 10, 1e-3, "describe the picture."
 OPTIM = "optim = { beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0, clip = 1.0 }"
 RUN = f"steps = {STEPS}\nbatch = 2\nsave_every = {STEPS}\neval_every = {STEPS}\neval_batches = 1"
 SCHEDULE = f"schedule = {{ kind = 'constant', learning_rate = {RATE} }}"
+# Families whose places have three axes, whose pictures are cut into tiles, that read prompts both ways, that hear.
+ANSWERING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "tiles_next", "tiles_next_qwen", "tiles_onevision",
+             "tiles_internvl", "seeing_gemma3", "seeing_paligemma", "seeing_paligemma2", "qwen2_audio")
 DATA = f"[[{{0}}data.train]]\nkind = 'folder'\npath = '{FOLDER}'\n[[{{0}}data.val]]\nkind = 'folder'\npath = '{FOLDER}'\n"
 
 
@@ -43,6 +48,10 @@ def dual_recipe(name, loss):
 def assistant_recipe(name):
     return (f"recipe = 'llava'\nseed = 1\nz_loss = 0.0\n{OPTIM}\n[model]\nfrom = 'goldens/{name}'\n"
             f"[instruct]\n{RUN}\n{SCHEDULE}\n{DATA.format('instruct.')}")
+
+
+def answering_recipe(recipe, name):
+    return recipe.replace(FOLDER, SOUNDS) if name == "qwen2_audio" else recipe
 
 
 def speech_recipe(name):
@@ -120,6 +129,61 @@ def assistant(folder):
     return model, trained, lambda: model(**inputs, labels=labels).loss
 
 
+def heard():
+    """A folder's sounds, and what is said of each."""
+    with open(ROOT / SOUNDS / "metadata.csv") as table:
+        rows = list(csv.DictReader(table))
+    return [soundfile.read(ROOT / SOUNDS / row["file_name"], dtype="float32")[0] for row in rows], \
+        [row["text"] for row in rows]
+
+
+def lesson(processor, kind, medium, text):
+    """A conversation about one picture or sound, as the model reads it, with labels."""
+    media = {"images": [[medium]]} if kind == "image" else {"audio": [medium], "sampling_rate": 16000}
+    if processor.chat_template is None:  # PaliGemma's prompt is read both ways, its suffix from left to right.
+        return processor(text="<image>" + REQUEST, images=medium, suffix=text, return_tensors="pt")
+    request = REQUEST if kind == "image" else "what do you hear?"
+    asked = [{"role": "user", "content": [{"type": kind, kind: medium}, {"type": "text", "text": request}]}]
+    answered = asked + [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    before = processor.apply_chat_template(asked, add_generation_prompt=True)
+    whole = processor.apply_chat_template(answered)
+    said, trimmed = whole[len(before):], whole[len(before):].rstrip()
+    if trimmed.endswith(tuple(processor.tokenizer.all_special_tokens)):
+        said = trimmed
+    if "endgeneration" in processor.chat_template:
+        before, said = whole[:whole.rindex("\n" + text)], "\n" + text
+    bos = processor.tokenizer.bos_token
+    once = {"add_special_tokens": False} if bos and whole.startswith(bos) else {}
+    made = lambda text: processor(text=[text], return_tensors="pt", **media, **once)
+    inputs = made(whole)
+    start, end = (made(text)["input_ids"].shape[1] for text in (before, before + said))
+    labels = torch.full_like(inputs["input_ids"], -100)
+    labels[:, start:end] = inputs["input_ids"][:, start:end]
+    if "input_features" in inputs:  # In double precision: silence is a logarithm of nearly nothing.
+        extractor = processor.feature_extractor
+        padded = np.pad(medium, (0, extractor.n_samples - len(medium)))
+        features = extractor._np_extract_fbank_features(padded[None], "cpu")[0].astype(np.float32)
+        inputs["input_features"] = torch.from_numpy(features)[None]
+    return {**inputs, "labels": labels}
+
+
+def answering(folder):
+    """As `assistant`, of families whose processors pad in ways of their own: each conversation by itself."""
+    processor = AutoProcessor.from_pretrained(folder)
+    sounds = json.loads((Path(folder) / "config.json").read_text())["model_type"] == "qwen2_audio"
+    kind = Qwen2AudioForConditionalGeneration if sounds else AutoModelForImageTextToText
+    model = kind.from_pretrained(folder, dtype=torch.float32)
+    media = heard() if sounds else examples()
+    lessons = [lesson(processor, "audio" if sounds else "image", *one) for one in zip(*media)]
+    known = ("num_crops", "num_patches", *(() if "qwen" in model.config.model_type else ("mm_token_type_ids",)))
+    lessons = [{key: value for key, value in one.items() if key not in known} for one in lessons]
+    counts = [(one["labels"][:, 1:] != -100).sum() for one in lessons]
+    towers = ("vision_tower", "audio_tower", "visual.patch_embed", "visual.pos_embed", "visual.blocks")
+    trained = [p for name, p in model.named_parameters() if not any(part in name for part in towers)]
+    loss = lambda: sum(model(**one).loss * n for one, n in zip(lessons, counts)) / sum(counts)
+    return model, trained, loss
+
+
 def speech(folder):
     """As `dual`, of Whisper and a folder's two sounds; of those of 30 s, it hears as much as it was made for."""
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
@@ -129,12 +193,9 @@ def speech(folder):
     if ids.is_multilingual:
         prompt += [ids.lang_to_id["<|en|>"], ids.task_to_id["transcribe"]]
     prompt.append(ids.no_timestamps_token_id)
-    sounds, rows = [], []
-    with open(ROOT / SOUNDS / "metadata.csv") as table:
-        for row in csv.DictReader(table):
-            sounds.append(soundfile.read(ROOT / SOUNDS / row["file_name"], dtype="float32")[0])
-            text = tokenizer.encode(" " + row["text"], add_special_tokens=False).ids
-            rows.append(prompt + text + [ids.eos_token_id])
+    sounds, texts = heard()
+    said = [tokenizer.encode(" " + text, add_special_tokens=False).ids for text in texts]
+    rows = [prompt + text + [ids.eos_token_id] for text in said]
     features = extractor(sounds, sampling_rate=16000, return_tensors="pt").input_features
     features = features[:, :, :2 * model.config.max_source_positions]
     longest = max(map(len, rows))
@@ -216,7 +277,8 @@ def write(name, recipe, losses, final):
     print(name, losses, final)
 
 
-def main():
+def main(only=()):
+    """All of them, or those of these names."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     goldens = ROOT / "goldens" / "finetune"
@@ -227,13 +289,19 @@ def main():
         "published_clip_resnet": (dual_resnet, dual_recipe("published_clip_resnet", "info_nce"), "final"),
         **{name: (assistant, assistant_recipe(name), "instruct/final")
            for name in ("seeing_smolvlm", "seeing_idefics3", "seeing_llava", "seeing_llava_siglip")},
+        **{name: (answering, answering_recipe(assistant_recipe(name), name), "instruct/final") for name in ANSWERING},
         **{name: (speech, speech_recipe(name), "final") for name in ("whisper", "whisper_english")},
     }
     adapters = (("chatting", "chatting", 4, 8), ("seeing_llava", "seeing_llava", 2, 4),
                 ("seeing_smolvlm", "seeing_smolvlm", 2, 4),
+                ("qwen2_5_vl", "qwen2_5_vl", 2, 4), ("qwen2_audio", "qwen2_audio", 2, 4),
                 ("chatting_dora", "chatting", 4, 8, "use_dora = true\nuse_rslora = true\n"))
+    wanted = lambda name: not only or name in only
     for name, model, *settings in adapters:
-        make, recipe = chat if model == "chatting" else assistant, adapter_recipe(name, model, *settings)
+        if not wanted(f"lora_{name}"):
+            continue
+        make = chat if model == "chatting" else answering if model in ANSWERING else assistant
+        recipe = answering_recipe(adapter_recipe(name, model, *settings), model)
         base = ROOT / "goldens" / model
         losses = trained(adapted(make, ROOT / "goldens" / "lora" / name), base)
         with tempfile.TemporaryDirectory() as work:
@@ -241,6 +309,8 @@ def main():
             final = read(adapted(make, Path(work) / "run/instruct/final"), base)
         write(f"lora_{name}", recipe, losses, final)
     for name, (make, recipe, final) in runs.items():
+        if not wanted(name):
+            continue
         losses = trained(make, ROOT / "goldens" / name)
         with tempfile.TemporaryDirectory() as work:
             run(recipe, work)
@@ -249,4 +319,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -14,7 +14,8 @@ import shutil
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM
+from transformers import (AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM,
+                          Qwen2AudioForConditionalGeneration)
 
 from golden import ROOT, SEED, integers, normal, randomise, save
 from seeing import byte_tokenizer, text_config
@@ -33,6 +34,10 @@ ADAPTERS = {
         r=2, lora_alpha=4, target_modules=r".*language_model.*_proj")),
     "seeing_smolvlm": ("seeing_smolvlm", AutoModelForImageTextToText, dict(
         r=2, lora_alpha=4, target_modules=r".*text_model.*_proj")),
+    "qwen2_5_vl": ("qwen2_5_vl", AutoModelForImageTextToText, dict(
+        r=2, lora_alpha=4, target_modules=r".*language_model.*_proj")),
+    "qwen2_audio": ("qwen2_audio", Qwen2AudioForConditionalGeneration, dict(
+        r=2, lora_alpha=4, target_modules=r".*language_model.*_proj")),
     "chatting": ("chatting", AutoModelForCausalLM, dict(r=4, lora_alpha=8, target_modules=LINEAR)),
     "chatting_dora": ("chatting", AutoModelForCausalLM, dict(
         r=4, lora_alpha=8, use_dora=True, use_rslora=True, target_modules=LINEAR)),

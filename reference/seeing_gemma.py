@@ -27,7 +27,8 @@ from transformers import (Gemma2Config, Gemma3Config, Gemma3ForConditionalGenera
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 GEMMA_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{ '<' + message['role'] + '>\\n' }}"
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<' + ('model' if message['role'] == 'assistant' else message['role']) + '>\\n' }}"
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<start_of_image>' }}"
     "{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}{{ '<end_of_turn>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<model>\\n' }}{% endif %}")

@@ -12,16 +12,20 @@ Each case is a whole pipeline as `save_pretrained` writes it, of random weights:
 
 `outputs.safetensors` has what diffusers makes of `expected.json`: texts' positions, the UNet at several times, the
 latents after each of ten steps by each scheduler, what the autoencoder makes of latents and of pictures; `picture.png`
-is what the pipeline draws from the initial latents. `schedulers.json`: times, sigmas and ten steps of many settings.
+is what the pipeline draws from the initial latents. `redrawn.safetensors` and `redrawn.png` have what it makes of
+`before.png` anew: latents after each of the steps that a strength of 0.55 leaves, from numbers that choose among what the
+autoencoder saw and from noise. `schedulers.json`: times, sigmas and ten steps of many settings.
 """
 
 import json
 import shutil
+from unittest.mock import patch
 
 import torch
 from diffusers import (AutoencoderKL, AutoencoderTiny, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler,
-                       StableDiffusionPipeline, UNet2DConditionModel)
+                       StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UNet2DConditionModel)
 from golden import ROOT, normal, randomise, save
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -31,6 +35,7 @@ PROMPT = "a photo of a cat"
 CONTEXT = 10
 STEPS = 10
 GUIDANCE = 3.0
+STRENGTH, BEFORE = 0.55, "before.png"
 TIMES = [999.0, 501.0, 250.5, 1.0]
 SIZE = [24, 16]  # height and width of the picture
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
@@ -167,6 +172,39 @@ def one(name, words, text, net, vae, scheduler):
     print(f"stable_diffusion/{name}: {sum(f.stat().st_size for f in folder.rglob('*') if f.is_file()) / 1000:.0f} kB")
 
 
+def redrawn(name):
+    """What StableDiffusionImg2ImgPipeline makes of a picture whose sides are no whole latents."""
+    folder = FOLDER / name
+    pipe = pipeline(folder, "fp16" if name == "turbo" else None)
+    components = {key: part for key, part in pipe.components.items() if key != "image_encoder"}
+    redraws = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
+    redraws.set_progress_bar_config(disable=True)
+    factor = pipe.vae_scale_factor
+    choice, noise = (normal(f"{name}.{key}", 1, 4, SIZE[0] // factor, SIZE[1] // factor) for key in ("choice", "noise"))
+    outputs = {"choice": choice, "noise": noise}
+    own, usual = json.loads((folder / "expected.json").read_text())["scheduler"], redraws.scheduler
+    modules = ("diffusers.models.autoencoders.vae",
+               "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img")
+    for key, kind in SCHEDULERS.items():
+        redraws.scheduler = usual if key == own else as_another(usual, kind)
+        seen = []
+        keep = lambda _pipe, _i, _t, tensors: seen.append(tensors["latents"].clone()) or tensors  # noqa: E731
+        with patch(f"{modules[0]}.randn_tensor", lambda *_, **__: choice), \
+                patch(f"{modules[1]}.randn_tensor", lambda *_, **__: noise):
+            image = redraws(PROMPT, Image.open(FOLDER / BEFORE).convert("RGB"), STRENGTH, num_inference_steps=STEPS,
+                            guidance_scale=GUIDANCE, callback_on_step_end=keep).images[0]
+        outputs[f"steps.{key}"] = torch.stack(seen)
+        if key == own:
+            image.save(folder / "redrawn.png", optimize=True)
+    save(folder, "redrawn.safetensors", outputs, ordered=True)
+
+
+def before():
+    """A picture to be drawn anew, wider and higher by a pixel than what is drawn."""
+    levels = torch.sigmoid(normal("before", SIZE[0] + 1, SIZE[1] + 1, 3)) * 255
+    Image.fromarray(levels.round().to(torch.uint8).numpy()).save(FOLDER / BEFORE, optimize=True)
+
+
 def shifted():
     """An autoencoder alone."""
     folder = FOLDER / "shifted"
@@ -235,8 +273,10 @@ def schedulers():
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
+    before()
     for case in cases():
         one(*case)
+        redrawn(case[0])
     shifted()
     schedulers()
 

@@ -97,10 +97,30 @@ def seeing(name, image, text, projector):
            outputs[f"{i}.logits"], image, text, projector)
 
 
+def both_ways(name):
+    """As `seeing`, of Gemma 3, whose pictures' tokens see each other, and PaliGemma, whose prompts are read both ways."""
+    states, cases, outputs = opened(name, AutoModelForImageTextToText)
+    i = next(i for i, case in enumerate(cases) if len(case["media"]) == 1)
+    ids = torch.tensor([cases[i]["ids"]])
+    pictured = (ids == states.model.config.image_token_id).int()
+    kinds = pictured if "gemma3" in name else torch.zeros_like(ids)
+    inputs = dict(input_ids=ids, pixel_values=outputs[f"{i}.pixels"], token_type_ids=kinds)
+    looked(name, states, inputs, outputs[f"{i}.logits"], normed=True)
+
+
+def internvl(name):
+    """As `seeing`, of InternVL, whose tower goes by other names and ends without a norm."""
+    states, cases, outputs = opened(name, AutoModelForImageTextToText)
+    i = next(i for i, case in enumerate(cases) if len(case["media"]) == 1)
+    inputs = dict(input_ids=torch.tensor([cases[i]["ids"]]), pixel_values=outputs[f"{i}.pixels"])
+    looked(name, states, inputs, outputs[f"{i}.logits"], layers="encoder.layer", norm="layernorm")
+
+
 def looked(name, states, inputs, want, image="vision_tower", text="language_model",
-           projector="multi_modal_projector"):
-    states.stack("image", f"model.{image}.encoder.layers")
-    states.out("image", f"model.{image}.post_layernorm")
+           projector="multi_modal_projector", layers="encoder.layers", norm="post_layernorm", normed=False):
+    """What is read of a tower is behind its norm where that is so, else before it."""
+    states.stack("image", f"model.{image}.{layers}")
+    states.out("image", f"model.{image}.{norm}")
     states.out("projector", f"model.{projector}")
     states.stack("language", f"model.{text}.layers")
     states.out("language", f"model.{text}.norm")
@@ -108,7 +128,7 @@ def looked(name, states, inputs, want, image="vision_tower", text="language_mode
         logits = states.model(**inputs).logits
     agree(name, logits[0, -1], want)
     seen = states.taken()
-    if image == "vision_tower":
+    if image == "vision_tower" and not normed:
         seen.pop("image")  # of the class token alone, and read by nothing
     finish(name, {key: value if key.startswith("language") else value[:1] for key, value in seen.items()})
 
@@ -314,6 +334,9 @@ def main():
         seeing(name, "vision_model", "text_model", "connector")
     for name in ("tiles_next", "tiles_onevision"):
         cut(name)
+    for name in ("seeing_gemma3", "seeing_paligemma", "seeing_paligemma2"):
+        both_ways(name)
+    internvl("tiles_internvl")
     for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
         qwen_vl(name)
     for name in ("blip2_opt", "blip2_opt_plain"):

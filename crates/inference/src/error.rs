@@ -66,6 +66,15 @@ pub enum Error {
         got: usize,
     },
 
+    /// A model that answers one question was to learn a longer conversation.
+    #[error(
+        "expected a question with its answer, got {got} messages\nhint: this model reads a prompt at once and knows no conversations; split them into single questions"
+    )]
+    OneAnswer {
+        /// Messages.
+        got: usize,
+    },
+
     /// A model that reads no text without a picture was given none.
     #[error(
         "expected a picture before the text, got none\nhint: this model was only taught texts about pictures; add --image FILE"
@@ -112,6 +121,12 @@ pub enum Error {
         /// As which.
         got: String,
     },
+
+    /// A generator that draws of texts alone was given a picture.
+    #[error(
+        "expected a text alone, got a picture to be drawn anew\nhint: Stable Diffusion redraws pictures; a model that was trained by the recipe `gill` answers about one with another: `ask`"
+    )]
+    Redraws,
 
     /// The model computed no picture.
     #[error(

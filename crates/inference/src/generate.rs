@@ -112,6 +112,8 @@ pub struct Reply {
 pub struct Inputs {
     /// Ids of the prompt, media's tokens among them.
     pub ids: Vec<u32>,
+    /// Which of them are an answer's that is learned; none of a prompt that is to be answered.
+    pub answer: Vec<bool>,
     /// What the backbone reads in their place, `[1, T, D]`.
     pub embeds: Embeds,
     /// Where these stand, and what they have to do with each other.

@@ -5,18 +5,21 @@
 //! text ──encode──▶ ids [T] ──embed──▶ [1, T, D] ──backbone──▶ logits [V] ──sample──▶ next id ──▶ text
 //! ```
 
+use std::mem::replace;
+
 use sensorium_flow::{Embeds, Forward, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
-use sensorium_media::{Media, Message, Modality, Part, Prompt};
+use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt};
+use sensorium_model::assistant::Assistant;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
 use sensorium_pretrained::{CausalLm, Error as Directory, TextProcessor};
 use serde_json::{Value, json};
 
-use crate::ChatModel;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::generate::{Continuation, GenerateOptions, Inputs, OnStep, Reply, known, room};
+use crate::{ChatModel, Learner};
 
 /// A loaded language model.
 #[derive(Debug)]
@@ -100,6 +103,7 @@ impl LanguageModel {
         let ids = self.known(ids)?;
         Ok(Inputs {
             embeds: self.embed(&ids),
+            answer: vec![false; ids.len()],
             ids,
             sequence: Sequence::default(),
             slots: Vec::new(),
@@ -136,6 +140,32 @@ impl LanguageModel {
             prompt.open(bos);
         }
         prompt.ids = self.known(prompt.ids)?;
+        Ok(prompt)
+    }
+
+    /// A whole conversation to learn from, by the model's own template. What is beyond its context is left out.
+    ///
+    /// # Errors
+    /// There is no template, or it is broken or refuses the messages; the media take more than the model reads.
+    pub(crate) fn taught(&self, messages: &[Message], media: &[Medium]) -> Result<Prompt> {
+        let TextProcessor { tokenizer, chat, .. } = &self.lm.text;
+        let format = ChatFormat { template: chat.template()?, variables: chat.variables.clone() };
+        self.shortened(self.opened(format.lesson(tokenizer, messages, media)?)?)
+    }
+
+    /// What of a prompt the model reads, with a token left to say.
+    ///
+    /// # Errors
+    /// That ends before the last of its media.
+    pub(crate) fn shortened(&self, mut prompt: Prompt) -> Result<Prompt> {
+        let limit = self.lm.config.context().saturating_sub(1);
+        let got = prompt.slots.iter().map(|slot| slot.at + slot.len).max().unwrap_or_default();
+        if got > limit {
+            return Err(Error::TooLong { limit, got });
+        }
+        prompt.ids.truncate(limit);
+        prompt.answer.truncate(limit);
+        prompt.spans.truncate(limit);
         Ok(prompt)
     }
 
@@ -220,6 +250,19 @@ impl LanguageModel {
     pub(crate) fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
         let continuation = self.extend_inputs(&inputs, on_step)?;
         Ok(inputs.reply(continuation, None))
+    }
+}
+
+impl Learner for LanguageModel {
+    fn put(&mut self, new: Assistant) -> Assistant {
+        let backbone = replace(&mut self.lm.backbone, new.backbone);
+        Assistant { towers: Vec::new(), patches: None, anyres: None, backbone }
+    }
+
+    fn lesson(&self, messages: &[Message], media: &[Media]) -> Result<Inputs> {
+        self.without(media)?;
+        let Prompt { ids, answer, .. } = self.taught(messages, &[])?;
+        Ok(Inputs { answer, ..self.inputs(ids, &GenerateOptions::default())? })
     }
 }
 

@@ -25,6 +25,7 @@ pub mod idefics;
 pub mod janus;
 mod kokoro;
 pub mod language;
+mod learner;
 mod logits;
 mod model;
 mod prefix;
@@ -58,6 +59,7 @@ pub use idefics::IdeficsModel;
 pub use janus::JanusModel;
 pub use kokoro::KokoroModel;
 pub use language::LanguageModel;
+pub use learner::{Learner, learner};
 pub use logits::LogitsOptions;
 pub use model::{Model, Options};
 pub use qwen_vl::QwenVlModel;
@@ -370,6 +372,27 @@ pub trait TextToMedia: Sync {
         sampler: Sampler,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Media>>;
+
+    /// Whether it draws pictures that are there anew.
+    fn redraws(&self) -> bool {
+        false
+    }
+
+    /// A picture anew for each text: noise hides as much of it as `strength`, up to 1, says, and what is drawn there is
+    /// what the text says. Without a size it keeps its own, but for what is no multiple of the model's.
+    ///
+    /// # Errors
+    /// The model draws of texts alone; the strength leaves no step; else as [`generate`](Self::generate).
+    fn redraw(
+        &self,
+        _picture: &Picture,
+        _strength: f64,
+        _texts: &[String],
+        _sampler: Sampler,
+        _progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Media>> {
+        Err(Error::Redraws)
+    }
 
     /// So many media that a language model wants.
     ///

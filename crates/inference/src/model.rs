@@ -199,7 +199,7 @@ impl Model {
         Ok(Self::Language(LanguageModel { lm }))
     }
 
-    fn from(pretrained: Pretrained) -> Result<Self> {
+    pub(crate) fn from(pretrained: Pretrained) -> Result<Self> {
         Ok(match pretrained {
             Pretrained::Sensorium(parts) => Self::Sensorium(SensoriumModel::new(parts)?),
             Pretrained::DualEncoder(towers) => Self::DualEncoder(towers),
@@ -430,7 +430,7 @@ impl Model {
         }
     }
 
-    fn cannot(&self, expected: &'static str, hint: &'static str) -> Error {
+    pub(crate) fn cannot(&self, expected: &'static str, hint: &'static str) -> Error {
         let (family, does) = match self {
             Self::Sensorium(model) => ("a model that was trained here", model.does()),
             Self::DualEncoder(_) => ("CLIP or SigLIP", "compares pictures and texts"),

@@ -1,9 +1,10 @@
 //! Published models that draw, as makers of media.
 
 use sensorium_flow::{Output, Sampler};
-use sensorium_media::{Media, Modality};
+use sensorium_media::{Media, Modality, Picture};
 use sensorium_nn::params::read;
 use sensorium_pretrained::Drawer;
+use sensorium_pretrained::families::stable_diffusion::Redrawn;
 
 use crate::TextToMedia;
 use crate::error::{Error, Result};
@@ -33,17 +34,38 @@ impl TextToMedia for Drawer {
         if modality != Modality::Image {
             return Err(Error::Makes { wanted: modality, known: self.makes() });
         }
-        let mut made = Vec::new();
-        for output in self.draw(texts, sampler, progress)? {
-            made.extend(media(finite(output)?)?);
-        }
-        Ok(made)
+        pictures(self.draw(texts, None, sampler, progress)?)
+    }
+
+    fn redraws(&self) -> bool {
+        true
+    }
+
+    fn redraw(
+        &self,
+        picture: &Picture,
+        strength: f64,
+        texts: &[String],
+        sampler: Sampler,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Media>> {
+        let redrawn = Redrawn { picture, strength };
+        pictures(self.draw(texts, Some(redrawn), sampler, progress)?)
     }
 
     /// No language model has learned to tell it anything but texts.
     fn make(&self, wanted: &Wanted, _count: usize, _sampler: Sampler) -> Result<Vec<Media>> {
         Err(Error::Makes { wanted: wanted.modality, known: Vec::new() })
     }
+}
+
+/// What was drawn, as media.
+fn pictures(drawn: Vec<Output>) -> Result<Vec<Media>> {
+    let mut made = Vec::new();
+    for output in drawn {
+        made.extend(media(finite(output)?)?);
+    }
+    Ok(made)
 }
 
 /// That a picture is one.

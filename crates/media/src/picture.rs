@@ -104,8 +104,13 @@ impl Picture {
     /// Scales to `width` x `height` with Pillow's antialiased bicubic, bit for
     /// bit. An edge of 0 becomes 1.
     pub fn resize(&self, width: u32, height: u32) -> Picture {
+        self.resize_by(Filter::Bicubic, width, height)
+    }
+
+    /// As [`resize`](Self::resize), by another of Pillow's filters.
+    pub fn resize_by(&self, filter: Filter, width: u32, height: u32) -> Picture {
         let (x, y) = (Window::whole(width.max(1)), Window::whole(height.max(1)));
-        self.resize_window(Filter::Bicubic, x, y)
+        self.resize_window(filter, x, y)
     }
 
     /// A stretch of the scaled picture; equal to scaling all of it and cropping.

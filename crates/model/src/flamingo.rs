@@ -78,7 +78,7 @@ impl Flamingo {
         let sequence = Sequence { features, cross_attention, ..Sequence::default() };
         let embeds = self.language.embed(&batch.ids, batch.shape);
         let hidden = self.language.forward(embeds, &sequence, None);
-        answers_loss(|hidden| self.language.logits(hidden), hidden, batch, 0.0)
+        answers_loss(|hidden| self.language.logits(hidden), hidden, &batch.labels, 0.0)
     }
 }
 

@@ -59,7 +59,7 @@ impl Gill {
         let Asked { batch, signals: places } = asked;
         let Hidden(hidden) = self.llava.forward(batch, media);
         let logits = |hidden| self.llava.backbone.logits(hidden);
-        let said = answers_loss(logits, Hidden(hidden.clone()), batch, 0.0);
+        let said = answers_loss(logits, Hidden(hidden.clone()), &batch.labels, 0.0);
         if places.is_empty() {
             return (said, None);
         }

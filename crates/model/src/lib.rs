@@ -1,6 +1,7 @@
 //! Wiring: components put together into models. No layers of its own; its only weights are scalars.
 //!
 //! ```text
+//! assistant  whatever makes embeds ─▶ backbone ─▶ the answers' loss
 //! clip    image encoder ─┐ one space
 //!         text tower    ─┘
 //! blip2   image encoder ─▶ Q-Former ─▶ a few tokens of a language model, or a text compared
@@ -15,6 +16,7 @@
 //! whisper sound ─▶ encoder ─▶ decoder that asks it ─▶ next token
 //! ```
 
+pub mod assistant;
 pub mod blip2;
 pub mod clap;
 pub mod clip;

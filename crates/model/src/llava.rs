@@ -177,7 +177,7 @@ impl Llava {
     /// Loss of the answers' tokens, mean over the batch.
     pub fn loss(&self, batch: &Batch, media: &[Encoded], z_loss: f32) -> Tensor<1> {
         let logits = |hidden| self.backbone.logits(hidden);
-        answers_loss(logits, self.forward(batch, media), batch, z_loss)
+        answers_loss(logits, self.forward(batch, media), &batch.labels, z_loss)
     }
 }
 
@@ -189,19 +189,18 @@ fn causal(span: &Span) -> Span {
     }
 }
 
-/// Loss of the answers' tokens, mean over the batch. Only positions that are learned pass through
-/// the head.
+/// Loss of the answers' tokens, mean over those of the batch whose `labels [B*T]` are not to be ignored. Only they
+/// pass through the head.
 pub fn answers_loss(
     logits: impl Fn(Tensor<2>) -> Tensor<2>,
     Hidden(hidden): Hidden,
-    batch: &Batch,
+    labels: &[i32],
     z_loss: f32,
 ) -> Tensor<1> {
     let [b, t, d] = hidden.dims();
-    let learned: Vec<usize> =
-        (0..b * t).filter(|&i| batch.labels[i] != crate::prompt::IGNORED).collect();
+    let learned: Vec<usize> = (0..b * t).filter(|&i| labels[i] != crate::prompt::IGNORED).collect();
     let rows = learned.iter().map(|&i| i as i32).collect();
-    let labels = learned.iter().map(|&i| batch.labels[i]).collect();
+    let labels = learned.iter().map(|&i| labels[i]).collect();
     let hidden = fused::embedding(hidden.reshape([b * t, d]), rows); // [learned, D]
     fused::cross_entropy(logits(hidden), labels, z_loss)
 }

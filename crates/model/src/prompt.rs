@@ -46,11 +46,8 @@ impl Batch {
                 *own = place;
             }
             slots.extend(prompt.slots.iter().map(|slot| Slot { at: start + slot.at, ..*slot }));
-            for next in 1..prompt.ids.len() {
-                if prompt.answer[next] {
-                    labels[start + next - 1] = prompt.ids[next] as i32;
-                }
-            }
+            let own = self::labels(&prompt.ids, &prompt.answer);
+            labels[start..start + own.len()].copy_from_slice(&own);
         }
         let apart = spans.iter().any(|span| matches!(span, Span::Apart(_)));
         let positions = apart.then(|| places.into());
@@ -61,6 +58,13 @@ impl Batch {
     pub fn learned(&self) -> usize {
         self.labels.iter().filter(|&&label| label != IGNORED).count()
     }
+}
+
+/// What is to be said after each of `ids`, where the next of them is an answer's.
+pub fn labels(ids: &[u32], answer: &[bool]) -> Vec<i32> {
+    let next = ids.iter().zip(answer).skip(1);
+    let next = next.map(|(&id, &answer)| if answer { id as i32 } else { IGNORED });
+    next.chain([IGNORED]).take(ids.len()).collect()
 }
 
 /// Which prompts of these `lengths` share a row of at most `limit` tokens: each goes into the first row that has

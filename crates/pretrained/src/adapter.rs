@@ -248,7 +248,8 @@ fn rescale(
 
 /// A module's name without what classes wrap around the model that its file is of.
 fn without_wrappers(name: &str) -> String {
-    let parts = name.split('.').filter(|part| !["model", "vision_model"].contains(part));
+    let parts =
+        name.split('.').filter(|part| !["model", "language_model", "vision_model"].contains(part));
     parts.collect::<Vec<_>>().join(".")
 }
 

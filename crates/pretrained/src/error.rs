@@ -28,6 +28,17 @@ pub enum Error {
         source: sensorium_media::Error,
     },
 
+    /// What is to learn could not be published.
+    #[error(
+        "expected to train {expected}, got {got}\nhint: leave it frozen, or train what a LoRA learns beside it"
+    )]
+    Part {
+        /// What can be published.
+        expected: String,
+        /// The parameter.
+        got: String,
+    },
+
     /// A table is wider than its encoder reads.
     #[error(
         "expected a table of at most {limit} columns, got {got}\nhint: leave out columns that the question does not need"

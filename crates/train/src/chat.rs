@@ -1,7 +1,7 @@
 //! Conversations to prompts that are learned from, by the model's own chat template.
 
-use sensorium_data::Example;
 use sensorium_data::conversation::Turn;
+use sensorium_data::{Example, Media};
 use sensorium_media::chat::{TEMPLATE, caption_request};
 use sensorium_media::{
     ChatFormat, ChatTemplate, Layout, Medium, Message, Modality, Part, Prompt, Role, Special,
@@ -81,11 +81,8 @@ impl Chat {
     pub fn prompt(&self, example: &Example, media: &[Vec<Medium>]) -> Result<Prompt> {
         let flat = media.concat();
         if example.messages.is_empty() {
-            let caption = example.text.clone().unwrap_or_default();
-            let first = flat.first().map_or(Modality::Image, |medium| medium.modality);
-            let mut messages = messages(&[[caption_request(first).into(), caption]], 0);
-            messages[0].parts.splice(0..0, flat.iter().map(|one| Part::Media(one.modality)));
-            return self.conversation(&messages, &flat);
+            let modalities = flat.iter().map(|one| one.modality).collect::<Vec<_>>();
+            return self.conversation(&captioned(example, &modalities), &flat);
         }
         let messages = placed(&example.messages, media);
         match example.isolated {
@@ -166,6 +163,28 @@ impl Chat {
         }
         Ok(all)
     }
+}
+
+/// The conversations that are learned of an example by themselves: its own, each of its isolated questions, or a
+/// request with its caption as the answer.
+pub fn conversations(example: &Example) -> Vec<Vec<Message>> {
+    match (example.messages.is_empty(), example.isolated) {
+        (true, _) => {
+            let modalities = example.media.iter().map(Media::modality).collect::<Vec<_>>();
+            vec![captioned(example, &modalities)]
+        }
+        (false, true) => alone(&example.messages),
+        (false, false) => vec![example.messages.clone()],
+    }
+}
+
+/// A caption as the answer to one request, behind media of these kinds.
+fn captioned(example: &Example, modalities: &[Modality]) -> Vec<Message> {
+    let caption = example.text.clone().unwrap_or_default();
+    let first = modalities.first().copied().unwrap_or(Modality::Image);
+    let mut messages = messages(&[[caption_request(first).into(), caption]], 0);
+    messages[0].parts.splice(0..0, modalities.iter().copied().map(Part::Media));
+    messages
 }
 
 /// The messages of an example with a place for each of what stands for its media.

@@ -19,6 +19,10 @@ pub enum TrainError {
         part: String,
     },
 
+    /// A model that is trained as it answers cannot.
+    #[error(transparent)]
+    Inference(#[from] sensorium_inference::Error),
+
     /// An example's pictures take more tokens than the model reads.
     #[error(
         "expected pictures of at most {limit} tokens, all that the model reads, got {got}\nhint: take a data set with fewer or smaller pictures, or a model with a longer context"

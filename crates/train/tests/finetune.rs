@@ -125,6 +125,119 @@ fn assistants_learn_from_captions_and_conversations() {
     }
 }
 
+/// Families that are trained by the very prompts and features that they answer with.
+const ANSWERING: [&str; 11] = [
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "tiles_next",
+    "tiles_next_qwen",
+    "tiles_onevision",
+    "tiles_internvl",
+    "seeing_gemma3",
+    "seeing_paligemma",
+    "seeing_paligemma2",
+    "qwen2_audio",
+];
+
+/// A recipe that trains one of them on a folder of what it reads.
+fn answering(golden: &str) -> String {
+    let folder = if golden == "qwen2_audio" { "folder-sounds" } else { "folder-csv" };
+    llava(golden, "folder", &root(&format!("crates/data/tests/samples/{folder}")))
+}
+
+/// What sees or hears in these models' files, but for what stands behind it.
+fn is_tower(name: &str) -> bool {
+    let parts = ["vision_tower", "audio_tower", "visual.patch_embed", "visual.pos_embed"];
+    name.contains("visual.blocks") || parts.iter().any(|part| name.contains(part))
+}
+
+#[test]
+fn whatever_answers_goes_on_learning() {
+    for golden in ANSWERING {
+        let trial = Trial::new();
+        let trained = trial.train(&answering(golden), &[], false);
+        trained.unwrap_or_else(|error| panic!("{golden}: {error}"));
+        let run = trial.path("run/instruct");
+        let losses = losses(&run);
+        assert!(losses[9] < losses[0], "{golden}: {losses:?}");
+        is_published_as(golden, &run.join("final"));
+        let before = tensors(root(&format!("goldens/{golden}")).as_ref());
+        let after = tensors(&run.join("final"));
+        for (name, tensor) in &before {
+            // A key's bias changes no attention, and what is added behind the last layer nothing.
+            if !name.contains("k_proj.bias") && !name.contains("deepstack_merger_list.1") {
+                assert_eq!(is_tower(name), after[name] == *tensor, "{golden}: {name}");
+            }
+        }
+    }
+}
+
+/// What is learned of a step in parts, and of conversations of which one has no picture.
+#[test]
+fn whatever_answers_learns_from_conversations_in_micro_batches() {
+    let talks = root("crates/data/tests/samples/llava-json/conversations.json");
+    for golden in ["qwen2_5_vl", "tiles_onevision", "seeing_gemma3"] {
+        let log = |sets: &[&str]| {
+            let trial = Trial::new();
+            trial.train(&llava(golden, "llava-json", &talks), sets, false).unwrap();
+            log::read(&trial.path("run/instruct")).unwrap()
+        };
+        let (whole, parts) = (log(&[]), log(&["instruct.accumulate=2"]));
+        assert!(whole[9].loss < whole[0].loss, "{golden}");
+        for (a, b) in whole.iter().zip(&parts).take(4) {
+            let off = [(a.loss - b.loss).abs() / a.loss, (a.grad_norm / b.grad_norm - 1.0).abs()];
+            assert!(off.iter().all(|off| *off < 1e-4), "{golden}, step {}: {off:?}", a.step);
+        }
+    }
+    // One of them is about no picture, the other has two questions.
+    let recipe = llava("seeing_paligemma", "llava-json", &talks);
+    let error = Trial::new().train(&recipe, &[], false).unwrap_err();
+    let known =
+        ["expected a picture before the text", "a question with its answer, got 5 messages"];
+    assert!(known.iter().any(|words| error.contains(words)), "{error}");
+}
+
+/// Encoders learn where a rate says so, and adapters beside the language model; both go on bit for bit.
+#[test]
+fn encoders_and_adapters_of_whatever_answers_learn() {
+    for golden in ["qwen2_5_vl", "tiles_next", "seeing_gemma3", "qwen2_audio"] {
+        let trial = Trial::new();
+        trial.train(&answering(golden), &["instruct.image_rate=0.5"], false).unwrap();
+        let run = trial.path("run/instruct/final");
+        is_published_as(golden, &run);
+        let before = tensors(root(&format!("goldens/{golden}")).as_ref());
+        let after = tensors(&run);
+        let moved = before.iter().filter(|(name, tensor)| after[*name] != **tensor);
+        assert!(moved.filter(|(name, _)| is_tower(name)).count() > 5, "{golden}");
+    }
+    let error = Trial::new().train(&answering("tiles_internvl"), &["instruct.image_rate=1"], false);
+    let error = error.unwrap_err();
+    assert!(error.contains("towers.0.encoder") && error.contains("hint:"), "{error}");
+
+    for golden in ANSWERING {
+        let [whole, killed] = std::array::from_fn(|_| Trial::new());
+        let recipe =
+            answering(golden).replace("[instruct]", "[lora]\nlora_dropout = 0.1\n[instruct]");
+        whole.train(&recipe, &[], false).unwrap();
+        killed.train(&recipe, &["instruct.steps=5"], false).unwrap();
+        killed.train(&recipe, &[], true).unwrap();
+        let dir = "run/instruct/final";
+        let adapter = |trial: &Trial| {
+            std::fs::read(trial.path(dir).join("adapter_model.safetensors")).unwrap()
+        };
+        assert!(adapter(&killed) == adapter(&whole), "{golden}: resumed in other bits");
+        let base = Directory::open(root(&format!("goldens/{golden}")).as_ref()).unwrap();
+        let adapted = base.clone().adapted(Some(&whole.path(dir))).unwrap();
+        Pretrained::load(&adapted, &Device::flex()).unwrap();
+        let (before, after) = (base.tensors().unwrap(), adapted.tensors().unwrap());
+        for (name, tensor) in &before.tensors {
+            let learned = name.contains("_proj.weight") && !is_tower(name);
+            assert_eq!(learned, after.tensors[name] != *tensor, "{golden}: {name}");
+        }
+    }
+}
+
 #[test]
 fn what_is_frozen_is_published_bit_for_bit() {
     let trial = Trial::new();
@@ -192,7 +305,7 @@ fn losses_are_those_of_transformers_and_it_reads_what_is_saved() {
         ["goldens/finetune", "goldens/parts"].map(|dir| std::fs::read_dir(root(dir)).unwrap());
     let files = goldens.into_iter().flatten().map(|file| file.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
-    assert_eq!(files.len(), 19);
+    assert_eq!(files.len(), 32);
     for file in files {
         let golden: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -614,7 +727,9 @@ fn what_a_recipe_cannot_train_is_refused_before_the_first_step() {
     let error = refused(&clip("gpt2", "info_nce", &samples()), &[]);
     assert!(error.contains("clip, siglip") && error.contains("gpt2"), "{error}");
     let error = refused(&llava("published_clip", "folder", &samples()), &[]);
-    assert!(error.contains("smolvlm"), "{error}");
+    assert!(error.contains("smolvlm") && error.contains("qwen2_5_vl"), "{error}");
+    let error = refused(&answering("qwen2_vl"), &["feature_cache=kept"]);
+    assert!(error.contains("feature_cache") && error.contains("qwen2_vl"), "{error}");
     let error = refused(&recipe, &["model.form=x"]);
     assert!(error.contains("did you mean `from`"), "{error}");
     let error = refused(&recipe, &["model.size=tiny"]);

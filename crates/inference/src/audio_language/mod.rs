@@ -8,23 +8,25 @@
 
 mod transcribe;
 
+use std::mem::replace;
 use std::time::Instant;
 
 use sensorium_flow::Sequence;
 use sensorium_media::chat::tokenize;
 use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt, Role};
+use sensorium_model::assistant::Assistant;
 use sensorium_model::splice::splice;
 use sensorium_nn::prelude::Pack;
 use sensorium_nn::prelude::pack;
 use sensorium_pretrained::families::audio_language::{AudioLanguageParts, Style};
 use sensorium_pretrained::{CausalLm, Error as Pretrained, Piece};
 
-use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{marked, with_places};
 use crate::vision_language::MediaTower;
+use crate::{ChatModel, Learner};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -99,10 +101,10 @@ impl AudioLanguageModel {
             embeds = splice(embeds, heard, &prompt.slots);
         }
         let encode = start.elapsed().as_secs_f64();
-        let Prompt { ids, slots, .. } = prompt;
+        let Prompt { ids, answer, slots, .. } = prompt;
         let (distances, options) = (Vec::new(), options.clone());
         let sequence = Sequence::default();
-        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+        Ok(Inputs { ids, answer, embeds, sequence, slots, distances, process, encode, options })
     }
 
     /// A conversation that the assistant is to continue.
@@ -146,6 +148,21 @@ impl AudioLanguageModel {
             Medium { modality: Modality::Audio, token: marker.clone(), marker, text, len }
         };
         self.rows(pieces).into_iter().map(medium).collect()
+    }
+}
+
+impl Learner for AudioLanguageModel {
+    fn put(&mut self, new: Assistant) -> Assistant {
+        let towers = new.towers.into_iter().map(|tower| replace(&mut self.tower.tower, tower));
+        let (towers, backbone) =
+            (towers.collect(), replace(&mut self.llm.lm.backbone, new.backbone));
+        Assistant { towers, patches: None, anyres: None, backbone }
+    }
+
+    fn lesson(&self, messages: &[Message], media: &[Media]) -> Result<Inputs> {
+        self.inputs(media, &GenerateOptions::default(), |pieces| {
+            self.llm.taught(&self.placed(messages, media, pieces), &self.media(pieces, ["", ""]))
+        })
     }
 }
 

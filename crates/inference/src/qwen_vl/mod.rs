@@ -10,22 +10,24 @@
 
 mod prompt;
 
+use std::mem::replace;
 use std::time::Instant;
 
 use sensorium_encoder::image::Patches;
 use sensorium_flow::{Embeds, Grid, Sequence};
 use sensorium_media::{Frame, Media, Message, Modality, Part, PatchProcessor, Prompt, Role};
+use sensorium_model::assistant::Assistant;
 use sensorium_model::qwen_vl::{PatchTower, positions, spliced};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::qwen_vl::{QwenVl, Timing};
 use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
-use crate::ChatModel;
 use crate::error::Result;
 use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{marked, with_places};
 use crate::vision_language::{FeatureCache, MediaTower, Tile};
+use crate::{ChatModel, Learner};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -217,7 +219,7 @@ impl QwenVlModel {
         let begun = Instant::now();
         let placed = media.iter().map(|medium| self.place(medium)).collect::<Result<Vec<_>>>()?;
         let process = begun.elapsed().as_secs_f64();
-        let Prompt { ids, slots, .. } = prompt(&placed)?;
+        let Prompt { ids, answer, slots, .. } = prompt(&placed)?;
         self.llm.room(ids.len())?;
         let placed: Vec<Placed<'_>> = placed.into_iter().flatten().collect();
         let start = Instant::now();
@@ -234,7 +236,7 @@ impl QwenVlModel {
         };
         let (distances, options) = (Vec::new(), options.clone());
         let encode = start.elapsed().as_secs_f64();
-        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+        Ok(Inputs { ids, answer, embeds, sequence, slots, distances, process, encode, options })
     }
 
     /// Messages with a place for each stretch of a sound.
@@ -257,6 +259,21 @@ impl QwenVlModel {
     ) -> Result<Inputs> {
         self.inputs(media, options, |placed| {
             self.prompt(&Self::stretched(messages, media, placed), placed)
+        })
+    }
+}
+
+impl Learner for QwenVlModel {
+    fn put(&mut self, new: Assistant) -> Assistant {
+        let patches = new.patches.map(|patches| replace(&mut self.tower, patches));
+        let backbone = replace(&mut self.llm.lm.backbone, new.backbone);
+        Assistant { towers: Vec::new(), patches, anyres: None, backbone }
+    }
+
+    fn lesson(&self, messages: &[Message], media: &[Media]) -> Result<Inputs> {
+        self.inputs(media, &GenerateOptions::default(), |placed| {
+            let messages = Self::stretched(messages, media, placed);
+            self.llm.taught(&messages, &self.media(placed))
         })
     }
 }

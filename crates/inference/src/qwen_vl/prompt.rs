@@ -74,7 +74,7 @@ impl QwenVlModel {
     }
 
     /// What stands for each of the media in a text that names a token for it.
-    fn media(&self, placed: &[Vec<Placed<'_>>]) -> Vec<Medium> {
+    pub(super) fn media(&self, placed: &[Vec<Placed<'_>>]) -> Vec<Medium> {
         placed.iter().flatten().map(|placed| self.medium(placed)).collect()
     }
 

@@ -12,6 +12,7 @@ mod prompt;
 mod signal;
 mod vision_tower;
 
+use std::mem::replace;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,7 +31,8 @@ use crate::error::Result;
 use crate::generate::{Continuation, GenerateOptions, Inputs, OnStep, Reply, Wanted};
 use crate::language::{LanguageModel, has_template};
 use crate::video::{frames, marked, with_places};
-use crate::{ChatModel, FewShot};
+use crate::{ChatModel, FewShot, Learner};
+use sensorium_model::assistant::Assistant;
 use sensorium_model::domain::{Distance, Domain, pooled};
 use sensorium_model::prompt::span;
 use sensorium_model::splice::splice;
@@ -227,9 +229,9 @@ impl VisionLanguageModel {
         let (embeds, distances) = self.embeds(&prompt, seen, &options.cache_salt)?;
         let encode = start.elapsed().as_secs_f64();
         let sequence = Sequence { spans: self.spans(&prompt), ..Sequence::default() };
-        let Prompt { ids, slots, .. } = prompt;
+        let Prompt { ids, answer, slots, .. } = prompt;
         let options = self.in_words(options);
-        Ok(Inputs { ids, embeds, sequence, slots, distances, process, encode, options })
+        Ok(Inputs { ids, answer, embeds, sequence, slots, distances, process, encode, options })
     }
 
     /// What the tokens of a prompt have to do with each other, where any see later ones.
@@ -245,7 +247,11 @@ impl VisionLanguageModel {
                 }
                 Some(spans.into())
             }
-            Bidirectional::Prompt => Some(vec![Span::Shared(1); prompt.ids.len()].into()),
+            // What is answered is read from left to right.
+            Bidirectional::Prompt => {
+                let span = |&answer: &bool| if answer { Span::None } else { Span::Shared(1) };
+                Some(prompt.answer.iter().map(span).collect())
+            }
             Bidirectional::Never | Bidirectional::Slots => None,
         }
     }
@@ -370,6 +376,31 @@ impl VisionLanguageModel {
                 frames(video, self.timed)
             }
             medium => vec![Part::Media(medium.modality()); seen[i].len()],
+        })
+    }
+}
+
+impl Learner for VisionLanguageModel {
+    fn put(&mut self, new: Assistant) -> Assistant {
+        let Self { vision_tower, towers, llm, .. } = self;
+        let own = towers.iter_mut().map(|other| &mut other.tower);
+        let own = std::iter::once(&mut vision_tower.tower).chain(own);
+        Assistant {
+            towers: own.zip(new.towers).map(|(own, new)| replace(own, new)).collect(),
+            patches: None,
+            anyres: replace(&mut vision_tower.anyres, new.anyres),
+            backbone: replace(&mut llm.lm.backbone, new.backbone),
+        }
+    }
+
+    fn lesson(&self, messages: &[Message], media: &[Media]) -> Result<Inputs> {
+        self.inputs(media, &GenerateOptions::default(), |seen| {
+            let messages = self.placed(messages, media, seen);
+            let seen: Vec<&Seen> = seen.iter().flatten().collect();
+            match self.bidirectional {
+                Bidirectional::Prompt => self.answered_at_once(&messages, &seen),
+                _ => self.llm.taught(&messages, &self.media(&seen)),
+            }
         })
     }
 }

@@ -84,8 +84,27 @@ impl VisionLanguageModel {
         Ok(prompt)
     }
 
+    /// The same with what is answered, and the token that ends it, as the processor of PaliGemma has a suffix.
+    ///
+    /// # Errors
+    /// There is more than a question with a picture and its answer.
+    pub(super) fn answered_at_once(&self, messages: &[Message], seen: &[&Seen]) -> Result<Prompt> {
+        let [question, answer] = messages else {
+            return Err(Error::OneAnswer { got: messages.len() });
+        };
+        let text = &self.llm.lm.text;
+        let mut prompt = self.read_at_once(&question.parts, false, seen)?;
+        prompt.answer.fill(false);
+        let ids = text.tokenizer.encode(&answer.words())?;
+        let ids: Vec<u32> = ids.into_iter().chain(text.eos_token_ids.first().copied()).collect();
+        prompt.answer.resize(prompt.ids.len() + ids.len(), true);
+        prompt.ids.extend(self.llm.known(ids)?);
+        prompt.spans.resize(prompt.ids.len(), 0);
+        self.llm.shortened(prompt)
+    }
+
     /// What stands for each of the media in a text that names a token for it.
-    fn media(&self, seen: &[&Seen]) -> Vec<Medium> {
+    pub(super) fn media(&self, seen: &[&Seen]) -> Vec<Medium> {
         let Place::Marked { name, token, frame: [before, after], video } = &self.place else {
             return Vec::new();
         };

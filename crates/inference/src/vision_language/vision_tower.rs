@@ -18,12 +18,12 @@ const CHUNK: usize = 4;
 /// A tower, and what makes its input.
 #[derive(Debug)]
 pub struct VisionTower {
-    tower: Tower,
+    pub(super) tower: Tower,
     processor: ImageProcessor,
     /// Tokens of a tile.
     tokens: usize,
     /// What makes a picture's tokens of its tiles', where they are not those of its tiles in a row.
-    anyres: Option<Anyres>,
+    pub(super) anyres: Option<Anyres>,
     device: Device,
 }
 

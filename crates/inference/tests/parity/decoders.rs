@@ -48,7 +48,8 @@ fn logits_and_hidden_states_are_those_of_transformers() {
     for name in NAMES {
         let (golden, config, backbone) = open(name);
         let (tokens, shape) = ids(&golden, "input_ids");
-        // Whatever joins its stream is normed, which makes roundings larger.
+        // Whatever joins its stream is normed, which makes roundings larger: transformers' own f32 is 2.3e-5 off the
+        // same in double precision.
         let allowed = if name == "gemma3" { 2.0 * STACK } else { STACK };
         let mut report = Report::new(&golden, allowed);
         let embeds = backbone.embed(&tokens, shape);

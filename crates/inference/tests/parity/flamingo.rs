@@ -84,8 +84,9 @@ fn flamingo() {
         let embeds = bridge.language.embed(&batch.ids, batch.shape);
         bridge.language.forward(embeds, &sequence, None)
     };
-    let loss =
-        |bridge: &Bridge| answers_loss(|x| bridge.language.logits(x), hidden(bridge), &batch, 0.0);
+    let loss = |bridge: &Bridge| {
+        answers_loss(|x| bridge.language.logits(x), hidden(bridge), &batch.labels, 0.0)
+    };
 
     let mut report = Report::new(&golden, STACK);
     let latents = bridge.projector.resample(&Features(positions.clone())).0;

@@ -125,9 +125,9 @@ fn ten_steps_by_every_scheduler_are_those_of_diffusers() {
 /// The latents after each step.
 fn steps(twin: &Twin, sampler: &Sampler, name: &str, key: &str) {
     let mut seen = Vec::new();
-    let run = twin.drawer.run(sampler).unwrap();
+    let run = twin.drawer.run(sampler, None).unwrap();
     // diffusers scales latents that it is given, too.
-    let noise = twin.tensor("latents");
+    let noise = twin.tensor("latents") * run.init_noise_sigma();
     let mut on_step = |_: usize, x: &Tensor<4>| seen.extend(read(x.clone()));
     let last = twin.drawer.denoise(twin.prompt(), noise, run, sampler.guidance, &mut on_step);
     assert_eq!(read(last.unwrap())[..], seen[seen.len() - twin.outputs["latents"].1.len()..]);
@@ -139,10 +139,10 @@ fn pictures_are_within_a_grey_level_of_those_of_diffusers() {
     for name in CASES {
         let twin = Twin::open(name);
         let sampler = twin.sampler();
-        let run = twin.drawer.run(&sampler).unwrap();
+        let run = twin.drawer.run(&sampler, None).unwrap();
         let x = twin.drawer.denoise(
             twin.prompt(),
-            twin.tensor("latents"),
+            twin.tensor("latents") * run.init_noise_sigma(),
             run,
             sampler.guidance,
             &mut |_, _| (),
@@ -155,6 +155,70 @@ fn pictures_are_within_a_grey_level_of_those_of_diffusers() {
         let most = picture.iter().zip(&want.pixels).map(off).fold(0.0, f32::max);
         assert_eq!(picture.len(), want.pixels.len());
         assert!(most <= 1.0, "{name}: {most} grey levels");
+    }
+}
+
+/// Latents after each step that a strength leaves, by every scheduler, and the picture by the model's own.
+#[test]
+fn pictures_are_drawn_anew_as_diffusers_does() {
+    const STRENGTH: f64 = 0.55;
+    let before = Picture::read(&golden("stable_diffusion/before.png")).unwrap();
+    for name in CASES {
+        let twin = Twin::open(name);
+        let folder = golden("stable_diffusion").join(name);
+        let bytes = fs::read(folder.join("redrawn.safetensors")).unwrap();
+        let outputs = sensorium_checkpoint::safetensors::read(&bytes).unwrap().tensors;
+        let outputs = outputs.into_iter().map(|(name, t)| (name, t.into_parts())).collect();
+        let numbers = ["choice", "noise"].map(|key| tensor(&outputs, key));
+        let pixels = twin.drawer.pixels(&before, numbers[0].dims());
+        let own = twin.expected["scheduler"].as_str().unwrap();
+        for scheduler in Scheduler::ALL {
+            let sampler = Sampler { scheduler: Some(scheduler), ..twin.sampler() };
+            let run = twin.drawer.run(&sampler, Some(STRENGTH)).unwrap();
+            let x = twin.drawer.noised(pixels.clone(), &run, numbers.clone());
+            let mut seen = Vec::new();
+            let mut on_step = |_: usize, x: &Tensor<4>| seen.extend(read(x.clone()));
+            let (prompt, guidance) = (twin.prompt(), sampler.guidance);
+            let x = twin.drawer.denoise(prompt, x, run, guidance, &mut on_step).unwrap();
+            let key = format!("steps.{}", scheduler.name());
+            assert_close(&format!("{name}: {key}"), &seen, &outputs[&key].1, 5e-4);
+            if scheduler.name() == own {
+                let drawn = read(twin.drawer.model.vae.decode(x).permute([0, 2, 3, 1]));
+                let want = Picture::read(&folder.join("redrawn.png")).unwrap();
+                let level = |x: &f32| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round();
+                let off = |(got, want): (&f32, &u8)| (level(got) - f32::from(*want)).abs();
+                let most = drawn.iter().zip(&want.pixels).map(off).fold(0.0, f32::max);
+                assert!(drawn.len() == want.pixels.len() && most <= 1.0, "{name}: {most} levels");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_picture_drawn_anew_keeps_its_size_and_less_of_itself_with_strength() {
+    let model = model(&golden("stable_diffusion/v1"), None).unwrap();
+    let maker = model.media().unwrap();
+    let before = Picture::read(&golden("stable_diffusion/before.png")).unwrap();
+    let sampler = Sampler { seed: 3, steps: 5, ..maker.usual() };
+    let redraw = |strength: f64, sampler: Sampler| {
+        let texts = ["a cat".to_owned()];
+        maker.redraw(&before, strength, &texts, sampler, &mut |_, _| ())
+    };
+    let drawn = |strength: f64, sampler: Sampler| match &redraw(strength, sampler).unwrap()[..] {
+        [Media::Image(picture)] => picture.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (weak, strong) = (drawn(0.2, sampler), drawn(1.0, sampler));
+    assert_eq!([weak.height, weak.width, strong.height, strong.width], [24, 16, 24, 16]);
+    assert_ne!(weak.pixels, strong.pixels);
+    assert_eq!(drawn(0.2, sampler).pixels, weak.pixels);
+    let sized = drawn(0.5, Sampler { size: Some([8, 12]), ..sampler });
+    assert_eq!([sized.height, sized.width], [8, 12]);
+    for (strength, words) in
+        [(0.1, "1 / 5 to 1"), (0.0, "got 0"), (1.5, "got 1.5"), (f64::NAN, "NaN")]
+    {
+        let error = redraw(strength, sampler).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("\nhint: "), "{error}");
     }
 }
 
@@ -229,7 +293,7 @@ fn schedulers_of_all_settings_go_as_those_of_diffusers() {
         let Pretrained::StableDiffusion(drawer) = pretrained(dir.path()).unwrap() else {
             panic!("a pipeline")
         };
-        let mut run = drawer.run(&Sampler { steps, ..Sampler::default() }).unwrap();
+        let mut run = drawer.run(&Sampler { steps, ..Sampler::default() }, None).unwrap();
         assert_close(&format!("times of {name}"), &run.times(), &numbers(&case["timesteps"]), 2e-4);
         if case["sigmas"].is_array() {
             let want = numbers(&case["sigmas"]);
@@ -475,7 +539,7 @@ fn damaged_settings_are_errors_or_other_settings() {
 /// One step, of a small picture where the settings speak of a larger one.
 fn drawn(drawer: &Drawer) {
     let sampler = Sampler { steps: 1, size: Some([8, 8]), ..drawer.usual() };
-    if let Err(error) = drawer.draw(&["a cat".to_owned()], sampler, &mut |_, _| ()) {
+    if let Err(error) = drawer.draw(&["a cat".to_owned()], None, sampler, &mut |_, _| ()) {
         assert!(error.to_string().contains("hint: "), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! One file a family: its settings, its names, its weights.
 
+pub mod assistant;
 pub mod audio_language;
 pub mod bert;
 pub mod blip2;

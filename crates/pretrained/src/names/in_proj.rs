@@ -10,7 +10,7 @@ const PARTS: [&str; 3] = ["q", "k", "v"];
 const SPELLINGS: [[&str; 2]; 2] = [[".in_proj.", ".in_proj_"], [".qkv.", ".qkv."]];
 
 /// The name of a part that is published in one, as `(all three, which)`.
-fn packed(name: &str) -> Option<(String, usize)> {
+pub(super) fn packed(name: &str) -> Option<(String, usize)> {
     let find = |[parts, whole]: [&str; 2]| {
         let (front, part) = name.split_once(parts)?;
         let (part, end) = part.split_once('.')?;

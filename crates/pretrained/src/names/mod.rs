@@ -107,6 +107,12 @@ impl Layout {
         found.unwrap_or_else(|| name.to_string())
     }
 
+    /// The name of the file's tensor that holds our parameter `name`, alone or with others.
+    pub fn file_name(&self, name: &str) -> String {
+        let theirs = self.to_hf(name);
+        in_proj::packed(&theirs).map_or(theirs, |(whole, _)| whole)
+    }
+
     /// Our name of the published `name`, if the layout knows it.
     pub fn from_hf(&self, name: &str) -> Option<String> {
         self.parts.iter().find_map(|(ours, theirs, rows)| {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use sensorium_inference::{Model, Sampler, SamplerOptions, Scheduler, Solver, TextToMedia};
 use sensorium_media::write::{self, terminal};
-use sensorium_media::{Media, Modality};
+use sensorium_media::{Media, Modality, Picture};
 use sensorium_train::progress::Progress;
 use serde::Serialize;
 
@@ -18,13 +18,15 @@ use crate::{open, print};
 /// Draw a picture of what a text says.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium draw \"a red circle left of a blue star\" --out answer.png\n  sensorium draw \"a lighthouse at dusk\" --model stable-diffusion-v1-5 --steps 25 --out lighthouse.png"
+    after_help = "Examples:\n  sensorium draw \"a red circle left of a blue star\" --out answer.png\n  sensorium draw \"a lighthouse at dusk\" --model stable-diffusion-v1-5 --steps 25 --out lighthouse.png\n  sensorium draw \"in winter\" --image house.png --strength 0.6 --model stable-diffusion-v1-5 --out winter.png"
 )]
 pub struct Draw {
     #[command(flatten)]
     making: Making,
     #[command(flatten)]
     diffusion: Diffusion,
+    #[command(flatten)]
+    redrawing: Redrawing,
 }
 
 /// Make a short clip of what a text says.
@@ -47,19 +49,19 @@ pub struct SoundCommand {
 
 impl SoundCommand {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Audio, Diffusion::default(), global)
+        self.making.run(Modality::Audio, Diffusion::default(), None, global)
     }
 }
 
 impl Draw {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Image, self.diffusion, global)
+        self.making.run(Modality::Image, self.diffusion, self.redrawing.read()?, global)
     }
 }
 
 impl Animate {
     pub fn run(&self, global: &Global) -> Result<()> {
-        self.making.run(Modality::Video, Diffusion::default(), global)
+        self.making.run(Modality::Video, Diffusion::default(), None, global)
     }
 }
 
@@ -120,6 +122,34 @@ impl Diffusion {
     }
 }
 
+/// A picture that is drawn anew.
+#[derive(Args, Debug)]
+struct Redrawing {
+    /// A picture that Stable Diffusion draws anew, as the text says.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// How much of that picture may become another: above 0, up to 1 [default: 0.8]
+    #[arg(long, value_name = "X", requires = "image", value_parser = strength)]
+    strength: Option<f64>,
+}
+
+/// What is usual for it.
+const STRENGTH: f64 = 0.8;
+
+impl Redrawing {
+    /// The picture and its strength, if there is one.
+    fn read(&self) -> Result<Option<(Picture, f64)>> {
+        let Some(path) = &self.image else { return Ok(None) };
+        match open::media(std::slice::from_ref(path), &open::decoder())?.pop() {
+            Some(Media::Image(picture)) => Ok(Some((picture, self.strength.unwrap_or(STRENGTH)))),
+            _ => Err(anyhow!(
+                "expected a picture to draw anew, got {}\nhint: PNG, JPEG, WebP or BMP",
+                path.display()
+            )),
+        }
+    }
+}
+
 /// Height and width.
 #[derive(Clone, Copy, Debug)]
 struct Size([usize; 2]);
@@ -136,6 +166,11 @@ fn guidance(text: &str) -> Result<f32, String> {
     let fits = |x: &f32| (0.0..=100.0).contains(x);
     let wrong = || format!("expected a number from 0 to 100, got {text:?}");
     text.parse().ok().filter(fits).ok_or_else(wrong)
+}
+
+fn strength(text: &str) -> Result<f64, String> {
+    let wrong = || format!("expected a number above 0, up to 1, got {text:?}");
+    text.parse().ok().filter(|&x: &f64| x > 0.0 && x <= 1.0).ok_or_else(wrong)
 }
 
 fn solver(text: &str) -> Result<Solver, String> {
@@ -295,7 +330,13 @@ struct Output<'a> {
 }
 
 impl Making {
-    fn run(&self, modality: Modality, diffusion: Diffusion, global: &Global) -> Result<()> {
+    fn run(
+        &self,
+        modality: Modality,
+        diffusion: Diffusion,
+        redrawn: Option<(Picture, f64)>,
+        global: &Global,
+    ) -> Result<()> {
         if self.prompt.trim().is_empty() {
             return Err(anyhow!(
                 "expected words that say what is to be made, got none\nhint: sensorium draw \"a red circle\""
@@ -308,7 +349,12 @@ impl Making {
         let made = self.sampling.best(&model, told, global.seed(), |maker, count, sampler| {
             let (texts, sampler) = (vec![self.prompt.clone(); count], diffusion.told(sampler));
             let mut shown = |done, all| progress.set(done, all);
-            Ok(maker.generate(modality, &texts, sampler, &mut shown)?)
+            Ok(match &redrawn {
+                Some((picture, strength)) => {
+                    maker.redraw(picture, *strength, &texts, sampler, &mut shown)?
+                }
+                None => maker.generate(modality, &texts, sampler, &mut shown)?,
+            })
         });
         progress.finish();
         let made = made?;

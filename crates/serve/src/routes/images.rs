@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use sensorium_inference::SamplerOptions;
-use sensorium_media::{Message, Modality, Part, Role};
+use sensorium_media::{Media as Seen, Message, Modality, Part, Role};
 use serde_json::{Value, json};
 
 use super::chat::{PASSED, data, events};
@@ -24,6 +24,9 @@ use crate::sampling;
 
 /// Most pictures of a request.
 const PICTURES: usize = 10;
+
+/// How much of a picture may become another where a request does not say.
+const STRENGTH: f64 = 0.8;
 
 /// How pictures are wanted.
 struct Wanted {
@@ -108,18 +111,38 @@ pub async fn edits(State(app): State<Arc<App>>, admitted: Admitted) -> Result<Re
     }
     let name: Option<String> = fields.take("model")?;
     let size: Option<String> = fields.take("size")?;
+    let strength = fields.number("strength", 0.0..=1.0)?;
+    let wanted = size.as_deref().map(sides).transpose()?.flatten();
     let Wanted { prompt, n, sampler, stream } = Wanted::take(&mut fields)?;
-    let model = app.engine.models.able(name.as_deref(), "chat").await?;
+    let models = &app.engine.models;
+    let model = match models.able(name.as_deref(), "chat").await {
+        Ok(model) => model,
+        Err(mute) => models.able(name.as_deref(), "make").await.map_err(|_| mute)?,
+    };
     let served = model.name.clone();
     let media = app.engine.decode(move |reader| Conversation::media(&uploads, reader)).await?;
     let made = app.engine.run(&model, move |model| {
+        let maker = model.media()?;
+        if maker.redraws() {
+            let [Seen::Image(picture)] = &media[..] else {
+                let message = format!("expected one picture, got {}", media.len());
+                return Err(ApiError::invalid("image", message));
+            };
+            let sampler = SamplerOptions { size: wanted, ..sampler }.or(maker.usual());
+            let (prompts, strength) = (vec![prompt; n], strength.unwrap_or(STRENGTH));
+            let made = maker.redraw(picture, strength, &prompts, sampler, &mut |_, _| ())?;
+            return encoded(made, &served, sampler);
+        }
+        if strength.is_some() {
+            let message = "expected none: this model is not told how much of a picture may change";
+            return Err(ApiError::invalid("strength", message));
+        }
         let parts = vec![Part::Media(Modality::Image); media.len()];
         let parts = parts.into_iter().chain([Part::Text(prompt)]).collect();
         let (chat, modality) = (model.chat()?, Modality::Image);
         let known = chat.makes();
         let wanted = chat.wants(&[Message { role: Role::User, parts }], &media, modality)?;
         let wanted = wanted.ok_or(sensorium_inference::Error::Makes { wanted: modality, known })?;
-        let maker = model.media()?;
         let sampler = sampler.or(maker.usual());
         encoded(maker.make(&wanted, n, sampler)?, &served, sampler)
     });

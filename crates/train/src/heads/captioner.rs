@@ -79,6 +79,6 @@ impl Captioner {
             ..Sequence::default()
         };
         let hidden = self.decoder.forward(embeds, &sequence, None);
-        answers_loss(|hidden| self.decoder.logits(hidden), hidden, batch, 0.0)
+        answers_loss(|hidden| self.decoder.logits(hidden), hidden, &batch.labels, 0.0)
     }
 }

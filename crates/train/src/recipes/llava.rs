@@ -9,6 +9,7 @@
 //! sensorium train recipes/llava/nano.toml
 //! ```
 
+mod assistant;
 mod start;
 mod talks;
 
@@ -95,8 +96,7 @@ pub struct LlavaRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optim: OptimConfig,
-    /// The model: a new one, one of published parts, or a published LLaVA, Idefics3, SmolVLM, Llama,
-    /// Mistral, Qwen, OPT or GPT-2.
+    /// The model: a new one, one of published parts, or a published one that sees, hears or only reads.
     pub model: ModelConfig,
     /// Instead of the model's own weights, what is learned beside them: an adapter.
     pub lora: Option<LoraConfig>,
@@ -207,6 +207,9 @@ pub fn train(recipe: &LlavaRecipe, options: &RunOptions) -> Result<()> {
     let (mut llava, training) = match recipe.model.start(options)? {
         Start::New(size, tokenizer) => start::new(recipe, size, tokenizer)?,
         Start::Around(..) => return Err(start::around()),
+        Start::Published(directory) if assistant::is_one(&directory) => {
+            return assistant::train(recipe, &directory, options);
+        }
         Start::Published(directory) => start::published(recipe, &directory)?,
         Start::Parts(parts) => start::of_parts(recipe, &parts)?,
     };
@@ -269,10 +272,8 @@ pub fn stages(recipe: &LlavaRecipe) -> Result<Vec<Planned>> {
                     let backbone = language::config(&directory.config())?;
                     LlavaConfig { towers: Vec::new(), backbone, prefix: false }
                 }
-                _ => {
-                    let known = [&start::SEEING[..], &BACKBONES].concat();
-                    return Err(model::unknown_family(&directory, &known));
-                }
+                _ if assistant::is_one(&directory) => return assistant::stages(recipe, &directory),
+                _ => return Err(start::unknown(&directory)),
             }
         }
     };

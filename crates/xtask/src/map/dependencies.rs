@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("inference", "kernels media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained"),
     ("hub", ""),
     ("data", "kernels media"),
-    ("train", "media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained hub data"),
+    ("train", "media nn flow encoder input-projector backbone output-projector generator checkpoint model pretrained inference hub data"),
     ("eval", "media inference data"),
     ("serve", "media inference hub"),
     ("testkit", "checkpoint"),

@@ -16,6 +16,9 @@ use super::transformer::CrossAttention;
 /// Epsilon of every norm.
 const EPS: f64 = 1e-6;
 
+/// What the log of a variance is kept between.
+const LOG_VARIANCE: [f64; 2] = [-30.0, 20.0];
+
 /// Shape of an [`AutoencoderKl`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoencoderKlConfig {
@@ -92,6 +95,16 @@ impl AutoencoderKl {
         let x = self.moments(pictures);
         let c = x.dims()[1] / 2;
         (x.narrow(1, 0, c) - self.shift) * self.scale
+    }
+
+    /// One of those that pictures may be, by normal numbers of the latents' shape.
+    pub fn sample(&self, pictures: Tensor<4>, noise: Tensor<4>) -> Tensor<4> {
+        let x = self.moments(pictures);
+        let c = x.dims()[1] / 2;
+        let [mean, log] = [0, c].map(|from| x.clone().narrow(1, from, c));
+        let [least, most] = LOG_VARIANCE;
+        let z = mean + (log.clamp(least, most) * 0.5).exp() * noise;
+        (z - self.shift) * self.scale
     }
 
     /// Mean and log of the variance of what pictures may be, `[B, 2c, h, w]`, as the encoder has them.

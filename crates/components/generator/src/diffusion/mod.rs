@@ -91,6 +91,14 @@ impl Autoencoder {
             Self::Tiny(vae) => vae.encode(pictures),
         }
     }
+
+    /// Latents of pictures as a denoiser has them: of a Gaussian, those that normal numbers of their shape choose.
+    pub fn sample(&self, pictures: Tensor<4>, noise: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Kl(vae) => vae.sample(pictures, noise),
+            Self::Tiny(vae) => vae.encode(pictures),
+        }
+    }
 }
 
 impl Pack for Autoencoder {

@@ -148,6 +148,26 @@ impl Denoising {
         self.sigmas.iter().map(|&sigma| sigma as f32).collect()
     }
 
+    /// Without its first steps, for latents that are less than noise alone (SDEdit, Meng et al. 2021, section 3.2,
+    /// <https://arxiv.org/abs/2108.01073>). PNDM's second step goes by the place that it has in what is left.
+    pub fn after(mut self, steps: usize) -> Self {
+        self.times.drain(..steps.min(self.times.len()));
+        self.sigmas.drain(..steps.min(self.sigmas.len()));
+        self
+    }
+
+    /// Latents with as much noise as there is before the first step.
+    pub fn noised(&self, latents: Tensor<4>, noise: Tensor<4>) -> Tensor<4> {
+        match (self.config.kind, self.sigmas.first(), self.times.first()) {
+            (Scheduler::Euler, Some(sigma), _) => latents + noise * *sigma,
+            (_, _, Some(time)) => {
+                let alpha = self.alpha(*time as i64);
+                latents * alpha.sqrt() + noise * (1.0 - alpha).sqrt()
+            }
+            _ => latents,
+        }
+    }
+
     /// How much noise the latents begin with.
     pub fn init_noise_sigma(&self) -> f32 {
         let most = self.sigmas.iter().copied().fold(0.0, f64::max);

@@ -11,10 +11,12 @@ mod voxtral;
 use sensorium_backbone::{Backbone, BackboneConfig};
 use sensorium_encoder::audio::WhisperEncoderConfig;
 use sensorium_media::mel::{HOP, RATE};
+use sensorium_model::assistant::AssistantConfig;
 use sensorium_model::llava::{Tower, TowerConfig};
 use sensorium_nn::prelude::*;
 use serde_json::json;
 
+use super::assistant::{Spelling, Spellings};
 use super::language::{self, Place};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -99,11 +101,30 @@ fn plan_of(shape: &Shape, directory: &Directory) -> Plan {
     plan
 }
 
+/// Its shape, and how its tensors are called.
+pub(super) fn spelt(directory: &Directory) -> Result<(AssistantConfig, Spellings)> {
+    let shape = shape(directory)?;
+    let spelling = |(tower, place)| Spelling { tower, part: "towers.0.", place };
+    let files = spelling(layout(&shape, directory));
+    let memory = spelling((shape.layouts[1], NESTED));
+    let Shape { tower, backbone, .. } = shape;
+    let config = AssistantConfig { towers: vec![tower], patches: None, anyres: None, backbone };
+    Ok((config, Spellings { files, memory }))
+}
+
 /// The model in a directory.
 ///
 /// # Errors
 /// As [`plan`]; a file is missing or damaged; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<AudioLanguageParts> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// The model in a directory, to be trained, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<AudioLanguageParts> {
     let shape = shape(directory)?;
     let mut text = TextProcessor::read(directory)?;
     if shape.style == Style::Voxtral {
@@ -118,20 +139,22 @@ pub fn open(directory: &Directory, device: &Device) -> Result<AudioLanguageParts
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let (layout, place) = layout(&shape, directory);
     let language = place.take(&shape.backbone, &mut tensors);
-    let init = &mut Init::empty(device);
     let backbone = language::fill(&shape.backbone, language, init)?;
     let tower = names::take(Tower::init(&shape.tower, init), tensors, &layout)?;
     let Shape { style, processor, backbone: config, .. } = shape;
-    let device = device.clone();
+    let device = init.device().clone();
     Ok(AudioLanguageParts { text, config, backbone, tower, processor, marker, style, device })
 }
+
+/// Where the language model's tensors are in transformers' memory.
+const NESTED: Place = Place::Body("model.language_model.");
 
 /// The layout that the files have; without weights, that of the hub.
 fn layout(shape: &Shape, directory: &Directory) -> (Layout, Place) {
     let names = directory.shapes().unwrap_or_default();
     let [hub, nested] = shape.layouts;
     match names.keys().any(|name| name.starts_with("model.audio_tower.")) {
-        true => (nested, Place::Body("model.language_model.")),
+        true => (nested, NESTED),
         false => (hub, Place::Whole("language_model.")),
     }
 }

@@ -379,9 +379,7 @@ pub fn prepare(config: &LlamaConfig, tensors: Tensors) -> Result<Tensors> {
                     prepared.tensors.insert(name.replace(whole, part), matrix);
                 }
             }
-            (_, [_])
-                if config.gate == GateActivation::GeluTanh && name.ends_with("norm.weight") =>
-            {
+            (_, [_]) if is_from_one(config, &name) => {
                 let (shape, mut values) = tensor.into_parts();
                 values.iter_mut().for_each(|x| *x += 1.0);
                 prepared.tensors.insert(name, Tensor::new(shape, values)?);
@@ -390,6 +388,23 @@ pub fn prepare(config: &LlamaConfig, tensors: Tensors) -> Result<Tensors> {
         }
     }
     Ok(prepared)
+}
+
+/// Whether a tensor is what a norm's weights are beyond 1, as Gemma's are.
+fn is_from_one(config: &LlamaConfig, name: &str) -> bool {
+    config.gate == GateActivation::GeluTanh && name.ends_with("norm.weight")
+}
+
+/// The tensors as files have them.
+pub fn publish(config: &LlamaConfig, mut tensors: Tensors) -> Result<Tensors> {
+    for (name, tensor) in &mut tensors.tensors {
+        if is_from_one(config, name) {
+            let (shape, mut values) = tensor.clone().into_parts();
+            values.iter_mut().for_each(|x| *x -= 1.0);
+            *tensor = Tensor::new(shape, values)?;
+        }
+    }
+    Ok(tensors)
 }
 
 /// A matrix `[rows, in]` as matrices of so many rows.

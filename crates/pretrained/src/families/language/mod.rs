@@ -170,7 +170,8 @@ pub fn publish<'a>(
     let tensors = names::save(backbone, &layout(config, names))?;
     match config {
         BackboneConfig::Gpt2(_) => gpt2::publish(tensors),
-        _ => Ok(tensors),
+        BackboneConfig::Llama(shape) => llama::publish(shape, tensors),
+        BackboneConfig::Opt(_) => Ok(tensors),
     }
 }
 

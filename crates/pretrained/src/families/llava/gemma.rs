@@ -8,7 +8,7 @@ use sensorium_checkpoint::{Tensor, Tensors};
 use sensorium_encoder::image::FeatureSelect;
 use sensorium_input_projector::ProjectorConfig;
 use sensorium_media::{ImageProcessor, Style};
-use sensorium_model::llava::LlavaConfig;
+use sensorium_model::llava::{LlavaConfig, TowerConfig};
 use serde_json::{Value, json};
 
 use super::FOREIGN;
@@ -142,16 +142,16 @@ pub fn processor(directory: &Directory, family: &str, side: usize) -> Result<Ima
 }
 
 /// The name of Gemma 3's matrix and its shape as the files have it.
-fn matrix(layout: &Layout, config: &LlavaConfig) -> Option<(String, [usize; 2])> {
-    let ProjectorConfig::Pooled { features, width, .. } = config.towers[0].projector else {
+fn matrix(layout: &Layout, tower: &TowerConfig) -> Option<(String, [usize; 2])> {
+    let ProjectorConfig::Pooled { features, width, .. } = tower.projector else {
         return None;
     };
     Some((layout.to_hf("towers.0.projector.projection.weight"), [features, width]))
 }
 
 /// What files hold in the place of the projector's matrix.
-pub fn as_published(tensors: &mut [Expected], layout: &Layout, config: &LlavaConfig) {
-    let Some((name, shape)) = matrix(layout, config) else { return };
+pub fn as_published(tensors: &mut [Expected], layout: &Layout, tower: &TowerConfig) {
+    let Some((name, shape)) = matrix(layout, tower) else { return };
     for tensor in tensors.iter_mut().filter(|tensor| tensor.name == name) {
         tensor.shape = shape.to_vec();
     }
@@ -161,10 +161,24 @@ pub fn as_published(tensors: &mut [Expected], layout: &Layout, config: &LlavaCon
 ///
 /// # Errors
 /// Never in practice: their shapes have been checked.
-pub fn prepare(tensors: &mut Tensors, layout: &Layout, config: &LlavaConfig) -> Result<()> {
-    let Some((name, [rows, columns])) = matrix(layout, config) else { return Ok(()) };
+pub fn prepare(tensors: &mut Tensors, layout: &Layout, tower: &TowerConfig) -> Result<()> {
+    turn(tensors, layout, tower, 1.0)
+}
+
+/// Ours as files have them.
+///
+/// # Errors
+/// Never in practice: a parameter's shape always fits its values.
+pub fn publish(tensors: &mut Tensors, layout: &Layout, tower: &TowerConfig) -> Result<()> {
+    turn(tensors, layout, tower, -1.0)
+}
+
+/// The matrix turned, and so much added to the norm.
+fn turn(tensors: &mut Tensors, layout: &Layout, tower: &TowerConfig, one: f32) -> Result<()> {
+    let Some((name, _)) = matrix(layout, tower) else { return Ok(()) };
     if let Some(tensor) = tensors.tensors.remove(&name) {
-        let values = tensor.into_parts().1;
+        let (shape, values) = tensor.into_parts();
+        let &[rows, columns] = &shape[..] else { return Ok(()) };
         let turned = (0..columns).flat_map(|c| values.iter().skip(c).step_by(columns).copied());
         let turned = Tensor::new(vec![columns, rows], turned.collect())?;
         tensors.tensors.insert(name, turned);
@@ -172,7 +186,7 @@ pub fn prepare(tensors: &mut Tensors, layout: &Layout, config: &LlavaConfig) -> 
     let norm = layout.to_hf("towers.0.projector.norm.weight");
     if let Some(tensor) = tensors.tensors.remove(&norm) {
         let (shape, mut values) = tensor.into_parts();
-        values.iter_mut().for_each(|x| *x += 1.0);
+        values.iter_mut().for_each(|x| *x += one);
         tensors.tensors.insert(norm, Tensor::new(shape, values)?);
     }
     Ok(())

@@ -24,6 +24,7 @@ use sensorium_input_projector::{Anyres, ProjectorConfig};
 use sensorium_media::{ImageProcessor, Layout as Parts, Medium, Modality, Style};
 use sensorium_nn::prelude::*;
 
+use super::assistant::{Spelling, Spellings};
 use super::dinov2;
 use super::language::{self, Place};
 use crate::config::Config;
@@ -34,8 +35,10 @@ use crate::names::{
 };
 use crate::plan::Plan;
 use crate::{MediaProcessor, positions, vision};
+pub use internvl::INTERNVL;
 use sensorium_checkpoint::{Tensor as Stored, Tensors};
-use sensorium_model::llava::{Llava, LlavaConfig, Tower};
+use sensorium_model::assistant::AssistantConfig;
+use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
 use settings::config;
 
 /// `model_type` of LLaVA.
@@ -228,7 +231,7 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
     let tower = tower.map(|(name, shape)| (format!("towers.0.{name}"), shape)).collect();
     let mut plan = Plan::new(family, "language", layout, tower);
     projector::as_published(&mut plan.tensors, &layout, &config.towers[0].projector);
-    gemma::as_published(&mut plan.tensors, &layout, config);
+    gemma::as_published(&mut plan.tensors, &layout, &config.towers[0]);
     if family == internvl::INTERNVL {
         internvl::as_published(&mut plan.tensors, &layout, config);
     }
@@ -254,6 +257,35 @@ fn plan_of(family: &'static str, config: &LlavaConfig, directory: &Directory) ->
 fn is_dinov2(directory: &Directory) -> bool {
     let kind = directory.settings().pointer("/vision_config/model_type");
     kind.is_some_and(|kind| kind == settings::DINOV2)
+}
+
+/// The shape of a model that is trained as an assistant, and how its tensors are called.
+pub(super) fn spelt(directory: &Directory) -> Result<(AssistantConfig, Spellings)> {
+    let (family, config) = config(directory)?;
+    let anyres = match anyres::is_cut(family) {
+        true => Some(anyres::config(family, &directory.config(), &config)?),
+        false => None,
+    };
+    let tower = match family {
+        gemma::GEMMA3 => names::GEMMA3[3],
+        gemma::PALIGEMMA => names::PALIGEMMA[3],
+        internvl::INTERNVL => names::INTERNVL[1],
+        _ => LLAVA,
+    };
+    let spelling = |(tower, place)| Spelling { tower, part: "", place };
+    let (files, memory) = (layout(family, directory), (tower, Place::Body(BODY)));
+    let spellings = Spellings { files: spelling(files), memory: spelling(memory) };
+    let LlavaConfig { towers, backbone, .. } = config;
+    Ok((AssistantConfig { towers, patches: None, anyres, backbone }, spellings))
+}
+
+/// The projector's tensors as files have them.
+pub(super) fn publish(
+    tensors: &mut Tensors,
+    layout: &Layout,
+    towers: &[TowerConfig],
+) -> Result<()> {
+    towers.iter().try_for_each(|tower| gemma::publish(tensors, layout, tower))
 }
 
 /// The model in a directory.
@@ -296,7 +328,7 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Spliced> {
     let language = place.take(&config.backbone, &mut tensors);
     let backbone = language::fill(&config.backbone, language, init)?;
     projector::prepare(&mut tensors, &layout, &config.towers[0].projector)?;
-    gemma::prepare(&mut tensors, &layout, &config)?;
+    gemma::prepare(&mut tensors, &layout, &config.towers[0])?;
     if family == internvl::INTERNVL {
         internvl::prepare(&mut tensors, &layout, &config)?;
     }

@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use sensorium_backbone::Backbone;
 use sensorium_checkpoint::{Tensor, Tensors};
 use sensorium_media::PatchProcessor;
+use sensorium_model::assistant::AssistantConfig;
 use sensorium_model::qwen_vl::{PatchTower, PatchTowerConfig};
 use sensorium_nn::prelude::*;
 
+use super::assistant::{Spelling, Spellings};
 use super::language::{self, Place};
 use crate::TextProcessor;
 use crate::directory::Directory;
@@ -112,11 +114,31 @@ fn layout(config: &QwenVlConfig, directory: &Directory) -> (Layout, Place) {
 /// What the names of a decoder begin with that lies in one model with its tower.
 const NESTED: &str = "model.language_model.";
 
+/// Its shape, and how its tensors are called.
+pub(super) fn spelt(directory: &Directory) -> Result<(AssistantConfig, Spellings)> {
+    let config = settings::config(directory)?;
+    let spelling = |(tower, place)| Spelling { tower, part: "patches.", place };
+    let files = spelling(layout(&config, directory));
+    let nested = if config.timing == Timing::Words { QWEN3_VL } else { QWEN2_VL_NESTED };
+    let memory = spelling((nested, Place::Body(NESTED)));
+    let (patches, backbone) = (Some(config.tower), config.language);
+    let config = AssistantConfig { towers: Vec::new(), patches, anyres: None, backbone };
+    Ok((config, Spellings { files, memory }))
+}
+
 /// The model in a directory.
 ///
 /// # Errors
 /// As [`plan`]; the weights are missing, damaged, or not those of the configuration.
 pub fn open(directory: &Directory, device: &Device) -> Result<QwenVl> {
+    trainable(directory, &mut Init::empty(device))
+}
+
+/// The model in a directory, to be trained, with layers as `init` makes them.
+///
+/// # Errors
+/// As [`open`].
+pub fn trainable(directory: &Directory, init: &mut Init) -> Result<QwenVl> {
     let config = settings::config(directory)?;
     let [pictures, videos] = processor::processors(directory, &config)?;
     let plan = plan_of(&config, directory);
@@ -130,14 +152,13 @@ pub fn open(directory: &Directory, device: &Device) -> Result<QwenVl> {
         |name: &str| plan.layout.is_ignorable(name) || speaks(name) || strays.contains(name);
     let mut tensors = directory.tensors_but(unread)?;
     let (layout, place) = layout(&config, directory);
-    let init = &mut Init::empty(device);
     let hear = |hearing| omni::open(hearing, directory, &mut tensors, init);
     let hearing = config.hearing.as_ref().map(hear).transpose()?;
     let language = place.take(&config.language, &mut tensors);
     let backbone = language::fill(&config.language, language, init)?;
     flatten(&mut tensors)?;
     let tower = names::take(PatchTower::init(&config.tower, init), tensors, &layout)?;
-    let (path, device) = (directory.path().to_owned(), device.clone());
+    let (path, device) = (directory.path().to_owned(), init.device().clone());
     Ok(QwenVl { tower, hearing, backbone, config, pictures, videos, path, device })
 }
 

@@ -16,7 +16,7 @@ use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_flow::{Output, Sampler, Solver};
 use sensorium_generator::diffusion::{Autoencoder, Denoising};
 use sensorium_generator::noise;
-use sensorium_media::Tokenizer;
+use sensorium_media::{Filter, Picture, Tokenizer};
 use sensorium_model::stable_diffusion::{StableDiffusion, StableDiffusionConfig};
 use sensorium_nn::prelude::*;
 
@@ -51,6 +51,16 @@ pub struct Drawer {
     words: Prompts,
     schedulers: Schedulers,
     device: Device,
+}
+
+/// A picture that is drawn anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Redrawn<'a> {
+    /// The picture.
+    pub picture: &'a Picture,
+    /// The share of the steps that are taken, from as much noise as there is before them: 0 leaves it, 1 goes by the
+    /// text almost alone.
+    pub strength: f64,
 }
 
 /// What makes the text tower's input: every text has as many tokens.
@@ -224,47 +234,86 @@ impl Drawer {
         Sampler { steps, guidance, ..Sampler::default() }
     }
 
-    /// A picture for each text, one after the other; `progress` sees how many of how many steps are done.
+    /// A picture for each text, one after the other, of noise or of a picture that is there; `progress` sees how many of
+    /// how many steps are done.
     ///
     /// # Errors
-    /// The tokenizer fails at a text; the sampler asks for a size, for steps or for a scheduler that there are not.
+    /// The tokenizer fails at a text; the sampler asks for a size, for steps or for a scheduler that there are not; the
+    /// strength leaves no step.
     pub fn draw(
         &self,
         texts: &[String],
+        redrawn: Option<Redrawn<'_>>,
         sampler: Sampler,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Output>> {
-        let shape = self.latents(&sampler)?;
+        let shape = self.latents(&sampler, redrawn)?;
+        let pixels = redrawn.map(|redrawn| self.pixels(redrawn.picture, shape));
         let one = |(i, text): (usize, &String)| {
-            let run = self.run(&sampler)?;
+            let run = self.run(&sampler, redrawn.map(|redrawn| redrawn.strength))?;
             let steps = run.times().len();
             let seed = sampler.seed.wrapping_add(i as u64);
-            let noise = TensorData::new(noise(seed, shape.iter().product()), shape);
-            let noise = Tensor::from_data(noise, &self.device);
+            let x = match &pixels {
+                Some(pixels) => self.noised(pixels.clone(), &run, self.noise(seed, shape)),
+                None => {
+                    let [noise] = self.noise(seed, shape);
+                    noise * run.init_noise_sigma()
+                }
+            };
             let all = texts.len() * steps;
             let mut on_step = |step, _: &Tensor<4>| progress(i * steps + step, all);
-            let x = self.denoise(text, noise, run, sampler.guidance, &mut on_step)?;
+            let x = self.denoise(text, x, run, sampler.guidance, &mut on_step)?;
             Ok(Output::Image(self.model.vae.decode(x).clamp(-1.0, 1.0)))
         };
         texts.iter().enumerate().map(one).collect()
     }
 
-    /// Latents `[1, c, h, w]` of a text by a run, from noise of deviation 1; `on_step` sees how many steps are done, and
-    /// the latents.
+    /// Normal numbers of a seed, so many of a shape.
+    fn noise<const N: usize>(&self, seed: u64, shape: [usize; 4]) -> [Tensor<4>; N] {
+        let n = shape.iter().product();
+        let all = noise(seed, N * n);
+        std::array::from_fn(|i| {
+            let values = all[i * n..][..n].to_vec();
+            Tensor::from_data(TensorData::new(values, shape), &self.device)
+        })
+    }
+
+    /// What a run begins with of pictures `[1, 3, h, w]`: one noise chooses among the latents that they may be, the other
+    /// is added to them.
+    pub fn noised(
+        &self,
+        pixels: Tensor<4>,
+        run: &Denoising,
+        [choice, noise]: [Tensor<4>; 2],
+    ) -> Tensor<4> {
+        run.noised(self.model.vae.sample(pixels, choice), noise)
+    }
+
+    /// A picture as the autoencoder reads it, scaled to what latents of a shape stand for: `[1, 3, h, w]` from -1 to 1.
+    pub fn pixels(&self, picture: &Picture, [_, _, h, w]: [usize; 4]) -> Tensor<4> {
+        let factor = self.config.vae.factor();
+        let [h, w] = [h * factor, w * factor];
+        let scaled = picture.resize_by(Filter::Lanczos, w as u32, h as u32);
+        let values = scaled.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
+        let pixels = TensorData::new(values.collect::<Vec<_>>(), [1, h, w, 3]);
+        Tensor::<4>::from_data(pixels, &self.device).permute([0, 3, 1, 2])
+    }
+
+    /// Latents `[1, c, h, w]` of a text by a run, from those that it begins with; `on_step` sees how many steps are done,
+    /// and the latents.
     ///
     /// # Errors
     /// The tokenizer fails at the text.
     pub fn denoise(
         &self,
         text: &str,
-        noise: Tensor<4>,
+        latents: Tensor<4>,
         run: Denoising,
         guidance: f32,
         on_step: &mut dyn FnMut(usize, &Tensor<4>),
     ) -> Result<Tensor<4>> {
         let told = self.model.told(&self.ids(text)?, &self.ids("")?, guidance);
-        let noise = noise * run.init_noise_sigma();
-        Ok(self.model.denoise(&told, noise, run, on_step))
+        Ok(self.model.denoise(&told, latents, run, on_step))
     }
 
     /// Ids of a text as the text tower reads it.
@@ -275,11 +324,11 @@ impl Drawer {
         self.words.ids(text)
     }
 
-    /// The steps that a sampler asks for.
+    /// The steps that a sampler asks for; of a picture that is drawn anew, the last, by its strength.
     ///
     /// # Errors
-    /// More than there are times, steps of two looks, or a scheduler that is not built here.
-    pub fn run(&self, sampler: &Sampler) -> Result<Denoising> {
+    /// More than there are times, steps of two looks, or a scheduler that is not built here; a strength that leaves none.
+    pub fn run(&self, sampler: &Sampler, strength: Option<f64>) -> Result<Denoising> {
         if sampler.solver != Solver::Euler {
             let hint =
                 "leave --solver out; --scheduler says by which steps a published model draws";
@@ -291,13 +340,25 @@ impl Drawer {
             let expected = format!("1 to {most}, as the scheduler has times");
             return Err(asked("steps", &expected, sampler.steps.to_string(), "20 to 50 are usual"));
         }
-        Ok(Denoising::new(&config, sampler.steps))
+        let run = Denoising::new(&config, sampler.steps);
+        let Some(strength) = strength else { return Ok(run) };
+        let left = (sampler.steps as f64 * strength) as usize;
+        if left == 0 || strength > 1.0 {
+            let expected = format!("1 / {} to 1, so that a step is taken", sampler.steps);
+            let hint = "0.8 is usual; more steps allow for less";
+            return Err(asked("strength", &expected, strength.to_string(), hint));
+        }
+        Ok(run.after(sampler.steps - left))
     }
 
-    /// The shape of the latents of the picture that a sampler asks for.
-    fn latents(&self, sampler: &Sampler) -> Result<[usize; 4]> {
-        let [h, w] = sampler.size.unwrap_or_else(|| self.config.size());
+    /// The shape of the latents of the picture that a sampler asks for; one that is drawn anew keeps its own size, but
+    /// for what of it is no whole latent.
+    fn latents(&self, sampler: &Sampler, redrawn: Option<Redrawn<'_>>) -> Result<[usize; 4]> {
         let factor = self.config.factor();
+        let own = redrawn.map(|Redrawn { picture, .. }| {
+            [picture.height, picture.width].map(|side| side as usize / factor * factor)
+        });
+        let [h, w] = sampler.size.or(own).unwrap_or_else(|| self.config.size());
         let fits = |side: usize| side.is_multiple_of(factor) && (1..=MAX_SIDE).contains(&side);
         if !fits(h) || !fits(w) {
             let expected = format!("multiples of {factor} up to {MAX_SIDE}");

@@ -8,6 +8,7 @@ use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
+use sensorium_pretrained::families::assistant::families;
 use sensorium_pretrained::families::language;
 use sensorium_pretrained::families::llava::parts::{BACKBONES, NewLlava, PLAIN, assemble};
 use sensorium_pretrained::families::llava::{self, Spliced};
@@ -162,11 +163,17 @@ pub(super) fn published<'a>(
         return language_alone(recipe, directory, init);
     }
     if !SEEING.contains(&family) {
-        return Err(model::unknown_family(directory, &[&SEEING[..], &BACKBONES].concat()));
+        return Err(unknown(directory));
     }
     let spliced = llava::trainable(directory, init)?;
     let text = TextProcessor::read(directory)?;
     seeing(recipe, spliced, text, model::beside(directory)?)
+}
+
+/// The error for a published model that is of no family that can be trained.
+pub(super) fn unknown(directory: &Directory) -> TrainError {
+    let known: Vec<&str> = SEEING.into_iter().chain(families()).chain(BACKBONES).collect();
+    model::unknown_family(directory, &known)
 }
 
 /// A published language model, which sees nothing.
