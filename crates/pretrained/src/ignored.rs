@@ -184,6 +184,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "do_basic_tokenize",
     "do_lower_case",
     "errors",
+    "extra_ids",
     "extra_special_tokens",
     "from_slow",
     "keep_accents",

@@ -92,7 +92,6 @@ pub fn processor(directory: &Directory, style: Style) -> Result<ImageProcessor> 
         "num_image_tokens",
         "num_query_tokens",
         "patch_size",
-        "use_default_system_prompt",
         "video_processor",
         "video_token",
         "vision_aspect_ratio",

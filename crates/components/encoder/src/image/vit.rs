@@ -70,8 +70,9 @@ pub struct VitConfig {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub registers: usize,
     /// Base of the angles by which a patch's row and column turn queries and keys, in place of a table of
-    /// positions (Siméoni et al. 2025, <https://arxiv.org/abs/2508.10104>, section 3.2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// positions (Siméoni et al. 2025, <https://arxiv.org/abs/2508.10104>, section 3.2); of published models
+    /// alone, whose heads and patches have been found to fit.
+    #[serde(skip)]
     pub rope_theta: Option<f32>,
     /// Width E.
     #[serde(alias = "width")]
