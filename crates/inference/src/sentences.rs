@@ -2,8 +2,18 @@
 
 /// The sentences of a text; of one of more than `longest` letters, parts of it, between words where there are any.
 pub(crate) fn sentences(text: &str, longest: usize) -> Vec<&str> {
-    let ends = |c: char| matches!(c, '.' | '!' | '?' | '\u{2026}' | '\u{3002}' | '\n');
-    let sentences = text.split_inclusive(ends).map(str::trim).filter(|text| !text.is_empty());
+    let (mut sentences, mut begin) = (Vec::new(), 0);
+    for (at, c) in text.char_indices() {
+        let end = at + c.len_utf8();
+        // A point in a number or a name ends nothing.
+        let inner = c == '.' && text[end..].starts_with(char::is_alphanumeric);
+        if matches!(c, '.' | '!' | '?' | '\u{2026}' | '\u{3002}' | '\n') && !inner {
+            sentences.push(&text[begin..end]);
+            begin = end;
+        }
+    }
+    sentences.push(&text[begin..]);
+    let sentences = sentences.into_iter().map(str::trim).filter(|text| !text.is_empty());
     sentences.flat_map(|text| parted(text, longest)).collect()
 }
 
@@ -35,6 +45,7 @@ mod tests {
     #[test]
     fn texts_are_spoken_sentence_by_sentence_and_nothing_is_lost() {
         assert_eq!(sentences("One. Two?  \n three", LONGEST), ["One.", "Two?", "three"]);
+        assert_eq!(sentences("It is 3.5. No?", LONGEST), ["It is 3.5.", "No?"]);
         assert_eq!(sentences(" \n ", LONGEST), [""; 0]);
         let long = "a word ".repeat(300);
         let parts = sentences(&long, LONGEST);

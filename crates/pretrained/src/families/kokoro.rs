@@ -44,6 +44,9 @@ const NORMED: [&str; 12] = [
     ".ups.",
 ];
 
+/// A voice's style for each length of a text in phonemes, from one on.
+pub type Styles = Vec<Vec<f32>>;
+
 /// A loaded model and all that is needed to speak with it.
 #[derive(Debug)]
 pub struct KokoroParts {
@@ -57,8 +60,8 @@ pub struct KokoroParts {
     pub sampling_rate: u32,
     /// Names of the voices, in their order.
     pub voices: Vec<String>,
-    /// Of each voice, a style for each length of a text in phonemes, from one on.
-    pub styles: Vec<Vec<Vec<f32>>>,
+    /// Those of each voice.
+    pub styles: Vec<Styles>,
 }
 
 /// What the weights must be.
@@ -110,7 +113,7 @@ fn vocabulary(config: &Config<'_>, known: usize) -> Result<BTreeMap<char, u32>> 
 }
 
 /// Names of voices and the styles of each.
-fn voices(directory: &Directory, width: usize) -> Result<(Vec<String>, Vec<Vec<Vec<f32>>>)> {
+fn voices(directory: &Directory, width: usize) -> Result<(Vec<String>, Vec<Styles>)> {
     let path = directory.path().join(VOICES);
     if !path.is_file() {
         let hint = "the model speaks in no style of its own; `reference/kokoro_82m.py` puts published voices into this file";
@@ -142,7 +145,9 @@ fn voices(directory: &Directory, width: usize) -> Result<(Vec<String>, Vec<Vec<V
 /// # Errors
 /// A setting is missing, out of range, or asks for what is not supported.
 pub fn config(config: &Config<'_>) -> Result<KokoroConfig> {
-    config.without_effect(&["dim_in", "dropout", "max_conv_dim", "multispeaker", "n_mels"]);
+    // Its phonemes are read with its voices.
+    let beside = ["dim_in", "dropout", "max_conv_dim", "multispeaker", "n_mels", "vocab"];
+    config.without_effect(&beside);
     let hidden_size = config.size("hidden_dim")?;
     if !hidden_size.is_multiple_of(8) {
         return Err(config.wrong("hidden_dim", "a multiple of 8", FOREIGN));

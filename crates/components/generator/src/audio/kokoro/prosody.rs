@@ -24,7 +24,6 @@ sensorium_nn::pack!(Prosody: layers, durations, pitch, pitch_out, energy, energy
 
 /// In turn.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model has a few of them")]
 enum DurationLayer {
     /// What was read before and behind.
     Lstm(BiLstm),
