@@ -72,6 +72,23 @@ fn labels_and_vectors() {
 }
 
 #[test]
+fn pictures_are_drawn_anew() {
+    let [before, model] =
+        ["before.png", "v1"].map(|name| golden(&format!("stable_diffusion/{name}")));
+    let out = dir("redraw").join("after.png").to_string_lossy().into_owned();
+    let args = ["draw", "a cat", "--image", &before, "--out", &out, "--steps", "3", "--model"];
+    succeeds(&[&args[..], &[&model, "--strength", "0.6"]].concat());
+    let png = std::fs::read(&out).unwrap();
+    assert_eq!((&png[16..20], &png[20..24]), (&[0, 0, 0, 16][..], &[0, 0, 0, 24][..]));
+    let error = fails(2, &[&args[..], &[&model, "--strength", "1.5"]].concat());
+    assert!(error.contains("above 0, up to 1"), "{error}");
+    let error = fails(2, &["draw", "a cat", "--strength", "0.5", "--out", &out, "--model", &model]);
+    assert!(error.contains("--image"), "{error}");
+    let error = fails(1, &[&args[..], &[&model, "--strength", "0.1"]].concat());
+    assert!(error.contains("strength") && error.contains("hint:"), "{error}");
+}
+
+#[test]
 fn inspections() {
     let found = json(&["inspect", &golden("published_clip_sharded")]);
     assert_eq!(

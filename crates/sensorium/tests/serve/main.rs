@@ -2,6 +2,7 @@
 
 mod client;
 mod dialects;
+mod edits;
 mod faults;
 mod fetching;
 mod limits;
