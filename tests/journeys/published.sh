@@ -25,6 +25,12 @@ for model in qwen2_audio voxtral qwen2_5_omni; do
 done
 "$sensorium" ask "<audio> or <image>?" --audio "$sound" --image "$picture" --model goldens/qwen2_5_omni --max-tokens 2 > /dev/null
 
+# They see, read the whole text and answer; they give a picture as a vector.
+"$sensorium" ask "translate: hello" --model goldens/t5 --max-tokens 4 > /dev/null
+"$sensorium" ask "what is there?" --image "$picture" --model goldens/blip2_t5 --max-tokens 4 > /dev/null
+"$sensorium" ask "what is there?" --image "$picture" --model goldens/janus --max-tokens 4 > /dev/null
+"$sensorium" embed --image "$picture" --model goldens/published_dinov3 > /dev/null
+
 # They write down speech, and tell which text fits a sound.
 "$sensorium" transcribe "$sound" --model goldens/wav2vec2 > /dev/null
 "$sensorium" transcribe "$sound" --model goldens/hubert --format srt > /dev/null
@@ -35,11 +41,19 @@ done
 "$sensorium" speak "hello to a table" --model goldens/vits --seed 3 --out "$work/a.wav"
 test "$(head -c 4 "$work/a.wav")" = RIFF
 
-# They draw; the same seed draws the same.
+"$sensorium" speak "həlˈoʊ." --phonemes --model goldens/vits_piper --out "$work/b.wav"
+"$sensorium" speak "lˈo." --phonemes --model goldens/kokoro --voice bert --out "$work/c.wav"
+"$sensorium" speak "a bell" --model goldens/speecht5 --voice anna --out "$work/d.wav"
+test "$(head -c 4 "$work/c.wav")" = RIFF
+
+# They draw; the same seed draws the same, and a picture is drawn anew.
 "$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/a.png"
 "$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/b.png"
 cmp "$work/a.png" "$work/b.png"
 grep -q "Stable\|stable_diffusion" "$work/a.png"
+"$sensorium" draw "a cat" --model goldens/stable_diffusion/v1 --image "$work/a.png" --strength 0.5 --steps 4 --out "$work/c.png"
+! cmp -s "$work/a.png" "$work/c.png"
+"$sensorium" draw "a cat" --model goldens/janus --out "$work/d.png"
 
 # What they cannot do is an error that says what they do.
 ! "$sensorium" ask "what is there?" --image "$picture" --model goldens/wav2vec2 2> "$work/error"
