@@ -225,7 +225,7 @@ mod tests {
             ("sensorium-checkpoint", "sensorium-nn"),
             ("sensorium-model", "sensorium-pretrained"),
             ("sensorium-pretrained", "sensorium-inference"),
-            ("sensorium-train", "sensorium-inference"),
+            ("sensorium-inference", "sensorium-train"),
             ("sensorium-eval", "sensorium-model"),
             ("sensorium-model", "sensorium-train"),
             ("sensorium-eval", "sensorium-train"),
