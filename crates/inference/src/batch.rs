@@ -186,21 +186,25 @@ impl<'m> Batch<'m> {
     /// Reads each text anew and alone, as what it had read is lost; those on which that breaks down leave.
     fn read_again(&mut self) -> Vec<(usize, Result<Continuation>)> {
         let (lm, mut broken) = (&self.model.lm, Vec::new());
-        self.running.retain_mut(|running| match unbroken(|| Ok(running.reread(lm))) {
-            Ok(()) => true,
-            Err(error) => {
-                broken.push((running.key, Err(error)));
-                false
+        self.running.retain_mut(|running| {
+            // Of one that has just joined nothing was to be read.
+            let Next::Token(last) = running.next else { return true };
+            match unbroken(|| Ok(running.reread(lm, last))) {
+                Ok(logits) => running.next = Next::Logits(logits),
+                Err(error) => {
+                    broken.push((running.key, Err(error)));
+                    return false;
+                }
             }
+            true
         });
         broken
     }
 }
 
 impl Running<'_> {
-    /// Reads the prompt and what was drawn after it.
-    fn reread(&mut self, lm: &CausalLm) {
-        let Next::Token(last) = self.next else { return };
+    /// Reads the prompt and what was drawn after it; the logits after that.
+    fn reread(&mut self, lm: &CausalLm, last: u32) -> Vec<f32> {
         self.cache = Cache::default();
         let (embeds, tokens) = &self.prompt;
         let _ = lm.backbone.forward(embeds.clone(), tokens, Some(&mut self.cache));
@@ -210,7 +214,7 @@ impl Running<'_> {
         for &id in before.iter().chain([&last]) {
             logits = step(lm, &[id], &mut [&mut self.cache]);
         }
-        self.next = Next::Logits(logits);
+        logits
     }
 }
 

@@ -259,10 +259,16 @@ struct Mapper<'a> {
     change: Change<'a>,
 }
 
+/// The values of a parameter by its name and shape, if it is given any.
+type Give<'a> = dyn FnMut(&str, &[usize]) -> Option<Vec<f32>> + 'a;
+
+/// Changes the values of a parameter of a name and a shape; false leaves them.
+type Update<'a> = dyn FnMut(&str, &[usize], &mut Vec<f32>) -> bool + 'a;
+
 /// What becomes of parameters.
 enum Change<'a> {
-    Fill(&'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>),
-    Update(&'a mut dyn FnMut(&str, &[usize], &mut Vec<f32>) -> bool),
+    Fill(&'a mut Give<'a>),
+    Update(&'a mut Update<'a>),
     /// Those whose names are wanted.
     Edit(&'a dyn Fn(&str) -> bool, &'a mut dyn FnMut(&str, &[usize], &mut Flat)),
     /// By their names, trainable or frozen.

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::adapter::Adapter;
 use super::config::{Asked, Config};
 use super::error::{Error, Result};
-use super::families;
 use super::ignored::tell;
 use sensorium_checkpoint::gguf::Gguf;
 use sensorium_checkpoint::{Tensor, Tensors, safetensors};
@@ -22,6 +21,9 @@ const MAX_JSON: u64 = 64 << 20;
 
 /// The settings.
 const CONFIG: &str = "config.json";
+
+/// The family of settings that name none: hexgrad's.
+pub(crate) const KOKORO: &str = "kokoro";
 
 /// open_clip's settings; read where there is no `config.json`.
 pub const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
@@ -238,7 +240,7 @@ impl Directory {
             OPEN_CLIP_CONFIG => Some("open_clip"),
             _ => text("model_type").or_else(|| text(CLASS)).or_else(|| {
                 // hexgrad's settings name no family, but parts that no other one has.
-                self.config.get("istftnet").map(|_| families::kokoro::FAMILY)
+                self.config.get("istftnet").map(|_| KOKORO)
             }),
         }
     }

@@ -21,7 +21,7 @@ pub enum TrainError {
 
     /// A model that is trained as it answers cannot.
     #[error(transparent)]
-    Inference(#[from] sensorium_inference::Error),
+    Inference(Box<sensorium_inference::Error>),
 
     /// An example's pictures take more tokens than the model reads.
     #[error(
@@ -209,6 +209,12 @@ pub enum TrainError {
 impl From<sensorium_checkpoint::Error> for TrainError {
     fn from(error: sensorium_checkpoint::Error) -> Self {
         Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<sensorium_inference::Error> for TrainError {
+    fn from(error: sensorium_inference::Error) -> Self {
+        Self::Inference(Box::new(error))
     }
 }
 

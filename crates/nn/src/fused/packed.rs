@@ -31,11 +31,11 @@ struct Patches(Arc<Dense>, usize);
 
 /// A convolution over positions, what becomes of the numbers below zero that it reads, and what follows it.
 #[derive(Debug)]
-struct Conv(Arc<Dense>, Taps, Option<f64>, Option<Gelu>);
+struct Conv1d(Arc<Dense>, Taps, Option<f64>, Option<Gelu>);
 
 /// The same, added to the second input.
 #[derive(Debug)]
-struct ConvOnto(Conv);
+struct Conv1dOnto(Conv1d);
 
 /// A layer whose output is added to the second input.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Operation for Patches {
     }
 }
 
-impl Conv {
+impl Conv1d {
     fn positions<'a>(&self, x: &'a Array) -> Positions<'a> {
         let [b, t, c] = x.shape()[..] else { unreachable!("positions are [B, T, c]") };
         Positions { x: x.values(), shape: [b, t, c], slope: self.2.map(|slope| slope as f32) }
@@ -113,7 +113,7 @@ impl Conv {
     }
 }
 
-impl Operation for Conv {
+impl Operation for Conv1d {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let positions = self.positions(&inputs[0]);
         let [b, t, _] = positions.shape;
@@ -131,7 +131,7 @@ impl Operation for Conv {
     }
 }
 
-impl Operation for ConvOnto {
+impl Operation for Conv1dOnto {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         (self.run(inputs.to_vec()), Vec::new())
     }
@@ -228,7 +228,7 @@ pub fn packed_conv1d(
     slope: Option<f64>,
     then: Option<Gelu>,
 ) -> Tensor<3> {
-    apply1(Conv(layer.clone(), taps, slope, then), x, |_| never_packed())
+    apply1(Conv1d(layer.clone(), taps, slope, then), x, |_| never_packed())
 }
 
 /// `stream [B, T', out]` and a [`packed_conv1d`] of `x`, in place if nobody else holds `stream`.
@@ -239,7 +239,7 @@ pub fn packed_conv1d_onto(
     taps: Taps,
     slope: Option<f64>,
 ) -> Tensor<3> {
-    let conv = ConvOnto(Conv(layer.clone(), taps, slope, None));
+    let conv = Conv1dOnto(Conv1d(layer.clone(), taps, slope, None));
     apply2(conv, x, stream, |_, _| never_packed())
 }
 

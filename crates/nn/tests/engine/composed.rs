@@ -44,7 +44,7 @@ fn kept_keys_are_asked_alike() {
 }
 
 /// Only run: their matrices lie on the CPU, and their products are those of `Linear`.
-const PACKED: [&str; 6] = ["Together", "One", "Patches", "Conv", "ConvOnto", "Onto"];
+const PACKED: [&str; 6] = ["Together", "One", "Patches", "Conv1d", "Conv1dOnto", "Onto"];
 
 #[test]
 fn every_operation_equals_its_twin() {

@@ -13,10 +13,11 @@ use sensorium_model::assistant::{Assistant, AssistantConfig};
 use sensorium_nn::prelude::*;
 
 use super::language::{self, Place};
+use super::spelling::{Spelling, Spellings};
 use super::{audio_language, llava, qwen_vl};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::names::{self, Layout};
+use crate::names;
 use crate::{CausalLm, Pretrained, TextProcessor};
 
 /// Families that are trained alike.
@@ -89,24 +90,6 @@ fn kind(directory: &Directory) -> Result<&'static Kind> {
 /// It is of another family; a file is missing or damaged; the weights are not those of the configuration.
 pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Pretrained> {
     (kind(directory)?.open)(directory, init)
-}
-
-/// How an assistant's tensors are called.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spelling {
-    /// Of all but the language model.
-    pub tower: Layout,
-    /// What of our names the layout leaves out: it is of that part alone.
-    pub part: &'static str,
-    /// Where those of the language model are.
-    pub place: Place,
-}
-
-/// In its files, and in transformers' memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spellings {
-    pub files: Spelling,
-    pub memory: Spelling,
 }
 
 impl Spelling {

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::{vision, weight_norm};
 
 /// Stands for the `model_type` that hexgrad's `config.json` does not have.
-pub const FAMILY: &str = "kokoro";
+pub const FAMILY: &str = crate::directory::KOKORO;
 
 /// Styles of voices by name.
 const VOICES: &str = "voices.safetensors";

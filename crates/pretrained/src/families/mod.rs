@@ -23,6 +23,7 @@ pub mod sensorium;
 pub mod siglip;
 mod siglip2;
 pub mod speecht5;
+mod spelling;
 pub mod stable_diffusion;
 pub mod t5;
 pub mod talker;

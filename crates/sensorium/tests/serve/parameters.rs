@@ -50,7 +50,7 @@ fn whole(value: &Value) -> Option<i128> {
 const MOST: i128 = usize::MAX as i128;
 
 /// How a text is made, by all routes that write one.
-const SAMPLING: [(&str, Kind); 11] = [
+const SAMPLING: [Parameter; 11] = [
     ("temperature", Number(0.0, 100.0)),
     ("top_p", Number(0.0, 1.0)),
     ("min_p", Number(0.0, 1.0)),
@@ -64,9 +64,12 @@ const SAMPLING: [(&str, Kind); 11] = [
     ("stream", Flag),
 ];
 
+/// A parameter and what it may be.
+type Parameter = (&'static str, Kind);
+
 /// Routes, a request that each of them takes, and their own parameters.
-fn routes() -> Vec<(&'static str, Value, Vec<(&'static str, Kind)>)> {
-    let with = |own: &[(&'static str, Kind)]| [own, &SAMPLING].concat();
+fn routes() -> Vec<(&'static str, Value, Vec<Parameter>)> {
+    let with = |own: &[Parameter]| [own, &SAMPLING].concat();
     vec![
         (
             "/v1/chat/completions",

@@ -16,8 +16,8 @@ use sensorium_model::llava::{Tower, TowerConfig};
 use sensorium_nn::prelude::*;
 use serde_json::json;
 
-use super::assistant::{Spelling, Spellings};
 use super::language::{self, Place};
+use super::spelling::{Spelling, Spellings};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};

@@ -24,9 +24,9 @@ use sensorium_input_projector::{Anyres, ProjectorConfig};
 use sensorium_media::{ImageProcessor, Layout as Parts, Medium, Modality, Style};
 use sensorium_nn::prelude::*;
 
-use super::assistant::{Spelling, Spellings};
 use super::dinov2;
 use super::language::{self, Place};
+use super::spelling::{Spelling, Spellings};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};

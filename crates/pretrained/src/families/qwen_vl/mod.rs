@@ -19,8 +19,8 @@ use sensorium_model::assistant::AssistantConfig;
 use sensorium_model::qwen_vl::{PatchTower, PatchTowerConfig};
 use sensorium_nn::prelude::*;
 
-use super::assistant::{Spelling, Spellings};
 use super::language::{self, Place};
+use super::spelling::{Spelling, Spellings};
 use crate::TextProcessor;
 use crate::directory::Directory;
 use crate::error::Result;
