@@ -23,7 +23,7 @@ impl SpeechT5HifiGanConfig {
     }
 }
 
-/// See the [module](self).
+/// Spectrograms to samples.
 #[derive(Module, Debug)]
 pub struct SpeechT5HifiGan {
     net: HifiGan,
