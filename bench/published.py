@@ -10,7 +10,6 @@ to the reference's, and the most memory that each held. Needs torch and transfor
 
 import argparse
 import base64
-import http.client
 import io
 import json
 import shutil
@@ -20,6 +19,8 @@ import sys
 import time
 import wave
 from pathlib import Path
+
+from server import Server, mib
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = dict(hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
@@ -280,28 +281,6 @@ def speak(model, folder):
 
 # ---- ours ----
 
-def held(process):
-    """The most memory that a process held, in MiB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-
-
-class Server:
-    def __init__(self, program, folder):
-        command = [program, "serve", "--port", "0", "--quiet", "--model", str(folder)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip().removeprefix("http://")
-
-    def post(self, path, body, kind="application/json"):
-        connection = http.client.HTTPConnection(self.address, timeout=1200)
-        connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body), {"content-type": kind})
-        answer = connection.getresponse()
-        told = answer.read()
-        if answer.status != 200:
-            sys.exit(f"{path}: {answer.status} {told[:500]}")
-        return told
-
-
 def url(data, kind):
     return f"data:{kind};base64," + base64.b64encode(data).decode()
 
@@ -330,9 +309,12 @@ def ask(server, kind, i):
         call = ["/v1/audio/speech", {"input": text(i), "response_format": "wav"}]
     else:
         call = ["/v1/images/generations", {"prompt": WORDS, "size": "512x512", "num_inference_steps": 2, "guidance_scale": 0, "seed": i}]
+    path, body, *kinds = call
     start = time.perf_counter()
-    told = server.post(*call)
+    status, told = server.post(path, body, 1200, *kinds)
     took = time.perf_counter() - start
+    if status != 200:
+        sys.exit(f"{path}: {status} {told[:500]}")
     if kind in ("see", "hear"):
         told = json.loads(told)["usage"]["completion_tokens"]
     elif kind == "speak":
@@ -365,7 +347,7 @@ def compare(name, program, folder, pairs):
         (folder / "made").touch()
     peer = subprocess.Popen([sys.executable, __file__, "--reference", name, program, folder.parent],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    server = Server(program, folder)
+    server = Server(program, "--model", str(folder))
 
     def other(i):
         peer.stdin.write(f"{i}\n")
@@ -374,7 +356,7 @@ def compare(name, program, folder, pairs):
 
     try:
         times = measured(kind, other, lambda i: ask(server, kind, i), pairs)
-        memory = {"ours": round(held(server.process)), "reference": round(held(peer))}
+        memory = {"ours": round(mib(server.process, "VmHWM")), "reference": round(mib(peer, "VmHWM"))}
     finally:
         for process in (server.process, peer):
             process.kill()

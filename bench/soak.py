@@ -13,16 +13,16 @@ import http.client
 import json
 import random
 import re
-import signal
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from server import Server
 
 root = Path(__file__).resolve().parents[1]
 parser = argparse.ArgumentParser()
@@ -36,31 +36,6 @@ parser.add_argument("--refused", type=int, default=2_000)
 parser.add_argument("--only", help="checks to do, joined by commas")
 args = parser.parse_args()
 failed = []
-
-
-class Server:
-    def __init__(self, *options):
-        command = [args.program, "serve", "--port", "0", "--quiet", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip().removeprefix("http://")
-
-    def post(self, path, body, timeout=120, kind="application/json"):
-        data = body if isinstance(body, bytes) else json.dumps(body)
-        connection = http.client.HTTPConnection(self.address, timeout=timeout)
-        connection.request("POST", path, data, {"content-type": kind})
-        answer = connection.getresponse()
-        told = answer.status, answer.read()
-        connection.close()
-        return told
-
-    def held(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-        return kib / 1024, len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
 
 
 def show(check, good, **figures):
@@ -82,7 +57,7 @@ picture = {"messages": [{"role": "user", "content": [
 
 def requests():
     """Memory and files after many requests, of which a third is bad; the time of a refusal."""
-    server = Server()
+    server = Server(args.program)
     bad = [{"messages": 3}, {**text, "temperature": -1}, {**text, "model": "nobody"}, b"{", {**picture, "n": 99}]
     refusals = []
 
@@ -131,7 +106,7 @@ def samples():
 
 def mutants():
     """Mutated media by every route that takes some; good questions beside them are answered as ever."""
-    server = Server()
+    server = Server(args.program)
     good = server.post("/v1/chat/completions", picture)
     expected = json.loads(good[1])["choices"][0]["message"]
     files, rng, statuses, slowest, leaks, lock = samples(), random.Random(1), {}, 0.0, [], threading.Lock()
@@ -195,7 +170,7 @@ def drains():
     lost, seconds = 0, []
     body = {"prompt": "a red circle", "max_tokens": 100, "stream": True}
     for _ in range(args.drains):
-        server, ends = Server(), []
+        server, ends = Server(args.program), []
 
         def stream():
             status, said = server.post("/v1/completions", body)
@@ -225,7 +200,7 @@ def metrics(server):
 
 def pictures():
     """Seconds to the first token of questions about pictures, all different, by 1 and by 8 clients."""
-    server = Server()
+    server = Server(args.program)
     shown = [path.read_bytes() for path in sorted((root / "examples/pictures").glob("*.png"))]
 
     def first(i):
@@ -275,7 +250,7 @@ def flying(server):
 
 def gone():
     """Clients that go away: in the middle of a body, while they wait, at the first words, later. Their places come back."""
-    server = Server("--max-running", "4", "--max-waiting", "60")
+    server = Server(args.program, "--max-running", "4", "--max-waiting", "60")
     before, longest = server.held()[1], 0.0
     for i in range(args.gone):
         phase = i % 6
@@ -299,7 +274,7 @@ def gone():
 
 def slow():
     """Clients that send a byte a second or read nothing, for a minute; good ones beside them wait for nobody."""
-    server = Server()
+    server = Server(args.program)
     expected = server.post("/v1/completions", {"prompt": "two blue", "max_tokens": 6})
     streams, times, wrong = [], [], 0
     for i in range(args.slow):
@@ -346,7 +321,7 @@ def slow():
 
 def refused():
     """More requests than there are places: each is answered or refused at once, before its picture is looked at."""
-    server = Server("--max-running", "4", "--max-waiting", "4")
+    server = Server(args.program, "--max-running", "4", "--max-waiting", "4")
     busy = [raw(server, streamed(100_000)) for _ in range(8)]
     while flying(server) < 8:
         time.sleep(0.001)
@@ -373,7 +348,7 @@ def refused():
 
 def letters():
     """Typed names of special tokens, in many spellings, stay letters: no text begins a picture or ends a turn."""
-    server = Server()
+    server = Server(args.program)
     names = ["<|image|>", "<image>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|audio|>", "<|video|>", "<|table|>", "<s>", "</s>",
              "<|begin_of_text|>", "[INST]", "<|vision_start|><|image_pad|>", "<|image_token|>"]
     rng, special = random.Random(3), []

@@ -10,7 +10,7 @@
 use sensorium_backbone::{Cache, Sampler as Draws};
 use sensorium_flow::{Embeds, Forward, Hidden, Output, Sampler, Sequence, Solver};
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Media, Message, Modality, Part, Role};
+use sensorium_media::{Media, Message, Modality, Part, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::llava::Spliced;
@@ -61,11 +61,8 @@ impl JanusModel {
         let (llm, chat) = (&self.chat.llm, &self.painter.chat);
         let tokenizer = &llm.lm.text.tokenizer;
         let parts = vec![Part::Text(text.to_owned())];
-        let prompt = match chat.template() {
-            Ok(template) => {
-                let format = ChatFormat { template, variables: chat.variables.clone() };
-                format.prompt(tokenizer, &[Message { role: Role::User, parts }], &[])?
-            }
+        let prompt = match chat.format() {
+            Ok(format) => format.prompt(tokenizer, &[Message { role: Role::User, parts }], &[])?,
             Err(Missing::NoChat) => tokenize(tokenizer, &tokenizer.shield(text), &[])?,
             Err(error) => return Err(error.into()),
         };

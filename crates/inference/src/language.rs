@@ -9,7 +9,7 @@ use std::mem::replace;
 
 use sensorium_flow::{Embeds, Forward, Sequence};
 use sensorium_kernels::cross_entropy::cross_entropy;
-use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt};
+use sensorium_media::{Media, Medium, Message, Modality, Part, Prompt};
 use sensorium_model::assistant::Assistant;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, Tensor, pack};
@@ -143,14 +143,32 @@ impl LanguageModel {
         Ok(prompt)
     }
 
+    /// A conversation that the assistant is to continue, by the model's own template; without one, what `plain`
+    /// makes.
+    ///
+    /// # Errors
+    /// The template is broken or refuses the messages, or leaves media out; as `plain`.
+    pub(crate) fn prompted(
+        &self,
+        messages: &[Message],
+        media: &[Medium],
+        plain: impl FnOnce() -> Result<Prompt>,
+    ) -> Result<Prompt> {
+        let TextProcessor { tokenizer, chat, .. } = &self.lm.text;
+        match chat.format() {
+            Ok(format) => self.opened(format.prompt(tokenizer, messages, media)?),
+            Err(Directory::NoChat) => plain(),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// A whole conversation to learn from, by the model's own template. What is beyond its context is left out.
     ///
     /// # Errors
     /// There is no template, or it is broken or refuses the messages; the media take more than the model reads.
     pub(crate) fn taught(&self, messages: &[Message], media: &[Medium]) -> Result<Prompt> {
         let TextProcessor { tokenizer, chat, .. } = &self.lm.text;
-        let format = ChatFormat { template: chat.template()?, variables: chat.variables.clone() };
-        self.shortened(self.opened(format.lesson(tokenizer, messages, media)?)?)
+        self.shortened(self.opened(chat.format()?.lesson(tokenizer, messages, media)?)?)
     }
 
     /// What of a prompt the model reads, with a token left to say.

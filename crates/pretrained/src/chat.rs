@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sensorium_media::chat_template::published;
-use sensorium_media::{ChatTemplate, Conversation};
+use sensorium_media::{ChatFormat, ChatTemplate, Conversation};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -54,6 +54,14 @@ impl Chat {
             }
         };
         found.ok_or(Error::NoChat)
+    }
+
+    /// The parsed template with its special tokens, for messages that hold media.
+    ///
+    /// # Errors
+    /// As [`template`](Self::template).
+    pub fn format(&self) -> Result<ChatFormat> {
+        Ok(ChatFormat { template: self.template()?, variables: self.variables.clone() })
     }
 
     /// The template's text as it is published.

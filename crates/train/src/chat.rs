@@ -61,7 +61,7 @@ impl Chat {
             })
         };
         let marker = marker.map(token).transpose()?;
-        let format = ChatFormat { template: chat.template()?, variables: chat.variables };
+        let format = chat.format()?;
         Ok(Self { tokenizer, format, bos, marker, tokens, context, pad: bos.unwrap_or_default() })
     }
 

@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use sensorium_flow::Sequence;
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Media, Medium, Message, Modality, Part, Prompt, Role};
+use sensorium_media::{Media, Medium, Message, Modality, Part, Prompt, Role};
 use sensorium_model::assistant::Assistant;
 use sensorium_model::splice::splice;
 use sensorium_nn::prelude::Pack;
 use sensorium_nn::prelude::pack;
 use sensorium_pretrained::families::audio_language::{AudioLanguageParts, Style};
-use sensorium_pretrained::{CausalLm, Error as Pretrained, Piece};
+use sensorium_pretrained::{CausalLm, Piece};
 
 use crate::error::Result;
 use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
@@ -116,19 +116,10 @@ impl AudioLanguageModel {
     ) -> Result<Inputs> {
         self.inputs(media, options, |pieces| {
             let messages = self.placed(messages, media, pieces);
-            let text = &self.llm.lm.text;
-            match text.chat.template() {
-                Ok(template) => {
-                    let format = ChatFormat { template, variables: text.chat.variables.clone() };
-                    let media = self.media(pieces, ["", ""]);
-                    self.llm.opened(format.prompt(&text.tokenizer, &messages, &media)?)
-                }
-                Err(Pretrained::NoChat) => {
-                    let last = messages.last().map_or(&[][..], |message| &message.parts);
-                    self.raw(last, false, pieces)
-                }
-                Err(error) => Err(error.into()),
-            }
+            self.llm.prompted(&messages, &self.media(pieces, ["", ""]), || {
+                let last = messages.last().map_or(&[][..], |message| &message.parts);
+                self.raw(last, false, pieces)
+            })
         })
     }
 

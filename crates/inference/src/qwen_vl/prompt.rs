@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sensorium_flow::Grid;
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Frame, Media, Medium, Message, Modality, Part, Prompt, Slot};
+use sensorium_media::{Frame, Media, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_model::qwen_vl::Standing;
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::qwen_vl::Timing;
@@ -23,20 +23,10 @@ impl QwenVlModel {
         messages: &[Message],
         placed: &[Vec<Placed<'_>>],
     ) -> Result<Prompt> {
-        let text = &self.llm.lm.text;
-        let media = self.media(placed);
-        let prompt = match text.chat.template() {
-            Ok(template) => {
-                let format = ChatFormat { template, variables: text.chat.variables.clone() };
-                format.prompt(&text.tokenizer, messages, &media)?
-            }
-            Err(Pretrained::NoChat) => {
-                let last = messages.last().map_or(&[][..], |message| &message.parts);
-                tokenize(&text.tokenizer, &self.written(last, false), &media)?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.llm.opened(prompt)
+        self.llm.prompted(messages, &self.media(placed), || {
+            let last = messages.last().map_or(&[][..], |message| &message.parts);
+            self.raw(last, false, placed)
+        })
     }
 
     /// A text to be continued as it is, its media at their places.

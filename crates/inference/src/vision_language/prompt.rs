@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sensorium_media::chat::tokenize;
-use sensorium_media::{ChatFormat, Fitted, Layout, Medium, Message, Modality, Part, Prompt, Slot};
+use sensorium_media::{Fitted, Layout, Medium, Message, Modality, Part, Prompt, Slot};
 use sensorium_pretrained::Error as Pretrained;
 use sensorium_pretrained::families::llava::{self, Bidirectional};
 
@@ -27,19 +27,10 @@ impl VisionLanguageModel {
             return self.read_at_once(parts, false, seen);
         }
         let media = self.media(seen);
-        let text = &self.llm.lm.text;
-        let prompt = match text.chat.template() {
-            Ok(template) => {
-                let format = ChatFormat { template, variables: text.chat.variables.clone() };
-                format.prompt(&text.tokenizer, messages, &media)?
-            }
-            Err(Pretrained::NoChat) => {
-                let last = messages.last().map(|message| self.plain(message));
-                tokenize(&text.tokenizer, &last.unwrap_or_default(), &media)?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.llm.opened(prompt)
+        self.llm.prompted(messages, &media, || {
+            let last = messages.last().map(|message| self.plain(message)).unwrap_or_default();
+            self.llm.opened(tokenize(&self.llm.lm.text.tokenizer, &last, &media)?)
+        })
     }
 
     /// A text to be continued as it is, its pictures at their places.

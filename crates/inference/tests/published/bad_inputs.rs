@@ -7,7 +7,7 @@ use sensorium_checkpoint as checkpoint;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_checkpoint::{Tensor, Tensors};
 use sensorium_inference::Error as Running;
-use sensorium_pretrained::Error;
+use sensorium_pretrained::{Directory, Error, Plan, plan};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -58,6 +58,40 @@ pub fn edit_weights(dir: &Path, change: impl FnOnce(&mut Tensors)) {
     let mut tensors = safetensors::load_but(&path, counts).unwrap();
     change(&mut tensors);
     fs::write(path, safetensors::write(&tensors, Dtype::F32).unwrap()).unwrap();
+}
+
+/// Sets what `path` points to in a file of settings, whether it is there or not.
+pub fn put(dir: &Path, file: &str, path: &str, value: Value) {
+    edit(dir, file, |settings| {
+        let (at, key) = path.rsplit_once('/').unwrap();
+        settings.pointer_mut(at).unwrap_or_else(|| panic!("{path}"))[key] = value;
+    });
+}
+
+/// Calls tensors as transformers has them in memory: what is beside the language model lies in `model` too.
+pub fn as_in_memory(dir: &Path) {
+    edit_weights(dir, |all| {
+        let today = |name: String| match name.strip_prefix("language_model.") {
+            Some("lm_head.weight") => "lm_head.weight".to_owned(),
+            Some(name) => format!("model.language_model.{}", name.trim_start_matches("model.")),
+            None => format!("model.{name}"),
+        };
+        let tensors = std::mem::take(&mut all.tensors).into_iter();
+        all.tensors = tensors.map(|(name, tensor)| (today(name), tensor)).collect();
+    });
+}
+
+/// What is wanted of a golden, which has a place for each of its tensors and no other.
+#[track_caller]
+pub fn placed(name: &str) -> Plan {
+    let directory = Directory::open(&golden(name)).unwrap();
+    let plan = plan(&directory).unwrap();
+    let stored = directory.shapes().unwrap();
+    assert_eq!(plan.tensors.len(), stored.len(), "{name}");
+    for tensor in &plan.tensors {
+        assert_eq!(stored[&tensor.name].shape, tensor.shape, "{}", tensor.name);
+    }
+    plan
 }
 
 /// A golden without the tensor `key`, and one that calls it `renamed`, fail by naming both.

@@ -14,7 +14,7 @@ use sensorium_pretrained::{Directory, Error, plan};
 use sensorium_testkit::{Golden, Report};
 use serde_json::{Value, json};
 
-use crate::bad_inputs::{copy, edit, fails, lacks_or_renames};
+use crate::bad_inputs::{copy, edit, fails, lacks_or_renames, put};
 use crate::golden;
 use crate::open::model;
 use crate::sounds::{medium, wave};
@@ -224,10 +224,7 @@ fn settings_that_cannot_be() {
     ];
     for (file, path, value, words) in cases {
         let dir = copy("clap_fused");
-        edit(dir.path(), file, |config| {
-            let (at, key) = path.rsplit_once('/').unwrap();
-            config.pointer_mut(at).unwrap()[key] = value;
-        });
+        put(dir.path(), file, path, value);
         fails(dir.path(), &[words]);
     }
 }

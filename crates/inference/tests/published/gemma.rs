@@ -3,10 +3,10 @@
 use sensorium_checkpoint::Tensor;
 use sensorium_inference::Error;
 use sensorium_media::{Message, Role};
-use sensorium_pretrained::{Directory, plan};
+
 use serde_json::{Value, json};
 
-use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
+use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames, placed, put};
 use crate::golden;
 use crate::llava::fails;
 use crate::open::{answer, vision_language};
@@ -37,13 +37,7 @@ fn paligemma_reads_no_text_without_a_picture() {
 #[test]
 fn every_tensor_has_its_place() {
     for name in ALL {
-        let directory = Directory::open(&golden(name)).unwrap();
-        let plan = plan(&directory).unwrap();
-        let stored = directory.shapes().unwrap();
-        assert_eq!(plan.tensors.len(), stored.len(), "{name}");
-        for tensor in &plan.tensors {
-            assert_eq!(stored[&tensor.name].shape, tensor.shape, "{}", tensor.name);
-        }
+        placed(name);
     }
 }
 
@@ -130,10 +124,7 @@ fn settings_that_cannot_be() {
     ];
     for (name, path, value, words) in cases {
         let dir = copy(name);
-        edit(dir.path(), "config.json", |config| {
-            let (place, key) = path.rsplit_once('/').unwrap();
-            config.pointer_mut(place).unwrap_or_else(|| panic!("{path}"))[key] = value;
-        });
+        put(dir.path(), "config.json", &path, value);
         fails(dir.path(), &[words]);
     }
     let dir = copy("seeing_gemma3");

@@ -13,7 +13,7 @@ use sensorium_testkit::{Tensors, assert_close};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames};
+use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames, put};
 use crate::golden;
 use crate::open::pretrained;
 use crate::qwen_vl::{STACK, WATCHED, answer, asked, fails, go_on, message, qwen, seen, short};
@@ -287,11 +287,8 @@ fn settings_that_cannot_be() {
     ];
     for (file, path, value, words) in cases {
         let dir = copy(NAME);
-        edit(dir.path(), file, |config| {
-            let (at, key) = path.rsplit_once('/').unwrap();
-            let root = if file == "config.json" { "/thinker_config" } else { "" };
-            config.pointer_mut(&format!("{root}{at}")).unwrap()[key] = value;
-        });
+        let root = if file == "config.json" { "/thinker_config" } else { "" };
+        put(dir.path(), file, &format!("{root}{path}"), value);
         fails(dir.path(), &[words]);
     }
 }

@@ -12,12 +12,12 @@ use sensorium_inference::{
 use sensorium_media::{Media, Message, Modality, Part, Picture, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::{Directory, Error, Pretrained, plan};
+use sensorium_pretrained::{Error, Pretrained};
 use sensorium_testkit::{Golden, assert_close};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bad_inputs::{copy, edit, fails, lacks_or_renames};
+use crate::bad_inputs::{as_in_memory, copy, fails, lacks_or_renames, placed, put};
 use crate::golden;
 use crate::open::{model, pretrained};
 use crate::sounds::{medium, wave};
@@ -162,13 +162,7 @@ fn texts_are_continued_with_sounds_at_their_marks_and_pictures_refused() {
 
 #[test]
 fn every_tensor_has_its_place() {
-    let directory = Directory::open(&golden(NAME)).unwrap();
-    let plan = plan(&directory).unwrap();
-    let stored = directory.shapes().unwrap();
-    assert_eq!(plan.tensors.len(), stored.len());
-    for tensor in &plan.tensors {
-        assert_eq!(stored[&tensor.name].shape, tensor.shape, "{}", tensor.name);
-    }
+    placed(NAME);
 }
 
 #[test]
@@ -192,15 +186,7 @@ fn keys_that_are_missing_or_renamed_are_named() {
 #[test]
 fn the_names_of_today_are_read_too() {
     let dir = copy(NAME);
-    crate::bad_inputs::edit_weights(dir.path(), |all| {
-        let today = |name: String| match name.strip_prefix("language_model.") {
-            Some("lm_head.weight") => "lm_head.weight".to_owned(),
-            Some(name) => format!("model.language_model.{}", name.trim_start_matches("model.")),
-            None => format!("model.{name}"),
-        };
-        let tensors = std::mem::take(&mut all.tensors).into_iter();
-        all.tensors = tensors.map(|(name, tensor)| (today(name), tensor)).collect();
-    });
+    as_in_memory(dir.path());
     assert!(matches!(pretrained(dir.path()), Ok(Pretrained::AudioLanguage(_))));
 }
 
@@ -229,10 +215,7 @@ fn settings_that_cannot_be() {
     ];
     for (file, path, value, words) in cases {
         let dir = copy(NAME);
-        edit(dir.path(), file, |config| {
-            let (at, key) = path.rsplit_once('/').unwrap();
-            config.pointer_mut(at).unwrap()[key] = value;
-        });
+        put(dir.path(), file, path, value);
         fails(dir.path(), &[words]);
     }
     for file in ["tokenizer.json", "processor_config.json"] {

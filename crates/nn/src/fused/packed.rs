@@ -29,9 +29,16 @@ enum One {
 #[derive(Debug)]
 struct Patches(Arc<Dense>, usize);
 
-/// A convolution over positions, what becomes of the numbers below zero that it reads, and what follows it.
+/// A convolution over positions.
 #[derive(Debug)]
-struct Conv1d(Arc<Dense>, Taps, Option<f64>, Option<Gelu>);
+struct Conv1d {
+    layer: Arc<Dense>,
+    taps: Taps,
+    /// Of a leaky ReLU before it.
+    slope: Option<f64>,
+    /// What follows it.
+    then: Option<Gelu>,
+}
 
 /// The same, added to the second input.
 #[derive(Debug)]
@@ -105,11 +112,11 @@ impl Operation for Patches {
 impl Conv1d {
     fn positions<'a>(&self, x: &'a Array) -> Positions<'a> {
         let [b, t, c] = x.shape()[..] else { unreachable!("positions are [B, T, c]") };
-        Positions { x: x.values(), shape: [b, t, c], slope: self.2.map(|slope| slope as f32) }
+        Positions { x: x.values(), shape: [b, t, c], slope: self.slope.map(|slope| slope as f32) }
     }
 
     fn product(&self) -> Product<'_> {
-        self.0.product(self.3.map_or(Then::Nothing, Then::Gelu))
+        self.layer.product(self.then.map_or(Then::Nothing, Then::Gelu))
     }
 }
 
@@ -117,8 +124,8 @@ impl Operation for Conv1d {
     fn forward(&self, inputs: &[Array]) -> (Array, Vec<Array>) {
         let positions = self.positions(&inputs[0]);
         let [b, t, _] = positions.shape;
-        let y = conv1d(&self.1, positions, self.product());
-        (Array::new(y, &[b, self.1.output(t), self.0.weight.out()]), Vec::new())
+        let y = conv1d(&self.taps, positions, self.product());
+        (Array::new(y, &[b, self.taps.output(t), self.layer.weight.out()]), Vec::new())
     }
 
     fn backward(&self, _: &Call, _: &Array, _: &[bool]) -> Vec<Option<Array>> {
@@ -127,7 +134,8 @@ impl Operation for Conv1d {
 
     fn flop(&self, inputs: &[Array]) -> f64 {
         let [b, t, _] = self.positions(&inputs[0]).shape;
-        2.0 * (b * self.1.output(t) * self.0.weight.in_() * self.0.weight.out()) as f64
+        let weight = &self.layer.weight;
+        2.0 * (b * self.taps.output(t) * weight.in_() * weight.out()) as f64
     }
 }
 
@@ -141,7 +149,7 @@ impl Operation for Conv1dOnto {
             unreachable!("a convolution onto a stream has 2 inputs")
         };
         let Self(conv) = self;
-        add_conv1d(&conv.1, conv.positions(&x), conv.product(), stream.values_mut());
+        add_conv1d(&conv.taps, conv.positions(&x), conv.product(), stream.values_mut());
         stream
     }
 
@@ -228,7 +236,7 @@ pub fn packed_conv1d(
     slope: Option<f64>,
     then: Option<Gelu>,
 ) -> Tensor<3> {
-    apply1(Conv1d(layer.clone(), taps, slope, then), x, |_| never_packed())
+    apply1(Conv1d { layer: layer.clone(), taps, slope, then }, x, |_| never_packed())
 }
 
 /// `stream [B, T', out]` and a [`packed_conv1d`] of `x`, in place if nobody else holds `stream`.
@@ -239,7 +247,7 @@ pub fn packed_conv1d_onto(
     taps: Taps,
     slope: Option<f64>,
 ) -> Tensor<3> {
-    let conv = Conv1dOnto(Conv1d(layer.clone(), taps, slope, None));
+    let conv = Conv1dOnto(Conv1d { layer: layer.clone(), taps, slope, then: None });
     apply2(conv, x, stream, |_, _| never_packed())
 }
 

@@ -7,7 +7,7 @@ use super::scene;
 
 const QUESTION: &str = "what colour is the circle?";
 
-fn question() -> Value {
+pub fn question() -> Value {
     json!([{"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": scene()}}, {"type": "text", "text": QUESTION}
     ]}])

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Server};
-use super::limits::clean;
-use super::scene;
+use super::dialects::question;
+use super::limits::{ANN, clean};
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens/chatting");
 
@@ -151,10 +151,7 @@ fn is_running(id: &str) -> bool {
 #[test]
 fn media_are_decoded_by_children_whose_end_harms_nobody() {
     let server = Server::start(&[]);
-    let picture = json!({"type": "image_url", "image_url": {"url": scene()}});
-    let question = json!({"messages": [{"role": "user", "content": [
-        picture, {"type": "text", "text": "what colour is the circle?"}
-    ]}], "max_tokens": 20});
+    let question = json!({"messages": question(), "max_tokens": 20});
     let asked = || {
         let answer = server.post("/v1/chat/completions", &question);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -179,10 +176,9 @@ fn media_are_decoded_by_children_whose_end_harms_nobody() {
 fn what_is_kept_of_one_clients_prompts_serves_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys");
-    // printf %s secret | sha256sum, and of "other".
-    let lines = "ann 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n\
-                 bob d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n";
-    fs::write(&keys, lines).expect("written");
+    // printf %s other | sha256sum
+    let bob = "bob d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n";
+    fs::write(&keys, [ANN, bob].concat()).expect("written");
     // A model that reads from left to right: of others nothing that was read serves again.
     let server = Server::start(&["--model", TINY, "--keys", keys.to_str().expect("a path")]);
     let cached = |key: &str, salt: &str| {

@@ -136,13 +136,14 @@ fn typed_names_of_special_tokens_stay_letters() {
     }
 }
 
+/// A line of a file of keys: ann's is `secret` (`printf %s secret | sha256sum`).
+pub const ANN: &str = "ann 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n";
+
 #[test]
 fn every_route_is_closed_without_a_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys");
-    // printf %s secret | sha256sum
-    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
-    std::fs::write(&keys, format!("ann {hash}\n")).expect("written");
+    std::fs::write(&keys, ANN).expect("written");
     let server = Server::start(&["--keys", keys.to_str().expect("a path")]);
     let key = [("authorization", "Bearer secret")];
     let document = server.ask("GET", "/openapi.json", &key, b"").json();
