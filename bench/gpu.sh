@@ -40,11 +40,19 @@ same() {
     fi
 }
 picture=examples/pictures/scene.png
+sound=$(find crates/data/tests/samples/folder-sounds -name '*.wav' | sort | head -n 1)
 same "nano, a question" ask "what colour is the circle?" --image $picture
 same "nano, a caption" caption $picture
-for model in chatting seeing_llava seeing_smolvlm seeing_idefics3 idefics; do
+for model in chatting seeing_llava seeing_smolvlm seeing_idefics3 idefics qwen2_vl qwen2_5_vl qwen3_vl qwen2_5_omni \
+    tiles_next tiles_onevision tiles_internvl seeing_gemma3 seeing_paligemma2 blip2_opt blip2_t5 janus; do
     same "$model, 16 tokens" ask "What is in the picture?" --model goldens/$model --max-tokens 16 \
         $([ $model = chatting ] || echo --image $picture)
+done
+for model in qwen2_audio voxtral; do
+    same "$model, 16 tokens" ask "What is heard?" --model goldens/$model --audio $sound --max-tokens 16
+done
+for model in wav2vec2 hubert whisper; do
+    same "$model, a transcript" transcribe $sound --model goldens/$model
 done
 for model in llama qwen2 qwen3 mistral gemma phi3 opt gpt2; do
     [ -f goldens/$model/config.json ] && [ -f goldens/$model/tokenizer.json ] || continue

@@ -181,8 +181,7 @@ impl Model {
     pub fn load(directory: &Directory, options: &Options) -> Result<Self> {
         let adapted = directory.clone().adapted(options.adapter.as_deref())?;
         let mut model = Self::from(Pretrained::load(&adapted, &options.device)?)?;
-        // Rows one at a time are multiplied faster by packed matrices.
-        let default = model.decodes().then_some(pack::Format::F32);
+        let default = model.gains().then_some(pack::Format::F32);
         if let Some(format) = options.format.or(default) {
             model.pack(format);
         }
@@ -269,8 +268,8 @@ impl Model {
         }
     }
 
-    /// Whether it goes token by token.
-    fn decodes(&self) -> bool {
+    /// Whether packed matrices are the faster ones at any rate: by rows one at a time, and in convolutions.
+    fn gains(&self) -> bool {
         matches!(
             self,
             Self::Language(_)
@@ -281,8 +280,13 @@ impl Model {
                 | Self::Janus(_)
                 | Self::T5(_)
                 | Self::Whisper(_)
+                | Self::Wav2Vec2(_)
+                | Self::Vits(_)
                 | Self::SpeechT5(_)
+                | Self::Kokoro(_)
                 | Self::AudioLanguage(_)
+                | Self::StableDiffusion(_)
+                | Self::Autoencoder(_)
         )
     }
 

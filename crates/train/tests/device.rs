@@ -20,6 +20,10 @@ enum Where {
     Elsewhere,
 }
 
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
 struct Trial(TempDir);
 
 impl Trial {
@@ -35,15 +39,17 @@ impl Trial {
 
     /// Trains, or goes on with what is there.
     fn train(&self, recipe: &str, out: &str, place: Where, sets: &[&str]) {
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../recipes/{recipe}/tiny.toml"));
+        self.train_by(&root(&format!("recipes/{recipe}/tiny.toml")), recipe, out, place, sets);
+    }
+
+    fn train_by(&self, file: &Path, recipe: &str, out: &str, place: Where, sets: &[&str]) {
         let mut sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         sets.extend(self.parts(recipe).into_iter().map(|(key, path)| format!("{key}={path:?}")));
         if let (Where::Elsewhere, Ok(device)) = (place, std::env::var("SENSORIUM_DEVICE")) {
             sets.push(format!("device={device:?}"));
         }
         let options = RunOptions { resume: true, strict: true, ..RunOptions::new(self.path(out)) };
-        let train = || recipes::train(&file, &sets, &options);
+        let train = || recipes::train(file, &sets, &options);
         let trained = match place {
             Where::Cpu => train(),
             Where::Elsewhere => with_twins(train),
@@ -53,8 +59,7 @@ impl Trial {
 
     /// What a recipe is made of: parts of goldens, and what other recipes have left.
     fn parts(&self, recipe: &str) -> Vec<(&'static str, PathBuf)> {
-        let golden =
-            |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name);
+        let golden = |name: &str| root("goldens").join(name);
         match recipe {
             "blip2" => vec![
                 ("model.encoder", golden("published_dinov2")),
@@ -71,9 +76,11 @@ impl Trial {
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
             "whisper" => vec![("model.from", golden("whisper"))],
-            "ctc" | "talker" | "vocoder" | "vae" => Vec::new(),
+            "gill" => vec![("model.from", self.path("flow/final"))],
+            "imagebind" => vec![("model.from", root("models/nano"))],
+            "ctc" | "masked" | "published" | "talker" | "vocoder" | "vae" => Vec::new(),
             "flow" | "gan" | "conditional_vae" => {
-                vec![("model.from", golden("../models/nano")), ("vae", self.path("vae/final"))]
+                vec![("model.from", root("models/nano")), ("vae", self.path("vae/final"))]
             }
             _ => vec![("tokenizer", self.path("tokenizer.json"))],
         }
@@ -102,7 +109,7 @@ const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',
 
 const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
 
-const RECIPES: [Row; 15] = [
+const RECIPES: [Row; 18] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -132,8 +139,11 @@ const RECIPES: [Row; 15] = [
     ("vocoder", "vocoder", &["steps=4", SPOKEN], &[""]),
     ("vae", "vae", &["steps=10"], &[""]),
     ("flow", "flow", &["steps=10"], &[""]),
+    ("gill", "gill", &["steps=10"], &[""]),
     ("gan", "gan", &["steps=10"], &[""]),
     ("conditional_vae", "conditional-vae", &["steps=10"], &[""]),
+    ("imagebind", "imagebind", &["steps=10", SOUNDS], &[""]),
+    ("masked", "masked", &["steps=10", "batch_size=4"], &[""]),
 ];
 
 #[test]
@@ -146,6 +156,33 @@ fn every_recipe_has_the_same_ten_losses() {
         for stage in stages {
             trial.alike(&format!("{out}{stage}"), &format!("{other}{stage}"));
         }
+    }
+}
+
+/// Published models go on learning from a folder, whole and beside an adapter.
+#[test]
+fn published_models_have_the_same_ten_losses() {
+    let trial = Trial::new();
+    for (golden, folder, lora) in [
+        ("seeing_llava", "csv", ""),
+        ("qwen2_5_vl", "csv", "[lora]\nr = 4\n"),
+        ("tiles_onevision", "csv", ""),
+        ("seeing_gemma3", "csv", ""),
+        ("qwen2_audio", "sounds", "[lora]\nr = 4\n"),
+    ] {
+        let recipe = format!(
+            "recipe = 'llava'\nseed = 1\n[model]\nfrom = {:?}\n{lora}[instruct]\nsteps = 10\n\
+             batch = 2\nschedule = {{ kind = 'constant', learning_rate = 1e-3 }}\n\
+             [[instruct.data.train]]\nkind = 'folder'\npath = {:?}\n",
+            root("goldens").join(golden),
+            root(&format!("crates/data/tests/samples/folder-{folder}")),
+        );
+        let file = trial.path("published.toml");
+        std::fs::write(&file, recipe).unwrap();
+        let other = format!("{golden}-elsewhere");
+        trial.train_by(&file, "published", golden, Where::Cpu, &[]);
+        trial.train_by(&file, "published", &other, Where::Elsewhere, &[]);
+        trial.alike(&format!("{golden}/instruct"), &format!("{other}/instruct"));
     }
 }
 

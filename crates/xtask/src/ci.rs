@@ -76,6 +76,8 @@ const GPU_TESTS: &[&str] = &[
     "--test",
     "parity",
     "--test",
+    "published",
+    "--test",
     "device",
 ];
 

@@ -5,14 +5,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use sensorium_inference::{GenerateOptions, LogitsOptions, Model, Options};
-use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, TextProcessor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bad_inputs::{copy, edit, edit_weights, fails};
 use crate::golden;
-use crate::open::{model, vision_language};
+use crate::open::{device, model, vision_language};
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -59,8 +58,7 @@ fn greedy_tokens_under_penalties_are_those_of_transformers() {
 
 #[test]
 fn stray_weights_are_left_aside_unless_none_may_be_there() {
-    let open =
-        |dir: &Path, strict| Model::open(dir, &Options { strict, ..Options::on(&Device::flex()) });
+    let open = |dir: &Path, strict| Model::open(dir, &Options { strict, ..Options::on(&device()) });
     for name in
         ["published_siglip", "seeing_smolvlm", "published_dinov2", "seeing_llava", "whisper"]
     {

@@ -1,6 +1,5 @@
 //! Models from directories, as what they are, and questions to them.
 
-use sensorium_nn::prelude::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,15 +7,21 @@ use sensorium_inference::{
     ChatModel, GenerateOptions, IdeficsModel, Model, Options, Reply, Result, VisionLanguageModel,
 };
 use sensorium_media::{Media, Message, Picture};
-use sensorium_nn::prelude::pack;
+use sensorium_nn::device::from_env;
+use sensorium_nn::prelude::{Device, pack};
 use sensorium_pretrained::{Directory, Pretrained};
 
+/// The CPU, or what `SENSORIUM_DEVICE` names.
+pub fn device() -> Device {
+    from_env().unwrap_or_else(|error| panic!("{error}"))
+}
+
 pub fn pretrained(path: &Path) -> sensorium_pretrained::Result<Pretrained> {
-    Pretrained::load(&Directory::open(path)?.strict(true), &Device::flex())
+    Pretrained::load(&Directory::open(path)?.strict(true), &device())
 }
 
 pub fn model(path: &Path, format: Option<pack::Format>) -> Result<Model> {
-    Model::open(path, &Options { format, strict: true, ..Options::on(&Device::flex()) })
+    Model::open(path, &Options { format, strict: true, ..Options::on(&device()) })
 }
 
 pub fn vision_language(path: &Path, format: Option<pack::Format>) -> Result<VisionLanguageModel> {

@@ -10,7 +10,7 @@ use sensorium_testkit::{Tensors, assert_close};
 use serde_json::Value;
 
 use crate::golden;
-use crate::open::model;
+use crate::open::{device, model};
 
 /// Largest difference of a value of a stack in f32.
 const STACK: f32 = 1e-4;
@@ -87,7 +87,7 @@ fn both_towers(name: &str) {
     let twin = Twin::open(name, None);
     let towers = twin.towers();
     pixels(&twin, |picture| {
-        read(planes(&towers.processor, std::slice::from_ref(picture), &Device::flex()))
+        read(planes(&towers.processor, std::slice::from_ref(picture), &device()))
     });
     let pad = towers.texts.tokenizer.id("</s>");
     for (text, ids) in twin.texts.iter().zip(&twin.ids) {
@@ -185,7 +185,7 @@ fn dino(name: &str, family: &str) {
         let pooled = &twin.outputs["pooler_output"];
         let pooled = Tensor::<2>::from_data(
             TensorData::new(pooled.1.clone(), [pooled.0[0], pooled.0[1]]),
-            &Device::flex(),
+            &device(),
         );
         let want = read(sensorium_model::clip::unit(pooled));
         assert_close("unit", &twin.embed_pictures().concat(), &want, STACK);

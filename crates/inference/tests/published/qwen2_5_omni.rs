@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames, put};
 use crate::golden;
-use crate::open::pretrained;
+use crate::open::{device, pretrained};
 use crate::qwen_vl::{STACK, WATCHED, answer, asked, fails, go_on, message, qwen, seen, short};
 use crate::sounds::{medium, wave};
 
@@ -125,8 +125,7 @@ fn every_block_that_hears_is_that_of_transformers() {
     let Pretrained::QwenVl(_, model) = pretrained(&golden(NAME)).unwrap() else { panic!("it") };
     let hearing = model.hearing.unwrap();
     let piece = hearing.processor.pieces(&medium(wave(4960), 16_000)).unwrap().remove(0);
-    let Some(Input::Audio(sounds)) = hearing.processor.input([&piece], &Device::flex()).unwrap()
-    else {
+    let Some(Input::Audio(sounds)) = hearing.processor.input([&piece], &device()).unwrap() else {
         panic!("a sound")
     };
     assert_eq!((sounds.mel.dims(), &*sounds.frames), ([1, 16, 31], &[31][..]));

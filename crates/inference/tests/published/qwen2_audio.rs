@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::bad_inputs::{as_in_memory, copy, fails, lacks_or_renames, placed, put};
 use crate::golden;
-use crate::open::{model, pretrained};
+use crate::open::{device, model, pretrained};
 use crate::sounds::{medium, wave};
 
 /// Largest difference of a value of a stack in f32.
@@ -109,8 +109,7 @@ fn every_block_is_that_of_transformers_where_the_sound_is() {
         panic!("parts")
     };
     let piece = parts.processor.pieces(&medium(wave(4960), 16_000)).unwrap().remove(0);
-    let Some(Input::Audio(sounds)) = parts.processor.input([&piece], &Device::flex()).unwrap()
-    else {
+    let Some(Input::Audio(sounds)) = parts.processor.input([&piece], &device()).unwrap() else {
         panic!("a sound")
     };
     assert_eq!((sounds.mel.dims(), &*sounds.frames), ([1, 16, 400], &[31][..]));

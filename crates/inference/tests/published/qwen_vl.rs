@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames, placed};
 use crate::golden;
-use crate::open::model;
+use crate::open::{device, model};
 
 pub const STACK: f32 = 1e-4;
 /// torchvision's scaling of frames may round a level of 255 otherwise.
@@ -108,7 +108,7 @@ pub fn seen(model: &QwenVlModel, medium: &Media) -> (Grid, Vec<f32>, Tensor<3>) 
         let values = processor.patches(step, grid);
         let n = grid.rows * grid.columns;
         let shape = [1, n, values.len() / n];
-        let pixels = Tensor::from_data(TensorData::new(values.clone(), shape), &Device::flex());
+        let pixels = Tensor::from_data(TensorData::new(values.clone(), shape), &device());
         tokens.push(model.tower.embed(Patches { pixels, grid }));
         all.extend(values);
     }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use sensorium_media::{ImageProcessor, PatchProcessor, PatchStyle, Style};
-use sensorium_nn::prelude::Device;
 use sensorium_pretrained::{Directory, Pretrained, families, ignored, plan};
 use serde_json::{Value, json};
 
@@ -41,7 +40,7 @@ fn told(path: &Path) -> Vec<String> {
     });
     TOLD.take();
     let directory = Directory::open(path).unwrap();
-    Pretrained::load(&directory, &Device::flex())
+    Pretrained::load(&directory, &crate::open::device())
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let path = format!("{}: ", path.display());
     TOLD.take().into_iter().map(|line| line.replace(&path, "")).collect()

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, fails, lacks_or_renames, placed, put};
 use crate::golden;
-use crate::open::model;
+use crate::open::{device, model};
 use crate::outputs::Twin;
 
 /// Largest difference of a value of a stack in f32.
@@ -24,7 +24,7 @@ const GOLDENS: [&str; 2] = ["siglip2", "siglip2_wide"];
 
 /// Patches as transformers cuts them, `[N, p · p · 3]`: row by row, channels last.
 fn patches(towers: &Towers, picture: &Picture, patch: usize) -> ([usize; 2], Vec<f32>) {
-    let image = planes(&towers.processor, std::slice::from_ref(picture), &Device::flex());
+    let image = planes(&towers.processor, std::slice::from_ref(picture), &device());
     let [_, _, height, width] = image.dims();
     let planes = read(image);
     let mut all = Vec::with_capacity(planes.len());

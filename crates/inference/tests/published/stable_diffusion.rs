@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::bad_inputs::{edit, fails};
 use crate::configs::mutated;
 use crate::golden;
-use crate::open::{model, pretrained};
+use crate::open::{device, model, pretrained};
 
 /// Largest difference of a value of a stack in f32.
 const STACK: f32 = 1e-4;
@@ -69,7 +69,7 @@ fn outputs(folder: &Path) -> sensorium_testkit::Tensors {
 fn tensor(outputs: &sensorium_testkit::Tensors, name: &str) -> Tensor<4> {
     let (shape, values) = outputs[name].clone();
     let shape: [usize; 4] = shape.try_into().unwrap();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn schedulers_of_all_settings_go_as_those_of_diffusers() {
         let scale = case["scale"].as_f64().unwrap() as f32;
         assert!((run.init_noise_sigma() / scale - 1.0).abs() < 1e-4, "{name}");
         let start: Vec<f32> = first.iter().map(|x| x * scale).collect();
-        let mut x = Tensor::<4>::from_data(TensorData::new(start, [1, 1, 1, 6]), &Device::flex());
+        let mut x = Tensor::<4>::from_data(TensorData::new(start, [1, 1, 1, 6]), &device());
         for i in 0..run.times().len() {
             let seen = run.model_input(i, x.clone());
             let (told, want) = (predicted(&seen, i), numbers(&case["model_inputs"][i]));
@@ -340,7 +340,7 @@ fn the_autoencoder_of_sd_3_and_flux_is_shifted() {
     let (latents, moments) = (read(vae.encode(tensor(&outputs, "image"))), &outputs["encoded"].1);
     let want: Vec<f32> = moments[..latents.len()].iter().map(|x| (x - 0.1159) * 0.3611).collect();
     assert_close("encoded", &latents, &want, STACK);
-    let model = Model::open(&folder, &sensorium_inference::Options::on(&Device::flex())).unwrap();
+    let model = Model::open(&folder, &sensorium_inference::Options::on(&device())).unwrap();
     let error = model.media().err().unwrap().to_string();
     assert!(error.contains("an autoencoder alone"), "{error}");
 }

@@ -24,7 +24,7 @@ use crate::bad_inputs::{
     as_in_memory, copy, edit, edit_weights, fails, lacks_or_renames, placed, put,
 };
 use crate::golden;
-use crate::open::{model, pretrained};
+use crate::open::{device, model, pretrained};
 use crate::sounds::{file, medium, wave};
 
 /// Largest difference of a value of a stack in f32.
@@ -150,8 +150,7 @@ fn every_block_is_that_of_transformers() {
         panic!("parts")
     };
     let piece = parts.processor.pieces(&medium(wave(4960), 16_000)).unwrap().remove(0);
-    let Some(Input::Audio(sounds)) = parts.processor.input([&piece], &Device::flex()).unwrap()
-    else {
+    let Some(Input::Audio(sounds)) = parts.processor.input([&piece], &device()).unwrap() else {
         panic!("a sound")
     };
     assert_eq!(sounds.mel.dims(), [1, 8, 400]);

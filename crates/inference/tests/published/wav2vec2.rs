@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::bad_inputs::{copy, edit, edit_weights, fails, lacks_or_renames};
 use crate::golden;
-use crate::open::model;
+use crate::open::{device, model};
 use crate::sounds::{file, wave};
 
 /// Largest difference of a value of a stack in f32.
@@ -63,7 +63,7 @@ fn every_state_is_that_of_transformers() {
         let values = parts.extractor.input_values(&wave(sounds[0]));
         let samples = values.len();
         report.check("input_values", &[1, samples], &values);
-        let values = Tensor::from_data(TensorData::new(values, [1, samples]), &Device::flex());
+        let values = Tensor::from_data(TensorData::new(values, [1, samples]), &device());
         let mut check = |name: &str, x: Tensor<3>| report.check(name, &x.dims(), &read(x));
         check("heard", parts.model.heard(values.clone()));
         for i in 0..=2 {
