@@ -243,6 +243,20 @@ fn loops() {
 }
 
 fn convolutions() {
+    // An autoencoder's, one picture on all threads.
+    for (channels, side) in [(512, 64), (512, 128), (256, 256), (128, 512), (1280, 16)] {
+        let (c_in, c_out) = (channels, channels);
+        let shape =
+            ConvShape { batch: 1, c_in, h: side, w: side, c_out, kernel: 3, stride: 1, padding: 1 };
+        let (n, w) = (channels * side * side, values(9 * channels * channels));
+        let (x, mut y) = (values(n), values(n));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let title = format!("conv: one of {channels} channels at {side} px {precision:?}");
+            report(&title, (18 * channels * n) as f64, "FLOP", || {
+                conv2d(precision, shape, &x, &w, None, &mut y);
+            });
+        }
+    }
     for (c_in, c_out, side, kernel, stride, padding) in [
         (3, 32, 96, 3, 2, 1),
         (32, 64, 48, 3, 2, 1),

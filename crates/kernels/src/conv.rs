@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::{Strided, gemm_everywhere, gemm_strided};
+use crate::gemm::{Strided, gemm_laid_out, gemm_strided};
 use crate::linear::add_rows;
 use crate::parallel::{Pieces, chunked, for_each};
 use crate::simd::{sum_of, vectorised};
@@ -78,33 +78,32 @@ impl ConvShape {
         assert_eq!(y.len(), self.batch * self.c_out * self.pixels(), "conv2d: y of {self:?}");
     }
 
-    /// Calls `f(row, inside, input)` for every output row of `band` that a kernel element of `elements` reads: the
-    /// row starts at `row` of the column matrix of these, its pixels `inside` take `input, input + stride, ...` of
-    /// the sample, the others lie in the padding.
+    /// Output indices `0..out` whose input index `o·stride + k - padding` is inside `0..n`.
     #[inline(always)]
-    fn rows(
-        &self,
-        elements: Range<usize>,
-        band: Range<usize>,
-        mut f: impl FnMut(usize, Range<usize>, usize),
-    ) {
+    fn inside(&self, k: usize, n: usize, out: usize) -> Range<usize> {
+        let (s, p) = (self.stride, self.padding);
+        let from = p.saturating_sub(k).div_ceil(s);
+        let to = if n + p > k { ((n + p - k - 1) / s + 1).min(out) } else { 0 };
+        from.min(to)..to
+    }
+
+    /// Calls `f(row, inside, input)` for every output row that each kernel element reads: the row starts at `row` of
+    /// the column matrix, its pixels `inside` take `input, input + stride, ...` of the sample, the others lie in the
+    /// padding.
+    #[inline(always)]
+    fn rows(&self, mut f: impl FnMut(usize, Range<usize>, usize)) {
         let (out_h, out_w) = self.output();
         let (s, p) = (self.stride, self.padding);
-        // Output indices whose input index `o·s + k - p` is inside `0..n`.
-        let inside = |k: usize, n: usize, out: usize| {
-            let from = p.saturating_sub(k).div_ceil(s);
-            let to = if n + p > k { ((n + p - k - 1) / s + 1).min(out) } else { 0 };
-            from.min(to)..to
-        };
-        for element in elements.clone() {
+        for element in 0..self.patch() {
             let (c, ky, kx) = (
                 element / (self.kernel * self.kernel),
                 element / self.kernel % self.kernel,
                 element % self.kernel,
             );
-            let (lines, columns) = (inside(ky, self.h, out_h), inside(kx, self.w, out_w));
-            for oy in band.clone() {
-                let row = ((element - elements.start) * band.len() + oy - band.start) * out_w;
+            let lines = self.inside(ky, self.h, out_h);
+            let columns = self.inside(kx, self.w, out_w);
+            for oy in 0..out_h {
+                let row = (element * out_h + oy) * out_w;
                 if columns.is_empty() || !lines.contains(&oy) {
                     f(row, 0..0, 0);
                     continue;
@@ -114,25 +113,75 @@ impl ConvShape {
             }
         }
     }
+
+    /// What one kernel element, of column `kx`, reads for pixels of an output row from `ox` on, of line `y` of the
+    /// padded channel `x`; `inside` are the pixels of an output row for which it reads no padding.
+    #[inline(always)]
+    fn line(
+        &self,
+        to: &mut [f32],
+        x: &[f32],
+        y: usize,
+        [ox, kx]: [usize; 2],
+        inside: &Range<usize>,
+    ) {
+        let from = inside.start.clamp(ox, ox + to.len());
+        let end = inside.end.clamp(from, ox + to.len());
+        if y < self.padding || y >= self.h + self.padding || from == end {
+            return to.fill(0.0);
+        }
+        let input = (y - self.padding) * self.w + from * self.stride + kx - self.padding;
+        to[..from - ox].fill(0.0);
+        to[end - ox..].fill(0.0);
+        take(self.stride, &mut to[from - ox..end - ox], &x[input..]);
+    }
 }
 
 vectorised! {
-    /// Some elements of the patches of a sample as columns, `[elements, pixels of the band]`, with zeros for the
-    /// padding.
-    fn im2col(shape: &ConvShape, elements: Range<usize>, band: Range<usize>, x: &[f32], columns: &mut [f32]) {
+    /// The patches of a sample as columns, `[patch, pixels]`, with zeros for the padding.
+    fn im2col(shape: &ConvShape, x: &[f32], columns: &mut [f32]) {
         let width = shape.output().1;
-        shape.rows(elements, band, |row, inside, input| {
+        shape.rows(|row, inside, input| {
             let row = &mut columns[row..row + width];
             row[..inside.start].fill(0.0);
             row[inside.end..].fill(0.0);
-            let (row, x) = (&mut row[inside], &x[input..]);
-            match shape.stride {
-                1 => row.copy_from_slice(&x[..row.len()]),
-                2 => take_each::<2>(row, x),
-                3 => take_each::<3>(row, x),
-                stride => row.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, x)| *y = *x),
-            }
+            take(shape.stride, &mut row[inside], &x[input..]);
         });
+    }
+}
+
+vectorised! {
+    /// The patches of some output pixels, `[patch, width]`, with zeros for the padding and behind the last pixel.
+    fn some_columns(shape: &ConvShape, pixels: Range<usize>, x: &[f32], columns: &mut [f32]) {
+        let width = columns.len() / shape.patch();
+        let (out_w, area) = (shape.output().1, shape.kernel * shape.kernel);
+        let first = [pixels.start / out_w, pixels.start % out_w];
+        let mut rows = columns.chunks_exact_mut(width);
+        for x in x.chunks_exact(shape.h * shape.w) {
+            for (element, row) in (0..area).zip(rows.by_ref()) {
+                let (ky, kx) = (element / shape.kernel, element % shape.kernel);
+                let inside = shape.inside(kx, shape.w, out_w);
+                let (row, behind) = row.split_at_mut(pixels.len());
+                behind.fill(0.0);
+                let ([mut oy, mut ox], mut rest) = (first, row);
+                while !rest.is_empty() {
+                    let (line, more) = rest.split_at_mut((out_w - ox).min(rest.len()));
+                    shape.line(line, x, oy * shape.stride + ky, [ox, kx], &inside);
+                    (rest, oy, ox) = (more, oy + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// `y` of every `stride`-th number of `x`.
+#[inline(always)]
+fn take(stride: usize, y: &mut [f32], x: &[f32]) {
+    match stride {
+        1 => y.copy_from_slice(&x[..y.len()]),
+        2 => take_each::<2>(y, x),
+        3 => take_each::<3>(y, x),
+        stride => y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, x)| *y = *x),
     }
 }
 
@@ -152,7 +201,7 @@ vectorised! {
     /// The transpose of [`im2col`]: adds columns back onto the pixels they came from.
     fn col2im(shape: &ConvShape, columns: &[f32], x: &mut [f32]) {
         x.fill(0.0);
-        shape.rows(0..shape.patch(), 0..shape.output().0, |row, inside, input| {
+        shape.rows(|row, inside, input| {
             let (row, x) = (&columns[row + inside.start..row + inside.end], &mut x[input..]);
             match shape.stride {
                 1 => x.iter_mut().zip(row).for_each(|(x, y)| *x += y),
@@ -202,11 +251,10 @@ pub fn conv2d(
         }
         return;
     }
-    let (elements, band) = (0..patch, 0..shape.output().0);
     chunked!(usize::MAX, group; [x * x_size], [y * y_size] => |x: &[f32], y: &mut [f32]| {
             let mut columns = buffer(patch * pixels);
             for (x, y) in x.chunks_exact(x_size).zip(y.chunks_exact_mut(y_size)) {
-                im2col(&shape, elements.clone(), band.clone(), x, &mut columns);
+                im2col(&shape, x, &mut columns);
                 if let Some(bias) = bias {
                     y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
                 }
@@ -249,33 +297,17 @@ fn in_bands(
     if let Some(bias) = bias {
         y.chunks_exact_mut(pixels).zip(bias).for_each(|(y, &bias)| y.fill(bias));
     }
-    let area = shape.kernel * shape.kernel;
-    let mut columns = buffer(patch * lines * out_w);
     for first in (0..out_h).step_by(lines) {
-        let band = first..(first + lines).min(out_h);
-        let n = band.len() * out_w;
-        let channels = Pieces::new(&mut columns[..patch * n], area * n);
-        for_each(shape.c_in, patch * n, |c| {
-            let elements = c * area..(c + 1) * area;
-            // SAFETY: every task has its own channel, and so its own piece.
-            im2col(shape, elements, band.clone(), x, unsafe { channels.get_mut(c) });
-        });
-        let (w, columns) = (Strided::rows(w.as_ptr(), patch), Strided::rows(columns.as_ptr(), n));
-        // SAFETY: w [c_out, patch], columns [patch, n], of y [c_out, pixels] the band's columns.
+        let pixel = first * out_w;
+        let n = ((first + lines).min(out_h) - first) * out_w;
+        let w = Strided::rows(w.as_ptr(), patch);
+        // SAFETY: w [c_out, patch], of y [c_out, pixels] the band's columns.
         unsafe {
-            let y = y.as_mut_ptr().add(first * out_w);
-            gemm_everywhere(
-                precision,
-                shape.c_out,
-                n,
-                patch,
-                1.0,
-                w,
-                columns,
-                y,
-                pixels,
-                bias.is_some(),
-            );
+            let y = y.as_mut_ptr().add(pixel);
+            let columns = |columns: Range<usize>, to: &mut [f32]| {
+                some_columns(shape, pixel + columns.start..pixel + columns.end, x, to);
+            };
+            gemm_laid_out(precision, shape.c_out, n, patch, w, &columns, y, pixels, bias.is_some());
         }
     }
 }
@@ -348,7 +380,7 @@ fn weight_gradient(precision: Precision, shape: &ConvShape, x: &[f32], dy: &[f32
     chunked!(usize::MAX, 1; [x * (group * x_size), dy * (group * y_size)], [parts * size] => |x: &[f32], dy: &[f32], dw: &mut [f32]| {
         let mut columns = buffer(patch * pixels);
         for (x, dy) in x.chunks_exact(x_size).zip(dy.chunks_exact(y_size)) {
-            im2col(shape, 0..patch, 0..shape.output().0, x, &mut columns);
+            im2col(shape, x, &mut columns);
             let (dy, columns) =
                 (Strided::rows(dy.as_ptr(), pixels), Strided::rows(columns.as_ptr(), pixels));
             // SAFETY: dy [c_out, pixels], columnsᵀ [pixels, patch], dw [c_out, patch].

@@ -17,9 +17,9 @@ use single::Single;
 #[cfg(target_arch = "x86_64")]
 use single::Wide;
 
-use crate::Precision;
 use crate::lanes::{FOUR, Lanes};
-use crate::parallel::{Shared, for_each};
+use crate::parallel::{Pieces, Shared, for_each};
+use crate::{Precision, buffer};
 
 /// Multiply-adds below which a product stays on its thread.
 const SMALL: usize = 64 * 64 * 64;
@@ -206,34 +206,38 @@ pub(crate) unsafe fn gemm_strided(
     }
 }
 
-/// [`gemm_strided`] on all threads.
+/// `C = A·B` (or `C += ...`) on all threads, of a B that is nowhere as a whole: `lay_out(columns, to)` writes some of
+/// its columns as `[k, to.len() / k]`, zeros behind the last one.
 ///
 /// # Safety
-/// `a [m,k]` and `b [k,n]` must be readable and `c [m,n]` writable by nobody else.
-pub(crate) unsafe fn gemm_everywhere(
+/// `a [m,k]` must be readable and `c [m,n]` writable by nobody else.
+pub(crate) unsafe fn gemm_laid_out(
     precision: Precision,
     m: usize,
     n: usize,
     k: usize,
-    scale: f32,
     a: Strided,
-    b: Strided,
+    lay_out: &LayOut<'_>,
     c: *mut f32,
     c_row: usize,
     accumulate: bool,
 ) {
     let start = if accumulate { Start::Add } else { Start::Zero };
+    let (b, c) = (Strided::rows(std::ptr::null(), 0), Shared::from_pointer(c));
+    let product = Product { m, n, k, scale: 1.0, a, b, c, c_row, start };
     // SAFETY: promised by the caller.
     unsafe {
-        let product = Product { m, n, k, scale, a, b, c: Shared::from_pointer(c), c_row, start };
         match precision {
             #[cfg(target_arch = "x86_64")]
-            Precision::F32 if Wide::fits(n) => product.run_anywhere::<Wide>(),
-            Precision::F32 => product.run_anywhere::<Single>(),
-            Precision::Bf16 => product.run_anywhere::<Bf16>(),
+            Precision::F32 if Wide::fits(n) => product.run_laid_out::<Wide>(lay_out),
+            Precision::F32 => product.run_laid_out::<Single>(lay_out),
+            Precision::Bf16 => product.run_laid_out::<Bf16>(lay_out),
         }
     }
 }
+
+/// Writes some columns of a matrix: see [`gemm_laid_out`].
+pub(crate) type LayOut<'a> = dyn Fn(std::ops::Range<usize>, &mut [f32]) + Sync + 'a;
 
 /// One product to be done.
 #[derive(Clone, Copy)]
@@ -311,6 +315,33 @@ impl Product<'_> {
                 self.run_tasks::<F>(Some(shared));
             }
         });
+    }
+
+    /// # Safety
+    /// As [`gemm_laid_out`].
+    unsafe fn run_laid_out<F: Format>(self, lay_out: &LayOut<'_>) {
+        const ALIGN: usize = 16;
+        let (panels, words) = (self.n.div_ceil(F::COLUMNS), self.panel_words::<F>());
+        let mut packed = buffer(panels * words + ALIGN);
+        // Reads of a whole line of the cache should be of one.
+        let first = packed.as_ptr().align_offset(ALIGN * size_of::<f32>()).min(ALIGN);
+        let packed = &mut packed[first..first + panels * words];
+        let pieces = Pieces::new(packed, words);
+        for_each(panels, usize::MAX, |panel| {
+            let columns = panel * F::COLUMNS..((panel + 1) * F::COLUMNS).min(self.n);
+            // SAFETY: every task has its own panel, and so its own piece.
+            let to = unsafe { pieces.get_mut(panel) };
+            if F::PACKED == 1 {
+                return lay_out(columns, to);
+            }
+            let mut wide = buffer(self.k * F::COLUMNS);
+            lay_out(columns, &mut wide);
+            let b = Strided::rows(wide.as_ptr(), F::COLUMNS);
+            // SAFETY: `wide` is `[k, COLUMNS]`, a panel has room for as many.
+            unsafe { F::pack_b(self.k, F::COLUMNS, b, to.as_mut_ptr()) };
+        });
+        // SAFETY: promised by the caller.
+        unsafe { self.run_tasks::<F>(Some(Shared::new(packed))) };
     }
 
     /// All tasks on all threads; `packed` holds all of B's panels.
