@@ -1,6 +1,8 @@
 //! Comparisons of slices, with failures that say where to look.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 
 use crate::Tensors;
 
@@ -63,6 +65,7 @@ pub(crate) fn departure(
         let difference = (got[i] - want[i]).abs();
         if difference.is_nan() { f32::INFINITY } else { difference }
     };
+    note(name, (0..want.len()).map(distance).fold(0.0, f32::max), largest(want));
     let outside: Vec<usize> = (0..want.len()).filter(|&i| distance(i) > allowed(want[i])).collect();
     let at = outside.iter().copied().max_by(|&a, &b| distance(a).total_cmp(&distance(b)))?;
     Some(Departure {
@@ -75,6 +78,17 @@ pub(crate) fn departure(
         outside: outside.len(),
         count: want.len(),
     })
+}
+
+/// With `SENSORIUM_DIFFERENCES=FILE` every comparison leaves a line there: its test, its name, how far off the worst value
+/// is, and how large the wanted ones are.
+fn note(name: &str, worst: f32, largest: f32) {
+    let Some(path) = std::env::var_os("SENSORIUM_DIFFERENCES") else { return };
+    let thread = std::thread::current();
+    let line = format!("{}\t{name}\t{worst:e}\t{largest:e}\n", thread.name().unwrap_or_default());
+    let written = File::options().append(true).create(true).open(&path);
+    let written = written.and_then(|mut file| file.write_all(line.as_bytes()));
+    assert!(written.is_ok(), "SENSORIUM_DIFFERENCES: cannot write {}", path.display());
 }
 
 /// `tolerance` is absolute up to 1 and relative above.
