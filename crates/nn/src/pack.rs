@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 pub use sensorium_kernels::packed::{Blocked, Format, Packed};
 use sensorium_kernels::packed::{Product, Then};
 pub use sensorium_kernels::quant::Kind;
@@ -40,6 +40,9 @@ pub trait Matrix {
     /// Lays the matrix out for running, if it is to be.
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>);
 
+    /// Keeps the matrix in bfloat16 where it lies, if its device multiplies such numbers; layers that cannot leave it.
+    fn halve(&mut self) {}
+
     /// Keeps the matrix, which is frozen, in blocks of few bits; false in layers that cannot, and where its
     /// rows are no whole blocks.
     fn quantize(&mut self, _kind: Kind) -> bool {
@@ -53,6 +56,13 @@ pub trait Matrix {
     }
 }
 
+/// The matrix in bfloat16, if its device multiplies such numbers.
+pub(crate) fn halved(weight: &Param<Tensor<2>>) -> Option<Param<Tensor<2>>> {
+    let weight = weight.val();
+    let works = weight.device().supports_dtype(FloatDType::BF16);
+    works.then(|| Param::from_tensor(weight.cast(FloatDType::BF16)))
+}
+
 /// A part of a model that can be laid out for running. Its outputs stay those of the same forward
 /// function; it can no longer be trained or saved.
 pub trait Pack {
@@ -64,12 +74,20 @@ pub trait Pack {
         self.matrices("", &mut |name, matrix| matrix.pack(&mut |weight| packer(name, weight)));
     }
 
-    /// Lays out every matrix from its parameter. On other devices than the CPU they stay parameters.
+    /// Lays out every matrix from its parameter. On other devices than the CPU they stay parameters, for
+    /// [`Format::Bf16`] of such numbers.
     fn pack_as(&mut self, format: Format) {
-        self.pack(&mut |_, weight| {
-            let weight = weight.val();
-            let [out, in_] = weight.dims();
-            has_kernels(&weight).then(|| Arc::new(Packed::new(format, out, in_, &read(weight))))
+        self.matrices("", &mut |_, matrix| {
+            let mut elsewhere = false;
+            matrix.pack(&mut |weight| {
+                let weight = weight.val();
+                let [out, in_] = weight.dims();
+                elsewhere = !has_kernels(&weight);
+                (!elsewhere).then(|| Arc::new(Packed::new(format, out, in_, &read(weight))))
+            });
+            if elsewhere && format == Format::Bf16 {
+                matrix.halve();
+            }
         });
     }
 }

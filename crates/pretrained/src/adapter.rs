@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::directory::read_json;
 use crate::error::{Error, Result};
+use crate::ignored::tell;
 
 /// The settings of an adapter.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -26,6 +27,9 @@ pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 /// What peft's models put in front of a module's name.
 pub const PREFIX: &str = "base_model.model.";
+
+/// The way out where what an adapter does is not done here.
+const MERGE: &str = "merge it once with Python: merge_and_unload";
 
 /// Settings that change what an adapter does, and that nothing here heeds: they must say nothing.
 const UNREAD: [&str; 10] = [
@@ -40,6 +44,34 @@ const UNREAD: [&str; 10] = [
     "kasa_config",
     "velora_config",
 ];
+
+/// Settings of training alone, and those that the weights tell of by themselves.
+const WITHOUT_EFFECT: [&str; 21] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_bias",
+    "lora_dropout",
+    "megatron_config",
+    "megatron_core",
+    "modules_to_save",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "target_modules",
+    "use_dora",
+];
+
+/// First values of A and B that leave the model's own matrices as they were.
+const INITS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// What an adapter adds to a model.
 #[derive(Clone, Debug)]
@@ -70,11 +102,11 @@ struct Module {
 }
 
 impl Adapter {
-    /// Reads `adapter_config.json` and `adapter_model.safetensors`.
+    /// Reads `adapter_config.json` and `adapter_model.safetensors`. One is told of settings that are not heeded.
     ///
     /// # Errors
-    /// One of them is missing or damaged, or asks for what is not done here.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// One of them is missing or damaged, or asks for what is not done here; `strict`, a setting is not heeded.
+    pub fn open(path: &Path, strict: bool) -> Result<Self> {
         let missing = |file: &str| Error::Missing {
             file: file.to_owned(),
             path: path.to_owned(),
@@ -86,6 +118,8 @@ impl Adapter {
         let config = Config::new(ADAPTER_CONFIG, &settings);
         config.only("peft_type", &"LORA".into())?;
         UNREAD.iter().try_for_each(|key| nothing(&config, key))?;
+        initialised(&config)?;
+        config.without_effect(&WITHOUT_EFFECT);
         let weights = path.join(ADAPTER_WEIGHTS);
         if !weights.exists() {
             return Err(missing(ADAPTER_WEIGHTS));
@@ -99,6 +133,7 @@ impl Adapter {
             modules: BTreeMap::new(),
             replaced: Vec::new(),
         };
+        tell(&format!("{}: ", path.display()), ADAPTER_CONFIG, &config.ignored(), strict)?;
         for (name, tensor) in safetensors::load(&weights)?.tensors {
             adapter.keep(&name, tensor);
         }
@@ -268,12 +303,25 @@ fn alphas(config: &Config<'_>) -> Result<BTreeMap<String, f64>> {
     patterns.keys().map(alpha).collect()
 }
 
+/// Refuses what was learned beside matrices that peft had changed before.
+fn initialised(config: &Config<'_>) -> Result<()> {
+    match config.get("init_lora_weights") {
+        None | Some(Value::Bool(_)) => Ok(()),
+        Some(Value::String(way)) if INITS.contains(&way.as_str()) => Ok(()),
+        Some(_) => Err(config.wrong(
+            "init_lora_weights",
+            "true, false, gaussian, eva or orthogonal, which leave the model's matrices alone",
+            MERGE,
+        )),
+    }
+}
+
 /// Refuses a setting that says anything.
 fn nothing(config: &Config<'_>, key: &str) -> Result<()> {
     match config.get(key) {
         None | Some(Value::Bool(false)) => Ok(()),
         Some(Value::Array(list)) if list.is_empty() => Ok(()),
         Some(Value::Object(map)) if map.is_empty() => Ok(()),
-        Some(_) => Err(config.wrong(key, "nothing", "merge it once with Python: merge_and_unload")),
+        Some(_) => Err(config.wrong(key, "nothing", MERGE)),
     }
 }

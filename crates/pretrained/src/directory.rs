@@ -147,7 +147,8 @@ impl Directory {
     /// # Errors
     /// The adapter's files are missing, damaged, or ask for what is not done here.
     pub fn adapted(self, adapter: Option<&Path>) -> Result<Self> {
-        Ok(Self { adapter: adapter.map(Adapter::open).transpose()?.map(Box::new), ..self })
+        let adapter = adapter.map(|path| Adapter::open(path, self.strict)).transpose()?;
+        Ok(Self { adapter: adapter.map(Box::new), ..self })
     }
 
     /// Whether it must hold nothing else.

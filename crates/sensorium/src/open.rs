@@ -7,7 +7,7 @@ use anyhow::Result;
 use sensorium_inference::{ChatModel, Error, GenerateOptions, Model, Options, Reply};
 use sensorium_media::media_decoder::{Limits, MediaDecoder};
 use sensorium_media::{Media, Message, Picture};
-use sensorium_nn::device::is_cpu;
+use sensorium_nn::device::{has_bf16, is_cpu};
 use sensorium_nn::pack::Format;
 use sensorium_pretrained::Directory;
 
@@ -21,7 +21,12 @@ pub fn open(global: &Global, precision: Precision) -> Result<(Model, f64)> {
     let (format, strict) = (precision.format(), global.strict);
     let (adapter, device) = (global.adapter.clone(), global.device()?);
     let gguf = format.is_none() && global.model.ends_with(".gguf");
-    if !is_cpu(&device) && (gguf || format.is_some_and(|format| format != Format::F32)) {
+    let is_kept = |format| match format {
+        Format::F32 => true,
+        Format::Bf16 => has_bf16(&device),
+        _ => false,
+    };
+    if !is_cpu(&device) && (gguf || format.is_some_and(|format| !is_kept(format))) {
         log::warn!("matrices are packed on the CPU alone: on this device they are kept in f32");
     }
     let options = Options { format, strict, adapter, ..Options::on(&device) };

@@ -113,7 +113,7 @@ impl LoraConfig {
         init: &mut Init,
     ) -> Result<Vec<String>> {
         self.check()?;
-        let start = self.from.as_deref().map(Adapter::open).transpose()?;
+        let start = self.from.as_deref().map(|path| Adapter::open(path, false)).transpose()?;
         let (mut added, mut ends, mut wrong) = (Vec::new(), BTreeSet::new(), None);
         model.matrices("", &mut |ours, matrix| {
             let Some((weight, place)) = matrix.adaptable() else { return };

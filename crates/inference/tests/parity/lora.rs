@@ -64,7 +64,8 @@ fn an_adapted_clip_sees_what_it_sees_with_peft() {
 #[test]
 fn adapters_of_other_models_are_refused() {
     let of = |base: &str, adapter: &Path| {
-        let directory = adapted(base, adapter)?;
+        let base = Directory::open(&Golden::open(base).path("")).expect("a directory");
+        let directory = base.strict(true).adapted(Some(adapter))?;
         language::load(&directory, &device()).map(|_| ())
     };
     let lora = Golden::open("lora/qwen2").path("");
@@ -85,6 +86,8 @@ fn adapters_of_other_models_are_refused() {
         ("layer_replication", json!([[0, 1]])),
         ("alpha_pattern", json!({"^model.*q_proj": 2})),
         ("lora_alpha", json!(-1)),
+        ("init_lora_weights", json!("pissa")),
+        ("a_setting_of_tomorrow", json!(2)),
     ] {
         let mut config: Value = serde_json::from_slice(&config).unwrap();
         config[key] = value;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Int, Shape, Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Int, Shape, Tensor, TensorData};
 use sensorium_kernels::buffer;
 use sensorium_kernels::embedding as kernel;
 
@@ -42,6 +42,10 @@ pub fn embedding(table: Tensor<2>, ids: Vec<i32>) -> Tensor<2> {
     apply1(Embedding { ids: ids.clone() }, table, |table| {
         let ids = TensorData::new(ids.to_vec(), Shape::from([ids.len()]));
         let ids = Tensor::<1, Int>::from_data(ids, &table.device());
-        table.select(0, ids)
+        let rows = table.select(0, ids);
+        match rows.dtype() {
+            DType::F32 => rows,
+            _ => rows.cast(FloatDType::F32),
+        }
     })
 }

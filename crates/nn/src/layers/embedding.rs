@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::fused::{self, Precision};
 use crate::init::Init;
-use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit, halved};
 
 /// `V` rows of width `D`.
 #[derive(Module, Debug)]
@@ -53,6 +53,10 @@ impl Matrix for Embedding {
     /// The head; the table stays as it is.
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
         self.head = packer(&self.weight).map(|weight| Arc::new(Dense { weight, bias: None }));
+    }
+
+    fn halve(&mut self) {
+        self.weight = halved(&self.weight).unwrap_or_else(|| self.weight.clone());
     }
 }
 

@@ -10,7 +10,7 @@ use super::Activation;
 use crate::fused::{self, Precision, Quantized};
 use crate::init::Init;
 use crate::lora::Lora;
-use crate::pack::{Dense, Matrix, Pack, Packed, Visit};
+use crate::pack::{Dense, Matrix, Pack, Packed, Visit, halved};
 use crate::params::read;
 
 /// `y = x Wᵀ + b`.
@@ -134,6 +134,10 @@ impl Matrix for Linear {
         self.packed = Some(Arc::new(Dense { weight, bias }));
         let device = self.weight.val().device();
         self.weight = Param::from_tensor(Tensor::zeros([0, 0], &device));
+    }
+
+    fn halve(&mut self) {
+        self.weight = halved(&self.weight).unwrap_or_else(|| self.weight.clone());
     }
 
     fn quantize(&mut self, kind: Kind) -> bool {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::DType;
+use sensorium_nn::device::has_bf16;
 use sensorium_nn::fused::{KeyValues, with_twins};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -41,6 +43,32 @@ fn read_on(device: &Device) -> Vec<f32> {
 fn kept_keys_are_asked_alike() {
     let want = read_on(&Device::flex());
     close("attention over kept keys", &with_twins(|| read_on(&device())), &want);
+}
+
+/// On other devices `--precision bf16` keeps matrices in halves, and sums in f32.
+#[test]
+fn matrices_are_halved_where_they_lie() {
+    let device = device();
+    let (ids, x) = ([3, 0, 7], tensor::<2>(&draw(1, 5 * 16), [5, 16], &device));
+    with_twins(|| {
+        let init = &mut Init::new(1, &device);
+        let mut layer = Linear::init(16, 24, true, 0.3, init);
+        let mut table = Embedding::init(9, 16, 1.0, init);
+        let run = |layer: &Linear, table: &Embedding| {
+            let all = [layer.forward(x.clone()), table.unembed(x.clone())];
+            all.map(read).into_iter().chain([read(table.forward(&ids, [1, 3]))])
+        };
+        let whole: Vec<Vec<f32>> = run(&layer, &table).collect();
+        layer.pack_as(pack::Format::Bf16);
+        table.pack_as(pack::Format::Bf16);
+        if has_bf16(&device) {
+            assert_eq!(layer.weight.val().dtype(), DType::BF16);
+            assert_eq!(table.weight.val().dtype(), DType::BF16);
+        }
+        for (whole, halved) in whole.iter().zip(run(&layer, &table)) {
+            assert_close("halved", &halved, whole, 2e-2);
+        }
+    });
 }
 
 /// Only run: their matrices lie on the CPU, and their products are those of `Linear`.
