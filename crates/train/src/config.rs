@@ -156,23 +156,40 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// Puts the value of an override into the table, making the tables on its way.
+    /// Puts the value of an override into the table, making the tables on its way; items of lists are there already.
     fn apply<'s>(&'s self, set: &'s Set, table: &mut DeTable<'s>) -> Result<()> {
         let span = set.start..set.padded.len();
         let value = set.value()?;
         let Some((last, path)) = set.keys.split_last() else {
             return Ok(());
         };
-        let mut table = table;
-        for (depth, key) in path.iter().enumerate() {
+        let refuse = |depth: usize, message: &str| {
+            Err(set.refuse(&path[..depth].join("."), message, "set this key itself"))
+        };
+        let (mut table, mut depth) = (table, 0);
+        while let Some(key) = path.get(depth) {
+            depth += 1;
             let key = Spanned::new(span.clone(), Cow::Borrowed(key.as_str()));
             let empty = Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
-            table = match table.entry(key).or_insert(empty).get_mut() {
+            let mut value = table.entry(key).or_insert(empty).get_mut();
+            while let DeValue::Array(items) = value {
+                let n = items.len();
+                let item = path.get(depth).and_then(|key| key.parse::<usize>().ok());
+                match item.and_then(|item| items.get_mut(item)) {
+                    Some(item) => value = item.get_mut(),
+                    None => {
+                        let message =
+                            format!("expected the number of one of its {n} items, from 0");
+                        return refuse(depth, &message);
+                    }
+                }
+                depth += 1;
+            }
+            table = match value {
                 DeValue::Table(inner) => inner,
                 other => {
-                    let message = format!("expected a table, got {}", article(other.type_str()));
-                    let key = path[..=depth].join(".");
-                    return Err(set.refuse(&key, &message, "set this key itself"));
+                    let got = article(other.type_str());
+                    return refuse(depth, &format!("expected a table, got {got}"));
                 }
             };
         }
@@ -228,6 +245,8 @@ impl Set {
                 "write it as align.steps=50",
             ));
         };
+        // Items of lists as errors call them: `data.train[0].path`.
+        let key = key.replace('[', ".").replace(']', "");
         set.keys = key.split('.').map(|part| part.trim().to_owned()).collect();
         let bare = |part: &String| {
             let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -473,6 +492,23 @@ warmup = 10
         assert_eq!((recipe.align.sizes, recipe.guard.factor), (vec![7], 6.0));
         assert_eq!(with(&["name='3'"]).unwrap().name, "3");
         assert_eq!(with(&["name=a=b/c.d"]).unwrap().name, "a=b/c.d");
+    }
+
+    #[test]
+    fn items_of_lists_are_set_by_their_numbers() {
+        type Lists = std::collections::BTreeMap<String, Vec<Items>>;
+        type Items = std::collections::BTreeMap<String, u64>;
+        let text = "[[train]]\nsteps = 1\n[[train]]\nsteps = 2\n";
+        let parse = |set: &str| parse::<Lists>(text, "a.toml", &[set.to_owned()]);
+        for set in ["train[1].steps=5", "train.1.steps=5"] {
+            let lists = parse(set).unwrap();
+            let steps = |n: usize| lists["train"][n]["steps"];
+            assert_eq!((steps(0), steps(1)), (1, 5));
+        }
+        for set in ["train[2].steps=5", "train.steps=5", "train.x.steps=5"] {
+            let error = parse(set).unwrap_err().to_string();
+            assert!(error.contains("train: expected the number of one of its 2 items"), "{error}");
+        }
     }
 
     #[test]
