@@ -46,6 +46,7 @@ pub struct Ecapa {
 sensorium_nn::pack!(Ecapa: blocks, all, pool, fc);
 
 /// What follows each other: published files number both alike.
+#[expect(clippy::large_enum_variant, reason = "there are a few of them in a model")]
 #[derive(Module, Debug)]
 enum Layer {
     First(Tdnn),
