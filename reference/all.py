@@ -35,6 +35,7 @@ import phi3
 import published
 import qwen2
 import qwen2_5_omni
+import qwen2_5_omni_voice
 import qwen2_audio
 import qwen3
 import qwen_vl
@@ -67,7 +68,7 @@ if __name__ == "__main__":
                    clip_resnet_training, conformer, ctc, generators, table_encoder, talker, vocoder, video_encoder,
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
                    mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, voxtral, vits,
-                   speecht5, kokoro_82m, qwen_vl, qwen2_5_omni,
+                   speecht5, kokoro_82m, qwen_vl, qwen2_5_omni, qwen2_5_omni_voice,
                    stable_diffusion, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, t5, janus, lora, finetune, parts, blip2_trained, generation):
         script.main()

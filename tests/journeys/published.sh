@@ -46,6 +46,10 @@ test "$(head -c 4 "$work/a.wav")" = RIFF
 "$sensorium" speak "a bell" --model goldens/speecht5 --voice anna --out "$work/d.wav"
 test "$(head -c 4 "$work/c.wav")" = RIFF
 
+# They answer in a voice.
+"$sensorium" ask "what is heard?" --audio "$sound" --model goldens/qwen2_5_omni_voice --max-tokens 6 --voice Ethan --out "$work/e.wav"
+test "$(head -c 4 "$work/e.wav")" = RIFF
+
 # They draw; the same seed draws the same, and a picture is drawn anew.
 "$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/a.png"
 "$sensorium" draw "a red circle" --model goldens/stable_diffusion/v1 --steps 2 --seed 7 --out "$work/b.png"

@@ -217,6 +217,21 @@ pub enum Error {
         text: String,
     },
 
+    /// A text for a model that speaks its own answers.
+    #[error(
+        "expected an answer of the model's own to speak, got a text\nhint: its voice reads what it thinks: `sensorium ask QUESTION --out answer.wav`"
+    )]
+    OwnAnswers,
+
+    /// Nothing was said, or nothing of it became a sound.
+    #[error(
+        "expected codes of speech for {text:?}, got none\nhint: ask otherwise, or try another --seed"
+    )]
+    Silent {
+        /// What was to be said.
+        text: String,
+    },
+
     /// A text in words for a voice that reads phonemes, which nothing here writes for it.
     #[error(
         "expected a text in the phonemes that the voice reads, got one in words\nhint: write it in phonemes, as Python's misaki does (g2p(text)), and pass --phonemes"

@@ -77,6 +77,7 @@ impl FlamingoModel {
             encode,
             continuation,
             wanted: None,
+            thoughts: None,
         })
     }
 

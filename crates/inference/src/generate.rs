@@ -12,6 +12,7 @@ use sensorium_model::domain::Distance;
 use crate::error::{Error, Result};
 use crate::grammar::{Grammar, Guide, mask};
 use crate::logits::{LogitsOptions, LogitsProcessor};
+use crate::speech::Thoughts;
 
 /// How a text is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub struct GenerateOptions {
     pub grammar: Option<Grammar>,
     /// What the answer may be; without, whatever the model makes.
     pub modalities: Option<Vec<Modality>>,
+    /// The answer is to be spoken: what a model with a voice of its own thought is told beside it.
+    pub spoken: bool,
     /// What is kept of a text is of use to texts of the same salt, and to no others.
     pub cache_salt: String,
 }
@@ -45,6 +48,7 @@ impl Default for GenerateOptions {
             forced: None,
             grammar: None,
             modalities: None,
+            spoken: false,
             cache_salt: String::new(),
         }
     }
@@ -105,6 +109,8 @@ pub struct Reply {
     pub continuation: Continuation,
     /// The medium that the answer ends with, if it does: what its generator is told.
     pub wanted: Option<Wanted>,
+    /// What the model's own voice reads, where it has one and the answer is to be spoken.
+    pub thoughts: Option<Thoughts>,
 }
 
 /// A prompt that a language model is to go on with, its media encoded.
@@ -134,7 +140,8 @@ impl Inputs {
     /// What was said to them, and the medium that it ends with.
     pub fn reply(self, continuation: Continuation, wanted: Option<Wanted>) -> Reply {
         let Self { ids: prompt, slots, distances, process, encode, .. } = self;
-        Reply { prompt, slots, distances, process, encode, continuation, wanted }
+        let thoughts = None;
+        Reply { prompt, slots, distances, process, encode, continuation, wanted, thoughts }
     }
 }
 

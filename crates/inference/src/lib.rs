@@ -75,7 +75,7 @@ pub use wav2vec2::Wav2Vec2Model;
 pub use whisper::WhisperModel;
 
 use sensorium_pretrained::TEMPLATES;
-use speech::{SpeakOptions, Spoken};
+use speech::{SpeakOptions, Spoken, Thoughts};
 use whisper::{TranscribeOptions, Transcript};
 
 /// A model that answers.
@@ -131,6 +131,12 @@ pub trait ChatModel: Sync {
 
     /// The medium that an answer ends with which a batch has said, if it does.
     fn wanted(&self, _inputs: &Inputs, _said: &Continuation) -> Option<Wanted> {
+        None
+    }
+
+    /// What the model's own voice reads of an answer that a batch has said, where it has one and the answer is to be
+    /// spoken.
+    fn thoughts(&self, _inputs: &Inputs, _said: &Continuation) -> Option<Thoughts> {
         None
     }
 

@@ -427,8 +427,9 @@ impl Model {
             Self::Vits(model) => Ok(model),
             Self::SpeechT5(model) => Ok(model),
             Self::Kokoro(model) => Ok(model),
+            Self::QwenVl(model) if model.speaking.is_some() => Ok(model),
             other => {
-                let hint = "take what the recipe `talker` has left, VITS, a voice of Piper, SpeechT5 or Kokoro";
+                let hint = "take what the recipe `talker` has left, VITS, a voice of Piper, SpeechT5 or Kokoro; of Qwen2.5-Omni, a directory with voices.safetensors";
                 Err(other.cannot("speaks", hint))
             }
         }

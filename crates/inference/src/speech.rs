@@ -4,6 +4,7 @@
 //! sentence ──lexicon──▶ phonemes ──Talker──▶ log-mel [F, 80] ──Vocoder, or Griffin-Lim──▶ 256 F samples
 //! ```
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sensorium_generator::audio::{self, talker};
@@ -29,6 +30,17 @@ pub struct SpeakOptions {
     pub phonemes: bool,
     /// The vector of a voice that the model was not published with, where it speaks in any.
     pub speaker: Option<Vec<f32>>,
+    /// What the model thought while it said the text, where its voice reads that.
+    pub thoughts: Option<Thoughts>,
+}
+
+/// What a model thought of a prompt and of its own answer, as its voice reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thoughts {
+    /// Of each token of the prompt, then of each of the answer that was read, row-major `[T, E]`.
+    pub rows: Vec<f32>,
+    /// Where the prompt's tokens stand in time, height and width.
+    pub positions: Arc<[[u32; 3]]>,
 }
 
 /// The slowest and the fastest speed.
@@ -59,7 +71,8 @@ impl SpeakOptions {
 
 impl Default for SpeakOptions {
     fn default() -> Self {
-        Self { voice: None, speed: 1.0, seed: 0, phonemes: false, speaker: None }
+        let (speaker, thoughts) = (None, None);
+        Self { voice: None, speed: 1.0, seed: 0, phonemes: false, speaker, thoughts }
     }
 }
 

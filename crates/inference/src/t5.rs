@@ -103,7 +103,8 @@ impl T5Model {
         let mut continuation = cross::extend(model, &[Some(0)], cache, request, on_step)?;
         continuation.prompt_tokens = ids.len();
         let (prompt, distances, wanted) = (ids, Vec::new(), None);
-        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted })
+        let thoughts = None;
+        Ok(Reply { prompt, slots, distances, process, encode, continuation, wanted, thoughts })
     }
 
     /// An answer of which nothing is said.

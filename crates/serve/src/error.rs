@@ -104,6 +104,7 @@ impl From<Error> for ApiError {
             | Error::Blind
             | Error::OnePicture { .. }
             | Error::Makes { .. }
+            | Error::OwnAnswers
             | Error::Cannot { .. } => "modality_not_supported",
             Error::NotFinite { .. }
             | Error::NotFiniteAt { .. }

@@ -119,6 +119,7 @@ fn reply(text: &str) -> Reply {
         encode: 0.0,
         continuation,
         wanted: None,
+        thoughts: None,
     }
 }
 

@@ -85,6 +85,7 @@ impl IdeficsModel {
             encode,
             continuation,
             wanted: None,
+            thoughts: None,
         })
     }
 

@@ -1,5 +1,5 @@
 //! Qwen2-VL, Qwen2.5-VL and Qwen3-VL that run: questions about pictures and videos of any shape in, text out; and
-//! Qwen2.5-Omni, which hears sounds beside them.
+//! Qwen2.5-Omni, which hears sounds beside them and speaks.
 //!
 //! ```text
 //! medium ──grid──▶ places in the prompt, each medium's own number ──fits the context?──┐
@@ -9,6 +9,7 @@
 //! ```
 
 mod prompt;
+mod voice;
 
 use std::mem::replace;
 use std::time::Instant;
@@ -23,11 +24,13 @@ use sensorium_pretrained::families::qwen_vl::{QwenVl, Timing};
 use sensorium_pretrained::{CausalLm, Piece, TextProcessor};
 
 use crate::error::Result;
-use crate::generate::{GenerateOptions, Inputs, OnStep, Reply};
+use crate::generate::{Continuation, GenerateOptions, Inputs, OnStep, Reply};
 use crate::language::{LanguageModel, has_template};
+use crate::speech::Thoughts;
 use crate::video::{marked, with_places};
 use crate::vision_language::{FeatureCache, MediaTower, Tile};
 use crate::{ChatModel, Learner};
+pub use voice::Speaker;
 
 /// A loaded model.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct QwenVlModel {
     pub tower: PatchTower,
     /// What hears, if anything does.
     pub hearing: Option<Hearing>,
+    /// What speaks, if anything does.
+    pub speaking: Option<Speaker>,
     /// Pictures to patches.
     pub pictures: PatchProcessor,
     /// Videos to patches.
@@ -95,7 +100,8 @@ impl QwenVlModel {
     /// # Errors
     /// The tokenizer does not know the tokens that stand for media.
     pub(crate) fn new(text: TextProcessor, model: QwenVl) -> Result<Self> {
-        let QwenVl { tower, hearing, backbone, config, pictures, videos, path, device } = model;
+        let QwenVl { tower, hearing, speaking, backbone, config, pictures, videos, path, device } =
+            model;
         let name = |id| text.tokenizer.token(id).ok_or_else(|| prompt::no_token(&path, id));
         let names = Names {
             image: name(config.image_token_id)?,
@@ -115,9 +121,11 @@ impl QwenVlModel {
             }
             _ => None,
         };
+        let speaking = speaking.zip(config.speaking);
+        let speaking = speaking.map(|(parts, config)| Speaker { parts, config });
         let llm = LanguageModel { lm: CausalLm { text, config: config.language, backbone } };
         let (timing, seen) = (config.timing, FeatureCache::default());
-        Ok(Self { llm, tower, hearing, pictures, videos, timing, names, device, seen })
+        Ok(Self { llm, tower, hearing, speaking, pictures, videos, timing, names, device, seen })
     }
 
     /// Keeps what it sees, within so many bytes: a picture that is shown again is not looked at again.
@@ -128,6 +136,7 @@ impl QwenVlModel {
     pub(crate) fn pack(&mut self, format: pack::Format) {
         self.tower.pack_as(format);
         self.hearing.iter_mut().for_each(|hearing| hearing.tower.tower.pack_as(format));
+        self.speaking.iter_mut().for_each(|speaking| speaking.pack(format));
         self.llm.pack(format);
     }
 
@@ -239,6 +248,13 @@ impl QwenVlModel {
         Ok(Inputs { ids, answer, embeds, sequence, slots, distances, process, encode, options })
     }
 
+    /// The answer to a prompt that is ready.
+    fn say(&self, inputs: Inputs, on_step: OnStep<'_>) -> Result<Reply> {
+        let continuation = self.llm.extend_inputs(&inputs, on_step)?;
+        let thoughts = self.thoughts(&inputs, &continuation);
+        Ok(Reply { thoughts, ..inputs.reply(continuation, None) })
+    }
+
     /// Messages with a place for each stretch of a sound.
     fn stretched(
         messages: &[Message],
@@ -295,7 +311,7 @@ impl ChatModel for QwenVlModel {
         options: &GenerateOptions,
         on_step: OnStep<'_>,
     ) -> Result<Reply> {
-        self.llm.say(self.conversation(messages, media, options)?, on_step)
+        self.say(self.conversation(messages, media, options)?, on_step)
     }
 
     fn prepare(
@@ -320,7 +336,11 @@ impl ChatModel for QwenVlModel {
             let parts = Self::stretched(&[message], media, placed).remove(0).parts;
             self.raw(&parts, parse_special, placed)
         })?;
-        self.llm.say(inputs, on_step)
+        self.say(inputs, on_step)
+    }
+
+    fn thoughts(&self, inputs: &Inputs, said: &Continuation) -> Option<Thoughts> {
+        (inputs.options.spoken && self.speaking.is_some()).then(|| self.thought(inputs, said))
     }
 
     fn token(&self, id: u32) -> String {

@@ -16,6 +16,7 @@ mod llava;
 mod open;
 mod outputs;
 mod qwen2_5_omni;
+mod qwen2_5_omni_voice;
 mod qwen2_audio;
 mod qwen_vl;
 mod seeing;

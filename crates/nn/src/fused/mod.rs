@@ -27,7 +27,7 @@ pub(crate) use backend::ask;
 pub use backend::{
     Array, Call, Fused, Operation, SharedOperation, has_kernels, last_asked, with_twins,
 };
-pub use burn::tensor::activation::{leaky_relu, sigmoid};
+pub use burn::tensor::activation::{leaky_relu, sigmoid, softmax};
 pub use cached::KeyValues;
 pub use conv::{ConvShape, conv2d};
 pub use cross_entropy::cross_entropy;

@@ -27,6 +27,7 @@ mod llama;
 mod llava;
 mod open_clip;
 mod opt;
+mod qwen2_5_omni;
 mod qwen2_audio;
 mod qwen_vl;
 mod siglip;
@@ -64,6 +65,7 @@ pub use llava::{LLAVA, LLAVA_DINOV2, LLAVA_LEGACY, LLAVA_SAVED, LLAVA_TOWER};
 pub use open_clip::{OPEN_CLIP, OPEN_CLIP_RESNET, PROJECTIONS as OPEN_CLIP_PROJECTIONS};
 pub use opt::{OPT, OPT_LEGACY};
 pub use qwen_vl::{QWEN2_5_OMNI, QWEN2_VL, QWEN2_VL_NESTED, QWEN3_VL, QWEN3_VL_BESIDE};
+pub use qwen2_5_omni::{QWEN2_5_OMNI_TALKER, QWEN2_5_OMNI_TOKEN2WAV};
 pub use qwen2_audio::{
     QWEN2_5_OMNI_AUDIO, QWEN2_AUDIO, QWEN2_AUDIO_NESTED, VOXTRAL, VOXTRAL_NESTED,
 };
@@ -320,6 +322,8 @@ mod tests {
             OPEN_CLIP_RESNET,
             QWEN2_5_OMNI,
             QWEN2_5_OMNI_AUDIO,
+            QWEN2_5_OMNI_TALKER,
+            QWEN2_5_OMNI_TOKEN2WAV,
             QWEN2_AUDIO,
             QWEN2_AUDIO_NESTED,
             QWEN2_VL,

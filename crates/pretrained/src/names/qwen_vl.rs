@@ -113,5 +113,11 @@ pub const QWEN2_5_OMNI: Layout = Layout {
     ],
     scalars: &[],
     absent: &[],
-    ignorable: &["rotary_emb.inv_freq", "audio_bos_eos_token.weight"],
+    // Rates and filters follow from the settings.
+    ignorable: &[
+        "rotary_emb.inv_freq",
+        "rotary_embed.inv_freq",
+        ".filter",
+        "audio_bos_eos_token.weight",
+    ],
 };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use sensorium_inference::speech::SpeakOptions;
+use sensorium_inference::speech::{SpeakOptions, Thoughts};
 use sensorium_inference::{Model, Wanted};
 use sensorium_media::{Modality, write};
 use serde::Serialize;
@@ -70,8 +70,13 @@ impl AnswerOptions {
         }
     }
 
+    /// Whether an answer in words is to be spoken.
+    pub fn speaks(&self) -> bool {
+        self.out.as_ref().is_some_and(|path| write::check(path, Modality::Audio).is_ok())
+    }
+
     /// Makes the medium that the answer ends with, if it does; what was said is spoken where a sound is to be
-    /// written. A file that was to be written is then there.
+    /// written, by a voice of the model's own as it thought. A file that was to be written is then there.
     ///
     /// # Errors
     /// A file was to be written, and the answer is nothing for it.
@@ -80,12 +85,13 @@ impl AnswerOptions {
         told: &Told<'_>,
         said: &str,
         wanted: Option<&Wanted>,
+        thoughts: Option<Thoughts>,
     ) -> Result<Option<Medium>> {
         match (wanted, told.out) {
             (Some(wanted), _) => self.made(told, wanted).map(Some),
             (None, None) => Ok(None),
             (None, Some(path)) if write::check(path, Modality::Audio).is_ok() => {
-                self.spoken(told.model, said, path).map(Some)
+                self.spoken(told, said, thoughts, path).map(Some)
             }
             (None, Some(path)) => Err(anyhow!(
                 "expected an answer for {}, got one in words alone\nhint: say what is to be made, as in \"draw a red circle\", or pass --modalities image",
@@ -95,11 +101,16 @@ impl AnswerOptions {
     }
 
     /// Speaks what was said.
-    fn spoken(&self, model: &Model, said: &str, path: &Path) -> Result<Medium> {
-        let Self { voice, speed, .. } = self;
-        let (voice, speed) = (voice.clone(), *speed);
-        let options = SpeakOptions { voice, speed, ..SpeakOptions::default() };
-        let mut spoken = model.voices()?.speak(said, &options, &mut |_, _| ())?;
+    fn spoken(
+        &self,
+        told: &Told<'_>,
+        said: &str,
+        thoughts: Option<Thoughts>,
+        path: &Path,
+    ) -> Result<Medium> {
+        let (voice, speed, seed) = (self.voice.clone(), self.speed, told.global.seed());
+        let options = SpeakOptions { voice, speed, seed, thoughts, ..SpeakOptions::default() };
+        let mut spoken = told.model.voices()?.speak(said, &options, &mut |_, _| ())?;
         let notes = speak::notes(&spoken, said);
         write::write(&speak::sound(&mut spoken), path, &notes)?;
         Ok(Medium {

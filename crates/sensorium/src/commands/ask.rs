@@ -115,25 +115,28 @@ impl Ask {
         }
         options.modalities =
             (!self.answer.modalities.is_empty()).then(|| self.answer.modalities.clone());
+        options.spoken = self.answer.speaks();
         if !self.output.json {
             let reply = open::say(model, &messages, &media, &options)?;
             let said = reply.continuation.text.trim();
             let told = self.told(&opened, global);
-            return self.answer.finished(&told, said, reply.wanted.as_ref()).map(drop);
+            let (wanted, thoughts) = (reply.wanted.as_ref(), reply.thoughts);
+            return self.answer.finished(&told, said, wanted, thoughts).map(drop);
         }
-        let mut wanted = None;
+        let (mut wanted, mut thoughts) = (None, None);
         let told = self.output.tell(
             load,
             |id| model.token(id),
             |on_step| {
                 let reply = model.answer(&messages, &media, &options, on_step)?;
                 wanted.clone_from(&reply.wanted);
+                thoughts.clone_from(&reply.thoughts);
                 Ok(reply)
             },
         )?;
         let (answer, tokens) = told.answer();
         let made = self.told(&opened, global);
-        let medium = self.answer.finished(&made, &answer, wanted.as_ref())?;
+        let medium = self.answer.finished(&made, &answer, wanted.as_ref(), thoughts)?;
         print::json(&Output { answer, object: None, medium, tokens, told })
     }
 

@@ -45,6 +45,7 @@ impl Chat {
         let mut options = self.sampling.options(global);
         let modalities = &self.answer.modalities;
         options.modalities = (!modalities.is_empty()).then(|| modalities.clone());
+        options.spoken = self.answer.speaks();
         let mut talk = Talk::new((&model, model.chat()?), options, (&self.answer, global));
         listen(|line| talk.hear(line))
     }
@@ -194,7 +195,8 @@ impl<'m> Talk<'m> {
                 out: out.as_deref(),
                 global: self.global,
             };
-            if self.answer.finished(&told, said, reply.wanted.as_ref())?.is_some() {
+            let (wanted, thoughts) = (reply.wanted.as_ref(), reply.thoughts);
+            if self.answer.finished(&told, said, wanted, thoughts)?.is_some() {
                 self.made += 1;
             }
             if let Some(path) = out {

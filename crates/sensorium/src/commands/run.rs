@@ -79,6 +79,7 @@ impl Run {
                 encode: 0.0,
                 continuation,
                 wanted: None,
+                thoughts: None,
             })
         })
     }

@@ -121,7 +121,8 @@ impl Speak {
         let text = self.text()?;
         let (voice, speed, seed) = (self.voice.clone(), self.speed, global.seed());
         let speaker = self.speaker.as_deref().map(speaker::read).transpose()?;
-        let options = SpeakOptions { voice, speed, seed, phonemes: self.phonemes, speaker };
+        let (phonemes, thoughts) = (self.phonemes, None);
+        let options = SpeakOptions { voice, speed, seed, phonemes, speaker, thoughts };
         let progress = Progress::items("speak");
         let spoken = voices.speak(&text, &options, &mut |done, all| progress.set(done, all));
         progress.finish();

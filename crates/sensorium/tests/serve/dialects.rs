@@ -1,5 +1,7 @@
 //! Each dialect says what the command line says.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::client::Server;
@@ -240,6 +242,32 @@ fn speech_is_a_file_that_says_what_it_is() {
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(answer.json()["error"]["param"].as_str(), param, "{body}");
     }
+}
+
+/// Of a model that speaks what it thinks.
+#[test]
+fn a_sound_is_answered_in_a_voice() {
+    const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../goldens");
+    let server = Server::start(&["--model", &format!("{GOLDENS}/qwen2_5_omni_voice")]);
+    let sound = std::fs::read(format!("{GOLDENS}/sound/pcm_16.wav")).expect("the golden is there");
+    let asked = |voice: &str| {
+        let sound = json!({"data": STANDARD.encode(&sound), "format": "wav"});
+        let parts = json!([{"type": "input_audio", "input_audio": sound}, {"type": "text", "text": "what?"}]);
+        server.post(
+            "/v1/chat/completions",
+            &json!({
+                "messages": [{"role": "user", "content": parts}], "max_tokens": 6,
+                "modalities": ["text", "audio"], "audio": {"voice": voice, "format": "wav"}
+            }),
+        )
+    };
+    let message = &asked("Ethan").json()["choices"][0]["message"];
+    assert_eq!(message["audio"]["transcript"], message["content"], "{message}");
+    assert!(message["audio"]["data"].as_str().is_some_and(|data| data.starts_with("UklGR")));
+    assert_eq!(asked("nobody").status, 400);
+    // Texts of others it does not read out.
+    let answer = server.post("/v1/audio/speech", &json!({"input": "hello"}));
+    assert_eq!(answer.json()["error"]["code"], "modality_not_supported");
 }
 
 /// A form of a file and texts.

@@ -175,7 +175,8 @@ impl Engine {
                     if let Some(wanted) = reply.wanted {
                         self.make(model, wanted, sampler, events).await?;
                     }
-                    if let Some(speech) = speech.filter(|_| !text.trim().is_empty()) {
+                    if let Some(mut speech) = speech.filter(|_| !text.trim().is_empty()) {
+                        speech.thoughts = reply.thoughts;
                         let speech = self.speak(model, text, speech).await?;
                         let _ = events.send(Event::Speech(speech));
                     }

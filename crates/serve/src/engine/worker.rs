@@ -231,7 +231,9 @@ impl<'m> Answering<'m> {
         match said {
             Ok(said) => {
                 let wanted = self.chat.wanted(&inputs, &said);
-                finish(&job, &mut pieces, tokens, inputs.reply(said, wanted));
+                let thoughts = self.chat.thoughts(&inputs, &said);
+                let reply = Reply { thoughts, ..inputs.reply(said, wanted) };
+                finish(&job, &mut pieces, tokens, reply);
             }
             Err(error) => drop(job.heard.send(Heard::Failed(error.into()))),
         }
@@ -349,6 +351,7 @@ mod tests {
                 encode: 0.0,
                 continuation,
                 wanted: None,
+                thoughts: None,
             })
         }
 

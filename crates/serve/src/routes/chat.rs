@@ -110,6 +110,7 @@ async fn request(
     let modalities = modalities(&mut fields)?;
     let speech = speech(&mut fields, modalities.as_deref())?;
     options.modalities = Some(answered(modalities, speech.is_some()));
+    options.spoken = speech.is_some();
     options.cache_salt = fields.take("prompt_cache_key")?.unwrap_or_default();
     fields.pass(&PASSED);
     if !tools.is_empty() {

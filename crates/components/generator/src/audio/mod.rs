@@ -7,6 +7,7 @@ mod relative;
 pub mod speecht5;
 pub mod stft;
 pub mod talker;
+pub mod token2wav;
 pub mod vits;
 pub mod vocoder;
 

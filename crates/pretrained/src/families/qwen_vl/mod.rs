@@ -1,5 +1,5 @@
 //! Models whose pictures and videos of any shape become tokens with places in time, height and width: Qwen2-VL,
-//! Qwen2.5-VL, Qwen3-VL, and Qwen2.5-Omni, which hears too.
+//! Qwen2.5-VL, Qwen3-VL, and Qwen2.5-Omni, which hears and speaks too.
 //!
 //! ```text
 //! config.json ──▶ QwenVlConfig, layout ──▶ Plan ──compared with the tensors──▶ PatchTower, Backbone
@@ -9,6 +9,7 @@
 mod omni;
 mod processor;
 mod settings;
+mod speaking;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ use crate::names::{
 use crate::plan::Plan;
 pub use omni::{Hearing, HearingConfig};
 pub use settings::{QwenVlConfig, Timing};
+pub use speaking::{Speaking, SpeakingConfig, Voice};
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
 
@@ -46,6 +48,8 @@ pub struct QwenVl {
     pub tower: PatchTower,
     /// What hears, if anything does.
     pub hearing: Option<Hearing>,
+    /// What speaks, if anything does.
+    pub speaking: Option<Speaking>,
     /// The language model.
     pub backbone: Backbone,
     /// Their shape.
@@ -82,7 +86,11 @@ fn plan_of(config: &QwenVlConfig, directory: &Directory) -> Plan {
     }
     if let Some(hearing) = &config.hearing {
         plan.tensors.extend(omni::plan(hearing).tensors);
-        plan.training = &omni::MOUTH;
+    }
+    match &config.speaking {
+        Some(speaking) => plan.tensors.extend(speaking::plan(speaking).tensors),
+        None if config.hearing.is_some() => plan.training = &speaking::MOUTH,
+        None => {}
     }
     plan.tensors.extend(language.tensors);
     plan
@@ -131,10 +139,16 @@ pub(super) fn spelt(directory: &Directory) -> Result<(AssistantConfig, Spellings
 /// # Errors
 /// As [`plan`]; the weights are missing, damaged, or not those of the configuration.
 pub fn open(directory: &Directory, device: &Device) -> Result<QwenVl> {
-    trainable(directory, &mut Init::empty(device))
+    let mut model = trainable(directory, &mut Init::empty(device))?;
+    if let Some(config) = &model.config.speaking {
+        let tokens = model.config.language.vocabulary();
+        model.speaking = speaking::open(config, directory, tokens, device)?;
+    }
+    Ok(model)
 }
 
-/// The model in a directory, to be trained, with layers as `init` makes them.
+/// The model in a directory, to be trained, with layers as `init` makes them; without what speaks, which learns
+/// nothing here.
 ///
 /// # Errors
 /// As [`open`].
@@ -143,11 +157,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<QwenVl> {
     let [pictures, videos] = processor::processors(directory, &config)?;
     let plan = plan_of(&config, directory);
     let strays = plan.check(directory)?;
-    if config.hearing.is_some() {
-        omni::tell_mouth(directory)?;
-    }
     // A head that is the token table again is read, and compared with it.
-    let speaks = |name: &str| plan.training.iter().any(|part| name.starts_with(part));
+    let speaks = |name: &str| speaking::MOUTH.iter().any(|part| name.starts_with(part));
     let unread =
         |name: &str| plan.layout.is_ignorable(name) || speaks(name) || strays.contains(name);
     let mut tensors = directory.tensors_but(unread)?;
@@ -159,7 +170,8 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<QwenVl> {
     flatten(&mut tensors)?;
     let tower = names::take(PatchTower::init(&config.tower, init), tensors, &layout)?;
     let (path, device) = (directory.path().to_owned(), init.device().clone());
-    Ok(QwenVl { tower, hearing, backbone, config, pictures, videos, path, device })
+    let speaking = None;
+    Ok(QwenVl { tower, hearing, speaking, backbone, config, pictures, videos, path, device })
 }
 
 /// What makes ids of a directory's texts.

@@ -1,5 +1,5 @@
 //! Qwen2.5-Omni (`Qwen2_5OmniForConditionalGeneration`), as far as it thinks: Qwen2.5-VL's tower, an encoder of sounds,
-//! and a language model that says its answer. What speaks it is not read.
+//! and a language model that says its answer.
 //!
 //! Xu et al. 2025, <https://arxiv.org/abs/2503.20215>
 
@@ -29,9 +29,6 @@ pub(super) const FAMILY: &str = "qwen2_5_omni";
 
 /// What the names begin with of all that hears.
 const EARS: &str = "thinker.audio_tower.";
-
-/// What they begin with of all that speaks.
-pub(super) const MOUTH: [&str; 2] = ["talker.", "token2wav."];
 
 /// Seconds of the longest sound that is heard at once, where a file does not say.
 const SECONDS: usize = 300;
@@ -98,14 +95,8 @@ pub struct Hearing {
     pub processor: MediaProcessor,
 }
 
-/// The settings of what thinks; those of what speaks change no text.
+/// The settings of what thinks.
 pub(super) fn thinker<'a>(whole: &Config<'a>) -> Result<Config<'a>> {
-    whole.without_effect(&[
-        "enable_audio_output",
-        "enable_talker",
-        "talker_config",
-        "token2wav_config",
-    ]);
     let thinker = whole.find_or_empty("thinker_config")?;
     // How a video's own sound would stand among its frames, which is not heard; whose turn it is.
     thinker.without_effect(&["seconds_per_chunk", "user_token_id"]);
@@ -233,19 +224,4 @@ pub(super) fn ending(directory: &Directory, text: TextProcessor) -> Result<TextP
         None => text,
     };
     text.ending_as(&thinker)
-}
-
-/// Tells that what speaks is not read, where it is there.
-pub(super) fn tell_mouth(directory: &Directory) -> Result<()> {
-    let names = directory.shapes()?;
-    let speaks = |name: &&String| MOUTH.iter().any(|part| name.starts_with(part));
-    let count = names.keys().filter(speaks).count();
-    if count > 0 {
-        let parts = MOUTH.map(|part| format!("{part}*")).join(" and ");
-        log::warn!(
-            "{}: {count} tensors of {parts} speak the answer, and are not read: answers are texts",
-            directory.path().display()
-        );
-    }
-    Ok(())
 }

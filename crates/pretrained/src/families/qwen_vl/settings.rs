@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::FOREIGN;
 use super::omni::{self, HearingConfig};
+use super::speaking::{self, SpeakingConfig};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -49,6 +50,8 @@ pub struct QwenVlConfig {
     pub vision_end_token_id: u32,
     /// What hears, if anything does.
     pub hearing: Option<HearingConfig>,
+    /// What speaks, if anything does.
+    pub speaking: Option<SpeakingConfig>,
 }
 
 /// How prompts tell when a video's frames are shown.
@@ -67,7 +70,7 @@ pub enum Timing {
 pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
     let whole = directory.config();
     let omni = whole.text_or("model_type", "")? == omni::FAMILY;
-    let top = if omni { omni::thinker(&whole)? } else { whole };
+    let top = if omni { omni::thinker(&whole)? } else { whole.clone() };
     top.only_null("quantization_config")?;
     let vision = top.find_or_empty("vision_config")?;
     // A token that no prompt has.
@@ -83,6 +86,10 @@ pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
     let id = |key, default| top.id_or(key, default);
     let (family, language, Seen { tower, timing, patch, temporal }) = read(&top, &vision)?;
     let hearing = if omni { Some(omni::hearing(&top, language.hidden_size())?) } else { None };
+    let speaking = match omni {
+        true => speaking::config(directory, &whole, &top, language.hidden_size())?,
+        false => None,
+    };
     Ok(QwenVlConfig {
         family,
         tower,
@@ -96,6 +103,7 @@ pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
         vision_start_token_id: id("vision_start_token_id", 151_652)?,
         vision_end_token_id: id("vision_end_token_id", 151_653)?,
         hearing,
+        speaking,
     })
 }
 
@@ -259,7 +267,7 @@ impl Kind {
 }
 
 /// Numbers of blocks of a stack.
-fn blocks(
+pub(super) fn blocks(
     config: &Config<'_>,
     key: &str,
     default: &[usize],
