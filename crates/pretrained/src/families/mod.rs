@@ -7,6 +7,7 @@ pub mod blip2;
 pub mod clap;
 pub mod clip;
 mod clip_resnet;
+pub mod consistency;
 pub mod ctc;
 pub mod dinov2;
 mod dinov3;
@@ -179,6 +180,11 @@ pub const FAMILIES: &[Family] = &[
         model_type: stable_diffusion::FAMILY,
         plan: stable_diffusion::plan,
         open: |dir, to| Ok(Pretrained::StableDiffusion(stable_diffusion::open(dir, to)?)),
+    },
+    Family {
+        model_type: consistency::FAMILY,
+        plan: consistency::plan,
+        open: |dir, to| Ok(Pretrained::Consistency(consistency::open(dir, to)?)),
     },
     Family {
         model_type: stable_diffusion::AUTOENCODERS[0],
