@@ -239,7 +239,7 @@ impl Model {
             Self::Sensorium(model) => model.pack(format),
             Self::DualEncoder(towers) => towers.pack(format),
             Self::Tower(tower) => tower.pack(format),
-            Self::ImageEncoder(encoder) => encoder.vit.pack_as(format),
+            Self::ImageEncoder(encoder) => encoder.pack(format),
             Self::SentenceEncoder(encoder) => encoder.pack(format),
             Self::Matcher(matcher) => matcher.pack(format),
             Self::Language(model) => model.pack(format),

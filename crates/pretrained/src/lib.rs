@@ -44,7 +44,7 @@ pub use error::{Error, Result};
 pub use families::bert::SentenceEncoder;
 pub use families::blip2::{Match, Matcher};
 pub use families::consistency::ConsistencyDrawer;
-pub use families::dinov2::Dinov2;
+pub use families::dinov2::{Dinov2, Eye};
 pub use families::family;
 pub use families::sensorium::SoundEncoder;
 pub use families::stable_diffusion::Drawer;

@@ -11,6 +11,7 @@ pub mod consistency;
 pub mod ctc;
 pub mod dinov2;
 mod dinov3;
+mod dinov3_convnext;
 pub mod flamingo;
 pub mod generators;
 mod hifigan;
@@ -105,6 +106,11 @@ pub const FAMILIES: &[Family] = &[
         model_type: dinov3::FAMILY,
         plan: dinov3::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov3::open(dir, to)?)),
+    },
+    Family {
+        model_type: dinov3_convnext::FAMILY,
+        plan: dinov3_convnext::plan,
+        open: |dir, to| Ok(Pretrained::ImageEncoder(dinov3_convnext::open(dir, to)?)),
     },
     Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
     Family { model_type: "clip_text_model", plan: tower::plan, open: tower },

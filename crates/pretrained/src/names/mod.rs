@@ -15,6 +15,7 @@ mod clip;
 mod consistency;
 mod dinov2;
 mod dinov3;
+mod dinov3_convnext;
 mod gemma;
 mod gguf;
 mod gpt2;
@@ -53,6 +54,7 @@ pub use clip::{CLIP, CLIP_TEXT, CLIP_TEXT_BARE, CLIP_VISION, VISION_TOWER, VISIO
 pub use consistency::CONSISTENCY;
 pub use dinov2::{DINOV2, DINOV2_SWIGLU};
 pub use dinov3::{DINOV3, DINOV3_NESTED};
+pub use dinov3_convnext::{DINOV3_CONVNEXT, DINOV3_CONVNEXT_NESTED};
 pub use gemma::{GEMMA, GEMMA3, PALIGEMMA};
 pub use gguf::GGUF;
 pub use gpt2::{GPT2, GPT2_BARE};
