@@ -76,7 +76,7 @@ pub use speecht5::{SPEECHT5, SPEECHT5_HIFIGAN};
 pub use stable_diffusion::{AUTOENCODER, STABLE_DIFFUSION, STABLE_DIFFUSION_BARE};
 pub use t5::{T5, T5_GATED};
 pub use vits::{VITS, VITS_TRAINING};
-pub use wav2vec2::{HUBERT, WAV2VEC2};
+pub use wav2vec2::{HUBERT, HUBERT_TRAINING, WAV2VEC2, WAV2VEC2_TRAINING};
 pub use whisper::WHISPER;
 
 /// The names that models have here.
