@@ -10,6 +10,7 @@ import clip
 import clip_resnet
 import clip_resnet_training
 import conformer
+import consistency
 import ctc
 import dinov3
 import finetune
@@ -69,6 +70,6 @@ if __name__ == "__main__":
                    seeing, tiles, siglip2, blip2, blip2_stage1, flamingo, masked, chat_template, llama3, rope,
                    mistral, qwen2, qwen3, phi3, gemma, opt, gpt2, bert, whisper, wav2vec2, clap, qwen2_audio, voxtral, vits,
                    speecht5, kokoro_82m, qwen_vl, qwen2_5_omni, qwen2_5_omni_voice,
-                   stable_diffusion, seeing_gemma,
+                   stable_diffusion, consistency, seeing_gemma,
                    whisper_mel, idefics, raw_prompt, states, t5, janus, lora, finetune, parts, blip2_trained, generation):
         script.main()

@@ -11,7 +11,7 @@ import transformers
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = (
-    "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters DINOv3ViT GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
+    "Bert Blip2 CLIP Dinov2 Dinov2WithRegisters DINOv3ViT DINOv3ConvNext GPT2 Idefics Idefics3 Llama Llava Mistral OPT Qwen2 Qwen3 Siglip "
     "Siglip2 SmolVLM Whisper Phi3 Gemma CLIPVision CLIPText SiglipVision SiglipText Qwen2VL Qwen2_5_VL Qwen3VL "
     "LlavaNext LlavaOnevision Janus T5 Gemma2 Gemma3Text Gemma3 PaliGemma InternVL Wav2Vec2 Hubert Clap Qwen2Audio Vits "
     "Voxtral Qwen2_5Omni SpeechT5"

@@ -306,6 +306,16 @@ def dino(name, layers):
     finish(name, dict(seen, image=last))
 
 
+def convnext(name):
+    """The places after each stage."""
+    states, _, outputs = opened(name, AutoModel)
+    states.stack("image", "model.stages")
+    with torch.no_grad():
+        last = states.model(outputs["pixel_values"][:1]).last_hidden_state
+    agree(name, last, outputs["last_hidden_state"][:1])
+    finish(name, dict(states.taken(), image=last.contiguous()))
+
+
 def resnet(name):
     weights = load_file(ROOT / name / "open_clip_model.safetensors")
     model = ResNet()
@@ -354,6 +364,7 @@ def main():
         dino(name, "encoder.layer")
     for name in ("published_dinov3", "published_dinov3_gated"):
         dino(name, "model.layer")
+    convnext("published_dinov3_convnext")
     resnet("published_clip_resnet")
 
 

@@ -9,13 +9,16 @@ Baevski et al. 2020, https://arxiv.org/abs/2006.11477; Hsu et al. 2021, https://
 
 Each golden is a directory as the hub has it. `expected.json` has how many samples each sound has (see
 `whisper_mel.wave`), and what the processor writes down; `outputs.safetensors` has the logits of each, and the values
-that are read and every hidden state of the first.
+that are read and every hidden state of the first. `losses.json` has ten losses on two of the sounds that crates/data has as
+samples, by transformers' own loss (its mean), without dropout and masks, the convolutions frozen; each is heard alone.
 """
 
 import json
+from pathlib import Path
 
+import soundfile
 import torch
-from golden import ROOT, capture, randomise, save, write_json
+from golden import ROOT, capture, curve, randomise, save, write_json
 from safetensors.torch import load_file
 from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
@@ -23,6 +26,8 @@ from whisper_mel import RATE, wave
 
 SOUNDS = [4_960, 27_211, 52_999]  # 0.3 to 3.3 s
 LIMIT = 250_000
+SAMPLES = Path(__file__).parent.parent / "crates/data/tests/samples/folder-sounds"
+WORDS = {"rising.wav": "TEN TOTE", "buzz.flac": "A'ONTO"}
 SHAPE = dict(vocab_size=12, num_hidden_layers=2, intermediate_size=36, conv_dim=(8, 12, 12, 12, 12, 12, 16))
 OLDER = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
@@ -89,6 +94,22 @@ def batched(model, processor, logits):
         assert (row[: len(alone)] - alone).abs().max() < 1e-4
 
 
+def losses(folder, processor):
+    """Of what `from_pretrained` opens."""
+    kind = HubertForCTC if folder.name == "hubert" else Wav2Vec2ForCTC
+    model = kind.from_pretrained(folder, ctc_loss_reduction="mean", attn_implementation="eager").eval()
+    model.freeze_feature_encoder()
+    sounds = [soundfile.read(SAMPLES / name, dtype="float32")[0] for name in WORDS]
+    values = [processor(sound, sampling_rate=RATE, return_tensors="pt").input_values for sound in sounds]
+    labels = [torch.tensor([processor.tokenizer(text).input_ids]) for text in WORDS.values()]
+
+    def loss():
+        return torch.stack([model(v, labels=ids).loss for v, ids in zip(values, labels)]).mean()
+
+    learned = curve(model, loss, lambda name: "feature_extractor" not in name)
+    return {"words": WORDS, "labels": [ids[0].tolist() for ids in labels], "losses": learned}
+
+
 def golden(name, make, delimiter="|", older=False, mask=False, **settings):
     folder = ROOT / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +139,7 @@ def golden(name, make, delimiter="|", older=False, mask=False, **settings):
         processor.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     write_json(folder, "expected.json", {"sounds": SOUNDS, "texts": texts})
+    write_json(folder, "losses.json", losses(folder, processor))
     save(folder, "outputs.safetensors", outputs, ordered=True)
     size = sum(f.stat().st_size for f in folder.iterdir())
     assert size <= LIMIT, size

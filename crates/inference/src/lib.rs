@@ -13,6 +13,7 @@
 mod audio_language;
 pub mod batch;
 mod clap;
+mod consistency;
 mod cross;
 mod ctc;
 mod embed;

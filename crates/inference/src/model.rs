@@ -10,8 +10,8 @@ use sensorium_pretrained::families::generators::Generators;
 use sensorium_pretrained::families::sensorium::Parts;
 use sensorium_pretrained::families::talker::Voices;
 use sensorium_pretrained::{
-    Dinov2, Directory, Drawer, Matcher, Pretrained, SentenceEncoder, SoundEncoder, Tower, Towers,
-    bridge, gguf,
+    ConsistencyDrawer, Dinov2, Directory, Drawer, Matcher, Pretrained, SentenceEncoder,
+    SoundEncoder, Tower, Towers, bridge, gguf,
 };
 
 use crate::error::{Error, Result};
@@ -154,6 +154,8 @@ pub enum Model {
     StableDiffusion(Drawer),
     /// An autoencoder of a model that draws, alone.
     Autoencoder(Autoencoder),
+    /// A consistency model.
+    Consistency(ConsistencyDrawer),
 }
 
 impl Model {
@@ -227,6 +229,7 @@ impl Model {
             Pretrained::AudioLanguage(parts) => Self::AudioLanguage(AudioLanguageModel::new(parts)),
             Pretrained::StableDiffusion(drawer) => Self::StableDiffusion(drawer),
             Pretrained::Autoencoder(autoencoder) => Self::Autoencoder(autoencoder),
+            Pretrained::Consistency(drawer) => Self::Consistency(drawer),
         })
     }
 
@@ -235,7 +238,7 @@ impl Model {
             Self::Sensorium(model) => model.pack(format),
             Self::DualEncoder(towers) => towers.pack(format),
             Self::Tower(tower) => tower.pack(format),
-            Self::ImageEncoder(encoder) => encoder.vit.pack_as(format),
+            Self::ImageEncoder(encoder) => encoder.pack(format),
             Self::SentenceEncoder(encoder) => encoder.pack(format),
             Self::Matcher(matcher) => matcher.pack(format),
             Self::Language(model) => model.pack(format),
@@ -254,6 +257,7 @@ impl Model {
             Self::AudioLanguage(model) => model.pack(format),
             Self::StableDiffusion(drawer) => drawer.pack(format),
             Self::Autoencoder(autoencoder) => autoencoder.pack_as(format),
+            Self::Consistency(drawer) => drawer.pack(format),
         }
     }
 
@@ -409,10 +413,11 @@ impl Model {
         match self {
             Self::Sensorium(SensoriumModel { generators: Some(model), .. }) => Ok(model),
             Self::StableDiffusion(model) => Ok(model),
+            Self::Consistency(model) => Ok(model),
             Self::Janus(model) => Ok(model),
             other => Err(other.cannot(
                 "makes pictures, clips or sounds",
-                "take a model that was trained here by the recipe `flow`, Stable Diffusion or Janus",
+                "take a model that was trained here by the recipe `flow`, Stable Diffusion, a consistency model or Janus",
             )),
         }
     }
@@ -459,6 +464,7 @@ impl Model {
             Self::Kokoro(_) => ("Kokoro", "speaks"),
             Self::AudioLanguage(_) => ("a language model that hears", "answers about sounds"),
             Self::StableDiffusion(_) => ("Stable Diffusion", "draws what a text says"),
+            Self::Consistency(_) => ("a consistency model", "draws what a number says"),
             Self::Autoencoder(_) => {
                 ("an autoencoder alone", "makes latents of pictures, and pictures of latents")
             }

@@ -60,7 +60,7 @@ impl TextToMedia for Drawer {
 }
 
 /// What was drawn, as media.
-fn pictures(drawn: Vec<Output>) -> Result<Vec<Media>> {
+pub(crate) fn pictures(drawn: Vec<Output>) -> Result<Vec<Media>> {
     let mut made = Vec::new();
     for output in drawn {
         made.extend(media(finite(output)?)?);

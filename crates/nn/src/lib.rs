@@ -34,9 +34,10 @@ pub mod prelude {
     pub use crate::init::{Init, waves};
     pub use crate::layers::{
         Activation, Attention, BatchNorm2d, BiLstm, Block, BlockConfig, ChannelNorm, Conv1d,
-        Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d, DepthwiseConv1d, Embedding, GroupNorm,
-        GroupedConv1d, LayerNorm, Linear, Mlp, Norm, NormKind, PerceiverLayer,
-        PerceiverLayerConfig, PostBlock, RmsNorm, attention_weights, average_pool2d, weighted,
+        Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d, DepthwiseConv1d, DepthwiseConv2d,
+        Embedding, GroupNorm, GroupedConv1d, LayerNorm, Linear, Mlp, Norm, NormKind,
+        PerceiverLayer, PerceiverLayerConfig, PostBlock, RmsNorm, attention_weights,
+        average_pool2d, weighted,
     };
     pub use crate::pack::{self, Pack, Packed};
     pub use crate::{fused, loss, params};

@@ -444,7 +444,8 @@ impl Directory {
         ignorable: &dyn Fn(&str) -> bool,
     ) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
-        for (part, _) in &PARTS[..WEIGHTY] {
+        let listed = |(part, _): &&(&str, &str)| self.config.get(part).is_some();
+        for (part, _) in PARTS[..WEIGHTY].iter().filter(listed) {
             let named = |name: &str| format!("{part}.{name}");
             let found = self.part(part)?.collect(read, |name| ignorable(&named(name)))?;
             all.extend(found.into_iter().map(|(name, of)| (named(&name), of)));

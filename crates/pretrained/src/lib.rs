@@ -43,7 +43,8 @@ pub use directory::Directory;
 pub use error::{Error, Result};
 pub use families::bert::SentenceEncoder;
 pub use families::blip2::{Match, Matcher};
-pub use families::dinov2::Dinov2;
+pub use families::consistency::ConsistencyDrawer;
+pub use families::dinov2::{Dinov2, Eye};
 pub use families::family;
 pub use families::sensorium::SoundEncoder;
 pub use families::stable_diffusion::Drawer;
@@ -115,6 +116,8 @@ pub enum Pretrained {
     StableDiffusion(Drawer),
     /// Its autoencoder alone: pictures to latents and back.
     Autoencoder(sensorium_generator::diffusion::Autoencoder),
+    /// A consistency model: a class or an amount to picture.
+    Consistency(ConsistencyDrawer),
 }
 
 impl Pretrained {

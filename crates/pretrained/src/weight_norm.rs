@@ -46,6 +46,25 @@ pub(crate) fn as_published(
     }
 }
 
+/// Calls lengths and directions as PyTorch's older way does, and back again where `newer`; whether any were called so.
+pub(crate) fn respell(tensors: &mut Tensors, newer: bool) -> bool {
+    let (from, to) = (SPELLINGS[usize::from(!newer)], SPELLINGS[usize::from(newer)]);
+    let renamed = |name: &str| {
+        let pairs = from.into_iter().zip(to);
+        pairs.into_iter().find_map(|(from, to)| Some(format!("{}{to}", name.strip_suffix(from)?)))
+    };
+    let names: Vec<String> = tensors.tensors.keys().cloned().collect();
+    let mut any = false;
+    for name in names {
+        let Some(renamed) = renamed(&name) else { continue };
+        if let Some(tensor) = tensors.tensors.remove(&name) {
+            tensors.tensors.insert(renamed, tensor);
+            any = true;
+        }
+    }
+    any
+}
+
 /// One weight of each pair of lengths and directions.
 ///
 /// # Errors

@@ -57,7 +57,7 @@ pub struct LoraConfig {
     #[serde(default = "sixteen", alias = "alpha")]
     pub lora_alpha: f64,
     /// Ends of the names that transformers has for the matrices; without any, all of the language
-    /// model's layers.
+    /// model's layers, or of the blocks of wav2vec 2.0.
     #[serde(default, alias = "targets")]
     pub target_modules: Vec<String>,
     /// Over the root of the rank (Kalajdzievski 2023, <https://arxiv.org/abs/2312.03732>).
@@ -95,7 +95,7 @@ impl LoraConfig {
 
     fn is_target(&self, ours: &str, theirs: &str) -> bool {
         match self.target_modules.is_empty() {
-            true => ours.starts_with("backbone.layers."),
+            true => ["backbone.layers.", "blocks."].iter().any(|part| ours.starts_with(part)),
             false => self.target_modules.iter().any(|end| is_end(theirs, end)),
         }
     }

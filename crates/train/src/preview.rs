@@ -25,6 +25,7 @@ use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
 use crate::recipes::vae::VaeRecipe;
 use crate::recipes::vocoder::VocoderRecipe;
+use crate::recipes::wav2vec2::Wav2Vec2Recipe;
 use crate::recipes::whisper::WhisperRecipe;
 use crate::recipes::{self, Recipe, which};
 
@@ -83,6 +84,10 @@ pub fn preview(
         }
         Recipe::Ctc => {
             let recipe: CtcRecipe = config::load(path, sets)?;
+            (recipe.data, recipe.seed)
+        }
+        Recipe::Wav2vec2 => {
+            let recipe: Wav2Vec2Recipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
         }
         Recipe::Talker => {

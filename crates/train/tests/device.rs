@@ -75,7 +75,7 @@ impl Trial {
                 ("image", self.path("clip/final/image.safetensors")),
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
-            "whisper" => vec![("model.from", golden("whisper"))],
+            "whisper" | "wav2vec2" => vec![("model.from", golden(recipe))],
             "gill" => vec![("model.from", self.path("flow/final"))],
             "imagebind" => vec![("model.from", root("models/nano"))],
             "ctc" | "masked" | "published" | "talker" | "vocoder" | "vae" => Vec::new(),
@@ -107,9 +107,11 @@ const SOUNDS: &str = "data.train=[{kind='folder',path='../data/tests/samples/fol
 
 const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',images='../data/tests/samples/folder-sounds'}]";
 
+const LETTERS: &str = "data.train=[{kind='csv',path='tests/letters.csv',images='../data/tests/samples/folder-sounds'}]";
+
 const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
 
-const RECIPES: [Row; 18] = [
+const RECIPES: [Row; 19] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -134,6 +136,7 @@ const RECIPES: [Row; 18] = [
     ("flamingo", "flamingo", &["steps=10"], &[""]),
     ("whisper", "whisper", &["steps=10", SOUNDS], &[""]),
     ("ctc", "ctc", &["steps=10", "accumulate=2", SPELT], &[""]),
+    ("wav2vec2", "wav2vec2", &["steps=10", LETTERS], &[""]),
     ("talker", "talker", &["steps=10", "accumulate=2", SPOKEN], &[""]),
     // Logarithms of small magnitudes drive two ways of rounding apart.
     ("vocoder", "vocoder", &["steps=4", SPOKEN], &[""]),

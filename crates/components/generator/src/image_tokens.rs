@@ -159,7 +159,7 @@ impl Mid {
     fn init(c: usize, init: &mut Init) -> Self {
         Self {
             block_1: ResnetBlock2D::init([c, c], None, NORMS, init),
-            attn_1: AttentionBlock::init(c, NORMS, init),
+            attn_1: AttentionBlock::init(c, 1, NORMS, init),
             block_2: ResnetBlock2D::init([c, c], None, NORMS, init),
         }
     }
@@ -193,7 +193,7 @@ impl Level {
         };
         Self {
             block: (0..blocks).map(|j| block(j, init)).collect(),
-            attn: (0..attends).map(|_| AttentionBlock::init(c, NORMS, init)).collect(),
+            attn: (0..attends).map(|_| AttentionBlock::init(c, 1, NORMS, init)).collect(),
             upsample: (i > 0).then(|| Upsample2D::init(c, init)),
         }
     }

@@ -19,7 +19,7 @@ use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::llava::Bidirectional;
 use sensorium_pretrained::families::{blip2, idefics, llava, qwen_vl, whisper};
-use sensorium_pretrained::{Directory, Matcher, Pretrained, Towers, planes};
+use sensorium_pretrained::{Directory, Eye, Matcher, Pretrained, Towers, planes};
 use sensorium_testkit::{Golden, Report};
 use serde_json::Value;
 
@@ -455,12 +455,26 @@ fn dino_layer_by_layer() {
         let mut check = Check::open(name);
         let model = crate::open::pretrained(&check.golden);
         let Pretrained::ImageEncoder(dinov2) = model else { panic!("it is DINO") };
+        let Eye::Vit(vit, config) = &dinov2.eye else { panic!("a Vision Transformer") };
         let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
-        let (vit, n) = (&dinov2.vit, dinov2.config().n_layers);
+        let n = config.n_layers;
         check.stack("image", n, |i| vit.positions_before(pixels.clone(), n - i));
         check.state("image", vit.positions(pixels));
         check.report.finish_all();
     }
+}
+
+#[test]
+fn a_convnext_stage_by_stage() {
+    let mut check = Check::open("published_dinov3_convnext");
+    let Pretrained::ImageEncoder(dinov3) = crate::open::pretrained(&check.golden) else {
+        panic!("it is DINO")
+    };
+    let Eye::ConvNext(convnext) = &dinov3.eye else { panic!("a ConvNeXt") };
+    let pixels = check.output::<4>("pixel_values").narrow(0, 0, 1);
+    check.stack("image", 3, |i| convnext.hidden(pixels.clone(), i));
+    check.state("image", convnext.positions(pixels));
+    check.report.finish_all();
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn only_what_is_ignorable_may_be_of_another_dtype() {
 
 #[test]
 fn settings_that_cannot_be() {
-    let cases: [(&str, &str, Value, &str); 18] = [
+    let cases: [(&str, &str, Value, &str); 23] = [
         (
             "published_clip",
             "/model_type",
@@ -250,6 +250,11 @@ fn settings_that_cannot_be() {
         ),
         ("published_dinov3", "/num_attention_heads", json!(4), "a multiple of 4 channels"),
         ("published_dinov3", "/key_bias", json!(true), "k_proj.bias"),
+        ("published_dinov3_convnext", "/depths", json!([1, 2]), "3 numbers, as hidden_sizes"),
+        ("published_dinov3_convnext", "/depths", json!([1, 2, 1 << 20]), "1 to 512"),
+        ("published_dinov3_convnext", "/depths", json!([1, 3, 1]), "stages.1.layers.2"),
+        ("published_dinov3_convnext", "/hidden_sizes", json!([]), "1 to 8 numbers"),
+        ("published_dinov3_convnext", "/hidden_act", json!("relu"), "quick_gelu"),
     ];
     for (name, path, value, words) in cases {
         let dir = copy(name);

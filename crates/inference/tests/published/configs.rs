@@ -19,7 +19,7 @@ fn plan_of(config: &[u8]) -> sensorium_pretrained::Result<Plan> {
 
 #[test]
 fn counts_are_the_published_ones() {
-    let cases: [(&[u8], [u64; 3]); 9] = [
+    let cases: [(&[u8], [u64; 3]); 10] = [
         (include_bytes!("clip-vit-base-patch32.json"), [87_849_216, 63_428_096, 151_277_313]),
         (include_bytes!("clip-vit-base-patch16.json"), [86_192_640, 63_428_096, 149_620_737]),
         (include_bytes!("clip-vit-large-patch14.json"), [303_966_208, 123_650_304, 427_616_513]),
@@ -37,6 +37,8 @@ fn counts_are_the_published_ones() {
         (include_bytes!("dinov2-small.json"), [22_056_192, 0, 22_056_192]),
         // Its paper says 21 M. Without the token for hidden patches.
         (include_bytes!("dinov3-vits16.json"), [21_596_160, 0, 21_596_160]),
+        // Its paper says 29 M.
+        (include_bytes!("dinov3-convnext-tiny.json"), [27_820_128, 0, 27_820_128]),
     ];
     for (config, want) in cases {
         let plan = plan_of(config).unwrap();
@@ -183,6 +185,7 @@ fn damaged_settings_are_errors_or_other_settings() {
         "published_dinov2_swiglu",
         "published_dinov3",
         "published_dinov3_gated",
+        "published_dinov3_convnext",
         "published_open_clip",
         "published_clip_resnet",
         "blip2_matching",

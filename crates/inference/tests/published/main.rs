@@ -8,6 +8,7 @@ mod blip2;
 mod blip2_writing;
 mod clap;
 mod configs;
+mod consistency;
 mod gemma;
 mod idefics;
 mod janus;

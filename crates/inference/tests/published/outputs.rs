@@ -5,7 +5,7 @@ use sensorium_media::Picture;
 use sensorium_model::clip::Score;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
-use sensorium_pretrained::{Error, Towers, planes};
+use sensorium_pretrained::{Error, Eye, Towers, planes};
 use sensorium_testkit::{Tensors, assert_close};
 use serde_json::Value;
 
@@ -169,6 +169,11 @@ fn dinov3_with_gated_mlps_and_without_registers() {
     dino("published_dinov3_gated", "dinov3_vit");
 }
 
+#[test]
+fn dinov3_as_a_convnext() {
+    dino("published_dinov3_convnext", "dinov3_convnext");
+}
+
 fn dinov2(name: &str) {
     dino(name, "dinov2");
 }
@@ -180,8 +185,10 @@ fn dino(name: &str, family: &str) {
         pixels(&twin, |picture| dinov2.processor.process(picture));
         let all: Vec<f32> = twin.pictures.iter().flat_map(|p| dinov2.positions(p)).collect();
         twin.check("last_hidden_state", &all, STACK);
-        let rows = dinov2.config().patches() + 1;
-        assert_eq!(twin.outputs["last_hidden_state"].0, [3, rows, dinov2.config().hidden_size]);
+        if let Eye::Vit(_, config) = &dinov2.eye {
+            let rows = config.patches() + 1;
+            assert_eq!(twin.outputs["last_hidden_state"].0, [3, rows, config.hidden_size]);
+        }
         let pooled = &twin.outputs["pooler_output"];
         let pooled = Tensor::<2>::from_data(
             TensorData::new(pooled.1.clone(), [pooled.0[0], pooled.0[1]]),
@@ -208,6 +215,7 @@ fn fewer_bits_keep_the_directions() {
         "published_dinov2_swiglu",
         "published_dinov3",
         "published_dinov3_gated",
+        "published_dinov3_convnext",
         "published_clip_resnet",
     ] {
         let exact = Twin::open(name, None).embed_pictures();

@@ -76,6 +76,7 @@ fn every_key_of_every_family_is_classified() {
     // diffusers' are in directories of their own.
     kinds.push(families::stable_diffusion::FAMILY);
     kinds.extend(families::stable_diffusion::AUTOENCODERS);
+    kinds.push(families::consistency::FAMILY);
     kinds.push(families::kokoro::FAMILY);
     let mut unclassified: Vec<String> = Vec::new();
     for config in cases["config.json"].as_array().unwrap() {

@@ -60,13 +60,13 @@ impl Twin {
     }
 }
 
-fn outputs(folder: &Path) -> sensorium_testkit::Tensors {
+pub fn outputs(folder: &Path) -> sensorium_testkit::Tensors {
     let outputs = fs::read(folder.join("outputs.safetensors")).unwrap();
     let outputs = sensorium_checkpoint::safetensors::read(&outputs).unwrap();
     outputs.tensors.into_iter().map(|(name, t)| (name, t.into_parts())).collect()
 }
 
-fn tensor(outputs: &sensorium_testkit::Tensors, name: &str) -> Tensor<4> {
+pub fn tensor(outputs: &sensorium_testkit::Tensors, name: &str) -> Tensor<4> {
     let (shape, values) = outputs[name].clone();
     let shape: [usize; 4] = shape.try_into().unwrap();
     Tensor::from_data(TensorData::new(values, shape), &device())

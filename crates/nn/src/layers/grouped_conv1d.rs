@@ -14,8 +14,11 @@ use crate::params::read;
 /// `[B, T, c] -> [B, T, c]`: half of a kernel of zeros in front, the rest of it behind.
 #[derive(Module, Debug)]
 pub struct GroupedConv1d {
-    /// `[c, c / groups, kernel]`.
+    /// `[c, c / groups, kernel]`; beside lengths, directions alone.
     pub weight: Param<Tensor<3>>,
+    /// The length of what each place of the kernel reads, `[1, 1, kernel]`, where it is learned apart from the
+    /// direction (Salimans and Kingma 2016, <https://arxiv.org/abs/1602.07868>).
+    pub length: Option<Param<Tensor<3>>>,
     /// `[c]`.
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
@@ -36,10 +39,17 @@ impl GroupedConv1d {
         let std = (2.0 / (c_in * kernel) as f64).sqrt();
         Self {
             weight: init.normal([channels, c_in, kernel], std),
+            length: None,
             bias: init.constant([channels], 0.0),
             precision: init.precision(),
             packed: Vec::new(),
         }
+    }
+
+    /// The same with lengths beside its directions.
+    pub fn with_lengths(self, init: &mut Init) -> Self {
+        let kernel = self.weight.dims()[2];
+        Self { length: Some(init.constant([1, 1, kernel], 1.0)), ..self }
     }
 
     /// `[B, T, c] -> [B, T, c]`
@@ -47,32 +57,41 @@ impl GroupedConv1d {
         let [channels, c, kernel] = self.weight.dims();
         let padding = [kernel / 2, (kernel - 1) / 2];
         let taps = Taps { kernel, stride: 1, padding, dilation: 1 };
+        let weight = self.kernel();
         let group = |i: usize| {
             let x = x.clone().narrow(2, i * c, c);
             match self.packed.get(i) {
                 Some(packed) => fused::packed_conv1d(x, packed, taps, None, None),
                 None => {
                     let bias = Some(self.bias.val().narrow(0, i * c, c));
-                    fused::linear(self.precision, side_by_side(taps, x), self.rows(i), bias)
+                    let weight = rows(weight.clone().narrow(0, i * c, c));
+                    fused::linear(self.precision, side_by_side(taps, x), weight, bias)
                 }
             }
         };
         Tensor::cat((0..channels / c).map(group).collect(), 2)
     }
 
-    /// Group `i`'s rows.
-    fn rows(&self, i: usize) -> Tensor<2> {
-        let c = self.weight.dims()[1];
-        rows(self.weight.val().narrow(0, i * c, c))
+    /// `[c, c / groups, kernel]`, directions as long as they are to be.
+    fn kernel(&self) -> Tensor<3> {
+        let directions = self.weight.val();
+        match &self.length {
+            None => directions,
+            Some(length) => {
+                let is = directions.clone().square().sum_dim(0).sum_dim(1).sqrt(); // [1, 1, kernel]
+                directions * (length.val() / is)
+            }
+        }
     }
 }
 
 impl Matrix for GroupedConv1d {
     fn pack(&mut self, packer: &mut dyn FnMut(&Param<Tensor<2>>) -> Option<Arc<Packed>>) {
-        let c = self.weight.dims()[1];
+        let (c, kernel) = (self.weight.dims()[1], self.kernel());
         let bias = read(self.bias.val());
         let group = |(i, bias): (usize, &[f32])| {
-            let weight = packer(&Param::from_tensor(self.rows(i)))?;
+            let rows = rows(kernel.clone().narrow(0, i * c, c));
+            let weight = packer(&Param::from_tensor(rows))?;
             Some(Arc::new(Dense { weight, bias: Some(bias.to_vec()) }))
         };
         self.packed = bias.chunks(c).enumerate().map_while(group).collect();

@@ -27,7 +27,7 @@ pub use channel_norm::ChannelNorm;
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv_transpose1d::ConvTranspose1d;
 pub use conv1d::{Conv1d, Conv1dConfig};
-pub use depthwise::DepthwiseConv1d;
+pub use depthwise::{DepthwiseConv1d, DepthwiseConv2d};
 pub use embedding::Embedding;
 pub use grouped_conv1d::GroupedConv1d;
 pub use linear::Linear;

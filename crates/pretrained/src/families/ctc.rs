@@ -62,31 +62,40 @@ impl CtcConfig {
     /// # Errors
     /// A letter or digit that no class spells.
     pub fn labels(&self, text: &str) -> std::result::Result<Vec<u32>, char> {
-        let is_dash = |c| matches!(c, '-' | '\u{2013}' | '\u{2014}') && self.class(c).is_none();
-        let words = text.split(|c: char| c.is_whitespace() || is_dash(c));
-        let words = words.map(|word| self.spelt(word)).collect::<std::result::Result<Vec<_>, _>>();
-        let words: Vec<_> = words?.into_iter().filter(|word| !word.is_empty()).collect();
-        Ok(words.join(&self.class(' ').into_iter().collect::<Vec<_>>()[..]))
+        labels(&self.classes, text)
     }
+}
 
-    fn spelt(&self, word: &str) -> std::result::Result<Vec<u32>, char> {
-        let mut labels = Vec::new();
-        for c in word.chars() {
-            let c = if c == '\u{2019}' { '\'' } else { c };
-            let lower = || c.to_lowercase().map(|c| self.class(c)).collect::<Option<Vec<_>>>();
-            match self.class(c).map(|class| vec![class]).or_else(lower) {
-                Some(classes) => labels.extend(classes),
-                None if c.is_alphanumeric() => return Err(c),
-                None => {}
-            }
+/// As [`CtcConfig::labels`], of classes that spell characters; a letter that they lack in its case is taken in the other.
+pub(super) fn labels(classes: &[String], text: &str) -> std::result::Result<Vec<u32>, char> {
+    let class = |c: char| class(classes, c);
+    let is_dash = |c| matches!(c, '-' | '\u{2013}' | '\u{2014}') && class(c).is_none();
+    let words = text.split(|c: char| c.is_whitespace() || is_dash(c));
+    let words = words.map(|word| spelt(classes, word)).collect::<std::result::Result<Vec<_>, _>>();
+    let words: Vec<_> = words?.into_iter().filter(|word| !word.is_empty()).collect();
+    Ok(words.join(&class(' ').into_iter().collect::<Vec<_>>()[..]))
+}
+
+fn spelt(classes: &[String], word: &str) -> std::result::Result<Vec<u32>, char> {
+    let mut labels = Vec::new();
+    for c in word.chars() {
+        let c = if c == '\u{2019}' { '\'' } else { c };
+        let class = |c| class(classes, c);
+        let lower = || c.to_lowercase().map(class).collect::<Option<Vec<_>>>();
+        let upper = || c.to_uppercase().map(class).collect::<Option<Vec<_>>>();
+        match class(c).map(|class| vec![class]).or_else(lower).or_else(upper) {
+            Some(classes) => labels.extend(classes),
+            None if c.is_alphanumeric() => return Err(c),
+            None => {}
         }
-        Ok(labels)
     }
+    Ok(labels)
+}
 
-    fn class(&self, c: char) -> Option<u32> {
-        let spells = |class: &String| class.chars().eq([c]);
-        self.classes.iter().position(spells).map(|class| class as u32)
-    }
+/// The class that spells a character.
+fn class(classes: &[String], c: char) -> Option<u32> {
+    let spells = |class: &String| class.chars().eq([c]);
+    classes.iter().position(spells).map(|class| class as u32)
 }
 
 /// A loaded model and all that is needed to listen with it.

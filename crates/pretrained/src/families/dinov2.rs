@@ -5,7 +5,7 @@
 //! are read: the factor of each channel that a block writes (layer scale) is multiplied into the
 //! matrix before it, and the table of positions is resized to the pictures that are read.
 
-use sensorium_encoder::image::{ActivationName, Pooling, Vit, VitConfig};
+use sensorium_encoder::image::{ActivationName, ConvNext, Pooling, Vit, VitConfig};
 use sensorium_media::{ImageProcessor, Picture, Style};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
@@ -36,43 +36,69 @@ const FACTORS: [[&str; 2]; 3] = [
 #[derive(Debug)]
 pub struct Dinov2 {
     /// The encoder.
-    pub vit: Vit,
+    pub eye: Eye,
     /// Pictures to pixels.
     pub processor: ImageProcessor,
-    pub(super) config: VitConfig,
     pub(super) device: Device,
     /// `model_type`.
     pub family: &'static str,
 }
 
-impl Dinov2 {
-    /// Sizes, for pictures as the processor makes them.
-    pub fn config(&self) -> &VitConfig {
-        &self.config
+/// Which encoder.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one of them")]
+pub enum Eye {
+    /// A Vision Transformer, with its sizes for pictures as the processor makes them.
+    Vit(Vit, VitConfig),
+    /// Convolutions, which DINOv3 has, too.
+    ConvNext(ConvNext),
+}
+
+impl Eye {
+    /// All places after the last norm, what stands for the whole first: `[B, 3, h, w] -> [B, 1+N, E]`.
+    pub fn positions(&self, pixels: Tensor<4>) -> Tensor<3> {
+        match self {
+            Self::Vit(vit, _) => vit.positions(pixels),
+            Self::ConvNext(convnext) => convnext.positions(pixels),
+        }
     }
 
-    /// One vector of unit length for each picture: the class token after the last norm.
+    /// What stands for the whole: `[B, 3, h, w] -> [B, E]`.
+    fn embed(&self, pixels: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::Vit(vit, _) => vit.embed(pixels),
+            Self::ConvNext(convnext) => convnext.embed(pixels),
+        }
+    }
+}
+
+impl Dinov2 {
+    /// One vector of unit length for each picture: the class token after the last norm, or the mean of all places.
     pub fn embed_pictures(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(CHUNK, pictures, |chunk| {
-            unit(self.vit.embed(planes(&self.processor, chunk, &self.device)))
-        })
+        in_chunks(CHUNK, pictures, |chunk| unit(self.eye.embed(self.pixels(chunk))))
     }
 
     /// What a linear probe reads of each picture, as DINOv2's own does: the class token after the last norm
     /// and the mean of the patches, `2·E` numbers.
     pub fn features(&self, pictures: &[Picture]) -> Vec<Vec<f32>> {
-        in_chunks(CHUNK, pictures, |chunk| {
-            class_and_mean(self.vit.positions(planes(&self.processor, chunk, &self.device)))
-        })
+        in_chunks(CHUNK, pictures, |chunk| class_and_mean(self.eye.positions(self.pixels(chunk))))
     }
 
     /// All positions of one picture after the last norm, the class token first: rows of width E.
     pub fn positions(&self, picture: &Picture) -> Vec<f32> {
-        read(self.vit.positions(planes(
-            &self.processor,
-            std::slice::from_ref(picture),
-            &self.device,
-        )))
+        read(self.eye.positions(self.pixels(std::slice::from_ref(picture))))
+    }
+
+    fn pixels(&self, pictures: &[Picture]) -> Tensor<4> {
+        planes(&self.processor, pictures, &self.device)
+    }
+
+    /// Lays out every matrix for running.
+    pub fn pack(&mut self, format: pack::Format) {
+        match &mut self.eye {
+            Eye::Vit(vit, _) => vit.pack_as(format),
+            Eye::ConvNext(convnext) => convnext.pack_as(format),
+        }
     }
 }
 
@@ -115,14 +141,18 @@ pub(super) fn as_published(tensors: &mut Vec<Expected>, prefix: &str, config: &V
 /// # Errors
 /// A file is missing, damaged, or not of a supported model; the weights are not those of the settings.
 pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
-    trainable(directory, &mut Init::empty(device))
+    let (vit, config, processor) = trainable(directory, &mut Init::empty(device))?;
+    Ok(Dinov2 { eye: Eye::Vit(vit, config), processor, device: device.clone(), family: "dinov2" })
 }
 
-/// The model in a directory, with layers as `init` makes them.
+/// The encoder in a directory, with layers as `init` makes them, its sizes, and what makes its pixels.
 ///
 /// # Errors
 /// As [`open`].
-pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Dinov2> {
+pub fn trainable(
+    directory: &Directory,
+    init: &mut Init,
+) -> Result<(Vit, VitConfig, ImageProcessor)> {
     let mut config = config(&directory.config())?;
     let processor = vision::processor(directory, Style::Clip)?;
     let plan = plan(directory)?;
@@ -130,17 +160,17 @@ pub fn trainable(directory: &Directory, init: &mut Init) -> Result<Dinov2> {
     let mut tensors =
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
     let from = config.grid();
-    config.image = side(&processor, &config)?;
+    config.image = side(&processor, in_patches(&config))?;
     prepare(&mut tensors, "", &config, from)?;
     let vit = names::take(Vit::init(&config, init), tensors, &plan.layout)?;
-    Ok(Dinov2 { vit, processor, config, device: init.device().clone(), family: "dinov2" })
+    Ok((vit, config, processor))
 }
 
 /// The shape, for pictures as the directory's processor makes them; as trained, where there is none.
 pub(super) fn config_as_read(directory: &Directory) -> Result<VitConfig> {
     let mut config = config(&directory.config())?;
     if let Ok(processor) = vision::processor(directory, Style::Clip) {
-        config.image = side(&processor, &config)?;
+        config.image = side(&processor, in_patches(&config))?;
     }
     Ok(config)
 }
@@ -270,18 +300,22 @@ pub(super) fn config(top: &Config<'_>) -> Result<VitConfig> {
 /// Patches along an edge: attention over more than the square of it costs gigabytes.
 const MAX_GRID: usize = 256;
 
-/// Side of the square that the processor makes, of at least one patch.
-pub(super) fn side(processor: &ImageProcessor, config: &VitConfig) -> Result<usize> {
-    let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
+/// Least and largest side of a square of patches.
+pub(super) fn in_patches(config: &VitConfig) -> [usize; 2] {
     let patch = config.stem.first().map_or(1, |conv| conv.kernel);
-    let most = MAX_GRID * patch;
-    if height == width && (patch..=most).contains(&height) {
+    [patch, MAX_GRID * patch]
+}
+
+/// Side of the square that the processor makes, within bounds.
+pub(super) fn side(processor: &ImageProcessor, [least, most]: [usize; 2]) -> Result<usize> {
+    let [height, width] = processor.size().unwrap_or_default().map(|n| n as usize);
+    if height == width && (least..=most).contains(&height) {
         return Ok(height);
     }
     Err(Error::Setting {
         file: "preprocessor_config.json".into(),
         key: "size and crop_size".into(),
-        expected: format!("a square of at least {patch} and at most {most} pixels"),
+        expected: format!("a square of at least {least} and at most {most} pixels"),
         got: format!("{width}x{height}"),
         hint: "DINO reads squares here; set both edges of crop_size to one number",
     })

@@ -11,7 +11,7 @@ use sensorium_media::Style;
 use sensorium_nn::prelude::*;
 use serde_json::Value;
 
-use super::dinov2::{Dinov2, fold, reshape, side};
+use super::dinov2::{Dinov2, Eye, fold, in_patches, reshape, side};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -175,11 +175,11 @@ pub fn open(directory: &Directory, device: &Device) -> Result<Dinov2> {
     let strays = plan.check(directory)?;
     let mut tensors =
         directory.tensors_but(|name| plan.is_ignorable(name) || strays.contains(name))?;
-    config.image = side(&processor, &config)?;
+    config.image = side(&processor, in_patches(&config))?;
     published.prepare(&mut tensors, &config)?;
     let vit = Vit::init(&config, &mut Init::empty(device));
     let vit = names::take(vit, tensors, &plan.layout)?;
-    Ok(Dinov2 { vit, processor, config, device: device.clone(), family: FAMILY })
+    Ok(Dinov2 { eye: Eye::Vit(vit, config), processor, device: device.clone(), family: FAMILY })
 }
 
 /// Defaults are those of `DINOv3ViTConfig`.

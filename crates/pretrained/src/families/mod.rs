@@ -7,9 +7,11 @@ pub mod blip2;
 pub mod clap;
 pub mod clip;
 mod clip_resnet;
+pub mod consistency;
 pub mod ctc;
 pub mod dinov2;
 mod dinov3;
+mod dinov3_convnext;
 pub mod flamingo;
 pub mod generators;
 mod hifigan;
@@ -105,6 +107,11 @@ pub const FAMILIES: &[Family] = &[
         plan: dinov3::plan,
         open: |dir, to| Ok(Pretrained::ImageEncoder(dinov3::open(dir, to)?)),
     },
+    Family {
+        model_type: dinov3_convnext::FAMILY,
+        plan: dinov3_convnext::plan,
+        open: |dir, to| Ok(Pretrained::ImageEncoder(dinov3_convnext::open(dir, to)?)),
+    },
     Family { model_type: "clip_vision_model", plan: tower::plan, open: tower },
     Family { model_type: "clip_text_model", plan: tower::plan, open: tower },
     Family { model_type: "siglip_vision_model", plan: tower::plan, open: tower },
@@ -179,6 +186,11 @@ pub const FAMILIES: &[Family] = &[
         model_type: stable_diffusion::FAMILY,
         plan: stable_diffusion::plan,
         open: |dir, to| Ok(Pretrained::StableDiffusion(stable_diffusion::open(dir, to)?)),
+    },
+    Family {
+        model_type: consistency::FAMILY,
+        plan: consistency::plan,
+        open: |dir, to| Ok(Pretrained::Consistency(consistency::open(dir, to)?)),
     },
     Family {
         model_type: stable_diffusion::AUTOENCODERS[0],

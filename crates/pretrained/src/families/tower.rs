@@ -253,8 +253,7 @@ pub fn image(directory: &Directory, init: &mut Init) -> Result<ImageTower> {
     let config = image_config(directory)?;
     let settings = vision_settings(directory, &config);
     if is_dinov2(directory) {
-        let dinov2 = dinov2::trainable(directory, init)?;
-        let (vit, processor) = (dinov2.vit, dinov2.processor);
+        let (vit, config, processor) = dinov2::trainable(directory, init)?;
         return Ok(ImageTower { vit, config, processor, settings });
     }
     let style = if is_siglip(directory) { Style::Siglip } else { Style::Clip };

@@ -31,3 +31,21 @@ pub const WAV2VEC2: Layout = Layout {
 
 /// The same under HuBERT's name.
 pub const HUBERT: Layout = Layout { parts: &[("", "hubert", ENCODER), ("", "", HEAD)], ..WAV2VEC2 };
+
+/// What tells positions, as it is learned.
+const LENGTHS: &[Row] = &[
+    ("position.length", "encoder.pos_conv_embed.conv.weight_g"),
+    ("position.weight", "encoder.pos_conv_embed.conv.weight_v"),
+];
+
+/// A model whose convolution that tells positions is learned as lengths and directions.
+pub const WAV2VEC2_TRAINING: Layout = Layout {
+    parts: &[("", "wav2vec2", LENGTHS), ("", "wav2vec2", ENCODER), ("", "", HEAD)],
+    ..WAV2VEC2
+};
+
+/// HuBERT's.
+pub const HUBERT_TRAINING: Layout = Layout {
+    parts: &[("", "hubert", LENGTHS), ("", "hubert", ENCODER), ("", "", HEAD)],
+    ..WAV2VEC2
+};

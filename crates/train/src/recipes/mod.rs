@@ -17,6 +17,7 @@ pub mod text;
 pub mod tokenizer;
 pub mod vae;
 pub mod vocoder;
+pub mod wav2vec2;
 pub mod whisper;
 
 use std::path::Path;
@@ -55,6 +56,8 @@ pub enum Recipe {
     Whisper,
     /// The same letter by letter, by an encoder from nothing.
     Ctc,
+    /// The same by a published encoder of samples.
+    Wav2vec2,
     /// Speech of phonemes.
     Talker,
     /// Samples of spectrograms.
@@ -118,6 +121,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Masked => masked::train(&config::load(path, sets)?, options),
         Recipe::Whisper => whisper::train(&config::load(path, sets)?, options),
         Recipe::Ctc => ctc::train(&config::load(path, sets)?, options),
+        Recipe::Wav2vec2 => wav2vec2::train(&config::load(path, sets)?, options),
         Recipe::Talker => talker::train(&config::load(path, sets)?, options),
         Recipe::Vocoder => vocoder::train(&config::load(path, sets)?, options),
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
@@ -145,6 +149,7 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Masked => masked::stages(&config::load(path, sets)?),
         Recipe::Whisper => whisper::stages(&config::load(path, sets)?),
         Recipe::Ctc => ctc::stages(&config::load(path, sets)?),
+        Recipe::Wav2vec2 => wav2vec2::stages(&config::load(path, sets)?),
         Recipe::Talker => talker::stages(&config::load(path, sets)?),
         Recipe::Vocoder => vocoder::stages(&config::load(path, sets)?),
         Recipe::Vae => vae::stages(&config::load(path, sets)?),

@@ -82,6 +82,15 @@ impl Wav2Vec2Config {
         self.convs.iter().rev().fold(1, wider)
     }
 
+    /// Positions of so many samples.
+    pub fn positions(&self, samples: usize) -> usize {
+        let fewer = |n: usize, conv: &SampleConv| match n.checked_sub(conv.kernel) {
+            Some(rest) => rest / conv.stride + 1,
+            None => 0,
+        };
+        self.convs.iter().fold(samples, fewer)
+    }
+
     /// Name and shape of every parameter, in field order, without one being made.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         params::shapes(|init| Wav2Vec2::init(self, init))
@@ -123,6 +132,11 @@ impl Wav2Vec2 {
             head: Linear::init(e, config.vocab_size, true, (e as f64).powf(-0.5), init),
             conv_activation: config.conv_activation,
         }
+    }
+
+    /// The same with what tells positions learned as lengths and directions, as it is published.
+    pub fn with_lengths(self, init: &mut Init) -> Self {
+        Self { position: self.position.with_lengths(init), ..self }
     }
 
     /// What the convolutions hear, `[B, T] -> [B, N, c]`.
@@ -285,6 +299,7 @@ mod tests {
         for (samples, positions) in [(400, 1), (719, 1), (720, 2), (16_000, 49)] {
             let features = model.encode(init.normal([1, samples], 1.0).val());
             assert_eq!(model.logits(features).dims(), [1, positions, 5], "{samples}");
+            assert_eq!(config.positions(samples), positions);
         }
         let mut wide = config.clone();
         wide.convs = vec![conv(1 << 24, 1 << 24); 9];

@@ -1,5 +1,6 @@
 //! Image encoders.
 
+mod convnext;
 mod masked;
 mod naflex;
 mod pool;
@@ -7,6 +8,7 @@ mod qwen;
 mod resnet;
 mod vit;
 
+pub use convnext::{ConvNext, ConvNextConfig};
 pub use masked::{MaskedDecoder, MaskedDecoderConfig, MaskedVit, Places};
 pub use naflex::Naflex;
 pub use pool::AttentionPool;

@@ -314,9 +314,9 @@ impl Vit {
         let depth = |skip: usize| self.blocks.len().saturating_sub(skip);
         let deepest = skips.iter().map(|&skip| depth(skip)).max().unwrap_or_default();
         let table = self.table(&image);
-        let mut levels = vec![self.positions_before(image, self.blocks.len())];
+        let mut levels = vec![self.tokens(image)];
         for (i, block) in self.blocks[..deepest].iter().enumerate() {
-            levels.push(through(block, levels[i].clone(), table.as_ref()));
+            levels.push(through(std::slice::from_ref(block), levels[i].clone(), table.as_ref()));
         }
         let level = |&skip: &usize| levels[depth(skip)].clone();
         Tensor::cat(skips.iter().map(level).collect(), 2)
@@ -365,8 +365,9 @@ impl Vit {
     /// What [`encode_before`](Self::encode_before) and [`embed`](Self::embed) give, in one pass.
     pub fn encode_and_embed(&self, image: Tensor<4>, skip: usize) -> (Features, Tensor<2>) {
         let table = self.table(&image);
-        let before = self.positions_before(image, skip);
-        let after = self.finish(before.clone(), skip, table.as_ref());
+        let (first, last) = self.split(skip);
+        let before = through(first, self.tokens(image), table.as_ref());
+        let after = through(last, before.clone(), table.as_ref());
         (Features(self.patches(before)), self.pooled(self.norm.forward(after)))
     }
 
@@ -388,6 +389,11 @@ impl Vit {
     /// registers last: `[B, c, h, w] -> [B, N (+1) (+R), E]`. Idefics reads its encoder at 0.
     pub fn positions_before(&self, image: Tensor<4>, skip: usize) -> Tensor<3> {
         let table = self.table(&image);
+        through(self.split(skip).0, self.tokens(image), table.as_ref())
+    }
+
+    /// What the first block reads: `[B, c, h, w] -> [B, N (+1) (+R), E]`.
+    fn tokens(&self, image: Tensor<4>) -> Tensor<3> {
         let patches = self.stem.forward(image); // [B, N, E]
         let patches = self.stem_norm.iter().fold(patches, |x, norm| norm.forward(x));
         let [b, _, e] = patches.dims();
@@ -407,15 +413,12 @@ impl Vit {
             }
             None => x,
         };
-        let x = self.pre_norm.iter().fold(x, |x, norm| norm.forward(x));
-        let blocks = self.blocks.iter().take(self.blocks.len().saturating_sub(skip));
-        blocks.fold(x, |x, block| through(block, x, table.as_ref()))
+        self.pre_norm.iter().fold(x, |x, norm| norm.forward(x))
     }
 
-    /// The last `skip` blocks.
-    fn finish(&self, x: Tensor<3>, skip: usize, table: Option<&RotaryTable>) -> Tensor<3> {
-        let blocks = self.blocks.iter().skip(self.blocks.len().saturating_sub(skip));
-        blocks.fold(x, |x, block| through(block, x, table))
+    /// The blocks before the last `skip`, and these.
+    fn split(&self, skip: usize) -> (&[Block], &[Block]) {
+        self.blocks.split_at(self.blocks.len().saturating_sub(skip))
     }
 
     /// The angles of the tokens of pictures of this size, where their places turn them.
@@ -463,11 +466,12 @@ impl Encode for Vit {
 
 sensorium_nn::pack!(Vit: stem, blocks, pool, proj);
 
-fn through(block: &Block, x: Tensor<3>, table: Option<&RotaryTable>) -> Tensor<3> {
-    match table {
+/// Tokens after some blocks, `[B, N (+1) (+R), E] -> [B, N (+1) (+R), E]`.
+fn through(blocks: &[Block], x: Tensor<3>, table: Option<&RotaryTable>) -> Tensor<3> {
+    blocks.iter().fold(x, |x, block| match table {
         Some(table) => block.forward_rotary(x, table),
         None => block.forward(x, &Mask::Full, None),
-    }
+    })
 }
 
 /// How patches turn queries and keys: half of a head by the row, half by the column, each as the middle of

@@ -248,7 +248,9 @@ impl MidBlock {
         let attentions = 0..usize::from(config.mid_block_add_attention);
         Self {
             resnets: resnets([c, c], 2, config, init),
-            attentions: attentions.map(|_| AttentionBlock::init(c, config.norms(), init)).collect(),
+            attentions: attentions
+                .map(|_| AttentionBlock::init(c, 1, config.norms(), init))
+                .collect(),
         }
     }
 
@@ -260,7 +262,7 @@ impl MidBlock {
     }
 }
 
-/// `x + attention(group_norm(x))` of all positions, in one head.
+/// `x + attention(group_norm(x))` of all positions.
 #[derive(Module, Debug)]
 pub(crate) struct AttentionBlock {
     group_norm: GroupNorm,
@@ -270,9 +272,9 @@ pub(crate) struct AttentionBlock {
 sensorium_nn::pack!(AttentionBlock: attention);
 
 impl AttentionBlock {
-    pub fn init(c: usize, norms: Norms, init: &mut Init) -> Self {
+    pub fn init(c: usize, heads: usize, norms: Norms, init: &mut Init) -> Self {
         let group_norm = norms.init(c, init);
-        Self { group_norm, attention: CrossAttention::init([c, c], 1, true, init) }
+        Self { group_norm, attention: CrossAttention::init([c, c], heads, true, init) }
     }
 
     /// `[B, c, h, w] -> [B, c, h, w]`

@@ -6,22 +6,28 @@
 //! ```text
 //! latents [B, c, h, w], time, texts [B, T, C] ──UNet2DConditionModel──▶ what is wrong with them [B, c, h, w]
 //!                                            ──Scheduler, step by step─▶ latents
+//! noise, time, label [B, c, h, w] ──UNet2DModel──▶ pictures [B, c, h, w], of consistency models
 //! latents ──AutoencoderKl or AutoencoderTiny──▶ pictures [B, 3, f·h, f·w]
 //! ```
 
 pub(crate) mod autoencoder_kl;
 mod autoencoder_tiny;
 mod betas;
+mod consistency;
 pub(crate) mod resnet;
 mod scheduler;
+mod time;
 mod transformer;
 mod unet;
+mod unet2d;
 
 pub use autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig};
 pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig, TinySide};
 pub use betas::{BetaSchedule, NoiseSchedule};
+pub use consistency::ConsistencyConfig;
 pub use scheduler::{Denoising, Prediction, SchedulerConfig, Sigmas, Spacing};
 pub use unet::{UNet2DConditionConfig, UNet2DConditionModel};
+pub use unet2d::{Labels, UNet2DConfig, UNet2DModel};
 
 use sensorium_nn::prelude::*;
 

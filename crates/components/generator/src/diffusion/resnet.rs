@@ -30,7 +30,28 @@ impl Norms {
     }
 }
 
-/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))` (He et al. 2015, as Ho et al. 2020 put the time in).
+/// What a residual block makes of its input's sides, within and beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resize {
+    Same,
+    /// To means of squares of four.
+    Half,
+    /// To squares of four.
+    Double,
+}
+
+impl Resize {
+    fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Same => x,
+            Self::Half => average_pool2d(x, 2),
+            Self::Double => doubled(x),
+        }
+    }
+}
+
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + time)))` (He et al. 2015, as Ho et al. 2020 put the time in), or
+/// `x + conv2(silu(norm2(conv1(silu(norm1(x))))·(1 + scale) + shift))` (Dhariwal and Nichol 2021, section 3).
 #[derive(Module, Debug)]
 pub(crate) struct ResnetBlock2D {
     norm1: GroupNorm,
@@ -39,6 +60,11 @@ pub(crate) struct ResnetBlock2D {
     norm2: GroupNorm,
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
+    /// The time says scale and shift.
+    #[module(skip)]
+    scaled: bool,
+    #[module(skip)]
+    resize: Resize,
 }
 
 sensorium_nn::pack!(ResnetBlock2D: time_emb_proj);
@@ -58,21 +84,45 @@ impl ResnetBlock2D {
             norm2: norms.init(c_out, init),
             conv2: conv3([c_out, c_out], init),
             conv_shortcut: (c_in != c_out).then(|| conv1([c_in, c_out], true, init)),
+            scaled: false,
+            resize: Resize::Same,
         }
     }
 
-    /// `[B, c_in, h, w] -> [B, c_out, h, w]`; `time [B, t]` has been through its SiLU.
+    /// As [`init`](Self::init), scaled and shifted by a time of `time` numbers, to another size or the same.
+    pub fn scaled(
+        [c_in, c_out]: [usize; 2],
+        time: usize,
+        resize: Resize,
+        norms: Norms,
+        init: &mut Init,
+    ) -> Self {
+        let time_emb_proj = Some(linear([time, 2 * c_out], true, init));
+        let plain = Self::init([c_in, c_out], None, norms, init);
+        Self { time_emb_proj, scaled: true, resize, ..plain }
+    }
+
+    /// `[B, c_in, h, w] -> [B, c_out, h', w']`; `time [B, t]` has been through its SiLU.
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let y = self.conv1.forward(self.norm1.silu(x.clone()));
+        let y = self.resize.forward(self.norm1.silu(x.clone()));
+        let x = self.resize.forward(x);
+        let y = self.conv1.forward(y);
         let y = match (&self.time_emb_proj, time) {
-            (Some(proj), Some(time)) => {
-                let [b, c, ..] = y.dims();
-                y + proj.forward(time.clone()).reshape([b, c, 1, 1])
-            }
-            _ => y,
+            (Some(proj), Some(time)) => self.told(y, proj.forward(time.clone())),
+            _ => self.norm2.silu(y),
         };
-        let y = self.conv2.forward(self.norm2.silu(y));
+        let y = self.conv2.forward(y);
         self.conv_shortcut.iter().fold(x, |x, conv| conv.forward(x)) + y
+    }
+
+    /// The second norm and its SiLU, with what a time says to them: `y [B, c, h, w], time [B, c]`, or `[B, 2c]`.
+    fn told(&self, y: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
+        let [b, c, ..] = y.dims();
+        if !self.scaled {
+            return self.norm2.silu(y + time.reshape([b, c, 1, 1]));
+        }
+        let part = |from: usize| time.clone().narrow(1, from, c).reshape([b, c, 1, 1]);
+        Activation::Silu.forward(self.norm2.forward(y) * (part(0) + 1.0) + part(c))
     }
 }
 

@@ -9,7 +9,8 @@
 
 use sensorium_nn::prelude::*;
 
-use super::resnet::{Downsample2D, Norms, ResnetBlock2D, Upsample2D, conv3, linear};
+use super::resnet::{Downsample2D, Norms, ResnetBlock2D, Upsample2D, conv3};
+use super::time::{TimeWaves, TimestepEmbedding, silu};
 use super::transformer::{Transformer2DModel, TransformerConfig};
 
 /// Shape of a [`UNet2DConditionModel`]. Lists have an entry for each level, the largest size first.
@@ -115,10 +116,7 @@ impl UNet2DConditionModel {
         };
         Self {
             conv_in: conv3([config.in_channels, first], init),
-            time_embedding: TimestepEmbedding {
-                linear_1: linear([first, config.time()], true, init),
-                linear_2: linear([config.time(), config.time()], true, init),
-            },
+            time_embedding: TimestepEmbedding::init([first, config.time()], init),
             down_blocks: (0..n).map(|level| DownBlock::init(config, level, init)).collect(),
             mid_block: MidBlock::init(config, init),
             up_blocks: (0..n).rev().map(|level| UpBlock::init(config, level, init)).collect(),
@@ -130,7 +128,8 @@ impl UNet2DConditionModel {
 
     /// `x [B, c, h, w], texts [B, T, C] -> [B, c', h, w]` at a time, a step of those in training.
     pub fn forward(&self, x: Tensor<4>, time: f32, texts: &Tensor<3>) -> Tensor<4> {
-        let time = self.time_embedding.forward(self.waves.at(time, x.dims()[0], &x.device()));
+        let waves = self.waves.at(time, x.dims()[0], &x.device());
+        let time = silu(self.time_embedding.forward(waves));
         let x = self.conv_in.forward(x);
         let mut kept = vec![x.clone()];
         let x =
@@ -138,48 +137,6 @@ impl UNet2DConditionModel {
         let x = self.mid_block.forward(x, &time, texts);
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, &time, texts, &mut kept));
         self.conv_out.forward(self.conv_norm_out.silu(x))
-    }
-}
-
-/// A time as waves of lengths from 2π to 20,000π.
-#[derive(Clone, Copy, Debug)]
-struct TimeWaves {
-    width: usize,
-    cosines_first: bool,
-    freq_shift: f32,
-}
-
-impl TimeWaves {
-    /// `[B, width]`, in the order of rounding that the models have learned with.
-    fn at(&self, time: f32, batch: usize, device: &Device) -> Tensor<2> {
-        let half = self.width / 2;
-        let rate =
-            |i: usize| (-(10_000f32.ln()) * i as f32 / (half as f32 - self.freq_shift)).exp();
-        let angles: Vec<f32> = (0..half).map(|i| time * rate(i)).collect();
-        let (sines, cosines) = (angles.iter().map(|x| x.sin()), angles.iter().map(|x| x.cos()));
-        let mut row: Vec<f32> = match self.cosines_first {
-            true => cosines.chain(sines).collect(),
-            false => sines.chain(cosines).collect(),
-        };
-        row.resize(self.width, 0.0);
-        Tensor::from_data(TensorData::new(row.repeat(batch), [batch, self.width]), device)
-    }
-}
-
-/// `silu(linear_2(silu(linear_1(x))))`: all that read a time read it behind this last SiLU.
-#[derive(Module, Debug)]
-struct TimestepEmbedding {
-    linear_1: Linear,
-    linear_2: Linear,
-}
-
-sensorium_nn::pack!(TimestepEmbedding: linear_1, linear_2);
-
-impl TimestepEmbedding {
-    /// `[B, c] -> [B, 4c]`
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let silu = |x: Tensor<2>| Activation::Silu.forward(x);
-        silu(self.linear_2.forward(silu(self.linear_1.forward(x))))
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```
 
 mod scheduler;
-mod settings;
+pub(super) mod settings;
 
 use sensorium_encoder::text::{TextConfig, Texts};
 use sensorium_flow::{Output, Sampler, Solver};
@@ -358,14 +358,8 @@ impl Drawer {
         let own = redrawn.map(|Redrawn { picture, .. }| {
             [picture.height, picture.width].map(|side| side as usize / factor * factor)
         });
-        let [h, w] = sampler.size.or(own).unwrap_or_else(|| self.config.size());
-        let fits = |side: usize| side.is_multiple_of(factor) && (1..=MAX_SIDE).contains(&side);
-        if !fits(h) || !fits(w) {
-            let expected = format!("multiples of {factor} up to {MAX_SIDE}");
-            let hint =
-                "models draw best at the size that they were trained with, which is the default";
-            return Err(asked("size", &expected, format!("{w}x{h}"), hint));
-        }
+        let size = sampler.size.or(own).unwrap_or_else(|| self.config.size());
+        let [h, w] = sides(size, factor)?;
         let factor = self.config.vae.factor();
         Ok([1, self.config.vae.latent_channels(), h / factor, w / factor])
     }
@@ -376,7 +370,18 @@ impl Drawer {
     }
 }
 
+/// Height and width of a picture, which are multiples of a factor.
+pub(super) fn sides([h, w]: [usize; 2], factor: usize) -> Result<[usize; 2]> {
+    let fits = |side: usize| side.is_multiple_of(factor) && (1..=MAX_SIDE).contains(&side);
+    if fits(h) && fits(w) {
+        return Ok([h, w]);
+    }
+    let expected = format!("multiples of {factor} up to {MAX_SIDE}");
+    let hint = "models draw best at the size that they were trained with, which is the default";
+    Err(asked("size", &expected, format!("{w}x{h}"), hint))
+}
+
 /// The error for what a sampler asks for.
-fn asked(what: &'static str, expected: &str, got: String, hint: &'static str) -> Error {
+pub(super) fn asked(what: &'static str, expected: &str, got: String, hint: &'static str) -> Error {
     Error::Sampler { what, expected: expected.to_owned(), got, hint }
 }

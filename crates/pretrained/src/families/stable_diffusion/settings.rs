@@ -22,10 +22,11 @@ const MAX_LEVELS: usize = 8;
 /// Longest edge of latents that a model was trained with.
 const MAX_LATENTS: usize = 512;
 
-const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";
+pub(in crate::families) const FOREIGN: &str =
+    "the file may be damaged, or of a model that is not supported";
 
 /// That each of these is absent or says what is done here; a number is that number however it is spelt.
-fn only(config: &Config<'_>, known: &[(&str, Value)]) -> Result<()> {
+pub(in crate::families) fn only(config: &Config<'_>, known: &[(&str, Value)]) -> Result<()> {
     for (key, want) in known {
         let is = |got: &Value| match (got.as_f64(), want.as_f64()) {
             (Some(got), Some(want)) => got == want,
@@ -39,7 +40,7 @@ fn only(config: &Config<'_>, known: &[(&str, Value)]) -> Result<()> {
 }
 
 /// That the class is this one.
-fn class(config: &Config<'_>, known: &[&str]) -> Result<()> {
+pub(in crate::families) fn class(config: &Config<'_>, known: &[&str]) -> Result<()> {
     match known.contains(&config.text_or("_class_name", "")?) {
         true => Ok(()),
         false => Err(config.wrong("_class_name", &format!("one of {}", known.join(", ")), FOREIGN)),
@@ -47,7 +48,11 @@ fn class(config: &Config<'_>, known: &[&str]) -> Result<()> {
 }
 
 /// The sizes listed at `key`.
-fn sizes(config: &Config<'_>, key: &str, default: &[usize]) -> Result<Vec<usize>> {
+pub(in crate::families) fn sizes(
+    config: &Config<'_>,
+    key: &str,
+    default: &[usize],
+) -> Result<Vec<usize>> {
     const MOST: u64 = 1 << 20;
     let Some(value) = config.get(key) else { return Ok(default.to_vec()) };
     let size =
@@ -73,7 +78,12 @@ fn each(config: &Config<'_>, key: &str, default: usize, levels: usize) -> Result
 }
 
 /// As [`each`], of counts of layers.
-fn layers(config: &Config<'_>, key: &str, default: usize, levels: usize) -> Result<Vec<usize>> {
+pub(in crate::families) fn layers(
+    config: &Config<'_>,
+    key: &str,
+    default: usize,
+    levels: usize,
+) -> Result<Vec<usize>> {
     let all = each(config, key, default, levels)?;
     match all.iter().all(|&n| n <= MAX_LAYERS) {
         true => Ok(all),
@@ -82,7 +92,7 @@ fn layers(config: &Config<'_>, key: &str, default: usize, levels: usize) -> Resu
 }
 
 /// Names of blocks, one for each level; whether each is the second of the two known.
-fn blocks(
+pub(in crate::families) fn blocks(
     config: &Config<'_>,
     key: &str,
     [plain, other]: [&str; 2],
@@ -103,7 +113,7 @@ fn blocks(
 }
 
 /// That groups divide the channels of every level.
-fn groups(config: &Config<'_>, channels: &[usize]) -> Result<usize> {
+pub(in crate::families) fn groups(config: &Config<'_>, channels: &[usize]) -> Result<usize> {
     let groups = config.size_or("norm_num_groups", 32)?;
     match channels.iter().all(|c| c.is_multiple_of(groups)) {
         true => Ok(groups),
@@ -212,7 +222,7 @@ fn unsupported(config: &Config<'_>) -> Result<()> {
 }
 
 /// Height and width of the latents that it was trained with.
-fn sample_size(config: &Config<'_>) -> Result<[usize; 2]> {
+pub(in crate::families) fn sample_size(config: &Config<'_>) -> Result<[usize; 2]> {
     let size = match config.get("sample_size") {
         Some(Value::Array(_)) => sizes(config, "sample_size", &[])?,
         _ => vec![config.size_or("sample_size", 64)?; 2],
@@ -225,7 +235,7 @@ fn sample_size(config: &Config<'_>) -> Result<[usize; 2]> {
 }
 
 /// What is taken off the number of a time's waves, which must leave some.
-fn freq_shift(config: &Config<'_>, channels: usize) -> Result<f64> {
+pub(in crate::families) fn freq_shift(config: &Config<'_>, channels: usize) -> Result<f64> {
     let shift = match config.get("freq_shift") {
         None => Some(0.0),
         Some(value) => value.as_f64(),

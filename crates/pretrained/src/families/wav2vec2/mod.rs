@@ -1,6 +1,7 @@
 //! wav2vec 2.0 and HuBERT with a head for transcripts, as transformers publishes them (`Wav2Vec2ForCTC`,
 //! `HubertForCTC`).
 
+mod trainable;
 mod vocabulary;
 
 use sensorium_encoder::audio::{ConvNorm, SampleConv, Wav2Vec2, Wav2Vec2Config};
@@ -17,6 +18,7 @@ use crate::names::{self, HUBERT, WAV2VEC2};
 use crate::plan::Plan;
 use crate::{feature_extractor, vision, weight_norm};
 
+pub use trainable::{Trainable, trainable};
 pub use vocabulary::Vocabulary;
 
 const FOREIGN: &str = "the file may be damaged, or of a model that is not supported";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::ctc::labels;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -66,6 +67,19 @@ impl Vocabulary {
         })?;
         tell(directory, [&settings, &special])?;
         Ok(Self { classes: (0..classes as u32).map(class).collect(), blank })
+    }
+}
+
+impl Vocabulary {
+    /// The classes of what is said, as those of a [`CtcConfig`](super::super::ctc::CtcConfig): a letter that none spells
+    /// in its case in the other.
+    ///
+    /// # Errors
+    /// A letter or digit that no class spells.
+    pub fn labels(&self, text: &str) -> std::result::Result<Vec<u32>, char> {
+        let mut labels = labels(&self.classes, text)?;
+        labels.retain(|&label| label != self.blank);
+        Ok(labels)
     }
 }
 
