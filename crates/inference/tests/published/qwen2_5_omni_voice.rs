@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::bad_inputs::{copy, edit, edit_weights, lacks_or_renames, put};
 use crate::golden;
-use crate::open::model;
+use crate::open::{device, model};
 use crate::qwen_vl::{STACK, fails, go_on, message, qwen};
 use crate::sounds::{medium, wave};
 
@@ -110,7 +110,7 @@ fn sounds(model: &QwenVlModel, case: &Case, i: usize, outputs: &Tensors) {
     let heard = told.clone().narrow(1, 0, 1).narrow(2, 0, 5);
     close(outputs, i, "speaker", &read(heard), STACK);
     let start = TensorData::new(noise.clone(), [1, shape[0], shape[1]]);
-    let start = Tensor::<3>::from_data(start, &Device::flex());
+    let start = Tensor::<3>::from_data(start, &device());
     let velocity = dit.velocity(start.repeat_dim(0, 2), &told, 0.0);
     close(outputs, i, "velocity", &read(velocity), STACK);
     let mel = dit.sample(&codes, voice, noise.clone());
