@@ -137,8 +137,13 @@ impl Pretrained {
     pub fn load(directory: &Directory, device: &Device) -> Result<Self> {
         let family = family(directory)?;
         if *device != Device::flex() {
-            let plan = (family.plan)(directory)?;
-            device::fits(device, plan.tensors.iter().map(|t| (t.name.as_str(), t.count())))?;
+            let (plan, stored) = ((family.plan)(directory)?, directory.shapes()?);
+            // One that is stored in another shape is refused for that.
+            let is_other = |name: &str, shape: &[usize]| {
+                stored.get(name).is_some_and(|stored| stored.shape != shape)
+            };
+            let tensors = plan.tensors.iter().filter(|t| !is_other(&t.name, &t.shape));
+            device::fits(device, tensors.map(|t| (t.name.as_str(), t.count())))?;
         }
         (family.open)(directory, device)
     }

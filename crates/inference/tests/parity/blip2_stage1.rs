@@ -10,7 +10,7 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::names::{self, BLIP2_PRETRAINING};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, input, size, weights};
+use crate::twin::{CURVE, STACK, assert_same_gradients, curve, device, ids, input, size, weights};
 
 fn config(golden: &Golden) -> Blip2MatcherConfig {
     let at = |path: &str| size(golden, path);
@@ -59,8 +59,7 @@ const BEGIN: u32 = 22;
 #[test]
 fn blip2_stage1() {
     let golden = Golden::open("blip2_stage1");
-    let model =
-        Blip2Pretraining::init(&config(&golden), &mut Init::new(1, &Device::flex().autodiff()));
+    let model = Blip2Pretraining::init(&config(&golden), &mut Init::new(1, &device().autodiff()));
     let model = names::take(model, weights(&golden), &BLIP2_PRETRAINING).expect("the names fit");
     let frozen = |name: &str| name.starts_with("matcher.image.") && !name.contains("image.norm.");
     let model = set_trainable(model, |name| !frozen(name));

@@ -3,6 +3,7 @@
 
 use sensorium_backbone::{Backbone, BackboneConfig, Cache, Sampler, Sampling};
 use sensorium_flow::{Forward, Hidden, Sequence};
+use sensorium_nn::device::is_cpu;
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::{Pack, pack};
 use sensorium_pretrained::families::language;
@@ -50,7 +51,7 @@ fn logits_and_hidden_states_are_those_of_transformers() {
         let (tokens, shape) = ids(&golden, "input_ids");
         // Whatever joins its stream is normed, which makes roundings larger: transformers' own f32 is 2.3e-5 off the
         // same in double precision.
-        let allowed = if name == "gemma3" { 2.0 * STACK } else { STACK };
+        let allowed = if name == "gemma3" || !is_cpu(&device()) { 2.0 * STACK } else { STACK };
         let mut report = Report::new(&golden, allowed);
         let embeds = backbone.embed(&tokens, shape);
         let n = config.n_layers();

@@ -11,7 +11,7 @@ use sensorium_nn::prelude::*;
 use sensorium_pretrained::names::{self, PLAIN};
 use sensorium_testkit::{Golden, Report, assert_losses};
 
-use crate::twin::{CURVE, STACK, assert_same_gradients, curve, ids, input, size, weights};
+use crate::twin::{CURVE, STACK, assert_same_gradients, curve, device, ids, input, size, weights};
 
 /// What a Flamingo has behind its image encoder.
 #[derive(Module, Debug)]
@@ -67,7 +67,7 @@ fn batch(golden: &Golden) -> Batch {
 fn flamingo() {
     let golden = Golden::open("flamingo");
     let (projector, language) = configs(&golden);
-    let init = &mut Init::new(1, &Device::flex().autodiff());
+    let init = &mut Init::new(1, &device().autodiff());
     let bridge = Bridge {
         projector: Perceiver::init(&projector, init),
         language: GatedBackbone::init(&language, init),
