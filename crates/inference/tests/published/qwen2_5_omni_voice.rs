@@ -7,7 +7,7 @@ use sensorium_inference::speech::{SpeakOptions, Spoken, Thoughts};
 use sensorium_inference::{
     Batch, ChatModel, Error, GenerateOptions, QwenVlModel, Reply, TextToSpeech,
 };
-use sensorium_media::{Media, Picture};
+use sensorium_media::{Media, MediaDecoder, Modality, Picture, Sampling as Frames};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::{Directory, plan};
@@ -24,11 +24,16 @@ use crate::sounds::{medium, wave};
 
 const NAME: &str = "qwen2_5_omni_voice";
 
+/// Scaled frames of a video may round a level of 255 otherwise, which so small a tower makes much of.
+const WATCHED: f32 = 1e-2;
+
 #[derive(Deserialize)]
 struct Case {
     question: String,
     sounds: Vec<usize>,
     pictures: Vec<String>,
+    video: Option<String>,
+    frames: usize,
     voice: String,
     ids: Vec<u32>,
     greedy: Vec<u32>,
@@ -36,10 +41,16 @@ struct Case {
 }
 
 impl Case {
+    /// A video before its own sound; sounds, pictures.
     fn media(&self) -> Vec<Media> {
+        let video = self.video.iter().map(|name| {
+            let path = golden("video").join(name);
+            Media::Video(MediaDecoder::here().video(&path, Frames::Frames(self.frames)).unwrap())
+        });
         let sounds = self.sounds.iter().map(|&samples| medium(wave(samples), 16_000));
         let picture = |name| Picture::read(&golden("published_images").join(name)).unwrap();
-        sounds.chain(self.pictures.iter().map(picture).map(Media::Image)).collect()
+        let pictures = self.pictures.iter().map(picture).map(Media::Image);
+        video.chain(sounds).chain(pictures).collect()
     }
 }
 
@@ -54,8 +65,12 @@ fn cases() -> (Vec<Case>, Tensors) {
 
 /// Of an answer of so many words that is to be spoken.
 fn spoken(case: &Case) -> GenerateOptions {
-    let max_new_tokens = case.greedy.len();
-    GenerateOptions { max_new_tokens, spoken: true, ..GenerateOptions::default() }
+    GenerateOptions {
+        max_new_tokens: case.greedy.len(),
+        spoken: true,
+        use_audio_in_video: true,
+        ..GenerateOptions::default()
+    }
 }
 
 fn reply(model: &QwenVlModel, case: &Case) -> Reply {
@@ -76,7 +91,8 @@ fn compare() {
 }
 
 fn close(outputs: &Tensors, i: usize, what: &str, got: &[f32]) {
-    assert_close(what, got, &outputs[&format!("{i}.{what}")].1, STACK);
+    let tolerance = if i == 3 && ["read", "hidden"].contains(&what) { WATCHED } else { STACK };
+    assert_close(what, got, &outputs[&format!("{i}.{what}")].1, tolerance);
 }
 
 /// What the talker reads and thinks of the prompt, and the codes that it says.
@@ -84,6 +100,8 @@ fn talked(model: &QwenVlModel, case: &Case, thoughts: &Thoughts, i: usize, outpu
     let speaker = model.speaking.as_ref().unwrap();
     let voice = model.voices().iter().position(|voice| *voice == case.voice).unwrap();
     let script = model.script(thoughts, speaker, voice).unwrap();
+    let places: Vec<f32> = thoughts.positions.iter().flatten().map(|&at| at as f32).collect();
+    close(outputs, i, "positions", &places);
     close(outputs, i, "read", &read(script.prompt.clone()));
     let (talker, mut cache) = (&speaker.parts.talker, Cache::default());
     let hidden = talker.forward(script.prompt, &script.sequence, &mut cache);
@@ -155,6 +173,22 @@ fn a_seed_speaks_the_same_twice_and_a_voice_its_own() {
         let error = say(&model, &options).unwrap_err().to_string();
         assert!(error.contains(words) && error.contains("\nhint: "), "{error}");
     }
+}
+
+/// Its places are told in the order in which they stand.
+#[test]
+fn a_video_is_heard_while_it_is_seen_only_if_that_is_asked_for() {
+    let (model, (cases, _)) = (qwen(&golden(NAME)), cases());
+    let slots = reply(&model, &cases[3]).slots;
+    let kinds: Vec<_> = slots.iter().map(|slot| (slot.modality, slot.len)).collect();
+    let (video, audio) = (Modality::Video, Modality::Audio);
+    assert_eq!(kinds, [(video, 16), (audio, 6), (video, 8), (audio, 6), (audio, 5)]);
+    assert!(slots.windows(2).all(|two| two[0].at + two[0].len == two[1].at));
+    let apart = GenerateOptions { use_audio_in_video: false, ..spoken(&cases[3]) };
+    let media = cases[3].media();
+    let said = model.answer(&[message("x", &media)], &media, &apart, &mut go_on).unwrap();
+    let kinds: Vec<_> = said.slots.iter().map(|slot| (slot.modality, slot.len)).collect();
+    assert_eq!(kinds, [(video, 24), (audio, 17)]);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn talker(config: &Config<'_>, thinker: &Config<'_>, width: usize) -> Result<Omn
         "audio_token_index",
         "image_token_index",
         "position_id_per_seconds",
+        "seconds_per_chunk",
         "video_token_index",
         "vision_end_token_id",
         "vision_start_token_id",
@@ -147,8 +148,8 @@ fn talker(config: &Config<'_>, thinker: &Config<'_>, width: usize) -> Result<Omn
     }
     let merge = thinker.find_or_empty("vision_config")?.size_or("spatial_merge_size", 2)?;
     config.only("spatial_merge_size", &json!(merge))?;
-    // How a video's own sound would stand among its frames; the head is always its own.
-    config.without_effect(&["seconds_per_chunk", "tie_word_embeddings"]);
+    // The head is always its own.
+    config.without_effect(&["tie_word_embeddings"]);
     let config = config.clone().or(&TALKER);
     if config.size("embedding_size")? != width {
         let expected = format!("{width}, the width of the language model");
