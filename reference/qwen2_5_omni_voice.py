@@ -7,8 +7,8 @@ Xu et al. 2025, https://arxiv.org/abs/2503.20215
 
 The golden is a directory as the hub has it, but for `spk_dict.pt`, whose voices lie in `voices.safetensors`: of each the
 token that opens what it says, its vector, and the spectrogram of a recording. `expected.json` has conversations (ids of
-prompt and answer, the voice, greedy codes of speech); `outputs.safetensors` of each what the talker reads and thinks of
-the prompt, the noise that was drawn, what the encoder of voices gives, the first velocities, the spectrogram and the
+prompt and answer, the voice, greedy codes of speech); `outputs.safetensors` of each the places of the prompt's tokens,
+what the talker reads and thinks of the prompt, the noise that was drawn, what the encoder of voices gives, the first velocities, the spectrogram and the
 samples.
 """
 
@@ -18,20 +18,23 @@ from pathlib import Path
 import torch
 from golden import normal, randomise
 from published import finish, fresh, two_passes
-from qwen2_5_omni import BANDS, NAMES, SECONDS, SPECIAL, TEMPLATE, edges, prepared
-from qwen_vl import IMAGE_PIXELS, PATCH, VIDEO_PIXELS, rope
+from qwen2_5_omni import BANDS, NAMES, SECONDS, SPECIAL, TEMPLATE, edges, mel, prepared
+from qwen_vl import IMAGE_PIXELS, PATCH, VIDEO_PIXELS, rope, watched
 from safetensors.torch import save_file
-from seeing import LEAD, byte_tokenizer
+from seeing import LEAD, VIDEO, byte_tokenizer
 from transformers import (Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniProcessor,
                           Qwen2VLVideoProcessor, WhisperFeatureExtractor)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from whisper_mel import wave
 
 VOICES = "voices.safetensors"
 WORDS, CODES, CONTEXT = 6, 14, 400
 # Codes are 0 to 33; behind them stand tokens that are no sound.
 PAD, START, END, MASK = 34, 35, 36, 38
 WIDTH, MEL, SPEAKER = 16, 8, 6
-KINDS = [("Chelsie", [], []), ("Ethan", [4_960], []), ("Chelsie", [11_003], ["noise"])]
+PACE = 3
+# The last is a video whose own sound stands among its frames.
+KINDS = [("Chelsie", [], [], 0), ("Ethan", [4_960], [], 0), ("Chelsie", [11_003], ["noise"], 0), ("Ethan", [11_003], [], 5)]
 QUESTIONS = ("what is it?", "how many?", "why?", "and now?", "x", "where?", "who?", "how?", "when?", "what?", "whose?",
              "which?", "is it red?", "is it here?", "tell me", "look", "y", "z", "what happens?", "what else?")
 
@@ -116,20 +119,43 @@ class Drawn:
         torch.randn = self.own
 
 
+def heard_and_watched(processor, question, samples, frames):
+    content = [{"type": "video"}, {"type": "text", "text": question}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    shown, metadata = watched(frames)
+    made = dict(processor(
+        text=[text], videos=[shown], audio=[wave(samples)], load_audio_from_video=True, audio_from_video_indices=[0],
+        position_id_per_seconds=PACE, return_tensors="pt",
+        videos_kwargs=dict(video_metadata=[metadata], do_sample_frames=False, size=edges(VIDEO_PIXELS))))
+    return made | {"input_features": mel(processor.feature_extractor, samples)[None], "use_audio_in_video": True}
+
+
+def places(talker, inputs):
+    """Where the tokens of a prompt stand in time, height and width, `[T, 3]`."""
+    sounds = inputs["feature_attention_mask"].sum(1) if "feature_attention_mask" in inputs else None
+    found, _ = talker.get_rope_index(
+        inputs["input_ids"], inputs.get("image_grid_thw"), inputs.get("video_grid_thw"), inputs["attention_mask"],
+        inputs.get("use_audio_in_video", False), sounds, inputs.get("video_second_per_grid"))
+    return found[:, 0].T.float()
+
+
 @torch.no_grad()
 def conversations(model, processor):
     """One question of each kind, of which every token is clear."""
     masked(model.talker)
     # transformers hands the talker pixels too, which it then refuses.
-    thinker, talker = Watched(model.thinker), Watched(model.talker, codes_alone, ["pixel_values"])
+    thinker, talker = Watched(model.thinker), Watched(model.talker, codes_alone, ["pixel_values", "pixel_values_videos"])
     dit = model.token2wav.code2wav_dit_model
     parts = {"read": Kept(model.talker.thinker_to_talker_proj), "hidden": Kept(model.talker.model.norm),
              "speaker": Kept(dit.input_embed.spk_encoder), "velocity": Kept(dit.proj_out),
              "mel": Kept(model.token2wav.code2wav_bigvgan_model)}
     kept, outputs = [], {}
-    for i, (voice, sounds, names) in enumerate(KINDS):
+    for i, (voice, sounds, names, frames) in enumerate(KINDS):
         for question in QUESTIONS:
-            inputs = prepared(processor, question, sounds, names, 0)
+            if frames:
+                inputs = heard_and_watched(processor, question, *sounds, frames)
+            else:
+                inputs = prepared(processor, question, sounds, names, 0)
             model.thinker.model.rope_deltas = model.talker.rope_deltas = None
             try:
                 with Drawn(f"voice.{i}", 2 * CODES) as drawn:
@@ -140,15 +166,16 @@ def conversations(model, processor):
                 continue
             finally:
                 made = {name: part.take() if part.seen else None for name, part in parts.items()}
-            if min(thinker.lead, talker.lead) > LEAD and len(thinker.tokens) > 2:
+            if min(thinker.lead, talker.lead) > (2 * LEAD if frames else LEAD) and len(thinker.tokens) > 2:
                 break
         else:
             raise SystemExit(f"no clear answer of {voice}")
         read, hidden = made["read"][0], made["hidden"][1]
-        outputs |= {f"{i}.read": read, f"{i}.hidden": hidden, f"{i}.speaker": made["speaker"][1],
+        outputs |= {f"{i}.positions": places(model.talker, inputs), f"{i}.read": read, f"{i}.hidden": hidden, f"{i}.speaker": made["speaker"][1],
                     f"{i}.noise": drawn.noise[0], f"{i}.velocity": made["velocity"][1], f"{i}.mel": made["mel"][0].T,
                     f"{i}.samples": samples}
         kept.append({"question": question, "sounds": sounds, "pictures": [f"{name}.png" for name in names],
+                     "video": VIDEO.name if frames else None, "frames": frames,
                      "voice": voice, "ids": inputs["input_ids"][0].tolist(), "greedy": thinker.tokens,
                      "codes": talker.tokens})
         print(len(read), thinker.tokens, talker.tokens, f"{samples.abs().max():.2f}", len(samples))
@@ -172,7 +199,7 @@ def settings(tokens):
                   num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=CONTEXT,
                   rope_parameters=rope([2, 3, 3]), tts_text_start_token_id=more, tts_text_end_token_id=more + 1,
                   tts_text_pad_token_id=more + 2, tts_codec_pad_token_id=PAD, tts_codec_start_token_id=START,
-                  tts_codec_end_token_id=END, tts_codec_mask_token_id=MASK, position_id_per_seconds=3, **ids)
+                  tts_codec_end_token_id=END, tts_codec_mask_token_id=MASK, position_id_per_seconds=PACE, **ids)
     dit = dict(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, head_dim=8, ff_mult=2, emb_dim=4, block_size=5,
                look_ahead_layers=[1], look_backward_layers=[0, 2], repeats=2, num_embeds=33, mel_dim=MEL,
                enc_emb_dim=SPEAKER, enc_dim=5, enc_channels=[8, 8, 8, 16], enc_kernel_sizes=[5, 3, 3, 1],
@@ -180,7 +207,7 @@ def settings(tokens):
     bigvgan = dict(mel_dim=MEL, upsample_initial_channel=8, resblock_kernel_sizes=[3, 5],
                    resblock_dilation_sizes=[[1, 3, 5], [1, 2, 3]], upsample_rates=[3, 2], upsample_kernel_sizes=[7, 4])
     return Qwen2_5OmniConfig(
-        thinker_config=dict(audio_config=audio, vision_config=vision, text_config=text, position_id_per_seconds=3, **ids),
+        thinker_config=dict(audio_config=audio, vision_config=vision, text_config=text, position_id_per_seconds=PACE, **ids),
         talker_config=talker, token2wav_config=dict(dit_config=dit, bigvgan_config=bigvgan))
 
 

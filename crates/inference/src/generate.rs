@@ -33,6 +33,8 @@ pub struct GenerateOptions {
     pub modalities: Option<Vec<Modality>>,
     /// The answer is to be spoken: what a model with a voice of its own thought is told beside it.
     pub spoken: bool,
+    /// A sound that follows a video is the video's own: a model that can hears it while it sees.
+    pub use_audio_in_video: bool,
     /// What is kept of a text is of use to texts of the same salt, and to no others.
     pub cache_salt: String,
 }
@@ -49,6 +51,7 @@ impl Default for GenerateOptions {
             grammar: None,
             modalities: None,
             spoken: false,
+            use_audio_in_video: false,
             cache_salt: String::new(),
         }
     }

@@ -71,7 +71,7 @@ pub fn spliced(text: Embeds, media: Tensor<3>, slots: &[Slot]) -> (Embeds, Vec<T
 }
 
 /// Tokens of a medium, or of one of its steps in time, in a prompt.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// Index of the first.
     pub at: usize,
@@ -79,6 +79,22 @@ pub struct Standing {
     pub grid: Grid,
     /// Positions from one step to the next; what of them is no whole number is cut off.
     pub step: f32,
+    /// Of a video whose own sound stands among its tokens: how many of its tokens, and how many of the sound's behind
+    /// them, follow each other in each stretch of time.
+    pub stretches: Vec<[usize; 2]>,
+}
+
+impl Standing {
+    /// The places of its tokens, from the first one's on.
+    fn places(&self) -> impl Iterator<Item = [u32; 3]> {
+        let (Grid { steps, rows, columns }, step) = (self.grid, self.step);
+        (0..steps).flat_map(move |time| {
+            let time = (time as f32 * step) as u32;
+            let places =
+                (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]));
+            places.map(move |[row, column]| [time, row as u32, column as u32])
+        })
+    }
 }
 
 /// Position of each of `tokens` in time, height and width (M-RoPE, section 2.1): a text's tokens follow each other
@@ -94,23 +110,40 @@ pub fn positions(tokens: usize, media: &[Standing], lasts: bool) -> Arc<[[u32; 3
             *next += 1;
         }
     };
-    for &Standing { at, grid, step } in media {
-        text(&mut all, &mut next, at);
-        let Grid { steps, rows, columns } = grid;
-        let mut behind = rows.max(columns) as u32;
-        for time in 0..steps {
-            let time = (time as f32 * step) as u32;
-            if lasts {
-                behind = behind.max(time + 1);
-            }
-            let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
-            let place = |[row, column]: [usize; 2]| [time, row as u32, column as u32];
-            all.extend(places.map(place).map(|place| place.map(|axis| next + axis)));
+    for standing in media {
+        if !standing.stretches.is_empty() {
+            text(&mut all, &mut next, standing.at.saturating_sub(1));
+            next = among_sounds(&mut all, standing, next.saturating_sub(1));
+            continue;
         }
-        next += behind;
+        text(&mut all, &mut next, standing.at);
+        let Grid { steps, rows, columns } = standing.grid;
+        let last = (steps.saturating_sub(1) as f32 * standing.step) as u32;
+        let behind = rows.max(columns) as u32;
+        all.extend(standing.places().map(|place| place.map(|axis| next + axis)));
+        next += if lasts { behind.max(last + 1) } else { behind };
     }
     text(&mut all, &mut next, tokens);
     all.into()
+}
+
+/// The places of a video and of its own sound, which begin at the same time, from the second of the two tokens on that
+/// open them, of which the first stands at `opened`; the next position. The two that open them stand at one, and so do
+/// those that close them: behind what comes last, as transformers has it.
+fn among_sounds(all: &mut Vec<[u32; 3]>, standing: &Standing, opened: u32) -> u32 {
+    let first = opened + 1;
+    all.push([opened; 3]);
+    let (mut seen, mut heard) = (standing.places(), first..);
+    let mut last = opened;
+    for &[tokens, sounds] in &standing.stretches {
+        let begun = all.len();
+        all.extend(seen.by_ref().take(tokens).map(|place| place.map(|axis| first + axis)));
+        let own = if sounds > 0 { all.len() } else { begun };
+        all.extend(heard.by_ref().take(sounds).map(|at| [at; 3]));
+        last = all[own..].iter().flatten().copied().max().unwrap_or(last);
+    }
+    all.extend([[last + 1; 3]; 2]);
+    last + 2
 }
 
 #[cfg(test)]
@@ -121,9 +154,25 @@ mod tests {
     #[test]
     fn media_stand_on_three_axes() {
         let grid = Grid { steps: 2, rows: 1, columns: 2 };
-        let standing = [Standing { at: 2, grid, step: 2.0 }];
+        let stretches = Vec::new();
+        let standing = [Standing { at: 2, grid, step: 2.0, stretches }];
         let want = [[0; 3], [1; 3], [2, 2, 2], [2, 2, 3], [4, 2, 2], [4, 2, 3], [4; 3]];
         assert_eq!(positions(7, &standing, false)[..], want);
         assert_eq!(positions(7, &standing, true)[6], [5; 3]);
+    }
+
+    /// A word, two tokens that open, a step, two tokens of sound, a step, one of sound, two that close, a word.
+    #[test]
+    fn a_videos_own_sound_stands_among_its_tokens() {
+        let grid = Grid { steps: 2, rows: 1, columns: 2 };
+        let stretches = vec![[2, 2], [2, 1]];
+        let standing = [Standing { at: 3, grid, step: 2.0, stretches }];
+        let want = [
+            [[0; 3], [1; 3], [1; 3]].as_slice(),
+            &[[2, 2, 2], [2, 2, 3], [2; 3], [3; 3]],
+            &[[4, 2, 2], [4, 2, 3], [4; 3]],
+            &[[5; 3], [5; 3], [6; 3]],
+        ];
+        assert_eq!(positions(13, &standing, true)[..], want.concat());
     }
 }

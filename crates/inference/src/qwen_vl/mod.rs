@@ -71,6 +71,8 @@ pub struct Hearing {
     marker: String,
     start: String,
     end: String,
+    /// Positions of a stretch of a video with its own sound.
+    stretch: usize,
 }
 
 /// A medium, or a stretch of a sound, before anything is made of it: what its place in a prompt follows from.
@@ -78,6 +80,8 @@ pub struct Hearing {
 enum Placed<'m> {
     Seen(Seen<'m>),
     Heard(Piece),
+    /// A video with its own sound.
+    Both(Seen<'m>, Vec<Piece>),
 }
 
 /// A picture or a video before it is looked at.
@@ -117,6 +121,7 @@ impl QwenVlModel {
                     marker: name(ids.audio_token_id)?,
                     start: name(ids.audio_start_token_id)?,
                     end: name(ids.audio_end_token_id)?,
+                    stretch: ids.stretch,
                 })
             }
             _ => None,
@@ -178,6 +183,28 @@ impl QwenVlModel {
         Ok(vec![Placed::Seen(Seen { medium, frames, grid, step })])
     }
 
+    /// Where all of them will stand, one after the other.
+    fn all_placed<'m>(
+        &self,
+        media: &'m [Media],
+        options: &GenerateOptions,
+    ) -> Result<Vec<Vec<Placed<'m>>>> {
+        let mut all: Vec<Vec<Placed<'m>>> = Vec::with_capacity(media.len());
+        for medium in media {
+            let placed = self.place(medium)?;
+            match all.last_mut().map(Vec::as_mut_slice) {
+                Some([before @ Placed::Seen(Seen { medium: Media::Video(_), .. })])
+                    if options.use_audio_in_video && medium.modality() == Modality::Audio =>
+                {
+                    join(before, placed);
+                    all.push(Vec::new());
+                }
+                _ => all.push(placed),
+            }
+        }
+        Ok(all)
+    }
+
     /// Positions from one step in time to the next, where a frame stays so many `seconds`.
     fn pace(&self, seconds: f64) -> f32 {
         match self.timing {
@@ -202,16 +229,43 @@ impl QwenVlModel {
         }
     }
 
+    /// What stands for stretches of a sound, `[1, Q, D]`.
+    fn hear(&self, pieces: &[&Piece]) -> Result<Option<Tensor<3>>> {
+        let Some(hearing) = &self.hearing else { return Ok(None) };
+        Ok(hearing.tower.encode(pieces)?.map(|Embeds(heard)| heard))
+    }
+
+    /// The tokens of a video and of its own sound in the order in which they stand.
+    fn interleaved(
+        &self,
+        placed: &Placed<'_>,
+        seen: Tensor<3>,
+        heard: Option<Tensor<3>>,
+    ) -> Vec<Tensor<3>> {
+        let (mut at, mut tokens) = ([0, 0], Vec::new());
+        for lens in self.stretches(placed) {
+            for (i, of) in [Some(&seen), heard.as_ref()].into_iter().enumerate() {
+                if let Some(of) = of.filter(|_| lens[i] > 0) {
+                    tokens.push(of.clone().narrow(1, at[i], lens[i]));
+                    at[i] += lens[i];
+                }
+            }
+        }
+        tokens
+    }
+
     /// What stands for each of the media, one after the other; nothing without any.
     fn perceive(&self, placed: &[Placed<'_>], salt: &str) -> Result<Option<Tensor<3>>> {
         let mut tokens = Vec::with_capacity(placed.len());
         for placed in placed {
-            match (placed, &self.hearing) {
-                (Placed::Seen(seen), _) => tokens.push(self.see(seen, salt)),
-                (Placed::Heard(piece), Some(hearing)) => {
-                    tokens.extend(hearing.tower.encode(&[piece])?.map(|Embeds(heard)| heard));
+            match placed {
+                Placed::Seen(seen) => tokens.push(self.see(seen, salt)),
+                Placed::Heard(piece) => tokens.extend(self.hear(&[piece])?),
+                Placed::Both(seen, pieces) => {
+                    let (seen_tokens, pieces) =
+                        (self.see(seen, salt), pieces.iter().collect::<Vec<_>>());
+                    tokens.extend(self.interleaved(placed, seen_tokens, self.hear(&pieces)?));
                 }
-                (Placed::Heard(_), None) => {}
             }
         }
         Ok((!tokens.is_empty()).then(|| Tensor::cat(tokens, 1)))
@@ -226,11 +280,12 @@ impl QwenVlModel {
     ) -> Result<Inputs> {
         self.takes(media)?;
         let begun = Instant::now();
-        let placed = media.iter().map(|medium| self.place(medium)).collect::<Result<Vec<_>>>()?;
+        let placed = self.all_placed(media, options)?;
         let process = begun.elapsed().as_secs_f64();
         let Prompt { ids, answer, slots, .. } = prompt(&placed)?;
         self.llm.room(ids.len())?;
         let placed: Vec<Placed<'_>> = placed.into_iter().flatten().collect();
+        let slots = self.joined(&placed, slots);
         let start = Instant::now();
         let text = self.llm.embed(&ids);
         let (embeds, sequence) = match self.perceive(&placed, &options.cache_salt)? {
@@ -276,6 +331,19 @@ impl QwenVlModel {
         self.inputs(media, options, |placed| {
             self.prompt(&Self::stretched(messages, media, placed), placed)
         })
+    }
+}
+
+/// Has a video heard with its own sound.
+fn join<'m>(video: &mut Placed<'m>, sound: Vec<Placed<'m>>) {
+    let heard = |placed| match placed {
+        Placed::Heard(piece) => Some(piece),
+        Placed::Seen(_) | Placed::Both(..) => None,
+    };
+    let pieces: Vec<Piece> = sound.into_iter().filter_map(heard).collect();
+    if let Placed::Seen(Seen { medium, frames, grid, step }) = video {
+        let seen = Seen { medium, frames: std::mem::take(frames), grid: *grid, step: *step };
+        *video = Placed::Both(seen, pieces);
     }
 }
 

@@ -88,12 +88,14 @@ impl Speaker {
     ///
     /// # Errors
     /// The model computes no numbers.
-    fn samples(&self, codes: &[u32], voice: usize, seed: u64) -> Result<[Vec<f32>; 2]> {
+    fn samples(&self, codes: &[u32], voice: usize, seed: u64) -> Result<Vec<f32>> {
         let mut rng = Rng::new(seed);
         let Speaking { token2wav, voices, .. } = &self.parts;
         let noise = (0..token2wav.dit.noise(codes.len())).map(|_| rng.normal() as f32).collect();
         let mel = token2wav.dit.sample(codes, &voices[voice].sound, noise);
-        Ok([read(mel.clone()), token2wav.bigvgan.samples(mel)])
+        let is_finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
+        let finite = is_finite(&read(mel.clone())).then(|| token2wav.bigvgan.samples(mel));
+        finite.filter(|samples| is_finite(samples)).ok_or(Error::NoSpectrogram)
     }
 }
 
@@ -223,10 +225,7 @@ impl TextToSpeech for QwenVlModel {
         let mut spoken = Spoken::new(RATE, speaker.parts.names[voice].clone());
         spoken.talk = begun.elapsed().as_secs_f64();
         let begun = Instant::now();
-        let [mel, samples] = speaker.samples(&codes, voice, options.seed)?;
-        if !mel.iter().chain(&samples).all(|x| x.is_finite()) {
-            return Err(Error::NoSpectrogram);
-        }
+        let samples = speaker.samples(&codes, voice, options.seed)?;
         spoken.vocode = begun.elapsed().as_secs_f64();
         spoken.add(text.to_owned(), Vec::new(), samples);
         progress(1, 1);

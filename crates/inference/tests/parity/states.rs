@@ -242,7 +242,11 @@ fn qwen_vl_layer_by_layer() {
         let (embeds, deepstack) = spliced(text, seen, &[slot]);
         let merge = model.pictures.merge();
         let grid = Grid { steps, rows: rows / merge, columns: columns / merge };
-        let grid = Some(positions(ids.len(), &[Standing { at, grid, step: 1.0 }], false));
+        let grid = Some(positions(
+            ids.len(),
+            &[Standing { at, grid, step: 1.0, stretches: Vec::new() }],
+            false,
+        ));
         let sequence = Sequence { grid, deepstack, ..Sequence::default() };
         let layers = model.config.language.n_layers();
         check.stack("language", layers, |i| language.hidden_of(embeds.clone(), &sequence, i));

@@ -84,6 +84,8 @@ pub struct HearingConfig {
     pub audio_start_token_id: u32,
     /// Stands behind it.
     pub audio_end_token_id: u32,
+    /// Positions of a stretch of a video, behind whose tokens stand those of its own sound.
+    pub stretch: usize,
 }
 
 /// What hears.
@@ -98,8 +100,8 @@ pub struct Hearing {
 /// The settings of what thinks.
 pub(super) fn thinker<'a>(whole: &Config<'a>) -> Result<Config<'a>> {
     let thinker = whole.find_or_empty("thinker_config")?;
-    // How a video's own sound would stand among its frames, which is not heard; whose turn it is.
-    thinker.without_effect(&["seconds_per_chunk", "user_token_id"]);
+    // Whose turn it is.
+    thinker.without_effect(&["user_token_id"]);
     Ok(thinker)
 }
 
@@ -171,6 +173,8 @@ pub(super) fn hearing(top: &Config<'_>, width: usize) -> Result<HearingConfig> {
         audio_token_id: top.id_or("audio_token_index", old)?,
         audio_start_token_id: top.id_or("audio_start_token_id", 151_647)?,
         audio_end_token_id: top.id_or("audio_end_token_id", 151_648)?,
+        stretch: top.size_or("position_id_per_seconds", 25)?
+            * top.size_or("seconds_per_chunk", 2)?,
     })
 }
 

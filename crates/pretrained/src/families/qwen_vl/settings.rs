@@ -87,7 +87,7 @@ pub fn config(directory: &Directory) -> Result<QwenVlConfig> {
     let (family, language, Seen { tower, timing, patch, temporal }) = read(&top, &vision)?;
     let hearing = if omni { Some(omni::hearing(&top, language.hidden_size())?) } else { None };
     let speaking = match omni {
-        true => speaking::config(directory, &whole, &top, language.hidden_size())?,
+        true => speaking::config(directory, &whole, &top, &language)?,
         false => None,
     };
     Ok(QwenVlConfig {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use sensorium_backbone::{BackboneConfig, OmniTalker, OmniTalkerConfig};
+use sensorium_backbone::{BackboneConfig, LlamaConfig, RopeScaling};
+use sensorium_backbone::{OmniTalker, OmniTalkerConfig};
 use sensorium_checkpoint::{Tensor, Tensors, safetensors};
 use sensorium_generator::audio::token2wav::{self, BigVganConfig, DitConfig, EcapaConfig};
 use sensorium_generator::audio::token2wav::{Token2Wav, Token2WavConfig};
@@ -78,13 +79,13 @@ pub struct Voice {
     pub sound: token2wav::Voice,
 }
 
-/// What speaks, beside a language model with these settings, of this width; nothing where it is switched off or has no
+/// What speaks, beside a language model with these settings, of this shape; nothing where it is switched off or has no
 /// weights.
 pub(super) fn config(
     directory: &Directory,
     whole: &Config<'_>,
     thinker: &Config<'_>,
-    width: usize,
+    language: &BackboneConfig,
 ) -> Result<Option<SpeakingConfig>> {
     // transformers goes by the other name.
     whole.without_effect(&["enable_talker"]);
@@ -93,23 +94,22 @@ pub(super) fn config(
         return Ok(None);
     }
     let top = whole.find_or_empty("talker_config")?;
-    let talker = talker(&top, thinker, width)?;
+    let talker = talker(&top, thinker, language.hidden_size())?;
     let wav = whole.find_or_empty("token2wav_config")?;
     wav.only("model_type", &json!("qwen2_5_omni_token2wav"))?;
     let dit = dit(&wav.find_or_empty("dit_config")?)?;
     let bigvgan = bigvgan(&wav.find_or_empty("bigvgan_config")?, dit.voice.bands)?;
     // Files may have it by another name beside it; voices have their own.
     top.without_effect(&["codec_pad_token", "tts_text_start_token_id"]);
-    let code = |key: &str, default: u32| match top.id_or(key, default)? {
-        id if (id as usize) < talker.decoder.vocab_size => Ok(id),
-        _ => {
-            let expected = format!("below the vocab_size, {}", talker.decoder.vocab_size);
-            Err(top.wrong(key, &expected, FOREIGN))
-        }
+    let id = |key: &str, default: u32, vocabulary: usize| match top.id_or(key, default)? {
+        id if (id as usize) < vocabulary => Ok(id),
+        _ => Err(top.wrong(key, &format!("below the vocab_size, {vocabulary}"), FOREIGN)),
     };
+    let word = |key, default| id(key, default, language.vocabulary());
+    let code = |key, default| id(key, default, talker.decoder.vocab_size);
     Ok(Some(SpeakingConfig {
-        text_end: top.id_or("tts_text_end_token_id", 151_861)?,
-        text_pad: top.id_or("tts_text_pad_token_id", 151_859)?,
+        text_end: word("tts_text_end_token_id", 151_861)?,
+        text_pad: word("tts_text_pad_token_id", 151_859)?,
         codec_pad: code("tts_codec_pad_token_id", 8292)?,
         codec_start: code("tts_codec_start_token_id", 8293)?,
         codec_end: code("tts_codec_end_token_id", 8294)?,
@@ -135,6 +135,7 @@ fn talker(config: &Config<'_>, thinker: &Config<'_>, width: usize) -> Result<Omn
         "audio_token_index",
         "image_token_index",
         "position_id_per_seconds",
+        "seconds_per_chunk",
         "video_token_index",
         "vision_end_token_id",
         "vision_start_token_id",
@@ -147,8 +148,8 @@ fn talker(config: &Config<'_>, thinker: &Config<'_>, width: usize) -> Result<Omn
     }
     let merge = thinker.find_or_empty("vision_config")?.size_or("spatial_merge_size", 2)?;
     config.only("spatial_merge_size", &json!(merge))?;
-    // How a video's own sound would stand among its frames; the head is always its own.
-    config.without_effect(&["seconds_per_chunk", "tie_word_embeddings"]);
+    // The head is always its own.
+    config.without_effect(&["tie_word_embeddings"]);
     let config = config.clone().or(&TALKER);
     if config.size("embedding_size")? != width {
         let expected = format!("{width}, the width of the language model");
@@ -159,7 +160,7 @@ fn talker(config: &Config<'_>, thinker: &Config<'_>, width: usize) -> Result<Omn
         // What is read from its table is the head.
         BackboneConfig::Llama(decoder) => Ok(OmniTalkerConfig {
             embedding_size: width,
-            decoder: sensorium_backbone::LlamaConfig { tied: true, ..decoder },
+            decoder: LlamaConfig { tied: true, ..decoder },
         }),
         _ => Err(config.wrong("model_type", "a decoder like Qwen2's", FOREIGN)),
     }
@@ -178,7 +179,7 @@ fn dit(config: &Config<'_>) -> Result<DitConfig> {
         return Err(config.wrong("head_dim", "an even number", FOREIGN));
     }
     let (theta, scaling) = language::rope(config, head_dim)?;
-    if scaling != sensorium_backbone::RopeScaling::None {
+    if scaling != RopeScaling::None {
         return Err(config.wrong("rope_parameters", "angles that are not stretched", FOREIGN));
     }
     let bands = config.size_or("mel_dim", 80)?;
