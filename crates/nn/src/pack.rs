@@ -51,6 +51,9 @@ pub trait Matrix {
     fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {
         None
     }
+
+    /// Takes what is learned beside the matrix, which is a parameter still, into it.
+    fn merge(&mut self) {}
 }
 
 /// A part of a model that can be laid out for running. Its outputs stay those of the same forward

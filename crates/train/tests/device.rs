@@ -76,7 +76,7 @@ impl Trial {
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
             "whisper" => vec![("model.from", golden("whisper"))],
-            "gill" => vec![("model.from", self.path("flow/final"))],
+            "gill" | "next_gpt" => vec![("model.from", self.path("flow/final"))],
             "imagebind" => vec![("model.from", root("models/nano"))],
             "ctc" | "masked" | "published" | "talker" | "vocoder" | "vae" => Vec::new(),
             "flow" | "gan" | "conditional_vae" => {
@@ -109,7 +109,7 @@ const SPELT: &str = "data.train=[{kind='csv',path='../../goldens/ctc/words.csv',
 
 const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
 
-const RECIPES: [Row; 18] = [
+const RECIPES: [Row; 19] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -140,6 +140,12 @@ const RECIPES: [Row; 18] = [
     ("vae", "vae", &["steps=10"], &[""]),
     ("flow", "flow", &["steps=10"], &[""]),
     ("gill", "gill", &["steps=10"], &[""]),
+    (
+        "next_gpt",
+        "next-gpt",
+        &["encode.steps=10", "decode.steps=10", "instruct.steps=10"],
+        &["/encode", "/decode", "/instruct"],
+    ),
     ("gan", "gan", &["steps=10"], &[""]),
     ("conditional_vae", "conditional-vae", &["steps=10"], &[""]),
     ("imagebind", "imagebind", &["steps=10", SOUNDS], &[""]),
