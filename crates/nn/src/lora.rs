@@ -74,12 +74,25 @@ impl Lora {
         base * (gain.clone() - 1.0) + added * gain
     }
 
+    /// `weight` `[out, in]` with what is learned in it: the matrix that does alone what both do without dropout.
+    pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
+        let whole = self.whole(weight.clone());
+        let Some(magnitude) = &self.magnitude else { return whole };
+        let gain = magnitude.val().detach().set_require_grad(false) / self.lengths(weight);
+        whole * gain.unsqueeze_dim(1)
+    }
+
+    /// `weight` and what is learned, before any magnitude.
+    fn whole(&self, weight: Tensor<2>) -> Tensor<2> {
+        let [a, b, weight] =
+            [self.a.val(), self.b.val(), weight].map(|x| x.detach().set_require_grad(false));
+        weight + b.matmul(a) * self.scale
+    }
+
     /// The length of each row of `weight` with what is learned, through which nothing is learned (section 4.3 of
     /// DoRA's paper).
     fn lengths(&self, weight: Tensor<2>) -> Tensor<1> {
-        let [a, b, weight] =
-            [self.a.val(), self.b.val(), weight].map(|x| x.detach().set_require_grad(false));
-        let whole = weight + b.matmul(a) * self.scale;
+        let whole = self.whole(weight);
         whole.clone().mul(whole).sum_dim(1).sqrt().squeeze_dim(1)
     }
 }

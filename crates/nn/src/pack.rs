@@ -54,6 +54,9 @@ pub trait Matrix {
     fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {
         None
     }
+
+    /// Takes what is learned beside the matrix, which is a parameter still, into it.
+    fn merge(&mut self) {}
 }
 
 /// The matrix in bfloat16, if its device multiplies such numbers.

@@ -107,7 +107,8 @@ impl Chat {
         Ok(prompt)
     }
 
-    /// What is to be answered by the tokens `answer`, of which the first is learned and the others follow it.
+    /// What is to be answered by words, which may be none, and then by signal tokens, of which the first is learned
+    /// and the others follow it.
     ///
     /// # Errors
     /// As [`prompt`](Self::prompt); all of it is more than the model reads.
@@ -115,13 +116,16 @@ impl Chat {
         &self,
         messages: &[Message],
         media: &[Vec<Medium>],
-        answer: &[u32],
+        words: &str,
+        signals: &[u32],
     ) -> Result<Prompt> {
         let messages = placed(messages, media);
         let prompt = self.format.prompt(&self.tokenizer, &messages, &media.concat())?;
         let mut prompt = self.opened(prompt);
-        prompt.answer.extend((0..answer.len()).map(|i| i == 0));
-        prompt.ids.extend(answer);
+        let said = self.tokenizer.encode(words)?;
+        prompt.ids.extend(said.iter().chain(signals));
+        prompt.answer.resize(prompt.answer.len() + said.len() + 1, true);
+        prompt.answer.resize(prompt.ids.len(), false);
         prompt.spans.resize(prompt.ids.len(), 0);
         let (got, limit) = (prompt.ids.len(), self.context);
         if got > limit { Err(TrainError::TooLong { got, limit }) } else { Ok(prompt) }

@@ -1,6 +1,6 @@
 //! Freezing, with proof: what may move, what may not, and that it did not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sensorium_model::weights;
 use sensorium_nn::params;
@@ -49,6 +49,17 @@ pub fn thaw_only<M: Module>(model: M, parts: &[&str]) -> Result<(M, Trained)> {
         total: list.iter().map(count).sum(),
     };
     Ok((model, trained))
+}
+
+/// The model with only that trainable, of what is, which a batch `reaches`: the rest has no gradient of it.
+pub(crate) fn reached<M: Module>(model: &M, reaches: impl Fn(&str) -> bool) -> M {
+    let trained = params::list(model).into_iter().filter(|p| p.trainable).map(|p| p.name);
+    let (kept, left): (BTreeSet<String>, BTreeSet<String>) =
+        trained.partition(|name| reaches(name));
+    if left.is_empty() {
+        return model.clone();
+    }
+    params::set_trainable(model.clone(), |name| kept.contains(name))
 }
 
 /// Hash of every frozen tensor.

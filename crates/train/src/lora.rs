@@ -101,7 +101,7 @@ impl LoraConfig {
     }
 
     /// Puts something to learn beside every matrix that is a target; `name_of` gives transformers' names
-    /// of ours. Gives the names of what is to be trained.
+    /// of ours, and an empty one for those that cannot be targets. Gives the names of what is to be trained.
     ///
     /// # Errors
     /// The rank or the alpha is no such thing; no matrix is a target, or the adapter to go on with is
@@ -118,6 +118,9 @@ impl LoraConfig {
         model.matrices("", &mut |ours, matrix| {
             let Some((weight, place)) = matrix.adaptable() else { return };
             let theirs = module_of(&name_of, ours);
+            if theirs.is_empty() {
+                return;
+            }
             ends.insert(theirs.rsplit('.').next().unwrap_or(&theirs).to_owned());
             if !self.is_target(ours, &theirs) {
                 return;

@@ -29,8 +29,10 @@ use sensorium_checkpoint::Tensors;
 use sensorium_checkpoint::safetensors::{self, Dtype};
 use sensorium_media::chat::TEMPLATE;
 use sensorium_media::{ImageProcessor, Tokenizer};
+use sensorium_model::llava::Llava;
+use sensorium_model::weights;
 use sensorium_pretrained::families::llava::parts::NewProjector;
-use sensorium_pretrained::families::sensorium::{FAMILY, SensoriumConfig};
+use sensorium_pretrained::families::sensorium::{self, FAMILY, SensoriumConfig};
 use sensorium_pretrained::{Directory, bridge};
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +194,25 @@ pub(crate) fn unknown_family(directory: &Directory, known: &[&str]) -> TrainErro
 
 /// Names and contents of files.
 pub type Files = Vec<(String, Vec<u8>)>;
+
+/// The components of what answers beside `others`, in whose place they come.
+///
+/// # Errors
+/// Never in practice: all of it can be written down.
+pub fn answering(
+    others: &[(&'static str, Tensors)],
+    llava: &Llava,
+) -> Result<Vec<(&'static str, Tensors)>> {
+    let mut components = others.to_vec();
+    for tower in &llava.towers {
+        let [encoder, projector] = sensorium::tower(tower.encoder.modality());
+        components.retain(|(name, _)| *name != encoder);
+        components.push((encoder, weights::tensors(&tower.encoder)?));
+        components.push((projector, weights::tensors(&tower.projector)?));
+    }
+    components.push(("backbone", weights::tensors(&llava.backbone)?));
+    Ok(components)
+}
 
 /// A model made here: its settings, a file for each component, and what makes its inputs.
 ///

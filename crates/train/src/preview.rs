@@ -20,6 +20,7 @@ use crate::recipes::gill::GillRecipe;
 use crate::recipes::imagebind::ImageBindRecipe;
 use crate::recipes::llava::LlavaRecipe;
 use crate::recipes::masked::MaskedRecipe;
+use crate::recipes::next_gpt::NextGptRecipe;
 use crate::recipes::talker::TalkerRecipe;
 use crate::recipes::text::TextRecipe;
 use crate::recipes::tokenizer::TokenizerRecipe;
@@ -109,6 +110,10 @@ pub fn preview(
         Recipe::Gill => {
             let recipe: GillRecipe = config::load(path, sets)?;
             (recipe.data, recipe.seed)
+        }
+        Recipe::NextGpt => {
+            let recipe: NextGptRecipe = config::load(path, sets)?;
+            (recipe.last_data()?.clone(), recipe.seed)
         }
         Recipe::Gan => {
             let recipe: GanRecipe = config::load(path, sets)?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sensorium_data::{Example, Media};
 use sensorium_input_projector::ProjectorConfig;
-use sensorium_media::{ImageProcessor, Medium, Prompt};
+use sensorium_media::{ImageProcessor, Medium, Modality, Prompt};
+use sensorium_model::llava::Llava;
 use sensorium_pretrained::{MediaProcessor, Piece};
 
 use crate::chat::Chat;
@@ -66,4 +67,17 @@ impl Reader {
         pieces.extend(new);
         Ok(media)
     }
+}
+
+/// The kinds of media in a batch: of what is seen, and of what the other towers read.
+pub(crate) fn kinds(planes: &[f32], pieces: &[Piece]) -> Vec<Modality> {
+    let seen = (!planes.is_empty()).then_some(Modality::Image);
+    seen.into_iter().chain(pieces.iter().map(Piece::modality)).collect()
+}
+
+/// Whether the parameter `name` reads a batch with media of these `kinds`: all do that are of no tower.
+pub(crate) fn reads(model: &Llava, name: &str, kinds: &[Modality]) -> bool {
+    let number = name.strip_prefix("towers.").and_then(|rest| rest.split('.').next());
+    let tower = number.and_then(|number| model.towers.get(number.parse::<usize>().ok()?));
+    tower.is_none_or(|tower| kinds.contains(&tower.encoder.modality()))
 }

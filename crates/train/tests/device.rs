@@ -76,7 +76,7 @@ impl Trial {
                 ("backbone", self.path("text/final/backbone.safetensors")),
             ],
             "whisper" | "wav2vec2" => vec![("model.from", golden(recipe))],
-            "gill" => vec![("model.from", self.path("flow/final"))],
+            "gill" | "next_gpt" => vec![("model.from", self.path("flow/final"))],
             "imagebind" => vec![("model.from", root("models/nano"))],
             "ctc" | "masked" | "published" | "talker" | "vocoder" | "vae" => Vec::new(),
             "flow" | "gan" | "conditional_vae" => {
@@ -111,7 +111,7 @@ const LETTERS: &str = "data.train=[{kind='csv',path='tests/letters.csv',images='
 
 const SPOKEN: &str = "data.train=[{kind='folder',path='../data/tests/samples/folder-voices'}]";
 
-const RECIPES: [Row; 19] = [
+const RECIPES: [Row; 20] = [
     ("clip", "clip", &["steps=10", "batch=4", "loss=sigmoid", "optim.ema=0.9"], &[""]),
     ("clip", "info-nce", &["steps=10", "batch=4", "loss=info_nce", "recompute=true"], &[""]),
     ("text", "text", &["steps=10", "batch=4", "tokens=32"], &[""]),
@@ -142,7 +142,19 @@ const RECIPES: [Row; 19] = [
     ("vocoder", "vocoder", &["steps=4", SPOKEN], &[""]),
     ("vae", "vae", &["steps=10"], &[""]),
     ("flow", "flow", &["steps=10"], &[""]),
-    ("gill", "gill", &["steps=10"], &[""]),
+    ("gill", "gill", &["steps=10", "batch_size=2"], &[""]),
+    (
+        "next_gpt",
+        "next-gpt",
+        &[
+            "encode.steps=4",
+            "decode.steps=4",
+            "instruct.steps=4",
+            "decode.batch_size=2",
+            "instruct.batch_size=2",
+        ],
+        &["/encode", "/decode", "/instruct"],
+    ),
     ("gan", "gan", &["steps=10"], &[""]),
     ("conditional_vae", "conditional-vae", &["steps=10"], &[""]),
     ("imagebind", "imagebind", &["steps=10", SOUNDS], &[""]),

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use sensorium_checkpoint::{self as checkpoint, Tensors};
+use sensorium_checkpoint::{self as checkpoint, Tensor, Tensors};
 use sensorium_flow::{Modality, Output, Sampler};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::families::generators::Generators;
+use sensorium_pretrained::families::sensorium::SensoriumConfig;
 use sensorium_pretrained::{Directory, Pretrained};
 use sensorium_train::log;
 use sensorium_train::recipes;
@@ -27,20 +29,29 @@ impl Trial {
     }
 
     fn train(&self, recipe: &str, out: &str, sets: &[&str], resume: bool) -> Result<(), String> {
+        let options = RunOptions { strict: true, resume, ..RunOptions::new(self.path(out)) };
+        self.run(recipe, sets, &options)
+    }
+
+    fn run(&self, recipe: &str, sets: &[&str], options: &RunOptions) -> Result<(), String> {
         let paths = match recipe {
             "flow" | "gan" | "conditional_vae" => vec![
                 format!("model.from={:?}", root("models/nano")),
                 format!("vae={:?}", self.path("vae/final")),
             ],
-            "gill" => vec![format!("model.from={:?}", self.path("flow/final"))],
+            "gill" | "next_gpt" => vec![format!("model.from={:?}", self.path("flow/final"))],
             _ => Vec::new(),
         };
         // Else what is drawn in a step depends on how many there are.
-        let paths = paths.into_iter().chain(["data.curriculum=[1,1]".to_owned()]);
+        let stages: &[&str] = match recipe {
+            "next_gpt" => &["encode.", "decode.", "instruct."],
+            _ => &[""],
+        };
+        let whole = stages.iter().map(|stage| format!("{stage}data.curriculum=[1,1]"));
+        let paths = paths.into_iter().chain(whole);
         let sets = paths.chain(sets.iter().map(|set| (*set).to_owned()));
-        let options = RunOptions { strict: true, resume, ..RunOptions::new(self.path(out)) };
         let file = root("recipes").join(recipe).join("tiny.toml");
-        recipes::train(&file, &sets.collect::<Vec<_>>(), &options).map_err(|e| e.to_string())
+        recipes::train(&file, &sets.collect::<Vec<_>>(), options).map_err(|e| e.to_string())
     }
 
     fn losses(&self, run: &str) -> Vec<f64> {
@@ -94,18 +105,23 @@ fn pictures_are_learned_by_three_recipes_in_turn() {
     // Of the language model, the rows of the signal tokens alone have moved.
     let before = Directory::open(&root("models/nano")).unwrap().component("backbone").unwrap();
     let after = trial.component("gill", "backbone.safetensors");
-    for (name, tensor) in &before.tensors {
+    assert_eq!(moved(&before, &after), [("embedding.weight".to_owned(), vec![3877, 3878])]);
+
+    one_picture_is_one_picture(&generators(&trial.path("gill/final")));
+}
+
+/// The rows of each tensor that are other than they were, where any is.
+fn moved(before: &Tensors, after: &Tensors) -> Vec<(String, Vec<usize>)> {
+    assert!(before.tensors.keys().eq(after.tensors.keys()));
+    let rows = |name: &String, tensor: &Tensor| {
         let (old, new) = (tensor.data(), after.tensors[name].data());
         let width = tensor.shape().last().copied().unwrap_or(1);
         let rows = old.chunks(width).zip(new.chunks(width)).enumerate();
-        let moved: Vec<usize> = rows.filter(|(_, (a, b))| a != b).map(|(row, _)| row).collect();
-        match name.starts_with("embedding") {
-            true => assert_eq!(moved, [3877, 3878], "{name}"),
-            false => assert!(moved.is_empty(), "{name}: {moved:?}"),
-        }
-    }
-
-    one_picture_is_one_picture(&generators(&trial.path("gill/final")));
+        let moved = rows.filter(|(_, (a, b))| a != b).map(|(row, _)| row).collect();
+        (name.clone(), moved)
+    };
+    let all = before.tensors.iter().map(|(name, tensor)| rows(name, tensor));
+    all.filter(|(_, rows): &(String, Vec<usize>)| !rows.is_empty()).collect()
 }
 
 /// The same text and seed make the same picture, whatever stands beside it.
@@ -124,6 +140,82 @@ fn one_picture_is_one_picture(generators: &Generators) {
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
     assert!(close(&draw(&["a red circle"], 7), first));
     assert!(close(&draw(&["two blue stars above a green square"], 8), second));
+}
+
+const STAGES: [&str; 3] = ["encode", "decode", "instruct"];
+
+#[test]
+fn a_model_learns_at_both_ends_in_three_stages() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=30", "save_every=30"], false).unwrap();
+    trial.train("flow", "flow", &["steps=20", "save_every=20"], false).unwrap();
+    trial.train("next_gpt", "whole", &[], false).unwrap();
+    for stage in STAGES {
+        let losses = trial.losses(&format!("whole/{stage}"));
+        let [early, late] = [&losses[..6], &losses[losses.len() - 6..]].map(mean);
+        assert!(late < 0.9 * early, "{stage}: {losses:?}");
+    }
+    stays_what_no_stage_teaches(&trial);
+
+    // A run that is stopped in each of them goes on to the same bits.
+    let sets = ["encode.steps=2", "decode.steps=2", "instruct.steps=2", "optim.ema=0.5"];
+    trial.train("next_gpt", "once", &sets, false).unwrap();
+    for (resume, stage) in [(false, "encode"), (true, "decode"), (true, "instruct")] {
+        let options = RunOptions { strict: true, resume, ..RunOptions::new(trial.path("parts")) };
+        options.stop.store(true, Ordering::Relaxed);
+        let error = trial.run("next_gpt", &sets, &options).unwrap_err();
+        assert!(error.contains("after step 1 of 2") && error.contains(stage), "{error}");
+    }
+    trial.train("next_gpt", "parts", &sets, true).unwrap();
+    for file in ["backbone", "projector", "audio_projector", "image_mapper"] {
+        let file = format!("{file}.safetensors");
+        let [once, parts] =
+            ["once/instruct", "parts/instruct"].map(|run| trial.component(run, &file));
+        assert!(once.tensors == parts.tensors, "{file}");
+    }
+}
+
+/// Each stage moves what learns in it and not a bit of anything else.
+fn stays_what_no_stage_teaches(trial: &Trial) {
+    let mut before = trial.path("flow/final");
+    for (stage, learns) in STAGES.into_iter().zip([
+        &["projector", "audio_projector"][..],
+        &["backbone", "image_mapper"],
+        // Nothing is heard.
+        &["backbone", "image_mapper", "projector"],
+    ]) {
+        let after = trial.path(&format!("whole/{stage}/final"));
+        let [old, new] = [&before, &after].map(|path| Directory::open(path).unwrap());
+        for name in SensoriumConfig::read(&new).unwrap().components() {
+            let new = new.component(name).unwrap();
+            let Ok(old) = old.component(name) else {
+                assert_eq!((stage, name), ("decode", "image_mapper"));
+                continue;
+            };
+            let moved = moved(&old, &new);
+            assert_eq!(!moved.is_empty(), learns.contains(&name), "{stage}: {name}");
+            let rows = |part: &str| -> Vec<Vec<usize>> {
+                let below = moved.iter().filter(|(name, _)| name.starts_with(part));
+                below.map(|(_, rows)| rows.clone()).collect()
+            };
+            if name == "backbone" {
+                let signals: &[Vec<usize>] = match stage {
+                    "encode" => &[],
+                    _ => &[vec![3877, 3878]],
+                };
+                assert_eq!(rows("embedding"), signals, "{stage}");
+                assert_eq!(rows("norm").len(), 0, "{stage}");
+                // What was learned beside the matrices is in them.
+                let matrices = new
+                    .tensors
+                    .iter()
+                    .filter(|(name, one)| name.starts_with("layers.") && one.shape().len() == 2);
+                let wanted = if stage == "instruct" { matrices.count() } else { 0 };
+                assert_eq!(rows("layers").len(), wanted, "{stage}");
+            }
+        }
+        before = after;
+    }
 }
 
 #[test]
@@ -163,5 +255,32 @@ fn what_makes_no_sense_is_refused() {
     ] {
         let error = trial.train(recipe, "wrong", &[set], false).unwrap_err();
         assert!(error.contains(want), "{set}: {error}");
+    }
+}
+
+#[test]
+fn stages_that_make_no_sense_are_refused() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=1", "save_every=1"], false).unwrap();
+    trial.train("flow", "flow", &["steps=1", "save_every=1"], false).unwrap();
+    for (set, key) in [
+        ("outputs=[]", "outputs: expected [[outputs]] for [decode] and [instruct]"),
+        (
+            "outputs=[{modality='audio',requests=['{}']}]",
+            "outputs: expected a model with a generator of kind audio",
+        ),
+        ("model.train=['backbone']", "model.train: expected stages"),
+        ("lora.quantization='q8_0'", "lora.quantization: expected whole matrices"),
+        ("lora.from='somewhere'", "lora.from: expected a new adapter"),
+        ("lora.target_modules=['frames']", "lora.target_modules: expected ends of matrices' names"),
+        ("encode.projector_rate=-1", "encode.projector_rate: expected a factor of 0 or more"),
+        ("decode.steps=0", "steps: expected 1 or more"),
+        ("encode.data.train=[{kind='documents'}]", "media that the model has towers for"),
+        ("decode.data.train=[{kind='sounds'}]", "of a kind in [[outputs]]"),
+        ("media=[{kind='text'}]", "media"),
+        ("model.from='models/none'", "models/none"),
+    ] {
+        let error = trial.train("next_gpt", "wrong", &[set], false).unwrap_err();
+        assert!(error.contains(key), "{set}: {error}");
     }
 }

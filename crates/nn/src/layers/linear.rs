@@ -153,6 +153,12 @@ impl Matrix for Linear {
     fn adaptable(&mut self) -> Option<(&Param<Tensor<2>>, &mut Option<Lora>)> {
         Some((&self.weight, &mut self.lora))
     }
+
+    fn merge(&mut self) {
+        if let Some(lora) = self.lora.take() {
+            self.weight = Param::from_tensor(lora.merged(self.weight.val()));
+        }
+    }
 }
 
 impl Pack for Linear {

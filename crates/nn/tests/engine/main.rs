@@ -7,6 +7,7 @@ mod composed;
 mod differences;
 mod goldens;
 mod gradients;
+mod merged;
 mod operations;
 mod recompute;
 mod threads;

@@ -23,7 +23,6 @@ use sensorium_data::{Config, Example, Examples};
 use sensorium_encoder::EncoderConfig;
 use sensorium_media::{ImageProcessor, Tokenizer};
 use sensorium_model::llava::{Encoded, Llava, LlavaConfig};
-use sensorium_model::weights;
 use sensorium_nn::params::{self, read};
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::MediaProcessor;
@@ -524,14 +523,7 @@ impl Training<'_> {
         }
         match &self.home {
             Home::Own(own) => {
-                let mut components = own.others.clone();
-                for tower in &llava.towers {
-                    let [encoder, projector] = sensorium::tower(tower.encoder.modality());
-                    components.retain(|(name, _)| *name != encoder);
-                    components.push((encoder, weights::tensors(&tower.encoder)?));
-                    components.push((projector, weights::tensors(&tower.projector)?));
-                }
-                components.push(("backbone", weights::tensors(&llava.backbone)?));
+                let components = model::answering(&own.others, llava)?;
                 let llava = Some(self.shape.clone());
                 let settings = SensoriumConfig { llava, ..own.settings.clone() };
                 model::own(&components, &settings, &own.tokenizer, Some(&self.processor))

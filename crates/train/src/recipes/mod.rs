@@ -12,6 +12,7 @@ pub mod gill;
 pub mod imagebind;
 pub mod llava;
 pub mod masked;
+pub mod next_gpt;
 pub mod talker;
 pub mod text;
 pub mod tokenizer;
@@ -72,6 +73,8 @@ pub enum Recipe {
     ConditionalVae,
     /// When to answer with media, and what to tell their generator.
     Gill,
+    /// All kinds of media in, all kinds out.
+    NextGpt,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +130,7 @@ pub fn train(path: &Path, sets: &[String], options: &RunOptions) -> Result<()> {
         Recipe::Vae => vae::train(&config::load(path, sets)?, options),
         Recipe::Flow => flow::train(&config::load(path, sets)?, options),
         Recipe::Gill => gill::train(&config::load(path, sets)?, options),
+        Recipe::NextGpt => next_gpt::train(&config::load(path, sets)?, options),
         Recipe::Gan => gan::train(&config::load(path, sets)?, options),
         Recipe::ConditionalVae => conditional_vae::train(&config::load(path, sets)?, options),
     }
@@ -155,6 +159,7 @@ pub fn dry_run(path: &Path, sets: &[String]) -> Result<Vec<Planned>> {
         Recipe::Vae => vae::stages(&config::load(path, sets)?),
         Recipe::Flow => flow::stages(&config::load(path, sets)?),
         Recipe::Gill => gill::stages(&config::load(path, sets)?),
+        Recipe::NextGpt => next_gpt::stages(&config::load(path, sets)?),
         Recipe::Gan => gan::stages(&config::load(path, sets)?),
         Recipe::ConditionalVae => conditional_vae::stages(&config::load(path, sets)?),
     }

@@ -1,6 +1,6 @@
 //! Examples to requests for media, and to conversations in words.
 
-use sensorium_data::{Example, Examples};
+use sensorium_data::{Example, Examples, Media};
 use sensorium_encoder::text::Texts;
 use sensorium_media::{Message, Modality, Part, Prompt, Role};
 use sensorium_model::gill::SignalConfig;
@@ -23,7 +23,7 @@ pub(super) struct Requests {
 }
 
 /// Lessons of one kind.
-pub(super) struct Lessons {
+pub(crate) struct Lessons {
     /// Which of the outputs is asked for, if one is.
     pub(super) kind: Option<usize>,
     pub(super) samples: usize,
@@ -47,13 +47,44 @@ struct Lesson {
     pieces: Vec<Piece>,
 }
 
-/// What an example has not.
+/// What an example has not that is to be asked for or told.
 pub(super) fn lacks(example: &Example, kinds: &[Modality]) -> Option<&'static str> {
+    let fits = match wanted(example) {
+        Some((modality, _)) => kinds.contains(&modality) && !caption(example).trim().is_empty(),
+        None => !example.messages.is_empty(),
+    };
+    (!fits).then_some("conversations, or one medium with a caption, of a kind in [[outputs]]")
+}
+
+/// What an example has not that is to be told of media, which towers of these `kinds` read.
+pub(super) fn lacks_media(example: &Example, kinds: &[Modality]) -> Option<&'static str> {
+    // Of a video, pictures are read where there is no other tower.
+    let is_read =
+        |medium: &Media| kinds.contains(&medium.modality()) || medium.modality() == Modality::Video;
+    let told = match example.messages.last() {
+        Some(last) => !answers_with_medium(last),
+        None => example.text.is_some(),
+    };
+    let fits = told && !example.media.is_empty() && example.media.iter().all(is_read);
+    (!fits).then_some("media that the model has towers for, with captions or conversations")
+}
+
+/// The medium that is to be made, and how many are seen before it: the only one, where there is but a caption, or that
+/// which a conversation ends with.
+fn wanted(example: &Example) -> Option<(Modality, usize)> {
     match (&example.messages[..], &example.media[..]) {
-        ([_, ..], _) => None,
-        ([], [medium]) if example.text.is_some() && kinds.contains(&medium.modality()) => None,
-        _ => Some("conversations, or one medium with a caption, of a kind in [[outputs]]"),
+        ([], [medium]) => Some((medium.modality(), 0)),
+        ([.., last], [seen @ .., medium]) if answers_with_medium(last) => {
+            Some((medium.modality(), seen.len()))
+        }
+        _ => None,
     }
+}
+
+/// What is said of the medium that is to be made: by the example, or by the words before it.
+fn caption(example: &Example) -> String {
+    let said = || example.messages.last().map(Message::words).unwrap_or_default();
+    example.text.clone().unwrap_or_else(said)
 }
 
 /// The stream of random numbers that choose the words of a request.
@@ -82,34 +113,28 @@ impl Requests {
     /// A request, where the example is a medium with its caption or a conversation that ends with a medium;
     /// else a conversation in words.
     fn lesson(&self, example: &Example, rng: &mut Rng) -> Result<Lesson> {
-        let made = match (&example.messages[..], &example.media[..]) {
-            ([], [medium]) => Some((medium.modality(), 0)),
-            ([.., last], [seen @ .., medium]) if answers_with_medium(last) => {
-                Some((medium.modality(), seen.len()))
-            }
-            _ => None,
-        };
         let place = |modality| self.outputs.iter().position(|(one, _)| one.modality == modality);
-        let asked = made.and_then(|(modality, seen)| Some((place(modality)?, seen)));
+        let asked = wanted(example).and_then(|(modality, seen)| Some((place(modality)?, seen)));
         let Some((kind, seen)) = asked else {
             let (prompt, planes, pieces) = self.reader.talk(example)?;
             let caption = String::new();
             return Ok(Lesson { kind: None, prompt, caption, planes, pieces });
         };
         let (signal, requests) = &self.outputs[kind];
-        let caption = example.text.clone().unwrap_or_default();
+        let caption = caption(example);
         let (mut planes, mut pieces, mut media) = (Vec::new(), Vec::new(), Vec::new());
         for medium in &example.media[..seen] {
             media.push(self.reader.medium(medium, &mut planes, &mut pieces)?);
         }
-        let messages = match &example.messages[..] {
-            [asked @ .., _] => asked.to_vec(),
+        let (messages, words) = match &example.messages[..] {
+            [asked @ .., last] => (asked.to_vec(), last.words()),
             [] => {
                 let request = rng.choose(requests).map_or("{}", String::as_str);
-                vec![Message::text(Role::User, request.replace("{}", &caption))]
+                let asked = Message::text(Role::User, request.replace("{}", &caption));
+                (vec![asked], String::new())
             }
         };
-        let prompt = self.reader.chat.answered(&messages, &media, &signal.signals)?;
+        let prompt = self.reader.chat.answered(&messages, &media, &words, &signal.signals)?;
         Ok(Lesson { kind: Some(kind), prompt, caption, planes, pieces })
     }
 

@@ -21,7 +21,7 @@ use crate::config;
 use crate::dry::Planned;
 use crate::error::Result;
 use crate::feed::Feed;
-use crate::freeze::{is_of, thaw_only};
+use crate::freeze::{is_of, reached, thaw_only};
 use crate::memory::{self, Reads};
 use crate::model::{self, Files};
 use crate::optim::{self, AdamW, Gradients};
@@ -291,11 +291,6 @@ fn is_encoder(name: &str) -> bool {
 
 /// The model with only that trainable which the examples reach: the backbone alone where they have no media.
 fn seen_by(model: &Assistant, examples: &[Example]) -> Assistant {
-    if examples.iter().any(|example| !example.media.is_empty()) {
-        return model.clone();
-    }
-    let trained =
-        params::list(model).into_iter().filter(|p| p.trainable && is_of(&p.name, "backbone"));
-    let trained: Vec<String> = trained.map(|p| p.name).collect();
-    params::set_trainable(model.clone(), |name| trained.iter().any(|known| known == name))
+    let seen = examples.iter().any(|example| !example.media.is_empty());
+    reached(model, |name| seen || is_of(name, "backbone"))
 }

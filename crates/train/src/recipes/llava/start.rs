@@ -2,10 +2,8 @@
 
 use sensorium_backbone::BackboneConfig;
 use sensorium_checkpoint as checkpoint;
-use sensorium_encoder::{Encoder, EncoderConfig};
-use sensorium_input_projector::Projector;
 use sensorium_media::{ImageProcessor, Tokenizer};
-use sensorium_model::llava::{Llava, LlavaConfig, Tower, TowerConfig};
+use sensorium_model::llava::{Llava, LlavaConfig};
 use sensorium_model::weights;
 use sensorium_nn::prelude::*;
 use sensorium_pretrained::families::assistant::families;
@@ -13,14 +11,14 @@ use sensorium_pretrained::families::language;
 use sensorium_pretrained::families::llava::parts::{BACKBONES, NewLlava, PLAIN, assemble};
 use sensorium_pretrained::families::llava::{self, Spliced};
 use sensorium_pretrained::families::sensorium::{self, SensoriumConfig, Trainable};
-use sensorium_pretrained::{Directory, MediaProcessor, TextProcessor};
+use sensorium_pretrained::{Directory, TextProcessor};
 
 use super::{Home, LlavaRecipe, Own, Training, side};
 use crate::chat::Chat;
 use crate::error::{Result, TrainError};
 use crate::model::{self, Files, Parts};
 use crate::size::Size;
-use crate::towers::{NewTower, no_vit, vit};
+use crate::towers;
 
 /// A new model of components that other recipes have trained.
 pub(super) fn new(
@@ -63,19 +61,11 @@ fn own<'a>(
         let message = "expected a published model, got one that was trained here";
         return Err(model::config("lora", message, "leave [lora] out: all of it can be trained"));
     }
-    let Trainable { settings, text, spliced, words, others } =
-        sensorium::trainable(directory, init)?;
-    let Spliced { mut llava, config: mut shape, processor, mut processors, .. } = spliced;
+    let mut found = sensorium::trainable(directory, init)?;
     let seeded = &mut recipe.device.init(Some(recipe.seed), recipe.precision, recipe.recompute);
-    for new in &recipe.media {
-        if shape.tower(new.kind).is_none() {
-            let config = planned(new, &shape, &settings)?;
-            let from = (directory, &settings);
-            llava.towers.push(tower(new, &config, from, &llava.towers[0], seeded)?);
-            processors.push(MediaProcessor::new(&config.encoder, &processor, words.as_ref())?);
-            shape.towers.push(config);
-        }
-    }
+    towers::add(&recipe.media, &mut found, directory, seeded)?;
+    let Trainable { settings, text, spliced, others, .. } = found;
+    let Spliced { llava, config: shape, processor, processors, .. } = spliced;
     let limits = (shape.towers[0].tokens(), shape.backbone.context());
     let chat = Chat::own(&text.tokenizer, limits.0, limits.1)?.into();
     let home = Home::Own(Box::new(Own { tokenizer: text.tokenizer, settings, others }));
@@ -88,47 +78,7 @@ fn own<'a>(
 /// It does not answer, or a tower cannot be added to it.
 pub(super) fn own_shape(recipe: &LlavaRecipe, directory: &Directory) -> Result<LlavaConfig> {
     let settings = SensoriumConfig::read(directory)?;
-    let mut shape =
-        settings.llava.clone().ok_or_else(|| model::unknown_family(directory, &SEEING))?;
-    for new in &recipe.media {
-        if shape.tower(new.kind).is_none() {
-            shape.towers.push(planned(new, &shape, &settings)?);
-        }
-    }
-    Ok(shape)
-}
-
-/// The shape of a tower to be made.
-fn planned(new: &NewTower, shape: &LlavaConfig, settings: &SensoriumConfig) -> Result<TowerConfig> {
-    let Some(EncoderConfig::Vit { vit, .. }) = shape.towers.first().map(|tower| &tower.encoder)
-    else {
-        return Err(no_vit());
-    };
-    let bound = settings.imagebind.as_ref().and_then(|bound| bound.encoder(new.kind));
-    let words = settings.clip.as_ref().map_or(0, |clip| clip.text.embed);
-    let encoder = bound.cloned().map_or_else(|| new.config(vit, words), Ok)?;
-    let projector = new.size.projector(&encoder, shape.backbone.width());
-    Ok(TowerConfig { encoder, projector })
-}
-
-/// A tower whose encoder the model has already, or of seeded weights, but for what is trained elsewhere.
-fn tower(
-    new: &NewTower,
-    config: &TowerConfig,
-    (directory, settings): (&Directory, &SensoriumConfig),
-    pictures: &Tower,
-    seeded: &mut Init,
-) -> Result<Tower> {
-    let [file, _] = sensorium::tower(new.kind);
-    let encoder = match (settings.components().contains(&file), &pictures.encoder) {
-        (true, _) => {
-            let encoder = Encoder::init(&config.encoder, seeded);
-            weights::load(encoder, &directory.component(file)?)?
-        }
-        (false, Encoder::Image(image)) => new.encoder(&config.encoder, vit(image)?, seeded)?,
-        (false, _) => return Err(no_vit()),
-    };
-    Ok(Tower { encoder, projector: Projector::init(&config.projector, seeded) })
+    towers::shape(&recipe.media, &settings, || model::unknown_family(directory, &SEEING))
 }
 
 /// The error for an encoder with nothing behind it.

@@ -1,16 +1,16 @@
 //! Conversations about media to a step's batches.
 
 use sensorium_data::Examples;
-use sensorium_media::{Modality, Prompt};
+use sensorium_media::Prompt;
 use sensorium_model::llava::Llava;
 use sensorium_model::prompt::{self, Batch, packed};
-use sensorium_nn::params;
 use sensorium_pretrained::Piece;
 
 use super::Stage;
 use crate::batch::draw;
 use crate::error::Result;
-use crate::talk::{Reader, Talk};
+use crate::freeze::reached;
+use crate::talk::{Reader, Talk, kinds, reads};
 
 /// What makes a step's batches.
 pub(super) struct Talks {
@@ -72,24 +72,6 @@ impl Talks {
 
 /// The model with only that trainable which a batch reaches: no tower without a medium of its kind.
 pub(super) fn seen_by(model: &Llava, micro: &Micro) -> Llava {
-    let has = |modality| match modality {
-        Modality::Image => !micro.planes.is_empty(),
-        other => micro.pieces.iter().any(|piece| piece.modality() == other),
-    };
-    let reached: Vec<bool> =
-        model.towers.iter().map(|tower| has(tower.encoder.modality())).collect();
-    if reached.iter().all(|reached| *reached) {
-        return model.clone();
-    }
-    let trained: Vec<String> = params::list(model)
-        .into_iter()
-        .filter(|parameter| parameter.trainable)
-        .map(|parameter| parameter.name)
-        .collect();
-    params::set_trainable(model.clone(), |name| {
-        let tower = name.strip_prefix("towers.").and_then(|rest| rest.split('.').next());
-        let tower = tower.and_then(|number| number.parse::<usize>().ok());
-        trained.iter().any(|known| known == name)
-            && tower.is_none_or(|number| reached.get(number) == Some(&true))
-    })
+    let kinds = kinds(&micro.planes, &micro.pieces);
+    reached(model, |name| reads(model, name, &kinds))
 }
