@@ -140,6 +140,7 @@ impl UNet2DModel {
 
 /// A label as what is added to the time.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 enum ClassEmbedding {
     Classes(Embedding),
     Amount(TimestepEmbedding),
