@@ -175,6 +175,38 @@ fn a_model_learns_at_both_ends_in_three_stages() {
     }
 }
 
+/// What a plan counts is what the stages have trained, and of the table no more than the signal tokens' rows.
+#[test]
+fn stages_are_counted_and_answers_in_words_and_pictures_learned() {
+    let trial = Trial(TempDir::new().unwrap());
+    trial.train("vae", "vae", &["steps=1", "save_every=1"], false).unwrap();
+    trial.train("flow", "flow", &["steps=1", "save_every=1"], false).unwrap();
+    let from = format!("model.from={:?}", trial.path("flow/final"));
+    let planned = recipes::dry_run(&root("recipes/next_gpt/tiny.toml"), &[from]).unwrap();
+    let counts = planned.iter().map(|stage| (stage.name.as_str(), stage.trainable()));
+    let (projectors, mapper, lora) = (1_038_848, 533_184 + 2 * 256, 149_504);
+    let all = projectors + mapper + lora;
+    let wanted = [("encode", projectors), ("decode", mapper), ("instruct", all)];
+    assert_eq!(counts.collect::<Vec<_>>(), wanted);
+
+    std::fs::copy(root("examples/pictures/scene.png"), trial.path("scene.png")).unwrap();
+    let talk = r#"{"messages": [
+        {"role": "user", "content": "what is a circle?"},
+        {"role": "assistant", "content": [
+            {"type": "text", "text": "here is a circle"},
+            {"type": "image", "image": "scene.png"}]}]}"#;
+    let talk = talk.replace('\n', "");
+    std::fs::write(trial.path("talks.jsonl"), talk).unwrap();
+    let data =
+        format!("instruct.data.train=[{{kind='messages',path={:?}}}]", trial.path("talks.jsonl"));
+    let sets = ["encode.steps=1", "decode.steps=1", "instruct.steps=6", &data];
+    trial.train("next_gpt", "talks", &sets, false).unwrap();
+    let steps = log::read(&trial.path("talks/instruct")).unwrap();
+    let said: Vec<f64> = steps.iter().map(|step| step.extra["image_said"]).collect();
+    assert!(steps.iter().all(|step| step.extra.contains_key("image_told")));
+    assert!(said[5] < said[0], "{said:?}");
+}
+
 /// Each stage moves what learns in it and not a bit of anything else.
 fn stays_what_no_stage_teaches(trial: &Trial) {
     let mut before = trial.path("flow/final");
