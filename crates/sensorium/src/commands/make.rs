@@ -88,7 +88,8 @@ struct Making {
 /// How a medium is made of noise.
 #[derive(Args, Debug)]
 pub struct MediaSampling {
-    /// Steps from noise to the medium: more are slower and truer [default: 24; of Stable Diffusion, 50]
+    /// Steps from noise to the medium: more are slower and truer [default: 24; of Stable Diffusion, 50; of
+    /// consistency models, 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     steps: Option<u16>,
     /// How much further to go than the text says: 1 goes as far; more follows it more closely and varies less
