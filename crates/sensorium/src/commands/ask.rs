@@ -19,13 +19,16 @@ use crate::{open, print};
 /// Ask a question, with pictures, sounds, videos and tables or without.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"draw a red circle left of a blue star\" --out answer.png\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n  sensorium ask \"what is there?\" --image scene.png --columns \"name:text,count:integer\" --out things.csv\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
+    after_help = "Examples:\n  sensorium ask \"what colour is the circle?\" --image scene.png\n  sensorium ask \"<image> is the first one. <image> what changed?\" --image a.png --image b.png\n  sensorium ask \"What is in the picture?\" --image photo.jpg --model SmolVLM-256M-Instruct\n  sensorium ask \"what do you hear?\" --audio bell.wav\n  sensorium ask \"what happens?\" --video clip.mp4 --num-frames 16 --model SmolVLM2-256M-Video-Instruct\n  sensorium ask \"what is said?\" --video clip.mp4 --use-audio-in-video --model Qwen2.5-Omni-7B --out answer.wav --voice Ethan\n  sensorium ask \"draw a red circle left of a blue star\" --out answer.png\n  sensorium ask \"is it ill?\" --image cell.png --table row.csv --choices yes,no\n  sensorium ask \"what is there?\" --image scene.png --columns \"name:text,count:integer\" --out things.csv\n\nOf published models it reads directories of LLaVA 1.5, Idefics, Idefics3, SmolVLM and BLIP-2, and, without pictures, all that `run` reads."
 )]
 pub struct Ask {
     /// The question; `<image>`, `<audio>`, `<video>` and `<table>` mark the place of each, else they come first.
     question: String,
     #[command(flatten)]
     media: MediaFiles,
+    /// Hear the videos too: the sound of each one's file stands behind it, or, in Qwen2.5-Omni, among its frames.
+    #[arg(long, requires = "video", conflicts_with = "choices")]
+    use_audio_in_video: bool,
     /// What holds for the whole conversation, for models with a chat template.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -82,8 +85,12 @@ impl Ask {
         }
         let grammar = self.schema.grammar()?;
         let parts = parse_markers(&self.question, &self.media.modalities())?;
-        let media = self.media.read(&open::decoder())?;
-        let media = arranged(&parts, media);
+        let decoder = open::decoder();
+        let media = arranged(&parts, self.media.read(&decoder)?);
+        let (parts, media) = match self.use_audio_in_video {
+            true => self.media.with_own_sounds(parts, media, &decoder)?,
+            false => (parts, media),
+        };
         self.answer.check(grammar.is_some())?;
         let (opened, load) = open::open(global, self.packing.precision)?;
         let model = opened.chat()?;
@@ -96,13 +103,19 @@ impl Ask {
             return self.choose(&model.likelihoods(&messages, &media, &self.choices)?);
         }
         let mut options = self.sampling.options(global);
+        options.use_audio_in_video = self.use_audio_in_video;
         if grammar.is_some() {
             options.grammar = grammar;
             options.modalities = Some(vec![Modality::Text]);
             return self.held(model, load, &messages, &media, &options);
         }
+        // A voice of the model's own says what it answers in words.
+        let is_spoken = self.answer.speaks()
+            && !model.makes().contains(&Modality::Audio)
+            && opened.voices().is_ok();
         if let [modality @ (Modality::Image | Modality::Audio | Modality::Video)] =
             self.answer.modalities[..]
+            && !(is_spoken && modality == Modality::Audio)
         {
             let wanted = model.wants(&messages, &media, modality)?;
             let known = model.makes();

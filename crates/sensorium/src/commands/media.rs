@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use sensorium_media::video::Sampling;
-use sensorium_media::{Media, MediaDecoder, Modality};
+use sensorium_media::{Media, MediaDecoder, Modality, Part};
 
 use crate::commands::video::Videos;
 
@@ -48,6 +48,32 @@ impl MediaFiles {
     /// A file is damaged, too large, or not what its option says.
     pub fn read(&self, decoder: &MediaDecoder) -> Result<Vec<Media>> {
         self.files().map(|(modality, path)| self.medium(modality, path, decoder)).collect()
+    }
+
+    /// Parts and media in their order, with the sound of each video's own file behind it.
+    ///
+    /// # Errors
+    /// A video has none.
+    pub fn with_own_sounds(
+        &self,
+        parts: Vec<Part>,
+        media: Vec<Media>,
+        decoder: &MediaDecoder,
+    ) -> Result<(Vec<Part>, Vec<Media>)> {
+        let mut films = self.videos.video.iter();
+        let mut all = Vec::with_capacity(media.len());
+        for medium in media {
+            let film = matches!(medium, Media::Video(_)).then(|| films.next()).flatten();
+            all.push(medium);
+            if let Some(film) = film {
+                all.push(self.medium(Modality::Audio, film, decoder)?);
+            }
+        }
+        let doubled = |part| match part {
+            Part::Media(Modality::Video) => vec![part, Part::Media(Modality::Audio)],
+            part => vec![part],
+        };
+        Ok((parts.into_iter().flat_map(doubled).collect(), all))
     }
 
     /// Reads one of them, or another file as they are read.
