@@ -2,11 +2,14 @@
 //! language model learns to ask for them by rows of its table alone.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use sensorium_checkpoint::{self as checkpoint, Tensor, Tensors};
 use sensorium_flow::{Modality, Output, Sampler};
+use sensorium_inference::{GenerateOptions, Model, Options};
+use sensorium_media::{Media, Message, Role};
 use sensorium_nn::params::read;
 use sensorium_nn::prelude::Device;
 use sensorium_pretrained::families::generators::Generators;
@@ -156,6 +159,7 @@ fn a_model_learns_at_both_ends_in_three_stages() {
         assert!(late < 0.9 * early, "{stage}: {losses:?}");
     }
     stays_what_no_stage_teaches(&trial);
+    a_request_is_answered_with_a_picture(&trial.path("whole/instruct/final"));
 
     // A run that is stopped in each of them goes on to the same bits.
     let sets = ["encode.steps=2", "decode.steps=2", "instruct.steps=2", "optim.ema=0.5"];
@@ -205,6 +209,18 @@ fn stages_are_counted_and_answers_in_words_and_pictures_learned() {
     let said: Vec<f64> = steps.iter().map(|step| step.extra["image_said"]).collect();
     assert!(steps.iter().all(|step| step.extra.contains_key("image_told")));
     assert!(said[5] < said[0], "{said:?}");
+}
+
+/// The model decides so by itself, and its generator makes what it is told.
+fn a_request_is_answered_with_a_picture(path: &Path) {
+    let model = Model::open(path, &Options::on(&Device::flex())).unwrap();
+    let asked = [Message::text(Role::User, "draw a red circle")];
+    let (chat, options) = (model.chat().unwrap(), GenerateOptions::default());
+    let reply = chat.answer(&asked, &[], &options, &mut |_| ControlFlow::Continue(()));
+    let wanted = reply.unwrap().wanted.unwrap();
+    let sampler = Sampler { seed: 7, steps: 3, ..Sampler::default() };
+    let made = model.media().unwrap().make(&wanted, 1, sampler).unwrap();
+    assert!(matches!(made[..], [Media::Image(_)]), "{made:?}");
 }
 
 /// Each stage moves what learns in it and not a bit of anything else.
