@@ -8,6 +8,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
+use crate::optim::Gradients;
 
 /// Trained and frozen parameters of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,14 @@ pub(crate) fn reached<M: Module>(model: &M, reaches: impl Fn(&str) -> bool) -> M
         return model.clone();
     }
     params::set_trainable(model.clone(), |name| kept.contains(name))
+}
+
+/// Gradients of what of the model learns; none where nothing does, which is so if a batch reaches only what is frozen.
+pub(crate) fn gradients(model: &impl Module, loss: Tensor<1>) -> Result<Gradients> {
+    match params::list(model).iter().any(|one| one.trainable) {
+        true => Ok(params::gradients(model, loss.backward())?),
+        false => Ok(Gradients::new()),
+    }
 }
 
 /// Hash of every frozen tensor.

@@ -296,6 +296,20 @@ fn parts_are_trained_by_name() {
     assert!(unknown.contains("tower") && unknown.contains("hint:"), "{unknown}");
 }
 
+/// A batch without a picture teaches no projector, and is no error.
+#[test]
+fn projectors_learn_beside_conversations_about_nothing_to_see() {
+    let talks = root("crates/data/tests/samples/llava-json/conversations.json");
+    for (golden, projector) in
+        [("seeing_llava", "towers.0.projector"), ("qwen2_5_vl", "visual.merger")]
+    {
+        let trial = Trial::new();
+        let train = format!("model.train=[{projector:?}]");
+        let sets = [train.as_str(), "instruct.batch=1", "instruct.eval_every=0"];
+        trial.train(&llava(golden, "llava-json", &talks), &sets, false).unwrap();
+    }
+}
+
 /// `reference/finetune.py`, `reference/parts.py`: the same steps by torch, and what transformers makes of our
 /// `final/`.
 #[test]

@@ -40,7 +40,7 @@ use crate::dry::Planned;
 use crate::error::Result;
 use crate::feature_cache::{FeatureCache, encode};
 use crate::feed::{self, Feed};
-use crate::freeze::thaw_only;
+use crate::freeze::{self, thaw_only};
 use crate::lora::LoraConfig;
 use crate::memory::{self, Reads};
 use crate::model::{self, Files, ModelConfig, Start};
@@ -393,8 +393,7 @@ impl Training<'_> {
                 }
                 let loss = self.loss(&model, cache.as_ref(), micro)?;
                 value += weight * f64::from(read(loss.clone())[0]);
-                let new = params::gradients(&model, loss.backward())?;
-                optim::accumulate(&mut gradients, new, weight as f32);
+                optim::accumulate(&mut gradients, freeze::gradients(&model, loss)?, weight as f32);
             }
             let rate = schedule::rate(&stage.schedule, step, stage.steps);
             let image_rate = if stage.image_rate > 0.0 { stage.image_rate } else { 1.0 };

@@ -26,7 +26,7 @@ use crate::chat::Chat;
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::feed::Feed;
-use crate::freeze::{is_of, reached, thaw_only};
+use crate::freeze::{self, is_of, reached, thaw_only};
 use crate::lora::LoraConfig;
 use crate::model::{self, Files, ModelConfig};
 use crate::optim::{self, AdamW, Gradients, OptimConfig};
@@ -280,11 +280,7 @@ impl<'a> Training<'a> {
             }
             let loss = losses.sum();
             value += share * f64::from(read(loss.clone())[0]);
-            // Words alone teach no projector.
-            if params::list(&taught).iter().any(|one| one.trainable) {
-                let new = params::gradients(&taught, loss.backward())?;
-                optim::accumulate(&mut gradients, new, share as f32);
-            }
+            optim::accumulate(&mut gradients, freeze::gradients(&taught, loss)?, share as f32);
         }
         self.rows_alone(&mut gradients, model);
         Ok((value, gradients, extra))

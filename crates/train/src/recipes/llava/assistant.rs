@@ -21,7 +21,7 @@ use crate::config;
 use crate::dry::Planned;
 use crate::error::Result;
 use crate::feed::Feed;
-use crate::freeze::{is_of, reached, thaw_only};
+use crate::freeze::{self, is_of, reached, thaw_only};
 use crate::memory::{self, Reads};
 use crate::model::{self, Files};
 use crate::optim::{self, AdamW, Gradients};
@@ -188,8 +188,7 @@ impl Training<'_> {
             };
             learned.loss += f64::from(read(loss.clone())[0]);
             learned.tokens += tokens;
-            let new = params::gradients(&model, loss.backward())?;
-            optim::accumulate(&mut learned.gradients, new, 1.0);
+            optim::accumulate(&mut learned.gradients, freeze::gradients(&model, loss)?, 1.0);
         }
         let all = learned.tokens.max(1.0);
         learned.loss /= all;
