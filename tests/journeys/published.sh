@@ -48,6 +48,7 @@ test "$(head -c 4 "$work/c.wav")" = RIFF
 
 # They answer in a voice.
 "$sensorium" ask "what is heard?" --audio "$sound" --model goldens/qwen2_5_omni_voice --max-tokens 6 --voice Ethan --out "$work/e.wav"
+"$sensorium" ask "what is said?" --video goldens/video/reordered.mp4 --use-audio-in-video --model goldens/qwen2_5_omni_voice --max-tokens 4 > /dev/null
 test "$(head -c 4 "$work/e.wav")" = RIFF
 
 # They draw; the same seed draws the same, and a picture is drawn anew.
