@@ -19,8 +19,8 @@ use sensorium_pretrained::families::llava::Spliced;
 use sensorium_pretrained::families::sensorium::{self, SensoriumConfig, Trainable};
 use sensorium_pretrained::{Directory, Words};
 
+use super::outputs::{HINT, MAPPERS, NewOutput, Stage, TABLE, shapes};
 use super::requests::{self, Lessons, Requests};
-use super::{HINT, MAPPERS, NewOutput, Stage, TABLE};
 use crate::batch::{images, mean};
 use crate::chat::Chat;
 use crate::device::DeviceName;
@@ -118,7 +118,7 @@ impl<'a> Training<'a> {
         let Spliced { llava, config: shape, processor, processors, .. } = spliced;
         let tokenizer = text.tokenizer;
         let settings = SensoriumConfig { llava: Some(shape.clone()), ..settings };
-        let signals = super::shapes(common.outputs, &settings, &tokenizer)?;
+        let signals = shapes(common.outputs, &settings, &tokenizer)?;
         let mappers = mappers(&signals, (directory, &settings), common.goes_on, &mut seeded)?;
         let device = device.open();
         let told = told(&signals, (directory, &settings), &device.clone().without_autodiff())?;
