@@ -29,7 +29,7 @@ impl OmniTalkerConfig {
     }
 }
 
-/// See the [module](self).
+/// What a thinker thought and the codes so far to logits of the next code (Xu et al. 2025, section 2.3).
 #[derive(Module, Debug)]
 pub struct OmniTalker {
     embedding: Embedding,
