@@ -22,7 +22,7 @@ cmp "$work/one.png" "$work/same.png"
 test -s "$work/asked.png"
 "$sensorium" ask "draw a red circle" --modalities text "${model[@]}" > /dev/null
 "$sensorium" train recipes/next_gpt/tiny.toml --out "$work/next" --set encode.steps=2 --set decode.steps=8 --set instruct.steps=2 --set "model.from=\"$work/flow/final\""
-"$sensorium" ask "draw a red circle" --modalities image --out "$work/next.png" --steps 4 --model "$work/next/instruct/final"
+"$sensorium" draw "a red circle" --out "$work/next.png" --steps 4 --model "$work/next/instruct/final"
 test -s "$work/next.png"
 "$sensorium" eval draw --kind scenes --set objects=2 --samples 8 --steps 2 "${model[@]}" | grep -q relation
 

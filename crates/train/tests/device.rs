@@ -187,7 +187,7 @@ fn published_models_have_the_same_ten_losses() {
     ] {
         let recipe = format!(
             "recipe = 'llava'\nseed = 1\n[model]\nfrom = {:?}\n{lora}[instruct]\nsteps = 10\n\
-             batch = 2\nschedule = {{ kind = 'constant', learning_rate = 1e-3 }}\n\
+             batch = 2\nsave_every = 10\nschedule = {{ kind = 'constant', learning_rate = 1e-3 }}\n\
              [[instruct.data.train]]\nkind = 'folder'\npath = {:?}\n",
             root("goldens").join(golden),
             root(&format!("crates/data/tests/samples/folder-{folder}")),

@@ -228,7 +228,7 @@ mod tests {
         let between = read(odd.clone());
         let passed = read(halved(even, odd) - x);
         for i in 8..56 {
-            assert!((between[2 * i] - (i as f32 * 0.3 + 0.15).sin()).abs() < 0.02, "{i}");
+            assert!((between[2 * i] - (i as f32 * 0.3 + 0.075).sin()).abs() < 0.02, "{i}");
             assert!(passed[2 * i].abs() < 0.02 && passed[2 * i + 1].abs() < 1e-5, "{i}");
         }
     }
