@@ -32,5 +32,5 @@ refused draw "a red circle" --out "$work/none.jpg" && grep -q '\.png' "$work/err
 refused draw "a red circle" --out "$work/no/none.png" && grep -q 'no folder' "$work/error"
 refused draw " " --out "$work/none.png" && grep -q 'expected words' "$work/error"
 refused animate "a red circle" --out "$work/none.gif" && grep -q '(image)' "$work/error"
-refused ask "a bell" --modalities audio --out "$work/none.wav" && grep -q '(image)' "$work/error"
+refused sound "a bell" --out "$work/none.wav" && grep -q '(image)' "$work/error"
 test -z "$(ls "$work" | grep none || true)"
