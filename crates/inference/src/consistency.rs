@@ -6,7 +6,6 @@ use sensorium_pretrained::ConsistencyDrawer;
 
 use crate::TextToMedia;
 use crate::error::{Error, Result};
-use crate::generate::Wanted;
 use crate::stable_diffusion::pictures;
 
 impl TextToMedia for ConsistencyDrawer {
@@ -33,10 +32,5 @@ impl TextToMedia for ConsistencyDrawer {
             return Err(Error::Makes { wanted: modality, known: self.makes() });
         }
         pictures(self.draw(texts, sampler, progress)?)
-    }
-
-    /// No language model has learned to tell it anything but labels.
-    fn make(&self, wanted: &Wanted, _count: usize, _sampler: Sampler) -> Result<Vec<Media>> {
-        Err(Error::Makes { wanted: wanted.modality, known: Vec::new() })
     }
 }

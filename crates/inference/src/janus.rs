@@ -18,7 +18,7 @@ use sensorium_pretrained::families::llava::janus::Painter;
 use sensorium_pretrained::{Error as Missing, TextProcessor};
 
 use crate::error::{Error, Result};
-use crate::generate::{Wanted, room};
+use crate::generate::room;
 use crate::generated::media;
 use crate::{Sampling, TextToMedia, VisionLanguageModel};
 
@@ -204,10 +204,5 @@ impl TextToMedia for JanusModel {
             made.extend(media(Output::Image(picture))?);
         }
         Ok(made)
-    }
-
-    /// No conversation has been learned that ends in a picture.
-    fn make(&self, wanted: &Wanted, _count: usize, _sampler: Sampler) -> Result<Vec<Media>> {
-        Err(Error::Makes { wanted: wanted.modality, known: Vec::new() })
     }
 }

@@ -401,9 +401,11 @@ pub trait TextToMedia: Sync {
         Err(Error::Redraws)
     }
 
-    /// So many media that a language model wants.
+    /// So many media that a language model wants. Without one that has learned to tell it anything but texts, none.
     ///
     /// # Errors
     /// The model does not make such media.
-    fn make(&self, wanted: &Wanted, count: usize, sampler: Sampler) -> Result<Vec<Media>>;
+    fn make(&self, wanted: &Wanted, _count: usize, _sampler: Sampler) -> Result<Vec<Media>> {
+        Err(Error::Makes { wanted: wanted.modality, known: Vec::new() })
+    }
 }

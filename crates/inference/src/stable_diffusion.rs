@@ -8,7 +8,6 @@ use sensorium_pretrained::families::stable_diffusion::Redrawn;
 
 use crate::TextToMedia;
 use crate::error::{Error, Result};
-use crate::generate::Wanted;
 use crate::generated::media;
 
 impl TextToMedia for Drawer {
@@ -51,11 +50,6 @@ impl TextToMedia for Drawer {
     ) -> Result<Vec<Media>> {
         let redrawn = Redrawn { picture, strength };
         pictures(self.draw(texts, Some(redrawn), sampler, progress)?)
-    }
-
-    /// No language model has learned to tell it anything but texts.
-    fn make(&self, wanted: &Wanted, _count: usize, _sampler: Sampler) -> Result<Vec<Media>> {
-        Err(Error::Makes { wanted: wanted.modality, known: Vec::new() })
     }
 }
 
