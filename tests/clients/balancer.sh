@@ -26,7 +26,7 @@ for _ in $(seq 100); do curl -sf "$url/health" > "$work/health" && break; sleep 
 test "$(curl -s -o "$work/none" -w '%{http_code}' "$url/v1/models")" = 401
 ask() {
     curl -sf --retry 3 --retry-all-errors "$url/v1/chat/completions" -H 'authorization: Bearer secret' \
-        -d '{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}' | grep -q '"finish_reason"'
+        -d '{"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}' | grep -c '"finish_reason"'
 }
 for _ in $(seq 20); do ask; done
 for name in one two; do

@@ -8,4 +8,4 @@ answer=$("$sensorium" ask "what colour is the circle?" --image examples/pictures
 [ "$answer" = "red" ] || { echo "expected red, got: $answer" >&2; exit 1; }
 
 "$sensorium" ask "What is in the picture?" --image examples/pictures/scene.png \
-    --model goldens/seeing_smolvlm --max-tokens 4 --json | grep -q '"finish_reason": "'
+    --model goldens/seeing_smolvlm --max-tokens 4 --json | grep -c '"finish_reason": "'

@@ -13,18 +13,18 @@ trap 'rm -rf "$work"' EXIT
 model=(--model "$work/gill/final")
 
 "$sensorium" draw "a red circle" --out "$work/one.png" --steps 4 "${model[@]}" --seed 3
-"$sensorium" draw "a red circle" --out "$work/two.png" --steps 4 --best-of 3 --json "${model[@]}" --seed 3 | grep -q '"similarity"'
+"$sensorium" draw "a red circle" --out "$work/two.png" --steps 4 --best-of 3 --json "${model[@]}" --seed 3 | grep -c '"similarity"'
 grep -aq 'synthetic' "$work/one.png"
 "$sensorium" draw "a red circle" --out "$work/same.png" --steps 4 "${model[@]}" --seed 3
 cmp "$work/one.png" "$work/same.png"
-"$sensorium" draw "a red circle" --out "$work/found.png" --gallery examples/pictures --steps 4 --json "${model[@]}" | grep -q '"retrieved": "examples/pictures'
+"$sensorium" draw "a red circle" --out "$work/found.png" --gallery examples/pictures --steps 4 --json "${model[@]}" | grep -c '"retrieved": "examples/pictures'
 "$sensorium" ask "draw a red circle" --modalities image --out "$work/asked.png" --steps 4 "${model[@]}"
 test -s "$work/asked.png"
 "$sensorium" ask "draw a red circle" --modalities text "${model[@]}" > /dev/null
 "$sensorium" train recipes/next_gpt/tiny.toml --out "$work/next" --set encode.steps=2 --set decode.steps=8 --set instruct.steps=2 --set "model.from=\"$work/flow/final\""
 "$sensorium" draw "a red circle" --out "$work/next.png" --steps 4 --model "$work/next/instruct/final"
 test -s "$work/next.png"
-"$sensorium" eval draw --kind scenes --set objects=2 --samples 8 --steps 2 "${model[@]}" | grep -q relation
+"$sensorium" eval draw --kind scenes --set objects=2 --samples 8 --steps 2 "${model[@]}" | grep -c relation
 
 # What cannot be made is an error that says what could, and nothing is left behind.
 refused() { ! "$sensorium" "$@" "${model[@]}" 2> "$work/error"; }

@@ -27,4 +27,4 @@ RECIPE
 "$sensorium" train "$work/recipe.toml" --out "$work/run"
 "$sensorium" score --model "$work/run/final" --image crates/data/tests/samples/folder-csv/red.png \
     --text "a red square, nothing else" --text "a blue square"
-"$sensorium" info --model "$work/run/final" | grep -q "trained on"
+"$sensorium" info --model "$work/run/final" | grep -c "trained on"

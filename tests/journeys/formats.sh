@@ -35,4 +35,4 @@ RECIPE
 "$sensorium" data preview "$work/clip.toml" --out "$work/sheet.png" --count 6
 "$sensorium" train "$work/clip.toml" --out "$work/run"
 "$sensorium" watch "$work/run"
-"$sensorium" watch "$work/run" --json | grep -q '"running": *false'
+"$sensorium" watch "$work/run" --json | grep -c '"running": *false'

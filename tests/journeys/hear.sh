@@ -8,11 +8,11 @@ trap 'rm -rf "$work"' EXIT
 sounds=crates/data/tests/samples/folder-sounds
 
 "$sensorium" train recipes/whisper/tiny.toml --out "$work/run"
-"$sensorium" transcribe "$sounds/buzz.flac" --model "$work/run/final" --language en | grep -q "a low buzz"
-"$sensorium" eval transcribe --data "$sounds" --model "$work/run/final" --language en --json | grep -q '"value"'
+"$sensorium" transcribe "$sounds/buzz.flac" --model "$work/run/final" --language en | grep -c "a low buzz"
+"$sensorium" eval transcribe --data "$sounds" --model "$work/run/final" --language en --json | grep -c '"value"'
 
 "$sensorium" train recipes/ctc/tiny.toml --out "$work/ctc"
-"$sensorium" transcribe "$sounds/buzz.flac" --model "$work/ctc/final" | grep -q "^a buzz$"
-"$sensorium" transcribe "$sounds/rising.wav" --model "$work/ctc/final" --json | grep -q '"word": "rises"'
-"$sensorium" eval transcribe --data goldens/ctc/words.csv --set "images=$sounds" --model "$work/ctc/final" --json | grep -q '"value"'
-"$sensorium" info --model "$work/ctc/final" | grep -q "trained on"
+"$sensorium" transcribe "$sounds/buzz.flac" --model "$work/ctc/final" | grep -c "^a buzz$"
+"$sensorium" transcribe "$sounds/rising.wav" --model "$work/ctc/final" --json | grep -c '"word": "rises"'
+"$sensorium" eval transcribe --data goldens/ctc/words.csv --set "images=$sounds" --model "$work/ctc/final" --json | grep -c '"value"'
+"$sensorium" info --model "$work/ctc/final" | grep -c "trained on"

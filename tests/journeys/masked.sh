@@ -34,5 +34,5 @@ for i in 1 2 3 4 5; do
     cp goldens/sound/mono.flac "$work/sounds/low/$i.flac"
     cp goldens/sound/pcm_16.wav "$work/sounds/high/$i.wav"
 done
-"$sensorium" eval probe --data "$work/sounds" --model "$work/both/audio" | grep -q "top-1 of 2"
+"$sensorium" eval probe --data "$work/sounds" --model "$work/both/audio" | grep -c "top-1 of 2"
 "$sensorium" train recipes/masked/paper.toml --dry-run

@@ -9,4 +9,4 @@ printf '{"id": "a", "prompt": "hello"}\n{"id": "b", "prompt": "there"}\n' > "$wo
 "$sensorium" run goldens/seeing_llava --prompts "$work/prompts.jsonl" --max-tokens 8 \
     --repetition-penalty 1.2 --stop "</s>" > "$work/answers.jsonl"
 [ "$(grep -c '"finish_reason"' "$work/answers.jsonl")" = 2 ]
-head -1 "$work/answers.jsonl" | grep -q '"id":"a"'
+head -1 "$work/answers.jsonl" | grep -c '"id":"a"'

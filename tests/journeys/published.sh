@@ -15,7 +15,7 @@ for model in qwen2_vl qwen2_5_vl qwen3_vl tiles_onevision tiles_internvl; do
     "$sensorium" ask "what happens?" --video "$film" --model "goldens/$model" --max-tokens 4 > /dev/null
 done
 "$sensorium" ask "<image> and <image>: which?" --image "$picture" --image "$picture" --model goldens/qwen2_5_vl --max-tokens 2 > /dev/null
-"$sensorium" inspect goldens/qwen3_vl | grep -q qwen3_vl
+"$sensorium" inspect goldens/qwen3_vl | grep -c qwen3_vl
 "$sensorium" caption "$picture" --model goldens/seeing_gemma3 --max-tokens 4 > /dev/null
 "$sensorium" ask "answer en what is there?" --image "$picture" --model goldens/seeing_paligemma2 --max-tokens 4 > /dev/null
 
@@ -35,7 +35,7 @@ done
 "$sensorium" transcribe "$sound" --model goldens/wav2vec2 > /dev/null
 "$sensorium" transcribe "$sound" --model goldens/hubert --format srt > /dev/null
 "$sensorium" transcribe "$sound" --model goldens/voxtral --language English > /dev/null
-"$sensorium" score --audio "$sound" --text "a bell" --text "rain" --model goldens/clap | grep -q rain
+"$sensorium" score --audio "$sound" --text "a bell" --text "rain" --model goldens/clap | grep -c rain
 
 # They speak, in letters that they know.
 "$sensorium" speak "hello to a table" --model goldens/vits --seed 3 --out "$work/a.wav"

@@ -20,8 +20,8 @@ done
 
 "$sensorium" ask "what is in the picture?" --image examples/pictures/scene.png --temperature 1 --max-tokens 500 \
     --columns "round:boolean,red:boolean" --max-rows 8 --out "$work/things.csv"
-head -1 "$work/things.csv" | grep -qx "round,red"
-sed -n 2p "$work/things.csv" | grep -qx "\(true\|false\),\(true\|false\)"
+head -1 "$work/things.csv" | grep -cx "round,red"
+sed -n 2p "$work/things.csv" | grep -cx "\(true\|false\),\(true\|false\)"
 
 # What has no room is an error, and nothing is left behind.
 if "$sensorium" ask "what?" --columns "round:boolean" --max-tokens 2 --out "$work/none.csv" 2> "$work/error"; then

@@ -50,7 +50,7 @@ for shots in 0 2; do
     grep -q "captions, $shots-shot" "$work/report.json" || { echo "no figures of $shots-shot" >&2; exit 1; }
 done
 "$sensorium" eval caption --data $data/folder-csv --model goldens/idefics --shots 2 --exemplars $data/folder-jsonl \
-    --choose rices --max-tokens 4 | grep -q "the nearest last"
+    --choose rices --max-tokens 4 | grep -c "the nearest last"
 # nano was made for one picture in a prompt.
 "$sensorium" eval caption --data $data/folder-csv --shots 1 --exemplars $data/folder-jsonl 2> "$work/refused" &&
     { echo "nano is not refused" >&2; exit 1; }

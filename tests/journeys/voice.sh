@@ -5,4 +5,4 @@ set -euo pipefail
 sensorium=${SENSORIUM:-target/release/sensorium}
 
 "$sensorium" transcribe goldens/sound/opus_mono.ogg --model goldens/whisper --language english --json \
-    | grep -q '"text"'
+    | grep -c '"text"'

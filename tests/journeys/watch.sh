@@ -5,7 +5,7 @@ set -euo pipefail
 sensorium=${SENSORIUM:-target/release/sensorium}
 
 "$sensorium" ask "what happens?" --video goldens/video/reordered.mp4 --num-frames 4 \
-    --model goldens/seeing_video --max-tokens 4 --json | grep -q '"finish_reason": "'
+    --model goldens/seeing_video --max-tokens 4 --json | grep -c '"finish_reason": "'
 
 "$sensorium" embed --video goldens/video/even.gif --fps 2 --text "a ball rolls" --json |
     grep -q '"kind": "video"'
