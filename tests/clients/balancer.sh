@@ -31,7 +31,7 @@ ask() {
 for _ in $(seq 20); do ask; done
 for name in one two; do
     curl -sf "http://127.0.0.1:${port[$name]}/metrics" -H 'x-api-key: secret' |
-        grep -q '^http_requests_total{method="POST",route="/v1/chat/completions",status="200"}'
+        grep -c '^http_requests_total{method="POST",route="/v1/chat/completions",status="200"}'
 done
 kill -TERM "${pids[0]}"
 for _ in $(seq 20); do ask; done
