@@ -125,6 +125,41 @@ fn stage_one_goes_on_from_what_it_left_and_stage_two_may_stand_alone() {
 }
 
 #[test]
+fn both_stages_begin_with_a_bert() {
+    let trial = Trial(TempDir::new().unwrap());
+    let bert = trial.path("bert");
+    std::fs::create_dir(&bert).unwrap();
+    for (from, name) in [
+        ("bert", "config.json"),
+        ("bert", "model.safetensors"),
+        ("blip2_matching", "tokenizer.json"),
+    ] {
+        std::fs::copy(root("goldens").join(from).join(name), bert.join(name)).unwrap();
+    }
+    let text = std::fs::read_to_string(root("recipes/blip2/tiny.toml")).unwrap();
+    let file = trial.path("recipe.toml");
+    let tokenizer = "tokenizer = \"goldens/blip2_matching/tokenizer.json\"";
+    std::fs::write(&file, text.replace(tokenizer, &format!("bert = {bert:?}"))).unwrap();
+    let mut sets = settings(&["represent.steps=2".into(), "generate.steps=1".into()]);
+    sets.retain(|set| !set.starts_with("model.tokenizer"));
+    let options = RunOptions::new(trial.path("run"));
+    let refused = recipes::train(&file, &sets, &options).unwrap_err().to_string();
+    assert!(refused.contains("hidden_size") && refused.contains("32"), "{refused}");
+
+    let sizes = [("hidden_size", 30), ("n_heads", 3), ("intermediate_size", 44), ("context", 16)];
+    sets.extend(sizes.map(|(key, size)| format!("qformer.{key}={size}")));
+    assert_eq!(recipes::dry_run(&file, &sets).unwrap().len(), 2);
+    recipes::train(&file, &sets, &options).unwrap();
+    let [began, words] = [bert, trial.path("run/represent/final")].map(|dir| {
+        let tensors = Directory::open(&dir).unwrap().tensors().unwrap();
+        tensors.get("embeddings.word_embeddings.weight").unwrap().clone()
+    });
+    assert_eq!(words.shape(), began.shape());
+    let moved = words.data().iter().zip(began.data()).map(|(a, b)| (a - b).abs());
+    assert!(moved.fold(0.0, f32::max) < 0.05, "two steps from the BERT's words");
+}
+
+#[test]
 fn a_bridge_is_read_as_the_whole_model_and_features_are_kept_through_both_stages() {
     let features = TempDir::new().unwrap();
     let steps = ["represent.steps=20", "generate.steps=20"].map(str::to_owned);

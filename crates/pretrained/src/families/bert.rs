@@ -134,7 +134,7 @@ pub fn plan(directory: &Directory) -> Result<Plan> {
 }
 
 /// The encoder's weights.
-fn load(directory: &Directory, config: &BertConfig, device: &Device) -> Result<Bert> {
+pub(crate) fn load(directory: &Directory, config: &BertConfig, device: &Device) -> Result<Bert> {
     let plan = plan(directory)?;
     // No size is believed before a tensor has it: only then is memory taken.
     let strays = plan.check(directory)?;

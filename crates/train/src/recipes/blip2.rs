@@ -16,8 +16,10 @@ use std::path::PathBuf;
 
 use sensorium_data::{Config, Example};
 use sensorium_encoder::image::Vit;
+use sensorium_media::Tokenizer;
 use sensorium_model::blip2::{Blip2MatcherConfig, Blip2Pretraining};
 use sensorium_pretrained::Directory;
+use sensorium_pretrained::families::blip2::bert::Bert;
 use sensorium_pretrained::families::blip2::new::{self, BEGIN, NewMatcher, NewQFormer};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +86,9 @@ pub struct Blip2Model {
     pub encoder: Option<PathBuf>,
     /// The file of a BERT's tokenizer, which reads the texts of a new model.
     pub tokenizer: Option<PathBuf>,
-    /// In their place, a BLIP-2 of the first stage to go on from.
+    /// In its place, a whole BERT: its layers are what the Q-Former of a new model begins with.
+    pub bert: Option<PathBuf>,
+    /// In the place of all three, a BLIP-2 of the first stage to go on from.
     pub from: Option<PathBuf>,
     /// The language model of stage 2.
     pub backbone: Option<PathBuf>,
@@ -174,8 +178,9 @@ impl Blip2Recipe {
     /// The model that stage 1 begins with.
     fn matcher(&self, strict: bool) -> Result<NewMatcher> {
         let [mut init, mut seeded] = self.inits();
-        match &self.model {
-            Blip2Model { encoder: Some(encoder), tokenizer: Some(file), from: None, .. } => {
+        let Blip2Model { encoder, tokenizer, bert, from, .. } = &self.model;
+        match (encoder, tokenizer, bert, from) {
+            (Some(encoder), Some(file), None, None) => {
                 // Only the image encoder of it is used.
                 let encoder = self.open(encoder, false)?;
                 let tokenizer = tokenizer::load(file)?;
@@ -183,7 +188,14 @@ impl Blip2Recipe {
                     NewMatcher::new(&encoder, &self.qformer, tokenizer, &mut init, &mut seeded)?;
                 Ok(new)
             }
-            Blip2Model { encoder: None, tokenizer: None, from: Some(from), .. } => {
+            (Some(encoder), None, Some(bert), None) => {
+                let (encoder, bert) = (self.open(encoder, false)?, self.open(bert, false)?);
+                let bert = Bert::open(&bert, &self.qformer)?;
+                let (sizes, tokenizer) = (bert.sizes(&self.qformer), bert.tokenizer()?);
+                let new = NewMatcher::new(&encoder, &sizes, tokenizer, &mut init, &mut seeded)?;
+                Ok(new.begin_with(&bert)?)
+            }
+            (None, None, None, Some(from)) => {
                 Ok(NewMatcher::from(&self.open(from, strict)?, &mut init, &mut seeded)?)
             }
             _ => Err(parts_missing()),
@@ -192,18 +204,26 @@ impl Blip2Recipe {
 
     /// Its shape, by settings alone.
     fn matcher_config(&self) -> Result<Blip2MatcherConfig> {
-        let Blip2Model { encoder: Some(encoder), tokenizer: Some(file), .. } = &self.model else {
+        let Blip2Model { encoder: Some(encoder), tokenizer, bert, .. } = &self.model else {
             return Err(parts_missing());
         };
-        // A plan needs no file of a table that the recipe gives the size of.
-        let vocabulary = match self.qformer.vocab_size {
-            rows if rows > 0 && !file.exists() => rows,
-            _ => {
-                let tokenizer = tokenizer::load(file)?;
-                tokenizer.vocabulary() + usize::from(tokenizer.id(BEGIN).is_none())
-            }
+        let words = |tokenizer: &Tokenizer| {
+            tokenizer.vocabulary() + usize::from(tokenizer.id(BEGIN).is_none())
         };
-        Ok(new::config(&self.open(encoder, false)?, &self.qformer, vocabulary)?)
+        let (sizes, vocabulary) = match (tokenizer, bert) {
+            // A plan needs no file of a table that the recipe gives the size of.
+            (Some(file), None) if self.qformer.vocab_size > 0 && !file.exists() => {
+                (self.qformer.clone(), self.qformer.vocab_size)
+            }
+            (Some(file), None) => (self.qformer.clone(), words(&tokenizer::load(file)?)),
+            (None, Some(bert)) => {
+                let bert = self.open(bert, false)?;
+                let bert = Bert::open(&bert, &self.qformer)?;
+                (bert.sizes(&self.qformer), words(&bert.tokenizer()?))
+            }
+            _ => return Err(parts_missing()),
+        };
+        Ok(new::config(&self.open(encoder, false)?, &sizes, vocabulary)?)
     }
 }
 
@@ -213,8 +233,8 @@ fn no_stage() -> crate::error::TrainError {
 }
 
 fn parts_missing() -> crate::error::TrainError {
-    let message = "expected encoder and tokenizer, or from";
-    let hint = "encoder and tokenizer make a new model; from goes on with one of the first stage";
+    let message = "expected encoder and tokenizer, encoder and bert, or from";
+    let hint = "the first two make a new model; from goes on with one of the first stage";
     model::config("model", message, hint)
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod asked;
+pub mod bert;
 mod eye;
 mod matcher;
 pub mod new;

@@ -17,6 +17,7 @@ use sensorium_nn::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::bert::Bert;
 use super::matcher::Matcher;
 use super::writer::LANGUAGE;
 use super::{FAMILY, LED, OWN_FAMILY};
@@ -68,6 +69,9 @@ impl Default for NewQFormer {
     }
 }
 
+/// What every norm of a Q-Former adds to the variance.
+pub(super) const EPS: f64 = 1e-12;
+
 /// The token that stands before a text that is told.
 pub const BEGIN: &str = "[DEC]";
 
@@ -105,7 +109,7 @@ pub fn config(
         activation: Activation::Gelu,
         every,
         text: true,
-        eps: 1e-12,
+        eps: EPS,
     };
     let words = Words { vocabulary: vocabulary.max(new.vocab_size), context: new.context };
     Ok(Blip2MatcherConfig { image, projector: MatchingConfig { qformer, words, embed: new.embed } })
@@ -147,6 +151,15 @@ impl NewMatcher {
         model.matcher.image = vit;
         let pictures = tower::processor_settings(encoder)?;
         Ok(Self { model, config, processor, tokenizer, begin, pictures })
+    }
+
+    /// The same, whose Q-Former begins with `bert`.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn begin_with(mut self, bert: &Bert<'_>) -> Result<Self> {
+        self.model = bert.begin(self.model)?;
+        Ok(self)
     }
 
     /// One that goes on from a published model that compares; what tells texts, which no published file

@@ -11,7 +11,7 @@ use sensorium_model::prompt::Batch;
 use sensorium_nn::params::{self, read};
 use sensorium_pretrained::families::blip2::new::{NewMatcher, NewWriter};
 
-use super::{Blip2Recipe, Stage, caption, lacks};
+use super::{Blip2Model, Blip2Recipe, Stage, caption, lacks};
 use crate::batch::{draw, mean, pictures};
 use crate::config;
 use crate::error::Result;
@@ -49,7 +49,8 @@ pub(super) fn train(
     let mut optim = AdamW::new(recipe.optim.clone());
     let Stage { steps, save_every, eval_every, patience, .. } = *stage;
     let resolved = config::resolved(recipe)?;
-    let parts = [&recipe.model.encoder, &recipe.model.from, &recipe.model.backbone];
+    let Blip2Model { encoder, bert, from, backbone, .. } = &recipe.model;
+    let parts = [encoder, bert, from, backbone];
     let start: Vec<_> = parts.into_iter().flatten().cloned().collect();
     let provenance = provenance::begin("blip2, generate", &resolved, recipe.seed, &start, data);
     let plan = Plan { steps, save_every, eval_every, patience, provenance };

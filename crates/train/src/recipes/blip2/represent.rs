@@ -54,7 +54,8 @@ pub(super) fn train(
     let Stage { steps, save_every, eval_every, patience, .. } = *stage;
     let resolved = config::resolved(recipe)?;
     let parts = &recipe.model;
-    let start: Vec<_> = [&parts.encoder, &parts.from].into_iter().flatten().cloned().collect();
+    let start = [&parts.encoder, &parts.bert, &parts.from];
+    let start: Vec<_> = start.into_iter().flatten().cloned().collect();
     let provenance = provenance::begin("blip2, represent", &resolved, recipe.seed, &start, data);
     let plan = Plan { steps, save_every, eval_every, patience, provenance };
     let (mut run, mut model) =
