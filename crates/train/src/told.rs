@@ -1,7 +1,7 @@
 //! Media told by texts: what recipes that train generators begin with, learn from, and leave.
 //!
 //! ```text
-//! media ──VAE, frozen; spectrogram──▶ latents ──as tokens──▶ [B, N, size] ─┐ a recipe's loss
+//! media ──VAE, frozen; spectrogram; pixels──▶ latents ──as tokens──▶ [B, N, size] ─┐ a recipe's loss
 //! captions ──text tower, frozen──▶ [B, T, E] ──mapper──▶ [B, Q, C] ─────────┘
 //! ```
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sensorium_checkpoint::Tensors;
-use sensorium_generator::{GeneratorConfig, Grid, Kind, UvitConfig, Vae, VaeConfig};
+use sensorium_generator::{GeneratorConfig, Grid, Kind, Prediction, UvitConfig, Vae, VaeConfig};
 use sensorium_media::stft::BANDS;
 use sensorium_media::{ImageProcessor, Modality, Tokenizer};
 use sensorium_model::latent_diffusion::{LatentDiffusion, LatentDiffusionConfig, Thoughts};
@@ -43,6 +43,12 @@ pub struct NewGenerator {
     /// Frames of a video; of a sound, columns of its spectrogram, 62.5 a second.
     #[serde(default = "one")]
     pub frames: usize,
+    /// Whether pixels themselves are made, without an autoencoder.
+    #[serde(default, skip_serializing_if = "crate::config::is_false")]
+    pub pixels: bool,
+    /// What a flow tells: `"velocity"`, or `"data"`, which large patches of pixels want.
+    #[serde(default)]
+    pub prediction: Prediction,
     /// Frames, height and width of the latents that are one token.
     #[serde(default = "each")]
     pub patch: [usize; 3],
@@ -96,25 +102,37 @@ fn text_layers() -> usize {
 }
 
 impl NewGenerator {
-    /// Of latents of `vae`, without one of spectrograms, told by a text tower of width `words`.
+    /// Of latents of `vae`, without one of pixels or spectrograms, told by a text tower of width `words`.
     fn config(
         &self,
         (kind, modality): (Kind, Modality),
         vae: Option<&VaeConfig>,
         words: usize,
     ) -> LatentDiffusionConfig {
-        let (c, side) = vae.map_or((BANDS, 1), |vae| {
-            (vae.latent_channels, self.image_size as usize / vae.factor())
-        });
+        let side = self.image_size as usize;
+        let (c, side) = match vae {
+            Some(vae) => (vae.latent_channels, side / vae.factor()),
+            None if modality == Modality::Audio => (BANDS, 1),
+            None => (3, side),
+        };
         let grid = Grid { size: [self.frames, c, side, side], patch: self.patch };
-        let Self { queries, text_layers, .. } = *self;
+        let Self { queries, text_layers, pixels, prediction, .. } = *self;
         let mapper = MapperConfig {
             queries,
             n_decoder_layers: text_layers,
             ..MapperConfig::small(words, words)
         };
         let (text, uvit) = (OutputProjectorConfig::Mapper(mapper), self.uvit.clone());
-        let generator = GeneratorConfig { modality, kind, queries, width: words, grid, uvit };
+        let generator = GeneratorConfig {
+            modality,
+            kind,
+            queries,
+            width: words,
+            grid,
+            pixels,
+            prediction,
+            uvit,
+        };
         LatentDiffusionConfig { text, generator }
     }
 }
@@ -124,7 +142,7 @@ pub(crate) struct Start {
     directory: Directory,
     settings: SensoriumConfig,
     pub(crate) shape: LatentDiffusionConfig,
-    /// What makes pictures of latents, and where it is; of sounds, nothing.
+    /// What makes pictures of latents, and where it is; of sounds and pixels, nothing.
     vae: Option<(VaeConfig, Directory)>,
 }
 
@@ -135,17 +153,26 @@ impl Start {
         let Some(clip) = &settings.clip else {
             return Err(model::unknown_family(&directory, &["a clip recipe"]));
         };
+        let known = settings
+            .generators
+            .iter()
+            .find(|one| (one.modality(), one.generator.kind) == (recipe.modality, recipe.kind));
+        let pixels = match recipe.generator {
+            Some(new) => new.pixels,
+            None => known.is_some_and(|known| known.generator.pixels),
+        };
         let vae = match (recipe.modality, recipe.vae) {
+            (_, Some(_)) if pixels => {
+                let message = "expected no autoencoder beside pixels, got one";
+                return Err(model::config("vae", message, "leave out vae, or generator.pixels"));
+            }
             (Modality::Audio, _) => None,
+            (_, None) if pixels => None,
             (_, Some(path)) => Some(model::opened(path, options.strict)?),
             (_, None) => Some(directory.clone()),
         };
         let vae = vae.map(|directory| Ok::<_, TrainError>((autoencoder(&directory)?, directory)));
         let vae = vae.transpose()?;
-        let known = settings
-            .generators
-            .iter()
-            .find(|one| (one.modality(), one.generator.kind) == (recipe.modality, recipe.kind));
         let shape = match (recipe.generator, known) {
             (Some(new), _) => {
                 let vae = vae.as_ref().map(|(vae, _)| vae);
@@ -218,8 +245,8 @@ impl Training {
         let [text, generator] = generators::components(recipe.modality);
         let mut others = sensorium::components_but(directory, settings, &[text, generator])?;
         let (mut loaded, mut settings) = (None, settings.clone());
-        let mut image_size = 1;
         let [frames, _, side, _] = shape.generator.grid.size;
+        let mut image_size = side as u32;
         if let Some((vae, from)) = vae {
             loaded = generators::vae(from, &SensoriumConfig::read(from)?, &constants)?;
             others.retain(|(name, _)| *name != "vae");
@@ -279,14 +306,15 @@ impl Training {
         }))
     }
 
-    /// What the autoencoder makes of a batch's media, or their spectrograms: `[B, F, c, h, w]`.
+    /// What the autoencoder makes of a batch's media, or their pixels or spectrograms: `[B, F, c, h, w]`.
     fn latents(&self, batch: &Batch) -> Tensor<5> {
         let (side, f) = (self.maker.image_size as usize, self.maker.frames);
         let constants = &self.device.clone().without_autodiff();
         let Some(vae) = &self.vae else {
-            let b = batch.planes.len() / (f * BANDS);
-            let mel = TensorData::new(batch.planes.clone(), [b, f, BANDS, 1, 1]);
-            return Tensor::from_data(mel, constants);
+            let c = if self.maker.modality == Modality::Audio { BANDS } else { 3 };
+            let b = batch.planes.len() / (f * c * side * side);
+            let planes = TensorData::new(batch.planes.clone(), [b, f, c, side, side]);
+            return Tensor::from_data(planes, constants);
         };
         let x = crate::batch::images(batch.planes.clone(), [side, side], constants);
         let latents = vae.encode(x).mean;

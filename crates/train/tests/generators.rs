@@ -113,6 +113,36 @@ fn pictures_are_learned_by_three_recipes_in_turn() {
     one_picture_is_one_picture(&generators(&trial.path("gill/final")));
 }
 
+#[test]
+fn pixels_are_learned_without_an_autoencoder() {
+    let trial = Trial(TempDir::new().unwrap());
+    let text = std::fs::read_to_string(root("recipes/flow/tiny.toml")).unwrap();
+    let file = trial.path("pixels.toml");
+    std::fs::write(&file, text.replace("vae = \"runs/tiny/vae/final\"\n", "")).unwrap();
+    let sets = [
+        format!("model.from={:?}", root("models/nano")),
+        "generator.pixels=true".to_owned(),
+        "generator.prediction=data".to_owned(),
+        "generator.patch=[1,8,8]".to_owned(),
+        "data.curriculum=[1,1]".to_owned(),
+    ];
+    recipes::train(&file, &sets, &RunOptions::new(trial.path("pixels"))).unwrap();
+    let losses = trial.losses("pixels");
+    let [early, late] = [&losses[..10], &losses[losses.len() - 10..]].map(mean);
+    assert!(late < 0.5 * early, "{losses:?}");
+    one_picture_is_one_picture(&generators(&trial.path("pixels/final")));
+
+    // What goes on knows that it makes pixels.
+    let from = format!("model.from={:?}", trial.path("pixels/final"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (head, rest) = text.split_once("[generator]").unwrap();
+    let (_, data) = rest.split_once("[[data").unwrap();
+    std::fs::write(&file, format!("{head}[[data{data}")).unwrap();
+    let sets = [from, "steps=2".to_owned(), "save_every=2".to_owned(), sets[4].clone()];
+    recipes::train(&file, &sets, &RunOptions::new(trial.path("further"))).unwrap();
+    assert!(mean(&trial.losses("further")) < 0.5 * early);
+}
+
 /// The rows of each tensor that are other than they were, where any is.
 fn moved(before: &Tensors, after: &Tensors) -> Vec<(String, Vec<usize>)> {
     assert!(before.tensors.keys().eq(after.tensors.keys()));
@@ -300,6 +330,8 @@ fn what_makes_no_sense_is_refused() {
         ("flow", "drop_text=1.5", "a share from 0 to 1"),
         ("flow", "generator.patch=[1,3,1]", "in whole patches"),
         ("flow", "generator.uvit.n_layers=4", "an odd number of blocks"),
+        ("flow", "generator.pixels=true", "expected no autoencoder beside pixels"),
+        ("gan", "generator.prediction=data", "of what is no flow"),
     ] {
         let error = trial.train(recipe, "wrong", &[set], false).unwrap_err();
         assert!(error.contains(want), "{set}: {error}");

@@ -8,11 +8,25 @@
 //! x_t = (1 - t)·noise + t·latents          learned: velocity(x_t, t, conditions) = latents - noise
 //! noise = x_0 ──steps along the velocity──▶ x_1 = latents
 //! ```
+//! Or the latents themselves are told, from which the velocity follows: what tokens of many pixels want, whose
+//! noise no narrow trunk can carry through (Li and He 2025, <https://arxiv.org/abs/2511.13720>).
 
 use sensorium_flow::{Sampler, Solver};
 use sensorium_nn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::uvit::{Tokens, Uvit, UvitConfig};
+
+/// What a flow's trunk tells of noised latents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// Latents less noise.
+    #[default]
+    Velocity,
+    /// The latents.
+    Data,
+}
 
 /// Straight ways from noise to latents.
 #[derive(Module, Debug)]
@@ -20,7 +34,13 @@ pub struct Flow {
     trunk: Uvit,
     /// What stands for no conditions, `[Q, C]`.
     null: Param<Tensor<2>>,
+    #[module(skip)]
+    prediction: Prediction,
 }
+
+/// The least of the way that is left when latents are made a velocity of: what is told near the end is divided by
+/// no less.
+const LEAST_LEFT: f32 = 0.05;
 
 sensorium_nn::pack!(Flow: trunk);
 
@@ -37,9 +57,14 @@ pub struct Noised {
 
 impl Flow {
     /// Seeded weights.
-    pub fn init(config: &UvitConfig, tokens: Tokens, init: &mut Init) -> Self {
+    pub fn init(
+        config: &UvitConfig,
+        tokens: Tokens,
+        prediction: Prediction,
+        init: &mut Init,
+    ) -> Self {
         let null = init.normal([tokens.conditions, tokens.width], 1.0);
-        Self { trunk: Uvit::init(config, tokens, init), null }
+        Self { trunk: Uvit::init(config, tokens, init), null, prediction }
     }
 
     /// Mean square of what is wrong with the velocity, over `latents [B, N, size]` told by
@@ -60,7 +85,20 @@ impl Flow {
         let t = TensorData::new(times.clone(), [times.len(), 1, 1]);
         let t = Tensor::<3>::from_data(t, &latents.device());
         let x = noise.clone() + (latents - noise.clone()) * t;
-        self.trunk.forward(x, self.without(conditions, dropped), times)
+        self.toward(x, self.without(conditions, dropped), times)
+    }
+
+    /// The velocity at `x`, as the trunk tells it.
+    fn toward(&self, x: Tensor<3>, conditions: Tensor<3>, times: &[f32]) -> Tensor<3> {
+        let told = self.trunk.forward(x.clone(), conditions, times);
+        match self.prediction {
+            Prediction::Velocity => told,
+            Prediction::Data => {
+                let left: Vec<f32> = times.iter().map(|t| (1.0 - t).max(LEAST_LEFT)).collect();
+                let left = TensorData::new(left, [times.len(), 1, 1]);
+                (told - x.clone()) / Tensor::<3>::from_data(left, &x.device())
+            }
+        }
     }
 
     /// Conditions, and what stands for none where they are dropped.
@@ -78,24 +116,59 @@ impl Flow {
         let [b, q, c] = conditions.dims();
         let null = self.null.val().unsqueeze::<3>().expand([b, q, c]);
         let velocity = |x: Tensor<3>, time: f32| {
-            let told = self.trunk.forward(x.clone(), conditions.clone(), &vec![time; b]);
+            let told = self.toward(x.clone(), conditions.clone(), &vec![time; b]);
             if sampler.guidance == 1.0 {
                 return told;
             }
-            let untold = self.trunk.forward(x, null.clone(), &vec![time; b]);
+            let untold = self.toward(x, null.clone(), &vec![time; b]);
             untold.clone() + (told - untold) * sampler.guidance
         };
         let h = 1.0 / steps as f32;
         (0..steps).fold(noise, |x, step| {
             let time = step as f32 * h;
             let first = velocity(x.clone(), time);
+            // At the end latents that are told make no velocity.
+            let ends = self.prediction == Prediction::Data && step + 1 == steps;
             match sampler.solver {
-                Solver::Euler => x + first * h,
-                Solver::Heun => {
+                Solver::Heun if !ends => {
                     let second = velocity(x.clone() + first.clone() * h, time + h);
                     x + (first + second) * (0.5 * h)
                 }
+                Solver::Euler | Solver::Heun => x + first * h,
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensorium_nn::params::read;
+
+    use super::*;
+
+    /// A trunk that has learned nothing tells latents of zero, from wherever it is asked: the way ends there.
+    #[test]
+    fn latents_that_are_told_are_where_the_way_ends() {
+        let config = UvitConfig { hidden_size: 8, n_layers: 1, n_heads: 1, intermediate_size: 8 };
+        let tokens = Tokens { latents: 2, size: 3, out: 3, conditions: 1, width: 4 };
+        let mut init = Init::new(1, &Device::flex());
+        let flow = Flow::init(&config, tokens, Prediction::Data, &mut init);
+        let noise = init.normal([2, 2, 3], 1.0).val();
+        let conditions = init.normal([2, 1, 4], 1.0).val();
+        for solver in [Solver::Euler, Solver::Heun] {
+            let sampler = Sampler { steps: 4, solver, ..Sampler::default() };
+            let made = read(flow.sample(noise.clone(), conditions.clone(), sampler));
+            assert!(made.iter().all(|x| x.abs() < 1e-5), "{made:?}");
+        }
+        let latents = init.normal([2, 2, 3], 1.0).val();
+        let noised =
+            Noised { noise: noise.clone(), times: vec![0.0, 0.99], dropped: vec![false; 2] };
+        let velocity = read(flow.velocity(latents.clone(), conditions, &noised));
+        let (noise, latents) = (read(noise), read(latents));
+        for i in 0..6 {
+            assert!((velocity[i] + noise[i]).abs() < 1e-5);
+            let x = 0.01 * noise[6 + i] + 0.99 * latents[6 + i];
+            assert!((velocity[6 + i] + x / LEAST_LEFT).abs() < 1e-4);
+        }
     }
 }

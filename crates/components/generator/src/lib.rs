@@ -3,7 +3,7 @@
 //! ```text
 //! conditions [B, Q, C] ─┐
 //! noise [B, N, size] ───┴─latents' generator──▶ [B, F, c, h, w] ──VAE's decoder──▶ pictures, frames
-//!                                                              ──as they are─────▶ spectrograms
+//!                                                              ──as they are─────▶ spectrograms, pixels
 //! ```
 
 pub mod audio;
@@ -17,7 +17,7 @@ mod uvit;
 mod vae;
 
 pub use conditional_vae::ConditionalVae;
-pub use flow::{Flow, Noised};
+pub use flow::{Flow, Noised, Prediction};
 pub use gan::{Discriminator, Gan, R1};
 pub use image_tokens::{GROUPS, ImageTokens, ImageTokensConfig};
 pub use latents::Grid;
@@ -57,6 +57,12 @@ pub struct GeneratorConfig {
     pub width: usize,
     /// The latents of one medium.
     pub grid: Grid,
+    /// Whether these are the pixels themselves, and no autoencoder's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pixels: bool,
+    /// What a flow tells.
+    #[serde(default)]
+    pub prediction: Prediction,
     /// What makes them.
     pub uvit: UvitConfig,
 }
@@ -71,7 +77,15 @@ impl GeneratorConfig {
 
     /// What is wrong with the sizes: what is expected, and what there is.
     pub fn wrong(&self) -> Option<(&'static str, String)> {
+        if self.prediction == Prediction::Data && self.kind != Kind::Flow {
+            return Some(("prediction = \"velocity\" of what is no flow", "\"data\"".to_owned()));
+        }
         self.grid.wrong().or_else(|| self.uvit.wrong())
+    }
+
+    /// Whether an autoencoder makes the media of its latents.
+    pub fn decodes(&self) -> bool {
+        self.modality != Modality::Audio && !self.pixels
     }
 
     /// Floating-point operations of one look at a medium's latents.
@@ -101,7 +115,7 @@ impl LatentModel {
     fn init(config: &GeneratorConfig, init: &mut Init) -> Self {
         let (uvit, tokens) = (&config.uvit, config.tokens());
         match config.kind {
-            Kind::Flow => Self::Flow(Flow::init(uvit, tokens, init)),
+            Kind::Flow => Self::Flow(Flow::init(uvit, tokens, config.prediction, init)),
             Kind::Gan => Self::Gan(Gan::init(uvit, tokens, init)),
             Kind::Vae => Self::Vae(ConditionalVae::init(uvit, tokens, init)),
         }
@@ -200,7 +214,7 @@ pub fn noise(seed: u64, n: usize) -> Vec<f32> {
 pub struct Generator {
     /// Conditions to latents.
     pub latents: LatentGenerator,
-    /// Latents to pictures; a sound's are its spectrogram.
+    /// Latents to pictures; a sound's are its spectrogram, and of some pictures they are the pixels.
     pub vae: Option<Vae>,
     #[module(skip)]
     modality: Modality,
@@ -224,10 +238,15 @@ impl Generate for Generator {
     fn generate(&self, conditions: Conditions, sampler: Sampler) -> Output {
         let latents = self.latents.generate(conditions, sampler);
         let [b, f, c, h, w] = latents.dims();
-        let Some(vae) = &self.vae else {
+        if self.modality == Modality::Audio {
             return Output::Audio(latents.reshape([b, f, c]).swap_dims(1, 2));
+        }
+        let frames = latents.reshape([b * f, c, h, w]);
+        let pictures = match &self.vae {
+            Some(vae) => vae.decode(frames),
+            None => frames,
         };
-        let pictures = vae.decode(latents.reshape([b * f, c, h, w])).clamp(-1.0, 1.0);
+        let pictures = pictures.clamp(-1.0, 1.0);
         match self.modality {
             Modality::Video => {
                 let [_, c, h, w] = pictures.dims();
@@ -253,6 +272,8 @@ mod tests {
             queries: 2,
             width: 6,
             grid: Grid { size: [1, 3, 4, 4], patch: [1, 2, 2] },
+            pixels: false,
+            prediction: Prediction::Velocity,
             uvit: UvitConfig { hidden_size: 8, n_layers: 3, n_heads: 2, intermediate_size: 12 },
         };
         let mut init = Init::new(1, &Device::flex());
@@ -283,6 +304,8 @@ mod tests {
             queries: 1,
             width: 4,
             grid: Grid { size: [4, 2, 2, 2], patch: [2, 1, 1] },
+            pixels: false,
+            prediction: Prediction::Velocity,
             uvit: UvitConfig { hidden_size: 8, n_layers: 1, n_heads: 1, intermediate_size: 8 },
         };
         let mut init = Init::new(1, &Device::flex());

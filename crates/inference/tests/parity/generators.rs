@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sensorium_flow::{Condition, Hidden, Sampler, Solver};
 use sensorium_generator::{
-    ConditionalVae, Discriminator, Flow, Gan, Noised, R1, Tokens, UvitConfig, Vae, VaeConfig,
+    ConditionalVae, Discriminator, Flow, Gan, Noised, Prediction, R1, Tokens, UvitConfig, Vae,
+    VaeConfig,
 };
 use sensorium_model::weights as load;
 use sensorium_nn::params::read;
@@ -90,7 +91,7 @@ fn check_flow() {
     let golden = Golden::open("flow");
     let (config, tokens) = uvit(&golden);
     let size = |key: &str| size(&golden, &format!("/{key}"));
-    let flow = Flow::init(&config, tokens, &mut init());
+    let flow = Flow::init(&config, tokens, Prediction::Velocity, &mut init());
     let flow = load::load(flow, &weights(&golden)).expect("the golden's names are ours");
     let [latents, noise, conditions] =
         ["latents", "noise", "conditions"].map(|name| input::<3>(&golden, name));

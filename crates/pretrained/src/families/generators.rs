@@ -75,7 +75,7 @@ impl Generators {
         let vae = vae(directory, config, device)?;
         let maker = |one: &LatentDiffusionConfig| -> Result<Maker> {
             let LatentDiffusion { text, generator } = generator(directory, one, device)?;
-            let vae = vae.clone().filter(|_| one.modality() != Modality::Audio);
+            let vae = vae.clone().filter(|_| one.generator.decodes());
             Ok(Maker { text, generator: Generator::new(one.modality(), generator, vae) })
         };
         let makers = config.generators.iter().map(maker).collect::<Result<_>>()?;
