@@ -67,6 +67,16 @@ impl Flow {
         Self { trunk: Uvit::init(config, tokens, init), null, prediction }
     }
 
+    /// How far on its way a sample of training is, by a normal number: half of them beyond the middle, or, where
+    /// latents are told, nearer to the noise, as what is wrong counts for ever more towards the end.
+    pub fn time(&self, normal: f64) -> f32 {
+        let logit = match self.prediction {
+            Prediction::Velocity => normal,
+            Prediction::Data => 0.8 * normal - 0.8,
+        };
+        (1.0 / (1.0 + (-logit).exp())) as f32
+    }
+
     /// Mean square of what is wrong with the velocity, over `latents [B, N, size]` told by
     /// `conditions [B, Q, C]`.
     pub fn loss(&self, latents: Tensor<3>, conditions: Tensor<3>, noised: Noised) -> Tensor<1> {

@@ -206,10 +206,10 @@ fn velocity_loss(
     let [b, n, size] = latents.dims();
     let mut rng = Rng::at(recipe.seed, NOISE, step);
     let noise = training.noise(&mut rng, [b, n, size]);
-    let time = |rng: &mut Rng| 1.0 / (1.0 + (-rng.normal()).exp()) as f32;
-    let times: Vec<f32> = (0..b).map(|_| time(&mut rng)).collect();
+    let flow = flow(model);
+    let times: Vec<f32> = (0..b).map(|_| flow.time(rng.normal())).collect();
     let dropped = (0..b).map(|_| rng.chance(recipe.drop_text)).collect();
-    flow(model).loss(latents, conditions, Noised { noise, times, dropped })
+    flow.loss(latents, conditions, Noised { noise, times, dropped })
 }
 
 /// What makes latents.

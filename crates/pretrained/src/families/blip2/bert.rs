@@ -13,7 +13,7 @@ use sensorium_nn::prelude::{Activation, Device};
 
 use super::new::{EPS, NewQFormer};
 use crate::directory::Directory;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::families::bert;
 use crate::names::BLIP2_PRETRAINING;
 use crate::text;
