@@ -198,7 +198,8 @@ fn what_makes_no_sense_is_refused() {
         ("represent.batch_size=1", "at least 2 pairs"),
         ("qformer.n_heads=5", "heads that divide"),
         ("qformer.queries=0", "above 0"),
-        ("model.from=\"x\"", "encoder and tokenizer, or from"),
+        ("model.from=\"x\"", "encoder and bert, or from"),
+        ("model.bert=\"x\"", "encoder and bert, or from"),
     ] {
         let trial = Trial(TempDir::new().unwrap());
         let error = trial.train(&[set.into()]).unwrap_err();
